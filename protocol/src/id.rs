@@ -1,0 +1,126 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::PublicKey;
+
+/// A hexadecimal id that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {bytes} bytes in hexadecimal")]
+pub struct ParseIdError {
+    text: String,
+    bytes: usize,
+}
+
+impl ParseIdError {
+    pub(crate) fn new(text: &str, bytes: usize) -> Self {
+        Self { text: text.to_owned(), bytes }
+    }
+}
+
+/// A fixed-size byte id with its hexadecimal form.
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(pub [u8; $bytes]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                let mut bytes = [0; $bytes];
+                hex::decode_to_slice(text, &mut bytes).map_err(|_| ParseIdError::new(text, $bytes))?;
+                Ok(Self(bytes))
+            }
+        }
+    };
+}
+pub(crate) use hex_id;
+
+hex_id! {
+    /// The BLAKE3 hash of some bytes: the name of a module, an input, an output or a job's specification.
+    Digest, 32
+}
+
+hex_id! {
+    /// A job's name: made from the client's key and the client's idempotency key, so that the same submission, sent twice or to
+    /// a restarted gateway, is the same job.
+    JobId, 16
+}
+
+hex_id! {
+    /// Chosen by the client, once per job that it wants run. The same key again attaches to the same job.
+    IdempotencyKey, 16
+}
+
+hex_id! {
+    /// What a unit of fuel means: the hash of the meter's version, its cost table, the billing formula and the profile. Two runs are
+    /// compared only under one `MeterId`.
+    MeterId, 32
+}
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl JobId {
+    /// Derives the id of the job that `client` submits under `key`.
+    pub fn derive(client: &PublicKey, key: &IdempotencyKey) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("adit job id v1");
+        hasher.update(&client.0);
+        hasher.update(&key.0);
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        Self(id)
+    }
+}
+
+/// Which try of a job this is, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attempt(pub u32);
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_their_text_form() {
+        let digest = Digest::of(b"adit");
+        assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
+        assert!("12".parse::<Digest>().is_err());
+        assert!("zz".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn job_id_depends_on_client_and_key() {
+        let (a, b) = (PublicKey([1; 32]), PublicKey([2; 32]));
+        let (k, l) = (IdempotencyKey([3; 16]), IdempotencyKey([4; 16]));
+        let id = JobId::derive(&a, &k);
+        assert_eq!(id, JobId::derive(&a, &k));
+        assert_ne!(id, JobId::derive(&b, &k));
+        assert_ne!(id, JobId::derive(&a, &l));
+    }
+}

@@ -1,0 +1,234 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+use crate::{ByteCount, Digest, Fuel, Microcredits, UnixMillis};
+
+/// A job as its client asks for it: everything that decides what runs and what it may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The wasm module.
+    pub module: BlobRef,
+    /// What the guest reads from standard input.
+    pub input: BlobRef,
+    /// The arguments after the program's name.
+    pub args: Vec<String>,
+    /// The environment, in order.
+    pub env: Vec<(String, String)>,
+    /// What the job may use.
+    pub limits: JobLimits,
+    /// Which promises the run keeps.
+    pub profile: Profile,
+    /// Seeds the guest's randomness in the deterministic profile.
+    pub seed: u64,
+    /// Where the guest's wall clock starts in the deterministic profile.
+    pub time: UnixMillis,
+    /// The most the client will pay; no node that could cost more is chosen.
+    pub max_price: Option<Microcredits>,
+    /// Where the job may run.
+    pub placement: Placement,
+}
+
+/// A blob by name and size. The size is part of the name's meaning: a store can refuse it before a byte arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// BLAKE3 of the bytes.
+    pub digest: Digest,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl BlobRef {
+    /// The reference to `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { digest: Digest::of(bytes), bytes: bytes.len() as u64 }
+    }
+}
+
+/// What a job may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobLimits {
+    /// Work, in the meter's unit.
+    pub fuel: Fuel,
+    /// Linear memory.
+    pub memory: ByteCount,
+    /// Standard output.
+    pub output: ByteCount,
+    /// Standard error that is kept; what is over is dropped and counted.
+    pub log: ByteCount,
+    /// Wall time of one attempt on its node, in milliseconds.
+    pub wall_ms: u64,
+    /// The longest wait for a node, in milliseconds.
+    pub queue_ms: u64,
+}
+
+impl Default for JobLimits {
+    /// 10 Gfuel, 256 MiB of memory, 64 MiB of output, 1 MiB of log, one minute of run and five of waiting.
+    fn default() -> Self {
+        Self {
+            fuel: Fuel(10_000_000_000),
+            memory: ByteCount(256 << 20),
+            output: ByteCount(64 << 20),
+            log: ByteCount(1 << 20),
+            wall_ms: 60_000,
+            queue_ms: 300_000,
+        }
+    }
+}
+
+/// Which promises a run keeps.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Same module, input and seed give the same output, outcome and re-computable usage on every machine.
+    #[default]
+    Deterministic,
+    /// The host's clocks and entropy; the receipt says that it cannot be re-computed.
+    Open,
+}
+
+impl Profile {
+    /// The profile's name as scripts read it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Deterministic => "deterministic",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "deterministic" => Ok(Self::Deterministic),
+            "open" => Ok(Self::Open),
+            _ => Err(format!("`{text}` is not a profile; write `deterministic` or `open`")),
+        }
+    }
+}
+
+/// Where a job may run.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Labels that the node must carry, each as key and value.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A specification that no node may be asked to run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value}, over the limit of {limit}")]
+pub struct SpecError {
+    /// What is too large, as the user knows it.
+    pub name: &'static str,
+    /// How large it is.
+    pub value: u64,
+    /// How large it may be.
+    pub limit: u64,
+}
+
+impl JobSpec {
+    /// A job over `module` and `input` with everything else at its default.
+    pub fn new(module: BlobRef, input: BlobRef) -> Self {
+        Self {
+            module,
+            input,
+            args: Vec::new(),
+            env: Vec::new(),
+            limits: JobLimits::default(),
+            profile: Profile::default(),
+            seed: 0,
+            time: UnixMillis(0),
+            max_price: None,
+            placement: Placement::default(),
+        }
+    }
+
+    /// The digest that a receipt carries: BLAKE3 of the postcard encoding.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&postcard::to_allocvec(self).expect("a specification always encodes"))
+    }
+
+    /// Checks every bound of [`crate::limits`] that concerns a specification.
+    ///
+    /// # Errors
+    /// [`SpecError`] names the first bound that is exceeded.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let text_bytes =
+            self.args.iter().map(String::len).sum::<usize>() + self.env.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        let label_bytes = self.placement.labels.iter().flat_map(|(k, v)| [k.len(), v.len()]).max().unwrap_or(0);
+        let rows = [
+            ("the module's size in bytes", self.module.bytes, limits::MODULE_BYTES_MAX),
+            ("the input's size in bytes", self.input.bytes, limits::BLOB_BYTES_MAX),
+            ("the number of arguments", self.args.len() as u64, limits::ARGS_MAX as u64),
+            ("the number of environment variables", self.env.len() as u64, limits::ENV_MAX as u64),
+            ("the size of arguments and environment in bytes", text_bytes as u64, limits::ARGS_ENV_BYTES_MAX as u64),
+            ("the number of labels", self.placement.labels.len() as u64, limits::LABELS_MAX as u64),
+            ("the size of a label in bytes", label_bytes as u64, limits::LABEL_BYTES_MAX as u64),
+            ("the fuel limit", self.limits.fuel.0, limits::FUEL_MAX),
+            ("the memory limit in bytes", self.limits.memory.0, limits::MEMORY_BYTES_MAX),
+            ("the output limit in bytes", self.limits.output.0, limits::BLOB_BYTES_MAX),
+            ("the log limit in bytes", self.limits.log.0, limits::LOG_BYTES_MAX),
+            ("the timeout in milliseconds", self.limits.wall_ms, limits::WALL_MS_MAX),
+            ("the queue timeout in milliseconds", self.limits.queue_ms, limits::WALL_MS_MAX),
+        ];
+        match rows.into_iter().find(|(_, value, limit)| value > limit) {
+            Some((name, value, limit)) => Err(SpecError { name, value, limit }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> JobSpec {
+        JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
+    }
+
+    #[test]
+    fn default_specification_is_within_every_limit() {
+        assert_eq!(spec().check(), Ok(()));
+    }
+
+    #[test]
+    fn first_exceeded_limit_is_named() {
+        let mut over = spec();
+        over.limits.fuel = Fuel(limits::FUEL_MAX + 1);
+        assert_eq!(over.check().unwrap_err().name, "the fuel limit");
+        let mut over = spec();
+        over.args = vec!["x".repeat(limits::ARGS_ENV_BYTES_MAX + 1)];
+        assert_eq!(over.check().unwrap_err().limit, limits::ARGS_ENV_BYTES_MAX as u64);
+        let mut over = spec();
+        over.placement.labels = vec![("region".into(), "x".repeat(limits::LABEL_BYTES_MAX + 1))];
+        assert!(over.check().is_err());
+    }
+
+    #[test]
+    fn digest_covers_every_field() {
+        let base = spec().digest();
+        let changes: [fn(&mut JobSpec); 6] = [
+            |s| s.seed = 1,
+            |s| s.time = UnixMillis(1),
+            |s| s.args.push(String::new()),
+            |s| s.limits.queue_ms += 1,
+            |s| s.profile = Profile::Open,
+            |s| s.max_price = Some(Microcredits(0)),
+        ];
+        for change in changes {
+            let mut changed = spec();
+            change(&mut changed);
+            assert_ne!(changed.digest(), base);
+        }
+    }
+}

@@ -1,0 +1,452 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Attempt, ByteCount, Digest, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, Profile, PublicKey,
+    SignedReceipt, SignedSettlement, UnixMillis,
+};
+
+/// What a client says on its control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// The first message.
+    Hello {
+        /// Name and version of the client's software, for logs only.
+        software: String,
+    },
+    /// Runs a job, or attaches to the one that this key already names.
+    Submit {
+        /// Names the job together with the client's key.
+        key: IdempotencyKey,
+        /// What to run.
+        spec: Box<JobSpec>,
+        /// The input itself, where it is at most [`crate::limits::INLINE_BYTES_MAX`].
+        #[serde(with = "serde_bytes")]
+        input: Option<Vec<u8>>,
+    },
+    /// Asks for the events of a job that this client submitted before.
+    Attach {
+        /// The job.
+        job: JobId,
+    },
+    /// Withdraws a job.
+    Cancel {
+        /// The job.
+        job: JobId,
+    },
+    /// Asks something that has one answer.
+    Ask {
+        /// Chosen by the client, repeated in the answer.
+        request: u64,
+        /// The question.
+        query: Query,
+    },
+}
+
+/// A question that has one answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Query {
+    /// One job of this client.
+    Job(JobId),
+    /// This client's newest jobs that are still known.
+    Jobs {
+        /// At most so many.
+        limit: u32,
+    },
+    /// The nodes that are connected.
+    Nodes,
+    /// This client's settled receipts, from a ledger index on, oldest first.
+    Receipts {
+        /// The first ledger index to look at.
+        from: u64,
+        /// At most so many.
+        limit: u32,
+    },
+}
+
+/// What a gateway says to a client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GatewayToClient {
+    /// Answers `Hello`.
+    Welcome {
+        /// Name and version of the gateway's software, for logs only.
+        software: String,
+    },
+    /// Answers `Hello`: no, and why. The connection ends.
+    Rejected(Rejection),
+    /// The job is known; its events follow.
+    Accepted {
+        /// The job.
+        job: JobId,
+    },
+    /// These must be stored before the job can be accepted. Send them and submit again.
+    NeedBlobs {
+        /// The job.
+        job: JobId,
+        /// What is missing.
+        missing: Vec<Digest>,
+    },
+    /// Something happened to a job.
+    Event {
+        /// The job.
+        job: JobId,
+        /// What happened.
+        event: Box<JobEvent>,
+    },
+    /// Answers `Ask`.
+    Answer {
+        /// The question's number.
+        request: u64,
+        /// The answer.
+        answer: Answer,
+    },
+}
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobEvent {
+    /// It waits for a node.
+    Queued,
+    /// It runs.
+    Started {
+        /// Where.
+        node: PublicKey,
+        /// Which try.
+        attempt: Attempt,
+    },
+    /// The guest says how far it is.
+    Progress {
+        /// Units done.
+        done: u64,
+        /// Units in all, 0 where the guest does not know.
+        total: u64,
+    },
+    /// It ended. The last event but one.
+    Ended(JobResult),
+    /// Its receipt is stored for good. The last event.
+    Settled(SignedSettlement),
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobResult {
+    /// It ran to an outcome on a node.
+    Done {
+        /// The node's receipt.
+        receipt: Box<SignedReceipt>,
+        /// What a human should know of the outcome beyond its name; empty where there is nothing.
+        reason: String,
+        /// The output, where it is at most [`crate::limits::INLINE_BYTES_MAX`]; else it is a blob under the receipt's digest.
+        #[serde(with = "serde_bytes")]
+        output: Option<Vec<u8>>,
+        /// Microseconds in the queue.
+        queue_us: u64,
+        /// The gateway's smoothed round trip to the node, in microseconds.
+        rtt_us: u64,
+    },
+    /// It never ran.
+    Refused(Refusal),
+    /// It was withdrawn before it ran.
+    CancelledInQueue,
+    /// Every attempt lost its node, or failed there through no fault of the guest.
+    NodeLost {
+        /// How many attempts there were.
+        attempts: u32,
+        /// What the last of them died of.
+        reason: String,
+    },
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The queue is full.
+    #[error("the queue is full ({queued} jobs); try again in {retry_after_ms} ms")]
+    QueueFull {
+        /// Jobs in it.
+        queued: u32,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// No connected node can run it. Each node is counted under the first thing that rules it out.
+    #[error("no node fits: {}", describe_unfit(nodes))]
+    NoNodeFits {
+        /// Reasons with the number of nodes each rules out; empty where no node is connected.
+        nodes: Vec<(UnfitReason, u32)>,
+    },
+    /// It waited as long as it allowed.
+    #[error("no slot became free in {waited_ms} ms; raise --queue-timeout or try again later")]
+    QueueTimeout {
+        /// How long it waited.
+        waited_ms: u64,
+    },
+    /// A limit of the specification is over what anyone may ask.
+    #[error("{0}")]
+    SpecTooLarge(String),
+    /// The module is not one that runs here.
+    #[error("module invalid: {0}")]
+    ModuleInvalid(String),
+    /// The input is not in the gateway's store any more.
+    #[error("input {0} is missing; send it again")]
+    InputMissing(Digest),
+    /// The idempotency key already names a job with another specification.
+    #[error("this key already names another job; choose a new one")]
+    KeyConflict,
+    /// There is no such job, or it is another client's.
+    #[error("no such job; the gateway may have restarted before it settled")]
+    UnknownJob,
+    /// The gateway cannot promise durability now.
+    #[error("the gateway's ledger is not writable: {0}")]
+    LedgerUnavailable(String),
+}
+
+/// What rules a node out for a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum UnfitReason {
+    /// It does not offer the job's profile.
+    Profile,
+    /// It lacks a label that the job demands.
+    Label,
+    /// It offers less memory per job.
+    Memory,
+    /// It offers no slots at all.
+    Slots,
+    /// It asks more than the job's price limit allows.
+    Price,
+    /// It already lost or failed this job.
+    FailedBefore,
+}
+
+fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
+    if nodes.is_empty() {
+        return "no node is connected".to_owned();
+    }
+    let one = |(reason, n): &(UnfitReason, u32)| {
+        let what = match reason {
+            UnfitReason::Profile => "without the profile (--profile)",
+            UnfitReason::Label => "without a label (--label)",
+            UnfitReason::Memory => "with too little memory per job (--memory)",
+            UnfitReason::Slots => "with no slots",
+            UnfitReason::Price => "over the price limit (--max-price, --fuel, --memory)",
+            UnfitReason::FailedBefore => "that failed this job before",
+        };
+        format!("{n} {what}")
+    };
+    nodes.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Why a peer is not welcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// The gateway has as many connections of this kind as it holds.
+    #[error("the gateway is full; try again in {retry_after_ms} ms")]
+    Full {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// A node's offer makes no sense.
+    #[error("the offer was not understood: {0}")]
+    BadOffer(String),
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// To `Job`; nothing where the job is unknown or another client's.
+    Job(Option<Box<JobStatus>>),
+    /// To `Jobs`, newest first.
+    Jobs(Vec<JobStatus>),
+    /// To `Nodes`, by key.
+    Nodes(Vec<NodeStatus>),
+    /// To `Receipts`: each with its ledger index, and where to go on.
+    Receipts {
+        /// The receipts, oldest first.
+        rows: Vec<(u64, SignedReceipt)>,
+        /// The index to ask from next; nothing where the end was reached.
+        next: Option<u64>,
+    },
+    /// The question cannot be answered now, and why.
+    Unavailable(String),
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// The job.
+    pub job: JobId,
+    /// Its module.
+    pub module: Digest,
+    /// When it was accepted, by the gateway's wall clock.
+    pub submitted: UnixMillis,
+    /// Where it stands.
+    pub state: JobState,
+}
+
+/// Where a job stands, in few words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobState {
+    /// It waits.
+    Queued,
+    /// It runs.
+    Running {
+        /// Where.
+        node: PublicKey,
+        /// Which try.
+        attempt: Attempt,
+        /// What the guest said last of units done and units in all.
+        progress: Option<(u64, u64)>,
+    },
+    /// It ran to an outcome.
+    Done {
+        /// The outcome.
+        outcome: Outcome,
+        /// What it cost.
+        cost: Microcredits,
+        /// Where it ran.
+        node: PublicKey,
+        /// Whether the receipt is stored for good.
+        settled: bool,
+    },
+    /// It ended without an outcome, and why.
+    Failed(String),
+}
+
+/// A connected node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its key.
+    pub node: PublicKey,
+    /// What it offers.
+    pub offer: NodeOffer,
+    /// Jobs that it runs now.
+    pub slots_used: u32,
+    /// The gateway's smoothed round trip to it, in microseconds.
+    pub rtt_us: u64,
+    /// Jobs that it finished in this connection.
+    pub jobs_done: u64,
+}
+
+/// What a node says on its control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeMessage {
+    /// The first message.
+    Hello {
+        /// What it offers.
+        offer: NodeOffer,
+    },
+    /// The guest runs.
+    Started {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+    /// The guest wrote to its log.
+    Log {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// What it wrote, at most [`crate::limits::LOG_CHUNK_BYTES_MAX`].
+        #[serde(with = "serde_bytes")]
+        bytes: Vec<u8>,
+    },
+    /// The guest says how far it is.
+    Progress {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Units done.
+        done: u64,
+        /// Units in all, 0 where the guest does not know.
+        total: u64,
+    },
+    /// The attempt came to an outcome.
+    Finished {
+        /// What it used; names job and attempt.
+        receipt: Box<SignedReceipt>,
+        /// What a human should know of the outcome beyond its name; empty where there is nothing.
+        reason: String,
+        /// The output, where it was at most [`crate::limits::INLINE_BYTES_MAX`]; else it went by an `Output` stream before.
+        #[serde(with = "serde_bytes")]
+        output: Option<Vec<u8>>,
+    },
+    /// The attempt came to nothing.
+    Failed {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Why.
+        failure: AttemptFailure,
+    },
+}
+
+/// Why an attempt came to nothing. None of these is billed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum AttemptFailure {
+    /// The module does not run on any node: the job ends.
+    #[error("module invalid: {0}")]
+    ModuleInvalid(String),
+    /// The gateway did not have this blob: the job ends, and its client must send it again.
+    #[error("blob {0} is missing at the gateway")]
+    BlobMissing(Digest),
+    /// The node could not do its part: another may.
+    #[error("the node failed: {0}")]
+    Node(String),
+    /// The lease was withdrawn before the guest started.
+    #[error("withdrawn before it started")]
+    Withdrawn,
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeOffer {
+    /// Name and version of the node's software, for logs only.
+    pub software: String,
+    /// Jobs at once.
+    pub slots: u32,
+    /// Linear memory for each.
+    pub memory: ByteCount,
+    /// Profiles that its owner allows.
+    pub profiles: Vec<Profile>,
+    /// What it asks.
+    pub price: Price,
+    /// What it says of itself, as key and value.
+    pub labels: Vec<(String, String)>,
+    /// The meter that its receipts are counted by.
+    pub meter: MeterId,
+}
+
+/// What a gateway says to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GatewayToNode {
+    /// Answers `Hello`.
+    Welcome {
+        /// Name and version of the gateway's software, for logs only.
+        software: String,
+    },
+    /// Answers `Hello`: no, and why. The connection ends.
+    Rejected(Rejection),
+    /// Runs an attempt of a job.
+    Lease {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+        /// Whose job it is.
+        client: PublicKey,
+        /// What to run.
+        spec: Box<JobSpec>,
+        /// The input itself, where it came inline.
+        #[serde(with = "serde_bytes")]
+        input: Option<Vec<u8>>,
+    },
+    /// Withdraws an attempt.
+    Cancel {
+        /// The job.
+        job: JobId,
+        /// The attempt.
+        attempt: Attempt,
+    },
+}

@@ -1,0 +1,394 @@
+use serde::{Deserialize, Serialize};
+
+use crate::batch::{BatchError, BatchProof, prove_batch};
+use crate::frame::decode_exact;
+use crate::limits::BATCH_LEAVES_MAX;
+use crate::{
+    Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey,
+    SecretKey, UnixMillis, Usage,
+};
+
+/// What a node's signature over a receipt is for.
+const RECEIPT_DOMAIN: &str = "adit receipt v1";
+/// What a gateway's signature over a settlement is for.
+const SETTLEMENT_DOMAIN: &str = "adit settlement v1";
+
+/// One finished attempt: what ran, for whom, where, how it ended, what it used and what that costs.
+///
+/// Canonical bytes are the postcard encoding of the fields in this order; other encodings of the same values are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The job.
+    pub job: JobId,
+    /// Which try of it.
+    pub attempt: Attempt,
+    /// Who asked for it and pays.
+    pub client: PublicKey,
+    /// Who ran it and is paid.
+    pub node: PublicKey,
+    /// Who placed it.
+    pub gateway: PublicKey,
+    /// [`JobSpec::digest`] of what was asked.
+    pub spec: Digest,
+    /// The module that ran.
+    pub module: Digest,
+    /// What it read.
+    pub input: Digest,
+    /// What it wrote.
+    pub output: Digest,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Which promises the run kept; only `deterministic` receipts can be re-computed.
+    pub profile: Profile,
+    /// What a unit of fuel meant.
+    pub meter: MeterId,
+    /// The engine that ran it, such as `wasmtime 48.0.8`. Informative: it must not change the bill.
+    pub engine: String,
+    /// What it used.
+    pub usage: Usage,
+    /// What the node's clocks saw. Not billed.
+    pub times: NodeTimes,
+    /// What the node asked.
+    pub price: Price,
+    /// [`Price::cost`] of the usage.
+    pub cost: Microcredits,
+}
+
+/// What a node's clocks saw of an attempt. Measured, so never part of a bill.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeTimes {
+    /// When the lease arrived, by the node's wall clock.
+    pub started: UnixMillis,
+    /// Microseconds until module and input were there.
+    pub fetch_us: u64,
+    /// Microseconds of compilation, 0 where the module was known.
+    pub compile_us: u64,
+    /// Microseconds that the guest ran.
+    pub run_us: u64,
+}
+
+/// A receipt with its node's signature, direct or by its batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedReceipt {
+    /// What is said.
+    pub receipt: Receipt,
+    /// That its node says it.
+    pub proof: BatchProof,
+}
+
+/// A receipt whose signature and cost hold. Made only by [`SignedReceipt::verify`], so that nothing else can be settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedReceipt(SignedReceipt);
+
+/// A receipt that proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The signature or its batch path is wrong.
+    #[error("receipt of job {job}: {error}")]
+    Batch {
+        /// The job that the receipt names.
+        job: JobId,
+        /// What is wrong.
+        error: BatchError,
+    },
+    /// The cost is not what the price makes of the usage.
+    #[error("receipt of job {job}: costs {claimed:?} by its own word, {computed:?} by its price and usage")]
+    Cost {
+        /// The job that the receipt names.
+        job: JobId,
+        /// What the receipt says.
+        claimed: Microcredits,
+        /// What the formula says.
+        computed: Result<Microcredits, PriceError>,
+    },
+    /// The bytes are not the canonical encoding of a receipt.
+    #[error("not a receipt: {0}")]
+    Encoding(#[from] FrameError),
+}
+
+/// A receipt that is about something other than was asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("receipt of job {job}: its {field} is not what was leased")]
+pub struct ReceiptMismatch {
+    /// The job that the receipt names.
+    pub job: JobId,
+    /// The field at fault.
+    pub field: &'static str,
+}
+
+impl Receipt {
+    /// The canonical bytes: postcard, fields in declaration order.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("a receipt always encodes")
+    }
+}
+
+/// Signs `receipts` as one batch, in order.
+///
+/// # Panics
+/// As [`prove_batch`], where there are none or too many.
+pub fn sign_receipts(key: &SecretKey, receipts: Vec<Receipt>) -> Vec<SignedReceipt> {
+    let statements: Vec<Vec<u8>> = receipts.iter().map(Receipt::to_bytes).collect();
+    let proofs = prove_batch(key, RECEIPT_DOMAIN, &statements);
+    receipts.into_iter().zip(proofs).map(|(receipt, proof)| SignedReceipt { receipt, proof }).collect()
+}
+
+impl SignedReceipt {
+    /// The bytes that are stored and written to receipt files: postcard.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("a receipt always encodes")
+    }
+
+    /// Reads what [`SignedReceipt::to_bytes`] wrote.
+    ///
+    /// # Errors
+    /// [`VerifyError::Encoding`] for anything but the one canonical encoding.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, VerifyError> {
+        let receipt: Self = decode_exact(bytes)?;
+        if receipt.to_bytes() != bytes {
+            return Err(VerifyError::Encoding(FrameError::NotCanonical));
+        }
+        Ok(receipt)
+    }
+
+    /// The digest that a settlement names.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
+    }
+
+    /// Checks the node's signature and the cost formula.
+    ///
+    /// # Errors
+    /// [`VerifyError`] says which of the two is wrong.
+    pub fn verify(self) -> Result<VerifiedReceipt, VerifyError> {
+        let receipt = &self.receipt;
+        self.proof
+            .verify(&receipt.node, RECEIPT_DOMAIN, &receipt.to_bytes())
+            .map_err(|error| VerifyError::Batch { job: receipt.job, error })?;
+        let computed = receipt.price.cost(&receipt.usage);
+        if computed != Ok(receipt.cost) {
+            return Err(VerifyError::Cost { job: receipt.job, claimed: receipt.cost, computed });
+        }
+        Ok(VerifiedReceipt(self))
+    }
+}
+
+impl VerifiedReceipt {
+    /// The receipt.
+    pub fn receipt(&self) -> &Receipt {
+        &self.0.receipt
+    }
+
+    /// The receipt with its proof.
+    pub fn signed(&self) -> &SignedReceipt {
+        &self.0
+    }
+
+    /// Checks that the receipt is about `spec`, and that its usage is within the limits that were asked.
+    ///
+    /// # Errors
+    /// [`ReceiptMismatch`] names the first field that is not.
+    pub fn check_spec(&self, spec: &JobSpec) -> Result<(), ReceiptMismatch> {
+        let r = self.receipt();
+        let rows = [
+            ("specification digest", r.spec == spec.digest()),
+            ("module", r.module == spec.module.digest),
+            ("input", r.input == spec.input.digest),
+            ("profile", r.profile == spec.profile),
+            ("fuel", r.usage.fuel <= spec.limits.fuel),
+            ("peak memory", r.usage.memory_peak <= spec.limits.memory),
+            ("memory-fuel", r.usage.memory_fuel <= u128::from(spec.limits.memory.0) * u128::from(r.usage.fuel.0)),
+            ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
+            ("output bytes", r.usage.bytes_out <= spec.limits.output),
+        ];
+        match rows.into_iter().find(|(_, holds)| !holds) {
+            Some((field, _)) => Err(ReceiptMismatch { job: r.job, field }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The gateway's word that a receipt is stored for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The gateway that gives it.
+    pub gateway: PublicKey,
+    /// The job.
+    pub job: JobId,
+    /// [`SignedReceipt::digest`] of the receipt.
+    pub receipt: Digest,
+    /// The receipt's position in the gateway's ledger.
+    pub index: u64,
+    /// When, by the gateway's wall clock.
+    pub time: UnixMillis,
+}
+
+/// A settlement with its gateway's signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedSettlement {
+    /// What is said.
+    pub settlement: Settlement,
+    /// That its gateway says it.
+    pub proof: BatchProof,
+}
+
+/// Signs `settlements`, in batches of at most [`BATCH_LEAVES_MAX`], in order.
+pub fn sign_settlements(key: &SecretKey, settlements: &[Settlement]) -> Vec<SignedSettlement> {
+    let mut signed = Vec::with_capacity(settlements.len());
+    for batch in settlements.chunks(BATCH_LEAVES_MAX) {
+        let statements: Vec<Vec<u8>> = batch.iter().map(Settlement::to_bytes).collect();
+        let proofs = prove_batch(key, SETTLEMENT_DOMAIN, &statements);
+        signed.extend(batch.iter().zip(proofs).map(|(settlement, proof)| SignedSettlement { settlement: *settlement, proof }));
+    }
+    signed
+}
+
+impl Settlement {
+    fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("a settlement always encodes")
+    }
+}
+
+impl SignedSettlement {
+    /// Checks that the named gateway signed this settlement, and that it is about `receipt`.
+    ///
+    /// # Errors
+    /// [`VerifyError`] where the signature is wrong; a settlement of another receipt is a wrong signature for this one.
+    pub fn verify(&self, receipt: &SignedReceipt) -> Result<(), VerifyError> {
+        let s = &self.settlement;
+        let error = |error| VerifyError::Batch { job: s.job, error };
+        if s.receipt != receipt.digest() || s.job != receipt.receipt.job || s.gateway != receipt.receipt.gateway {
+            return Err(error(BatchError::Signature));
+        }
+        self.proof.verify(&s.gateway, SETTLEMENT_DOMAIN, &s.to_bytes()).map(|_| ()).map_err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BlobRef, ByteCount, Fuel};
+
+    fn spec() -> JobSpec {
+        JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
+    }
+
+    fn receipt(node: &SecretKey) -> Receipt {
+        let spec = spec();
+        let usage = Usage { fuel: Fuel(60_000_000), memory_peak: ByteCount(65_536), ..Usage::default() };
+        let price = Price { per_compute_minute: 1_000, ..Price::default() };
+        Receipt {
+            job: JobId([1; 16]),
+            attempt: Attempt(1),
+            client: PublicKey([2; 32]),
+            node: node.public(),
+            gateway: SecretKey::from_seed([9; 32]).public(),
+            spec: spec.digest(),
+            module: spec.module.digest,
+            input: spec.input.digest,
+            output: Digest::of(b"output"),
+            outcome: Outcome::Finished { exit_code: 0 },
+            profile: Profile::Deterministic,
+            meter: MeterId([3; 32]),
+            engine: "wasmtime 48.0.8".into(),
+            usage,
+            times: NodeTimes::default(),
+            price,
+            cost: price.cost(&usage).unwrap(),
+        }
+    }
+
+    fn signed() -> SignedReceipt {
+        let node = SecretKey::from_seed([4; 32]);
+        sign_receipts(&node, vec![receipt(&node)]).remove(0)
+    }
+
+    #[test]
+    fn signed_receipt_verifies_and_survives_its_bytes() {
+        let read = SignedReceipt::from_bytes(&signed().to_bytes()).unwrap();
+        assert_eq!(read, signed());
+        read.verify().unwrap().check_spec(&spec()).unwrap();
+    }
+
+    #[test]
+    fn any_changed_byte_is_rejected() {
+        let bytes = signed().to_bytes();
+        for i in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[i] ^= 1;
+            let verdict = SignedReceipt::from_bytes(&bad).and_then(SignedReceipt::verify);
+            assert!(verdict.is_err(), "byte {i} of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn truncated_and_prolonged_receipts_are_rejected() {
+        let bytes = signed().to_bytes();
+        for n in 0..bytes.len() {
+            assert!(SignedReceipt::from_bytes(&bytes[..n]).is_err(), "{n} bytes");
+        }
+        assert!(SignedReceipt::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+    }
+
+    #[test]
+    fn receipt_with_wrong_domain_is_rejected() {
+        let node = SecretKey::from_seed([4; 32]);
+        let receipt = receipt(&node);
+        let proof = prove_batch(&node, SETTLEMENT_DOMAIN, &[receipt.to_bytes()]).remove(0);
+        let error = SignedReceipt { receipt, proof }.verify().unwrap_err();
+        assert!(matches!(error, VerifyError::Batch { error: BatchError::Signature, .. }), "{error}");
+    }
+
+    #[test]
+    fn receipt_that_asks_more_than_its_price_is_rejected() {
+        let node = SecretKey::from_seed([4; 32]);
+        let mut dear = receipt(&node);
+        dear.cost.0 += 1;
+        let error = sign_receipts(&node, vec![dear]).remove(0).verify().unwrap_err();
+        assert!(matches!(error, VerifyError::Cost { .. }), "{error}");
+    }
+
+    #[test]
+    fn receipt_over_its_limits_is_told_from_its_job() {
+        let node = SecretKey::from_seed([4; 32]);
+        let rows: [(&str, fn(&mut Receipt)); 5] = [
+            ("fuel", |r| r.usage.fuel = Fuel(10_000_000_001)),
+            ("peak memory", |r| r.usage.memory_peak = ByteCount((256 << 20) + 1)),
+            ("module", |r| r.module = Digest([0; 32])),
+            ("profile", |r| r.profile = Profile::Open),
+            ("output bytes", |r| r.usage.bytes_out = ByteCount(u64::MAX >> 8)),
+        ];
+        for (field, change) in rows {
+            let mut changed = receipt(&node);
+            change(&mut changed);
+            changed.cost = changed.price.cost(&changed.usage).unwrap();
+            let verified = sign_receipts(&node, vec![changed]).remove(0).verify().unwrap();
+            assert_eq!(verified.check_spec(&spec()).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn settlement_is_bound_to_its_receipt_and_gateway() {
+        let gateway = SecretKey::from_seed([9; 32]);
+        let receipt = signed();
+        let settlement = Settlement {
+            gateway: gateway.public(),
+            job: receipt.receipt.job,
+            receipt: receipt.digest(),
+            index: 7,
+            time: UnixMillis(1),
+        };
+        let good = sign_settlements(&gateway, &[settlement]).remove(0);
+        good.verify(&receipt).unwrap();
+
+        let mut moved = good.clone();
+        moved.settlement.index = 8;
+        assert!(moved.verify(&receipt).is_err());
+        let forged = sign_settlements(&SecretKey::from_seed([8; 32]), &[settlement]).remove(0);
+        assert!(forged.verify(&receipt).is_err());
+        let mut other = receipt.clone();
+        other.receipt.usage.fuel.0 += 1;
+        assert!(good.verify(&other).is_err());
+    }
+}
