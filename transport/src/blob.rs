@@ -1,0 +1,409 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adit_protocol::{BlobRef, Digest};
+
+use crate::limits::DISK_CHUNK_BYTES;
+
+/// A blob that was not stored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// The bytes are not those of the name they came under.
+    #[error("blob {expected}: its bytes have another digest or length; the transfer was corrupted or the sender is wrong")]
+    Mismatch {
+        /// The name.
+        expected: Digest,
+    },
+    /// There are more bytes than were announced or allowed.
+    #[error("more than {limit} bytes")]
+    TooLarge {
+        /// How many were allowed.
+        limit: u64,
+    },
+    /// It does not fit beside what is in use.
+    #[error("the store is full: {bytes} more bytes do not fit in {bytes_max}")]
+    Full {
+        /// Bytes of the blob.
+        bytes: u64,
+        /// Bytes of the store.
+        bytes_max: u64,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Content-addressed files in one folder, bounded in bytes. The least recently used are dropped first; pinned ones are kept.
+///
+/// A blob's bytes are hashed as they arrive, and once more at the first use after a restart, since the machine may have lost power
+/// before they reached the disk.
+#[derive(Debug, Clone)]
+pub struct BlobStore(Arc<Store>);
+
+#[derive(Debug)]
+struct Store {
+    dir: PathBuf,
+    bytes_max: u64,
+    index: Mutex<Index>,
+    next_temporary: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    blobs: HashMap<Digest, Entry>,
+    /// By last use, so that the first is the one to drop.
+    by_use: BTreeMap<u64, Digest>,
+    bytes_used: u64,
+    /// Counts uses.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: u64,
+    last_use: u64,
+    pins: u32,
+    /// Whether this process hashed the bytes.
+    checked: bool,
+}
+
+/// Keeps a blob in its store while it lives.
+#[derive(Debug)]
+pub struct BlobPin {
+    store: BlobStore,
+    blob: BlobRef,
+}
+
+impl BlobStore {
+    /// Opens the store in `dir`, made if need be, and takes in what an earlier process left there.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made, read or cleaned.
+    pub fn open(dir: &Path, bytes_max: u64) -> io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let metadata = entry.metadata()?;
+            match entry.file_name().to_str().map(str::parse::<Digest>) {
+                Some(Ok(digest)) if metadata.is_file() => found.push((metadata.modified()?, digest, metadata.len())),
+                // What a killed process left half-way.
+                Some(Err(_)) if entry.path().extension().is_some_and(|e| e == "tmp") => fs::remove_file(entry.path())?,
+                _ => {}
+            }
+        }
+        found.sort();
+        let mut index = Index::default();
+        for (_, digest, bytes) in found {
+            index.insert(digest, bytes, false);
+        }
+        let store =
+            Self(Arc::new(Store { dir: dir.to_owned(), bytes_max, index: Mutex::new(index), next_temporary: AtomicU64::new(0) }));
+        store.0.make_room(0)?;
+        Ok(store)
+    }
+
+    /// Whether the blob is here, as far as is known without reading it.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.0.lock().blobs.contains_key(digest)
+    }
+
+    /// Bytes held.
+    pub fn bytes_used(&self) -> u64 {
+        self.0.lock().bytes_used
+    }
+
+    /// Keeps the blob until the pin is dropped; nothing where it is not here.
+    pub fn pin(&self, digest: &Digest) -> Option<BlobPin> {
+        let mut index = self.0.lock();
+        index.touch(digest);
+        let entry = index.blobs.get_mut(digest)?;
+        entry.pins += 1;
+        Some(BlobPin { store: self.clone(), blob: BlobRef { digest: *digest, bytes: entry.bytes } })
+    }
+
+    /// Opens the blob for reading, with its size; nothing where it is not here or turns out damaged. May hash the whole file: not for
+    /// an async thread where the blob can be large.
+    ///
+    /// # Errors
+    /// Where the file is there and cannot be read.
+    pub fn read(&self, digest: &Digest) -> io::Result<Option<(File, u64)>> {
+        let Some(pin) = self.pin(digest) else { return Ok(None) };
+        let path = self.0.path(digest);
+        let checked = self.0.lock().blobs.get(digest).is_some_and(|e| e.checked);
+        if !checked && hash_file(&path).ok() != Some(pin.blob) {
+            tracing::warn!(blob = %digest, "a stored blob is damaged; dropped");
+            drop(pin);
+            self.0.remove(digest)?;
+            return Ok(None);
+        }
+        if let Some(entry) = self.0.lock().blobs.get_mut(digest) {
+            entry.checked = true;
+        }
+        Ok(Some((File::open(path)?, pin.blob.bytes)))
+    }
+
+    /// Starts a blob of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// [`BlobError::Io`].
+    pub fn writer(&self, bytes_max: u64) -> Result<BlobWriter, BlobError> {
+        let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        Ok(BlobWriter { store: self.clone(), temporary: Temporary(path), file, hasher: blake3::Hasher::new(), bytes: 0, bytes_max })
+    }
+
+    /// Stores bytes that are at hand.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub fn insert(&self, bytes: &[u8]) -> Result<BlobRef, BlobError> {
+        let mut writer = self.writer(bytes.len() as u64)?;
+        writer.write(bytes)?;
+        writer.finish(None, false)
+    }
+}
+
+impl Store {
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(digest.to_string())
+    }
+
+    fn remove(&self, digest: &Digest) -> io::Result<()> {
+        self.lock().remove(digest);
+        match fs::remove_file(self.path(digest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Drops the least recently used blobs that are not pinned until `bytes` more fit.
+    fn make_room(&self, bytes: u64) -> Result<(), io::Error> {
+        loop {
+            let victim = {
+                let index = self.lock();
+                if index.bytes_used.saturating_add(bytes) <= self.bytes_max {
+                    return Ok(());
+                }
+                index.by_use.values().find(|d| index.blobs.get(d).is_some_and(|e| e.pins == 0)).copied()
+            };
+            match victim {
+                Some(digest) => self.remove(&digest)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.lock().bytes_used.saturating_add(bytes) <= self.bytes_max
+    }
+}
+
+impl Index {
+    fn insert(&mut self, digest: Digest, bytes: u64, checked: bool) {
+        self.remove(&digest);
+        self.clock += 1;
+        self.by_use.insert(self.clock, digest);
+        self.blobs.insert(digest, Entry { bytes, last_use: self.clock, pins: 0, checked });
+        self.bytes_used += bytes;
+    }
+
+    fn remove(&mut self, digest: &Digest) {
+        if let Some(entry) = self.blobs.remove(digest) {
+            self.by_use.remove(&entry.last_use);
+            self.bytes_used -= entry.bytes;
+        }
+    }
+
+    fn touch(&mut self, digest: &Digest) {
+        if let Some(entry) = self.blobs.get_mut(digest) {
+            self.clock += 1;
+            self.by_use.remove(&entry.last_use);
+            entry.last_use = self.clock;
+            self.by_use.insert(self.clock, *digest);
+        }
+    }
+}
+
+impl BlobPin {
+    /// The blob that is kept.
+    pub fn blob(&self) -> BlobRef {
+        self.blob
+    }
+}
+
+impl Drop for BlobPin {
+    fn drop(&mut self) {
+        if let Some(entry) = self.store.0.lock().blobs.get_mut(&self.blob.digest) {
+            entry.pins = entry.pins.saturating_sub(1);
+        }
+    }
+}
+
+/// A blob on its way into a store. Dropped unfinished, it leaves nothing behind.
+#[derive(Debug)]
+pub struct BlobWriter {
+    store: BlobStore,
+    temporary: Temporary,
+    file: File,
+    hasher: blake3::Hasher,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+/// A file that goes away with its guard; renamed away, there is nothing left to remove.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It is gone already where the blob was finished.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl BlobWriter {
+    /// Appends `bytes`.
+    ///
+    /// # Errors
+    /// [`BlobError::TooLarge`] where there are more than were announced; [`BlobError::Io`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        if self.bytes > self.bytes_max {
+            return Err(BlobError::TooLarge { limit: self.bytes_max });
+        }
+        self.hasher.update(bytes);
+        self.file.write_all(bytes)?;
+        Ok(())
+    }
+
+    /// Puts the blob into the store under its digest. With `durable` its bytes are on the disk before this returns.
+    ///
+    /// # Errors
+    /// [`BlobError::Mismatch`] where it is not the `expected` one, [`BlobError::Full`] where it does not fit beside what is pinned.
+    pub fn finish(self, expected: Option<BlobRef>, durable: bool) -> Result<BlobRef, BlobError> {
+        let blob = BlobRef { digest: Digest(*self.hasher.finalize().as_bytes()), bytes: self.bytes };
+        if let Some(expected) = expected.filter(|e| *e != blob) {
+            return Err(BlobError::Mismatch { expected: expected.digest });
+        }
+        let store = &self.store.0;
+        if store.lock().blobs.get(&blob.digest).is_some_and(|e| e.checked) {
+            store.lock().touch(&blob.digest);
+            return Ok(blob);
+        }
+        store.make_room(blob.bytes)?;
+        if !store.has_room(blob.bytes) {
+            return Err(BlobError::Full { bytes: blob.bytes, bytes_max: store.bytes_max });
+        }
+        if durable {
+            self.file.sync_all()?;
+        }
+        fs::rename(&self.temporary.0, store.path(&blob.digest))?;
+        if durable {
+            File::open(&store.dir)?.sync_all()?;
+        }
+        store.lock().insert(blob.digest, blob.bytes, true);
+        Ok(blob)
+    }
+}
+
+/// The name and size of a file's bytes, read in pieces.
+///
+/// # Errors
+/// Where the file cannot be read.
+pub fn hash_file(path: &Path) -> io::Result<BlobRef> {
+    let mut file = File::open(path)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; DISK_CHUNK_BYTES];
+    let mut bytes = 0;
+    loop {
+        let n = file.read(&mut piece)?;
+        if n == 0 {
+            return Ok(BlobRef { digest: Digest(*hasher.finalize().as_bytes()), bytes });
+        }
+        hasher.update(&piece[..n]);
+        bytes += n as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path, bytes_max: u64) -> BlobStore {
+        BlobStore::open(dir, bytes_max).unwrap()
+    }
+
+    fn content(store: &BlobStore, digest: &Digest) -> Option<Vec<u8>> {
+        let (mut file, bytes) = store.read(digest).unwrap()?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        assert_eq!(content.len() as u64, bytes);
+        Some(content)
+    }
+
+    #[test]
+    fn blob_is_found_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let blob = open(dir.path(), 100).insert(b"hello").unwrap();
+        assert_eq!(blob, BlobRef::of(b"hello"));
+        fs::write(dir.path().join("1-2.tmp"), "left over").unwrap();
+        let again = open(dir.path(), 100);
+        assert_eq!(content(&again, &blob.digest).unwrap(), b"hello");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn least_recently_used_goes_first_and_pinned_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 10);
+        let [a, b, c] = [b"aaaa", b"bbbb", b"cccc"].map(|x| BlobRef::of(x).digest);
+        store.insert(b"aaaa").unwrap();
+        store.insert(b"bbbb").unwrap();
+        drop(store.pin(&a));
+        store.insert(b"cccc").unwrap();
+        assert!(store.contains(&a) && !store.contains(&b) && store.contains(&c));
+
+        let pins = (store.pin(&a).unwrap(), store.pin(&c).unwrap());
+        assert!(matches!(store.insert(b"bbbb"), Err(BlobError::Full { .. })));
+        drop(pins);
+        store.insert(b"bbbb").unwrap();
+        assert_eq!(store.bytes_used(), 8);
+    }
+
+    #[test]
+    fn wrong_or_oversized_bytes_leave_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 100);
+        let mut writer = store.writer(5).unwrap();
+        writer.write(b"hello").unwrap();
+        assert!(matches!(writer.finish(Some(BlobRef::of(b"hallo")), false), Err(BlobError::Mismatch { .. })));
+        let mut writer = store.writer(5).unwrap();
+        assert!(matches!(writer.write(b"hello!"), Err(BlobError::TooLarge { limit: 5 })));
+        drop(writer);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn damaged_blob_of_an_earlier_process_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let blob = open(dir.path(), 100).insert(b"hello").unwrap();
+        fs::write(dir.path().join(blob.digest.to_string()), b"hallo").unwrap();
+        let store = open(dir.path(), 100);
+        assert_eq!(content(&store, &blob.digest), None);
+        assert!(!store.contains(&blob.digest));
+        // And it can be stored anew.
+        store.insert(b"hello").unwrap();
+        assert_eq!(content(&store, &blob.digest).unwrap(), b"hello");
+    }
+}

@@ -1,0 +1,253 @@
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use adit_protocol::{
+    BlobRef, FRAME_HEADER_BYTES, FrameError, PublicKey, StreamReply, StreamRequest, decode_frame, encode_frame, frame_length,
+};
+use bytes::Bytes;
+use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, VarInt, WriteError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT};
+use crate::{BlobError, BlobWriter, Inbox, Outbox};
+
+/// A connection with a peer that has proved its key. A clone is the same connection.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    quic: quinn::Connection,
+    peer: PublicKey,
+}
+
+/// A data stream that its opener has said the purpose of.
+#[derive(Debug)]
+pub struct Transfer {
+    /// Towards the peer.
+    pub send: SendStream,
+    /// From the peer.
+    pub recv: RecvStream,
+}
+
+/// A transfer that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// The connection is lost.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+    /// The peer's half ended early or with an error.
+    #[error("the transfer broke off: {0}")]
+    Read(String),
+    /// Our half was stopped.
+    #[error("the transfer was stopped: {0}")]
+    Write(#[from] WriteError),
+    /// The peer does not keep to the protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// What arrived is not what was announced.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The file to be sent cannot be read, or became shorter.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The peer says no.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+impl From<ReadError> for TransferError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error.to_string())
+    }
+}
+
+impl From<ReadExactError> for TransferError {
+    fn from(error: ReadExactError) -> Self {
+        Self::Read(error.to_string())
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(quic: quinn::Connection, peer: PublicKey) -> Self {
+        Self { quic, peer }
+    }
+
+    /// The key that the peer proved.
+    pub fn peer(&self) -> PublicKey {
+        self.peer
+    }
+
+    /// The smoothed round trip (RFC 9002, section 5.3).
+    pub fn rtt(&self) -> Duration {
+        self.quic.rtt()
+    }
+
+    /// Opens the control stream: the first stream of a connection, by the dialer.
+    ///
+    /// # Errors
+    /// Where the connection is lost.
+    pub async fn open_control(&self) -> Result<(Outbox, Inbox), ConnectionError> {
+        let (send, recv) = self.quic.open_bi().await?;
+        raise_priority(&send);
+        Ok((Outbox::new(send), Inbox::new(recv)))
+    }
+
+    /// Takes the control stream, on the listener's side.
+    ///
+    /// # Errors
+    /// Where the connection is lost or the peer says nothing in [`HANDSHAKE_TIMEOUT`].
+    pub async fn accept_control(&self) -> Result<(Outbox, Inbox), ConnectionError> {
+        let accepted = timeout(HANDSHAKE_TIMEOUT, self.quic.accept_bi()).await;
+        let (send, recv) = accepted.map_err(|_| ConnectionError::TimedOut)??;
+        raise_priority(&send);
+        Ok((Outbox::new(send), Inbox::new(recv)))
+    }
+
+    /// Opens a data stream and says what it is for. Waits while the peer allows no more streams.
+    ///
+    /// # Errors
+    /// Where the connection is lost.
+    pub async fn open_transfer(&self, request: &StreamRequest) -> Result<Transfer, TransferError> {
+        let (mut send, recv) = self.quic.open_bi().await?;
+        write_frame(&mut send, request).await?;
+        Ok(Transfer { send, recv })
+    }
+
+    /// The next data stream that the peer opens. Its purpose is read by [`read_request`].
+    ///
+    /// # Errors
+    /// Where the connection is lost.
+    pub async fn accept_transfer(&self) -> Result<Transfer, ConnectionError> {
+        let (send, recv) = self.quic.accept_bi().await?;
+        Ok(Transfer { send, recv })
+    }
+
+    /// Ends the connection, telling the peer why.
+    pub fn close(&self, reason: &str) {
+        self.quic.close(VarInt::from_u32(0), reason.as_bytes());
+    }
+
+    /// Waits until the connection is lost, and says why.
+    pub async fn closed(&self) -> ConnectionError {
+        self.quic.closed().await
+    }
+}
+
+/// Control messages go out before the data that waits beside them.
+fn raise_priority(send: &SendStream) {
+    // A stream that is closed already has nothing to hurry.
+    let _ = send.set_priority(1);
+}
+
+/// Writes one frame to a data stream.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn write_frame<M: Serialize>(send: &mut SendStream, message: &M) -> Result<(), TransferError> {
+    let mut frame = Vec::new();
+    encode_frame(message, &mut frame)?;
+    Ok(send.write_all(&frame).await?)
+}
+
+/// Reads what a data stream is for.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn read_request(recv: &mut RecvStream) -> Result<StreamRequest, TransferError> {
+    let read = timeout(HANDSHAKE_TIMEOUT, read_frame(recv)).await;
+    read.map_err(|_| TransferError::Read("the stream's first frame did not come in time".into()))?
+}
+
+/// Reads the peer's answer on a data stream.
+///
+/// # Errors
+/// [`TransferError`].
+pub async fn read_reply(recv: &mut RecvStream) -> Result<StreamReply, TransferError> {
+    read_frame(recv).await
+}
+
+async fn read_frame<M: DeserializeOwned>(recv: &mut RecvStream) -> Result<M, TransferError> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    recv.read_exact(&mut header).await?;
+    let mut body = vec![0; frame_length(header)?];
+    recv.read_exact(&mut body).await?;
+    Ok(decode_frame(&body)?)
+}
+
+/// Sends the next `bytes` bytes of `file`, reading the next piece while the last one leaves.
+///
+/// # Errors
+/// [`TransferError::Io`] where the file ends before, and where the connection is lost.
+pub async fn send_file(send: &mut SendStream, file: File, bytes: u64) -> Result<(), TransferError> {
+    let mut rest = bytes;
+    let mut next = read_piece(file, rest).await?;
+    while rest > 0 {
+        let (file, piece) = next;
+        rest -= piece.len() as u64;
+        let (read, written) = tokio::join!(read_piece(file, rest), send.write_chunk(piece));
+        written?;
+        next = read?;
+    }
+    Ok(())
+}
+
+async fn read_piece(mut file: File, rest: u64) -> Result<(File, Bytes), TransferError> {
+    let want = rest.min(DISK_CHUNK_BYTES as u64) as usize;
+    if want == 0 {
+        return Ok((file, Bytes::new()));
+    }
+    let read = spawn_blocking(move || {
+        let mut piece = vec![0; want];
+        file.read_exact(&mut piece)?;
+        Ok((file, Bytes::from(piece)))
+    });
+    read.await.unwrap_or_else(join_error).map_err(TransferError::Io)
+}
+
+/// Receives a stream to its end into `writer`, hashing and storing one piece while the next arrives.
+///
+/// # Errors
+/// [`TransferError::Blob`] where it is not the `expected` blob; where the connection is lost.
+pub async fn receive_blob(
+    recv: &mut RecvStream,
+    mut writer: BlobWriter,
+    expected: Option<BlobRef>,
+    durable: bool,
+) -> Result<BlobRef, TransferError> {
+    let mut piece = next_piece(recv).await?;
+    while !piece.is_empty() {
+        let writing = spawn_blocking(move || {
+            piece.iter().try_for_each(|bytes| writer.write(bytes))?;
+            Ok(writer)
+        });
+        let (written, next) = tokio::join!(writing, next_piece(recv));
+        writer = written.unwrap_or_else(join_blob_error)?;
+        piece = next?;
+    }
+    let finished = spawn_blocking(move || writer.finish(expected, durable)).await;
+    Ok(finished.unwrap_or_else(join_blob_error)?)
+}
+
+/// What arrives until there is enough for the disk; nothing at the end of the stream.
+async fn next_piece(recv: &mut RecvStream) -> Result<Vec<Bytes>, TransferError> {
+    let mut piece = Vec::new();
+    let mut bytes = 0;
+    while bytes < DISK_CHUNK_BYTES {
+        let Some(chunk) = recv.read_chunk(DISK_CHUNK_BYTES, true).await? else { break };
+        bytes += chunk.bytes.len();
+        piece.push(chunk.bytes);
+    }
+    Ok(piece)
+}
+
+/// A blocking task is never cancelled here, so it can only have panicked or met the runtime's end.
+fn join_error<T>(error: JoinError) -> Result<T, io::Error> {
+    Err(io::Error::other(error))
+}
+
+fn join_blob_error<T>(error: JoinError) -> Result<T, BlobError> {
+    Err(BlobError::Io(io::Error::other(error)))
+}

@@ -1,0 +1,199 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use adit_protocol::{FRAME_HEADER_BYTES, FrameError, decode_frame, encode_frame, frame_length};
+use quinn::{ReadError, RecvStream, SendStream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::limits::OUTBOX_BYTES_MAX;
+
+/// The sending half of a control stream. A clone sends on the same stream.
+///
+/// [`Outbox::send`] never waits: it appends to a buffer that one writer task empties with a single write for all that came meanwhile,
+/// so that batches form by themselves under load and a lone message is not delayed.
+#[derive(Debug, Clone)]
+pub struct Outbox(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    buffer: Mutex<Buffer>,
+    /// Wakes the writer.
+    filled: Notify,
+    /// Wakes whoever waits for the end of the stream.
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    closed: bool,
+    done: bool,
+}
+
+/// A message that was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The stream has ended.
+    #[error("the connection is closed")]
+    Closed,
+    /// The peer does not read: more than [`OUTBOX_BYTES_MAX`] wait for it.
+    #[error("the peer does not read; {OUTBOX_BYTES_MAX} bytes wait for it")]
+    Full,
+    /// The message is too large for a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+impl Outbox {
+    pub(crate) fn new(stream: SendStream) -> Self {
+        let shared =
+            Arc::new(Shared { buffer: Mutex::new(Buffer::default()), filled: Notify::new(), drained: Notify::new() });
+        tokio::spawn(write_all(Arc::clone(&shared), stream));
+        Self(shared)
+    }
+
+    /// Queues `message`.
+    ///
+    /// # Errors
+    /// [`SendError`]; after `Full` the caller should close the connection, since what was said so far may never arrive.
+    pub fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
+        let mut buffer = self.0.lock();
+        if buffer.closed {
+            return Err(SendError::Closed);
+        }
+        if buffer.bytes.len() > OUTBOX_BYTES_MAX {
+            return Err(SendError::Full);
+        }
+        let was_empty = buffer.bytes.is_empty();
+        encode_frame(message, &mut buffer.bytes)?;
+        drop(buffer);
+        if was_empty {
+            self.0.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for the writer.
+    pub fn pending(&self) -> usize {
+        self.0.lock().bytes.len()
+    }
+
+    /// Ends the stream after what was queued, and waits until it is handed over.
+    pub async fn close(&self) {
+        self.0.lock().closed = true;
+        self.0.filled.notify_one();
+        loop {
+            let drained = self.0.drained.notified();
+            if self.0.lock().done {
+                return;
+            }
+            drained.await;
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
+    let mut writing = Vec::new();
+    loop {
+        let closed = {
+            let mut buffer = shared.lock();
+            std::mem::swap(&mut buffer.bytes, &mut writing);
+            buffer.closed
+        };
+        if !writing.is_empty() {
+            if stream.write_all(&writing).await.is_err() {
+                break;
+            }
+            writing.clear();
+        } else if closed {
+            // The peer has everything, or is gone and does not care.
+            let _ = stream.finish();
+            break;
+        } else {
+            tokio::select! {
+                () = shared.filled.notified() => {}
+                _ = stream.stopped() => break,
+            }
+        }
+    }
+    let mut buffer = shared.lock();
+    buffer.closed = true;
+    buffer.done = true;
+    buffer.bytes = Vec::new();
+    drop(buffer);
+    shared.drained.notify_waiters();
+}
+
+/// The receiving half of a control stream.
+#[derive(Debug)]
+pub struct Inbox {
+    stream: RecvStream,
+    buffer: Vec<u8>,
+    /// Bytes at the start of `buffer` that are already handed out.
+    used: usize,
+}
+
+/// A control stream that cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The connection is lost.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The stream ended inside of a frame.
+    #[error("the stream ended inside of a frame")]
+    Truncated,
+    /// The peer does not keep to the protocol.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+/// Bytes taken from the stream at a time.
+const READ_BYTES: usize = 64 * 1024;
+
+impl Inbox {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        Self { stream, buffer: Vec::new(), used: 0 }
+    }
+
+    /// The next message, or nothing where the peer ended the stream. Cancel-safe: what was read stays in the buffer.
+    ///
+    /// # Errors
+    /// [`ReceiveError`]; the stream is of no use after it.
+    pub async fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, ReceiveError> {
+        loop {
+            if let Some(message) = self.next_buffered()? {
+                return Ok(Some(message));
+            }
+            self.buffer.drain(..self.used);
+            self.used = 0;
+            match self.stream.read_chunk(READ_BYTES, true).await? {
+                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(ReceiveError::Truncated),
+            }
+        }
+    }
+
+    /// The next message that has arrived whole already, so that a reader can take in a batch before it acts on it.
+    ///
+    /// # Errors
+    /// [`ReceiveError::Frame`].
+    pub fn next_buffered<M: DeserializeOwned>(&mut self) -> Result<Option<M>, ReceiveError> {
+        let rest = &self.buffer[self.used..];
+        let Some((header, body)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
+        let length = frame_length(*header)?;
+        let Some(body) = body.get(..length) else { return Ok(None) };
+        let message = decode_frame(body)?;
+        self.used += FRAME_HEADER_BYTES + length;
+        Ok(Some(message))
+    }
+}

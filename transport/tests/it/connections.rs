@@ -1,0 +1,74 @@
+use adit_protocol::{ClientMessage, JobId, SecretKey};
+use adit_transport::{DialError, ReceiveError};
+
+use crate::{connected, pair};
+
+fn cancel(n: u8) -> ClientMessage {
+    ClientMessage::Cancel { job: JobId([n; 16]) }
+}
+
+#[tokio::test]
+async fn both_ends_learn_each_others_key() {
+    let (_listener, _dialer, near, far) = connected().await;
+    assert_eq!(near.peer(), SecretKey::from_seed([1; 32]).public());
+    assert_eq!(far.peer(), SecretKey::from_seed([2; 32]).public());
+}
+
+#[tokio::test]
+async fn wrong_gateway_key_is_named() {
+    let (listener, mut addr, dialer) = pair();
+    let true_key = addr.key;
+    addr.key = SecretKey::from_seed([3; 32]).public();
+    let accept = tokio::spawn(async move { listener.accept().await.unwrap().complete().await.map(|_| ()) });
+    match dialer.dial(&addr).await {
+        Err(DialError::WrongKey { expected, found, .. }) => assert_eq!((expected, found), (addr.key, true_key)),
+        other => panic!("{other:?}"),
+    }
+    assert!(accept.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn silent_gateway_is_reported_as_such() {
+    let (_, mut addr, dialer) = pair();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    addr.host = silent.local_addr().unwrap().to_string();
+    assert!(matches!(dialer.dial(&addr).await, Err(DialError::NoAnswer { .. })));
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_and_the_end_is_seen() {
+    let (_listener, _dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    for n in 0..100 {
+        outbox.send(&cancel(n)).unwrap();
+    }
+    let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+    for n in 0..100 {
+        assert_eq!(inbox.next().await.unwrap(), Some(cancel(n)));
+    }
+    outbox.close().await;
+    assert_eq!(inbox.next::<ClientMessage>().await.unwrap(), None);
+    assert!(outbox.send(&cancel(0)).is_err());
+}
+
+#[tokio::test]
+async fn foreign_bytes_end_the_stream_with_an_error() {
+    let (_listener, _dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    // A message of another type, whose bytes are no `ClientMessage`.
+    outbox.send(&[255u8; 8]).unwrap();
+    let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+    assert!(matches!(inbox.next::<ClientMessage>().await, Err(ReceiveError::Frame(_))));
+}
+
+#[tokio::test]
+async fn connection_survives_a_change_of_address() {
+    let (_listener, dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    outbox.send(&cancel(1)).unwrap();
+    let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+    assert_eq!(inbox.next().await.unwrap(), Some(cancel(1)));
+    dialer.rebind().unwrap();
+    outbox.send(&cancel(2)).unwrap();
+    assert_eq!(inbox.next().await.unwrap(), Some(cancel(2)));
+}
