@@ -237,7 +237,7 @@ pub struct SignedSettlement {
 pub fn sign_settlements(key: &SecretKey, settlements: &[Settlement]) -> Vec<SignedSettlement> {
     let mut signed = Vec::with_capacity(settlements.len());
     for batch in settlements.chunks(BATCH_LEAVES_MAX) {
-        let statements: Vec<Vec<u8>> = batch.iter().map(Settlement::to_bytes).collect();
+        let statements: Vec<Vec<u8>> = batch.iter().map(Settlement::bytes).collect();
         let proofs = prove_batch(key, SETTLEMENT_DOMAIN, &statements);
         signed.extend(batch.iter().zip(proofs).map(|(settlement, proof)| SignedSettlement { settlement: *settlement, proof }));
     }
@@ -245,7 +245,7 @@ pub fn sign_settlements(key: &SecretKey, settlements: &[Settlement]) -> Vec<Sign
 }
 
 impl Settlement {
-    fn to_bytes(&self) -> Vec<u8> {
+    fn bytes(&self) -> Vec<u8> {
         postcard::to_allocvec(self).expect("a settlement always encodes")
     }
 }
@@ -261,7 +261,7 @@ impl SignedSettlement {
         if s.receipt != receipt.digest() || s.job != receipt.receipt.job || s.gateway != receipt.receipt.gateway {
             return Err(error(BatchError::Signature));
         }
-        self.proof.verify(&s.gateway, SETTLEMENT_DOMAIN, &s.to_bytes()).map(|_| ()).map_err(error)
+        self.proof.verify(&s.gateway, SETTLEMENT_DOMAIN, &s.bytes()).map(|_| ()).map_err(error)
     }
 }
 

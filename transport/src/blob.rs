@@ -156,7 +156,14 @@ impl BlobStore {
         let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(BlobWriter { store: self.clone(), temporary: Temporary(path), file, hasher: blake3::Hasher::new(), bytes: 0, bytes_max })
+        Ok(BlobWriter {
+            store: self.clone(),
+            temporary: Temporary(path),
+            file,
+            hasher: blake3::Hasher::new(),
+            bytes: 0,
+            bytes_max,
+        })
     }
 
     /// Stores bytes that are at hand.

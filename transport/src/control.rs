@@ -48,8 +48,7 @@ pub enum SendError {
 
 impl Outbox {
     pub(crate) fn new(stream: SendStream) -> Self {
-        let shared =
-            Arc::new(Shared { buffer: Mutex::new(Buffer::default()), filled: Notify::new(), drained: Notify::new() });
+        let shared = Arc::new(Shared { buffer: Mutex::new(Buffer::default()), filled: Notify::new(), drained: Notify::new() });
         tokio::spawn(write_all(Arc::clone(&shared), stream));
         Self(shared)
     }

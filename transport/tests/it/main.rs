@@ -1,4 +1,5 @@
 //! Two ends on loopback.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod blobs;
 mod connections;
