@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{
-    Answer, BlobRef, ClientMessage, Digest, GatewayToClient, JobEvent, JobId, JobSpec, PublicKey, Query, SecretKey,
+    Answer, BlobRef, ClientMessage, Digest, GatewayToClient, Greeting, JobEvent, JobId, JobSpec, PublicKey, Query, SecretKey,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, TransferError};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -264,7 +264,7 @@ impl Shared {
         let broken = |e: String| ConnectError::Broken(e);
         let connection = self.dialer.dial(&self.gateway).await?;
         let (outbox, mut inbox) = connection.open_control().await.map_err(|e| broken(e.to_string()))?;
-        outbox.send(&ClientMessage::Hello { software: self.config.software.clone() }).map_err(|e| broken(e.to_string()))?;
+        outbox.send(&Greeting::Client { software: self.config.software.clone() }).map_err(|e| broken(e.to_string()))?;
         match inbox.next().await.map_err(|e| broken(e.to_string()))? {
             Some(GatewayToClient::Welcome { software }) => tracing::debug!(%software, "connected"),
             Some(GatewayToClient::Rejected(rejection)) => return Err(ConnectError::Rejected(rejection)),

@@ -33,12 +33,12 @@ pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError};
 pub use job::{BlobRef, JobLimits, JobSpec, Placement, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
 pub use message::{
-    Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, JobEvent, JobResult, JobState, JobStatus, NodeMessage,
-    NodeOffer, NodeStatus, Query, Refusal, Rejection, UnfitReason,
+    Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult, JobState, JobStatus,
+    NodeMessage, NodeOffer, NodeStatus, Query, Refusal, Rejection, UnfitReason,
 };
 pub use price::{Price, PriceError};
 pub use receipt::{
-    NodeTimes, Receipt, ReceiptMismatch, Settlement, SignedReceipt, SignedSettlement, VerifiedReceipt, VerifyError,
+    KnownRoot, NodeTimes, Receipt, ReceiptMismatch, Settlement, SignedReceipt, SignedSettlement, VerifiedReceipt, VerifyError,
     sign_receipts, sign_settlements,
 };
 pub use stream::{StreamReply, StreamRequest};

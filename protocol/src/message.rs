@@ -5,14 +5,25 @@ use crate::{
     SignedReceipt, SignedSettlement, UnixMillis,
 };
 
-/// What a client says on its control stream.
+/// The first message on a control stream, from whoever dialled: what it wants to be. Everything after it is a [`ClientMessage`] or
+/// a [`NodeMessage`] accordingly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ClientMessage {
-    /// The first message.
-    Hello {
+pub enum Greeting {
+    /// A client.
+    Client {
         /// Name and version of the client's software, for logs only.
         software: String,
     },
+    /// A node.
+    Node {
+        /// What it offers.
+        offer: NodeOffer,
+    },
+}
+
+/// What a client says on its control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
     /// Runs a job, or attaches to the one that this key already names.
     Submit {
         /// Names the job together with the client's key.
@@ -66,12 +77,12 @@ pub enum Query {
 /// What a gateway says to a client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GatewayToClient {
-    /// Answers `Hello`.
+    /// Answers the greeting.
     Welcome {
         /// Name and version of the gateway's software, for logs only.
         software: String,
     },
-    /// Answers `Hello`: no, and why. The connection ends.
+    /// Answers the greeting: no, and why. The connection ends.
     Rejected(Rejection),
     /// The job is known; its events follow.
     Accepted {
@@ -328,11 +339,6 @@ pub struct NodeStatus {
 /// What a node says on its control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeMessage {
-    /// The first message.
-    Hello {
-        /// What it offers.
-        offer: NodeOffer,
-    },
     /// The guest runs.
     Started {
         /// The job.
@@ -421,12 +427,12 @@ pub struct NodeOffer {
 /// What a gateway says to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GatewayToNode {
-    /// Answers `Hello`.
+    /// Answers the greeting.
     Welcome {
         /// Name and version of the gateway's software, for logs only.
         software: String,
     },
-    /// Answers `Hello`: no, and why. The connection ends.
+    /// Answers the greeting: no, and why. The connection ends.
     Rejected(Rejection),
     /// Runs an attempt of a job.
     Lease {

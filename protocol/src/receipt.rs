@@ -1,11 +1,11 @@
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{BatchError, BatchProof, prove_batch};
+use crate::batch::{BatchError, BatchProof, BatchRoot, prove_batch};
 use crate::frame::decode_exact;
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
     Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey,
-    SecretKey, UnixMillis, Usage,
+    SecretKey, Signature, UnixMillis, Usage,
 };
 
 /// What a node's signature over a receipt is for.
@@ -162,15 +162,40 @@ impl SignedReceipt {
     /// # Errors
     /// [`VerifyError`] says which of the two is wrong.
     pub fn verify(self) -> Result<VerifiedReceipt, VerifyError> {
+        self.verify_with(&mut KnownRoot::default())
+    }
+
+    /// As [`SignedReceipt::verify`], without checking a signature again that the last receipt of the same batch brought too.
+    ///
+    /// # Errors
+    /// As [`SignedReceipt::verify`].
+    pub fn verify_with(self, known: &mut KnownRoot) -> Result<VerifiedReceipt, VerifyError> {
         let receipt = &self.receipt;
-        self.proof
-            .verify(&receipt.node, RECEIPT_DOMAIN, &receipt.to_bytes())
+        known
+            .vouches(&receipt.node, &receipt.to_bytes(), &self.proof)
             .map_err(|error| VerifyError::Batch { job: receipt.job, error })?;
         let computed = receipt.price.cost(&receipt.usage);
         if computed != Ok(receipt.cost) {
             return Err(VerifyError::Cost { job: receipt.job, claimed: receipt.cost, computed });
         }
         Ok(VerifiedReceipt(self))
+    }
+}
+
+/// The last batch root whose signature was checked: the receipts of one batch come one after the other, and checking their one
+/// signature once is enough.
+#[derive(Debug, Default)]
+pub struct KnownRoot(Option<(PublicKey, BatchRoot, Signature)>);
+
+impl KnownRoot {
+    fn vouches(&mut self, node: &PublicKey, statement: &[u8], proof: &BatchProof) -> Result<(), BatchError> {
+        let claimed = (*node, proof.root(statement)?, proof.signature);
+        // The signature too must be the same, since it is stored with the receipt and checked again by others.
+        if self.0 != Some(claimed) {
+            proof.verify(node, RECEIPT_DOMAIN, statement)?;
+            self.0 = Some(claimed);
+        }
+        Ok(())
     }
 }
 
@@ -338,6 +363,24 @@ mod tests {
         let proof = prove_batch(&node, SETTLEMENT_DOMAIN, &[receipt.to_bytes()]).remove(0);
         let error = SignedReceipt { receipt, proof }.verify().unwrap_err();
         assert!(matches!(error, VerifyError::Batch { error: BatchError::Signature, .. }), "{error}");
+    }
+
+    #[test]
+    fn known_root_vouches_for_its_own_batch_only() {
+        let node = SecretKey::from_seed([4; 32]);
+        let second = Receipt { attempt: Attempt(2), ..receipt(&node) };
+        let batch = sign_receipts(&node, vec![receipt(&node), second]);
+        let mut known = KnownRoot::default();
+        for signed in batch.clone() {
+            signed.verify_with(&mut known).unwrap();
+        }
+        let mut altered = batch[0].clone();
+        altered.receipt.usage.host_calls = 7;
+        assert!(altered.verify_with(&mut known).is_err());
+        let mut unsigned = batch[1].clone();
+        unsigned.proof.signature = signed().proof.signature;
+        assert!(unsigned.verify_with(&mut known).is_err());
+        batch[1].clone().verify_with(&mut known).unwrap();
     }
 
     #[test]

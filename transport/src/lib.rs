@@ -6,13 +6,13 @@
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use adit_transport::{Dialer, GatewayAddr};
-//! use adit_protocol::{ClientMessage, SecretKey};
+//! use adit_protocol::{Greeting, SecretKey};
 //!
 //! let gateway: GatewayAddr = "203.0.113.7:4433#6f1d…".parse()?;
 //! let dialer = Dialer::new(SecretKey::generate())?;
 //! let connection = dialer.dial(&gateway).await?;
 //! let (outbox, _inbox) = connection.open_control().await?;
-//! outbox.send(&ClientMessage::Hello { software: "example 1.0".into() })?;
+//! outbox.send(&Greeting::Client { software: "example 1.0".into() })?;
 //! # Ok(())
 //! # }
 //! ```
