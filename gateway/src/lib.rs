@@ -1,1 +1,27 @@
+//! The driver around [`adit_dispatch`] and [`adit_ledger`]: takes connections, keeps blobs, carries out what the dispatcher decides,
+//! and records what it settled.
+//!
+//! Everything runs on one thread: connections are local tasks, and the [`core::Core`] they share is a plain value that is borrowed for
+//! one message at a time and never across an await. A message that arrives is handled, the dispatcher's actions are carried out, and
+//! the frames that follow from it wait in their connections' outboxes when the borrow ends: between two sockets there is no channel and
+//! no thread to wake. Only the ledger's durable commits and the blob store's files have threads of their own.
+//!
+//! The gateway runs no guest code and does not know the runtime.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+mod clock;
+mod config;
+mod core;
+mod error;
+mod gateway;
+mod job;
+mod link;
+mod log;
+mod peer;
+mod settle;
+mod transfer;
+
+pub use config::GatewayConfig;
+pub use error::{RunError, StartError};
+pub use gateway::Gateway;

@@ -148,6 +148,11 @@ impl BlobStore {
         Ok(Some((File::open(path)?, pin.blob.bytes)))
     }
 
+    /// Where a blob's file is, or would be.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.0.path(digest)
+    }
+
     /// Starts a blob of at most `bytes_max` bytes.
     ///
     /// # Errors

@@ -3,8 +3,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_protocol::{PublicKey, SecretKey};
+use aws_lc_rs::hmac;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, ConnectionError, Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt,
+};
+use quinn_proto::HashedConnectionIdGenerator;
 use tokio::time::timeout;
 
 use crate::limits;
@@ -193,7 +197,7 @@ impl Listener {
             .incoming_buffer_size_total(limits::INCOMING_BUFFER_BYTES * limits::INCOMING_MAX as u64)
             // A home box's address changes under its feet; its jobs should not.
             .migration(true);
-        let endpoint = Endpoint::server(config, addr)?;
+        let endpoint = Endpoint::new(endpoint_config(key), Some(config), UdpSocket::bind(addr)?, Arc::new(quinn::TokioRuntime))?;
         let addr = endpoint.local_addr()?;
         Ok(Self { endpoint, addr })
     }
@@ -249,6 +253,20 @@ impl Handshake {
             }
         }
     }
+}
+
+/// Connection ids and reset tokens come from the listener's key, so that a listener that was killed and started again can tell its
+/// peers at their next packet that their connections are gone (stateless reset: RFC 9000, section 10.3), instead of leaving them
+/// to wait for the idle timeout.
+fn endpoint_config(key: &SecretKey) -> EndpointConfig {
+    let reset_key = blake3::derive_key("adit quic stateless reset v1", key.seed());
+    let cid_key = blake3::derive_key("adit quic connection id v1", key.seed());
+    let cid_key = u64::from_le_bytes(cid_key[..8].try_into().expect("8 of 32 bytes"));
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset_key)));
+    config
+        .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)))
+        .min_reset_interval(limits::RESET_INTERVAL);
+    config
 }
 
 fn transport_config() -> TransportConfig {

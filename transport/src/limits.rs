@@ -30,6 +30,10 @@ pub const INCOMING_BUFFER_BYTES: u64 = 16 * 1024;
 /// Connections above which a dialer must prove its address by a Retry (RFC 9000, section 8.1.2) before we keep any state for it.
 pub const CONNECTIONS_BEFORE_RETRY: usize = 512;
 
+/// The least time between two stateless resets: after a restart a thousand peers hear of it in a second, and nobody can make us send
+/// more than a thousand small packets a second.
+pub const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
 /// How long a dialer waits for a handshake.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 

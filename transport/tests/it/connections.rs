@@ -1,5 +1,5 @@
 use adit_protocol::{ClientMessage, JobId, SecretKey};
-use adit_transport::{DialError, ReceiveError};
+use adit_transport::{DialError, Dialer, GatewayAddr, Listener, ReceiveError};
 
 use crate::{connected, pair};
 
@@ -71,4 +71,36 @@ async fn connection_survives_a_change_of_address() {
     dialer.rebind().unwrap();
     outbox.send(&cancel(2)).unwrap();
     assert_eq!(inbox.next().await.unwrap(), Some(cancel(2)));
+}
+
+/// A killed gateway says nothing to its peers; the next process with its key and address does, at their next packet.
+#[tokio::test]
+async fn restarted_listener_tells_its_peers_long_before_the_idle_timeout() {
+    let key = || SecretKey::from_seed([1; 32]);
+    let (addr_sender, addr) = std::sync::mpsc::channel();
+    let (kill, killed) = tokio::sync::oneshot::channel::<()>();
+    let first = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ends = runtime.block_on(async {
+            let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &key()).unwrap();
+            addr_sender.send(listener.local_addr()).unwrap();
+            let connection = listener.accept().await.unwrap().complete().await.unwrap();
+            killed.await.unwrap();
+            (listener, connection)
+        });
+        // The runtime goes first, so that nothing is left that could send the closing words.
+        drop(runtime);
+        drop(ends);
+    });
+    let addr = addr.recv().unwrap();
+    let dialer = Dialer::new(SecretKey::from_seed([2; 32])).unwrap();
+    let near = dialer.dial(&GatewayAddr { host: addr.to_string(), key: key().public() }).await.unwrap();
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    kill.send(()).unwrap();
+    first.join().unwrap();
+
+    let _second = Listener::bind(addr, &key()).unwrap();
+    outbox.send(&cancel(1)).unwrap();
+    let reason = near.closed().await;
+    assert!(matches!(reason, quinn::ConnectionError::Reset), "{reason}");
 }

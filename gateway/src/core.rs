@@ -1,0 +1,615 @@
+//! The gateway's state and every change of it, free of I/O but for the outboxes, the ledger's queue and the blob store's index.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
+use adit_ledger::{Appended, Batch, Entry, Reader, StoredJob, SubmitError, Writer};
+use adit_protocol::limits::{ANSWER_ROWS_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
+use adit_protocol::{
+    Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent,
+    JobId, JobResult, JobSpec, JobStatus, KnownRoot, NodeMessage, NodeStatus, PublicKey, Query, Refusal, SecretKey, Settlement,
+    SignedReceipt, SignedSettlement, VerifiedReceipt, sign_settlements,
+};
+use adit_transport::{BlobPin, BlobStore};
+use tokio::sync::Notify;
+
+use crate::clock::{Clock, wall_time};
+use crate::job::{Job, Live, Stage, done_state, event_message};
+use crate::log::Log;
+use crate::peer::{Client, LinkId, Node};
+use crate::{GatewayConfig, settle};
+
+/// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
+const ENDED_JOBS_MAX: usize = 4_096;
+
+/// Log bytes of ended jobs that stay at hand: 64 jobs of the default log limit.
+const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
+
+/// Everything that the gateway knows.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) key: SecretKey,
+    pub(crate) clock: Clock,
+    pub(crate) store: BlobStore,
+    /// Wakes the timer task when a deadline moved forward.
+    pub(crate) timer: Arc<Notify>,
+    dispatcher: Dispatcher,
+    /// When the timer task will wake by itself.
+    armed: Option<Tick>,
+    ledger: Writer,
+    reader: Reader,
+    /// Receipts that found the ledger's queue full. No job is accepted while there are any.
+    overflow: VecDeque<Entry>,
+    /// Why the ledger records nothing any more.
+    ledger_stopped: Option<String>,
+    jobs: HashMap<JobId, Job>,
+    /// Ended jobs, oldest first.
+    ended: VecDeque<JobId>,
+    ended_log_bytes: usize,
+    nodes: BTreeMap<PublicKey, Node>,
+    clients: usize,
+    next_link: u64,
+}
+
+impl Core {
+    pub(crate) fn new(config: &GatewayConfig, key: SecretKey, store: BlobStore, ledger: Writer) -> Self {
+        let dispatcher = Dispatcher::new(Config { queue_max: config.queue_max, ..Config::default() });
+        let reader = ledger.reader().clone();
+        Self {
+            key,
+            clock: Clock::start(),
+            store,
+            timer: Arc::new(Notify::new()),
+            dispatcher,
+            armed: None,
+            ledger,
+            reader,
+            overflow: VecDeque::new(),
+            ledger_stopped: None,
+            jobs: HashMap::new(),
+            ended: VecDeque::new(),
+            ended_log_bytes: 0,
+            nodes: BTreeMap::new(),
+            clients: 0,
+            next_link: 0,
+        }
+    }
+
+    pub(crate) fn next_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    pub(crate) fn nodes_connected(&self) -> usize {
+        self.nodes.len()
+    }
+
+    pub(crate) fn clients_connected(&self) -> usize {
+        self.clients
+    }
+
+    /// Takes in that time went by. Returns when to call again.
+    pub(crate) fn handle_timeout(&mut self) -> Option<Tick> {
+        self.dispatcher.handle_timeout(self.clock.now());
+        self.act();
+        self.armed = self.dispatcher.poll_timeout();
+        self.armed
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        self.dispatcher.handle(self.clock.now(), event);
+        self.act();
+        // A deadline that moved back costs the timer one idle wake-up; only one that moved forward must wake it now.
+        if let Some(next) = self.dispatcher.poll_timeout()
+            && self.armed.is_none_or(|armed| next < armed)
+        {
+            self.armed = Some(next);
+            self.timer.notify_one();
+        }
+    }
+
+    /// Carries out what the dispatcher decided.
+    fn act(&mut self) {
+        while let Some(action) = self.dispatcher.poll_action() {
+            match action {
+                Action::Start { job, attempt, node } => self.start(job, attempt, node),
+                Action::Stop { job, attempt, node } => {
+                    if let Some(node) = self.nodes.get(&node) {
+                        node.send(&GatewayToNode::Cancel { job, attempt });
+                    }
+                }
+                Action::Refuse { job, refusal } => self.fail(job, JobResult::Refused(refusal)),
+                Action::CancelledInQueue { job } => self.fail(job, JobResult::CancelledInQueue),
+                Action::Lost { job, attempts, reason } => self.fail(job, JobResult::NodeLost { attempts, reason }),
+            }
+        }
+    }
+
+    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey) {
+        let (Some(job), Some(node)) = (self.jobs.get_mut(&id), self.nodes.get(&key)) else {
+            tracing::error!(job = %id, node = %key, "the dispatcher started a job or on a node that is not there");
+            return;
+        };
+        let Stage::Live(live) = &mut job.stage else { return };
+        if attempt.0 > 1 {
+            let line = format!("[adit] attempt {attempt} on node {key}\n");
+            job.log.append(line.as_bytes(), job.spec.limits.log.0);
+        }
+        live.running = Some((key, attempt));
+        live.progress = None;
+        live.output = None;
+        let lease =
+            GatewayToNode::Lease { job: id, attempt, client: job.client, spec: job.spec.clone(), input: live.input.clone() };
+        node.send(&lease);
+        job.tell(&JobEvent::Started { node: key, attempt });
+    }
+
+    /// Ends a job that came to no outcome.
+    fn fail(&mut self, id: JobId, result: JobResult) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.tell(&JobEvent::Ended(result.clone()));
+        job.followers.clear();
+        job.stage = Stage::Failed(result);
+        self.retire(id);
+    }
+
+    /// Keeps an ended job at hand for a while.
+    fn retire(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        job.log.end();
+        self.ended_log_bytes += job.log.len();
+        self.ended.push_back(id);
+        while self.ended.len() > ENDED_JOBS_MAX || self.ended_log_bytes > ENDED_LOG_BYTES_MAX {
+            let Some(oldest) = self.ended.pop_front() else { break };
+            if let Some(job) = self.jobs.remove(&oldest) {
+                self.ended_log_bytes -= job.log.len();
+            }
+        }
+    }
+}
+
+/// What clients want.
+impl Core {
+    pub(crate) fn client_joined(&mut self) {
+        self.clients += 1;
+    }
+
+    pub(crate) fn client_left(&mut self, link: LinkId) {
+        self.clients -= 1;
+        for job in self.jobs.values_mut() {
+            job.followers.retain(|f| f.link != link);
+        }
+    }
+
+    pub(crate) fn handle_client(&mut self, client: &Client, message: ClientMessage) {
+        match message {
+            ClientMessage::Submit { key, spec, input } => self.submit(client, key, spec, input),
+            ClientMessage::Attach { job } => self.attach(client, job),
+            ClientMessage::Cancel { job } => {
+                if self.jobs.get(&job).is_some_and(|j| j.client == client.connection.peer()) {
+                    self.dispatch(Event::Cancelled { job });
+                }
+            }
+            ClientMessage::Ask { request, query } => {
+                let answer = self.answer(client.connection.peer(), query);
+                client.send(&GatewayToClient::Answer { request, answer });
+            }
+        }
+    }
+
+    fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>) {
+        let owner = client.connection.peer();
+        let id = JobId::derive(&owner, &key);
+        let digest = spec.digest();
+        let refuse = |refusal| client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
+        match self.known(id, digest) {
+            Ok(Known::No) => {}
+            Ok(Known::Here) => return self.attach(client, id),
+            Ok(Known::Settled(stored)) => return self.replay(client, *stored),
+            Err(refusal) => return refuse(refusal),
+        }
+        if let Err(refusal) = self.admit(&spec, input.as_deref()) {
+            return refuse(refusal);
+        }
+        let mut live = Live::default();
+        let mut missing = Vec::new();
+        let inline = input.is_some();
+        for blob in std::iter::once(&spec.module).chain(Some(&spec.input).filter(|_| !inline)) {
+            match self.store.pin(&blob.digest).filter(|pin| pin.blob() == *blob) {
+                Some(pin) => live.pins.push(pin),
+                None => missing.push(blob.digest),
+            }
+        }
+        if !missing.is_empty() {
+            return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
+        }
+        live.input = input;
+        client.send(&GatewayToClient::Accepted { job: id });
+        let request = Box::new(Request::new(&owner, &spec));
+        let job = Job {
+            id,
+            client: owner,
+            spec,
+            spec_digest: digest,
+            submitted: wall_time(),
+            stage: Stage::Live(live),
+            log: Log::default(),
+            followers: vec![client.clone()],
+        };
+        self.jobs.insert(id, job);
+        self.dispatch(Event::Submitted { job: id, request });
+        // Started at once, the client has heard of it; else it waits.
+        if let Some(job) = self.jobs.get(&id)
+            && let Stage::Live(Live { running: None, .. }) = &job.stage
+        {
+            job.tell(&JobEvent::Queued);
+        }
+    }
+
+    /// Whether the key names a job already, and the same one.
+    fn known(&mut self, id: JobId, spec: Digest) -> Result<Known, Refusal> {
+        if let Some(job) = self.jobs.get(&id) {
+            if job.spec_digest != spec {
+                return Err(Refusal::KeyConflict);
+            }
+            if !matches!(job.stage, Stage::Failed(_)) {
+                return Ok(Known::Here);
+            }
+            // It never ran, so the same key may try again.
+            self.forget(id);
+            return Ok(Known::No);
+        }
+        match self.reader.job(id) {
+            Ok(Some(stored)) if stored.receipt.receipt.spec == spec => Ok(Known::Settled(Box::new(stored))),
+            Ok(Some(_)) => Err(Refusal::KeyConflict),
+            Ok(None) => Ok(Known::No),
+            Err(error) => Err(Refusal::LedgerUnavailable(error.to_string())),
+        }
+    }
+
+    fn forget(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.remove(&id)
+            && !job.is_live()
+        {
+            self.ended.retain(|ended| *ended != id);
+            self.ended_log_bytes -= job.log.len();
+        }
+    }
+
+    fn admit(&self, spec: &JobSpec, input: Option<&[u8]>) -> Result<(), Refusal> {
+        spec.check().map_err(|error| Refusal::SpecTooLarge(error.to_string()))?;
+        if let Some(reason) = &self.ledger_stopped {
+            return Err(Refusal::LedgerUnavailable(reason.clone()));
+        }
+        if !self.overflow.is_empty() {
+            return Err(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 100 });
+        }
+        match input {
+            Some(bytes) if bytes.len() > INLINE_BYTES_MAX => Err(Refusal::SpecTooLarge(format!(
+                "the inline input is {} bytes, over the limit of {INLINE_BYTES_MAX}",
+                bytes.len()
+            ))),
+            Some(bytes) if BlobRef::of(bytes) != spec.input => Err(Refusal::InputMissing(spec.input.digest)),
+            _ => Ok(()),
+        }
+    }
+
+    fn attach(&mut self, client: &Client, id: JobId) {
+        let owner = client.connection.peer();
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.client == owner) {
+            client.send(&GatewayToClient::Accepted { job: id });
+            return job.follow(client);
+        }
+        let refusal = match self.reader.job(id) {
+            Ok(Some(stored)) if stored.receipt.receipt.client == owner => return self.replay(client, stored),
+            Ok(_) => Refusal::UnknownJob,
+            Err(error) => Refusal::LedgerUnavailable(error.to_string()),
+        };
+        client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
+    }
+
+    /// Tells a client of a job that only the ledger remembers.
+    fn replay(&self, client: &Client, stored: StoredJob) {
+        let id = stored.receipt.receipt.job;
+        let settlement = sign_settlements(&self.key, &[self.settlement(&stored)]).remove(0);
+        client.send(&GatewayToClient::Accepted { job: id });
+        let StoredJob { receipt, reason, output, queue_us, rtt_us, .. } = stored;
+        let result = JobResult::Done { receipt: Box::new(receipt), reason, output, queue_us, rtt_us };
+        client.send(&event_message(id, JobEvent::Ended(result)));
+        client.send(&event_message(id, JobEvent::Settled(settlement)));
+    }
+
+    fn settlement(&self, stored: &StoredJob) -> Settlement {
+        Settlement {
+            gateway: self.key.public(),
+            job: stored.receipt.receipt.job,
+            receipt: stored.receipt.digest(),
+            index: stored.index,
+            time: stored.settled,
+        }
+    }
+
+    /// A job's log, for its own client.
+    pub(crate) fn log_of(&self, client: &PublicKey, id: JobId) -> Option<Log> {
+        self.jobs.get(&id).filter(|job| job.client == *client).map(|job| job.log.clone())
+    }
+
+    fn answer(&self, client: PublicKey, query: Query) -> Answer {
+        match query {
+            Query::Job(id) => match self.status(client, id) {
+                Ok(status) => Answer::Job(status.map(Box::new)),
+                Err(error) => Answer::Unavailable(error),
+            },
+            Query::Jobs { limit } => {
+                let mut jobs: Vec<JobStatus> = self.jobs.values().filter(|job| job.client == client).map(Job::status).collect();
+                jobs.sort_by_key(|status| std::cmp::Reverse((status.submitted, status.job)));
+                jobs.truncate((limit as usize).min(ANSWER_ROWS_MAX));
+                Answer::Jobs(jobs)
+            }
+            Query::Nodes => Answer::Nodes(self.node_rows()),
+            Query::Receipts { from, limit } => {
+                // A row is under 1 KiB, so that a full answer fits a frame.
+                let limit = (limit as usize).min(ANSWER_ROWS_MAX);
+                match self.reader.receipts_of(&client, from, limit) {
+                    Ok(page) => Answer::Receipts { rows: page.rows, next: page.next },
+                    Err(error) => Answer::Unavailable(error.to_string()),
+                }
+            }
+        }
+    }
+
+    fn status(&self, client: PublicKey, id: JobId) -> Result<Option<JobStatus>, String> {
+        if let Some(job) = self.jobs.get(&id) {
+            return Ok(Some(job).filter(|job| job.client == client).map(Job::status));
+        }
+        let stored = self.reader.job(id).map_err(|error| error.to_string())?;
+        Ok(stored.filter(|stored| stored.receipt.receipt.client == client).map(|stored| JobStatus {
+            job: id,
+            module: stored.receipt.receipt.module,
+            submitted: stored.settled,
+            state: done_state(&stored.receipt, true),
+        }))
+    }
+
+    fn node_rows(&self) -> Vec<NodeStatus> {
+        let row = |view: adit_dispatch::NodeView<'_>| NodeStatus {
+            node: view.node,
+            offer: view.offer.clone(),
+            slots_used: view.slots_used,
+            rtt_us: self.rtt_us(&view.node),
+            jobs_done: view.jobs_done,
+        };
+        self.dispatcher.nodes().take(ANSWER_ROWS_MAX).map(row).collect()
+    }
+
+    fn rtt_us(&self, node: &PublicKey) -> u64 {
+        self.nodes.get(node).map_or(0, |node| node.connection.rtt().as_micros() as u64)
+    }
+}
+
+/// Whether a submission is news.
+enum Known {
+    No,
+    /// In memory.
+    Here,
+    /// In the ledger only.
+    Settled(Box<StoredJob>),
+}
+
+/// What nodes say.
+impl Core {
+    pub(crate) fn node_joined(&mut self, node: Node) {
+        let (key, offer) = (node.connection.peer(), node.offer.clone());
+        if let Some(older) = self.nodes.insert(key, node) {
+            older.connection.close("replaced by a newer connection of the same key");
+        }
+        self.dispatch(Event::NodeJoined { node: key, offer });
+        self.node_rtt(key);
+    }
+
+    pub(crate) fn node_left(&mut self, key: PublicKey, link: LinkId) {
+        // A connection that was replaced has left already.
+        if self.nodes.get(&key).is_some_and(|node| node.link == link) {
+            self.nodes.remove(&key);
+            self.dispatch(Event::NodeLeft { node: key });
+        }
+    }
+
+    /// Takes in the round trip as it is now.
+    pub(crate) fn node_rtt(&mut self, key: PublicKey) {
+        let rtt_us = self.rtt_us(&key);
+        self.dispatch(Event::NodeRtt { node: key, rtt_us });
+    }
+
+    pub(crate) fn handle_node(&mut self, key: PublicKey, known: &mut KnownRoot, message: NodeMessage) {
+        match message {
+            NodeMessage::Started { .. } => {}
+            NodeMessage::Log { job, attempt, bytes } => {
+                if self.holds(key, job, attempt)
+                    && let Some(job) = self.jobs.get(&job)
+                {
+                    job.log.append(&bytes, job.spec.limits.log.0);
+                }
+            }
+            NodeMessage::Progress { job, attempt, done, total } => {
+                if self.holds(key, job, attempt)
+                    && let Some(job) = self.jobs.get_mut(&job)
+                    && let Stage::Live(live) = &mut job.stage
+                {
+                    live.progress = Some((done, total));
+                    job.tell(&JobEvent::Progress { done, total });
+                }
+            }
+            NodeMessage::Finished { receipt, reason, output } => self.finished(key, known, *receipt, reason, output),
+            NodeMessage::Failed { job, attempt, failure } => {
+                self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
+            }
+        }
+    }
+
+    pub(crate) fn holds(&self, node: PublicKey, job: JobId, attempt: Attempt) -> bool {
+        self.dispatcher.lease(job, attempt) == Some(node)
+    }
+
+    /// Takes in a large output that has arrived, ahead of the receipt that names it.
+    pub(crate) fn output_arrived(&mut self, node: PublicKey, job: JobId, attempt: Attempt, blob: BlobRef) -> bool {
+        let pin = self.store.pin(&blob.digest);
+        if !self.holds(node, job, attempt) {
+            return false;
+        }
+        match (self.jobs.get_mut(&job).map(|job| &mut job.stage), pin) {
+            (Some(Stage::Live(live)), Some(pin)) => {
+                live.output = Some((attempt, blob, pin));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The most that an attempt may write.
+    pub(crate) fn output_bytes_max(&self, node: PublicKey, job: JobId, attempt: Attempt) -> Option<u64> {
+        self.jobs.get(&job).filter(|_| self.holds(node, job, attempt)).map(|job| job.spec.limits.output.0)
+    }
+
+    fn finished(
+        &mut self,
+        node: PublicKey,
+        known: &mut KnownRoot,
+        receipt: SignedReceipt,
+        mut reason: String,
+        output: Option<Vec<u8>>,
+    ) {
+        let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
+        if !self.holds(node, id, attempt) {
+            // It ends no job, but the node's slot is free again.
+            return self.dispatch(Event::AttemptFinished { node, job: id, attempt });
+        }
+        let checked = self.check(node, known, receipt, output.as_deref());
+        let (receipt, pin) = match checked {
+            Ok(checked) => checked,
+            Err(fault) => {
+                tracing::warn!(job = %id, %node, fault, "a receipt was refused");
+                let failure = AttemptFailure::Node(format!("its receipt was refused: {fault}"));
+                return self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
+            }
+        };
+        let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
+        self.dispatch(Event::AttemptFinished { node, job: id, attempt });
+        let rtt_us = self.rtt_us(&node);
+        truncate(&mut reason, REASON_BYTES_MAX);
+        let result = JobResult::Done {
+            receipt: Box::new(receipt.signed().clone()),
+            reason: reason.clone(),
+            output: output.clone(),
+            queue_us,
+            rtt_us,
+        };
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.tell(&JobEvent::Ended(result.clone()));
+            job.log.end();
+            job.stage = Stage::Done { result, output: pin, settlement: None };
+        }
+        self.record(Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us });
+    }
+
+    /// Checks a receipt against the job that was leased. Returns with it the pin of a large output.
+    fn check(
+        &mut self,
+        node: PublicKey,
+        known: &mut KnownRoot,
+        receipt: SignedReceipt,
+        output: Option<&[u8]>,
+    ) -> Result<(VerifiedReceipt, Option<BlobPin>), String> {
+        let verified = receipt.verify_with(known).map_err(|error| error.to_string())?;
+        let told = verified.receipt();
+        let (Some(job), Some(offer)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node).map(|node| &node.offer)) else {
+            return Err("its job is unknown".into());
+        };
+        verified.check_spec(&job.spec).map_err(|error| error.to_string())?;
+        let rows = [
+            ("node", told.node == node),
+            ("client", told.client == job.client),
+            ("gateway", told.gateway == self.key.public()),
+            ("price", told.price == offer.price),
+            ("meter", told.meter == offer.meter),
+            ("engine", told.engine.len() <= settle::ENGINE_BYTES_MAX),
+        ];
+        if let Some((field, _)) = rows.into_iter().find(|(_, holds)| !holds) {
+            return Err(format!("its {field} is not what was leased"));
+        }
+        let written = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
+        let Stage::Live(live) = &mut job.stage else { return Err("its job has ended".into()) };
+        let pin = match (output, live.output.take()) {
+            (Some(bytes), _) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(bytes) == written => None,
+            (None, Some((attempt, blob, pin))) if attempt == told.attempt && blob == written => Some(pin),
+            _ => return Err("its output is not the one that arrived".into()),
+        };
+        Ok((verified, pin))
+    }
+}
+
+/// What the ledger does.
+impl Core {
+    fn record(&mut self, entry: Entry) {
+        match self.ledger.submit(entry) {
+            Ok(()) => {}
+            Err(SubmitError::Full(entry)) => self.overflow.push_back(*entry),
+            Err(error) => self.stop_ledger(error.to_string()),
+        }
+    }
+
+    fn stop_ledger(&mut self, reason: String) {
+        tracing::error!(reason, "the ledger records nothing any more; no job is accepted until a restart");
+        self.ledger_stopped = Some(reason);
+    }
+
+    /// Tells the clients of a batch that is on the disk now.
+    pub(crate) fn committed(&mut self, batch: Batch) {
+        while let Some(entry) = self.overflow.pop_front() {
+            if let Err(SubmitError::Full(entry)) = self.ledger.submit(entry) {
+                self.overflow.push_front(*entry);
+                break;
+            }
+        }
+        let results = match batch.result {
+            Ok(results) => results,
+            Err(error) => return self.stop_ledger(error.to_string()),
+        };
+        let mut settlements = Vec::with_capacity(results.len());
+        for (entry, result) in batch.entries.iter().zip(results) {
+            match result {
+                Ok(Appended::New { index }) => settlements.push(Settlement {
+                    gateway: self.key.public(),
+                    job: entry.job(),
+                    receipt: entry.receipt.signed().digest(),
+                    index,
+                    time: entry.settled,
+                }),
+                Ok(Appended::Existing(stored)) => settlements.push(self.settlement(&stored)),
+                Err(error) => tracing::error!(job = %entry.job(), %error, "a receipt was not recorded"),
+            }
+        }
+        for settlement in sign_settlements(&self.key, &settlements) {
+            self.settled(settlement);
+        }
+    }
+
+    fn settled(&mut self, settlement: SignedSettlement) {
+        let id = settlement.settlement.job;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.tell(&JobEvent::Settled(settlement.clone()));
+        job.followers.clear();
+        if let Stage::Done { settlement: slot, output, .. } = &mut job.stage {
+            *slot = Some(settlement);
+            *output = None;
+        }
+        self.retire(id);
+    }
+}
+
+fn truncate(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+    }
+}

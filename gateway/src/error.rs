@@ -1,0 +1,42 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use adit_ledger::OpenError;
+
+/// A gateway that cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be had.
+    #[error("cannot listen on {addr}: {error}; is another gateway running there?")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("data folder {path}: {error}")]
+    Data {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// The ledger's thread cannot be started.
+    #[error("the ledger's thread cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// A gateway that had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The socket was closed under it.
+    #[error("the listening socket is closed")]
+    Socket,
+}

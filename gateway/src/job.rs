@@ -1,0 +1,115 @@
+use adit_protocol::{Attempt, BlobRef, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, PublicKey, UnixMillis};
+use adit_protocol::{JobId, SignedReceipt, SignedSettlement};
+use adit_transport::BlobPin;
+
+use crate::log::Log;
+use crate::peer::Client;
+
+/// A job that this process has seen: live, or ended not long ago.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) client: PublicKey,
+    pub(crate) spec: Box<JobSpec>,
+    pub(crate) spec_digest: Digest,
+    pub(crate) submitted: UnixMillis,
+    pub(crate) stage: Stage,
+    pub(crate) log: Log,
+    /// Who wants to know.
+    pub(crate) followers: Vec<Client>,
+}
+
+/// Where a job stands, with what only that stage has.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// The dispatcher has it: it waits, or a node runs it.
+    Live(Live),
+    /// It came to an outcome.
+    Done {
+        result: JobResult,
+        /// Keeps a large output from being dropped before the receipt is settled.
+        output: Option<BlobPin>,
+        settlement: Option<SignedSettlement>,
+    },
+    /// It ended without one.
+    Failed(JobResult),
+}
+
+/// What a job needs until it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Live {
+    /// The input, where it came inline.
+    pub(crate) input: Option<Vec<u8>>,
+    /// Keeps module and input in the store.
+    pub(crate) pins: Vec<BlobPin>,
+    pub(crate) running: Option<(PublicKey, Attempt)>,
+    pub(crate) progress: Option<(u64, u64)>,
+    /// A large output that has arrived ahead of its receipt.
+    pub(crate) output: Option<(Attempt, BlobRef, BlobPin)>,
+}
+
+impl Job {
+    pub(crate) fn is_live(&self) -> bool {
+        matches!(self.stage, Stage::Live(_))
+    }
+
+    /// Tells every follower.
+    pub(crate) fn tell(&self, event: &JobEvent) {
+        for follower in &self.followers {
+            follower.send(&event_message(self.id, event.clone()));
+        }
+    }
+
+    /// Adds a follower and tells it all that it needs to know of the past.
+    pub(crate) fn follow(&mut self, client: &Client) {
+        if !self.followers.iter().any(|f| f.link == client.link) {
+            self.followers.push(client.clone());
+        }
+        let tell = |event| client.send(&event_message(self.id, event));
+        match &self.stage {
+            Stage::Live(Live { running: None, .. }) => tell(JobEvent::Queued),
+            Stage::Live(Live { running: Some((node, attempt)), .. }) => {
+                tell(JobEvent::Started { node: *node, attempt: *attempt });
+            }
+            Stage::Done { result, settlement, .. } => {
+                tell(JobEvent::Ended(result.clone()));
+                if let Some(settlement) = settlement {
+                    tell(JobEvent::Settled(settlement.clone()));
+                }
+            }
+            Stage::Failed(result) => tell(JobEvent::Ended(result.clone())),
+        }
+    }
+
+    pub(crate) fn status(&self) -> JobStatus {
+        let state = match &self.stage {
+            Stage::Live(Live { running: None, .. }) => JobState::Queued,
+            Stage::Live(Live { running: Some((node, attempt)), progress, .. }) => {
+                JobState::Running { node: *node, attempt: *attempt, progress: *progress }
+            }
+            Stage::Done { result: JobResult::Done { receipt, .. }, settlement, .. } => done_state(receipt, settlement.is_some()),
+            Stage::Done { result, .. } | Stage::Failed(result) => JobState::Failed(describe(result)),
+        };
+        JobStatus { job: self.id, module: self.spec.module.digest, submitted: self.submitted, state }
+    }
+}
+
+/// The state of a job by its receipt.
+pub(crate) fn done_state(receipt: &SignedReceipt, settled: bool) -> JobState {
+    let receipt = &receipt.receipt;
+    JobState::Done { outcome: receipt.outcome, cost: receipt.cost, node: receipt.node, settled }
+}
+
+/// A result without a receipt, in words.
+fn describe(result: &JobResult) -> String {
+    match result {
+        JobResult::Done { .. } => "done".into(),
+        JobResult::Refused(refusal) => refusal.to_string(),
+        JobResult::CancelledInQueue => "cancelled before it ran".into(),
+        JobResult::NodeLost { attempts, reason } => format!("node lost {attempts} times, last: {reason}"),
+    }
+}
+
+pub(crate) fn event_message(job: JobId, event: JobEvent) -> adit_protocol::GatewayToClient {
+    adit_protocol::GatewayToClient::Event { job, event: Box::new(event) }
+}

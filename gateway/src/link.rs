@@ -1,0 +1,154 @@
+//! One connection: the greeting, then its control stream and its data streams until it ends.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use adit_protocol::limits::{LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX};
+use adit_protocol::{
+    ClientMessage, GatewayToClient, GatewayToNode, Greeting, KnownRoot, NodeMessage, NodeOffer, PublicKey, Rejection,
+};
+use adit_transport::limits::HANDSHAKE_TIMEOUT;
+use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
+use tokio::time::timeout;
+
+use crate::core::Core;
+use crate::peer::{Client, LinkId, Node};
+use crate::transfer;
+
+/// Name and version, told to peers for their logs.
+const SOFTWARE: &str = concat!("adit-gateway ", env!("CARGO_PKG_VERSION"));
+
+/// Clients connected at once. Each costs some 100 KiB of QUIC state at most, so this is a fraction of a small server's memory.
+const CLIENTS_MAX: usize = 4_096;
+
+/// Nodes connected at once, by the same reckoning.
+const NODES_MAX: usize = 4_096;
+
+/// How often the round trip to a node is looked at.
+const RTT_EVERY: Duration = Duration::from_secs(1);
+
+/// Slots that a node may offer: more than any machine has cores.
+const SLOTS_MAX: u32 = 4_096;
+
+type Shared = Rc<RefCell<Core>>;
+
+pub(crate) async fn serve(core: Shared, connection: Connection) {
+    let peer = connection.peer();
+    let reason = match greet(&connection).await {
+        Ok((Greeting::Client { software }, outbox, inbox)) => {
+            tracing::info!(client = %peer, software, "client connected");
+            serve_client(core, connection.clone(), outbox, inbox).await
+        }
+        Ok((Greeting::Node { offer }, outbox, inbox)) => {
+            tracing::info!(node = %peer, software = offer.software, slots = offer.slots, "node connected");
+            serve_node(core, connection.clone(), outbox, inbox, offer).await
+        }
+        Err(reason) => reason,
+    };
+    tracing::info!(%peer, reason, "disconnected");
+    connection.close(&reason);
+}
+
+async fn greet(connection: &Connection) -> Result<(Greeting, Outbox, Inbox), String> {
+    let (outbox, mut inbox) = connection.accept_control().await.map_err(|e| e.to_string())?;
+    let greeting = timeout(HANDSHAKE_TIMEOUT, inbox.next()).await.map_err(|_| "no greeting in time")?;
+    match greeting.map_err(|e| e.to_string())? {
+        Some(greeting) => Ok((greeting, outbox, inbox)),
+        None => Err("left without a greeting".into()),
+    }
+}
+
+/// Serves a client until it leaves, and says why it did.
+async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox) -> String {
+    if core.borrow().clients_connected() >= CLIENTS_MAX {
+        let rejection = Rejection::Full { retry_after_ms: 1_000 };
+        return reject(&outbox, &GatewayToClient::Rejected(rejection)).await;
+    }
+    let link = core.borrow_mut().next_link();
+    let client = Client { link, connection: connection.clone(), outbox };
+    client.send(&GatewayToClient::Welcome { software: SOFTWARE.into() });
+    core.borrow_mut().client_joined();
+    let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), connection));
+    let reason = loop {
+        match next::<ClientMessage>(&mut inbox).await {
+            Ok(message) => core.borrow_mut().handle_client(&client, message),
+            Err(reason) => break reason,
+        }
+    };
+    streams.abort();
+    core.borrow_mut().client_left(link);
+    reason
+}
+
+/// Serves a node until it leaves, and says why it did.
+async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox, offer: NodeOffer) -> String {
+    let rejection = match check_offer(&offer) {
+        Err(fault) => Some(Rejection::BadOffer(fault.into())),
+        Ok(()) if core.borrow().nodes_connected() >= NODES_MAX => Some(Rejection::Full { retry_after_ms: 5_000 }),
+        Ok(()) => None,
+    };
+    if let Some(rejection) = rejection {
+        return reject(&outbox, &GatewayToNode::Rejected(rejection)).await;
+    }
+    let key = connection.peer();
+    let link = core.borrow_mut().next_link();
+    let node = Node { link, connection: connection.clone(), outbox, offer };
+    node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
+    core.borrow_mut().node_joined(node);
+    let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), connection));
+    let reason = read_node(&core, key, link, &mut inbox).await;
+    streams.abort();
+    core.borrow_mut().node_left(key, link);
+    reason
+}
+
+async fn read_node(core: &Shared, key: PublicKey, _link: LinkId, inbox: &mut Inbox) -> String {
+    let mut known = KnownRoot::default();
+    let mut rtt = tokio::time::interval(RTT_EVERY);
+    loop {
+        tokio::select! {
+            message = next::<NodeMessage>(inbox) => match message {
+                Ok(message) => core.borrow_mut().handle_node(key, &mut known, message),
+                Err(reason) => return reason,
+            },
+            _ = rtt.tick() => core.borrow_mut().node_rtt(key),
+        }
+    }
+}
+
+async fn next<M: serde::de::DeserializeOwned>(inbox: &mut Inbox) -> Result<M, String> {
+    match inbox.next().await {
+        Ok(Some(message)) => Ok(message),
+        Ok(None) => Err("left".into()),
+        Err(ReceiveError::Frame(error)) => Err(format!("broke the protocol: {error}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Says no, and waits until it is said.
+async fn reject<M: serde::Serialize>(outbox: &Outbox, message: &M) -> String {
+    if outbox.send(message).is_ok() {
+        outbox.close().await;
+        // The peer reads the message and hangs up; the pause keeps our own closing from overtaking it.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    "rejected".into()
+}
+
+fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
+    let price = offer.price;
+    let components = [price.per_compute_minute, price.per_gib_compute_minute, price.per_gib_in, price.per_gib_out];
+    let labels = &offer.labels;
+    if offer.slots > SLOTS_MAX {
+        Err("too many slots")
+    } else if components.iter().any(|component| *component > PRICE_COMPONENT_MAX) {
+        Err("a component of the price is too large")
+    } else if labels.len() > LABELS_MAX || labels.iter().any(|(k, v)| k.len().max(v.len()) > LABEL_BYTES_MAX) {
+        Err("too many or too long labels")
+    } else if offer.software.len() > LABEL_BYTES_MAX || offer.profiles.len() > 16 {
+        Err("too long a name or too many profiles")
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+use adit_protocol::{GatewayToClient, GatewayToNode, NodeOffer};
+use adit_transport::{Connection, Outbox};
+use serde::Serialize;
+
+/// Tells the connections of this process apart, also two of the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LinkId(pub(crate) u64);
+
+/// A connected client.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) link: LinkId,
+    pub(crate) connection: Connection,
+    pub(crate) outbox: Outbox,
+}
+
+/// A connected node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) link: LinkId,
+    pub(crate) connection: Connection,
+    pub(crate) outbox: Outbox,
+    pub(crate) offer: NodeOffer,
+}
+
+impl Client {
+    pub(crate) fn send(&self, message: &GatewayToClient) {
+        send(&self.connection, &self.outbox, message);
+    }
+}
+
+impl Node {
+    pub(crate) fn send(&self, message: &GatewayToNode) {
+        send(&self.connection, &self.outbox, message);
+    }
+}
+
+/// Queues a message. A peer that lets messages pile up is disconnected: its own link then sees the end and cleans up.
+fn send<M: Serialize>(connection: &Connection, outbox: &Outbox, message: &M) {
+    if let Err(error) = outbox.send(message) {
+        tracing::debug!(peer = %connection.peer(), %error, "message not sent");
+        connection.close("the control stream is stuck");
+    }
+}

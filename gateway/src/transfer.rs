@@ -1,0 +1,162 @@
+//! Data streams: blobs in and out, outputs from nodes, logs to clients.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use adit_protocol::limits::BLOB_BYTES_MAX;
+use adit_protocol::{Attempt, BlobRef, Digest, JobId, PublicKey, StreamReply, StreamRequest};
+use adit_transport::{
+    BlobStore, Connection, SendStream, Transfer, TransferError, read_request, receive_blob, send_file, write_frame,
+};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::core::Core;
+
+type Shared = Rc<RefCell<Core>>;
+
+/// Serves a client's data streams, each in a task of its own; QUIC bounds how many there are. Aborted with the connection.
+pub(crate) async fn serve_client_streams(core: Shared, connection: Connection) {
+    let mut streams = JoinSet::new();
+    while let Some(transfer) = next(&mut streams, &connection).await {
+        let (core, client) = (Rc::clone(&core), connection.peer());
+        streams.spawn_local(async move { report(serve_client_stream(core, client, transfer).await) });
+    }
+}
+
+/// As [`serve_client_streams`], for a node.
+pub(crate) async fn serve_node_streams(core: Shared, connection: Connection) {
+    let mut streams = JoinSet::new();
+    while let Some(transfer) = next(&mut streams, &connection).await {
+        let (core, node) = (Rc::clone(&core), connection.peer());
+        streams.spawn_local(async move { report(serve_node_stream(core, node, transfer).await) });
+    }
+}
+
+/// The next stream; finished ones are cleared away meanwhile.
+async fn next(streams: &mut JoinSet<()>, connection: &Connection) -> Option<Transfer> {
+    loop {
+        tokio::select! {
+            transfer = connection.accept_transfer() => return transfer.ok(),
+            Some(_) = streams.join_next() => {}
+        }
+    }
+}
+
+fn report(result: Result<(), TransferError>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a transfer failed");
+    }
+}
+
+async fn serve_client_stream(core: Shared, client: PublicKey, mut transfer: Transfer) -> Result<(), TransferError> {
+    match read_request(&mut transfer.recv).await? {
+        StreamRequest::Put(blob) => {
+            let store = core.borrow().store.clone();
+            put(store, transfer, blob).await
+        }
+        StreamRequest::Get(digest) => {
+            let store = core.borrow().store.clone();
+            get(store, &mut transfer.send, digest).await
+        }
+        StreamRequest::Logs { job, offset } => {
+            let log = core.borrow().log_of(&client, job);
+            let Some(log) = log else { return answer(&mut transfer.send, StreamReply::NotFound).await };
+            write_frame(&mut transfer.send, &StreamReply::Following).await?;
+            let mut offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            while let Some(bytes) = log.read(offset).await {
+                offset += bytes.len();
+                transfer.send.write_chunk(bytes).await?;
+            }
+            finish(&mut transfer.send)
+        }
+        StreamRequest::Output { .. } => answer(&mut transfer.send, StreamReply::Refused("only nodes send outputs".into())).await,
+    }
+}
+
+async fn serve_node_stream(core: Shared, node: PublicKey, mut transfer: Transfer) -> Result<(), TransferError> {
+    match read_request(&mut transfer.recv).await? {
+        StreamRequest::Get(digest) => {
+            let store = core.borrow().store.clone();
+            get(store, &mut transfer.send, digest).await
+        }
+        StreamRequest::Output { job, attempt } => take_output(core, node, transfer, job, attempt).await,
+        StreamRequest::Put(_) | StreamRequest::Logs { .. } => {
+            answer(&mut transfer.send, StreamReply::Refused("not for nodes".into())).await
+        }
+    }
+}
+
+async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef) -> Result<(), TransferError> {
+    if store.contains(&blob.digest) {
+        // Another stream brought it meanwhile.
+        transfer.recv.stop(0u32.into()).ok();
+        return answer(&mut transfer.send, StreamReply::Stored(blob)).await;
+    }
+    if blob.bytes > BLOB_BYTES_MAX {
+        let reason = format!("blob {} has {} bytes; at most {BLOB_BYTES_MAX} are taken", blob.digest, blob.bytes);
+        return answer(&mut transfer.send, StreamReply::Refused(reason)).await;
+    }
+    let received = match store.writer(blob.bytes) {
+        Ok(writer) => receive_blob(&mut transfer.recv, writer, Some(blob), false).await,
+        Err(error) => Err(error.into()),
+    };
+    reply_stored(&mut transfer.send, received).await
+}
+
+async fn take_output(
+    core: Shared,
+    node: PublicKey,
+    mut transfer: Transfer,
+    job: JobId,
+    attempt: Attempt,
+) -> Result<(), TransferError> {
+    let Some(bytes_max) = core.borrow().output_bytes_max(node, job, attempt) else {
+        return answer(&mut transfer.send, StreamReply::NotFound).await;
+    };
+    let store = core.borrow().store.clone();
+    let received = match store.writer(bytes_max) {
+        // Durable: the receipt that names it will be.
+        Ok(writer) => receive_blob(&mut transfer.recv, writer, None, true).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Ok(blob) = &received
+        && !core.borrow_mut().output_arrived(node, job, attempt, *blob)
+    {
+        return answer(&mut transfer.send, StreamReply::NotFound).await;
+    }
+    reply_stored(&mut transfer.send, received).await
+}
+
+async fn reply_stored(send: &mut SendStream, received: Result<BlobRef, TransferError>) -> Result<(), TransferError> {
+    match received {
+        Ok(blob) => answer(send, StreamReply::Stored(blob)).await,
+        Err(error) => {
+            answer(send, StreamReply::Refused(error.to_string())).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Whoever knows a blob's digest may read it: the digest is as hard to guess as a key.
+async fn get(store: BlobStore, send: &mut SendStream, digest: Digest) -> Result<(), TransferError> {
+    let read = spawn_blocking(move || store.read(&digest)).await;
+    match read.map_err(std::io::Error::other)?? {
+        Some((file, bytes)) => {
+            write_frame(send, &StreamReply::Found { bytes }).await?;
+            send_file(send, file, bytes).await?;
+            finish(send)
+        }
+        None => answer(send, StreamReply::NotFound).await,
+    }
+}
+
+async fn answer(send: &mut SendStream, reply: StreamReply) -> Result<(), TransferError> {
+    write_frame(send, &reply).await?;
+    finish(send)
+}
+
+/// Ends our half. A peer that stopped it needs no ending.
+fn finish(send: &mut SendStream) -> Result<(), TransferError> {
+    let _ = send.finish();
+    Ok(())
+}
