@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+use adit_protocol::{JobId, Microcredits, Outcome, PublicKey, Usage};
+use adit_transport::GatewayAddr;
+
+/// Something that the owner may want to see.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// The gateway takes this node.
+    Connected {
+        /// The gateway.
+        gateway: GatewayAddr,
+    },
+    /// The gateway is lost, or could not be reached.
+    Disconnected {
+        /// Why.
+        reason: String,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// A lease arrived.
+    JobStarted {
+        /// The job.
+        job: JobId,
+        /// Whose it is.
+        client: PublicKey,
+    },
+    /// A job came to an outcome, and its receipt was sent.
+    JobEnded {
+        /// The job.
+        job: JobId,
+        /// The outcome.
+        outcome: Outcome,
+        /// What it used.
+        usage: Usage,
+        /// What it earns.
+        cost: Microcredits,
+    },
+    /// A job came to nothing.
+    JobFailed {
+        /// The job.
+        job: JobId,
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,219 @@
+//! The life of one attempt: fetch, compile, run, report.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use adit_protocol::limits::LOG_CHUNK_BYTES_MAX;
+use adit_protocol::{
+    Attempt, AttemptFailure, BlobRef, Digest, JobId, JobSpec, NodeMessage, NodeTimes, PublicKey, Receipt, StreamReply,
+    StreamRequest, UnixMillis,
+};
+use adit_runtime::{CompileError, ENGINE, Input, Run, RunError, RunEvent, RunReport, RunRequest};
+use adit_transport::{Transfer, TransferError, read_reply};
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::NodeEvent;
+use crate::fetch::{fetch, open};
+use crate::link::Link;
+use crate::sign::Finished;
+
+/// What the gateway asks for.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+    pub(crate) client: PublicKey,
+    pub(crate) spec: Arc<JobSpec>,
+    pub(crate) input: Option<Vec<u8>>,
+}
+
+/// Runs a lease to its end and reports it.
+pub(crate) async fn run(link: &Link, mut lease: Lease, mut cancelled: watch::Receiver<bool>) {
+    let input = lease.input.take();
+    if let Err(failure) = attempt(link, &lease, input, &mut cancelled).await {
+        let (job, attempt) = (lease.job, lease.attempt);
+        tracing::info!(%job, %failure, "attempt failed");
+        link.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
+        link.send(&NodeMessage::Failed { job, attempt, failure });
+    }
+}
+
+async fn attempt(
+    link: &Link,
+    lease: &Lease,
+    input: Option<Vec<u8>>,
+    cancelled: &mut watch::Receiver<bool>,
+) -> Result<(), AttemptFailure> {
+    check(link, lease, input.as_deref())?;
+    let mut times = NodeTimes { started: wall_time(), ..NodeTimes::default() };
+    let mut run = tokio::select! {
+        run = prepare(link, lease, input, &mut times) => run?,
+        _ = cancelled.wait_for(|cancelled| *cancelled) => return Err(AttemptFailure::Withdrawn),
+    };
+    link.send(&NodeMessage::Started { job: lease.job, attempt: lease.attempt });
+    let report = follow(link, lease, &mut run, cancelled).await?;
+    times.run_us = report.run_us;
+    finish(link, lease, times, report)
+}
+
+/// The dispatcher matches jobs to offers; a node that is told to break its own offer does not.
+fn check(link: &Link, lease: &Lease, input: Option<&[u8]>) -> Result<(), AttemptFailure> {
+    let refuse = |what: &str| Err(AttemptFailure::Node(format!("the lease is outside of what this node offers: {what}")));
+    if let Err(error) = lease.spec.check() {
+        return refuse(&error.to_string());
+    }
+    if !link.node.offer.profiles.contains(&lease.spec.profile) {
+        return refuse("profile");
+    }
+    if lease.spec.limits.memory > link.node.offer.memory {
+        return refuse("memory");
+    }
+    match input {
+        Some(bytes) if BlobRef::of(bytes) != lease.spec.input => refuse("the input is not the one that the job names"),
+        _ => Ok(()),
+    }
+}
+
+/// Fetches, compiles and starts, and notes how long each took.
+async fn prepare(link: &Link, lease: &Lease, inline: Option<Vec<u8>>, times: &mut NodeTimes) -> Result<Run, AttemptFailure> {
+    let spec = &lease.spec;
+    let started = Instant::now();
+    let module = fetch(link, spec.module).await?;
+    let mut input = match inline {
+        Some(bytes) => Input::Inline(bytes),
+        None => {
+            let _pin = fetch(link, spec.input).await?;
+            // The open file stays readable where the cache drops the blob.
+            Input::File(open(link, spec.input).await?)
+        }
+    };
+    times.fetch_us = micros(started.elapsed());
+    let runtime = &link.node.runtime;
+    let path = link.node.blobs.path(&spec.module.digest);
+    loop {
+        let compiled = runtime.compile(spec.module.digest, &path).await.map_err(|error| match error {
+            CompileError::Invalid(reason) => AttemptFailure::ModuleInvalid(reason),
+            error => AttemptFailure::Node(error.to_string()),
+        })?;
+        times.compile_us += compiled.compile_us;
+        // Kept for the case that the code is dropped from the cache between here and the start.
+        let again = match &input {
+            Input::Inline(bytes) => Input::Inline(bytes.clone()),
+            Input::File(file) => Input::File(file.try_clone().map_err(|e| AttemptFailure::Node(e.to_string()))?),
+        };
+        let request = RunRequest { tenant: lease.client, spec: Arc::clone(spec), input };
+        match runtime.start(request).await {
+            Ok(run) => {
+                drop(module);
+                return Ok(run);
+            }
+            Err(RunError::NotCompiled(_)) => input = again,
+            Err(error) => return Err(AttemptFailure::Node(error.to_string())),
+        }
+    }
+}
+
+/// Passes on what the guest says until it ends.
+async fn follow(
+    link: &Link,
+    lease: &Lease,
+    run: &mut Run,
+    cancelled: &mut watch::Receiver<bool>,
+) -> Result<RunReport, AttemptFailure> {
+    let (job, attempt) = (lease.job, lease.attempt);
+    let canceller = run.canceller();
+    let mut is_cancelled = false;
+    let mut output = None;
+    loop {
+        let event = tokio::select! {
+            event = run.next() => event.map_err(|error| AttemptFailure::Node(error.to_string()))?,
+            _ = cancelled.wait_for(|cancelled| *cancelled), if !is_cancelled => {
+                is_cancelled = true;
+                canceller.cancel();
+                continue;
+            }
+        };
+        match event {
+            RunEvent::Log(bytes) => {
+                for chunk in bytes.chunks(LOG_CHUNK_BYTES_MAX) {
+                    link.send(&NodeMessage::Log { job, attempt, bytes: chunk.to_vec() });
+                }
+            }
+            RunEvent::Progress { done, total } => link.send(&NodeMessage::Progress { job, attempt, done, total }),
+            RunEvent::Output(bytes) => write_output(link, lease, &mut output, bytes).await?,
+            RunEvent::Ended(report) => {
+                if let Some(transfer) = output {
+                    let written = BlobRef { digest: report.output_digest, bytes: report.usage.bytes_out.0 };
+                    end_output(transfer, written).await?;
+                }
+                return Ok(*report);
+            }
+        }
+    }
+}
+
+/// Sends a piece of a large output on a stream that is opened for the first one. The stream's window is the backpressure: the guest
+/// waits while the gateway or the network is slower.
+async fn write_output(link: &Link, lease: &Lease, output: &mut Option<Transfer>, bytes: Vec<u8>) -> Result<(), AttemptFailure> {
+    let transfer = match output {
+        Some(transfer) => transfer,
+        None => {
+            let request = StreamRequest::Output { job: lease.job, attempt: lease.attempt };
+            output.insert(link.connection.open_transfer(&request).await.map_err(output_failure)?)
+        }
+    };
+    transfer.send.write_chunk(Bytes::from(bytes)).await.map_err(|error| output_failure(error.into()))
+}
+
+async fn end_output(mut transfer: Transfer, written: BlobRef) -> Result<(), AttemptFailure> {
+    // The reply tells whether all arrived.
+    let _ = transfer.send.finish();
+    match read_reply(&mut transfer.recv).await.map_err(output_failure)? {
+        StreamReply::Stored(stored) if stored == written => Ok(()),
+        reply => Err(AttemptFailure::Node(format!("the gateway did not store the output: {reply:?}"))),
+    }
+}
+
+fn output_failure(error: TransferError) -> AttemptFailure {
+    AttemptFailure::Node(format!("sending the output: {error}"))
+}
+
+fn finish(link: &Link, lease: &Lease, times: NodeTimes, report: RunReport) -> Result<(), AttemptFailure> {
+    let price = link.node.offer.price;
+    let cost = price.cost(&report.usage).map_err(|error| AttemptFailure::Node(error.to_string()))?;
+    let spec = &lease.spec;
+    let receipt = Receipt {
+        job: lease.job,
+        attempt: lease.attempt,
+        client: lease.client,
+        node: link.node.dialer.key().public(),
+        gateway: link.connection.peer(),
+        spec: spec.digest(),
+        module: spec.module.digest,
+        input: spec.input.digest,
+        output: report.output_digest,
+        outcome: report.outcome,
+        profile: spec.profile,
+        meter: link.node.offer.meter,
+        engine: ENGINE.into(),
+        usage: report.usage,
+        times,
+        price,
+        cost,
+    };
+    debug_assert!(
+        report.output.as_deref().is_none_or(|bytes| Digest::of(bytes) == receipt.output),
+        "the runtime hashes the output"
+    );
+    link.signer.push(Finished { receipt, reason: report.reason, output: report.output });
+    Ok(())
+}
+
+fn micros(duration: Duration) -> u64 {
+    duration.as_micros() as u64
+}
+
+fn wall_time() -> UnixMillis {
+    UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64)
+}

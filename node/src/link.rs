@@ -1,0 +1,130 @@
+//! One connection to the gateway: greeting, leases, end.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use adit_protocol::{Attempt, GatewayToNode, Greeting, JobId, NodeMessage};
+use adit_transport::{Connection, Inbox, Outbox};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::NodeEvent;
+use crate::lease::{self, Lease};
+use crate::node::Shared;
+use crate::sign::Signer;
+
+/// What the leases of one connection share.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) node: Rc<Shared>,
+    pub(crate) connection: Connection,
+    pub(crate) outbox: Outbox,
+    pub(crate) signer: Signer,
+}
+
+impl Link {
+    /// Queues a message. A gateway that lets messages pile up is disconnected; its reader then sees the end.
+    pub(crate) fn send(&self, message: &NodeMessage) {
+        if let Err(error) = self.outbox.send(message) {
+            tracing::debug!(%error, "message not sent");
+            self.connection.close("the control stream is stuck");
+        }
+    }
+}
+
+/// The leases that are held, with what cancels each.
+type Leases = RefCell<HashMap<(JobId, Attempt), watch::Sender<bool>>>;
+
+/// Connects and works until the connection ends, and says why it did. All leases end with it: the gateway gives their jobs to other
+/// nodes.
+pub(crate) async fn work(node: &Rc<Shared>) -> String {
+    let (connection, outbox, inbox) = match greet(node).await {
+        Ok(greeted) => greeted,
+        Err(reason) => return reason,
+    };
+    node.tell(NodeEvent::Connected { gateway: node.config.gateway.clone() });
+    let signer = Signer::default();
+    let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer });
+    let closing = CloseOnDrop(connection);
+    let reason = serve(link, inbox).await;
+    drop(closing);
+    reason
+}
+
+/// Tells the gateway that this node leaves, also where the whole task is dropped.
+struct CloseOnDrop(Connection);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close("the node leaves");
+    }
+}
+
+async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
+    let connection = node.dialer.dial(&node.config.gateway).await.map_err(|e| e.to_string())?;
+    let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
+    outbox.send(&Greeting::Node { offer: node.offer.clone() }).map_err(|e| e.to_string())?;
+    match inbox.next().await.map_err(|e| e.to_string())? {
+        Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
+        Some(GatewayToNode::Rejected(rejection)) => Err(rejection.to_string()),
+        Some(_) => Err("the gateway spoke before its welcome".into()),
+        None => Err("the gateway ended the connection".into()),
+    }
+}
+
+async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
+    let leases = Rc::new(Leases::default());
+    // Dropped at the end of this function, the set aborts every lease.
+    let mut tasks = JoinSet::new();
+    let signing = tasks.spawn_local({
+        let link = Rc::clone(&link);
+        async move { link.signer.sign_for(&link).await }
+    });
+    loop {
+        tokio::select! {
+            message = inbox.next() => match message {
+                Ok(Some(GatewayToNode::Lease { job, attempt, client, spec, input })) => {
+                    let lease = Lease { job, attempt, client, spec: spec.into(), input };
+                    take(&link, &leases, &mut tasks, lease);
+                }
+                Ok(Some(GatewayToNode::Cancel { job, attempt })) => {
+                    if let Some(cancel) = leases.borrow().get(&(job, attempt)) {
+                        cancel.send_replace(true);
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return "the gateway ended the connection".into(),
+                Err(error) => return error.to_string(),
+            },
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    // The lease said nothing, so the gateway must hear it from here: by losing the connection.
+                    return stop(&signing, "a lease task panicked");
+                }
+            }
+        }
+    }
+}
+
+fn stop(signing: &AbortHandle, reason: &str) -> String {
+    signing.abort();
+    reason.into()
+}
+
+fn take(link: &Rc<Link>, leases: &Rc<Leases>, tasks: &mut JoinSet<()>, lease: Lease) {
+    let id = (lease.job, lease.attempt);
+    let (cancel, cancelled) = watch::channel(false);
+    if leases.borrow_mut().insert(id, cancel).is_some() {
+        tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");
+        return;
+    }
+    link.node.tell(NodeEvent::JobStarted { job: lease.job, client: lease.client });
+    let (link, leases) = (Rc::clone(link), Rc::clone(leases));
+    tasks.spawn_local(async move {
+        lease::run(&link, lease, cancelled).await;
+        leases.borrow_mut().remove(&id);
+    });
+}
