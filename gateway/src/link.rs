@@ -13,7 +13,7 @@ use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
 use tokio::time::timeout;
 
 use crate::core::Core;
-use crate::peer::{Client, LinkId, Node};
+use crate::peer::{Client, Node};
 use crate::transfer;
 
 /// Name and version, told to peers for their logs.
@@ -71,6 +71,8 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
     core.borrow_mut().client_joined();
     let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), connection));
     let reason = loop {
+        // A client that does not read its answers is not asked for more questions.
+        client.outbox.room().await;
         match next::<ClientMessage>(&mut inbox).await {
             Ok(message) => core.borrow_mut().handle_client(&client, message),
             Err(reason) => break reason,
@@ -97,13 +99,13 @@ async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut in
     node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().node_joined(node);
     let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), connection));
-    let reason = read_node(&core, key, link, &mut inbox).await;
+    let reason = read_node(&core, key, &mut inbox).await;
     streams.abort();
     core.borrow_mut().node_left(key, link);
     reason
 }
 
-async fn read_node(core: &Shared, key: PublicKey, _link: LinkId, inbox: &mut Inbox) -> String {
+async fn read_node(core: &Shared, key: PublicKey, inbox: &mut Inbox) -> String {
     let mut known = KnownRoot::default();
     let mut rtt = tokio::time::interval(RTT_EVERY);
     loop {

@@ -136,6 +136,8 @@ async fn follow(
         };
         match event {
             RunEvent::Log(bytes) => {
+                // A guest that logs faster than the gateway reads waits; it could end everybody's connection otherwise.
+                link.outbox.room().await;
                 for chunk in bytes.chunks(LOG_CHUNK_BYTES_MAX) {
                     link.send(&NodeMessage::Log { job, attempt, bytes: chunk.to_vec() });
                 }

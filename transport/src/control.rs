@@ -20,7 +20,7 @@ struct Shared {
     buffer: Mutex<Buffer>,
     /// Wakes the writer.
     filled: Notify,
-    /// Wakes whoever waits for the end of the stream.
+    /// Wakes whoever waits for room or for the end of the stream.
     drained: Notify,
 }
 
@@ -74,9 +74,20 @@ impl Outbox {
         Ok(())
     }
 
-    /// Bytes that wait for the writer.
-    pub fn pending(&self) -> usize {
-        self.0.lock().bytes.len()
+    /// Waits while a good part of the buffer is taken. Whoever produces much for one peer waits here first, so that a slow peer slows
+    /// its producer and does not fill the buffer.
+    pub async fn room(&self) {
+        loop {
+            // Asked for before the look, so that a change in between is not missed.
+            let drained = self.0.drained.notified();
+            {
+                let buffer = self.0.lock();
+                if buffer.closed || buffer.bytes.len() < OUTBOX_BYTES_MAX / 4 {
+                    return;
+                }
+            }
+            drained.await;
+        }
     }
 
     /// Ends the stream after what was queued, and waits until it is handed over.
@@ -107,6 +118,7 @@ async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
             std::mem::swap(&mut buffer.bytes, &mut writing);
             buffer.closed
         };
+        shared.drained.notify_waiters();
         if !writing.is_empty() {
             if stream.write_all(&writing).await.is_err() {
                 break;

@@ -1,5 +1,5 @@
 use adit_protocol::{ClientMessage, JobId, SecretKey};
-use adit_transport::{DialError, Dialer, GatewayAddr, Listener, ReceiveError};
+use adit_transport::{DialError, Dialer, GatewayAddr, Listener, ReceiveError, SendError};
 
 use crate::{connected, pair};
 
@@ -103,4 +103,40 @@ async fn restarted_listener_tells_its_peers_long_before_the_idle_timeout() {
     outbox.send(&cancel(1)).unwrap();
     let reason = near.closed().await;
     assert!(matches!(reason, quinn::ConnectionError::Reset), "{reason}");
+}
+
+#[tokio::test]
+async fn producer_waits_for_a_slow_reader_and_loses_nothing() {
+    let (_listener, _dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    let text = vec![7u8; 100_000];
+    // Several times what all buffers on the way hold together.
+    let count = 40 * 1024 * 1024 / text.len();
+    let producing = async {
+        for _ in 0..count {
+            outbox.room().await;
+            outbox.send(&text).unwrap();
+        }
+        outbox.close().await;
+    };
+    let consuming = async {
+        let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+        let mut received = 0;
+        while let Some(message) = inbox.next::<Vec<u8>>().await.unwrap() {
+            assert_eq!(message, text);
+            received += 1;
+        }
+        received
+    };
+    let ((), received) = tokio::join!(producing, consuming);
+    assert_eq!(received, count);
+}
+
+#[tokio::test]
+async fn peer_that_never_reads_is_told_apart() {
+    let (_listener, _dialer, near, _far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    let text = vec![7u8; 100_000];
+    let full = (0..1_000).find_map(|_| outbox.send(&text).err());
+    assert_eq!(full, Some(SendError::Full));
 }
