@@ -1,0 +1,51 @@
+//! The ledger's file, made in one step: a crash while it is made leaves nothing that cannot be opened.
+//!
+//! redb fills a new file in several steps and refuses one that was left half-way. So a ledger is made in a draft beside its place,
+//! and renamed into it once it is a whole, durable, empty ledger. A draft that a crash left behind is begun again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+/// The file at `path`, where there is one that holds anything.
+pub(crate) fn open(path: &Path) -> Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) if file.metadata()?.len() == 0 => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+/// An empty draft of the file at `path`, locked, and readable by its owner only: outputs are their client's secret.
+///
+/// # Errors
+/// [`ErrorKind::WouldBlock`] where another process is at it, or was a moment ago.
+pub(crate) fn draft(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let draft = options.open(draft_path(path))?;
+    draft.try_lock()?;
+    // Only now: before the lock, the draft could be another's, or be renamed already.
+    if open(path)?.is_some() {
+        return Err(ErrorKind::WouldBlock.into());
+    }
+    draft.set_len(0)?;
+    Ok(draft)
+}
+
+/// Moves the draft, open and locked as it is, to its place, and makes its new name durable.
+pub(crate) fn publish(path: &Path) -> Result<()> {
+    fs::rename(draft_path(path), path)?;
+    #[cfg(unix)]
+    {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn draft_path(path: &Path) -> PathBuf {
+    path.with_added_extension("new")
+}

@@ -1,0 +1,13 @@
+//! The ledger against files, hostile entries, damage, many threads and failing disks.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crash;
+mod damage;
+mod disk;
+mod fixture;
+mod model;
+mod open;
+mod paging;
+mod record;
+mod writer;

@@ -1,0 +1,203 @@
+//! Group commit: how batches form, what is told of them, and how the writer ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use adit_ledger::{Appended, BATCH_ENTRIES_MAX, Batch, CommitError, EntryError, QUEUE_ENTRIES_MAX, SubmitError, Writer};
+
+use crate::disk::{Disk, Fault};
+use crate::fixture::{client, entries, entry, job, open, rival, stored};
+
+/// A writer that tells of its batches, and waits after each until it is let go on. Once the gate is gone it never waits.
+fn gated(disk: &Disk) -> (Writer, Receiver<Batch>, Sender<()>) {
+    let (told, batches) = channel();
+    let (gate, go) = channel();
+    let writer = Writer::spawn(open(disk), move |batch| {
+        told.send(batch).unwrap();
+        let _ = go.recv();
+    });
+    (writer.unwrap(), batches, gate)
+}
+
+/// The writer's next batch is committed, and the writer held, when this returns.
+fn occupy(writer: &Writer, batches: &Receiver<Batch>, n: u64) {
+    writer.submit(entry(n)).unwrap();
+    assert_eq!(batches.recv().unwrap().entries, [entry(n)]);
+}
+
+#[test]
+fn lone_entry_waits_for_nobody() {
+    let (writer, batches, gate) = gated(&Disk::default());
+    for n in 0..3 {
+        writer.submit(entry(n)).unwrap();
+        let batch = batches.recv().unwrap();
+        assert_eq!(batch.entries, [entry(n)]);
+        assert_eq!(batch.result.unwrap(), [Ok(Appended::New { index: n })]);
+        gate.send(()).unwrap();
+    }
+}
+
+#[test]
+fn what_comes_during_a_commit_is_the_next_batch() {
+    let (writer, batches, gate) = gated(&Disk::default());
+    occupy(&writer, &batches, 0);
+    for entry in [entry(1), rival(0), entry(2), entry(1)] {
+        writer.submit(entry).unwrap();
+    }
+    drop(gate);
+    let batch = batches.recv().unwrap();
+    assert_eq!(batch.entries, [entry(1), rival(0), entry(2), entry(1)]);
+    assert_eq!(
+        batch.result.unwrap(),
+        [
+            Ok(Appended::New { index: 1 }),
+            Err(EntryError::Conflict { job: job(0), index: 0 }),
+            Ok(Appended::New { index: 2 }),
+            Ok(Appended::Existing(Box::new(stored(1, &entry(1))))),
+        ]
+    );
+}
+
+#[test]
+fn full_queue_refuses_at_once_and_drains_in_whole_batches() {
+    let (writer, batches, gate) = gated(&Disk::default());
+    occupy(&writer, &batches, 0);
+    let one = entry(1);
+    for _ in 0..QUEUE_ENTRIES_MAX {
+        writer.submit(one.clone()).unwrap();
+    }
+    assert_eq!(writer.submit(entry(2)), Err(SubmitError::Full(Box::new(entry(2)))));
+
+    drop(gate);
+    for _ in 0..QUEUE_ENTRIES_MAX / BATCH_ENTRIES_MAX {
+        assert_eq!(batches.recv().unwrap().entries.len(), BATCH_ENTRIES_MAX);
+    }
+    writer.submit(entry(2)).unwrap();
+    assert_eq!(batches.recv().unwrap().result.unwrap(), [Ok(Appended::New { index: 2 })]);
+}
+
+#[test]
+fn entry_is_readable_when_it_is_told_of() {
+    let ledger = open(&Disk::default());
+    let reader = ledger.reader().clone();
+    let (told, seen) = channel();
+    let writer = Writer::spawn(ledger, move |batch: Batch| {
+        for entry in batch.entries {
+            told.send(reader.job(entry.job()).unwrap()).unwrap();
+        }
+    })
+    .unwrap();
+    for n in 0..20 {
+        writer.submit(entry(n)).unwrap();
+    }
+    for n in 0..20 {
+        assert_eq!(seen.recv().unwrap(), Some(stored(n, &entry(n))));
+    }
+    assert_eq!(writer.reader().len().unwrap(), 20);
+}
+
+#[test]
+fn many_submitters_and_readers_agree_on_one_order() {
+    const SUBMITTERS: u64 = 8;
+    const EACH: u64 = 50;
+    let disk = Disk::default();
+    let (told, batches) = channel();
+    let writer = Arc::new(Writer::spawn(open(&disk), move |batch| told.send(batch).unwrap()).unwrap());
+    let threads: Vec<_> = (0..SUBMITTERS)
+        .map(|t| {
+            let writer = Arc::clone(&writer);
+            thread::spawn(move || {
+                let mut len = 0;
+                for n in t * EACH..(t + 1) * EACH {
+                    writer.submit(entry(n)).unwrap();
+                    let now = writer.reader().len().unwrap();
+                    assert!(now >= len, "a ledger never shrinks");
+                    len = now;
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    drop(writer);
+
+    let mut jobs = BTreeSet::new();
+    let mut next = 0;
+    let ledger = open(&disk);
+    for batch in batches {
+        for (entry, outcome) in batch.entries.iter().zip(batch.result.unwrap()) {
+            assert_eq!(outcome, Ok(Appended::New { index: next }));
+            assert_eq!(ledger.reader().job(entry.job()).unwrap(), Some(stored(next, entry)));
+            jobs.insert(entry.job());
+            next += 1;
+        }
+    }
+    assert_eq!((next, jobs.len() as u64), (SUBMITTERS * EACH, SUBMITTERS * EACH));
+    let of_clients: usize = (0..3).map(|c| ledger.reader().receipts_of(&client(c), 0, usize::MAX).unwrap().rows.len()).sum();
+    assert_eq!(of_clients as u64, next);
+}
+
+#[test]
+fn dropped_writer_records_what_is_queued() {
+    let disk = Disk::default();
+    let (writer, batches, gate) = gated(&disk);
+    occupy(&writer, &batches, 0);
+    entries(1..11).into_iter().for_each(|entry| writer.submit(entry).unwrap());
+    drop(gate);
+    drop(writer);
+    assert_eq!(batches.try_recv().unwrap().entries.len(), 10, "told before the drop returned");
+    assert_eq!(open(&disk).reader().len().unwrap(), 11);
+}
+
+#[test]
+fn closed_writer_gives_the_ledger_back() {
+    let (writer, batches, gate) = gated(&Disk::default());
+    occupy(&writer, &batches, 0);
+    writer.submit(entry(1)).unwrap();
+    drop(gate);
+    let mut ledger = writer.close();
+    assert_eq!(ledger.append(&[entry(2)]).unwrap(), [Ok(Appended::New { index: 2 })]);
+}
+
+#[test]
+fn failed_commit_is_told_for_its_batch_and_for_every_later_one() {
+    let disk = Disk::default();
+    let (writer, batches, gate) = gated(&disk);
+    occupy(&writer, &batches, 0);
+    disk.fail_at(1, Fault::Once);
+    drop(gate);
+    writer.submit(entry(1)).unwrap();
+    let batch = batches.recv().unwrap();
+    assert_eq!(batch.entries, [entry(1)]);
+    assert!(matches!(batch.result, Err(CommitError::Failed { .. })), "{:?}", batch.result);
+    for n in 2..4 {
+        writer.submit(entry(n)).unwrap();
+        let batch = batches.recv().unwrap();
+        assert_eq!(batch.entries, [entry(n)]);
+        assert!(matches!(batch.result, Err(CommitError::Stopped { .. })), "{:?}", batch.result);
+    }
+    drop(writer);
+    assert!(open(&disk).reader().job(job(0)).unwrap().is_some());
+}
+
+#[test]
+fn writer_whose_thread_panicked_says_so() {
+    let (told, batches) = channel();
+    let writer = Writer::spawn(open(&Disk::default()), move |_| {
+        told.send(()).unwrap();
+        panic!("part of the test: the callback panics");
+    })
+    .unwrap();
+    writer.submit(entry(0)).unwrap();
+    batches.recv().unwrap();
+    // The sender goes with the thread's stack, and the queue before or after it: the first refusal ends the wait.
+    assert!(batches.recv().is_err());
+    let refused = loop {
+        match writer.submit(entry(1)) {
+            Ok(()) => thread::yield_now(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, SubmitError::Gone(Box::new(entry(1))));
+}
