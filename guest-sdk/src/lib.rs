@@ -1,1 +1,85 @@
+//! What an Adit guest is written with.
+//!
+//! A guest is a binary crate for `wasm32-wasip1` with one function that is the job:
+//!
+//! ```no_run
+//! # mod guest {
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deserialize)]
+//! struct Tile { x: u32, y: u32 }
+//!
+//! #[derive(Serialize)]
+//! struct Pixels { rgb: Vec<u8> }
+//!
+//! #[adit_guest::job]
+//! fn render(tile: Tile) -> Result<Pixels, String> {
+//!     adit_guest::info!("rendering the tile at {}, {}", tile.x, tile.y);
+//!     adit_guest::progress(0, 64);
+//!     Ok(Pixels { rgb: vec![0; 64 * 64 * 3] })
+//! }
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! The input comes from standard input and the output goes to standard output, so a job also runs wherever a WASI command does,
+//! if it neither logs nor reports progress; those two go through the host interface that `abi.md` describes. Built for another
+//! target the same source logs to standard error and reports nothing, so a unit test calls the function like any other.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
 
+#[allow(unsafe_code, reason = "a host function is foreign; this module is where all of them are called")]
+mod abi;
+mod codec;
+mod log;
+mod progress;
+mod raw;
+mod run;
+
+/// Makes a function a job: writes the `main` that reads the input, calls the function and writes what it returns.
+///
+/// The function stays as it is. It stands at the root of a binary crate (in `main.rs`, not in a module, for `main` must be there)
+/// and has one argument or none, by value. It may return a value, a `Result` of one whose error is
+/// [`Display`](std::fmt::Display), or nothing.
+///
+/// - The argument's type implements [`Decode`]: any [`serde::Deserialize`] type, sent as postcard, or [`Raw`] for the bytes as they
+///   are. A function without an argument does not read the input.
+/// - The returned type implements [`Encode`] likewise.
+///
+/// | exit code | meaning |
+/// |---|---|
+/// | 0 | the job returned a value, and its bytes are the output |
+/// | 1 | the job returned an error, which is logged |
+/// | 2 | the input is not what the job reads; the log says why |
+/// | 3 | the output could not be encoded or written; the log says why |
+///
+/// # What is no job
+/// Methods, `async` and generic functions, and functions of more than one argument do not compile:
+///
+/// ```compile_fail
+/// #[adit_guest::job]
+/// async fn render(tile: u64) -> u64 { tile }
+/// ```
+/// ```compile_fail
+/// #[adit_guest::job]
+/// fn render(x: u64, y: u64) -> u64 { x + y }
+/// ```
+/// Nor does a type that cannot be decoded:
+///
+/// ```compile_fail
+/// struct Tile(u64);
+///
+/// #[adit_guest::job]
+/// fn render(tile: Tile) -> u64 { tile.0 }
+/// ```
+pub use adit_guest_macro::job;
+pub use codec::{Decode, DecodeError, Encode, EncodeError};
+pub use log::{Level, log};
+pub use progress::progress;
+pub use raw::Raw;
+
+/// What `#[job]` writes calls to. Not part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::run::{Infallible, Returned, run, run_without_input};
+}

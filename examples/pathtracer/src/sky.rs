@@ -1,0 +1,25 @@
+use crate::vec3::Vec3;
+
+/// An evening sky, alike above and below the horizon.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sky {
+    /// The radiance straight up.
+    pub(crate) zenith: Vec3,
+    /// The radiance all along the horizon.
+    pub(crate) dusk: Vec3,
+    /// What is added at the horizon, most of it where the sun went down.
+    pub(crate) sunset: Vec3,
+    /// The unit direction to where the sun went down.
+    pub(crate) sun: Vec3,
+}
+
+impl Sky {
+    /// The light from a unit direction.
+    pub(crate) fn radiance(&self, direction: Vec3) -> Vec3 {
+        let low = 1.0 - direction.y.abs();
+        let low_4 = low * low * low * low;
+        let glow = 0.5 + 0.5 * direction.dot(self.sun);
+        let glow_4 = glow * glow * glow * glow;
+        self.zenith.lerp(self.dusk, low_4) + self.sunset * (low_4 * low_4 * low_4 * (0.12 + 0.88 * glow_4))
+    }
+}

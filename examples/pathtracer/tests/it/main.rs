@@ -1,0 +1,64 @@
+//! The job as a process, natively: the `main` that `#[adit_guest::job]` writes, and the bytes that every machine must agree on.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use adit_example_pathtracer::{Picture, Pixels, Tile, render, tiles};
+use adit_guest::{Decode, Encode};
+
+/// A part of the picture with glass, metal, shadow and sky in it.
+const TILE: Tile = Tile { width: 64, height: 36, x: 24, y: 8, w: 32, h: 24, samples: 4, seed: 1 };
+
+/// BLAKE3 of [`TILE`]'s pixels. A change that is meant to change the picture changes this; nothing else may, on no machine.
+const TILE_DIGEST: &str = "9be47f256f9d111a500877f83652a515455b0cbb76f9eafb116b1e4e03aa80cc";
+
+fn run_job(input: &[u8]) -> Output {
+    let mut job = Command::new(env!("CARGO_BIN_EXE_pathtracer"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the job was built with this test");
+    job.stdin.take().expect("it was piped").write_all(input).expect("the job reads its input");
+    job.wait_with_output().expect("the job ends")
+}
+
+#[test]
+fn a_tile_has_its_golden_pixels() {
+    let pixels = render(&TILE, |_, _| ()).unwrap();
+    assert_eq!(blake3::hash(&pixels.rgb).to_hex().as_str(), TILE_DIGEST);
+}
+
+#[test]
+fn the_job_writes_what_the_function_returns() {
+    let output = run_job(&TILE.encode().unwrap());
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(Pixels::decode(output.stdout).unwrap(), render(&TILE, |_, _| ()).unwrap());
+}
+
+#[test]
+fn a_tile_that_cannot_be_rendered_is_exit_code_1() {
+    let output = run_job(&Tile { x: 60, ..TILE }.encode().unwrap());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.stdout, b"");
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(log, "[error] the tile of 32x24 pixels at 60, 8 is not inside the picture of 64x36\n");
+}
+
+#[test]
+fn an_input_that_is_no_tile_is_exit_code_2() {
+    let output = run_job(b"\xff\xff");
+    assert_eq!(output.status.code(), Some(2));
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(log.starts_with("[error] the input is not what this job reads: 2 bytes are not a `"), "{log}");
+}
+
+#[test]
+fn the_picture_is_neither_dark_nor_washed_out() {
+    let picture = Picture { width: 32, height: 18, samples: 4, seed: 3 };
+    let tile = tiles(picture, 32).next().expect("a picture has a tile");
+    let rgb = render(&tile, |_, _| ()).unwrap().rgb;
+    let mean = rgb.iter().map(|n| u64::from(*n)).sum::<u64>() / rgb.len() as u64;
+    assert!((60..190).contains(&mean), "mean {mean}");
+    assert!(rgb.iter().any(|n| *n < 40) && rgb.iter().any(|n| *n > 220));
+}

@@ -1,0 +1,133 @@
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, Ident, ItemFn, Signature, Type};
+
+/// The annotated function as it was, and beside it the `main` that calls it. What cannot be a job stays too, beside its error, so
+/// that the author reads about one mistake and not about every use of a function that vanished.
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    let main = main_for(attribute, item.clone()).unwrap_or_else(|error| {
+        let error = error.into_compile_error();
+        quote! { #error fn main() {} }
+    });
+    quote! { #item #main }
+}
+
+fn main_for(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
+    if !attribute.is_empty() {
+        return Err(Error::new(attribute.span(), "`#[job]` takes no arguments; a job's limits are chosen where it is submitted"));
+    }
+    let span = item.span();
+    let function: ItemFn = syn::parse2(item).map_err(|_| Error::new(span, "`#[job]` belongs on a function"))?;
+    let argument = Job::of(&function.sig)?;
+    Ok(argument.into_main())
+}
+
+/// A function that can be a job.
+struct Job<'a> {
+    name: &'a Ident,
+    argument: Option<&'a Type>,
+}
+
+impl<'a> Job<'a> {
+    fn of(signature: &'a Signature) -> Result<Self, Error> {
+        // A receiver first: of a method, the rest of the advice would mislead.
+        if let Some(receiver) = signature.receiver() {
+            return Err(Error::new(receiver.span(), "a job is a plain function: it has no `self`"));
+        }
+        refuse(&signature.asyncness, "a job is not `async`: a guest runs on one thread, start to end")?;
+        refuse(&signature.unsafety, "a job is not `unsafe`: nobody is there to keep its conditions")?;
+        if !signature.generics.params.is_empty() {
+            return Err(Error::new(signature.generics.span(), "a job is not generic: name the types that it reads and writes"));
+        }
+        if signature.ident == "main" {
+            return Err(Error::new(signature.ident.span(), "`#[job]` writes `main` itself: give the job another name"));
+        }
+        Ok(Self { name: &signature.ident, argument: argument(signature)? })
+    }
+
+    fn into_main(self) -> TokenStream {
+        let Self { name, argument } = self;
+        let body = match argument {
+            // The span is the argument type's, so that a type that is no input is marked where the author wrote it.
+            Some(argument) => quote_spanned! { argument.span() =>
+                ::adit_guest::__private::run(|input: #argument| ::adit_guest::__private::Returned(#name(input)).into_result())
+            },
+            None => quote! {
+                ::adit_guest::__private::run_without_input(|| ::adit_guest::__private::Returned(#name()).into_result())
+            },
+        };
+        quote! {
+            fn main() -> ::std::process::ExitCode {
+                #[allow(unused_imports, reason = "only a job that cannot fail needs the trait")]
+                use ::adit_guest::__private::Infallible as _;
+                #body
+            }
+        }
+    }
+}
+
+fn argument(signature: &Signature) -> Result<Option<&Type>, Error> {
+    let mut arguments = signature.inputs.iter();
+    let Some(FnArg::Typed(first)) = arguments.next() else { return Ok(None) };
+    if let Some(second) = arguments.next() {
+        return Err(Error::new(second.span(), "a job has at most one argument: put them in one struct"));
+    }
+    match &*first.ty {
+        Type::Reference(reference) => Err(Error::new(reference.span(), "a job owns its argument: take it by value")),
+        Type::ImplTrait(generic) => Err(Error::new(generic.span(), "a job is not generic: name the type that it reads")),
+        named => Ok(Some(named)),
+    }
+}
+
+fn refuse<T: Spanned>(qualifier: &Option<T>, message: &str) -> Result<(), Error> {
+    qualifier.as_ref().map_or(Ok(()), |qualifier| Err(Error::new(qualifier.span(), message)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(attribute: TokenStream, item: TokenStream) -> String {
+        main_for(attribute, item).expect_err("this is no job").to_string()
+    }
+
+    fn check(item: TokenStream, expected: &str) {
+        let message = refusal(TokenStream::new(), item.clone());
+        assert!(message.contains(expected), "{item}: {message}");
+    }
+
+    #[test]
+    fn what_cannot_be_a_job_is_refused_with_the_reason() {
+        check(quote! { struct Render; }, "belongs on a function");
+        check(quote! { fn render(&self) {} }, "no `self`");
+        check(quote! { fn render(self: Box<Self>, tile: Tile) {} }, "no `self`");
+        check(quote! { async fn render(tile: Tile) {} }, "not `async`");
+        check(quote! { unsafe fn render(tile: Tile) {} }, "not `unsafe`");
+        check(quote! { fn render<T>(tile: T) {} }, "not generic");
+        check(quote! { fn render<'a>(tile: Tile<'a>) {} }, "not generic");
+        check(quote! { fn render(tile: impl Tile) {} }, "not generic");
+        check(quote! { fn render(tile: Tile, samples: u32) {} }, "at most one argument");
+        check(quote! { fn render(tile: &Tile) {} }, "by value");
+        check(quote! { fn main(tile: Tile) {} }, "another name");
+    }
+
+    #[test]
+    fn arguments_of_the_attribute_are_refused() {
+        assert!(refusal(quote! { fuel = 10 }, quote! { fn render() {} }).contains("no arguments"));
+    }
+
+    #[test]
+    fn the_function_is_left_as_it_was() {
+        let function = quote! { #[inline] pub(crate) const fn double(n: u64) -> u64 { n * 2 } };
+        assert!(expand(TokenStream::new(), function.clone()).to_string().starts_with(&function.to_string()));
+    }
+
+    #[test]
+    fn what_is_refused_is_kept_beside_its_error() {
+        let function = quote! { async fn render() {} };
+        let expanded = expand(TokenStream::new(), function.clone()).to_string();
+        assert!(expanded.starts_with(&function.to_string()), "{expanded}");
+        assert!(expanded.contains("compile_error"), "{expanded}");
+    }
+}
