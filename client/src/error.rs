@@ -1,5 +1,5 @@
 use adit_protocol::{Digest, JobId, ReceiptMismatch, Refusal, Rejection, VerifyError};
-use adit_transport::{DialError, TransferError};
+use adit_transport::DialError;
 
 /// A gateway that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +60,7 @@ pub enum JobError {
         /// What was to be sent.
         blob: Digest,
         /// Why it was not.
-        error: TransferError,
+        error: String,
     },
     /// The receipt or the settlement proves nothing.
     #[error("job {job}: {error}")]

@@ -13,6 +13,8 @@ use crate::link::Shared;
 #[derive(Debug)]
 pub struct JobHandle {
     pub(crate) job: JobId,
+    /// Tells the handles of one job apart.
+    pub(crate) handle: u64,
     /// What was asked; nothing where this handle was attached by id.
     pub(crate) spec: Option<Arc<JobSpec>>,
     pub(crate) shared: Arc<Shared>,
@@ -190,6 +192,6 @@ impl JobHandle {
 
 impl Drop for JobHandle {
     fn drop(&mut self) {
-        self.shared.forget(self.job);
+        self.shared.forget(self.job, self.handle);
     }
 }

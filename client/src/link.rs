@@ -53,17 +53,19 @@ struct State {
     jobs: HashMap<JobId, Tracked>,
     questions: HashMap<u64, oneshot::Sender<Answer>>,
     next_question: u64,
+    next_handle: u64,
     /// Set when the gateway was given up; nothing is accepted any more.
     lost: Option<String>,
 }
 
 /// A job that has a handle.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Tracked {
     /// What to submit again; nothing where the job was attached by id.
     submission: Option<Arc<Submission>>,
     cancelled: bool,
-    events: mpsc::UnboundedSender<Result<JobEvent, JobError>>,
+    /// The handles that follow it, by number: there may be several of one job.
+    handles: Vec<(u64, mpsc::UnboundedSender<Result<JobEvent, JobError>>)>,
 }
 
 #[derive(Debug)]
@@ -183,22 +185,33 @@ impl Client {
     fn track(&self, job: JobId, spec: Option<Arc<JobSpec>>, submission: Option<Arc<Submission>>) -> JobHandle {
         let (sender, events) = mpsc::unbounded_channel();
         let mut state = self.shared.lock();
+        let state = &mut *state;
+        let handle = state.next_handle;
+        state.next_handle += 1;
         if let Some(reason) = &state.lost {
             // The receiver is alive: it is in the handle below.
             let _ = sender.send(Err(JobError::GatewayLost { job, reason: reason.clone() }));
         } else {
-            let tracked = Tracked { submission, cancelled: false, events: sender };
+            let tracked = state.jobs.entry(job).or_default();
+            tracked.submission = submission.or(tracked.submission.take());
+            tracked.handles.push((handle, sender));
+            // For a second handle of a job this has the gateway tell once more where it stands.
             if let Some(outbox) = &state.outbox {
                 tracked.announce(job, outbox);
             }
-            state.jobs.insert(job, tracked);
         }
-        drop(state);
-        JobHandle { job, spec, shared: Arc::clone(&self.shared), events, receipt: None }
+        JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), events, receipt: None }
     }
 }
 
 impl Tracked {
+    fn tell(&self, event: impl Fn() -> Result<JobEvent, JobError>) {
+        for (_, handle) in &self.handles {
+            // A handle that is gone needs no news.
+            let _ = handle.send(event());
+        }
+    }
+
     /// Submits or attaches on a fresh connection. What cannot be sent now is sent on the next one.
     fn announce(&self, job: JobId, outbox: &Outbox) {
         let sent = match &self.submission {
@@ -232,8 +245,14 @@ impl Shared {
         }
     }
 
-    pub(crate) fn forget(&self, job: JobId) {
-        self.lock().jobs.remove(&job);
+    pub(crate) fn forget(&self, job: JobId, handle: u64) {
+        let mut state = self.lock();
+        if let Some(tracked) = state.jobs.get_mut(&job) {
+            tracked.handles.retain(|(number, _)| *number != handle);
+            if tracked.handles.is_empty() {
+                state.jobs.remove(&job);
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -292,8 +311,7 @@ impl Shared {
         let mut state = self.lock();
         state.lost = Some(reason.to_owned());
         for (job, tracked) in state.jobs.drain() {
-            // A handle that is gone needs no news.
-            let _ = tracked.events.send(Err(JobError::GatewayLost { job, reason: reason.to_owned() }));
+            tracked.tell(|| Err(JobError::GatewayLost { job, reason: reason.to_owned() }));
         }
         drop(state);
         // Wakes whoever waits for a connection.
@@ -335,7 +353,8 @@ impl Shared {
                     // On a lost connection the job is submitted again on the next one; anything else is the job's end.
                     let lost = tokio::time::timeout(Duration::from_millis(1), connection.closed()).await.is_ok();
                     if !lost && let Some(tracked) = shared.lock().jobs.remove(&job) {
-                        let _ = tracked.events.send(Err(JobError::Upload { job, blob, error }));
+                        let error = error.to_string();
+                        tracked.tell(|| Err(JobError::Upload { job, blob, error: error.clone() }));
                     }
                     return;
                 }
@@ -356,8 +375,7 @@ impl State {
             JobEvent::Ended(result) => !matches!(result, adit_protocol::JobResult::Done { .. }),
             _ => false,
         };
-        // A handle that is gone needs no news.
-        let _ = tracked.events.send(Ok(event));
+        tracked.tell(|| Ok(event.clone()));
         if last {
             self.jobs.remove(&job);
         }
