@@ -1,1 +1,81 @@
+//! What is *decided* in Adit: which job runs where, and when. Admission, queueing, fairness, placement, leases, retries.
+//!
+//! [`Dispatcher`] is a state machine without I/O, in the manner of quinn-proto: no clock, no task, no randomness. Its driver
+//! hands in what happened ([`Event`]) with the time ([`Tick`]), and carries out what comes back ([`Action`]). One trace of
+//! events gives one trace of actions, on every machine.
+//!
+//! ```
+//! use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
+//! use adit_protocol::{Attempt, BlobRef, ByteCount, JobId, JobSpec, MeterId, NodeOffer, Price, Profile, PublicKey};
+//!
+//! let mut dispatcher = Dispatcher::new(Config::default());
+//! let (node, client, job) = (PublicKey([1; 32]), PublicKey([2; 32]), JobId([3; 16]));
+//! let offer = NodeOffer {
+//!     software: "adit 0.1.0".into(),
+//!     slots: 2,
+//!     memory: ByteCount(1 << 30),
+//!     profiles: vec![Profile::Deterministic],
+//!     price: Price::default(),
+//!     labels: vec![],
+//!     meter: MeterId([0; 32]),
+//! };
+//! let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+//!
+//! dispatcher.handle(Tick(0), Event::NodeJoined { node, offer });
+//! dispatcher.handle(Tick(5), Event::Submitted { job, request: Box::new(Request::new(&client, &spec)) });
+//! let attempt = Attempt(1);
+//! assert_eq!(dispatcher.poll_action(), Some(Action::Start { job, attempt, node }));
+//!
+//! // The node reports back. The driver first asks whether the report counts, and then hands it in.
+//! assert_eq!(dispatcher.lease(job, attempt), Some(node));
+//! dispatcher.handle(Tick(900), Event::AttemptFinished { node, job, attempt });
+//! assert_eq!(dispatcher.lease(job, attempt), None);
+//! ```
+//!
+//! # The life of a job here
+//! ```text
+//!  Submitted ──► Queued ──Start──► Leased ──AttemptFinished──► (forgotten: the driver has the receipt)
+//!                 │  ▲               │ │
+//!                 │  └─ node lost, ──┘ └─Cancelled, Stop──► Stopping ──► finished, CancelledInQueue or Lost
+//!                 │     node failed,
+//!                 ▼     lease expired
+//!   Refuse, CancelledInQueue, Lost
+//! ```
+//! A job that ends is forgotten; what it ended with is the driver's to remember.
+//!
+//! # What is promised
+//! - Every submitted job ends exactly once, and is never leased to two nodes at a time.
+//! - A node with room is not left idle while a job that it fits is queued, unless it failed that job or owes a report on it.
+//! - Among clients, round robin; inside a client, first come first served. A job passes an older one of the same client only
+//!   onto a node that the older one cannot use. A job whose attempt was lost goes before all others.
+//! - Everything is bounded: the queue, each client's share of it, the attempts, every wait.
+//!
+//! # What it costs
+//! With *n* nodes, *q* queued jobs: an event costs O(log n + log q) where the first candidate fits, which is the common case: nodes
+//! with room stand in the order of their predicted wait, and queued jobs with equal demands stand in one lane, so that a misfit is
+//! looked at once and not once per job. The worst case is a look at each node (a job that hardly any node fits) or at each
+//! lane (a node that hardly any job fits). A node that joins or leaves costs a look at each job whose attempt was lost, and one
+//! that stays away a look at each lane.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+mod machine;
+
+mod config;
+mod event;
+mod request;
+
+mod grace;
+mod job;
+mod mean;
+mod node;
+mod queue;
+mod timer;
+
+pub use config::Config;
+pub use event::{Action, Event};
+pub use job::{Lease, Phase};
+pub use machine::Dispatcher;
+pub use node::NodeView;
+pub use request::Request;
+pub use timer::Tick;

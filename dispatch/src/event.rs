@@ -1,0 +1,105 @@
+use adit_protocol::{Attempt, AttemptFailure, JobId, NodeOffer, PublicKey, Refusal};
+
+use crate::Request;
+
+/// What happened. Every input of the dispatcher is one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A node connected. Where the key is connected already, this connection replaces the other one, whose leases are lost.
+    NodeJoined {
+        /// Its key.
+        node: PublicKey,
+        /// What it offers.
+        offer: NodeOffer,
+    },
+    /// A node's connection ended. Not for a connection that a later one of the same key replaced.
+    NodeLeft {
+        /// Its key.
+        node: PublicKey,
+    },
+    /// The round trip to a node was measured.
+    NodeRtt {
+        /// Its key.
+        node: PublicKey,
+        /// The smoothed round trip, in microseconds.
+        rtt_us: u64,
+    },
+    /// A client wants a job run. Ignored where the job is already known: attaching to it is the driver's matter.
+    Submitted {
+        /// The job.
+        job: JobId,
+        /// What decides where it may run.
+        request: Box<Request>,
+    },
+    /// The client withdraws a job. Ignored where the job is not known.
+    Cancelled {
+        /// The job.
+        job: JobId,
+    },
+    /// A node reported an outcome. Hand in every report, also one that [`Dispatcher::lease`](crate::Dispatcher::lease) says no
+    /// longer counts: it ends no job, but it frees the node's slot.
+    AttemptFinished {
+        /// Who reported.
+        node: PublicKey,
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+    },
+    /// A node reported that an attempt came to nothing. As with `AttemptFinished`, hand in every one.
+    AttemptFailed {
+        /// Who reported.
+        node: PublicKey,
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// Why.
+        failure: AttemptFailure,
+    },
+}
+
+/// What the driver is to do. `Refuse`, `CancelledInQueue` and `Lost` each end a job, and so does an accepted
+/// [`Event::AttemptFinished`]; every submitted job ends in exactly one of these four ways.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send the node a lease.
+    Start {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// Where.
+        node: PublicKey,
+    },
+    /// Tell the node to stop the attempt.
+    Stop {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// Where.
+        node: PublicKey,
+    },
+    /// The job ended without having run.
+    Refuse {
+        /// The job.
+        job: JobId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The job was withdrawn before its guest started.
+    CancelledInQueue {
+        /// The job.
+        job: JobId,
+    },
+    /// The job ended because its attempts came to nothing, through no fault of the guest that anyone can show.
+    Lost {
+        /// The job.
+        job: JobId,
+        /// How many attempts there were.
+        attempts: u32,
+        /// What the last of them died of, and why there is no further one.
+        reason: String,
+    },
+}

@@ -1,0 +1,309 @@
+//! Random traces against a model that knows only what was said: who is connected, which leases are out, which jobs are alive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adit_dispatch::{Action, Config, Phase, Request};
+use adit_protocol::{Attempt, AttemptFailure, Digest, JobId, JobLimits, NodeOffer, PublicKey};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::world::*;
+
+const CONFIG: Config = Config {
+    queue_max: 12,
+    queue_per_client_max: 6,
+    attempts_max: 3,
+    join_grace_us: 3 * SECOND,
+    lease_grace_us: 600 * SECOND,
+    cancel_grace_us: 10 * SECOND,
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join {
+        n: u8,
+        slots: u32,
+        gpu: bool,
+    },
+    Leave {
+        n: u8,
+    },
+    Rtt {
+        n: u8,
+        rtt_us: u64,
+    },
+    Submit {
+        c: u8,
+        gpu: bool,
+        queue_ms: u64,
+    },
+    /// Any job of the past or present, again.
+    SubmitAgain {
+        c: u8,
+        which: Index,
+    },
+    Cancel {
+        which: Index,
+    },
+    /// A report on any lease of the past or present.
+    Report {
+        which: Index,
+        failure: Option<AttemptFailure>,
+    },
+    /// A report on a lease that is out.
+    ReportDue {
+        which: Index,
+        failure: Option<AttemptFailure>,
+    },
+    Pass {
+        us: u64,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let index = any::<Index>;
+    let failure = || {
+        let failures = [
+            AttemptFailure::ModuleInvalid("bad".into()),
+            AttemptFailure::BlobMissing(Digest([0; 32])),
+            AttemptFailure::Withdrawn,
+        ];
+        prop_oneof![
+            6 => Just(None),
+            2 => Just(Some(node_failure("worker died"))),
+            2 => select(failures.to_vec()).prop_map(Some),
+        ]
+    };
+    prop_oneof![
+        4 => (1..=4u8, 0..=3u32, any::<bool>()).prop_map(|(n, slots, gpu)| Step::Join { n, slots, gpu }),
+        2 => (1..=4u8).prop_map(|n| Step::Leave { n }),
+        1 => (1..=4u8, 0..100_000u64).prop_map(|(n, rtt_us)| Step::Rtt { n, rtt_us }),
+        16 => (1..=3u8, prop::bool::weighted(0.3), select(vec![0, 50, 5_000, 300_000]))
+            .prop_map(|(c, gpu, queue_ms)| Step::Submit { c, gpu, queue_ms }),
+        1 => (1..=3u8, index()).prop_map(|(c, which)| Step::SubmitAgain { c, which }),
+        3 => index().prop_map(|which| Step::Cancel { which }),
+        2 => (index(), failure()).prop_map(|(which, failure)| Step::Report { which, failure }),
+        10 => (index(), failure()).prop_map(|(which, failure)| Step::ReportDue { which, failure }),
+        5 => select(vec![1, 5, 30, 1_000, 4_000, 11_000, 700_000]).prop_map(|ms| Step::Pass { us: ms * MILLISECOND }),
+    ]
+}
+
+type Granted = (PublicKey, JobId, Attempt);
+
+/// What must be true, kept apart from how the dispatcher makes it true.
+#[derive(Default)]
+struct Model {
+    offers: BTreeMap<PublicKey, NodeOffer>,
+    requests: BTreeMap<JobId, Request>,
+    /// Jobs that have not ended, with their attempts so far.
+    alive: BTreeMap<JobId, u32>,
+    cancelled: BTreeSet<JobId>,
+    leases: BTreeMap<JobId, (PublicKey, Attempt)>,
+    /// Nodes that held a lease of a job that is alive.
+    tried: BTreeMap<JobId, BTreeSet<PublicKey>>,
+    /// Leases that ended here without a word from their node.
+    owed: BTreeSet<Granted>,
+    granted: Vec<Granted>,
+}
+
+impl Model {
+    fn fits(&self, node: &PublicKey, job: &JobId) -> bool {
+        let offer = &self.offers[node];
+        offer.slots > 0 && self.requests[job].labels.iter().all(|label| offer.labels.contains(label))
+    }
+
+    fn due(&self) -> Vec<Granted> {
+        let live = self.leases.iter().map(|(job, (node, attempt))| (*node, *job, *attempt));
+        live.chain(self.owed.iter().copied()).collect()
+    }
+
+    fn node_left(&mut self, key: PublicKey) {
+        self.offers.remove(&key);
+        self.leases.retain(|_, (node, _)| *node != key);
+        self.owed.retain(|(node, ..)| *node != key);
+    }
+
+    /// A report arrives; an outcome that counts ends its job without an action.
+    fn reported(&mut self, granted: Granted, is_outcome: bool) {
+        let (node, job, attempt) = granted;
+        if self.leases.get(&job) == Some(&(node, attempt)) {
+            self.leases.remove(&job);
+            if is_outcome {
+                self.ended(job);
+            }
+        } else {
+            self.owed.remove(&granted);
+        }
+    }
+
+    fn ended(&mut self, job: JobId) {
+        assert!(self.alive.remove(&job).is_some(), "{job} ends once");
+        self.cancelled.remove(&job);
+        self.tried.remove(&job);
+        if let Some((node, attempt)) = self.leases.remove(&job) {
+            self.owed.insert((node, job, attempt));
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        match *action {
+            Action::Start { job, attempt, node } => self.started(job, attempt, node),
+            Action::Stop { job, attempt, node } => {
+                assert_eq!(self.leases.get(&job), Some(&(node, attempt)), "only a lease that is out is stopped");
+                if !self.cancelled.contains(&job) {
+                    self.leases.remove(&job);
+                    self.owed.insert((node, job, attempt));
+                }
+            }
+            Action::Refuse { job, .. } | Action::CancelledInQueue { job } => self.ended(job),
+            Action::Lost { job, attempts, .. } => {
+                assert_eq!(self.alive.get(&job), Some(&attempts));
+                self.ended(job);
+            }
+        }
+    }
+
+    fn started(&mut self, job: JobId, attempt: Attempt, node: PublicKey) {
+        assert!(self.offers.contains_key(&node), "{job} starts on a connected node");
+        assert!(self.fits(&node, &job), "{job} starts on a node that fits");
+        assert!(!self.cancelled.contains(&job), "{job} is cancelled");
+        let tried = self.tried.entry(job).or_default().clone();
+        let is_fresh = |node: &PublicKey| !tried.contains(node);
+        let has_fresh = self.offers.keys().any(|node| is_fresh(node) && self.fits(node, &job));
+        assert!(is_fresh(&node) || !has_fresh, "{job} goes back to a node only where no other fits");
+        self.tried.entry(job).or_default().insert(node);
+        let attempts = self.alive.get_mut(&job).expect("only a job that is alive starts");
+        *attempts += 1;
+        assert_eq!(attempt.0, *attempts, "attempts count from 1");
+        assert!(*attempts <= CONFIG.attempts_max);
+        assert_eq!(self.leases.insert(job, (node, attempt)), None, "{job} has one attempt at a time");
+        self.granted.push((node, job, attempt));
+    }
+
+    /// What holds between any two steps. `actions` are the last step's.
+    fn check(&self, world: &World, actions: &[Action]) {
+        for view in world.dispatcher.nodes() {
+            let out = self.due().iter().filter(|(node, ..)| *node == view.node).count();
+            assert_eq!(view.leases as usize, out, "leases at {}", view.node);
+            assert!(view.leases <= 5 * view.offer.slots);
+            let is_filled = actions.iter().any(|action| matches!(action, Action::Start { node, .. } if *node == view.node));
+            assert!(!is_filled || view.leases <= view.window, "{} got more than its window", view.node);
+        }
+        let queued: Vec<_> = self.alive.keys().filter(|job| self.is_queued(world, job)).collect();
+        assert_eq!(world.dispatcher.queued(), queued.len());
+        for (job, (node, attempt)) in &self.leases {
+            assert_eq!(world.dispatcher.lease(*job, *attempt), Some(*node));
+        }
+        // With nothing owed, no fresh job waits beside a node with room for it.
+        for job in queued.iter().filter(|job| self.owed.is_empty() && self.alive[**job] == 0) {
+            let idle = world.dispatcher.nodes().find(|view| view.leases < view.window && self.fits(&view.node, job));
+            assert_eq!(idle, None, "{job} could start");
+        }
+    }
+
+    fn is_queued(&self, world: &World, job: &JobId) -> bool {
+        let is_queued = matches!(world.dispatcher.phase(*job), Some(Phase::Queued { .. }));
+        assert_eq!(is_queued, !self.leases.contains_key(job), "{job} waits or is out");
+        is_queued
+    }
+}
+
+/// Runs a trace and then lets all nodes go and all deadlines pass. With `nudges`, every step is followed by needless timeouts.
+fn run(steps: &[Step], nudges: usize) -> Vec<Action> {
+    let mut world = World::with(CONFIG);
+    let mut model = Model::default();
+    let mut trace = Vec::new();
+    let drain = (1..=4).map(|n| Step::Leave { n }).chain([Step::Pass { us: 1_000 * SECOND }]);
+    for step in steps.iter().cloned().chain(drain) {
+        let mut actions = take(&mut world, &mut model, step);
+        actions.extend(world.pass(0));
+        for _ in 0..nudges {
+            world.dispatcher.handle_timeout(world.now);
+            assert_eq!(world.actions(), []);
+        }
+        actions.iter().for_each(|action| model.act(action));
+        model.check(&world, &actions);
+        trace.extend(actions);
+    }
+    assert_eq!(model.alive, BTreeMap::new(), "every job ends");
+    assert_eq!(world.dispatcher.queued(), 0);
+    assert_eq!(world.dispatcher.poll_timeout(), None);
+    trace
+}
+
+/// Tells world and model of a step; the world's answer.
+fn take(world: &mut World, model: &mut Model, step: Step) -> Vec<Action> {
+    match step {
+        Step::Join { n, slots, gpu } => {
+            let offer = NodeOffer { labels: gpu.then(|| label("gpu")).into_iter().collect(), ..offer(slots) };
+            model.node_left(node(n));
+            model.offers.insert(node(n), offer.clone());
+            world.join_with(n, offer)
+        }
+        Step::Leave { n } => {
+            model.node_left(node(n));
+            world.leave(n)
+        }
+        Step::Rtt { n, rtt_us } => {
+            world.rtt(n, rtt_us);
+            vec![]
+        }
+        Step::Submit { c, gpu, queue_ms } => {
+            let limits = JobLimits { queue_ms, ..JobLimits::default() };
+            let request = Request { limits, ..if gpu { labelled(c, "gpu") } else { request(c) } };
+            let j = model.requests.len() as u32;
+            model.requests.insert(job(j), request.clone());
+            model.alive.insert(job(j), 0);
+            world.submit_with(j, request)
+        }
+        Step::SubmitAgain { c, which } if !model.requests.is_empty() => {
+            let j = which.index(model.requests.len()) as u32;
+            let is_known = model.alive.contains_key(&job(j));
+            if !is_known {
+                model.requests.insert(job(j), request(c));
+                model.alive.insert(job(j), 0);
+            }
+            let actions = world.submit_for(c, j);
+            assert!(!is_known || actions.is_empty(), "a known job is not submitted again");
+            actions
+        }
+        Step::Cancel { which } if !model.requests.is_empty() => {
+            let j = which.index(model.requests.len()) as u32;
+            if model.alive.contains_key(&job(j)) {
+                model.cancelled.insert(job(j));
+            }
+            world.cancel(j)
+        }
+        Step::Report { which, failure } if !model.granted.is_empty() => report(world, model, *which.get(&model.granted), failure),
+        Step::ReportDue { which, failure } if !model.due().is_empty() => {
+            let due = *which.get(&model.due());
+            report(world, model, due, failure)
+        }
+        Step::SubmitAgain { .. } | Step::Cancel { .. } | Step::Report { .. } | Step::ReportDue { .. } => vec![],
+        Step::Pass { us } => world.pass(us),
+    }
+}
+
+fn report(world: &mut World, model: &mut Model, granted: Granted, failure: Option<AttemptFailure>) -> Vec<Action> {
+    model.reported(granted, failure.is_none());
+    let (node, job, attempt) = granted;
+    let (n, j) = (node.0[0], number(job));
+    match failure {
+        None => world.finish(n, j, attempt.0),
+        Some(failure) => world.fail(n, j, attempt.0, failure),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_job_ends_once_and_every_rule_holds_on_the_way(steps in prop::collection::vec(step(), 1..150)) {
+        run(&steps, 0);
+    }
+
+    #[test]
+    fn same_trace_gives_the_same_actions_whatever_needless_timeouts_come(steps in prop::collection::vec(step(), 1..80)) {
+        prop_assert_eq!(run(&steps, 0), run(&steps, 2));
+    }
+}

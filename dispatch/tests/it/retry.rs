@@ -1,0 +1,174 @@
+use adit_protocol::{Attempt, AttemptFailure, Digest, Refusal};
+
+use crate::world::*;
+
+#[test]
+fn job_of_a_node_that_left_goes_to_another() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.leave(1), [start(1, 2, 2)]);
+    assert_eq!(world.finish(2, 1, 2), []);
+    assert!(world.is_forgotten(1));
+}
+
+#[test]
+fn unknown_node_may_leave_and_be_measured_without_effect() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.rtt(9, 1);
+    assert_eq!(world.leave(9), []);
+    assert_eq!(world.dispatcher.nodes().count(), 1);
+}
+
+#[test]
+fn lost_jobs_are_queued_before_all_others_in_their_old_order() {
+    let mut world = World::settled(&[(1, 2), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    for j in [9, 8, 7, 6] {
+        world.submit(j);
+    }
+    // 9 and 8 run on node 1, 7 on node 2, 6 waits.
+    assert_eq!(world.leave(1), []);
+    assert_eq!(world.dispatcher.queued(), 3);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 7, 1), [start(9, 2, 2)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 9, 2), [start(8, 2, 2)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 8, 2), [start(6, 1, 2)]);
+}
+
+#[test]
+fn node_that_failed_a_job_does_not_get_it_again_while_another_fits() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.submit(2);
+    // Job 1 waits for node 2, though node 1 is free; job 3 takes node 1.
+    assert_eq!(world.fail(1, 1, 1, node_failure("disk full")), []);
+    assert_eq!(world.view(1).leases, 0);
+    assert_eq!(world.submit(3), [start(3, 1, 1)]);
+    assert_eq!(world.finish(2, 2, 1), [start(1, 2, 2)]);
+}
+
+#[test]
+fn node_that_failed_a_job_gets_it_again_where_no_other_fits() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.submit(2);
+    world.fail(1, 1, 1, node_failure("disk full"));
+    // The one other node leaves, with job 2: both are tried on the node that is left, the older one first.
+    assert_eq!(world.leave(2), [start(1, 2, 1)]);
+    assert_eq!(world.finish(1, 1, 2), [start(2, 2, 1)]);
+}
+
+#[test]
+fn only_node_is_tried_again_until_the_attempts_are_used_up() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    assert_eq!(world.fail(1, 1, 1, node_failure("a")), [start(1, 2, 1)]);
+    assert_eq!(world.fail(1, 1, 2, node_failure("b")), [start(1, 3, 1)]);
+    assert_eq!(world.fail(1, 1, 3, node_failure("disk full")), [lost(1, 3, "node 01010101 failed: disk full")]);
+    assert!(world.is_forgotten(1));
+    assert_eq!(world.view(1).leases, 0);
+    assert_eq!(world.view(1).jobs_done, 0);
+}
+
+#[test]
+fn job_that_loses_three_nodes_is_lost() {
+    let mut world = World::settled(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+    world.submit(1);
+    assert_eq!(world.leave(1), [start(1, 2, 2)]);
+    assert_eq!(world.leave(2), [start(1, 3, 3)]);
+    assert_eq!(world.leave(3), [lost(1, 3, "node 03030303 disconnected")]);
+    assert!(world.is_forgotten(1));
+}
+
+#[test]
+fn joining_again_replaces_the_registration_and_loses_its_leases() {
+    let mut world = World::settled(&[(1, 2)]);
+    world.submit(1);
+    world.submit(2);
+    world.rtt(1, 5);
+    assert_eq!(world.join(1, 1), [start(1, 2, 1)]);
+    let view = world.view(1);
+    assert_eq!((view.leases, view.offer.slots, view.rtt_us, view.jobs_done), (1, 1, None, 0));
+    // What the older connection had is void.
+    assert_eq!(world.dispatcher.lease(job(1), Attempt(1)), None);
+    assert_eq!(world.finish(1, 2, 1), []);
+    assert_eq!(world.dispatcher.queued(), 1);
+    assert_eq!(world.finish(1, 1, 2), [start(2, 2, 1)]);
+}
+
+#[test]
+fn rejoining_node_does_not_get_its_lost_jobs_while_another_fits() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.submit(2);
+    assert_eq!(world.join(1, 1), []);
+    assert_eq!(world.finish(2, 2, 1), [start(1, 2, 2)]);
+}
+
+/// While a node's connection is being replaced, the node is one that fits.
+#[test]
+fn replaced_connection_does_not_send_jobs_back_to_nodes_that_failed_them() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.submit(2);
+    assert_eq!(world.fail(1, 1, 1, node_failure("disk full")), []);
+    assert_eq!(world.join(2, 1), [start(1, 2, 2), start(2, 2, 1)]);
+}
+
+#[test]
+fn invalid_module_ends_the_job_at_once() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    let invalid = "unknown import at offset 0x2a";
+    let want = refuse(1, Refusal::ModuleInvalid(invalid.into()));
+    assert_eq!(world.fail(1, 1, 1, AttemptFailure::ModuleInvalid(invalid.into())), [want]);
+    assert!(world.is_forgotten(1));
+    assert_eq!(world.view(1).leases, 0);
+}
+
+#[test]
+fn missing_blob_ends_the_job_at_once_and_frees_the_slot() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    world.submit(2);
+    let digest = Digest::of(b"gone");
+    let want = [refuse(1, Refusal::InputMissing(digest)), start(2, 1, 1)];
+    assert_eq!(world.fail(1, 1, 1, AttemptFailure::BlobMissing(digest)), want);
+}
+
+#[test]
+fn lease_given_back_unasked_is_a_lost_attempt() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    assert_eq!(world.fail(1, 1, 1, AttemptFailure::Withdrawn), [start(1, 2, 2)]);
+    assert_eq!(world.fail(2, 1, 2, AttemptFailure::Withdrawn), [start(1, 3, 1)]);
+    assert_eq!(world.fail(1, 1, 3, AttemptFailure::Withdrawn), [lost(1, 3, "node 01010101 gave the job back")]);
+}
+
+#[test]
+fn waits_before_all_attempts_are_added_up() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    world.submit(2);
+    world.pass(40 * MILLISECOND);
+    world.finish(1, 1, 1);
+    world.pass(SECOND);
+    world.leave(1);
+    world.pass(2 * MILLISECOND);
+    assert_eq!(world.join(1, 1), [start(2, 2, 1)]);
+    assert_eq!(world.dispatcher.waited_us(job(2)), Some(42 * MILLISECOND));
+    assert_eq!(world.dispatcher.waited_us(job(1)), None);
+}
+
+#[test]
+fn full_queue_takes_a_lost_job_back() {
+    let mut world = World::with(adit_dispatch::Config { queue_max: 1, queue_per_client_max: 1, ..Default::default() });
+    world.join(1, 1);
+    world.submit(1);
+    world.submit(2);
+    assert_eq!(world.leave(1), []);
+    assert_eq!(world.dispatcher.queued(), 2);
+    assert_eq!(world.join(2, 2), [start(1, 2, 2), start(2, 1, 2)]);
+}

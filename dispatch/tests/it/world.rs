@@ -1,0 +1,170 @@
+//! A dispatcher with a clock that tests move by hand. Every call returns the actions that it led to.
+
+use adit_dispatch::{Action, Config, Dispatcher, Event, NodeView, Request, Tick};
+use adit_protocol::{
+    Attempt, AttemptFailure, BlobRef, ByteCount, JobId, JobSpec, MeterId, NodeOffer, Price, Profile, PublicKey, Refusal,
+};
+
+pub(crate) const MILLISECOND: u64 = 1_000;
+pub(crate) const SECOND: u64 = 1_000_000;
+
+pub(crate) struct World {
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) now: Tick,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        Self { dispatcher: Dispatcher::new(config), now: Tick(7) }
+    }
+
+    /// With these nodes as (number, slots), past the opening grace.
+    pub(crate) fn settled(nodes: &[(u8, u32)]) -> Self {
+        let mut world = Self::new();
+        for (n, slots) in nodes {
+            assert_eq!(world.join(*n, *slots), []);
+        }
+        assert_eq!(world.pass(3 * SECOND), []);
+        world
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) -> Vec<Action> {
+        self.dispatcher.handle(self.now, event);
+        self.actions()
+    }
+
+    pub(crate) fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.dispatcher.poll_action()).collect()
+    }
+
+    /// Lets time go by, from deadline to deadline as a driver does.
+    pub(crate) fn pass(&mut self, us: u64) -> Vec<Action> {
+        let end = self.now.after(us);
+        let mut actions = Vec::new();
+        while let Some(deadline) = self.dispatcher.poll_timeout().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.dispatcher.handle_timeout(self.now);
+            actions.extend(self.actions());
+        }
+        self.now = end;
+        actions
+    }
+
+    pub(crate) fn join(&mut self, n: u8, slots: u32) -> Vec<Action> {
+        self.join_with(n, offer(slots))
+    }
+
+    pub(crate) fn join_with(&mut self, n: u8, offer: NodeOffer) -> Vec<Action> {
+        self.handle(Event::NodeJoined { node: node(n), offer })
+    }
+
+    pub(crate) fn leave(&mut self, n: u8) -> Vec<Action> {
+        self.handle(Event::NodeLeft { node: node(n) })
+    }
+
+    pub(crate) fn rtt(&mut self, n: u8, rtt_us: u64) {
+        assert_eq!(self.handle(Event::NodeRtt { node: node(n), rtt_us }), []);
+    }
+
+    pub(crate) fn submit(&mut self, j: u32) -> Vec<Action> {
+        self.submit_with(j, request(1))
+    }
+
+    pub(crate) fn submit_for(&mut self, c: u8, j: u32) -> Vec<Action> {
+        self.submit_with(j, request(c))
+    }
+
+    pub(crate) fn submit_with(&mut self, j: u32, request: Request) -> Vec<Action> {
+        self.handle(Event::Submitted { job: job(j), request: Box::new(request) })
+    }
+
+    pub(crate) fn cancel(&mut self, j: u32) -> Vec<Action> {
+        self.handle(Event::Cancelled { job: job(j) })
+    }
+
+    pub(crate) fn finish(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
+        self.handle(Event::AttemptFinished { node: node(n), job: job(j), attempt: Attempt(attempt) })
+    }
+
+    pub(crate) fn fail(&mut self, n: u8, j: u32, attempt: u32, failure: AttemptFailure) -> Vec<Action> {
+        self.handle(Event::AttemptFailed { node: node(n), job: job(j), attempt: Attempt(attempt), failure })
+    }
+
+    pub(crate) fn view(&self, n: u8) -> NodeView<'_> {
+        self.dispatcher.nodes().find(|view| view.node == node(n)).expect("the node is connected")
+    }
+
+    /// Whether the job is over or was never submitted.
+    pub(crate) fn is_forgotten(&self, j: u32) -> bool {
+        self.dispatcher.phase(job(j)).is_none()
+    }
+}
+
+pub(crate) fn node(n: u8) -> PublicKey {
+    PublicKey([n; 32])
+}
+
+/// The number that `job` was made of.
+pub(crate) fn number(job: JobId) -> u32 {
+    u32::from_be_bytes([job.0[0], job.0[1], job.0[2], job.0[3]])
+}
+
+pub(crate) fn job(j: u32) -> JobId {
+    let mut id = [0; 16];
+    id[..4].copy_from_slice(&j.to_be_bytes());
+    JobId(id)
+}
+
+/// 1 GiB, the deterministic profile, free of charge.
+pub(crate) fn offer(slots: u32) -> NodeOffer {
+    NodeOffer {
+        software: "test".into(),
+        slots,
+        memory: ByteCount(1 << 30),
+        profiles: vec![Profile::Deterministic],
+        price: Price::default(),
+        labels: vec![],
+        meter: MeterId([0; 32]),
+    }
+}
+
+/// What client `c` asks with everything at its default: one minute of run, five of waiting.
+pub(crate) fn request(c: u8) -> Request {
+    Request::new(&PublicKey([c; 32]), &JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input")))
+}
+
+pub(crate) fn labelled(c: u8, key: &str) -> Request {
+    Request { labels: vec![label(key)], ..request(c) }
+}
+
+pub(crate) fn label(key: &str) -> (String, String) {
+    (key.to_owned(), "yes".to_owned())
+}
+
+pub(crate) fn start(j: u32, attempt: u32, n: u8) -> Action {
+    Action::Start { job: job(j), attempt: Attempt(attempt), node: node(n) }
+}
+
+pub(crate) fn stop(j: u32, attempt: u32, n: u8) -> Action {
+    Action::Stop { job: job(j), attempt: Attempt(attempt), node: node(n) }
+}
+
+pub(crate) fn refuse(j: u32, refusal: Refusal) -> Action {
+    Action::Refuse { job: job(j), refusal }
+}
+
+pub(crate) fn cancelled(j: u32) -> Action {
+    Action::CancelledInQueue { job: job(j) }
+}
+
+pub(crate) fn lost(j: u32, attempts: u32, reason: &str) -> Action {
+    Action::Lost { job: job(j), attempts, reason: reason.to_owned() }
+}
+
+pub(crate) fn node_failure(reason: &str) -> AttemptFailure {
+    AttemptFailure::Node(reason.to_owned())
+}
