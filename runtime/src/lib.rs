@@ -1,1 +1,57 @@
+//! What is *executed* in Adit: guests, in processes of their own, under limits, with a bill.
+//!
+//! The [`Runtime`] lives in the supervisor, the process that holds keys and network. It never runs or compiles guest code: a
+//! short-lived *compile worker* turns a module into machine code, which a cache keeps on disk, and pre-started *sandbox workers*
+//! run jobs, each for one tenant at a time. A worker is the same binary, started again (see [`run_if_worker`]), with an empty
+//! environment and one socket; so a guest that breaks out of wasm finds no key and no network handle.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use adit_protocol::{BlobRef, JobSpec, PublicKey};
+//! use adit_runtime::{Input, RunEvent, RunRequest, Runtime, RuntimeConfig};
+//!
+//! # async fn example(tenant: PublicKey) -> Result<(), Box<dyn std::error::Error>> {
+//! adit_runtime::run_if_worker(); // first thing in main
+//!
+//! let module = BlobRef::of(&std::fs::read("job.wasm")?);
+//! let runtime = Runtime::new(RuntimeConfig::new("cache"))?;
+//! runtime.compile(module.digest, "job.wasm".as_ref()).await?;
+//!
+//! let spec = Arc::new(JobSpec::new(module, BlobRef::of(b"hello")));
+//! let mut run = runtime.start(RunRequest { tenant, spec, input: Input::Inline(b"hello".to_vec()) }).await?;
+//! loop {
+//!     match run.next().await? {
+//!         RunEvent::Ended(report) => break println!("{}: {}", report.outcome, report.usage.fuel),
+//!         RunEvent::Log(text) => print!("{}", String::from_utf8_lossy(&text)),
+//!         RunEvent::Output(_) | RunEvent::Progress { .. } => {}
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
 
+mod runtime;
+
+mod run;
+
+mod cache;
+mod compiler;
+mod pool;
+mod process;
+
+mod ipc;
+
+mod engine;
+mod meter;
+mod unchecked;
+mod worker;
+
+pub use compiler::{CompileError, CompileReport};
+pub use meter::{ENGINE, meter_id};
+pub use process::WorkerProgram;
+pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};
+pub use runtime::{Runtime, RuntimeConfig, StartError};
+pub use worker::run_if_worker;

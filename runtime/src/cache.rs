@@ -1,0 +1,279 @@
+//! Compiled modules on disk. Machine code is only ever loaded from here, and only where a key of this node vouches for it.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use adit_protocol::Digest;
+use lru::LruCache;
+use tempfile::NamedTempFile;
+
+const KEY_FILE: &str = "key";
+const KEY_BYTES: usize = 32;
+const CODE_SUFFIX: &str = ".cwasm";
+const TEMP_PREFIX: &str = ".tmp-";
+/// Bytes of the tag that ends every file: BLAKE3 of module, compatibility and code, under the node's key.
+const TAG_BYTES: u64 = 32;
+/// Modules whose files stay open. They need not be checked again; each holds a descriptor.
+const OPEN_MAX: usize = 64;
+/// A temporary file older than this was left by a process that died; no compilation takes as long.
+const TEMP_AGE_MAX: Duration = Duration::from_secs(3600);
+
+/// The cache. Several processes may share its folder: files appear whole, under names that their content decides, and one that
+/// is gone is compiled again.
+#[derive(Debug)]
+pub(crate) struct ModuleCache {
+    folder: PathBuf,
+    key: [u8; KEY_BYTES],
+    compatibility: Digest,
+    bytes_max: u64,
+    open: Mutex<LruCache<Digest, Arc<File>>>,
+}
+
+impl ModuleCache {
+    /// Opens the cache in `folder`, for code of one compatibility.
+    ///
+    /// # Errors
+    /// Where the folder or its key cannot be made or read.
+    pub(crate) fn new(folder: &Path, compatibility: Digest, bytes_max: u64) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let open = LruCache::new(NonZeroUsize::new(OPEN_MAX).expect("some files stay open"));
+        let key = node_key(folder)?;
+        Ok(Self { folder: folder.to_owned(), key, compatibility, bytes_max, open: Mutex::new(open) })
+    }
+
+    /// The code of `module` where its file is open already.
+    pub(crate) fn get(&self, module: Digest) -> Option<Arc<File>> {
+        self.open().get(&module).map(Arc::clone)
+    }
+
+    /// The code of `module` where it is in the folder and authentic. Reads the whole file; one that is not authentic is removed.
+    pub(crate) fn load(&self, module: Digest) -> Option<Arc<File>> {
+        if let Some(file) = self.get(module) {
+            return Some(file);
+        }
+        let path = self.path(module);
+        let file = File::open(&path).ok()?;
+        match self.check(module, &file) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::warn!(%module, "compiled module is not authentic; it will be compiled again");
+                let _ = fs::remove_file(&path);
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(%module, %error, "compiled module cannot be read");
+                return None;
+            }
+        }
+        // The time of modification is the time of last use; where it cannot be set, this file is evicted sooner than it should be.
+        let _ = file.set_modified(SystemTime::now());
+        Some(self.keep_open(module, file))
+    }
+
+    /// A file for a compile worker to write code into.
+    pub(crate) fn temp_file(&self) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(&self.folder)
+    }
+
+    /// Authenticates the code in `temp`, puts it in the folder, and evicts what that makes too much.
+    pub(crate) fn store(&self, module: Digest, mut temp: NamedTempFile) -> io::Result<Arc<File>> {
+        let code_bytes = temp.as_file().metadata()?.len();
+        let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
+        temp.as_file_mut().seek(SeekFrom::End(0))?;
+        temp.write_all(tag.as_bytes())?;
+        let path = self.path(module);
+        // Opened before it has its name, so that nothing can come between.
+        let file = File::open(temp.path())?;
+        temp.persist(&path).map_err(|e| e.error)?;
+        self.evict(&path)?;
+        Ok(self.keep_open(module, file))
+    }
+
+    fn path(&self, module: Digest) -> PathBuf {
+        // Half of each digest tells names apart; the tag covers both in full.
+        let (module, compatibility) = (module.to_string(), self.compatibility.to_string());
+        self.folder.join(format!("{}-{}{CODE_SUFFIX}", &module[..32], &compatibility[..32]))
+    }
+
+    fn check(&self, module: Digest, mut file: &File) -> io::Result<bool> {
+        let Some(code_bytes) = file.metadata()?.len().checked_sub(TAG_BYTES) else { return Ok(false) };
+        let tag = self.tag(module, file, code_bytes)?;
+        let mut stored = [0; TAG_BYTES as usize];
+        file.read_exact(&mut stored)?;
+        // `blake3::Hash` compares in constant time.
+        Ok(tag == blake3::Hash::from_bytes(stored))
+    }
+
+    /// The tag of `module`'s code, the first `code_bytes` of `file`; the file's position is then behind them.
+    fn tag(&self, module: Digest, mut file: impl Read + Seek, code_bytes: u64) -> io::Result<blake3::Hash> {
+        file.rewind()?;
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&module.0).update(&self.compatibility.0).update_reader(file.take(code_bytes))?;
+        Ok(hasher.finalize())
+    }
+
+    fn keep_open(&self, module: Digest, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        self.open().put(module, Arc::clone(&file));
+        file
+    }
+
+    /// Removes the files that were not used for longest, until the rest fit. `newest` stays in any case.
+    fn evict(&self, newest: &Path) -> io::Result<()> {
+        let mut files = self.files()?;
+        files.sort();
+        let mut bytes_used: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
+        for (_, path, bytes) in files {
+            if bytes_used <= self.bytes_max {
+                break;
+            }
+            if path != newest {
+                remove_if_present(&path)?;
+                bytes_used -= bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every compiled module with its last use and size. Removes temporary files that nobody will finish.
+    fn files(&self) -> io::Result<Vec<(SystemTime, PathBuf, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let (name, Ok(metadata)) = (entry.file_name(), entry.metadata()) else { continue };
+            let (name, used) = (name.to_string_lossy(), metadata.modified()?);
+            if name.ends_with(CODE_SUFFIX) {
+                files.push((used, entry.path(), metadata.len()));
+            } else if name.starts_with(TEMP_PREFIX) && used.elapsed().is_ok_and(|age| age > TEMP_AGE_MAX) {
+                remove_if_present(&entry.path())?;
+            }
+        }
+        Ok(files)
+    }
+
+    fn open(&self) -> MutexGuard<'_, LruCache<Digest, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn remove_if_present(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// The key that vouches for this folder's files; made at the first use. Whoever can read it can run code in this node's sandboxes.
+fn node_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = folder.join(KEY_FILE);
+    if !path.exists() {
+        let mut key = [0; KEY_BYTES];
+        File::open("/dev/urandom")?.read_exact(&mut key)?;
+        let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)?; // its mode is 0600
+        temp.write_all(&key)?;
+        temp.as_file().sync_all()?;
+        // Where another process was first, its key holds.
+        match temp.persist_noclobber(&path) {
+            Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => return Err(e.error),
+            _ => {}
+        }
+    }
+    let key = fs::read(&path)?;
+    key.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is not {KEY_BYTES} bytes", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn cache(folder: &Path, bytes_max: u64) -> ModuleCache {
+        ModuleCache::new(folder, Digest::of(b"engine"), bytes_max).unwrap()
+    }
+
+    fn store(cache: &ModuleCache, module: Digest, code: &[u8]) {
+        let mut temp = cache.temp_file().unwrap();
+        temp.write_all(code).unwrap();
+        cache.store(module, temp).unwrap();
+    }
+
+    #[test]
+    fn code_survives_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = Digest::of(b"m");
+        store(&cache(folder.path(), 1 << 20), module, b"machine code");
+        let mut bytes = Vec::new();
+        let file = cache(folder.path(), 1 << 20).load(module).unwrap();
+        (&*file).rewind().unwrap();
+        (&*file).take(12).read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"machine code");
+    }
+
+    #[test]
+    fn altered_and_foreign_code_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (module, other) = (Digest::of(b"m"), Digest::of(b"n"));
+        let first = cache(folder.path(), 1 << 20);
+        store(&first, module, b"machine code");
+        let path = first.path(module);
+        let good = fs::read(&path).unwrap();
+
+        for at in [0, good.len() - 1] {
+            let mut altered = good.clone();
+            altered[at] ^= 1;
+            fs::write(&path, altered).unwrap();
+            assert!(cache(folder.path(), 1 << 20).load(module).is_none());
+            assert!(!path.exists());
+        }
+        fs::write(&path, &good[..10]).unwrap();
+        assert!(cache(folder.path(), 1 << 20).load(module).is_none());
+        // The file of one module under another's name.
+        fs::write(first.path(other), &good).unwrap();
+        assert!(cache(folder.path(), 1 << 20).load(other).is_none());
+        // The same under another node's key.
+        fs::write(&path, &good).unwrap();
+        assert!(cache(folder.path(), 1 << 20).load(module).is_some());
+        fs::write(folder.path().join(KEY_FILE), [9; KEY_BYTES]).unwrap();
+        assert!(cache(folder.path(), 1 << 20).load(module).is_none());
+    }
+
+    #[test]
+    fn code_of_another_engine_is_not_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let module = Digest::of(b"m");
+        store(&cache(folder.path(), 1 << 20), module, b"machine code");
+        let other = ModuleCache::new(folder.path(), Digest::of(b"other engine"), 1 << 20).unwrap();
+        assert!(other.load(module).is_none());
+    }
+
+    #[test]
+    fn least_recently_used_code_is_evicted() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), 250);
+        let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        store(&cache, a, &[1; 80]);
+        store(&cache, b, &[2; 80]);
+        let past = SystemTime::now() - Duration::from_secs(60);
+        File::open(cache.path(b)).unwrap().set_modified(past).unwrap();
+        store(&cache, c, &[3; 80]);
+        let kept = [a, b, c].map(|module| cache.path(module).exists());
+        assert_eq!(kept, [true, false, true]);
+    }
+
+    #[test]
+    fn key_is_private_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache_folder = folder.path().join("cache");
+        let first = cache(&cache_folder, 0).key;
+        assert_eq!(cache(&cache_folder, 0).key, first);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&cache_folder.join(KEY_FILE)), 0o600);
+        assert_eq!(mode(&cache_folder), 0o700);
+    }
+}

@@ -1,0 +1,399 @@
+//! One job on its worker.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use adit_protocol::limits::INLINE_BYTES_MAX;
+use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Outcome, PublicKey, Usage};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::{Instant, sleep_until};
+
+use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, RunOrder, ToSandbox, Used};
+use crate::meter::memory_fuel;
+use crate::pool::SandboxWorker;
+use crate::runtime::Shared;
+
+/// A worker that should have stopped a job, at its deadline or when told to, and said nothing for so long is killed. Guests are
+/// looked at every few milliseconds; the rest is for machines under load.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A job to run. Its module must have been compiled.
+#[derive(Debug)]
+pub struct RunRequest {
+    /// Whose job it is. A worker serves one tenant at a time.
+    pub tenant: PublicKey,
+    /// What to run.
+    pub spec: Arc<JobSpec>,
+    /// What the guest reads.
+    pub input: Input,
+}
+
+/// What a guest reads from its standard input: as many bytes as the specification says.
+#[derive(Debug)]
+pub enum Input {
+    /// The bytes.
+    Inline(Vec<u8>),
+    /// A file, from offset 0. The guest reads it piece by piece, so its size costs no memory.
+    File(File),
+}
+
+/// Something that happens while a job runs.
+#[derive(Debug)]
+pub enum RunEvent {
+    /// The guest wrote to its log; at most [`adit_protocol::limits::LOG_CHUNK_BYTES_MAX`] bytes. Not for a terminal as it is.
+    Log(Vec<u8>),
+    /// The guest says how far it is; some twenty times a second at most.
+    Progress {
+        /// Units done.
+        done: u64,
+        /// Units in all, 0 where the guest does not know.
+        total: u64,
+    },
+    /// The next piece of an output that is over [`INLINE_BYTES_MAX`]; at most 64 KiB.
+    Output(Vec<u8>),
+    /// The job ended. The last event.
+    Ended(Box<RunReport>),
+}
+
+/// How a job ended and what it used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunReport {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What a human should know beyond the outcome's name; empty where there is nothing.
+    pub reason: String,
+    /// What it used.
+    pub usage: Usage,
+    /// Microseconds that it ran, instantiation included.
+    pub run_us: u64,
+    /// The digest of its output.
+    pub output_digest: Digest,
+    /// The whole output, where it is at most [`INLINE_BYTES_MAX`] and no [`RunEvent::Output`] came before.
+    pub output: Option<Vec<u8>>,
+    /// Log bytes over the limit, which were dropped.
+    pub log_dropped: ByteCount,
+}
+
+/// A job that this node could not run. Never the guest's fault, and never billed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The module's code is not in the cache, or not any more.
+    #[error("module {0} is not compiled")]
+    NotCompiled(Digest),
+    /// The module's code could not be loaded.
+    #[error("module {module} cannot be loaded: {reason}")]
+    Unusable {
+        /// The module.
+        module: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// The job may use more memory than this node gives to one.
+    #[error("the job may use {} bytes of memory; this node gives {}", .asked.0, .offered.0)]
+    MemoryOverOffer {
+        /// The job's limit.
+        asked: ByteCount,
+        /// The node's.
+        offered: ByteCount,
+    },
+    /// An inline input is not of the size that the specification says.
+    #[error("the input has {actual} bytes; the specification says {specified}")]
+    InputSize {
+        /// Bytes that were given.
+        actual: u64,
+        /// Bytes that the specification names.
+        specified: u64,
+    },
+    /// The worker died with the job in it, or spoke nonsense and was killed.
+    #[error("the sandbox worker died: {0}")]
+    WorkerDied(String),
+    /// This machine refused a process, a file or a socket.
+    #[error("the sandbox worker could not be reached: {0}")]
+    Io(#[from] io::Error),
+    /// The run is over; its last event was given before.
+    #[error("the run is over")]
+    Over,
+}
+
+/// Withdraws a running job, from anywhere.
+#[derive(Debug, Clone, Default)]
+pub struct Canceller(Arc<CancelState>);
+
+#[derive(Debug, Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    notify: Notify,
+}
+
+impl Canceller {
+    /// Has the run end with [`Outcome::Cancelled`], unless it ends by itself first.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::Release);
+        // A permit stays where nobody waits yet.
+        self.0.notify.notify_one();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Acquire)
+    }
+
+    async fn cancelled(&self) {
+        while !self.is_cancelled() {
+            self.0.notify.notified().await;
+        }
+    }
+}
+
+/// A running job. It goes on only while [`Self::next`] is called; dropped before its end, it is killed.
+#[derive(Debug)]
+pub struct Run {
+    shared: Arc<Shared>,
+    spec: Arc<JobSpec>,
+    /// There until the end.
+    active: Option<Active>,
+    canceller: Canceller,
+    output: OutputSeen,
+    log_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Active {
+    worker: SandboxWorker,
+    run: u64,
+    started: Instant,
+    /// When the worker is killed.
+    kill_at: Instant,
+    cancel_sent: bool,
+    /// What the worker said last.
+    used: Used,
+    _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Default)]
+struct OutputSeen {
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Run {
+    /// Hands a job to a worker.
+    pub(crate) async fn start(
+        shared: Arc<Shared>,
+        request: RunRequest,
+        code: &File,
+        mut worker: SandboxWorker,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Self, RunError> {
+        let RunRequest { spec, input, .. } = request;
+        let started = Instant::now();
+        let run = send_order(&mut worker, &spec, input, code).await?;
+        let kill_at = started + Duration::from_millis(spec.limits.wall_ms) + GRACE;
+        let used = Used::default();
+        let active = Active { worker, run, started, kill_at, cancel_sent: false, used, _permit: permit };
+        let (canceller, output) = (Canceller::default(), OutputSeen::default());
+        Ok(Self { shared, spec, active: Some(active), canceller, output, log_bytes: 0 })
+    }
+
+    /// What withdraws this job.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// The process that runs this job, until its end.
+    pub fn worker_pid(&self) -> Option<u32> {
+        self.active.as_ref()?.worker.process.pid()
+    }
+
+    /// Waits for the next event. Cancel-safe. A caller that does not call holds the guest's output back; deadlines are kept by the
+    /// worker meanwhile.
+    ///
+    /// # Errors
+    /// [`RunError`] where the node failed; the run is then over.
+    pub async fn next(&mut self) -> Result<RunEvent, RunError> {
+        loop {
+            let active = self.active.as_mut().ok_or(RunError::Over)?;
+            let message = tokio::select! {
+                biased;
+                () = self.canceller.cancelled(), if !active.cancel_sent => {
+                    active.send_cancel()?;
+                    continue;
+                }
+                () = sleep_until(active.kill_at) => return Ok(self.give_up()),
+                message = active.worker.process.receiver.recv::<FromSandbox>() => message,
+            };
+            match self.handle(message) {
+                Ok(Some(event)) => return Ok(event),
+                Ok(None) => {}
+                Err(fault) => return Err(self.fail(fault).await),
+            }
+        }
+    }
+
+    /// Takes in a message from the worker. What it says is not trusted: a guest may have taken it over.
+    fn handle(&mut self, message: Result<Option<FromSandbox>, IpcError>) -> Result<Option<RunEvent>, Fault> {
+        match message?.ok_or(Fault::Closed)? {
+            FromSandbox::Log(bytes) => self.handle_log(bytes),
+            FromSandbox::Progress { done, total } => Ok(Some(RunEvent::Progress { done, total })),
+            FromSandbox::Output(bytes) => self.handle_output(bytes),
+            FromSandbox::Used(used) => {
+                self.active.as_mut().expect("messages come from an active worker").used = used;
+                Ok(None)
+            }
+            FromSandbox::Ended(ending) => self.handle_ending(*ending),
+            FromSandbox::Unusable(reason) => Err(Fault::Unusable(reason)),
+        }
+    }
+
+    fn handle_log(&mut self, bytes: Vec<u8>) -> Result<Option<RunEvent>, Fault> {
+        self.log_bytes += bytes.len() as u64;
+        if self.log_bytes > self.spec.limits.log.0 {
+            return Err(Fault::Lied("more log than its limit"));
+        }
+        Ok(Some(RunEvent::Log(bytes)))
+    }
+
+    fn handle_output(&mut self, bytes: Vec<u8>) -> Result<Option<RunEvent>, Fault> {
+        self.output.bytes += bytes.len() as u64;
+        if self.output.bytes > self.spec.limits.output.0 {
+            return Err(Fault::Lied("more output than its limit"));
+        }
+        self.output.hasher.update(&bytes);
+        Ok(Some(RunEvent::Output(bytes)))
+    }
+
+    fn handle_ending(&mut self, mut ending: Ending) -> Result<Option<RunEvent>, Fault> {
+        if let Some(output) = &ending.output {
+            if self.output.bytes > 0 || output.len() > INLINE_BYTES_MAX || output.len() as u64 > self.spec.limits.output.0 {
+                return Err(Fault::Lied("an output in two ways"));
+            }
+            self.output.bytes = output.len() as u64;
+            self.output.hasher.update(output);
+        }
+        let active = self.active.take().expect("messages come from an active worker");
+        self.shared.pool.give_back(active.worker);
+        let output = ending.output.take();
+        Ok(Some(RunEvent::Ended(Box::new(self.report(ending, output)))))
+    }
+
+    /// Ends a run whose worker does not answer any more, with what it said last.
+    fn give_up(&mut self) -> RunEvent {
+        let active = self.active.take().expect("an active run is given up");
+        let outcome = if active.cancel_sent { Outcome::Cancelled } else { Outcome::TimedOut };
+        let ending = Ending {
+            outcome,
+            reason: "the sandbox worker did not answer and was killed".to_owned(),
+            used: active.used,
+            run_us: u64::try_from(active.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+            output: None,
+            log_dropped: 0,
+        };
+        drop(active.worker);
+        // A run whose output was small so far has sent none of it.
+        let output = (self.output.bytes == 0).then(Vec::new);
+        RunEvent::Ended(Box::new(self.report(ending, output)))
+    }
+
+    fn report(&self, ending: Ending, output: Option<Vec<u8>>) -> RunReport {
+        let Ending { outcome, reason, used, run_us, log_dropped, .. } = ending;
+        RunReport {
+            outcome,
+            reason,
+            usage: self.usage(used),
+            run_us,
+            output_digest: Digest(*self.output.hasher.finalize().as_bytes()),
+            output,
+            log_dropped: ByteCount(log_dropped),
+        }
+    }
+
+    /// What is billed; never over a limit, whatever a worker says.
+    fn usage(&self, used: Used) -> Usage {
+        let limits = &self.spec.limits;
+        let fuel = Fuel(used.fuel.min(limits.fuel.0));
+        let memory_peak = used.memory_peak.min(limits.memory.0);
+        Usage {
+            fuel,
+            memory_peak: ByteCount(memory_peak),
+            memory_fuel: memory_fuel(fuel, memory_peak),
+            bytes_in: ByteCount(self.spec.input.bytes),
+            bytes_out: ByteCount(self.output.bytes),
+            host_calls: used.host_calls,
+        }
+    }
+
+    async fn fail(&mut self, fault: Fault) -> RunError {
+        let active = self.active.take().expect("an active run fails");
+        let module = self.spec.module.digest;
+        let status = active.worker.process.kill().await;
+        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        match fault {
+            Fault::Unusable(reason) => RunError::Unusable { module, reason },
+            Fault::Closed => RunError::WorkerDied(status),
+            Fault::Lied(what) => RunError::WorkerDied(format!("killed, because it sent {what}")),
+            Fault::Ipc(error) => RunError::WorkerDied(format!("{error} ({status})")),
+        }
+    }
+}
+
+impl Active {
+    fn send_cancel(&mut self) -> io::Result<()> {
+        self.cancel_sent = true;
+        self.kill_at = self.kill_at.min(Instant::now() + GRACE);
+        let sender = &self.worker.process.sender;
+        sender.push(&ToSandbox::Cancel { run: self.run }).expect("a cancellation is far smaller than a frame");
+        // Where the socket is full or broken, the time limit or the receiving half tells.
+        let _ = sender.try_drain();
+        Ok(())
+    }
+}
+
+/// What ends a run before its end.
+#[derive(Debug)]
+enum Fault {
+    Closed,
+    Unusable(String),
+    Lied(&'static str),
+    Ipc(IpcError),
+}
+
+impl From<IpcError> for Fault {
+    fn from(error: IpcError) -> Self {
+        Self::Ipc(error)
+    }
+}
+
+async fn send_order(worker: &mut SandboxWorker, spec: &JobSpec, input: Input, code: &File) -> Result<u64, RunError> {
+    let (input, file) = input_order(spec, input)?;
+    let place = worker.modules.place(spec.module.digest);
+    let run = worker.next_run();
+    let order = RunOrder { run, slot: place.slot, load: !place.loaded, spec: spec.clone(), input };
+    let fds: Vec<_> = [(!place.loaded).then(|| code.as_fd()), file.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+    match worker.process.sender.send_with_fds(&ToSandbox::Run(Box::new(order)), &fds).await {
+        Ok(()) => Ok(run),
+        Err(IpcError::Io(error)) => Err(error.into()),
+        Err(error) => Err(io::Error::other(error).into()),
+    }
+}
+
+/// How an input travels: in the message where it is small, else as a file.
+fn input_order(spec: &JobSpec, input: Input) -> Result<(InputOrder, Option<File>), RunError> {
+    let specified = spec.input.bytes;
+    match input {
+        Input::File(file) => Ok((InputOrder::File { bytes: specified }, Some(file))),
+        Input::Inline(bytes) if bytes.len() as u64 != specified => {
+            Err(RunError::InputSize { actual: bytes.len() as u64, specified })
+        }
+        Input::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => Ok((InputOrder::Inline(bytes), None)),
+        Input::Inline(bytes) => {
+            let mut file =
+                File::from(rustix::fs::memfd_create("adit-input", rustix::fs::MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
+            file.write_all(&bytes)?;
+            Ok((InputOrder::File { bytes: specified }, Some(file)))
+        }
+    }
+}

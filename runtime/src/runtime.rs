@@ -1,0 +1,133 @@
+//! The runtime: slots, and the workers, compiler and cache behind them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adit_protocol::limits::MEMORY_BYTES_MAX;
+use adit_protocol::{ByteCount, Digest};
+use tokio::sync::Semaphore;
+
+use crate::cache::ModuleCache;
+use crate::compiler::{CompileError, CompileReport, Compiler};
+use crate::engine::{compatibility, engine};
+use crate::pool::Pool;
+use crate::process::WorkerProgram;
+use crate::run::{Run, RunError, RunRequest};
+
+/// Compiled code that is kept unless the owner says otherwise.
+const CACHE_BYTES_DEFAULT: u64 = 4 << 30;
+
+/// How a runtime is set up.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// Jobs at once; at least 1.
+    pub slots: usize,
+    /// Where compiled modules are kept, with the key that vouches for them. Several processes of one user may share it.
+    pub cache_dir: PathBuf,
+    /// Bytes of compiled modules that are kept.
+    pub cache_bytes_max: u64,
+    /// Linear memory that one job may have.
+    pub memory_max: ByteCount,
+    /// What is started as a worker.
+    pub worker_program: WorkerProgram,
+}
+
+impl RuntimeConfig {
+    /// One slot, 4 GiB of cache, all the memory that a guest can address, and this binary as the worker.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            slots: 1,
+            cache_dir: cache_dir.into(),
+            cache_bytes_max: CACHE_BYTES_DEFAULT,
+            memory_max: ByteCount(MEMORY_BYTES_MAX),
+            worker_program: WorkerProgram::default(),
+        }
+    }
+}
+
+/// A runtime that cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The engine does not run here.
+    #[error("the engine does not start: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The cache's folder cannot be used.
+    #[error("the module cache in {} cannot be used: {error}", folder.display())]
+    Cache {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// No worker can be started.
+    #[error("a sandbox worker cannot be started: {0}")]
+    Worker(io::Error),
+}
+
+/// What runs guests. A cheap handle; the workers end when the last one and the last [`Run`] are gone.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) pool: Pool,
+    memory_max: ByteCount,
+    slots: Arc<Semaphore>,
+    cache: Arc<ModuleCache>,
+    compiler: Compiler,
+}
+
+impl Runtime {
+    /// Sets up a runtime and starts a worker for each slot. Must be called within a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
+        let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, worker_program } = config;
+        let slots = slots.max(1);
+        // The supervisor's engine compiles and runs nothing; it only knows what code it would accept.
+        let compatibility = compatibility(&engine().map_err(StartError::Engine)?);
+        let cache = ModuleCache::new(&cache_dir, compatibility, cache_bytes_max);
+        let cache = Arc::new(cache.map_err(|error| StartError::Cache { folder: cache_dir, error })?);
+        let compiler = Compiler::new(worker_program.clone(), Arc::clone(&cache));
+        let pool = Pool::new(worker_program, slots).map_err(StartError::Worker)?;
+        let shared = Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Makes a module ready to run: compiles the file `wasm`, whose digest is `module`, unless the cache has its code. Calls for
+    /// one module at once share one compilation. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`CompileError::Invalid`] where no node would run the module, [`CompileError::Node`] where this one could not tell.
+    pub async fn compile(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
+        self.shared.compiler.compile(module, wasm).await
+    }
+
+    /// Waits for a free slot and starts a job in it.
+    ///
+    /// # Errors
+    /// [`RunError`]; [`RunError::NotCompiled`] where [`Self::compile`] must come (again) first.
+    pub async fn start(&self, request: RunRequest) -> Result<Run, RunError> {
+        let (asked, offered) = (request.spec.limits.memory, self.shared.memory_max);
+        if asked > offered {
+            return Err(RunError::MemoryOverOffer { asked, offered });
+        }
+        let permit = Arc::clone(&self.shared.slots).acquire_owned().await.expect("the semaphore is never closed");
+        let module = request.spec.module.digest;
+        // Reads the file only where no call of `compile` did in this process.
+        let code = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module));
+        let code = code.ok_or(RunError::NotCompiled(module))?;
+        let worker = self.shared.pool.take(request.tenant)?;
+        let run = Run::start(Arc::clone(&self.shared), request, &code, worker, permit).await?;
+        // Now that the worker is busy there is time to start the next tenant's.
+        if let Err(error) = self.shared.pool.top_up() {
+            tracing::warn!(%error, "no fresh sandbox worker could be started");
+        }
+        Ok(run)
+    }
+}

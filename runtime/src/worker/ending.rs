@@ -1,0 +1,175 @@
+//! How a guest's end is judged: from what the engine says to an outcome and a reason.
+
+use adit_protocol::limits::REASON_BYTES_MAX;
+use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, TrapKind};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// Longest function name in a reason: generic Rust names can be thousands of bytes.
+const FUNCTION_NAME_BYTES_MAX: usize = 256;
+
+/// Why the worker stopped waiting for the guest.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The guest returned, exited or trapped.
+    Itself(wasmtime::Result<()>),
+    /// Its wall time was up.
+    Deadline,
+    /// The supervisor said so.
+    Cancelled,
+}
+
+/// What happened on the way that the engine's error does not tell.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Circumstances {
+    /// The guest was refused memory.
+    pub(super) memory_denied: bool,
+    /// The guest wrote more output than it may.
+    pub(super) output_over: bool,
+}
+
+/// The outcome of a job, with what a human should know beyond the outcome's name.
+pub(super) fn judge(end: &End, seen: Circumstances, limits: &JobLimits) -> (Outcome, String) {
+    let outcome = outcome(end, seen);
+    (outcome, clip(reason(outcome, end, limits), REASON_BYTES_MAX))
+}
+
+fn outcome(end: &End, seen: Circumstances) -> Outcome {
+    let error = match end {
+        End::Deadline => return Outcome::TimedOut,
+        End::Cancelled => return Outcome::Cancelled,
+        End::Itself(Ok(())) => return Outcome::Finished { exit_code: 0 },
+        End::Itself(Err(error)) => error,
+    };
+    if seen.output_over {
+        return Outcome::OutputTooLarge;
+    }
+    match (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>()) {
+        (Some(I32Exit(0)), _) => Outcome::Finished { exit_code: 0 },
+        (_, Some(Trap::OutOfFuel)) => Outcome::OutOfFuel,
+        // Allocators answer a refused `memory.grow` by abort, by trap or by an error that the program exits with.
+        _ if seen.memory_denied => Outcome::OutOfMemory,
+        (Some(I32Exit(exit_code)), _) => Outcome::Finished { exit_code: *exit_code },
+        (None, trap) => Outcome::Trapped(trap.map_or(TrapKind::HostCall, trap_kind)),
+    }
+}
+
+fn trap_kind(trap: &Trap) -> TrapKind {
+    match trap {
+        Trap::UnreachableCodeReached => TrapKind::Unreachable,
+        Trap::MemoryOutOfBounds => TrapKind::MemoryOutOfBounds,
+        Trap::TableOutOfBounds => TrapKind::TableOutOfBounds,
+        Trap::IndirectCallToNull => TrapKind::IndirectCallToNull,
+        Trap::BadSignature => TrapKind::BadSignature,
+        Trap::IntegerOverflow => TrapKind::IntegerOverflow,
+        Trap::IntegerDivisionByZero => TrapKind::IntegerDivisionByZero,
+        Trap::BadConversionToInteger => TrapKind::BadConversionToInteger,
+        Trap::StackOverflow => TrapKind::StackOverflow,
+        _ => TrapKind::Other,
+    }
+}
+
+fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
+    let JobLimits { fuel, memory: ByteCount(memory), output: ByteCount(output), wall_ms, .. } = *limits;
+    match outcome {
+        Outcome::Finished { .. } => String::new(),
+        Outcome::OutOfFuel => format!("the limit of {fuel} was used up{}", place(end)),
+        Outcome::OutOfMemory => format!("it asked for more than its limit of {memory} bytes of memory{}", place(end)),
+        Outcome::OutputTooLarge => format!("it wrote more than its limit of {output} bytes of output"),
+        Outcome::TimedOut => format!("the limit of {wall_ms} ms was reached"),
+        Outcome::Cancelled => "withdrawn while it ran".to_owned(),
+        Outcome::Trapped(TrapKind::HostCall | TrapKind::Other) => match end {
+            End::Itself(Err(error)) => format!("{}{}", error.root_cause(), place(end)),
+            _ => String::new(),
+        },
+        Outcome::Trapped(kind) => format!("{kind}{}", place(end)),
+    }
+}
+
+/// Where in the module the guest ended: ` in function render (wasm offset 0x1234)`, or nothing where that is unknown.
+fn place(end: &End) -> String {
+    let End::Itself(Err(error)) = end else { return String::new() };
+    let Some(frame) = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()) else {
+        return String::new();
+    };
+    let offset = frame.module_offset().map(|offset| format!(" (wasm offset {offset:#x})"));
+    format!(" in function {}{}", function_name(frame), offset.unwrap_or_default())
+}
+
+fn function_name(frame: &FrameInfo) -> String {
+    match frame.func_name() {
+        // `{:#}` leaves out the hash at the end of a Rust symbol.
+        Some(name) => clip(printable(&format!("{:#}", rustc_demangle::demangle(name))), FUNCTION_NAME_BYTES_MAX),
+        None => format!("number {}", frame.func_index()),
+    }
+}
+
+/// A guest chooses its function names; they must not speak to the terminal that shows them.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// `text`, cut to at most `bytes_max` at a character's border.
+pub(super) fn clip(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        let ellipsis = '…';
+        text.truncate(text.floor_char_boundary(bytes_max - ellipsis.len_utf8()));
+        text.push(ellipsis);
+    }
+    text
+}
+
+/// What a guest has used where the engine says that `left` of `limit` is left.
+pub(super) fn fuel_used(outcome: Outcome, limit: Fuel, left: u64) -> Fuel {
+    match outcome {
+        // The block in which the fuel ran out is entered but not paid beyond the limit.
+        Outcome::OutOfFuel => limit,
+        _ => Fuel(limit.0.saturating_sub(left)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Circumstances = Circumstances { memory_denied: false, output_over: false };
+
+    fn trapped(trap: Trap) -> End {
+        End::Itself(Err(trap.into()))
+    }
+
+    #[test]
+    fn ends_become_outcomes() {
+        let denied = Circumstances { memory_denied: true, ..CALM };
+        let over = Circumstances { output_over: true, ..CALM };
+        let exit = |code| End::Itself(Err(I32Exit(code).into()));
+        for (end, seen, want) in [
+            (End::Itself(Ok(())), denied, Outcome::Finished { exit_code: 0 }),
+            (exit(0), denied, Outcome::Finished { exit_code: 0 }),
+            (exit(3), CALM, Outcome::Finished { exit_code: 3 }),
+            (exit(3), denied, Outcome::OutOfMemory),
+            (trapped(Trap::UnreachableCodeReached), denied, Outcome::OutOfMemory),
+            (trapped(Trap::UnreachableCodeReached), CALM, Outcome::Trapped(TrapKind::Unreachable)),
+            (trapped(Trap::OutOfFuel), denied, Outcome::OutOfFuel),
+            (trapped(Trap::HeapMisaligned), CALM, Outcome::Trapped(TrapKind::Other)),
+            (End::Itself(Err(wasmtime::format_err!("bad pointer"))), CALM, Outcome::Trapped(TrapKind::HostCall)),
+            (End::Itself(Err(wasmtime::format_err!("closed"))), over, Outcome::OutputTooLarge),
+            (End::Deadline, denied, Outcome::TimedOut),
+            (End::Cancelled, CALM, Outcome::Cancelled),
+        ] {
+            assert_eq!(outcome(&end, seen), want, "{end:?} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_cut_at_a_character() {
+        assert_eq!(clip("short".into(), 5), "short");
+        assert_eq!(clip("ääää".into(), 7), "ää…");
+        assert_eq!(clip("x".repeat(3000), REASON_BYTES_MAX).len(), REASON_BYTES_MAX);
+    }
+
+    #[test]
+    fn names_cannot_command_a_terminal() {
+        assert_eq!(printable("a\x1b[31mb\n"), "a\u{fffd}[31mb\u{fffd}");
+    }
+}

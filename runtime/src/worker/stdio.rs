@@ -1,0 +1,183 @@
+//! A guest's standard streams: input from memory or a file, output and log to the [`Outbox`].
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use super::outbox::Outbox;
+
+/// Most that one read takes from a file, whatever the guest asks for: it bounds what the worker holds beside the guest's memory.
+const READ_BYTES_MAX: usize = 256 * 1024;
+/// Most that one write may carry; WASI's own adapter writes less.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// Standard input. Clones share their position.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    source: Arc<Source>,
+    position: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(Bytes),
+    File { file: File, bytes: u64 },
+}
+
+impl Input {
+    pub(super) fn memory(bytes: Vec<u8>) -> Self {
+        Self::new(Source::Memory(bytes.into()))
+    }
+
+    /// The first `bytes` of a file. Reads go to the page cache and are not waited for as the guest's other streams are.
+    pub(super) fn file(file: File, bytes: u64) -> Self {
+        Self::new(Source::File { file, bytes })
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source: Arc::new(source), position: Arc::default() }
+    }
+
+    /// The next at most `size` bytes; none at the end.
+    fn take(&self, size: usize) -> std::io::Result<Bytes> {
+        let position = self.position.load(Ordering::Relaxed);
+        let piece = match &*self.source {
+            Source::Memory(bytes) => {
+                let start = (position as usize).min(bytes.len());
+                bytes.slice(start..bytes.len().min(start.saturating_add(size)))
+            }
+            Source::File { file, bytes } => {
+                let left = usize::try_from(bytes - position).unwrap_or(usize::MAX);
+                let mut piece = vec![0; size.min(READ_BYTES_MAX).min(left)];
+                file.read_exact_at(&mut piece, position)?;
+                piece.into()
+            }
+        };
+        self.position.store(position + piece.len() as u64, Ordering::Relaxed);
+        Ok(piece)
+    }
+}
+
+impl IsTerminal for Input {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for Input {
+    /// The view that components ask for. Guests are core modules, so nobody does.
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(tokio::io::empty())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl InputStream for Input {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        match self.take(size) {
+            Ok(piece) if piece.is_empty() && size > 0 => Err(StreamError::Closed),
+            Ok(piece) => Ok(piece),
+            // A guest cannot tell a short input from a broken disk, so it must not go on.
+            Err(error) => Err(StreamError::Trap(error.into())),
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Input {
+    async fn ready(&mut self) {}
+}
+
+/// Standard output or the log.
+#[derive(Debug, Clone)]
+pub(super) enum Output {
+    Output(Arc<Outbox>),
+    Log(Arc<Outbox>),
+}
+
+impl Output {
+    fn outbox(&self) -> &Outbox {
+        match self {
+            Self::Output(outbox) | Self::Log(outbox) => outbox,
+        }
+    }
+}
+
+impl IsTerminal for Output {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Output {
+    /// The view that components ask for. Guests are core modules, so nobody does.
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        match self {
+            Self::Output(outbox) => outbox.write_output(&bytes).map_err(|over| StreamError::Trap(over.into())),
+            Self::Log(outbox) => {
+                outbox.write_log(&bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(if self.outbox().is_congested() { 0 } else { WRITE_BYTES_MAX })
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {
+        self.outbox().relief().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn input_is_read_once_to_its_end() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"0123456789").unwrap();
+        for input in [Input::memory(b"01234567".to_vec()), Input::file(file, 8)] {
+            let (mut a, mut b) = (input.clone(), input);
+            assert_eq!(a.read(5).unwrap(), "01234");
+            assert_eq!(b.read(0).unwrap(), "");
+            assert_eq!(b.read(5).unwrap(), "567");
+            assert!(matches!(a.read(5), Err(StreamError::Closed)));
+        }
+    }
+
+    #[test]
+    fn input_file_that_is_too_short_traps() {
+        let mut input = Input::file(tempfile::tempfile().unwrap(), 8);
+        assert!(matches!(input.read(5), Err(StreamError::Trap(_))));
+    }
+}

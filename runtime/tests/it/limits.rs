@@ -1,0 +1,194 @@
+//! Guests that reach a limit, and guests that do what wasm forbids.
+
+use std::time::Instant;
+
+use adit_protocol::{ByteCount, Fuel, Outcome, TrapKind};
+
+use crate::support::{Host, Job, echo, finish, first_log, spin, spin_after_log};
+
+#[tokio::test]
+async fn out_of_fuel_uses_the_limit_exactly() {
+    let host = Host::new(1);
+    // Below one yield, within the second, and a whole number of them.
+    for fuel in [1_000, 12_345_678, 20_000_000] {
+        let ended = host.run(spin().with(|spec| spec.limits.fuel = Fuel(fuel))).await;
+        assert_eq!(ended.outcome(), Outcome::OutOfFuel);
+        assert_eq!(ended.report.usage.fuel, Fuel(fuel));
+        assert!(ended.report.reason.contains("in function"), "{}", ended.report.reason);
+    }
+}
+
+#[tokio::test]
+async fn fuel_is_the_same_every_time_and_in_every_worker() {
+    let host = Host::new(1);
+    let job = Job::body(
+        "(loop $more
+            (local.set $n (i64.add (local.get $n) (i64.const 1)))
+            (br_if $more (i64.lt_u (local.get $n) (i64.const 3000000))))
+         (call $write (i32.const 1) (i32.const 1024) (i32.const 12))",
+    );
+    let first = host.run(job.clone()).await;
+    let same_worker = host.run(job.clone()).await;
+    let other_worker = Host::new(1).run(job.tenant(2)).await;
+    first.assert_ok();
+    assert!(first.report.usage.fuel.0 > 10_000_000, "the run spans a yield");
+    assert_eq!(first.report.usage, same_worker.report.usage);
+    assert_eq!(first.report.usage, other_worker.report.usage);
+}
+
+#[tokio::test]
+async fn traps_are_told_apart_and_placed() {
+    let host = Host::new(1);
+    let cases = [
+        ("unreachable", TrapKind::Unreachable),
+        ("(drop (i32.load (i32.const 10000000)))", TrapKind::MemoryOutOfBounds),
+        ("(memory.fill (i32.const 0) (i32.const 0) (i32.const 10000000))", TrapKind::MemoryOutOfBounds),
+        ("(drop (i32.div_s (i32.const 1) (i32.const 0)))", TrapKind::IntegerDivisionByZero),
+        ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", TrapKind::IntegerOverflow),
+        ("(drop (i32.trunc_f32_s (f32.const nan)))", TrapKind::BadConversionToInteger),
+        ("(call_indirect (i32.const 9))", TrapKind::TableOutOfBounds),
+        ("(call_indirect (i32.const 1))", TrapKind::IndirectCallToNull),
+        ("(call_indirect (param i32) (i32.const 0) (i32.const 0))", TrapKind::BadSignature),
+        ("(call $render)", TrapKind::StackOverflow),
+    ];
+    for (body, kind) in cases {
+        let text = format!(
+            r#"(module (memory (export "memory") 1) (table 2 funcref) (elem (i32.const 0) $start)
+                (func $start (export "_start") (call $render)) (func $render {body}))"#
+        );
+        let ended = host.run(Job::wat(&text)).await;
+        assert_eq!(ended.outcome(), Outcome::Trapped(kind), "{body}: {}", ended.report.reason);
+        // An exhausted stack is found at a function's entry, which has no offset.
+        let offset = if kind == TrapKind::StackOverflow { "" } else { " (wasm offset 0x" };
+        let want = format!("{kind} in function render{offset}");
+        assert!(ended.report.reason.starts_with(&want), "{body}: {}", ended.report.reason);
+    }
+}
+
+#[tokio::test]
+async fn rust_names_are_readable_in_reasons() {
+    let text = r#"(module (func (export "_start") (call $_ZN4tile6render17h0123456789abcdefE))
+        (func $_ZN4tile6render17h0123456789abcdefE unreachable))"#;
+    let ended = Host::new(1).run(Job::wat(text)).await;
+    assert!(ended.report.reason.contains("in function tile::render (wasm offset"), "{}", ended.report.reason);
+}
+
+#[tokio::test]
+async fn pointers_outside_of_memory_trap_in_our_functions() {
+    let host = Host::new(1);
+    for (pointer, bytes) in [(131_072, 1), (131_071, 2), (-1, 1), (0, -1), (-1, -1)] {
+        let ended = host.run(Job::body(&format!("(call $log (i32.const 1) (i32.const {pointer}) (i32.const {bytes}))"))).await;
+        assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::HostCall), "{pointer} {bytes}");
+        assert!(
+            ended.report.reason.starts_with("adit_1.log got a text outside of memory in function"),
+            "{}",
+            ended.report.reason
+        );
+        assert_eq!(ended.log, b"");
+    }
+    let edge = host.run(Job::body("(call $log (i32.const 1) (i32.const 131071) (i32.const 1))")).await;
+    assert_eq!(edge.assert_ok().log, b"[error] \0\n");
+}
+
+#[tokio::test]
+async fn memory_over_its_limit_is_out_of_memory() {
+    let host = Host::new(1);
+    let small = |job: Job| job.with(|spec| spec.limits.memory = ByteCount(4 * 65536));
+    let grow = "(memory.grow (i32.const 3)) (i32.const -1) (i32.eq)";
+
+    // Refused, and the guest minds: by a trap, or by an exit code.
+    for answer in ["(if (then unreachable))", "(if (then (call $proc_exit (i32.const 1))))"] {
+        let ended = host.run(small(Job::body(&format!("{grow} {answer}")))).await;
+        assert_eq!(ended.outcome(), Outcome::OutOfMemory, "{answer}");
+        assert_eq!(ended.report.usage.memory_peak, ByteCount(2 * 65536));
+        assert!(ended.report.reason.contains("262144 bytes"), "{}", ended.report.reason);
+    }
+    // Refused, and the guest does with what it has.
+    host.run(small(Job::body(&format!("{grow} (if (then (return))) unreachable")))).await.assert_ok();
+    // Within the limit.
+    let ended = host.run(small(Job::body("(drop (memory.grow (i32.const 2)))"))).await;
+    assert_eq!(ended.assert_ok().report.usage.memory_peak, ByteCount(4 * 65536));
+    // Over it from the start.
+    let ended = host.run(small(Job::wat(r#"(module (memory 5) (func (export "_start")))"#))).await;
+    assert_eq!(ended.outcome(), Outcome::OutOfMemory);
+    assert_eq!(ended.report.usage.memory_peak, ByteCount(0));
+}
+
+#[tokio::test]
+async fn all_of_the_address_space_can_be_had() {
+    let job = Job::body(
+        "(if (i32.eq (memory.grow (i32.const 65534)) (i32.const -1)) (then unreachable))
+         (i32.store8 (i32.const -1) (i32.const 7))",
+    );
+    let ended = Host::new(1).run(job.with(|spec| spec.limits.memory = ByteCount(4 << 30))).await;
+    assert_eq!(ended.assert_ok().report.usage.memory_peak, ByteCount(4 << 30));
+}
+
+#[tokio::test]
+async fn table_grows_to_its_bound_only() {
+    let text = r#"(module (table $t 1 funcref) (func (export "_start")
+        (if (i32.ne (table.grow $t (ref.null func) (i32.const 99999)) (i32.const 1)) (then unreachable))
+        (if (i32.ne (table.grow $t (ref.null func) (i32.const 1)) (i32.const -1)) (then unreachable))))"#;
+    Host::new(1).run(Job::wat(text)).await.assert_ok();
+}
+
+#[tokio::test]
+async fn endless_guest_times_out_with_its_fuel() {
+    let started = Instant::now();
+    let ended = Host::new(1).run(spin().with(|spec| spec.limits.wall_ms = 300)).await;
+    assert_eq!(ended.outcome(), Outcome::TimedOut);
+    assert_eq!(ended.report.reason, "the limit of 300 ms was reached");
+    assert!(ended.report.usage.fuel.0 >= 10_000_000);
+    assert!((300_000..2_000_000).contains(&ended.report.run_us), "{}", ended.report.run_us);
+    assert!(started.elapsed().as_secs() < 10);
+}
+
+#[tokio::test]
+async fn sleeping_guest_times_out() {
+    // poll_oneoff with one relative clock of an hour.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (i32.store (i32.const 16) (i32.const 1))
+            (i64.store (i32.const 24) (i64.const 3600000000000))
+            (drop (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))))"#;
+    let ended = Host::new(1).run(Job::wat(text).with(|spec| spec.limits.wall_ms = 200)).await;
+    assert_eq!(ended.outcome(), Outcome::TimedOut);
+    assert!(ended.report.usage.fuel.0 < 1_000, "sleep costs no fuel: {}", ended.report.usage.fuel);
+}
+
+#[tokio::test]
+async fn cancelled_guest_stops_with_its_fuel_and_its_worker_goes_on() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log()).await.unwrap();
+    let pid = run.worker_pid();
+    first_log(&mut run).await;
+    let canceller = run.canceller();
+    canceller.cancel();
+    canceller.cancel();
+    let started = Instant::now();
+    let ended = finish(run).await.unwrap();
+    assert_eq!(ended.outcome(), Outcome::Cancelled);
+    assert!(ended.report.usage.fuel.0 > 0);
+    assert!(started.elapsed().as_secs() < 2);
+
+    let next = host.start(echo().input(b"next")).await.unwrap();
+    assert_eq!(next.worker_pid(), pid);
+    assert_eq!(finish(next).await.unwrap().assert_ok().output, b"next");
+}
+
+#[tokio::test]
+async fn output_over_its_limit_ends_the_guest_there() {
+    let host = Host::new(1);
+    for limit in [100, 40_000, 1 << 20] {
+        let job = Job::body("(loop $more (call $write (i32.const 1) (i32.const 1024) (i32.const 1000)) (br $more))");
+        let ended = host.run(job.with(|spec| spec.limits.output = ByteCount(limit))).await;
+        assert_eq!(ended.outcome(), Outcome::OutputTooLarge);
+        assert_eq!(ended.output.len() as u64, limit);
+        assert_eq!(ended.report.reason, format!("it wrote more than its limit of {limit} bytes of output"));
+    }
+    // Exactly the limit is within it.
+    let full = echo().input(&[7; 100]).with(|spec| spec.limits.output = ByteCount(100));
+    host.run(full).await.assert_ok();
+}

@@ -1,0 +1,136 @@
+//! What a guest sees of the world.
+
+use adit_protocol::{ByteCount, Outcome, Profile, UnixMillis};
+
+use crate::support::{Host, Job, echo};
+
+#[tokio::test]
+async fn guest_that_returns_has_finished() {
+    let ended = Host::new(1).run(Job::body("")).await;
+    ended.assert_ok();
+    assert_eq!(ended.report.reason, "");
+    assert!(ended.report.usage.fuel.0 > 0);
+    assert_eq!(ended.report.usage.memory_peak, ByteCount(2 * 65536));
+    assert_eq!(ended.report.usage.memory_fuel, u128::from(ended.report.usage.fuel.0) * 2 * 65536);
+    assert_eq!(ended.report.usage.host_calls, 0);
+}
+
+#[tokio::test]
+async fn every_exit_code_is_told() {
+    let host = Host::new(1);
+    for exit_code in [0, 1, 42, 125, 126, 255, -1] {
+        let ended = host.run(Job::body(&format!("(call $proc_exit (i32.const {exit_code}))"))).await;
+        assert_eq!(ended.outcome(), Outcome::Finished { exit_code });
+        assert_eq!(ended.report.usage.host_calls, 1);
+    }
+}
+
+#[tokio::test]
+async fn input_comes_back_as_output() {
+    let host = Host::new(1);
+    // Empty, small, the most that travels inline, one more, and many pieces.
+    for bytes in [0, 64, 16 * 1024, 16 * 1024 + 1, 1 << 20] {
+        let input: Vec<u8> = (0..bytes).map(|i| (i * 31 % 251) as u8).collect();
+        let ended = host.run(echo().input(&input)).await;
+        ended.assert_ok();
+        assert!(ended.output == input, "{bytes} bytes came back as {}", ended.output.len());
+        assert_eq!(ended.report.output.is_some(), bytes <= 16 * 1024);
+        assert_eq!(ended.report.usage.bytes_in, ByteCount(bytes as u64));
+    }
+}
+
+#[tokio::test]
+async fn host_calls_are_counted_one_by_one() {
+    let ended = Host::new(1)
+        .run(Job::body(
+            "(call $write (i32.const 1) (i32.const 1024) (i32.const 5))
+             (call $write (i32.const 2) (i32.const 1024) (i32.const 5))
+             (call $log (i32.const 3) (i32.const 1024) (i32.const 5))
+             (call $progress (i64.const 1) (i64.const 2))
+             (call $proc_exit (i32.const 0))",
+        ))
+        .await;
+    ended.assert_ok();
+    assert_eq!(ended.report.usage.host_calls, 5);
+}
+
+#[tokio::test]
+async fn arguments_and_environment_reach_the_guest() {
+    // Writes the argument block (from 2048) and the environment block (from 4096), each with its length from the sizes call.
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_sizes_get" (func $env_sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_get" (func $env (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $args_sizes (i32.const 0) (i32.const 20)))
+            (drop (call $args (i32.const 512) (i32.const 2048)))
+            (drop (call $env_sizes (i32.const 0) (i32.const 28)))
+            (drop (call $env (i32.const 512) (i32.const 4096)))
+            (i32.store (i32.const 16) (i32.const 2048))
+            (i32.store (i32.const 24) (i32.const 4096))
+            (drop (call $fd_write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 0)))
+            (drop (call $fd_write (i32.const 1) (i32.const 24) (i32.const 1) (i32.const 0)))))"#;
+    let job = Job::wat(text).with(|spec| {
+        spec.args = vec!["--size".into(), "ünï".into()];
+        spec.env = vec![("KEY".into(), "value".into()), ("EMPTY".into(), String::new())];
+    });
+    let ended = Host::new(1).run(job).await;
+    ended.assert_ok();
+    assert_eq!(String::from_utf8(ended.output).unwrap(), "job\0--size\0ünï\0KEY=value\0EMPTY=\0");
+}
+
+/// Writes 16 random bytes, then the wall clock and twice the monotonic clock.
+const RANDOM_AND_TIME: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (drop (call $random (i32.const 64) (i32.const 16)))
+        (drop (call $time (i32.const 0) (i64.const 0) (i32.const 80)))
+        (drop (call $time (i32.const 1) (i64.const 0) (i32.const 88)))
+        (drop (call $time (i32.const 1) (i64.const 0) (i32.const 96)))
+        (i32.store (i32.const 0) (i32.const 64))
+        (i32.store (i32.const 4) (i32.const 40))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+/// Random bytes, wall clock and the two readings of the monotonic clock.
+fn split(output: &[u8]) -> (&[u8], [u64; 3]) {
+    let time = |i: usize| u64::from_le_bytes(output[16 + 8 * i..24 + 8 * i].try_into().unwrap());
+    (&output[..16], [time(0), time(1), time(2)])
+}
+
+#[tokio::test]
+async fn deterministic_guest_sees_seeded_randomness_and_virtual_time() {
+    let host = Host::new(1);
+    let run = async |seed, time| {
+        let job = Job::wat(RANDOM_AND_TIME).with(|spec| (spec.seed, spec.time) = (seed, UnixMillis(time)));
+        host.run(job).await.assert_ok().output.clone()
+    };
+    let (one, again, other) = (run(1, 1_000).await, run(1, 1_000).await, run(2, 5_000).await);
+    assert_eq!(one, again);
+    assert_ne!(split(&one).0, split(&other).0);
+    // Each reading is one microsecond after the one before, of whichever clock.
+    assert_eq!(split(&one).1, [1_000_000_000, 1_000, 2_000]);
+    assert_eq!(split(&other).1, [5_000_000_000, 1_000, 2_000]);
+    // The seed's first bytes: another generator would be another meter of what a seed means.
+    assert_eq!(hex(split(&one).0), "de89f8a40701a0260ee9e4063054b46a");
+}
+
+#[tokio::test]
+async fn open_guest_sees_the_hosts_randomness_and_time() {
+    let host = Host::new(1);
+    let job = Job::wat(RANDOM_AND_TIME).with(|spec| spec.profile = Profile::Open);
+    let (one, other) = (host.run(job.clone()).await, host.run(job).await);
+    let ((random, [wall, early, late]), (other_random, [other_wall, ..])) = (split(&one.output), split(&other.output));
+    assert_ne!(random, other_random);
+    assert!(wall > 1_700_000_000_000_000_000, "in 2023 or later");
+    assert!(other_wall > wall && late > early);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,215 @@
+//! The processes: one tenant each, replaced when they die, nothing inherited.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use adit_protocol::{ByteCount, Outcome};
+use adit_runtime::{RunError, RunEvent, Runtime, RuntimeConfig, WorkerProgram};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Host, Job, echo, finish, first_log, spin_after_log, worker_program};
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+/// Whether a process lives; a zombie does not.
+fn is_running(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Waits until a process has ended.
+async fn gone(pid: u32) {
+    while is_running(pid) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn killed_worker_fails_its_job_alone_and_is_replaced() {
+    let host = Host::new(2);
+    let mut doomed = host.start(spin_after_log()).await.unwrap();
+    let mut other = host.start(spin_after_log().tenant(2)).await.unwrap();
+    first_log(&mut doomed).await;
+    first_log(&mut other).await;
+    signal(doomed.worker_pid().unwrap(), Signal::KILL);
+    let error = doomed.next().await.unwrap_err();
+    assert_eq!(error.to_string(), "the sandbox worker died: signal: 9 (SIGKILL)");
+    assert!(matches!(doomed.next().await, Err(RunError::Over)));
+
+    assert_eq!(host.run(echo().input(b"again")).await.assert_ok().output, b"again");
+    other.canceller().cancel();
+    assert_eq!(finish(other).await.unwrap().outcome(), Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn worker_that_died_while_it_waited_is_not_used() {
+    let host = Host::new(1);
+    let run = host.start(echo()).await.unwrap();
+    let pid = run.worker_pid().unwrap();
+    finish(run).await.unwrap();
+    signal(pid, Signal::KILL);
+    gone(pid).await;
+    let next = host.start(echo().input(b"next")).await.unwrap();
+    assert_ne!(next.worker_pid(), Some(pid));
+    assert_eq!(finish(next).await.unwrap().output, b"next");
+}
+
+#[tokio::test]
+async fn worker_keeps_its_tenant_and_is_never_anothers() {
+    let host = Host::new(1);
+    let pid = async |tenant| {
+        let run = host.start(echo().tenant(tenant)).await.unwrap();
+        let pid = run.worker_pid().unwrap();
+        finish(run).await.unwrap().assert_ok();
+        pid
+    };
+    let (first, again, other) = (pid(1).await, pid(1).await, pid(2).await);
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    let mut seen = vec![first, other];
+    for tenant in 3..8 {
+        let pid = pid(tenant).await;
+        assert!(!seen.contains(&pid));
+        seen.push(pid);
+    }
+    // One slot keeps one used worker beside a fresh one; the others end.
+    let last = seen.pop().unwrap();
+    for pid in seen {
+        gone(pid).await;
+    }
+    assert!(is_running(last));
+}
+
+#[tokio::test]
+async fn worker_that_does_not_answer_is_killed_and_billed_by_its_last_word() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log().with(|spec| spec.limits.wall_ms = 500)).await.unwrap();
+    let pid = run.worker_pid().unwrap();
+    first_log(&mut run).await;
+    // Long enough for the worker to say what it used, short of its deadline.
+    assert!(tokio::time::timeout(Duration::from_millis(300), run.next()).await.is_err());
+    signal(pid, Signal::STOP);
+    run.canceller().cancel();
+    let ended = finish(run).await.unwrap();
+    assert_eq!(ended.outcome(), Outcome::Cancelled);
+    assert_eq!(ended.report.reason, "the sandbox worker did not answer and was killed");
+    assert!(ended.report.usage.fuel.0 >= 10_000_000, "{}", ended.report.usage.fuel);
+    assert_eq!(ended.report.usage.memory_peak, ByteCount(2 * 65536));
+    assert_eq!(ended.report.usage.host_calls, 1);
+    host.run(echo()).await.assert_ok();
+}
+
+#[tokio::test]
+async fn dropped_run_frees_its_slot() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log()).await.unwrap();
+    first_log(&mut run).await;
+    drop(run);
+    assert_eq!(host.run(echo().input(b"x")).await.assert_ok().output, b"x");
+}
+
+#[tokio::test]
+async fn two_slots_run_at_once_and_a_third_job_waits() {
+    let host = Host::new(2);
+    // Each says so and then spins: both have started before either is stopped.
+    let mut runs = Vec::new();
+    for tenant in [1, 1] {
+        let mut run = host.start(spin_after_log().tenant(tenant)).await.unwrap();
+        first_log(&mut run).await;
+        runs.push(run);
+    }
+    assert_ne!(runs[0].worker_pid(), runs[1].worker_pid());
+    let mut third = Box::pin(host.start(echo()));
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut third).await.is_err(), "both slots are taken");
+    runs[0].canceller().cancel();
+    assert_eq!(finish(runs.remove(0)).await.unwrap().outcome(), Outcome::Cancelled);
+    finish(third.await.unwrap()).await.unwrap().assert_ok();
+}
+
+#[tokio::test]
+async fn more_modules_than_a_worker_keeps_all_run() {
+    let host = Host::new(1);
+    let jobs: Vec<_> = (0..12).map(|n| Job::body(&format!("(call $proc_exit (i32.const {n}))"))).collect();
+    let mut pids = Vec::new();
+    for round in 0..2 {
+        for (n, job) in jobs.iter().enumerate() {
+            let run = host.start(job.clone()).await.unwrap();
+            pids.push(run.worker_pid());
+            assert_eq!(finish(run).await.unwrap().outcome(), Outcome::Finished { exit_code: n as i32 }, "round {round}");
+        }
+    }
+    assert!(pids.iter().all(|pid| *pid == pids[0]), "one worker ran them all");
+}
+
+#[tokio::test]
+async fn job_over_the_nodes_memory_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        RuntimeConfig { memory_max: ByteCount(64 << 20), worker_program: worker_program(), ..RuntimeConfig::new(folder.path()) };
+    let job = Job::body("");
+    let runtime = Runtime::new(config).unwrap();
+    let error = runtime.start(job.request()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the job may use 268435456 bytes of memory; this node gives 67108864");
+}
+
+#[tokio::test]
+async fn worker_inherits_nothing_but_its_socket() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log()).await.unwrap();
+    first_log(&mut run).await;
+    let pid = run.worker_pid().unwrap();
+    assert_eq!(std::fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|fd| std::fs::read_link(fd.unwrap().path()).unwrap());
+    let links: Vec<_> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+    // What is a worker's own, and its module's code.
+    let known = |link: &&String| {
+        let own = ["socket:[", "/dev/null", "anon_inode:[event", "/memfd:", "/proc/"];
+        own.iter().any(|own| link.starts_with(own)) || link.ends_with(".cwasm")
+    };
+    let strange: Vec<_> = links.iter().filter(|link| !known(link)).collect();
+    assert!(strange.is_empty(), "{strange:?} in {links:?}");
+    let sockets: std::collections::HashSet<_> = links.iter().filter(|link| link.starts_with("socket:[")).collect();
+    // The way to the supervisor, and the pair by which tokio hears of signals.
+    assert!(sockets.len() <= 3, "{sockets:?}");
+}
+
+#[test]
+fn worker_ends_when_its_supervisor_does() {
+    let program = env!("CARGO_BIN_EXE_adit-worker");
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut worker = Command::new(program)
+        .arg("__adit-sandbox-worker")
+        .env_clear()
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
+    drop(ours);
+    let status = worker.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!(status.signal(), None);
+}
+
+#[test]
+fn worker_program_by_itself_says_what_it_is() {
+    let output = Command::new(env!("CARGO_BIN_EXE_adit-worker")).output().unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("started by an Adit node"));
+}
+
+#[tokio::test]
+async fn program_that_never_answers_is_a_died_worker() {
+    // `true` ends at once and closes its socket.
+    let host = Host::new(1);
+    let job = echo();
+    host.compile(&job.wasm).await.unwrap();
+    let cache = host.folder.path().join("cache");
+    let runtime =
+        Runtime::new(RuntimeConfig { worker_program: WorkerProgram::at("/bin/true"), ..RuntimeConfig::new(cache) }).unwrap();
+    let failed = match runtime.start(job.request()).await {
+        Ok(mut run) => run.next().await.map(|event| matches!(event, RunEvent::Ended(_))).unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(failed, RunError::WorkerDied(_) | RunError::Io(_)), "{failed}");
+}
