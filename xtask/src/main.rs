@@ -1,1 +1,163 @@
-fn main() {}
+//! Every chore of the project: `cargo xtask COMMAND`. Each command says what it does before it does it, and does nothing the
+//! second time. It has few dependencies, so that it builds in seconds.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod ci;
+mod demo;
+mod help;
+mod process;
+mod test;
+mod wasm;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::Arg;
+
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    match Invocation::parse(lexopt::Parser::from_env()).and_then(Invocation::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Invocation {
+    Help(Option<String>),
+    Setup,
+    Guests,
+    Test { runner_args: Vec<OsString> },
+    Ci,
+    Demo(demo::Options),
+    Bench(bench::Options),
+}
+
+impl Invocation {
+    fn parse(mut args: lexopt::Parser) -> Result<Self> {
+        let command = match args.next()? {
+            None | Some(Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(None)),
+            Some(Arg::Value(command)) => command.to_string_lossy().into_owned(),
+            Some(other) => return Err(other.unexpected().into()),
+        };
+        // `test` hands its arguments on, so it alone looks at them before lexopt does.
+        if command == "test" {
+            return Self::parse_test(args.raw_args()?.collect());
+        }
+        if command == "help" {
+            let topic = args.next()?.map(|topic| topic_name(&topic)).transpose()?;
+            return Ok(Self::Help(topic));
+        }
+        let (mut demo, mut bench) = (demo::Options::default(), bench::Options::default());
+        while let Some(arg) = args.next()? {
+            match (command.as_str(), arg) {
+                (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
+                ("demo", Arg::Long("size")) => demo.size = args.value()?.to_string_lossy().into_owned(),
+                ("bench", Arg::Long("json")) => bench.json = true,
+                ("bench", Arg::Long("quick")) => bench.quick = true,
+                ("bench", Arg::Value(name)) if bench.name.is_none() => bench.name = Some(name.to_string_lossy().into_owned()),
+                ("setup" | "guests" | "ci" | "demo" | "bench", other) => return Err(other.unexpected().into()),
+                _ => break,
+            }
+        }
+        match command.as_str() {
+            "setup" => Ok(Self::Setup),
+            "guests" => Ok(Self::Guests),
+            "ci" => Ok(Self::Ci),
+            "demo" => Ok(Self::Demo(demo)),
+            "bench" => Ok(Self::Bench(bench)),
+            _ => bail!("`{command}` is not a command; `cargo xtask help` lists them"),
+        }
+    }
+
+    fn parse_test(args: Vec<OsString>) -> Result<Self> {
+        match args.first().and_then(|arg| arg.to_str()) {
+            Some("-h" | "--help") => Ok(Self::Help(Some("test".to_owned()))),
+            _ => Ok(Self::Test { runner_args: args }),
+        }
+    }
+
+    fn run(self) -> Result<()> {
+        if let Self::Help(topic) = self {
+            return help::print(topic.as_deref());
+        }
+        let workspace = Workspace::load()?;
+        match self {
+            Self::Help(_) => Ok(()),
+            Self::Setup => wasm::set_up(&workspace),
+            Self::Guests => wasm::build_guests(&workspace).map(drop),
+            Self::Test { runner_args } => test::run(&workspace, &runner_args),
+            Self::Ci => ci::run(&workspace),
+            Self::Demo(options) => demo::run(&workspace, &options),
+            Self::Bench(options) => bench::run(&workspace, &options),
+        }
+    }
+}
+
+fn topic_name(arg: &Arg<'_>) -> Result<String> {
+    match arg {
+        Arg::Value(topic) => Ok(topic.to_string_lossy().into_owned()),
+        _ => bail!("`cargo xtask help` takes the name of one command"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Invocation> {
+        Invocation::parse(lexopt::Parser::from_args(line.split_whitespace()))
+    }
+
+    #[test]
+    fn each_command_line_is_understood() {
+        let help = |topic: &str| Invocation::Help(Some(topic.to_owned()));
+        let bench =
+            |name: Option<&str>, json| Invocation::Bench(bench::Options { name: name.map(str::to_owned), json, quick: false });
+        let rows = [
+            ("", Invocation::Help(None)),
+            ("--help", Invocation::Help(None)),
+            ("help demo", help("demo")),
+            ("setup", Invocation::Setup),
+            ("ci --help", help("ci")),
+            ("test --help", help("test")),
+            (
+                "test -p adit-protocol --help",
+                Invocation::Test { runner_args: ["-p", "adit-protocol", "--help"].map(OsString::from).to_vec() },
+            ),
+            ("demo", Invocation::Demo(demo::Options::default())),
+            ("demo --size 320x180", Invocation::Demo(demo::Options { size: "320x180".to_owned() })),
+            ("bench", bench(None, false)),
+            ("bench bulk_in --json", bench(Some("bulk_in"), true)),
+            ("bench --json bulk_in", bench(Some("bulk_in"), true)),
+        ];
+        for (line, want) in rows {
+            assert_eq!(parse(line).unwrap(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in ["tset", "ci --fast", "setup now", "bench a b", "demo --json", "--version"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_has_help_with_an_example() {
+        for command in ["setup", "guests", "test", "ci", "demo", "bench"] {
+            let text = help::text(Some(command)).unwrap();
+            assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
+            assert!(help::text(None).unwrap().contains(command), "{command}");
+        }
+        assert!(help::text(Some("tset")).is_err());
+    }
+}

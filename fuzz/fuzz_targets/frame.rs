@@ -1,0 +1,11 @@
+//! Frames and job specifications from a hostile peer. `cargo +nightly fuzz run frame`
+#![no_main]
+
+#[path = "../../protocol/tests/it/oracle.rs"]
+#[allow(dead_code, reason = "each target calls its part of the shared oracles")]
+mod oracle;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    oracle::frame(bytes);
+    oracle::specification(bytes);
+});

@@ -1,0 +1,825 @@
+//! Every frame and every signed statement, pinned byte by byte. `docs/wire-protocol.md` describes them in this order.
+//!
+//! A test that fails here says that old and new peers no longer understand each other, or that old receipts no longer verify:
+//! such a change takes a new [`adit_protocol::PROTOCOL_VERSION`] or a new signature domain.
+
+use adit_protocol::{
+    ALPN, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, ClientMessage, Digest, Fuel, GatewayToClient,
+    GatewayToNode, Greeting, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState, JobStatus, MeterId,
+    Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Outcome, PROTOCOL_VERSION, Placement, Price, Profile, PublicKey,
+    Query, Receipt, Refusal, Rejection, SecretKey, Settlement, Signature, SignedReceipt, SignedSettlement, StreamReply,
+    StreamRequest, TrapKind, UnfitReason, UnixMillis, Usage, sign_receipts, sign_settlements,
+};
+
+use crate::dump::{self, Pin, check_bytes, check_frames, check_values};
+
+const JOB: JobId = JobId([0x0b; 16]);
+const CLIENT: PublicKey = PublicKey([0xc1; 32]);
+const NODE: PublicKey = PublicKey([0xed; 32]);
+const GATEWAY: PublicKey = PublicKey([0x6a; 32]);
+const MODULE: BlobRef = BlobRef { digest: Digest([0x4d; 32]), bytes: 300 };
+const INPUT: BlobRef = BlobRef { digest: Digest([0x14; 32]), bytes: 5 };
+const OUTPUT: Digest = Digest([0x07; 32]);
+const METER: MeterId = MeterId([0x3e; 32]);
+const PRICE: Price = Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 50, per_gib_out: 70 };
+
+fn spec() -> JobSpec {
+    JobSpec {
+        module: MODULE,
+        input: INPUT,
+        args: vec!["-n".into()],
+        env: vec![("K".into(), "V".into())],
+        limits: JobLimits::default(),
+        profile: Profile::Deterministic,
+        seed: 7,
+        time: UnixMillis(1_700_000_000_000),
+        max_price: Some(Microcredits(5_000)),
+        placement: Placement { labels: vec![("region".into(), "eu".into())] },
+    }
+}
+
+pub(crate) const SPEC: &str = "
+    4d*32 ac02              # module: BLAKE3, 300 bytes
+    14*32 05                # input: BLAKE3, 5 bytes
+    01 02 2d6e              # args: one, `-n`
+    01 01 4b 01 56          # env: one, `K` = `V`
+    80c8afa025              # limits.fuel: 10^10
+    8080808001              # limits.memory: 256 MiB
+    80808020                # limits.output: 64 MiB
+    808040                  # limits.log: 1 MiB
+    e0d403                  # limits.wall_ms: 60,000
+    e0a712                  # limits.queue_ms: 300,000
+    00                      # profile: deterministic
+    07                      # seed
+    80d095ffbc31            # time: 1,700,000,000,000 ms
+    01 8827                 # max_price: some, 5,000 microcredits
+    01 06 726567696f6e 02 6575  # placement.labels: one, `region` = `eu`
+";
+
+/// A receipt with a value in every field. Its signature here is a pattern; a real one is pinned below.
+fn signed_receipt() -> SignedReceipt {
+    let proof = BatchProof { index: 1, size: 2, path: vec![[0xaa; 32]], signature: signature() };
+    SignedReceipt { receipt: receipt(NODE), proof }
+}
+
+pub(crate) fn receipt(node: PublicKey) -> Receipt {
+    let usage = Usage {
+        fuel: Fuel(60_000_000_000),
+        memory_peak: ByteCount(65_536),
+        memory_fuel: 1 << 64,
+        bytes_in: ByteCount(5),
+        bytes_out: ByteCount(1_024),
+        host_calls: 3,
+    };
+    Receipt {
+        job: JOB,
+        attempt: Attempt(1),
+        client: CLIENT,
+        node,
+        gateway: GATEWAY,
+        spec: spec().digest(),
+        module: MODULE.digest,
+        input: INPUT.digest,
+        output: OUTPUT,
+        outcome: Outcome::Finished { exit_code: -2 },
+        profile: Profile::Deterministic,
+        meter: METER,
+        engine: "e 1".into(),
+        usage,
+        times: NodeTimes { started: UnixMillis(1_700_000_000_000), fetch_us: 200, compile_us: 0, run_us: 128 },
+        price: PRICE,
+        cost: PRICE.cost(&usage).unwrap(),
+    }
+}
+
+const RECEIPT_BEFORE_NODE: &str = "
+    0b*16                   # job
+    01                      # attempt
+    c1*32                   # client
+";
+
+const RECEIPT_AFTER_NODE: &str = "
+    6a*32                   # gateway
+    fd29e876f1ac34a13ab85dd099a49064  # spec: BLAKE3 of the specification's bytes
+    03c541344ed8c88395dec3319da4643d
+    4d*32                   # module
+    14*32                   # input
+    07*32                   # output
+    00 03                   # outcome: finished, exit code -2 (zigzag)
+    00                      # profile: deterministic
+    3e*32                   # meter
+    03 652031               # engine: `e 1`
+    80b09dc2df01            # usage.fuel: 60 x 10^9
+    808004                  # usage.memory_peak: 64 KiB
+    80808080808080808002    # usage.memory_fuel: 2^64, as a 128-bit integer
+    05                      # usage.bytes_in
+    8008                    # usage.bytes_out: 1,024
+    03                      # usage.host_calls
+    80d095ffbc31            # times.started: 1,700,000,000,000 ms
+    c801                    # times.fetch_us: 200
+    00                      # times.compile_us
+    8001                    # times.run_us: 128
+    e807                    # price.per_compute_minute: 1,000
+    64                      # price.per_gib_compute_minute: 100
+    32                      # price.per_gib_in: 50
+    46                      # price.per_gib_out: 70
+    8508                    # cost
+";
+
+pub(crate) const PROOF: &str = "
+    01                      # proof.index
+    02                      # proof.size
+    01 aa*32                # proof.path: one hash
+    40 5e*64                # proof.signature: 64 bytes
+";
+
+fn signed_receipt_dump() -> String {
+    format!("{RECEIPT_BEFORE_NODE} ed*32 # node\n{RECEIPT_AFTER_NODE} {PROOF}")
+}
+
+fn signed_settlement() -> SignedSettlement {
+    let settlement =
+        Settlement { gateway: GATEWAY, job: JOB, receipt: Digest([0x4e; 32]), index: 300, time: UnixMillis(1_700_000_000_000) };
+    let proof = BatchProof { index: 1, size: 2, path: vec![[0xaa; 32]], signature: signature() };
+    SignedSettlement { settlement, proof }
+}
+
+pub(crate) const SETTLEMENT: &str = "
+    6a*32                   # gateway
+    0b*16                   # job
+    4e*32                   # receipt: BLAKE3 of the signed receipt's bytes
+    ac02                    # index: 300
+    80d095ffbc31            # time: 1,700,000,000,000 ms
+";
+
+fn signature() -> Signature {
+    Signature(serde_bytes::ByteArray::new([0x5e; 64]))
+}
+
+fn offer() -> NodeOffer {
+    NodeOffer {
+        software: "adit".into(),
+        slots: 2,
+        memory: ByteCount(1 << 30),
+        profiles: vec![Profile::Deterministic, Profile::Open],
+        price: PRICE,
+        labels: vec![("region".into(), "eu".into())],
+        meter: METER,
+    }
+}
+
+const OFFER: &str = "
+    04 61646974             # software: `adit`
+    02                      # slots
+    8080808004              # memory: 1 GiB
+    02 00 01                # profiles: two, deterministic and open
+    e807 64 32 46           # price: 1,000, 100, 50, 70
+    01 06 726567696f6e 02 6575  # labels: one, `region` = `eu`
+    3e*32                   # meter
+";
+
+fn status() -> JobStatus {
+    JobStatus { job: JOB, module: MODULE.digest, submitted: UnixMillis(1_700_000_000_000), state: JobState::Queued }
+}
+
+const STATUS: &str = "
+    0b*16                   # job
+    4d*32                   # module
+    80d095ffbc31            # submitted: 1,700,000,000,000 ms
+    00                      # state: queued
+";
+
+#[test]
+fn version_and_application_protocol() {
+    assert_eq!((PROTOCOL_VERSION, ALPN), (1, &b"adit/1"[..]));
+}
+
+#[test]
+fn greetings() {
+    check_frames(&greeting_pins());
+}
+
+pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
+    vec![
+        (
+            Greeting::Client { software: "adit".into() },
+            "07000000 01            # length 7, version 1
+             00                     # Client
+             04 61646974            # software: `adit`"
+                .into(),
+        ),
+        (
+            Greeting::Node { offer: offer() },
+            format!(
+                "40000000 01        # length 64, version 1
+                 01                 # Node
+                 {OFFER}"
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn client_messages() {
+    check_frames(&client_message_pins());
+}
+
+pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
+    vec![
+        (
+            ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
+            format!(
+                "92000000 01        # length 146, version 1
+                 00                 # Submit
+                 1d*16              # key
+                 {SPEC}
+                 01 05 68656c6c6f   # input: some, 5 bytes"
+            ),
+        ),
+        (
+            ClientMessage::Attach { job: JOB },
+            "12000000 01            # length 18, version 1
+             01                     # Attach
+             0b*16                  # job"
+                .into(),
+        ),
+        (
+            ClientMessage::Cancel { job: JOB },
+            "12000000 01            # length 18, version 1
+             02                     # Cancel
+             0b*16                  # job"
+                .into(),
+        ),
+        (
+            ClientMessage::Ask { request: 300, query: Query::Nodes },
+            "05000000 01            # length 5, version 1
+             03                     # Ask
+             ac02                   # request: 300
+             02                     # query: Nodes"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn submission_without_inline_input_ends_in_a_zero() {
+    let message = ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: None };
+    check_bytes(&(message, format!("00 1d*16 {SPEC} 00 # input: none")));
+}
+
+#[test]
+fn queries() {
+    check_values(&query_pins());
+}
+
+pub(crate) fn query_pins() -> Vec<Pin<Query>> {
+    vec![
+        (Query::Job(JOB), "00 0b*16 # Job: job".into()),
+        (Query::Jobs { limit: 200 }, "01 c801 # Jobs: limit 200".into()),
+        (Query::Nodes, "02 # Nodes".into()),
+        (Query::Receipts { from: 300, limit: 200 }, "03 ac02 c801 # Receipts: from 300, limit 200".into()),
+    ]
+}
+
+#[test]
+fn gateway_to_client_messages() {
+    check_frames(&gateway_to_client_pins());
+}
+
+pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
+    vec![
+        (
+            GatewayToClient::Welcome { software: "adit".into() },
+            "07000000 01            # length 7, version 1
+             00                     # Welcome
+             04 61646974            # software: `adit`"
+                .into(),
+        ),
+        (
+            GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
+            "05000000 01            # length 5, version 1
+             01                     # Rejected
+             00 e807                # Full: retry after 1,000 ms"
+                .into(),
+        ),
+        (
+            GatewayToClient::Accepted { job: JOB },
+            "12000000 01            # length 18, version 1
+             02                     # Accepted
+             0b*16                  # job"
+                .into(),
+        ),
+        (
+            GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
+            "53000000 01            # length 83, version 1
+             03                     # NeedBlobs
+             0b*16                  # job
+             02 4d*32 14*32         # missing: two digests"
+                .into(),
+        ),
+        (
+            GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
+            "13000000 01            # length 19, version 1
+             04                     # Event
+             0b*16                  # job
+             00                     # event: Queued"
+                .into(),
+        ),
+        (
+            GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
+            "06000000 01            # length 6, version 1
+             05                     # Answer
+             ac02                   # request: 300
+             00 00                  # answer: Job, none"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn job_events() {
+    check_values(&job_event_pins());
+}
+
+/// Each event as it stands in an `Event` frame.
+pub(crate) fn job_event_pins() -> Vec<Pin<JobEvent>> {
+    vec![
+        (JobEvent::Queued, "00 # Queued".into()),
+        (
+            JobEvent::Started { node: NODE, attempt: Attempt(2) },
+            "01                     # Started
+             ed*32                  # node
+             02                     # attempt"
+                .into(),
+        ),
+        (
+            JobEvent::Progress { done: 300, total: 0 },
+            "02                     # Progress
+             ac02                   # done: 300
+             00                     # total: unknown"
+                .into(),
+        ),
+        (
+            JobEvent::Ended(JobResult::CancelledInQueue),
+            "03                     # Ended
+             02                     # CancelledInQueue"
+                .into(),
+        ),
+        (
+            JobEvent::Settled(signed_settlement()),
+            format!(
+                "04                 # Settled
+                 {SETTLEMENT}
+                 {PROOF}"
+            ),
+        ),
+    ]
+}
+
+#[test]
+fn job_results() {
+    check_values(&job_result_pins());
+}
+
+/// Each result as it stands in an `Ended` event.
+pub(crate) fn job_result_pins() -> Vec<Pin<JobResult>> {
+    vec![
+        (
+            JobResult::Done {
+                receipt: Box::new(signed_receipt()),
+                reason: "no".into(),
+                output: Some(b"out".to_vec()),
+                queue_us: 150,
+                rtt_us: 20_000,
+            },
+            format!(
+                "00                 # Done
+                 {}
+                 02 6e6f            # reason: `no`
+                 01 03 6f7574       # output: some, 3 bytes
+                 9601               # queue_us: 150
+                 a09c01             # rtt_us: 20,000",
+                signed_receipt_dump()
+            ),
+        ),
+        (
+            JobResult::Refused(Refusal::KeyConflict),
+            "01                     # Refused
+             06                     # KeyConflict"
+                .into(),
+        ),
+        (JobResult::CancelledInQueue, "02 # CancelledInQueue".into()),
+        (
+            JobResult::NodeLost { attempts: 2, reason: "gone".into() },
+            "03                     # NodeLost
+             02                     # attempts
+             04 676f6e65            # reason: `gone`"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn refusals() {
+    check_values(&refusal_pins());
+}
+
+pub(crate) fn refusal_pins() -> Vec<Pin<Refusal>> {
+    vec![
+        (
+            Refusal::QueueFull { queued: 200, retry_after_ms: 1_000 },
+            "00 c801 e807 # QueueFull: 200 queued, retry after 1,000 ms".into(),
+        ),
+        (
+            Refusal::NoNodeFits { nodes: vec![(UnfitReason::Memory, 3), (UnfitReason::Slots, 1)] },
+            "01 02 02 03 03 01 # NoNodeFits: two rows, Memory 3 and Slots 1".into(),
+        ),
+        (Refusal::QueueTimeout { waited_ms: 300_000 }, "02 e0a712 # QueueTimeout: waited 300,000 ms".into()),
+        (Refusal::SpecTooLarge("big".into()), "03 03 626967 # SpecTooLarge: `big`".into()),
+        (Refusal::ModuleInvalid("bad".into()), "04 03 626164 # ModuleInvalid: `bad`".into()),
+        (Refusal::InputMissing(INPUT.digest), "05 14*32 # InputMissing: digest".into()),
+        (Refusal::KeyConflict, "06 # KeyConflict".into()),
+        (Refusal::UnknownJob, "07 # UnknownJob".into()),
+        (Refusal::LedgerUnavailable("full".into()), "08 04 66756c6c # LedgerUnavailable: `full`".into()),
+    ]
+}
+
+#[test]
+fn unfit_reasons() {
+    use UnfitReason::{FailedBefore, Label, Memory, Price, Profile, Slots};
+    check_values(&[
+        (Profile, "00".into()),
+        (Label, "01".into()),
+        (Memory, "02".into()),
+        (Slots, "03".into()),
+        (Price, "04".into()),
+        (FailedBefore, "05".into()),
+    ]);
+}
+
+#[test]
+fn rejections() {
+    check_values(&[
+        (Rejection::Full { retry_after_ms: 1_000 }, "00 e807 # Full: retry after 1,000 ms".into()),
+        (Rejection::BadOffer("odd".into()), "01 03 6f6464 # BadOffer: `odd`".into()),
+    ]);
+}
+
+#[test]
+fn answers() {
+    check_values(&answer_pins());
+}
+
+/// Each answer as it stands in an `Answer` frame.
+pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
+    vec![
+        (Answer::Job(Some(Box::new(status()))), format!("00 01 # Job: some\n {STATUS}")),
+        (Answer::Jobs(vec![status(), status()]), format!("01 02 # Jobs: two\n {STATUS} {STATUS}")),
+        (
+            Answer::Nodes(vec![NodeStatus { node: NODE, offer: offer(), slots_used: 1, rtt_us: 20_000, jobs_done: 300 }]),
+            format!(
+                "02 01              # Nodes: one
+                 ed*32              # node
+                 {OFFER}
+                 01                 # slots_used
+                 a09c01             # rtt_us: 20,000
+                 ac02               # jobs_done: 300"
+            ),
+        ),
+        (
+            Answer::Receipts { rows: vec![(300, signed_receipt())], next: Some(301) },
+            format!(
+                "03                 # Receipts
+                 01 ac02            # rows: one, ledger index 300
+                 {}
+                 01 ad02            # next: some, 301",
+                signed_receipt_dump()
+            ),
+        ),
+        (Answer::Unavailable("busy".into()), "04 04 62757379 # Unavailable: `busy`".into()),
+    ]
+}
+
+#[test]
+fn job_states() {
+    check_values(&job_state_pins());
+}
+
+pub(crate) fn job_state_pins() -> Vec<Pin<JobState>> {
+    vec![
+        (JobState::Queued, "00 # Queued".into()),
+        (
+            JobState::Running { node: NODE, attempt: Attempt(1), progress: Some((3, 9)) },
+            "01 ed*32 01 01 03 09 # Running: node, attempt, progress: some, 3 of 9".into(),
+        ),
+        (
+            JobState::Done { outcome: Outcome::OutOfFuel, cost: Microcredits(300), node: NODE, settled: true },
+            "02 01 ac02 ed*32 01 # Done: outcome, cost 300, node, settled".into(),
+        ),
+        (JobState::Failed("gone".into()), "03 04 676f6e65 # Failed: `gone`".into()),
+    ]
+}
+
+#[test]
+fn node_messages() {
+    check_frames(&node_message_pins());
+}
+
+pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
+    vec![
+        (
+            NodeMessage::Started { job: JOB, attempt: Attempt(2) },
+            "13000000 01            # length 19, version 1
+             00                     # Started
+             0b*16 02               # job, attempt"
+                .into(),
+        ),
+        (
+            NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
+            "19000000 01            # length 25, version 1
+             01                     # Log
+             0b*16 02               # job, attempt
+             05 6c696e650a          # bytes: 5"
+                .into(),
+        ),
+        (
+            NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
+            "17000000 01            # length 23, version 1
+             02                     # Progress
+             0b*16 02               # job, attempt
+             ac02 9003              # done: 300, total: 400"
+                .into(),
+        ),
+        (
+            NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
+            format!(
+                "a9010000 01        # length 425, version 1
+                 03                 # Finished
+                 {}
+                 00                 # reason: empty
+                 00                 # output: none",
+                signed_receipt_dump()
+            ),
+        ),
+        (
+            NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
+            "14000000 01            # length 20, version 1
+             04                     # Failed
+             0b*16 02               # job, attempt
+             03                     # failure: Withdrawn"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn attempt_failures() {
+    check_values(&attempt_failure_pins());
+}
+
+pub(crate) fn attempt_failure_pins() -> Vec<Pin<AttemptFailure>> {
+    vec![
+        (AttemptFailure::ModuleInvalid("bad".into()), "00 03 626164 # ModuleInvalid: `bad`".into()),
+        (AttemptFailure::BlobMissing(INPUT.digest), "01 14*32 # BlobMissing: digest".into()),
+        (AttemptFailure::Node("odd".into()), "02 03 6f6464 # Node: `odd`".into()),
+        (AttemptFailure::Withdrawn, "03 # Withdrawn".into()),
+    ]
+}
+
+#[test]
+fn gateway_to_node_messages() {
+    check_frames(&gateway_to_node_pins());
+}
+
+pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
+    vec![
+        (
+            GatewayToNode::Welcome { software: "adit".into() },
+            "07000000 01            # length 7, version 1
+             00                     # Welcome
+             04 61646974            # software: `adit`"
+                .into(),
+        ),
+        (
+            GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
+            "07000000 01            # length 7, version 1
+             01                     # Rejected
+             01 03 6f6464           # BadOffer: `odd`"
+                .into(),
+        ),
+        (
+            GatewayToNode::Lease {
+                job: JOB,
+                attempt: Attempt(1),
+                client: CLIENT,
+                spec: Box::new(spec()),
+                input: Some(b"hello".to_vec()),
+            },
+            format!(
+                "b3000000 01        # length 179, version 1
+                 02                 # Lease
+                 0b*16 01           # job, attempt
+                 c1*32              # client
+                 {SPEC}
+                 01 05 68656c6c6f   # input: some, 5 bytes"
+            ),
+        ),
+        (
+            GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
+            "13000000 01            # length 19, version 1
+             03                     # Cancel
+             0b*16 02               # job, attempt"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn stream_requests() {
+    check_frames(&stream_request_pins());
+}
+
+pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
+    vec![
+        (
+            StreamRequest::Put(MODULE),
+            "24000000 01            # length 36, version 1
+             00                     # Put
+             4d*32 ac02             # blob: BLAKE3, 300 bytes"
+                .into(),
+        ),
+        (
+            StreamRequest::Get(INPUT.digest),
+            "22000000 01            # length 34, version 1
+             01                     # Get
+             14*32                  # digest"
+                .into(),
+        ),
+        (
+            StreamRequest::Output { job: JOB, attempt: Attempt(2) },
+            "13000000 01            # length 19, version 1
+             02                     # Output
+             0b*16 02               # job, attempt"
+                .into(),
+        ),
+        (
+            StreamRequest::Logs { job: JOB, offset: 300 },
+            "14000000 01            # length 20, version 1
+             03                     # Logs
+             0b*16                  # job
+             ac02                   # offset: 300"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn stream_replies() {
+    check_frames(&stream_reply_pins());
+}
+
+pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
+    vec![
+        (
+            StreamReply::Stored(MODULE),
+            "24000000 01            # length 36, version 1
+             00                     # Stored
+             4d*32 ac02             # blob: BLAKE3, 300 bytes"
+                .into(),
+        ),
+        (
+            StreamReply::Found { bytes: 1 << 30 },
+            "07000000 01            # length 7, version 1
+             01                     # Found
+             8080808004             # bytes: 1 GiB"
+                .into(),
+        ),
+        (StreamReply::Following, "02000000 01 02 # length 2, version 1, Following".into()),
+        (StreamReply::NotFound, "02000000 01 03 # length 2, version 1, NotFound".into()),
+        (
+            StreamReply::Refused("full".into()),
+            "07000000 01            # length 7, version 1
+             04                     # Refused
+             04 66756c6c            # why: `full`"
+                .into(),
+        ),
+    ]
+}
+
+#[test]
+fn outcomes() {
+    check_values(&outcome_pins());
+}
+
+pub(crate) fn outcome_pins() -> Vec<Pin<Outcome>> {
+    vec![
+        (Outcome::Finished { exit_code: 42 }, "00 54 # Finished: exit code 42 (zigzag)".into()),
+        (Outcome::OutOfFuel, "01".into()),
+        (Outcome::OutOfMemory, "02".into()),
+        (Outcome::Trapped(TrapKind::StackOverflow), "03 08 # Trapped: StackOverflow".into()),
+        (Outcome::TimedOut, "04".into()),
+        (Outcome::Cancelled, "05".into()),
+        (Outcome::OutputTooLarge, "06".into()),
+    ]
+}
+
+#[test]
+fn trap_kinds() {
+    check_values(&trap_kind_pins());
+}
+
+pub(crate) fn trap_kind_pins() -> Vec<Pin<TrapKind>> {
+    vec![
+        (TrapKind::Unreachable, "00".into()),
+        (TrapKind::MemoryOutOfBounds, "01".into()),
+        (TrapKind::TableOutOfBounds, "02".into()),
+        (TrapKind::IndirectCallToNull, "03".into()),
+        (TrapKind::BadSignature, "04".into()),
+        (TrapKind::IntegerOverflow, "05".into()),
+        (TrapKind::IntegerDivisionByZero, "06".into()),
+        (TrapKind::BadConversionToInteger, "07".into()),
+        (TrapKind::StackOverflow, "08".into()),
+        (TrapKind::HostCall, "09".into()),
+        (TrapKind::Other, "0a".into()),
+    ]
+}
+
+#[test]
+fn profiles() {
+    check_values(&[(Profile::Deterministic, "00".into()), (Profile::Open, "01".into())]);
+}
+
+#[test]
+fn exit_codes_are_zigzag_over_their_whole_range() {
+    for (exit_code, dump) in [(0, "00"), (-1, "01"), (1, "02"), (i32::MAX, "feffffff0f"), (i32::MIN, "ffffffff0f")] {
+        check_bytes(&(Outcome::Finished { exit_code }, format!("00 {dump}")));
+    }
+}
+
+#[test]
+fn specification_and_its_digest() {
+    check_bytes(&(spec(), SPEC.to_owned()));
+    assert_eq!(spec().digest(), Digest::of(&dump::bytes(SPEC)));
+}
+
+#[test]
+fn job_id() {
+    // BLAKE3 in key-derivation mode over client key and idempotency key, cut to 16 bytes.
+    let mut hasher = blake3::Hasher::new_derive_key("adit job id v1");
+    hasher.update(&dump::bytes("c1*32 1d*16"));
+    let want = JobId(hasher.finalize().as_bytes()[..16].try_into().unwrap());
+    let id = JobId::derive(&CLIENT, &IdempotencyKey([0x1d; 16]));
+    assert_eq!(id, want);
+    assert_eq!(id.to_string(), "53acd60687372508d88b4203b5db9d57");
+}
+
+#[test]
+fn signed_receipt_bytes() {
+    let pin = (signed_receipt(), signed_receipt_dump());
+    check_bytes(&pin);
+    assert_eq!(pin.0.to_bytes(), dump::bytes(&pin.1));
+    assert_eq!(SignedReceipt::from_bytes(&dump::bytes(&pin.1)), Ok(pin.0));
+}
+
+#[test]
+fn signed_settlement_bytes() {
+    check_bytes(&(signed_settlement(), format!("{SETTLEMENT} {PROOF}")));
+}
+
+/// What a node signs for two receipts at once, written out by hand: the leaves, the root, and the bytes under the signature.
+#[test]
+fn receipt_signature_covers_domain_size_and_root() {
+    let node = SecretKey::from_seed([4; 32]);
+    let receipts = vec![receipt(node.public()), Receipt { attempt: Attempt(2), ..receipt(node.public()) }];
+    let leaves = receipts.iter().map(|r| sha256(&[&[0], &r.to_bytes()])).collect::<Vec<_>>();
+    let root = sha256(&[&[1], &leaves[0], &leaves[1]]);
+    let message = [b"adit receipt v1".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
+
+    let signed = sign_receipts(&node, receipts);
+    assert_eq!((signed[0].proof.path.as_slice(), signed[1].proof.path.as_slice()), (&leaves[1..], &leaves[..1]));
+    for receipt in signed {
+        assert!(ed25519_verifies(&node.public(), &message, &receipt.proof.signature));
+        receipt.verify().unwrap();
+    }
+}
+
+#[test]
+fn settlement_signature_covers_domain_size_and_root() {
+    let gateway = SecretKey::from_seed([9; 32]);
+    let settlement = Settlement { gateway: gateway.public(), ..signed_settlement().settlement };
+    let statement = [&gateway.public().0[..], &dump::bytes(SETTLEMENT)[32..]].concat();
+    let message = [b"adit settlement v1".as_slice(), &[0], &1u32.to_le_bytes(), &sha256(&[&[0], &statement])].concat();
+    let signed = sign_settlements(&gateway, &[settlement]).remove(0);
+    assert!(signed.proof.path.is_empty());
+    assert!(ed25519_verifies(&gateway.public(), &message, &signed.proof.signature));
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &parts.concat());
+    digest.as_ref().try_into().unwrap()
+}
+
+fn ed25519_verifies(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+    UnparsedPublicKey::new(&ED25519, &key.0).verify(message, signature.0.as_ref()).is_ok()
+}

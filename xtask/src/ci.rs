@@ -1,0 +1,39 @@
+//! `cargo xtask ci`: exactly what continuous integration runs.
+
+use anyhow::Result;
+
+use crate::process::{self, say};
+use crate::test;
+use crate::workspace::Workspace;
+
+/// Runs every check, the quick ones first; the first failure ends it.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    say("1 of 5: format");
+    process::run(workspace.cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all`")?;
+    say("2 of 5: licences, sources and bans of dependencies");
+    check_dependencies(workspace)?;
+    say("3 of 5: lints");
+    process::run(
+        workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        "mend what clippy says",
+    )?;
+    say("4 of 5: documents");
+    process::run(
+        workspace.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        "mend what rustdoc says",
+    )?;
+    say("5 of 5: tests");
+    test::run(workspace, &[])
+}
+
+fn check_dependencies(workspace: &Workspace) -> Result<()> {
+    if !process::succeeds(workspace.cargo().args(["deny", "--version"])) {
+        say("skipped: cargo-deny is not installed (`cargo install cargo-deny --locked` does it, in some minutes)");
+        return Ok(());
+    }
+    say("advisories are skipped: they need the network (`cargo deny check advisories`)");
+    process::run(
+        workspace.cargo().args(["deny", "--offline", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]),
+        "allow the licence or source in deny.toml with its reason, or choose another dependency",
+    )
+}

@@ -1,0 +1,120 @@
+//! What `cargo xtask help` says.
+
+use anyhow::{Result, bail};
+
+/// Prints the help of one command, or the list of all.
+pub(crate) fn print(topic: Option<&str>) -> Result<()> {
+    print!("{}", text(topic)?);
+    Ok(())
+}
+
+/// The help of one command, or the list of all.
+pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
+    Ok(match topic {
+        None | Some("help") => OVERVIEW,
+        Some("setup") => SETUP,
+        Some("guests") => GUESTS,
+        Some("test") => TEST,
+        Some("ci") => CI,
+        Some("demo") => DEMO,
+        Some("bench") => BENCH,
+        Some(other) => bail!("`{other}` is not a command; `cargo xtask help` lists them"),
+    })
+}
+
+const OVERVIEW: &str = "\
+Every chore of the project. Each command sets up what it needs, says what it does, and does nothing the second time.
+
+Usage: cargo xtask COMMAND
+
+Commands:
+  demo    Start a gateway and three nodes, render a picture on them, check every receipt
+  test    Build the guests and run every test
+  ci      All that continuous integration runs: format, lints, documents, licences, tests
+  bench   Measure, each figure beside its reference
+  guests  Compile the guests to target/guests/*.wasm
+  setup   Find or install what compiles guests
+  help    Explain one command: cargo xtask help test
+";
+
+const SETUP: &str = "\
+Finds what compiles guests to wasm32-wasip1, or installs it: rustup's target where rustup can fetch it, else
+Debian's rustc-web with wasi-libc (by apt-get as root; as another user it prints the command).
+
+Usage: cargo xtask setup
+
+Environment:
+  ADIT_WASM=rustup|debian   Takes this one of the two and no other
+
+Examples:
+  cargo xtask setup
+  ADIT_WASM=debian cargo xtask setup
+";
+
+const GUESTS: &str = "\
+Compiles every workspace package with `[package.metadata.adit] guest = true` to wasm32-wasip1 and puts the modules
+into target/guests/, one NAME.wasm per binary.
+
+Usage: cargo xtask guests
+
+Environment:
+  ADIT_WASM=rustup|debian   Which compiler to take; see `cargo xtask help setup`
+
+Example:
+  cargo xtask guests && ls target/guests
+";
+
+const TEST: &str = "\
+Sets up the wasm compiler, builds the guests, and runs the doc tests and then all other tests: with cargo-nextest
+where it is installed, else with cargo test.
+
+Usage: cargo xtask test [ARGS of the test runner]
+
+With arguments the doc tests are left out.
+
+Examples:
+  cargo xtask test
+  cargo xtask test -p adit-protocol
+  cargo xtask test expired_lease
+";
+
+const CI: &str = "\
+All that continuous integration runs: rustfmt, clippy and rustdoc with warnings denied, cargo-deny where it is
+installed (without the advisories, which need the network), then `cargo xtask test`. The first failure ends it.
+
+Usage: cargo xtask ci
+
+Example:
+  cargo xtask ci
+";
+
+const DEMO: &str = "\
+Builds everything, starts a gateway and three nodes on loopback, renders a picture on them tile by tile, kills one
+node half-way, checks every receipt and prints the invoice. The picture and the logs stay in target/demo/.
+
+Usage: cargo xtask demo [--size WxH]
+
+Options:
+  --size WxH   The picture's size in pixels [default: 640x360]
+
+Examples:
+  cargo xtask demo
+  cargo xtask demo --size 320x180
+";
+
+const BENCH: &str = "\
+Builds with optimisation (minutes, the first time) and measures: one line per figure, each beside its reference,
+measured in alternating rounds of the same run.
+
+Usage: cargo xtask bench [NAME] [--quick] [--json]
+
+Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start; without one, all of them.
+
+Options:
+  --quick   Fewer rounds: some twenty seconds in all, noisier
+  --json    One JSON object per figure, and nothing else, on standard output
+
+Examples:
+  cargo xtask bench
+  cargo xtask bench echo_p50 --json
+";

@@ -1,0 +1,53 @@
+//! `cargo xtask test`: the guests, then every test.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::{self, say};
+use crate::wasm;
+use crate::workspace::Workspace;
+
+/// Runs the doc tests and then all others, so that the last lines are those of the larger run. With `runner_args` only what
+/// they select is run.
+pub(crate) fn run(workspace: &Workspace, runner_args: &[OsString]) -> Result<()> {
+    let guests = wasm::build_guests(workspace)?;
+    if runner_args.is_empty() {
+        say("running the doc tests");
+        process::run(
+            with_guests(workspace.cargo().args(["test", "--doc", "--workspace"]), &guests),
+            "mend the doc test that failed",
+        )?;
+    }
+    let nextest = has_nextest(workspace);
+    say(if nextest {
+        "running the tests with cargo-nextest"
+    } else {
+        "running the tests with cargo test (cargo-nextest is not installed)"
+    });
+    let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
+    let mut command = workspace.cargo();
+    command.args(runner);
+    if !names_packages(runner_args) {
+        command.arg("--workspace");
+    }
+    process::run(
+        with_guests(command.args(runner_args), &guests),
+        "mend the test that failed; `cargo xtask test NAME` runs it alone",
+    )
+}
+
+/// Tests find the compiled guests by this variable.
+fn with_guests<'a>(command: &'a mut Command, guests: &Path) -> &'a mut Command {
+    command.env("ADIT_GUESTS", guests)
+}
+
+fn has_nextest(workspace: &Workspace) -> bool {
+    process::succeeds(workspace.cargo().args(["nextest", "--version"]))
+}
+
+fn names_packages(args: &[OsString]) -> bool {
+    args.iter().any(|arg| arg == "-p" || arg.to_string_lossy().starts_with("--package"))
+}

@@ -1,0 +1,106 @@
+//! What cargo knows of this workspace.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::process;
+
+/// The workspace that xtask works on.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    /// Where the root `Cargo.toml` is.
+    pub(crate) root: PathBuf,
+    /// Where cargo builds; everything that xtask makes goes below it too.
+    pub(crate) target: PathBuf,
+    /// What is compiled to wasm.
+    pub(crate) guests: Vec<Guest>,
+}
+
+/// A package that says `guest = true` under `[package.metadata.adit]`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Guest {
+    /// The package's name.
+    pub(crate) package: String,
+    /// Its binaries, each of which becomes a module.
+    pub(crate) bins: Vec<String>,
+}
+
+impl Workspace {
+    /// Asks cargo.
+    pub(crate) fn load() -> Result<Self> {
+        let mut command = Self::cargo_metadata();
+        let output = command.output().context("cargo does not start; run this as `cargo xtask`")?;
+        if !output.status.success() {
+            bail!("`cargo metadata` failed; next: mend what it says\n{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Self::from_metadata(&serde_json::from_slice(&output.stdout).context("`cargo metadata` wrote no JSON")?)
+    }
+
+    fn cargo_metadata() -> Command {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let mut command = process::cargo();
+        command.current_dir(root).args(["metadata", "--no-deps", "--format-version", "1"]);
+        command
+    }
+
+    fn from_metadata(metadata: &Value) -> Result<Self> {
+        let path = |key: &str| metadata[key].as_str().map(PathBuf::from).with_context(|| format!("no {key} in cargo's metadata"));
+        let packages = metadata["packages"].as_array().context("no packages in cargo's metadata")?;
+        let guests = packages.iter().filter(|package| package["metadata"]["adit"]["guest"] == true).map(Guest::from_package);
+        Ok(Self { root: path("workspace_root")?, target: path("target_directory")?, guests: guests.collect() })
+    }
+
+    /// `cargo` in the workspace's root.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = process::cargo();
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// Where the compiled guests are.
+    pub(crate) fn guest_folder(&self) -> PathBuf {
+        self.target.join("guests")
+    }
+}
+
+impl Guest {
+    fn from_package(package: &Value) -> Self {
+        let targets = package["targets"].as_array().into_iter().flatten();
+        let bins = targets.filter(|target| target["kind"][0] == "bin").map(|target| text(&target["name"]));
+        Self { package: text(&package["name"]), bins: bins.collect() }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_marked_packages_are_guests_and_only_their_binaries_modules() {
+        let package = |name: &str, metadata: Value| {
+            let targets =
+                json!([{"kind": ["lib"], "name": "x"}, {"kind": ["bin"], "name": name}, {"kind": ["test"], "name": "it"}]);
+            json!({"name": format!("adit-{name}"), "metadata": metadata, "targets": targets})
+        };
+        let metadata = json!({
+            "workspace_root": "/src", "target_directory": "/src/target",
+            "packages": [
+                package("tracer", json!({"adit": {"guest": true}})),
+                package("host", json!(null)),
+                package("other", json!({"adit": {"guest": false}})),
+            ],
+        });
+        let workspace = Workspace::from_metadata(&metadata).unwrap();
+        assert_eq!(workspace.guests, [Guest { package: "adit-tracer".into(), bins: vec!["tracer".into()] }]);
+        assert_eq!(workspace.guest_folder(), PathBuf::from("/src/target/guests"));
+    }
+}
