@@ -1,0 +1,305 @@
+//! Settings that flags, the environment, the config file and defaults give, in this order.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::dirs::Dirs;
+use crate::exit::usage;
+
+/// A setting's names and default.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// In the config file; a dot separates the table's name.
+    pub(crate) name: &'static str,
+    /// In the environment.
+    pub(crate) env: &'static str,
+    /// Where nothing else gives it; empty where there is no fixed default.
+    pub(crate) default: &'static str,
+}
+
+const fn setting(name: &'static str, env: &'static str, default: &'static str) -> Setting {
+    Setting { name, env, default }
+}
+
+pub(crate) static GATEWAY: Setting = setting("gateway", "ADIT_GATEWAY", "");
+pub(crate) static KEY: Setting = setting("key", "ADIT_KEY", "");
+pub(crate) static FUEL: Setting = setting("fuel", "ADIT_FUEL", "10G");
+pub(crate) static MEMORY: Setting = setting("memory", "ADIT_MEMORY", "256MiB");
+pub(crate) static TIMEOUT: Setting = setting("timeout", "ADIT_TIMEOUT", "60s");
+pub(crate) static QUEUE_TIMEOUT: Setting = setting("queue-timeout", "ADIT_QUEUE_TIMEOUT", "5m");
+pub(crate) static OUTPUT_MAX: Setting = setting("output-max", "ADIT_OUTPUT_MAX", "64MiB");
+pub(crate) static LOG_MAX: Setting = setting("log-max", "ADIT_LOG_MAX", "1MiB");
+pub(crate) static MAX_PRICE: Setting = setting("max-price", "ADIT_MAX_PRICE", "");
+pub(crate) static PROFILE: Setting = setting("profile", "ADIT_PROFILE", "deterministic");
+pub(crate) static NODE_KEY: Setting = setting("node.key", "ADIT_NODE_KEY", "");
+pub(crate) static NODE_SLOTS: Setting = setting("node.slots", "ADIT_NODE_SLOTS", "");
+pub(crate) static NODE_MEMORY: Setting = setting("node.memory", "ADIT_NODE_MEMORY", "1GiB");
+pub(crate) static NODE_CACHE: Setting = setting("node.cache", "ADIT_NODE_CACHE", "");
+pub(crate) static NODE_CACHE_MAX: Setting = setting("node.cache-max", "ADIT_NODE_CACHE_MAX", "4GiB");
+pub(crate) static NODE_PRICE: Setting = setting("node.price-per-minute", "ADIT_NODE_PRICE_PER_MINUTE", "0.001");
+pub(crate) static NODE_PRICE_MEMORY: Setting = setting("node.price-per-gib-minute", "ADIT_NODE_PRICE_PER_GIB_MINUTE", "0.0001");
+pub(crate) static NODE_PRICE_IN: Setting = setting("node.price-per-gib-in", "ADIT_NODE_PRICE_PER_GIB_IN", "0.0005");
+pub(crate) static NODE_PRICE_OUT: Setting = setting("node.price-per-gib-out", "ADIT_NODE_PRICE_PER_GIB_OUT", "0.0005");
+pub(crate) static SERVE_KEY: Setting = setting("serve.key", "ADIT_SERVE_KEY", "");
+pub(crate) static SERVE_LISTEN: Setting = setting("serve.listen", "ADIT_SERVE_LISTEN", "0.0.0.0:4433");
+pub(crate) static SERVE_DATA: Setting = setting("serve.data", "ADIT_SERVE_DATA", "");
+
+/// Every setting, in the order of `adit config show`.
+pub(crate) static SETTINGS: [&Setting; 22] = [
+    &GATEWAY,
+    &KEY,
+    &FUEL,
+    &MEMORY,
+    &TIMEOUT,
+    &QUEUE_TIMEOUT,
+    &OUTPUT_MAX,
+    &LOG_MAX,
+    &MAX_PRICE,
+    &PROFILE,
+    &NODE_KEY,
+    &NODE_SLOTS,
+    &NODE_MEMORY,
+    &NODE_CACHE,
+    &NODE_CACHE_MAX,
+    &NODE_PRICE,
+    &NODE_PRICE_MEMORY,
+    &NODE_PRICE_IN,
+    &NODE_PRICE_OUT,
+    &SERVE_KEY,
+    &SERVE_LISTEN,
+    &SERVE_DATA,
+];
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found<T> {
+    /// The value.
+    pub(crate) value: T,
+    /// Where it came from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The command line.
+    Flag,
+    /// A variable of the environment.
+    Environment(&'static str),
+    /// The config file.
+    File(PathBuf),
+    /// The `adit up` that runs on this machine.
+    Up,
+    /// Nobody said anything.
+    Default,
+}
+
+impl Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("command line"),
+            Self::Environment(name) => write!(f, "environment ({name})"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Up => f.write_str("running `adit up`"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// What the environment, the config file and the defaults say.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// The program's folders.
+    pub(crate) dirs: Dirs,
+    path: PathBuf,
+    /// What the file gives, by name.
+    file: BTreeMap<String, String>,
+    environment: fn(&str) -> Option<String>,
+}
+
+impl Config {
+    /// Reads `file`, or where none is named `ADIT_CONFIG`, or the user's own, which need not exist.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let dirs = Dirs::of_user()?;
+        let named = file.map(Path::to_owned).or_else(|| process_environment("ADIT_CONFIG").map(PathBuf::from));
+        let path = named.clone().unwrap_or_else(|| dirs.config.join("config.toml"));
+        let text = match std::fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => String::new(),
+            Err(error) => return Err(usage(format!("config file {}: {error}", path.display()))),
+            Ok(text) => text,
+        };
+        Self::from_text(dirs, path, &text, process_environment)
+    }
+
+    fn from_text(dirs: Dirs, path: PathBuf, text: &str, environment: fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let table: toml::Table = text.parse().map_err(|error| usage(format!("config file {}: {error}", path.display())))?;
+        let mut file = BTreeMap::new();
+        flatten("", table, &mut file)
+            .and_then(|()| check_names(&file))
+            .map_err(|e| usage(format!("config file {}: {e}", path.display())))?;
+        Ok(Self { dirs, path, file, environment })
+    }
+
+    /// Where the config file is, or would be.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The value of `setting`, `flag` first; nothing where nobody gives one.
+    ///
+    /// # Errors
+    /// Where environment or file give something that `parse` does not take; the error says which.
+    pub(crate) fn find<T, E: Display>(
+        &self,
+        setting: &Setting,
+        flag: Option<T>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> anyhow::Result<Option<Found<T>>> {
+        if let Some(value) = flag {
+            return Ok(Some(Found { value, origin: Origin::Flag }));
+        }
+        let Some(Found { value: text, origin }) = self.text(setting) else { return Ok(None) };
+        let value = parse(&text).map_err(|error| usage(format!("{} from {origin}: {error}", setting.name)))?;
+        Ok(Some(Found { value, origin }))
+    }
+
+    /// As [`Config::find`], for a setting with a default.
+    pub(crate) fn value<T, E: Display>(
+        &self,
+        setting: &Setting,
+        flag: Option<T>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> anyhow::Result<T> {
+        let found = self.find(setting, flag, parse)?;
+        Ok(found.with_context(|| format!("{} has neither value nor default", setting.name))?.value)
+    }
+
+    /// As [`Config::find`], for a file or folder with a default of the caller's.
+    pub(crate) fn path_or(&self, setting: &Setting, flag: Option<&Path>, default: PathBuf) -> Found<PathBuf> {
+        if let Some(path) = flag {
+            return Found { value: path.to_owned(), origin: Origin::Flag };
+        }
+        match self.text(setting) {
+            Some(found) => Found { value: found.value.into(), origin: found.origin },
+            None => Found { value: default, origin: Origin::Default },
+        }
+    }
+
+    /// What environment, file or default say, unread.
+    pub(crate) fn text(&self, setting: &Setting) -> Option<Found<String>> {
+        if let Some(value) = (self.environment)(setting.env) {
+            return Some(Found { value, origin: Origin::Environment(setting.env) });
+        }
+        if let Some(value) = self.file.get(setting.name) {
+            return Some(Found { value: value.clone(), origin: Origin::File(self.path.clone()) });
+        }
+        (!setting.default.is_empty()).then(|| Found { value: setting.default.to_owned(), origin: Origin::Default })
+    }
+}
+
+/// A variable of this process; an empty one counts as unset, as shells cannot easily unset for one command.
+fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>) -> Result<(), String> {
+    for (key, value) in table {
+        let name = format!("{prefix}{key}");
+        let text = match value {
+            toml::Value::Table(inner) => {
+                flatten(&format!("{name}."), inner, into)?;
+                continue;
+            }
+            toml::Value::String(text) => text,
+            toml::Value::Integer(n) => n.to_string(),
+            toml::Value::Float(n) => n.to_string(),
+            other => return Err(format!("`{name}` is {}; write a string or a number", other.type_str())),
+        };
+        into.insert(name, text);
+    }
+    Ok(())
+}
+
+/// A misspelt name would be a setting that silently does nothing.
+fn check_names(file: &BTreeMap<String, String>) -> Result<(), String> {
+    match file.keys().find(|name| SETTINGS.iter().all(|s| s.name != **name)) {
+        Some(name) => {
+            let known: Vec<&str> = SETTINGS.iter().map(|s| s.name).collect();
+            Err(format!("`{name}` is no setting; there are {}", known.join(", ")))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{Fuel, JobLimits};
+
+    use super::*;
+    use crate::quantity::{parse_bytes, parse_duration};
+
+    fn dirs() -> Dirs {
+        let [config, cache, data, state] = ["c", "h", "d", "s"].map(PathBuf::from);
+        Dirs { config, cache, data, state }
+    }
+
+    fn config(text: &str, environment: fn(&str) -> Option<String>) -> anyhow::Result<Config> {
+        Config::from_text(dirs(), "config.toml".into(), text, environment)
+    }
+
+    #[test]
+    fn flag_beats_environment_beats_file_beats_default() {
+        let environment: fn(&str) -> Option<String> = |name| (name == "ADIT_FUEL").then(|| "2G".to_owned());
+        let nothing: fn(&str) -> Option<String> = |_| None;
+        let file = "fuel = \"3G\"";
+        let fuel = |config: &Config, flag| {
+            let found = config.find(&FUEL, flag, str::parse::<Fuel>).unwrap().unwrap();
+            (found.value.0 / 1_000_000_000, found.origin)
+        };
+        let full = config(file, environment).unwrap();
+        assert_eq!(fuel(&full, Some(Fuel(1_000_000_000))), (1, Origin::Flag));
+        assert_eq!(fuel(&full, None), (2, Origin::Environment("ADIT_FUEL")));
+        assert_eq!(fuel(&config(file, nothing).unwrap(), None), (3, Origin::File("config.toml".into())));
+        assert_eq!(fuel(&config("", nothing).unwrap(), None), (10, Origin::Default));
+    }
+
+    #[test]
+    fn tables_and_numbers_are_settings_too() {
+        let config = config("timeout = \"5m\"\n[node]\nslots = 3\nprice-per-minute = 0.002\n", |_| None).unwrap();
+        assert_eq!(config.text(&NODE_SLOTS).unwrap().value, "3");
+        assert_eq!(config.text(&NODE_PRICE).unwrap().value, "0.002");
+        assert_eq!(config.text(&TIMEOUT).unwrap().value, "5m");
+        assert_eq!(config.text(&GATEWAY), None);
+    }
+
+    #[test]
+    fn mistakes_in_the_file_are_named() {
+        for (text, want) in [
+            ("feul = \"1G\"", "`feul` is no setting"),
+            ("fuel = true", "`fuel` is boolean"),
+            ("[node]\nslot = 1", "`node.slot` is no setting"),
+            ("fuel = ", "config.toml"),
+        ] {
+            let error = config(text, |_| None).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+        let wrong = config("fuel = \"lots\"", |_| None).unwrap();
+        let error = wrong.find(&FUEL, None, str::parse::<Fuel>).unwrap_err().to_string();
+        assert!(error.starts_with("fuel from config.toml: `lots`"), "{error}");
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_protocol() {
+        let config = config("", |_| None).unwrap();
+        let limits = JobLimits::default();
+        assert_eq!(config.value(&FUEL, None, str::parse::<Fuel>).unwrap(), limits.fuel);
+        assert_eq!(config.value(&MEMORY, None, parse_bytes).unwrap(), limits.memory);
+        assert_eq!(config.value(&OUTPUT_MAX, None, parse_bytes).unwrap(), limits.output);
+        assert_eq!(config.value(&LOG_MAX, None, parse_bytes).unwrap(), limits.log);
+        assert_eq!(config.value(&TIMEOUT, None, parse_duration).unwrap().as_millis(), limits.wall_ms.into());
+        assert_eq!(config.value(&QUEUE_TIMEOUT, None, parse_duration).unwrap().as_millis(), limits.queue_ms.into());
+    }
+}

@@ -1,0 +1,199 @@
+//! A submitted job until its end: its log, its progress, Ctrl-C, its output, its receipt.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adit_client::{Client, Done, JobError, JobHandle, Update};
+use adit_protocol::JobId;
+use adit_transport::TransferError;
+use anyhow::bail;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::exit::InterruptedError;
+use crate::proof::Proof;
+use crate::reactor::StopSignals;
+use crate::report::{End, short};
+use crate::screen::Screen;
+use crate::sink::Sink;
+
+/// How long the end of the log may come after the end of the job.
+const LOG_TAIL: Duration = Duration::from_secs(3);
+/// How long a log that broke off is left alone.
+const LOG_RETRY: Duration = Duration::from_millis(250);
+/// Pieces of a log on their way to the screen. A screen that is slower stops the stream, and so the gateway sends no more.
+const LOG_PIECES_MAX: usize = 16;
+
+/// How to follow a job.
+#[derive(Debug)]
+pub(crate) struct Follow<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) screen: &'a mut Screen,
+    pub(crate) sink: &'a Sink,
+    /// Where a large output waits until it is known to be right.
+    pub(crate) spool: PathBuf,
+    /// Whether to show the guest's log.
+    pub(crate) show_log: bool,
+}
+
+/// A job that ended.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) end: End,
+    /// What went wrong after the end, such as a gateway that was lost before it settled.
+    pub(crate) trouble: Option<anyhow::Error>,
+}
+
+impl Follow<'_> {
+    /// Follows a job to its settled receipt. The first Ctrl-C cancels the job, the second leaves it.
+    ///
+    /// # Errors
+    /// Where the job came to no outcome, or the user left.
+    pub(crate) async fn run(mut self, mut handle: JobHandle) -> anyhow::Result<Followed> {
+        let mut stop = Stop { signals: StopSignals::listen()?, job: handle.id(), asked: false };
+        let mut log = None;
+        let done = self.until_end(&mut handle, &mut stop, &mut log).await;
+        if let Some(log) = log {
+            self.drain(log).await;
+        }
+        self.screen.finish();
+        let done = done?;
+
+        let mut end = End::of_done(&done);
+        let trouble = tokio::select! {
+            trouble = self.take_results(&done, &mut end, &mut handle) => trouble.err(),
+            left = stop.twice() => Some(left),
+        };
+        Ok(Followed { end, trouble })
+    }
+
+    async fn until_end(&mut self, handle: &mut JobHandle, stop: &mut Stop, log: &mut Option<Log>) -> anyhow::Result<Done> {
+        loop {
+            tokio::select! {
+                update = handle.next() => match update? {
+                    Some(Update::Ended(done)) => return Ok(*done),
+                    Some(update) => self.handle(update, handle.id(), log),
+                    None => bail!(JobError::GatewayLost { job: handle.id(), reason: "the connection was closed".into() }),
+                },
+                Some(bytes) = next_piece(log) => self.screen.log(&bytes),
+                () = stop.signals.next() => {
+                    if stop.asked {
+                        return Err(stop.left());
+                    }
+                    stop.asked = true;
+                    handle.cancel();
+                    self.screen.note(format!("cancelling job {}; Ctrl-C again to leave it", short(handle.id())));
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, update: Update, job: JobId, log: &mut Option<Log>) {
+        match update {
+            Update::Queued => tracing::info!(%job, "queued"),
+            Update::Started { node, attempt } => tracing::info!(%job, %node, %attempt, "started"),
+            Update::Progress { done, total } => self.screen.progress(done, total),
+            Update::Ended(_) | Update::Settled(_) => {}
+        }
+        // Any word of the job shows that the gateway knows it, and so its log.
+        if self.show_log && log.is_none() {
+            *log = Some(Log::open(self.client.clone(), job));
+        }
+    }
+
+    /// Shows what is left of the log.
+    async fn drain(&mut self, mut log: Log) {
+        let rest = async {
+            while let Some(bytes) = log.pieces.recv().await {
+                self.screen.log(&bytes);
+            }
+        };
+        if timeout(LOG_TAIL, rest).await.is_err() {
+            tracing::warn!("the end of the log did not come");
+        }
+    }
+
+    /// Takes output and settlement; the output first, which is what the user waits for.
+    async fn take_results(&mut self, done: &Done, end: &mut End, handle: &mut JobHandle) -> anyhow::Result<()> {
+        self.sink.write(&done.output, self.client, &self.spool).await?;
+        let settled = handle.settled().await?;
+        end.proof = end.proof.take().map(|proof| Proof { settlement: Some(settled.settlement), ..proof });
+        Ok(())
+    }
+}
+
+/// What Ctrl-C does.
+#[derive(Debug)]
+struct Stop {
+    signals: StopSignals,
+    job: JobId,
+    /// Whether the job was asked to stop.
+    asked: bool,
+}
+
+impl Stop {
+    /// Waits until the user leaves a job that has ended: there is nothing left to cancel, so the first Ctrl-C will do.
+    async fn twice(&mut self) -> anyhow::Error {
+        self.signals.next().await;
+        self.left()
+    }
+
+    fn left(&self) -> anyhow::Error {
+        let job = self.job;
+        InterruptedError(format!("left job {}; `adit status {job}` tells what becomes of it", short(job))).into()
+    }
+}
+
+/// A job's log on its way to the screen.
+#[derive(Debug)]
+struct Log {
+    pieces: mpsc::Receiver<Vec<u8>>,
+    task: JoinHandle<()>,
+}
+
+impl Log {
+    fn open(client: Client, job: JobId) -> Self {
+        let (sender, pieces) = mpsc::channel(LOG_PIECES_MAX);
+        Self { pieces, task: tokio::spawn(pump(client, job, sender)) }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The next piece of a log that is open and not at its end.
+async fn next_piece(log: &mut Option<Log>) -> Option<Vec<u8>> {
+    match log {
+        Some(log) => log.pieces.recv().await,
+        None => None,
+    }
+}
+
+/// Reads a log to its end, going on where it broke off when the gateway was lost and found again.
+async fn pump(client: Client, job: JobId, pieces: mpsc::Sender<Vec<u8>>) {
+    let mut offset = 0;
+    while !pieces.is_closed() {
+        match pump_once(&client, job, &mut offset, &pieces).await {
+            Ok(()) => return,
+            // It keeps no log of this job.
+            Err(TransferError::Refused(reason)) => return tracing::debug!(%job, %reason, "no log"),
+            Err(error) => tracing::debug!(%job, %error, "the log broke off"),
+        }
+        sleep(LOG_RETRY).await;
+    }
+}
+
+async fn pump_once(client: &Client, job: JobId, offset: &mut u64, pieces: &mpsc::Sender<Vec<u8>>) -> Result<(), TransferError> {
+    let mut stream = client.logs(job, *offset).await?;
+    while let Some(bytes) = stream.next().await? {
+        *offset += bytes.len() as u64;
+        if pieces.send(bytes.to_vec()).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The way to a gateway: its address, our key, the connection.
+
+use std::path::Path;
+
+use adit_client::{Client, Config as ClientConfig};
+use adit_protocol::{Answer, Query, SecretKey};
+use adit_transport::{GatewayAddr, load_or_create_key_file};
+use anyhow::{Context, bail};
+
+use crate::args::LinkArgs;
+use crate::config::{Config, Found, GATEWAY, KEY, Origin};
+use crate::exit::{RefusedError, usage};
+use crate::screen::show_note;
+use crate::up;
+
+/// The gateway that flag, environment and file name, or else the `adit up` that runs on this machine.
+pub(crate) fn find_gateway(config: &Config, flag: Option<&GatewayAddr>) -> anyhow::Result<Option<Found<GatewayAddr>>> {
+    let found = config.find(&GATEWAY, flag.cloned(), str::parse::<GatewayAddr>)?;
+    Ok(found.or_else(|| up::running(&config.dirs).map(|value| Found { value, origin: Origin::Up })))
+}
+
+/// As [`find_gateway`], where there must be one.
+pub(crate) fn gateway(config: &Config, flag: Option<&GatewayAddr>) -> anyhow::Result<GatewayAddr> {
+    let found = find_gateway(config, flag)?;
+    Ok(found.ok_or_else(|| usage("no gateway: run `adit up` on this machine, or give --gateway ADDR#KEY or ADIT_GATEWAY"))?.value)
+}
+
+/// The key in `path`, made on first use, which is said.
+pub(crate) fn load_key(role: &str, path: &Path) -> anyhow::Result<SecretKey> {
+    let new = !path.exists();
+    let key = load_or_create_key_file(path)?;
+    if new {
+        show_note(format!("made a {role} key in {}: {}", path.display(), key.public()));
+    }
+    Ok(key)
+}
+
+/// Connects as the user.
+pub(crate) async fn connect(config: &Config, args: &LinkArgs) -> anyhow::Result<Client> {
+    let gateway = gateway(config, args.gateway.as_ref())?;
+    let key = load_key("client", &config.path_or(&KEY, args.key.as_deref(), config.dirs.config.join("client.key")).value)?;
+    tracing::debug!(%gateway, client = %key.public(), "connecting");
+    let behaviour = ClientConfig { software: concat!("adit ", env!("CARGO_PKG_VERSION")).into(), ..ClientConfig::default() };
+    Ok(Client::connect_with(key, gateway, behaviour).await?)
+}
+
+/// Asks the gateway something it must be able to answer.
+pub(crate) async fn ask(client: &Client, query: Query) -> anyhow::Result<Answer> {
+    match client.ask(query).await.context("the gateway was asked")? {
+        Answer::Unavailable(reason) => bail!(RefusedError(format!("the gateway cannot say now: {reason}"))),
+        answer => Ok(answer),
+    }
+}
+
+/// What an answer to another question is.
+pub(crate) fn unexpected(answer: &Answer) -> anyhow::Error {
+    RefusedError(format!("the gateway answered another question: {answer:?}")).into()
+}

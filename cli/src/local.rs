@@ -1,0 +1,93 @@
+//! `adit run --local`: the runtime that nodes use, without a network.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_client::Job;
+use adit_protocol::{Digest, JobId, PublicKey};
+use adit_runtime::{CompileError, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id};
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::exit::{InterruptedError, RefusedError};
+use crate::node::PriceArgs;
+use crate::reactor::StopSignals;
+use crate::report::{End, Measured, short};
+use crate::screen::Screen;
+use crate::sink::Sink;
+use crate::spec::Input;
+
+/// Who asks for local jobs. Nobody is billed, so no key is needed.
+const TENANT: PublicKey = PublicKey([0; 32]);
+
+/// Runs `job` here, with the usage that a node would bill, at the price that a node here would ask.
+pub(crate) async fn run(
+    job: &Job,
+    module: &Path,
+    input: &Input,
+    sink: &Sink,
+    config: &Config,
+    screen: &mut Screen,
+) -> anyhow::Result<End> {
+    let price = PriceArgs::default().read(config)?;
+    let runtime = Runtime::new(RuntimeConfig::new(config.dirs.cache.join("code"))).context("the runtime does not start")?;
+    let compiled = runtime.compile(job.spec.module.digest, module).await.map_err(|error| match error {
+        CompileError::Invalid(reason) => RefusedError(format!("module {} is invalid: {reason}", module.display())).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input: input.for_runtime().context("input")? };
+    let id = JobId::derive(&TENANT, &job.key);
+    let begun = Instant::now();
+    let mut run = runtime.start(request).await?;
+    let start_us = begun.elapsed().as_micros() as u64;
+    let report = drive(&mut run, id, sink, screen).await?;
+    if report.log_dropped.0 > 0 {
+        screen.note(format!("{} bytes of the log are over --log-max and were dropped", report.log_dropped.0));
+    }
+    Ok(End {
+        job: id,
+        outcome: report.outcome,
+        reason: report.reason,
+        usage: report.usage,
+        measured: Measured { queue_us: start_us, compile_us: compiled.compile_us, run_us: report.run_us, ..Measured::default() },
+        meter: meter_id(),
+        cost: price.cost(&report.usage).context("the price of this run")?,
+        output: report.output_digest,
+        node: None,
+        proof: None,
+    })
+}
+
+/// Drives a run to its end. The first Ctrl-C cancels it, the second leaves it, which kills its worker.
+async fn drive(run: &mut Run, job: JobId, sink: &Sink, screen: &mut Screen) -> anyhow::Result<RunReport> {
+    let mut writer = sink.open()?;
+    let mut signals = StopSignals::listen()?;
+    let mut asked = false;
+    let report = loop {
+        tokio::select! {
+            event = run.next() => match event? {
+                RunEvent::Log(bytes) => screen.log(&bytes),
+                RunEvent::Progress { done, total } => screen.progress(done, total),
+                RunEvent::Output(bytes) => writer.write_all(&bytes).context("the guest's output")?,
+                RunEvent::Ended(report) => break *report,
+            },
+            () = signals.next() => {
+                if asked {
+                    return Err(InterruptedError(format!("left job {}", short(job))).into());
+                }
+                asked = true;
+                run.canceller().cancel();
+                screen.note("cancelling; Ctrl-C again to leave");
+            }
+        }
+    };
+    screen.finish();
+    if let Some(bytes) = &report.output {
+        debug_assert_eq!(Digest::of(bytes), report.output_digest, "the runtime tells the digest of what it gives");
+        writer.write_all(bytes)?;
+    }
+    writer.commit()?;
+    Ok(report)
+}

@@ -1,0 +1,385 @@
+//! `adit map`: one job for each of many inputs.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use adit_client::{Client, Done, Job, JobError, JobHandle, Source, Update};
+use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, Microcredits, Refusal};
+use anyhow::Context;
+use clap::Args;
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use crate::args::{Common, JobArgs, LinkArgs};
+use crate::exit::{Exit, InterruptedError, usage};
+use crate::link;
+use crate::manifest::{Manifest, Row};
+use crate::proof::Proof;
+use crate::quantity::show_micros;
+use crate::reactor::{StopSignals, block_on};
+use crate::report::{End, Report};
+use crate::screen::show_note;
+use crate::sink::Sink;
+use crate::spec::{self, Input, Start, Terms};
+use crate::table::print_json;
+
+/// Failures that are told one by one; the manifest has them all.
+const FAILURES_SHOWN: usize = 10;
+
+/// Run one job for each of many inputs; a second run does only what is left
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit map wordcount.wasm books/*.txt --out counts
+  adit map thumb.wasm photos/* --out thumbs --jobs 200 --fuel 5G -- --size 320
+
+Each input's output is DIR/NAME.out, its receipt DIR/receipts/NAME.receipt; DIR/manifest.jsonl tells of each input in
+order. Run the same command again to go on where it stopped: outputs that are there are kept, jobs that still run are
+attached to, nothing is paid twice.")]
+pub(crate) struct MapArgs {
+    /// The WebAssembly module
+    module: PathBuf,
+    /// The inputs, one job each
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// The folder of the results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Jobs in flight at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = parse_jobs)]
+    jobs: usize,
+    /// Arguments of each guest, after those of --arg
+    #[arg(last = true, value_name = "ARGS")]
+    trailing: Vec<String>,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    link: LinkArgs,
+    /// Print the manifest's rows at the end
+    #[arg(long)]
+    json: bool,
+}
+
+/// More than this in flight would only wait in the gateway's queue.
+fn parse_jobs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(jobs @ 1..=4096) => Ok(jobs),
+        _ => Err("write a number from 1 to 4096".to_owned()),
+    }
+}
+
+pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
+    let config = common.load_config()?;
+    let terms = Terms::read(&args.job, &config)?;
+    let module = spec::module(&args.module)?;
+    let items = plan(&args.inputs)?;
+    let manifest = Manifest::open(&args.out)?;
+    let begun = Instant::now();
+    let outputs: Vec<String> = items.iter().map(|item| item.output.clone()).collect();
+    let rows = block_on(async {
+        let client = link::connect(&config, &args.link).await?;
+        let (stop, stopped) = watch::channel(false);
+        let map = Map {
+            client: &client,
+            args,
+            terms,
+            module,
+            spool: config.dirs.cache.clone(),
+            manifest: RefCell::new(manifest),
+            stopped,
+        };
+        let bar = progress_bar(items.len() as u64, common.quiet);
+        let worked = tokio::select! {
+            worked = map.work_off(items, &bar) => worked,
+            left = stop_twice(stop) => left,
+        };
+        bar.finish_and_clear();
+        // Ordered even where the user left: what is there can be read, and gone on from.
+        let rows = map.manifest.into_inner().finish(&outputs)?;
+        worked?;
+        client.close().await;
+        Ok(rows)
+    })?;
+    conclude(&rows, outputs.len(), begun.elapsed(), args, common)
+}
+
+/// An input and the name of its output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Item {
+    input: PathBuf,
+    output: String,
+}
+
+/// Gives every input an output's name of its own: `NAME.out`, and `NAME-2.out` for the second input of that name.
+fn plan(inputs: &[PathBuf]) -> anyhow::Result<Vec<Item>> {
+    let mut taken = HashSet::new();
+    let mut items = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let name = input.file_name().ok_or_else(|| usage(format!("input {}: not a file", input.display())))?;
+        let name = name.to_string_lossy();
+        let names = std::iter::once(format!("{name}.out")).chain((2..).map(|n| format!("{name}-{n}.out")));
+        let output = names.into_iter().find(|n| taken.insert(n.clone())).context("there is always a next number")?;
+        items.push(Item { input: input.clone(), output });
+    }
+    Ok(items)
+}
+
+/// What all jobs of a map share.
+#[derive(Debug)]
+struct Map<'a> {
+    client: &'a Client,
+    args: &'a MapArgs,
+    terms: Terms,
+    module: Source,
+    spool: PathBuf,
+    manifest: RefCell<Manifest>,
+    /// Whether the user wants it to end.
+    stopped: watch::Receiver<bool>,
+}
+
+impl Map<'_> {
+    /// Works off all items, so many at once.
+    async fn work_off(&self, items: Vec<Item>, bar: &ProgressBar) -> anyhow::Result<()> {
+        let mut rows = futures_util::stream::iter(items).map(|item| self.work(item)).buffer_unordered(self.args.jobs);
+        while let Some(row) = rows.next().await {
+            if let Some(row) = row? {
+                self.manifest.borrow_mut().record(row)?;
+            }
+            bar.inc(1);
+        }
+        Ok(())
+    }
+
+    /// One input's row; nothing where its row stands as it is, or where the map was stopped before.
+    async fn work(&self, item: Item) -> anyhow::Result<Option<Row>> {
+        if *self.stopped.borrow() {
+            return Ok(None);
+        }
+        let (path, spool) = (item.input.clone(), self.spool.clone());
+        // Hashing a large file would hold up every other job.
+        let opened = spawn_blocking(move || Input::open(Some(&path), &spool)).await.context("an input was not read")?;
+        let input = match opened {
+            Ok(input) => input,
+            Err(error) => return Ok(Some(Row { reason: error.to_string(), outcome: "refused".into(), ..item.row() })),
+        };
+        let job = self.terms.job(&self.module, &input.source, &self.args.trailing, Start::Epoch)?;
+        let before = self.manifest.borrow().row(&item.output).cloned();
+        let retry = before.as_ref().map_or(0, next_retry);
+        let job = Job { key: derive_key(&job.spec.digest(), &item.output, retry), ..job };
+        if before.is_some_and(|row| row.is_success() && row.key == job.key.to_string() && self.out(&item.output).is_file()) {
+            return Ok(None);
+        }
+        Ok(Some(self.row(&item, job, retry).await))
+    }
+
+    /// Runs `job` and tells what became of it.
+    async fn row(&self, item: &Item, job: Job, retry: u32) -> Row {
+        let base =
+            Row { key: job.key.to_string(), retry, job: JobId::derive(&self.client.key(), &job.key).to_string(), ..item.row() };
+        match self.outcome(item, job).await {
+            Ok(end) => Row {
+                outcome: end.outcome.name().into(),
+                exit_code: end.report().exit_code,
+                reason: end.reason.clone(),
+                fuel: end.usage.fuel.0,
+                price_microcredits: end.cost.0,
+                node: end.node.map(|n| n.to_string()),
+                output_digest: Some(end.output.to_string()),
+                ..base
+            },
+            Err(error) => {
+                let report = Report::of_error(&error, None);
+                Row { outcome: report.outcome.into(), reason: report.reason, ..base }
+            }
+        }
+    }
+
+    async fn outcome(&self, item: &Item, job: Job) -> anyhow::Result<End> {
+        loop {
+            let mut handle = self.client.submit(job.clone());
+            match self.ended(&mut handle).await {
+                Err(JobError::Refused { refusal: Refusal::QueueFull { retry_after_ms, .. }, .. }) if !*self.stopped.borrow() => {
+                    // Jitter, so that those refused together do not come back together.
+                    sleep(Duration::from_millis(retry_after_ms + rand::random_range(0..=retry_after_ms))).await;
+                }
+                done => return self.take_results(item, &done?, &mut handle).await,
+            }
+        }
+    }
+
+    /// Waits for the end; cancels where the map is stopped meanwhile.
+    async fn ended(&self, handle: &mut JobHandle) -> Result<Done, JobError> {
+        let mut stopped = self.stopped.clone();
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                update = handle.next() => match update? {
+                    Some(Update::Ended(done)) => return Ok(*done),
+                    Some(_) => {}
+                    None => return Err(JobError::GatewayLost { job: handle.id(), reason: "the connection was closed".into() }),
+                },
+                _ = stopped.wait_for(|stopped| *stopped), if !asked => {
+                    asked = true;
+                    handle.cancel();
+                }
+            }
+        }
+    }
+
+    async fn take_results(&self, item: &Item, done: &Done, handle: &mut JobHandle) -> anyhow::Result<End> {
+        let mut end = End::of_done(done);
+        if end.outcome.is_success() {
+            Sink::File(self.out(&item.output)).write(&done.output, self.client, &self.spool).await?;
+        }
+        let settled = handle.settled().await?;
+        if let Some(proof) = end.proof.take() {
+            let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
+            let proof = Proof { settlement: Some(settled.settlement), ..proof };
+            proof.save(&self.args.out.join("receipts").join(format!("{name}.receipt")))?;
+            end.proof = Some(proof);
+        }
+        Ok(end)
+    }
+
+    fn out(&self, output: &str) -> PathBuf {
+        self.args.out.join(output)
+    }
+}
+
+impl Item {
+    fn row(&self) -> Row {
+        Row { input: self.input.display().to_string(), output: self.output.clone(), ..Row::default() }
+    }
+}
+
+/// The key of one input's job: the same command over the same bytes names the same job, wherever it is run from.
+fn derive_key(spec: &Digest, output: &str, retry: u32) -> IdempotencyKey {
+    let mut hasher = blake3::Hasher::new_derive_key("adit map key v1");
+    hasher.update(&spec.0);
+    hasher.update(&retry.to_le_bytes());
+    hasher.update(output.as_bytes());
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    IdempotencyKey(key)
+}
+
+/// How often an input was tried anew, counting the coming time. A job that ended by a clock or by hand has its receipt and would
+/// only be attached to under its old key; everything else either never ran, and may use the key again, or would end the same way.
+fn next_retry(before: &Row) -> u32 {
+    match before.outcome.as_str() {
+        "timed_out" | "cancelled" => before.retry.saturating_add(1),
+        _ => before.retry,
+    }
+}
+
+/// Stops the map at the first Ctrl-C, and returns at the second.
+async fn stop_twice(stop: watch::Sender<bool>) -> anyhow::Result<()> {
+    let mut signals = StopSignals::listen()?;
+    signals.next().await;
+    show_note("cancelling what runs; Ctrl-C again to leave it");
+    // The map is there: it is polled beside this.
+    stop.send_replace(true);
+    signals.next().await;
+    Err(InterruptedError("left; the same command goes on from here".into()).into())
+}
+
+fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let template = "{bar:30} {pos}/{len}, {per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    let bar = ProgressBar::new(total).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+fn conclude(rows: &[Row], inputs: usize, took: Duration, args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
+    if args.json {
+        rows.iter().try_for_each(print_json)?;
+    }
+    let failed: Vec<&Row> = rows.iter().filter(|row| !row.is_success()).collect();
+    for row in failed.iter().take(FAILURES_SHOWN) {
+        show_note(format!("{}: {}", row.input, describe(row)));
+    }
+    if failed.len() > FAILURES_SHOWN {
+        show_note(format!("and {} more", failed.len() - FAILURES_SHOWN));
+    }
+    if !common.quiet {
+        show_note(summary(rows, inputs, took, &args.out));
+    }
+    Ok(if rows.len() == inputs && failed.is_empty() { Exit::Success } else { Exit::Incomplete })
+}
+
+fn describe(row: &Row) -> String {
+    let outcome = match row.exit_code {
+        Some(code) => format!("exit code {code}"),
+        None => row.outcome.replace('_', " "),
+    };
+    if row.reason.is_empty() { outcome } else { format!("{outcome}: {}", row.reason) }
+}
+
+fn summary(rows: &[Row], inputs: usize, took: Duration, out: &Path) -> String {
+    let mut failures: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !row.is_success()) {
+        *failures.entry(if row.exit_code.is_some() { "exit code" } else { &row.outcome }).or_default() += 1;
+    }
+    let done = rows.iter().filter(|row| row.is_success()).count();
+    let failures: String = failures.iter().map(|(outcome, n)| format!(", {n} {}", outcome.replace('_', " "))).collect();
+    let left = if rows.len() < inputs { format!(", {} not tried", inputs - rows.len()) } else { String::new() };
+    let fuel = Fuel(rows.iter().fold(0, |sum, row| sum.saturating_add(row.fuel)));
+    let cost = Microcredits(rows.iter().fold(0, |sum, row| sum.saturating_add(row.price_microcredits)));
+    let took = show_micros(took.as_micros() as u64);
+    format!("{done} of {inputs} finished{failures}{left} · {fuel} · {cost} · {took} · results in {}", out.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(outcome: &str, exit_code: Option<i32>) -> Row {
+        Row { outcome: outcome.into(), exit_code, fuel: 1_000, price_microcredits: 2, ..Row::default() }
+    }
+
+    #[test]
+    fn every_input_gets_an_output_of_its_own() {
+        let inputs = ["a/x.txt", "b/x.txt", "x.txt-2", "c/x.txt", "y"].map(PathBuf::from);
+        let outputs: Vec<String> = plan(&inputs).unwrap().into_iter().map(|item| item.output).collect();
+        assert_eq!(outputs, ["x.txt.out", "x.txt-2.out", "x.txt-2-2.out", "x.txt-3.out", "y.out"]);
+        assert!(plan(&["..".into()]).is_err());
+    }
+
+    #[test]
+    fn key_follows_specification_name_and_retry_alone() {
+        let (a, b) = (Digest([1; 32]), Digest([2; 32]));
+        let key = derive_key(&a, "x.out", 0);
+        assert_eq!(derive_key(&a, "x.out", 0), key);
+        for other in [derive_key(&b, "x.out", 0), derive_key(&a, "y.out", 0), derive_key(&a, "x.out", 1)] {
+            assert_ne!(other, key);
+        }
+    }
+
+    #[test]
+    fn only_what_may_end_otherwise_gets_a_new_key() {
+        for (outcome, want) in
+            [("timed_out", 1), ("cancelled", 1), ("finished", 0), ("out_of_fuel", 0), ("node_lost", 0), ("refused", 0)]
+        {
+            assert_eq!(next_retry(&row(outcome, None)), want, "{outcome}");
+        }
+    }
+
+    #[test]
+    fn summary_counts_what_is_missing() {
+        let rows = [row("finished", Some(0)), row("finished", Some(1)), row("out_of_fuel", None), row("out_of_fuel", None)];
+        let line = summary(&rows, 5, Duration::from_secs(2), Path::new("out"));
+        assert!(
+            line.starts_with("1 of 5 finished, 1 exit code, 2 out of fuel, 1 not tried · 4.000 kfuel · 0.000008 credits"),
+            "{line}"
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! `adit node`: lends this machine to a gateway.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use adit_node::{Node, NodeConfig, NodeEvent};
+use adit_protocol::{ByteCount, Microcredits, Price, Profile, SecretKey};
+use adit_transport::GatewayAddr;
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::args::Common;
+use crate::config::{
+    Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_SLOTS,
+};
+use crate::exit::Exit;
+use crate::keys::Role;
+use crate::link::{self, load_key};
+use crate::quantity::{parse_bytes, parse_credits, parse_pair, show_bytes};
+use crate::reactor::{StopSignals, block_on};
+use crate::report::short;
+use crate::screen::{Screen, show_note};
+use crate::table::print_json;
+
+/// Be a node: lend slots, memory and time of this machine, and earn
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit node --gateway gateway.example:4433#6f1d5b…
+  adit node --slots 2 --memory 2GiB --label region=eu --price-per-minute 0.002
+  adit node --json | jq -r 'select(.event == \"job_ended\") | .price_microcredits'
+
+A node only dials out, so it works behind any NAT, and it connects again by itself.")]
+pub(crate) struct NodeArgs {
+    /// The gateway and the key it must prove [env: ADIT_GATEWAY] [default: the running `adit up`]
+    #[arg(long, value_name = "ADDR#KEY")]
+    gateway: Option<GatewayAddr>,
+    /// The file with the node's key, made on first use [env: ADIT_NODE_KEY] [default: ~/.config/adit/node.key]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Holds modules and inputs [default: ~/.cache/adit/node]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Bytes of modules and inputs that are kept, and as many again of compiled modules [default: 4GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    cache_max: Option<ByteCount>,
+    #[command(flatten)]
+    offer: OfferArgs,
+    /// Print what happens as one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What an owner lends, and for how much.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Offer")]
+pub(crate) struct OfferArgs {
+    /// Jobs at once [default: one for each core]
+    #[arg(long, value_name = "N")]
+    slots: Option<NonZeroU32>,
+    /// Memory for each job [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory: Option<ByteCount>,
+    /// What the node says of itself; repeat for more
+    #[arg(long, value_name = "K=V", value_parser = parse_pair)]
+    label: Vec<(String, String)>,
+    /// Also take jobs of the open profile, which see this machine's clock and entropy
+    #[arg(long)]
+    allow_open: bool,
+    #[command(flatten)]
+    price: PriceArgs,
+}
+
+/// What is asked.
+#[derive(Debug, Default, Clone, Args)]
+#[command(next_help_heading = "Price in credits")]
+pub(crate) struct PriceArgs {
+    /// Per compute minute: 60 Gfuel [default: 0.001]
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    price_per_minute: Option<Microcredits>,
+    /// Per GiB held for a compute minute [default: 0.0001]
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    price_per_gib_minute: Option<Microcredits>,
+    /// Per GiB of input [default: 0.0005]
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    price_per_gib_in: Option<Microcredits>,
+    /// Per GiB of output [default: 0.0005]
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    price_per_gib_out: Option<Microcredits>,
+}
+
+pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
+    let config = common.load_config()?;
+    let gateway = link::gateway(&config, args.gateway.as_ref())?;
+    let key = load_key("node", &Role::Node.file(&config, args.key.as_deref()))?;
+    let cache = config.path_or(&NODE_CACHE, args.cache.as_deref(), config.dirs.cache.join("node")).value;
+    let mut setup = args.offer.read(&config, gateway, cache)?;
+    setup.cache_bytes_max = config.value(&NODE_CACHE_MAX, args.cache_max, parse_bytes)?.0;
+    let (json, quiet) = (args.json, common.quiet);
+    block_on(async {
+        let mut signals = StopSignals::listen()?;
+        serve(setup, key, move |event| show(&event, json, quiet), async move { signals.next().await }).await?;
+        Screen::new(quiet).note("node stopped");
+        Ok(Exit::Success)
+    })
+}
+
+/// Works until `shutdown`.
+pub(crate) async fn serve(
+    setup: NodeConfig,
+    key: SecretKey,
+    on_event: impl FnMut(NodeEvent) + 'static,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (public, slots, memory) = (key.public(), setup.slots, setup.memory);
+    let node = Node::open(setup, key)?;
+    tracing::info!(node = %public, slots, memory = %show_bytes(memory), "node started");
+    node.run(on_event, shutdown).await;
+    Ok(())
+}
+
+impl OfferArgs {
+    /// The set-up that flags, environment and config file describe.
+    pub(crate) fn read(&self, config: &Config, gateway: GatewayAddr, cache: PathBuf) -> anyhow::Result<NodeConfig> {
+        let mut setup = NodeConfig::new(gateway, cache);
+        let slots = config.find(&NODE_SLOTS, self.slots, str::parse::<NonZeroU32>)?.map(|f| f.value.get());
+        setup.slots = slots.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+        setup.memory = config.value(&NODE_MEMORY, self.memory, parse_bytes)?;
+        setup.price = self.price.read(config)?;
+        if self.allow_open {
+            setup.profiles.push(Profile::Open);
+        }
+        setup.labels = self.label.clone();
+        Ok(setup)
+    }
+}
+
+impl PriceArgs {
+    /// The price that flags, environment and config file describe.
+    pub(crate) fn read(&self, config: &Config) -> anyhow::Result<Price> {
+        let read = |setting, flag| config.value(setting, flag, parse_credits).map(|Microcredits(n)| n);
+        Ok(Price {
+            per_compute_minute: read(&NODE_PRICE, self.price_per_minute)?,
+            per_gib_compute_minute: read(&NODE_PRICE_MEMORY, self.price_per_gib_minute)?,
+            per_gib_in: read(&NODE_PRICE_IN, self.price_per_gib_in)?,
+            per_gib_out: read(&NODE_PRICE_OUT, self.price_per_gib_out)?,
+        })
+    }
+}
+
+/// Tells the owner. What cannot be shown is lost; a node does not stop for it.
+pub(crate) fn show(event: &NodeEvent, json: bool, quiet: bool) {
+    if json {
+        if let Err(error) = print_json(&to_json(event)) {
+            tracing::debug!(%error, "not shown");
+        }
+    } else if !quiet {
+        show_note(describe(event));
+    }
+}
+
+fn describe(event: &NodeEvent) -> String {
+    match event {
+        NodeEvent::Connected { gateway } => format!("connected to {}", gateway.host),
+        NodeEvent::Disconnected { reason, retry_in } => {
+            format!("not connected: {reason}; trying again in {:.1} s", retry_in.as_secs_f64())
+        }
+        NodeEvent::JobStarted { job, client } => format!("job {}: for client {}", short(job), short(client)),
+        NodeEvent::JobEnded { job, outcome, usage, cost } => {
+            format!("job {}: {outcome} · {} · earned {cost}", short(job), usage.fuel)
+        }
+        NodeEvent::JobFailed { job, reason } => format!("job {}: not run: {reason}", short(job)),
+        // Whatever a later node library tells is told in its own words.
+        other => format!("{other:?}"),
+    }
+}
+
+fn to_json(event: &NodeEvent) -> Value {
+    match event {
+        NodeEvent::Connected { gateway } => json!({ "event": "connected", "gateway": gateway.to_string() }),
+        NodeEvent::Disconnected { reason, retry_in } => {
+            json!({ "event": "disconnected", "reason": reason, "retry_ms": retry_in.as_millis() as u64 })
+        }
+        NodeEvent::JobStarted { job, client } => {
+            json!({ "event": "job_started", "job": job.to_string(), "client": client.to_string() })
+        }
+        NodeEvent::JobEnded { job, outcome, usage, cost } => json!({
+            "event": "job_ended", "job": job.to_string(), "outcome": outcome.name(), "fuel": usage.fuel.0, "price_microcredits": cost.0,
+        }),
+        NodeEvent::JobFailed { job, reason } => json!({ "event": "job_failed", "job": job.to_string(), "reason": reason }),
+        other => json!({ "event": "other", "text": format!("{other:?}") }),
+    }
+}

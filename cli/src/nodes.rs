@@ -1,0 +1,105 @@
+//! `adit nodes`: who lends what.
+
+use adit_protocol::{Answer, NodeStatus, Profile, Query};
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::{Common, LinkArgs};
+use crate::exit::Exit;
+use crate::link::{self, ask, unexpected};
+use crate::quantity::{show_bytes, show_micros};
+use crate::reactor::block_on;
+use crate::report::short;
+use crate::table::{Table, print_json};
+
+/// List the nodes that are connected, with what they offer and ask
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit nodes
+  adit nodes --json | jq -s 'map(.slots) | add'")]
+pub(crate) struct NodesArgs {
+    #[command(flatten)]
+    link: LinkArgs,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &NodesArgs, common: &Common) -> anyhow::Result<Exit> {
+    let config = common.load_config()?;
+    block_on(async {
+        let client = link::connect(&config, &args.link).await?;
+        let nodes = match ask(&client, Query::Nodes).await? {
+            Answer::Nodes(nodes) => nodes,
+            other => return Err(unexpected(&other)),
+        };
+        client.close().await;
+        if args.json {
+            nodes.iter().try_for_each(|node| print_json(&NodeReport::of(node)))?;
+        } else {
+            table(&nodes).print()?;
+        }
+        Ok(Exit::Success)
+    })
+}
+
+/// The object of `adit nodes --json`. Prices are in microcredits.
+#[derive(Debug, Serialize)]
+struct NodeReport {
+    node: String,
+    software: String,
+    slots: u32,
+    slots_used: u32,
+    memory_bytes: u64,
+    profiles: Vec<&'static str>,
+    labels: Vec<[String; 2]>,
+    price_per_minute: u64,
+    price_per_gib_minute: u64,
+    price_per_gib_in: u64,
+    price_per_gib_out: u64,
+    meter_id: String,
+    rtt_ms: f64,
+    jobs_done: u64,
+}
+
+impl NodeReport {
+    fn of(status: &NodeStatus) -> Self {
+        let offer = &status.offer;
+        Self {
+            node: status.node.to_string(),
+            software: offer.software.clone(),
+            slots: offer.slots,
+            slots_used: status.slots_used,
+            memory_bytes: offer.memory.0,
+            profiles: offer.profiles.iter().map(Profile::name).collect(),
+            labels: offer.labels.iter().map(|(key, value)| [key.clone(), value.clone()]).collect(),
+            price_per_minute: offer.price.per_compute_minute,
+            price_per_gib_minute: offer.price.per_gib_compute_minute,
+            price_per_gib_in: offer.price.per_gib_in,
+            price_per_gib_out: offer.price.per_gib_out,
+            meter_id: offer.meter.to_string(),
+            rtt_ms: status.rtt_us as f64 / 1e3,
+            jobs_done: status.jobs_done,
+        }
+    }
+}
+
+fn table(nodes: &[NodeStatus]) -> Table<8> {
+    let mut table = Table::new(["node", "slots", "memory", "away", "per minute", "done", "profiles", "labels"]);
+    for NodeStatus { node, offer, slots_used, rtt_us, jobs_done } in nodes {
+        let profiles: Vec<&str> = offer.profiles.iter().map(Profile::name).collect();
+        let labels: Vec<String> = offer.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        table.push([
+            short(node),
+            format!("{slots_used}/{}", offer.slots),
+            show_bytes(offer.memory),
+            show_micros(*rtt_us),
+            adit_protocol::Microcredits(offer.price.per_compute_minute).to_string(),
+            jobs_done.to_string(),
+            profiles.join(","),
+            labels.join(","),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,172 @@
+//! A receipt with its settlement in a file: what a client keeps, and what `adit verify` reads.
+
+use std::path::Path;
+
+use adit_protocol::{SignedReceipt, SignedSettlement, decode_exact};
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::ProofError;
+use crate::sink::AtomicFile;
+
+/// The version of receipt files.
+const VERSION: u32 = 1;
+
+/// The largest receipt file that is read: a receipt is under 2 KiB, and an object of `adit run --json` around it a little more.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A receipt, and the gateway's word that it is stored for good, where that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Proof {
+    pub(crate) receipt: SignedReceipt,
+    pub(crate) settlement: Option<SignedSettlement>,
+}
+
+/// The file's form. An object of `adit run --json` has these fields too, so it can be verified as well.
+#[derive(Debug, Serialize, Deserialize)]
+struct Form {
+    #[serde(default = "present_version")]
+    version: u32,
+    receipt: Option<String>,
+    settlement: Option<String>,
+}
+
+fn present_version() -> u32 {
+    VERSION
+}
+
+impl Proof {
+    /// The receipt's bytes in hexadecimal.
+    pub(crate) fn receipt_hex(&self) -> String {
+        hex::encode(self.receipt.to_bytes())
+    }
+
+    /// The settlement's bytes in hexadecimal: postcard, as on the wire.
+    pub(crate) fn settlement_hex(&self) -> Option<String> {
+        self.settlement.as_ref().map(|s| hex::encode(postcard::to_allocvec(s).expect("a settlement always encodes")))
+    }
+
+    /// Writes the file.
+    pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
+        let form = Form { version: VERSION, receipt: Some(self.receipt_hex()), settlement: self.settlement_hex() };
+        let mut text = serde_json::to_vec(&form).context("a receipt file always encodes")?;
+        text.push(b'\n');
+        AtomicFile::write(path, &text)
+    }
+
+    /// Reads a file, or an object of `adit run --json`. What is read is not verified.
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+        let file = || path.display().to_string();
+        let bytes = path.metadata().with_context(file)?.len();
+        if bytes > FILE_BYTES_MAX {
+            bail!(ProofError(format!("{}: {bytes} bytes are too many for a receipt", path.display())));
+        }
+        let text = std::fs::read(path).with_context(file)?;
+        Self::from_json(&text).map_err(|reason| ProofError(format!("{}: {reason}", path.display())).into())
+    }
+
+    fn from_json(text: &[u8]) -> Result<Self, String> {
+        let form: Form = serde_json::from_slice(text).map_err(|e| format!("not a receipt file: {e}"))?;
+        if form.version != VERSION {
+            return Err(format!("version {} of receipt files is not known here; version {VERSION} is", form.version));
+        }
+        let receipt = form.receipt.ok_or("it holds no receipt")?;
+        let receipt = SignedReceipt::from_bytes(&from_hex(&receipt)?).map_err(|e| e.to_string())?;
+        let settlement = match form.settlement {
+            Some(text) => Some(decode_exact(&from_hex(&text)?).map_err(|e| format!("not a settlement: {e}"))?),
+            None => None,
+        };
+        Ok(Self { receipt, settlement })
+    }
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    hex::decode(text).map_err(|e| format!("not hexadecimal: {e}"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use adit_protocol::{
+        Attempt, BlobRef, ByteCount, Fuel, JobId, JobSpec, MeterId, NodeTimes, Outcome, Price, PublicKey, Receipt, SecretKey,
+        Settlement, UnixMillis, Usage, sign_receipts, sign_settlements,
+    };
+
+    use super::*;
+
+    /// The key of every gateway in this crate's unit tests.
+    pub(crate) fn gateway() -> SecretKey {
+        SecretKey::from_seed([9; 32])
+    }
+
+    /// A proof that holds.
+    pub(crate) fn good() -> Proof {
+        let node = SecretKey::from_seed([4; 32]);
+        let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+        let usage = Usage { fuel: Fuel(60_000_000), memory_peak: ByteCount(65_536), ..Usage::default() };
+        let price = Price { per_compute_minute: 1_000, ..Price::default() };
+        let receipt = Receipt {
+            job: JobId([1; 16]),
+            attempt: Attempt(1),
+            client: PublicKey([2; 32]),
+            node: node.public(),
+            gateway: gateway().public(),
+            spec: spec.digest(),
+            module: spec.module.digest,
+            input: spec.input.digest,
+            output: BlobRef::of(b"output").digest,
+            outcome: Outcome::Finished { exit_code: 0 },
+            profile: spec.profile,
+            meter: MeterId([3; 32]),
+            engine: "wasmtime 48.0.8".into(),
+            usage,
+            times: NodeTimes { run_us: 1_240_000, ..NodeTimes::default() },
+            price,
+            cost: price.cost(&usage).unwrap(),
+        };
+        let receipt = sign_receipts(&node, vec![receipt]).remove(0);
+        let settlement = Settlement {
+            gateway: gateway().public(),
+            job: receipt.receipt.job,
+            receipt: receipt.digest(),
+            index: 7,
+            time: UnixMillis(1_000),
+        };
+        let settlement = sign_settlements(&gateway(), &[settlement]).remove(0);
+        Proof { receipt, settlement: Some(settlement) }
+    }
+
+    #[test]
+    fn receipt_file_is_read_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("receipts/job.receipt");
+        for proof in [good(), Proof { settlement: None, ..good() }] {
+            proof.save(&path).unwrap();
+            assert_eq!(Proof::load(&path).unwrap(), proof);
+        }
+    }
+
+    #[test]
+    fn object_of_a_run_is_a_receipt_file_too() {
+        let proof = good();
+        let text = serde_json::json!({
+            "job": "x", "outcome": "finished", "receipt": proof.receipt_hex(), "settlement": proof.settlement_hex(),
+        });
+        assert_eq!(Proof::from_json(text.to_string().as_bytes()).unwrap(), proof);
+    }
+
+    #[test]
+    fn what_is_no_receipt_says_why() {
+        let rows = [
+            ("", "not a receipt file"),
+            ("{}", "it holds no receipt"),
+            (r#"{"receipt":null,"settlement":null}"#, "it holds no receipt"),
+            (r#"{"version":2,"receipt":"00"}"#, "version 2"),
+            (r#"{"receipt":"0g"}"#, "not hexadecimal"),
+            (r#"{"receipt":"00"}"#, "not a receipt"),
+        ];
+        for (text, want) in rows {
+            let reason = Proof::from_json(text.as_bytes()).unwrap_err();
+            assert!(reason.contains(want), "{text}: {reason}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `adit run`: one job, from its module to its checked receipt.
+
+use std::path::{Path, PathBuf};
+
+use adit_client::Client;
+use adit_protocol::{JobId, JobLimits};
+use clap::Args;
+
+use crate::args::{Common, JobArgs, KeyedArgs, LinkArgs};
+use crate::config::Config;
+use crate::exit::{self, Exit};
+use crate::follow::{Follow, Followed};
+use crate::link;
+use crate::local;
+use crate::proof::Proof;
+use crate::reactor::block_on;
+use crate::report::{End, Report};
+use crate::screen::{self, Screen};
+use crate::sink::Sink;
+use crate::spec::{self, Input, Start, Terms};
+use crate::table::print_json;
+
+/// Run a job: output to standard output, log and one summary line to standard error
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit run wordcount.wasm --input book.txt
+  cat book.txt | adit run wordcount.wasm --input - --fuel 50G > counts.txt
+  adit run tool.wasm --env MODE=fast -- --depth 3
+  adit run tool.wasm --local                      # here, without a network; the same bill
+  adit run tool.wasm --json --output out.bin      # one JSON object, see docs/cli.md
+
+Ctrl-C cancels the job and waits for its end; a second Ctrl-C leaves it.")]
+pub(crate) struct RunArgs {
+    /// The WebAssembly module
+    module: PathBuf,
+    /// Arguments of the guest, after those of --arg
+    #[arg(last = true, value_name = "ARGS")]
+    trailing: Vec<String>,
+    /// What the guest reads: a file, or - for standard input [default: nothing]
+    #[arg(long, value_name = "FILE|-")]
+    input: Option<PathBuf>,
+    /// Where the guest's output goes [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Run here, in the same sandbox, without a network
+    #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt"])]
+    local: bool,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    keyed: KeyedArgs,
+    #[command(flatten)]
+    link: LinkArgs,
+    /// Where the receipt goes [default: ~/.local/share/adit/receipts/JOB.receipt]
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+    /// Print one JSON object instead of the guest's output
+    #[arg(long)]
+    json: bool,
+}
+
+/// How a job's end is shown, and where its receipt goes.
+#[derive(Debug)]
+pub(crate) struct Ending<'a> {
+    pub(crate) json: bool,
+    pub(crate) sink: &'a Sink,
+    pub(crate) limits: Option<&'a JobLimits>,
+    pub(crate) receipt: Option<&'a Path>,
+    pub(crate) config: &'a Config,
+}
+
+pub(crate) fn run(args: &RunArgs, common: &Common) -> anyhow::Result<Exit> {
+    let mut screen = Screen::new(common.quiet);
+    or_report(args.json, None, attempt(args, common, &mut screen))
+}
+
+/// With `json`, every failure is an object on standard output too.
+pub(crate) fn or_report(json: bool, job: Option<JobId>, result: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
+    match result {
+        Err(error) if json => {
+            print_json(&Report::of_error(&error, job.or_else(|| exit::job_of(&error))))?;
+            Err(error)
+        }
+        result => result,
+    }
+}
+
+fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Result<Exit> {
+    let config = common.load_config()?;
+    let terms = Terms::read(&args.job, &config)?;
+    let module = spec::module(&args.module)?;
+    let input = Input::open(args.input.as_deref(), &config.dirs.cache)?;
+    let start = if args.keyed.idempotency_key.is_some() { Start::Epoch } else { Start::Now };
+    let mut job = terms.job(&module, &input.source, &args.trailing, start)?;
+    if let Some(key) = args.keyed.idempotency_key {
+        job.key = key;
+    }
+    let sink = Sink::new(args.output.as_deref(), args.json);
+    let limits = Some(terms.limits());
+    let ending = Ending { json: args.json, sink: &sink, limits, receipt: args.receipt.as_deref(), config: &config };
+    block_on(async {
+        if args.local {
+            let end = local::run(&job, &args.module, &input, &sink, &config, screen).await?;
+            return ending.show(Followed { end, trouble: None }, screen);
+        }
+        let client = link::connect(&config, &args.link).await?;
+        let handle = client.submit(job);
+        let exit = follow(&client, handle, ending, screen, true).await;
+        client.close().await;
+        exit
+    })
+}
+
+/// Follows a job to its end and shows it.
+pub(crate) async fn follow(
+    client: &Client,
+    handle: adit_client::JobHandle,
+    ending: Ending<'_>,
+    screen: &mut Screen,
+    show_log: bool,
+) -> anyhow::Result<Exit> {
+    let spool = ending.config.dirs.cache.clone();
+    let follow = Follow { client, screen, sink: ending.sink, spool, show_log };
+    let followed = follow.run(handle).await?;
+    ending.show(followed, screen)
+}
+
+impl Ending<'_> {
+    /// Shows how the job ended and keeps its receipt.
+    pub(crate) fn show(&self, followed: Followed, screen: &mut Screen) -> anyhow::Result<Exit> {
+        let Followed { end, trouble } = followed;
+        if *self.sink == Sink::Discard && end.usage.bytes_out.0 > 0 {
+            screen.note(format!("the output, {} bytes, is discarded; --output FILE keeps it", end.usage.bytes_out.0));
+        }
+        if self.json {
+            print_json(&end.report())?;
+        }
+        screen.summary(crate::visible::visible(&end.summary(self.limits)), end.outcome.is_success());
+        let kept = self.keep_receipt(&end);
+        match (trouble, kept) {
+            // The object, with its outcome, is out already; what is left is to say what is missing.
+            (Some(error), _) | (None, Err(error)) => {
+                screen::show_error(&error);
+                Ok(Exit::of_error(&error))
+            }
+            (None, Ok(())) => Ok(end.exit()),
+        }
+    }
+
+    fn keep_receipt(&self, end: &End) -> anyhow::Result<()> {
+        let Some(proof) = &end.proof else { return Ok(()) };
+        match self.receipt {
+            Some(path) => proof.save(path),
+            None => keep(proof, self.config),
+        }
+    }
+}
+
+/// Stores a receipt among the user's.
+pub(crate) fn keep(proof: &Proof, config: &Config) -> anyhow::Result<()> {
+    let path = config.dirs.receipts().join(format!("{}.receipt", proof.receipt.receipt.job));
+    proof.save(&path)?;
+    tracing::debug!(path = %path.display(), "receipt stored");
+    Ok(())
+}

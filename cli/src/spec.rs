@@ -1,0 +1,202 @@
+//! A job as the command line describes it: its specification, and where its bytes are.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use adit_client::{Job, Source};
+use adit_protocol::limits::INLINE_BYTES_MAX;
+use adit_protocol::{Fuel, JobLimits, JobSpec, Placement, Profile, UnixMillis};
+use tempfile::NamedTempFile;
+
+use crate::args::JobArgs;
+use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
+use crate::exit::usage;
+use crate::quantity::{parse_bytes, parse_credits, parse_duration};
+
+/// The parts of a specification that do not depend on module and input.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    limits: JobLimits,
+    profile: Profile,
+    spec: JobArgs,
+}
+
+impl Terms {
+    /// Reads flags, environment and config file.
+    pub(crate) fn read(args: &JobArgs, config: &Config) -> anyhow::Result<Self> {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let limits = JobLimits {
+            fuel: config.value(&FUEL, args.fuel, str::parse::<Fuel>)?,
+            memory: config.value(&MEMORY, args.memory, parse_bytes)?,
+            output: config.value(&OUTPUT_MAX, args.output_max, parse_bytes)?,
+            log: config.value(&LOG_MAX, args.log_max, parse_bytes)?,
+            wall_ms: millis(config.value(&TIMEOUT, args.timeout, parse_duration)?),
+            queue_ms: millis(config.value(&QUEUE_TIMEOUT, args.queue_timeout, parse_duration)?),
+        };
+        let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
+        let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);
+        Ok(Self { limits, profile, spec: JobArgs { max_price, ..args.clone() } })
+    }
+
+    /// What the job may use.
+    pub(crate) fn limits(&self) -> &JobLimits {
+        &self.limits
+    }
+
+    /// The specification of a job over `module` and `input`. `trailing` are the arguments after `--`.
+    pub(crate) fn job(&self, module: &Source, input: &Source, trailing: &[String], start: Start) -> anyhow::Result<Job> {
+        let mut job = Job::new(module.clone(), input.clone());
+        let asked = &self.spec;
+        job.spec = JobSpec {
+            args: [&asked.arg[..], trailing].concat(),
+            env: asked.env.clone(),
+            limits: self.limits,
+            profile: self.profile,
+            seed: asked.seed,
+            time: asked.time.unwrap_or(match start {
+                Start::Now => job.spec.time,
+                Start::Epoch => UnixMillis(0),
+            }),
+            max_price: asked.max_price,
+            placement: Placement { labels: asked.label.clone() },
+            ..job.spec
+        };
+        job.spec.check().map_err(usage)?;
+        Ok(job)
+    }
+}
+
+/// Where the guest's clock starts if nobody says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// Now.
+    Now,
+    /// 1970: the same in every submission, so that the same key names the same specification.
+    Epoch,
+}
+
+/// A module in a file.
+pub(crate) fn module(path: &Path) -> anyhow::Result<Source> {
+    check_file("module", path)?;
+    Source::file(path).map_err(|error| usage(format!("module {}: {error}", path.display())))
+}
+
+/// A job's input, and what keeps it.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// Name, size and place.
+    pub(crate) source: Source,
+    bytes: InputBytes,
+}
+
+#[derive(Debug)]
+enum InputBytes {
+    /// Few enough to be at hand.
+    Inline(Vec<u8>),
+    /// In a file of the user's.
+    File(PathBuf),
+    /// From a pipe, in a file that goes away with this value.
+    Spooled(NamedTempFile),
+}
+
+impl Input {
+    /// The input that `--input` names: a file, `-` for standard input, or nothing for no bytes. What comes by a pipe and is too
+    /// large for memory waits in a file in `spool`.
+    pub(crate) fn open(input: Option<&Path>, spool: &Path) -> anyhow::Result<Self> {
+        let Some(path) = input else { return Ok(Self::inline(Vec::new())) };
+        let read = if path == Path::new("-") { Self::from_pipe(io::stdin().lock(), spool) } else { Self::from_path(path, spool) };
+        read.map_err(|error| usage(format!("input {}: {error}", path.display())))
+    }
+
+    /// The bytes as the runtime takes them.
+    pub(crate) fn for_runtime(&self) -> io::Result<adit_runtime::Input> {
+        Ok(match &self.bytes {
+            InputBytes::Inline(bytes) => adit_runtime::Input::Inline(bytes.clone()),
+            InputBytes::File(path) => adit_runtime::Input::File(File::open(path)?),
+            InputBytes::Spooled(file) => adit_runtime::Input::File(file.reopen()?),
+        })
+    }
+
+    fn from_path(path: &Path, spool: &Path) -> io::Result<Self> {
+        let metadata = path.metadata()?;
+        if metadata.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        if !metadata.is_file() {
+            return Self::from_pipe(File::open(path)?, spool);
+        }
+        if metadata.len() <= INLINE_BYTES_MAX as u64 {
+            return std::fs::read(path).map(Self::inline);
+        }
+        Ok(Self { source: Source::file(path)?, bytes: InputBytes::File(path.to_owned()) })
+    }
+
+    /// Reads what can be read only once.
+    fn from_pipe(mut pipe: impl Read, spool: &Path) -> io::Result<Self> {
+        let mut head = Vec::new();
+        pipe.by_ref().take(INLINE_BYTES_MAX as u64 + 1).read_to_end(&mut head)?;
+        if head.len() <= INLINE_BYTES_MAX {
+            return Ok(Self::inline(head));
+        }
+        std::fs::create_dir_all(spool)?;
+        let mut file = NamedTempFile::new_in(spool)?;
+        file.write_all(&head)?;
+        io::copy(&mut pipe, &mut file)?;
+        Ok(Self { source: Source::file(file.path())?, bytes: InputBytes::Spooled(file) })
+    }
+
+    fn inline(bytes: Vec<u8>) -> Self {
+        Self { source: Source::bytes(bytes.clone()), bytes: InputBytes::Inline(bytes) }
+    }
+}
+
+/// Checks that `path` is there and is a file, with words that name it.
+fn check_file(what: &str, path: &Path) -> anyhow::Result<()> {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(_) => Err(usage(format!("{what} {}: not a file", path.display()))),
+        Err(error) => Err(usage(format!("{what} {}: {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::BlobRef;
+
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn small_input_is_at_hand_and_large_input_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        for (bytes, inline) in [(0, true), (INLINE_BYTES_MAX, true), (INLINE_BYTES_MAX + 1, false), (200_000, false)] {
+            let content: Vec<u8> = (0..bytes).map(|i| i as u8).collect();
+            let path = dir.path().join("input");
+            std::fs::write(&path, &content).unwrap();
+            for input in [Input::from_path(&path, dir.path()).unwrap(), Input::from_pipe(&content[..], dir.path()).unwrap()] {
+                assert_eq!(input.source.blob(), BlobRef::of(&content));
+                assert_eq!(matches!(input.bytes, InputBytes::Inline(_)), inline, "{bytes} bytes");
+                assert_eq!(matches!(input.for_runtime().unwrap(), adit_runtime::Input::Inline(_)), inline);
+            }
+        }
+        // What was spooled is gone with its input.
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn missing_files_are_the_users_to_mend() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing");
+        for error in [
+            Input::open(Some(&missing), dir.path()).unwrap_err(),
+            Input::open(Some(dir.path()), dir.path()).unwrap_err(),
+            module(&missing).unwrap_err(),
+            module(dir.path()).unwrap_err(),
+        ] {
+            assert_eq!(Exit::of_error(&error), Exit::Usage);
+            assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Inputs and outputs that are far larger than the memory anyone may use for them.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use adit_protocol::BlobRef;
+
+use crate::guest::{self, Sum};
+use crate::network::Network;
+use crate::process::memory_peak;
+
+const MIB: u64 = 1 << 20;
+
+/// What any one process may use. An eighth of the input, and more than twice of what the windows of all connections add up to.
+const MEMORY_MAX: u64 = 128 * MIB;
+
+/// Checks that neither gateway nor node nor worker ever took more than [`MEMORY_MAX`].
+fn check_memory(network: &Network) {
+    let processes = [("gateway", &network.gateway.process), ("node", &network.nodes[0])];
+    for (name, process) in processes {
+        for pid in [vec![process.pid()], process.children()].concat() {
+            let peak = memory_peak(pid);
+            assert!(peak < MEMORY_MAX, "{name}, process {pid}: {} MiB", peak / MIB);
+        }
+    }
+}
+
+#[test]
+fn gibibyte_of_input_costs_nobody_a_gibibyte_of_memory() {
+    let network = Network::with_slots(&[1]);
+    let bytes = 1024 * MIB;
+    // Few words that are not zero, so that the file costs no space here; the guest's sum tells where each of them was.
+    let words = [(0, 0x0123_4567_89ab_cdef), (300 * MIB + 8, 7), (bytes / 2 - 8, u64::MAX), (bytes - 8, 0xfeed)];
+    let input = network.home.path("large");
+    let file = File::create(&input).unwrap();
+    file.set_len(bytes).unwrap();
+    for (offset, word) in words {
+        file.write_all_at(&word.to_le_bytes(), offset).unwrap();
+    }
+    let limits = ["--fuel", "100G", "--timeout", "10m"];
+    let run = network.run(&guest::sum()).args(["--json", "--output", "sum", "--input", "large"]).args(limits).start();
+    run.limit_memory(MEMORY_MAX);
+    let object = run.wait().ok().json();
+    assert_eq!(object["usage"]["bytes_in"], bytes);
+    assert_eq!(Sum::parse(&std::fs::read(network.home.path("sum")).unwrap()), Sum::of_sparse(bytes, &words));
+    check_memory(&network);
+}
+
+#[test]
+fn large_output_arrives_whole_and_in_order() {
+    let network = Network::with_slots(&[1]);
+    let bytes = 256 * MIB;
+    let run = network.run(&guest::flood(256)).args(["--json", "--output", "flood", "--output-max", "256MiB"]).start();
+    run.limit_memory(MEMORY_MAX);
+    let object = run.wait().ok().json();
+    assert_eq!(object["usage"]["bytes_out"], bytes);
+    let output = File::open(network.home.path("flood")).unwrap();
+    assert_eq!(output.metadata().unwrap().len(), bytes);
+    let mut number = [0; 4];
+    for piece in 0..bytes / 65_536 {
+        output.read_exact_at(&mut number, piece * 65_536).unwrap();
+        assert_eq!(u64::from(u32::from_le_bytes(number)), piece);
+    }
+    let digest = adit_transport::hash_file(network.home.path("flood").as_path()).unwrap().digest;
+    assert_eq!(object["output_digest"], digest.to_string());
+    check_memory(&network);
+}
+
+#[test]
+fn inputs_of_every_size_around_a_message_come_through_by_file_and_by_pipe() {
+    let network = Network::with_slots(&[1]);
+    let module = network.module(&guest::echo());
+    for bytes in [0, 1, 16 * 1024, 16 * 1024 + 1, 65_536, 1_000_003] {
+        let content: Vec<u8> = (0..bytes).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let path = network.home.file("input", &content);
+        let run = || network.adit(["run"]).args([&module]).args(["--input"]);
+        assert_eq!(run().args([&path]).run().ok().stdout, content, "{bytes} bytes from a file");
+        let object = run().args(["-", "--json", "--output", "out"]).input(content.clone()).run().ok().json();
+        assert_eq!(std::fs::read(network.home.path("out")).unwrap(), content, "{bytes} bytes from a pipe");
+        assert_eq!(object["output_digest"], BlobRef::of(&content).digest.to_string());
+    }
+}

@@ -1,0 +1,89 @@
+//! Stopping jobs: while they run, while they wait, and when it is too late.
+
+use rustix::process::Signal;
+
+use crate::guest;
+use crate::network::{Home, Network};
+
+/// Submits a job that holds a slot until it is stopped, and waits until it does.
+fn occupy(network: &Network) -> String {
+    let job = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
+    network.adit(["logs", "-f", &job]).start().stdout.wait_for_text(guest::READY);
+    job
+}
+
+#[test]
+fn cancelled_job_is_billed_for_what_it_used_and_frees_its_slot() {
+    let network = Network::with_slots(&[1]);
+    let job = occupy(&network);
+    let told = network.adit(["cancel", &job, "--json"]).run().ok().json();
+    assert_eq!((&told["job"], &told["outcome"]), (&job.as_str().into(), &"cancelled".into()));
+
+    let end = network.adit(["output", &job, "--json"]).run().code(14).json();
+    assert_eq!(end["outcome"], "cancelled");
+    let fuel = end["usage"]["fuel"].as_u64().unwrap();
+    assert!(fuel > 0, "{end}");
+    let receipts = network.adit(["receipts", "--json"]).run().ok().json_lines();
+    assert_eq!(receipts.len(), 1);
+    assert_eq!((&receipts[0]["job"], &receipts[0]["fuel"]), (&end["job"], &end["usage"]["fuel"]));
+
+    assert_eq!(network.run(&guest::echo()).args(["--input", "-"]).input("next").run().ok().text(), "next");
+}
+
+#[test]
+fn job_cancelled_in_the_queue_never_runs_and_costs_nothing() {
+    let network = Network::with_slots(&[1]);
+    let running = occupy(&network);
+    let waiting = network.adit(["submit", "--json"]).args([network.module(&guest::echo())]).run().ok().json();
+    assert_eq!(waiting["state"], "queued");
+    let waiting = waiting["job"].as_str().unwrap();
+    let told = network.adit(["cancel", waiting]).run().ok();
+    assert!(told.text().ends_with("cancelled before it ran"), "{told:?}");
+    network.adit(["cancel", &running]).run().ok();
+    let receipts = network.adit(["receipts", "--json"]).run().ok().json_lines();
+    assert_eq!(receipts.iter().map(|row| row["job"].as_str().unwrap()).collect::<Vec<_>>(), [running]);
+}
+
+#[test]
+fn interrupted_run_cancels_its_job_and_says_so() {
+    let network = Network::with_slots(&[1]);
+    let run = network.run(&guest::hold()).args(["--fuel", "100T", "--json"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    run.signal(Signal::INT);
+    let ran = run.wait().code(14);
+    assert_eq!(ran.json()["outcome"], "cancelled");
+    assert_eq!(network.adit(["receipts", "--json"]).run().ok().json()["outcome"], "cancelled");
+}
+
+#[test]
+fn interrupted_local_run_ends_as_cancelled_too() {
+    let home = Home::new();
+    let module = home.file("hold.wasm", guest::hold());
+    let run = home.adit(["run", "--local", "--json", "--fuel", "100T"]).args([&module]).start();
+    run.stderr.wait_for_text(guest::READY);
+    run.signal(Signal::INT);
+    assert_eq!(run.wait().code(14).json()["outcome"], "cancelled");
+}
+
+#[test]
+fn what_has_ended_cannot_be_cancelled_any_more() {
+    let network = Network::with_slots(&[1]);
+    let job = network.adit(["submit"]).args([network.module(&guest::exit(7))]).run().ok().text().to_owned();
+    network.adit(["output", &job]).run().code(10);
+    let told = network.adit(["cancel", &job, "--json"]).run().ok().json();
+    assert_eq!(told["outcome"], "finished");
+}
+
+#[test]
+fn nobody_else_can_cancel_or_read_a_job() {
+    let network = Network::with_slots(&[1]);
+    let job = occupy(&network);
+    let stranger = Home::new();
+    let gateway = network.gateway.address.to_string();
+    for command in [&["cancel"][..], &["output"], &["status"], &["logs"]] {
+        let ran = stranger.adit(command).args([&job]).env("ADIT_GATEWAY", &gateway).run().code(20);
+        assert!(ran.stdout.is_empty(), "{ran:?}");
+    }
+    assert_eq!(network.adit(["status", &job, "--json"]).run().ok().json()["state"], "running");
+    assert!(stranger.adit(["receipts", "--json"]).env("ADIT_GATEWAY", &gateway).run().ok().stdout.is_empty());
+}

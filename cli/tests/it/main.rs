@@ -1,0 +1,23 @@
+//! Whole networks on this machine: real processes of `adit`, talking over loopback, each test with folders and ports of its own.
+//!
+//! What a test starts ends with it, whatever becomes of the test. Nothing sleeps: a test waits for what a process says, or for its
+//! end, and where neither exists it asks the gateway again until the answer is the one that must come.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and the panic says where")]
+
+mod guest;
+mod network;
+mod process;
+
+mod attach;
+mod big;
+mod cancel;
+mod keys;
+mod load;
+mod logs;
+mod map;
+mod nodes;
+mod reasons;
+mod restart;
+mod run;
+mod up;
+mod verify;

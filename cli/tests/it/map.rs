@@ -1,0 +1,145 @@
+//! `adit map`: one job for each input, in order, and a second run that does only what is left.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::guest;
+use crate::network::{Adit, Network};
+
+/// Inputs with a name and a content each, and one command over all of them.
+struct Inputs<'a> {
+    network: &'a Network,
+    module: PathBuf,
+    inputs: Vec<PathBuf>,
+}
+
+impl<'a> Inputs<'a> {
+    fn new(network: &'a Network, module: &[u8], count: usize) -> Self {
+        let inputs = (0..count).map(|n| network.home.file(&format!("in/{n:03}.txt"), content(n))).collect();
+        Self { network, module: network.module(module), inputs }
+    }
+
+    fn map(&self) -> Adit {
+        self.network.adit(["map"]).args([&self.module]).args(&self.inputs).args(["--out", "out"])
+    }
+
+    fn manifest(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.network.home.path("out/manifest.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Checks that every input has its output, its row in its place, and a receipt that holds.
+    fn check_whole(&self) {
+        let rows = self.manifest();
+        assert_eq!(rows.len(), self.inputs.len());
+        let mut receipts = Vec::new();
+        for (n, row) in rows.iter().enumerate() {
+            assert_eq!(row["input"], self.inputs[n].display().to_string());
+            assert_eq!((&row["outcome"], &row["exit_code"]), (&"finished".into(), &0.into()), "{row}");
+            let output = self.network.home.path("out").join(row["output"].as_str().unwrap());
+            assert_eq!(std::fs::read_to_string(output).unwrap(), content(n));
+            receipts.push(self.network.home.path(format!("out/receipts/{n:03}.txt.receipt")));
+        }
+        self.network.adit(["verify"]).args(receipts).run().ok();
+    }
+
+    /// The jobs that were billed.
+    fn billed(&self) -> BTreeSet<String> {
+        let rows = self.network.adit(["receipts", "--json"]).run().ok().json_lines();
+        rows.iter().map(|row| row["job"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Some of them too large to travel in a message.
+fn content(n: usize) -> String {
+    format!("input {n}\n").repeat(1 + n * 200)
+}
+
+#[test]
+fn every_input_gets_its_output_in_order_and_the_whole_is_paid_once() {
+    let network = Network::with_slots(&[1, 1]);
+    let inputs = Inputs::new(&network, &guest::echo(), 20);
+    let ran = inputs.map().args(["--json"]).run().ok().says("20 of 20 finished");
+    assert_eq!(ran.json_lines(), inputs.manifest());
+    inputs.check_whole();
+    let billed = inputs.billed();
+    assert_eq!(billed.len(), 20);
+    // Again: there is nothing to do, nothing to pay, and the same to see.
+    assert_eq!(inputs.map().args(["--json"]).run().ok().json_lines(), ran.json_lines());
+    assert_eq!(inputs.billed(), billed);
+    // Outputs that were lost are fetched again, not paid again.
+    std::fs::remove_file(network.home.path("out/007.txt.out")).unwrap();
+    inputs.map().run().ok();
+    inputs.check_whole();
+    assert_eq!(inputs.billed(), billed);
+}
+
+#[test]
+fn partial_failure_is_told_and_the_rest_is_done() {
+    let network = Network::with_slots(&[1]);
+    let inputs = Inputs::new(&network, &guest::echo(), 5);
+    std::fs::remove_file(&inputs.inputs[1]).unwrap();
+    // The fifth input is over the limit of what may be written.
+    let largest = content(4).len() - 1;
+    let limit = format!("{largest}B");
+    let ran = inputs.map().args(["--json", "--output-max", &limit]).run().code(30);
+    let ran = ran.says("3 of 5 finished").says("1 refused").says("1 output too large").says("001.txt");
+    let rows = ran.json_lines();
+    let outcomes: Vec<&str> = rows.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["finished", "refused", "finished", "finished", "output_too_large"]);
+    assert!(rows[1]["reason"].as_str().unwrap().contains("No such file"), "{}", rows[1]);
+    assert!(!network.home.path("out/001.txt.out").exists() && !network.home.path("out/004.txt.out").exists());
+    let billed = inputs.billed();
+    assert_eq!(billed.len(), 4);
+
+    // Mended, the same command does what is left. Another limit is another job, but what is done is not done again for it.
+    network.home.file("in/001.txt", content(1));
+    inputs.map().args(["--output-max", &limit]).run().code(30).says("4 of 5 finished");
+    assert_eq!(inputs.billed().len(), 5);
+    assert!(inputs.billed().is_superset(&billed));
+    inputs.map().run().ok();
+    inputs.check_whole();
+}
+
+#[test]
+fn killed_map_goes_on_where_it_was() {
+    let network = Network::with_slots(&[1, 1]);
+    let inputs = Inputs::new(&network, &guest::steady(600_000_000), 10);
+    let map = inputs.map().start();
+    network.nodes[0].stderr.wait_for_text("finished");
+    map.kill();
+    inputs.map().run().ok().says("10 of 10 finished");
+    inputs.check_whole();
+    assert_eq!(inputs.billed().len(), 10, "what ran while nobody waited was attached to");
+}
+
+#[test]
+fn interrupted_map_stops_its_jobs_and_goes_on_later() {
+    let network = Network::with_slots(&[1]);
+    let inputs = Inputs::new(&network, &guest::steady(1_500_000_000), 4);
+    let map = inputs.map().args(["--jobs", "2"]).start();
+    network.nodes[0].stderr.wait_for_text("finished");
+    map.signal(Signal::INT);
+    map.wait().code(30).says("not tried");
+    // Nothing is left running or waiting.
+    let jobs = network.adit(["status", "--json"]).run().ok().json_lines();
+    assert!(jobs.iter().all(|job| job["state"] != "running" && job["state"] != "queued"), "{jobs:?}");
+    inputs.map().run().ok().says("4 of 4 finished");
+    inputs.check_whole();
+}
+
+#[test]
+fn inputs_of_the_same_name_do_not_overwrite_each_other() {
+    let network = Network::with_slots(&[1]);
+    let module = network.module(&guest::echo());
+    for dir in ["a", "b"] {
+        network.home.file(&format!("{dir}/x.txt"), format!("from {dir}"));
+    }
+    network.adit(["map"]).args([module]).args(["a/x.txt", "b/x.txt", "--out", "out"]).run().ok();
+    for (file, want) in [("out/x.txt.out", "from a"), ("out/x.txt-2.out", "from b")] {
+        assert_eq!(std::fs::read_to_string(network.home.path(file)).unwrap(), want);
+    }
+}

@@ -1,0 +1,213 @@
+//! A network on this machine: a gateway, nodes and users, each in folders of their own, on ports of their own.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use adit_client::Client;
+use adit_protocol::{Answer, NodeStatus, Query, SecretKey};
+use adit_transport::{GatewayAddr, load_or_create_key_file};
+use tempfile::TempDir;
+
+use crate::process::{PATIENCE, Process, Ran};
+
+/// How often a gateway is asked for what it does not tell by itself.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// A user's home: a folder with nothing in it, and the program run from it.
+pub(crate) struct Home(TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file.
+    pub(crate) fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The program with these arguments.
+    pub(crate) fn adit(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Adit {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+        self.settle(&mut command);
+        command.args(args);
+        Adit { command, input: Vec::new() }
+    }
+
+    /// Makes this folder all that a command knows of its user: it finds no other config, cache, key or gateway.
+    pub(crate) fn settle(&self, command: &mut Command) {
+        command.env_clear().env("HOME", self.0.path()).env("RUST_BACKTRACE", "1").current_dir(self.0.path());
+        for variable in ["PATH", "TMPDIR", "LLVM_PROFILE_FILE"] {
+            command.envs(std::env::var_os(variable).map(|value| (variable, value)));
+        }
+        for (variable, folder) in
+            [("XDG_CONFIG_HOME", "config"), ("XDG_CACHE_HOME", "cache"), ("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "state")]
+        {
+            command.env(variable, self.path(folder));
+        }
+    }
+}
+
+/// A run of the program that has not begun.
+pub(crate) struct Adit {
+    command: Command,
+    input: Vec<u8>,
+}
+
+impl Adit {
+    pub(crate) fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(crate) fn env(mut self, variable: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(variable, value);
+        self
+    }
+
+    /// What it reads from standard input.
+    pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    pub(crate) fn start(self) -> Process {
+        Process::start(self.command, self.input)
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub(crate) fn run(self) -> Ran {
+        self.start().wait()
+    }
+}
+
+/// A gateway's process.
+pub(crate) struct Gateway {
+    pub(crate) process: Process,
+    pub(crate) address: GatewayAddr,
+}
+
+impl Gateway {
+    /// Starts a gateway over the data and the key in `home`, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(home: &Home, listen: &str) -> Self {
+        Self::start_with(home, listen, &[])
+    }
+
+    /// As [`Gateway::start`], with further arguments.
+    #[track_caller]
+    pub(crate) fn start_with(home: &Home, listen: &str, args: &[&str]) -> Self {
+        let process = Self::command(home, listen).args(args).start();
+        let address = process.stdout.wait_for_line("").parse().unwrap();
+        Self { process, address }
+    }
+
+    /// The command that [`Gateway::start`] runs.
+    pub(crate) fn command(home: &Home, listen: &str) -> Adit {
+        home.adit(["gateway", "--listen", listen])
+            .args([OsStr::new("--data"), home.path("gateway").as_os_str(), OsStr::new("--key"), home.path("gateway.key").as_os_str()])
+    }
+}
+
+/// A gateway, its nodes, and one user, whose home is the home of all.
+pub(crate) struct Network {
+    pub(crate) home: Home,
+    pub(crate) gateway: Gateway,
+    pub(crate) nodes: Vec<Process>,
+}
+
+impl Network {
+    /// A gateway without nodes.
+    #[track_caller]
+    pub(crate) fn empty() -> Self {
+        let home = Home::new();
+        let gateway = Gateway::start(&home, "127.0.0.1:0");
+        Self { home, gateway, nodes: Vec::new() }
+    }
+
+    /// A gateway and for each number a node with so many slots, all connected.
+    #[track_caller]
+    pub(crate) fn with_slots(slots: &[u32]) -> Self {
+        let mut network = Self::empty();
+        for slots in slots {
+            network.add_node(&["--slots", &slots.to_string()]);
+        }
+        network
+    }
+
+    /// Starts a node with these arguments and waits until it is connected.
+    #[track_caller]
+    pub(crate) fn add_node(&mut self, args: &[&str]) {
+        let name = format!("node-{}", self.nodes.len());
+        let node = self.node(&name).args(args).start();
+        node.stderr.wait_for_text("connected to");
+        self.nodes.push(node);
+    }
+
+    /// The command that starts a node whose cache and key have this name.
+    pub(crate) fn node(&self, name: &str) -> Adit {
+        let (cache, key) = (self.home.path(name), self.home.path(format!("{name}.key")));
+        self.home
+            .adit(["node", "--gateway", &self.gateway.address.to_string()])
+            .args([OsStr::new("--cache"), cache.as_os_str(), OsStr::new("--key"), key.as_os_str()])
+    }
+
+    /// The program with these arguments, and with the way to this gateway in its environment.
+    pub(crate) fn adit(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Adit {
+        self.home.adit(args).env("ADIT_GATEWAY", self.gateway.address.to_string())
+    }
+
+    /// `adit run` of a module.
+    pub(crate) fn run(&self, module: &[u8]) -> Adit {
+        self.adit(["run"]).args([self.module(module)])
+    }
+
+    /// A file with this module.
+    pub(crate) fn module(&self, module: &[u8]) -> PathBuf {
+        self.home.file(&format!("{}.wasm", adit_protocol::Digest::of(module)), module)
+    }
+
+    /// A connection with the library, as the same user as the command line.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.key(), self.gateway.address.clone()).await.unwrap()
+    }
+
+    /// The user's key.
+    pub(crate) fn key(&self) -> SecretKey {
+        load_or_create_key_file(&self.home.path("config/adit/client.key")).unwrap()
+    }
+
+    /// Kills the gateway without a word, and starts it again on the same data and the same port.
+    #[track_caller]
+    pub(crate) fn restart_gateway(self) -> Self {
+        let Self { home, gateway, nodes } = self;
+        gateway.process.kill();
+        let gateway = Gateway::start(&home, &gateway.address.host);
+        Self { home, gateway, nodes }
+    }
+}
+
+/// Asks for the connected nodes until `look` is content with them.
+pub(crate) async fn nodes_until(client: &Client, look: impl Fn(&[NodeStatus]) -> bool) -> Vec<NodeStatus> {
+    let asking = async {
+        loop {
+            if let Ok(Answer::Nodes(nodes)) = client.ask(Query::Nodes).await
+                && look(&nodes)
+            {
+                return nodes;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the nodes never were as expected")
+}

@@ -1,0 +1,179 @@
+//! Nodes that die, leave, and come back.
+
+use std::path::Path;
+
+use adit_client::{Job, JobError, JobHandle, Output, Source, Update};
+use adit_protocol::{Fuel, PublicKey};
+use adit_transport::load_key_file;
+use rustix::process::Signal;
+
+use crate::guest;
+use crate::network::{Gateway, Home, Network, nodes_until};
+use crate::process::Process;
+
+/// Waits until an attempt starts, and says where.
+async fn started(handle: &mut JobHandle) -> PublicKey {
+    loop {
+        if let Some(Update::Started { node, .. }) = handle.next().await.unwrap() {
+            return node;
+        }
+    }
+}
+
+/// Takes out the node with this key.
+fn take_node(network: &mut Network, key: PublicKey) -> Process {
+    let keys = (0..network.nodes.len()).map(|n| load_key_file(&network.home.path(format!("node-{n}.key"))).unwrap().public());
+    let index = keys.into_iter().position(|k| k == key).expect("the node is one of ours");
+    network.nodes.remove(index)
+}
+
+#[tokio::test]
+async fn job_of_a_killed_node_finishes_on_the_other() {
+    let mut network = Network::with_slots(&[1, 1]);
+    let client = network.client().await;
+    // Long enough that the node dies in its midst.
+    let mut job = Job::new(Source::bytes(guest::steady(4_000_000_000)), Source::bytes(b"survives".as_slice()));
+    job.spec.limits.fuel = Fuel(20_000_000_000);
+    let mut handle = client.submit(job);
+    let first = started(&mut handle).await;
+    let mut log = client.logs(handle.id(), 0).await.unwrap();
+    assert!(log.next().await.unwrap().is_some(), "the guest runs");
+    take_node(&mut network, first).kill();
+
+    let second = started(&mut handle).await;
+    assert_ne!(second, first);
+    let done = handle.ended().await.unwrap();
+    handle.settled().await.unwrap();
+    let receipt = done.receipt.receipt();
+    assert_eq!((receipt.node, receipt.attempt.0), (second, 2));
+    assert_eq!(done.output, Output::Inline(b"survives".to_vec()));
+    // The lost attempt is not billed, and the log tells of it.
+    assert_eq!(network.adit(["receipts", "--json"]).run().ok().json_lines().len(), 1);
+    let log = network.adit(["logs", &handle.id().to_string()]).run().ok();
+    assert!(log.text().contains(&format!("attempt 2 on node {second}")), "{log:?}");
+}
+
+#[test]
+fn job_that_loses_its_node_twice_is_given_up_with_the_reason() {
+    let mut network = Network::with_slots(&[1, 1]);
+    let run = network.run(&guest::hold()).args(["--json", "--fuel", "100T"]).start();
+    let busy = |network: &Network| {
+        let nodes = network.adit(["nodes", "--json"]).run().ok().json_lines();
+        let node = nodes.iter().find(|node| node["slots_used"] == 1).expect("one of them runs it");
+        node["node"].as_str().unwrap().parse::<PublicKey>().unwrap()
+    };
+    run.stderr.wait_for_text(guest::READY);
+    let first = busy(&network);
+    take_node(&mut network, first).kill();
+    run.stderr.wait_for("second start", |log| (log.matches(guest::READY).count() == 2).then_some(()));
+    let second = busy(&network);
+    assert_ne!(first, second);
+    take_node(&mut network, second).kill();
+
+    let ran = run.wait().code(21);
+    let object = ran.json();
+    assert_eq!(object["outcome"], "node_lost");
+    assert_eq!(object["price_microcredits"], 0);
+    let reason = object["reason"].as_str().unwrap();
+    assert!(reason.contains("node lost 2 times"), "{reason}");
+    assert!(reason.contains(&format!("node {} disconnected", &second.to_string()[..8])), "{reason}");
+    assert!(reason.contains("no node is connected"), "{reason}");
+    assert!(network.adit(["receipts", "--json"]).run().ok().stdout.is_empty());
+}
+
+#[test]
+fn workers_of_a_killed_node_die_with_it() {
+    let mut network = Network::with_slots(&[2]);
+    let run = network.run(&guest::hold()).args(["--fuel", "100T"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    let node = network.nodes.remove(0);
+    let workers = node.children();
+    assert!(!workers.is_empty(), "guests run in processes of their own");
+    let (stdout, stderr) = (node.stdout.clone(), node.stderr.clone());
+    node.kill();
+    // A worker holds the node's standard error, so that the end of the stream is the end of the last of them.
+    stdout.wait_for_end();
+    stderr.wait_for_end();
+    for worker in workers {
+        assert!(!is_running(worker), "worker {worker} outlived its node");
+    }
+}
+
+/// Whether a process is there and not only waiting to be reaped.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    // The state stands after the name, which stands in parentheses.
+    stat.is_ok_and(|stat| !stat.rsplit(')').next().unwrap().trim_start().starts_with(['Z', 'X']))
+}
+
+#[test]
+fn node_that_is_told_to_stop_leaves_at_once_and_its_job_goes_on_elsewhere() {
+    let mut network = Network::with_slots(&[1]);
+    let job = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
+    let log = network.adit(["logs", "-f", &job]).start();
+    log.stdout.wait_for_text(guest::READY);
+    network.add_node(&["--slots", "1"]);
+    let node = network.nodes.remove(0);
+    node.signal(Signal::TERM);
+    node.wait().ok().says("node stopped");
+    log.stdout.wait_for("second start", |log| (log.matches(guest::READY).count() == 2).then_some(()));
+    network.adit(["cancel", &job]).run().ok();
+}
+
+#[tokio::test]
+async fn nodes_come_back_after_the_gateway_does() {
+    let network = Network::with_slots(&[1, 1]);
+    let before = nodes_until(&network.client().await, |nodes| nodes.len() == 2).await;
+    let network = network.restart_gateway();
+    let client = network.client().await;
+    let after = nodes_until(&client, |nodes| nodes.len() == 2).await;
+    let keys = |nodes: &[adit_protocol::NodeStatus]| nodes.iter().map(|node| node.node).collect::<Vec<_>>();
+    assert_eq!(keys(&before), keys(&after));
+    let done = client.submit(Job::new(Source::bytes(guest::echo()), Source::bytes(b"hi".as_slice()))).ended().await.unwrap();
+    assert_eq!(done.output, Output::Inline(b"hi".to_vec()));
+}
+
+#[test]
+fn node_that_is_there_before_its_gateway_waits_for_it() {
+    let home = Home::new();
+    let gateway = Gateway::start(&home, "127.0.0.1:0");
+    let address = gateway.address.clone();
+    gateway.process.kill();
+    let node = home.adit(["node", "--slots", "1", "--gateway", &address.to_string()]).start();
+    node.stderr.wait_for_text("not connected: ");
+    let _gateway = Gateway::start(&home, &address.host);
+    node.stderr.wait_for_text("connected to");
+}
+
+#[tokio::test]
+async fn node_with_the_key_of_a_connected_one_takes_its_place() {
+    let mut network = Network::with_slots(&[1]);
+    let newer = network.node("node-0").args(["--slots", "3", "--cache"]).args([network.home.path("newer")]).start();
+    let client = network.client().await;
+    let nodes = nodes_until(&client, |nodes| nodes.iter().any(|node| node.offer.slots == 3)).await;
+    assert_eq!(nodes.len(), 1);
+    network.nodes = vec![newer];
+    let lost: Result<_, JobError> =
+        client.submit(Job::new(Source::bytes(guest::echo()), Source::bytes(b"x".as_slice()))).ended().await;
+    lost.unwrap();
+}
+
+#[test]
+fn nodes_are_listed_with_what_they_offer() {
+    let mut network = Network::with_slots(&[2]);
+    network.add_node(&["--slots", "1", "--memory", "512MiB", "--label", "region=eu", "--allow-open", "--price-per-minute", "0.002"]);
+    let nodes = network.adit(["nodes", "--json"]).run().ok().json_lines();
+    let slots = |n: u64| nodes.iter().find(|node| node["slots"] == n).unwrap();
+    let (plain, other) = (slots(2), slots(1));
+    assert_eq!((&plain["memory_bytes"], &plain["profiles"]), (&(1u64 << 30).into(), &serde_json::json!(["deterministic"])));
+    assert_eq!((&other["memory_bytes"], &other["labels"]), (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"]])));
+    assert_eq!((&other["profiles"], &other["price_per_minute"]), (&serde_json::json!(["deterministic", "open"]), &2000.into()));
+
+    // A job that only one of them fits goes there.
+    let run = |flags: &[&str]| network.run(&guest::echo()).args(["--json"]).args(flags).run().ok().json();
+    assert_eq!(run(&["--label", "region=eu"])["node"], other["node"]);
+    assert_eq!(run(&["--profile", "open"])["node"], other["node"]);
+    assert_eq!(run(&["--memory", "1GiB"])["node"], plain["node"]);
+    let table = network.adit(["nodes"]).run().ok();
+    assert!(table.text().contains("region=eu") && table.text().lines().count() == 3, "{table:?}");
+}

@@ -1,0 +1,255 @@
+//! A process of the program under test: what it says, when it ends, and that it never outlives its test.
+
+use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid};
+use serde_json::Value;
+
+/// How long anything may take. Nothing comes near it, but for a test that has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running process. Dropped, it is killed.
+pub(crate) struct Process {
+    what: String,
+    child: Child,
+    pub(crate) stdout: Captured,
+    pub(crate) stderr: Captured,
+    /// Closed when it has ended.
+    ended: mpsc::Receiver<()>,
+}
+
+impl Process {
+    /// Starts `command` with this standard input.
+    pub(crate) fn start(mut command: Command, input: Vec<u8>) -> Self {
+        let what = format!("{command:?}");
+        let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        if let Some(mut stdin) = child.stdin.take() {
+            // A process that ends without reading is no fault of the test's.
+            thread::spawn(move || stdin.write_all(&input));
+        }
+        let stdout = Captured::read(child.stdout.take().unwrap());
+        let stderr = Captured::read(child.stderr.take().unwrap());
+        let (alive, ended) = mpsc::channel::<()>();
+        let pid = Pid::from_child(&child);
+        thread::spawn(move || {
+            // Leaves the child unreaped, so that its pid is nobody else's as long as it may be signalled.
+            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).ok();
+            drop(alive);
+        });
+        Self { what, child, stdout, stderr, ended }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Lets it have no more memory of its own than `bytes`: what it allocates beyond fails, and so does the process.
+    pub(crate) fn limit_memory(&self, bytes: u64) {
+        let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Data, limit).unwrap();
+    }
+
+    /// Kills it without a word, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn wait(mut self) -> Ran {
+        assert!(
+            self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Disconnected),
+            "{} does not end; it said\n{}\n{}",
+            self.what,
+            self.stdout.text(),
+            self.stderr.text()
+        );
+        let status = self.child.wait().unwrap();
+        Ran { what: self.what.clone(), status, stdout: self.stdout.whole(), stderr: self.stderr.text_whole() }
+    }
+
+    /// Its child processes: a node's workers.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let pid = self.pid();
+        let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        list.split_whitespace().map(|child| child.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // After `wait` or `kill` there is nothing left to do, which the standard library knows.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The most resident memory that a living process ever had, in bytes.
+pub(crate) fn memory_peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a living process has a VmHWM");
+    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+}
+
+/// What a process wrote to one of its streams so far.
+#[derive(Clone)]
+pub(crate) struct Captured(Arc<Stream>);
+
+#[derive(Default)]
+struct Stream {
+    content: Mutex<Content>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Captured {
+    fn read(mut from: impl Read + Send + 'static) -> Self {
+        let stream = Arc::new(Stream::default());
+        let writer = Arc::clone(&stream);
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                let n = from.read(&mut buffer).unwrap_or(0);
+                let mut content = writer.content.lock().unwrap_or_else(PoisonError::into_inner);
+                content.bytes.extend_from_slice(&buffer[..n]);
+                content.ended = n == 0;
+                writer.grown.notify_all();
+                if content.ended {
+                    break;
+                }
+            }
+        });
+        Self(stream)
+    }
+
+    /// What there is now.
+    pub(crate) fn text(&self) -> String {
+        let content = self.0.content.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&content.bytes).into_owned()
+    }
+
+    /// Waits until `look` finds what it looks for.
+    #[track_caller]
+    pub(crate) fn wait_for<T>(&self, what: &str, look: impl Fn(&str) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        let mut content = self.0.content.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let text = String::from_utf8_lossy(&content.bytes);
+            if let Some(found) = look(&text) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!content.ended && !left.is_zero(), "no {what} in\n{text}");
+            content = self.0.grown.wait_timeout(content, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits for a text.
+    #[track_caller]
+    pub(crate) fn wait_for_text(&self, want: &str) {
+        self.wait_for(&format!("`{want}`"), |text| text.contains(want).then_some(()));
+    }
+
+    /// Waits for a whole line that starts so, and gives the rest of it.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, start: &str) -> String {
+        self.wait_for(&format!("line `{start}…`"), |text| {
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            whole.lines().find_map(|line| line.strip_prefix(start)).map(str::to_owned)
+        })
+    }
+
+    /// All of it, once the process has ended. A grandchild that outlives it would keep the stream open; that must not hang the test.
+    fn whole(&self) -> Vec<u8> {
+        let content = self.0.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.0.grown.wait_timeout_while(content, PATIENCE, |content| !content.ended);
+        let (mut content, timeout) = ended.unwrap_or_else(PoisonError::into_inner);
+        assert!(!timeout.timed_out(), "somebody holds a stream of a process that ended");
+        std::mem::take(&mut content.bytes)
+    }
+
+    /// Waits until everybody who could write to it has ended.
+    pub(crate) fn wait_for_end(&self) {
+        self.whole();
+    }
+
+    fn text_whole(&self) -> String {
+        String::from_utf8_lossy(&self.whole()).into_owned()
+    }
+}
+
+/// What a process left that has ended.
+pub(crate) struct Ran {
+    what: String,
+    status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Checks its exit code.
+    #[track_caller]
+    pub(crate) fn code(self, want: i32) -> Self {
+        assert!(self.status.code() == Some(want), "expected exit code {want}: {self:?}");
+        self
+    }
+
+    /// Checks that it was a success.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        self.code(0)
+    }
+
+    /// Checks that it says `want` on standard error.
+    #[track_caller]
+    pub(crate) fn says(self, want: &str) -> Self {
+        assert!(self.stderr.contains(want), "expected `{want}`: {self:?}");
+        self
+    }
+
+    /// Standard output as text, without the last line's end.
+    #[track_caller]
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap().trim_end_matches('\n')
+    }
+
+    /// Standard output as one JSON value.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Standard output as one JSON value a line.
+    #[track_caller]
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"))).collect()
+    }
+}
+
+impl Debug for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { what, status, stdout, stderr } = self;
+        let end = status.signal().map_or_else(|| format!("{status}"), |signal| format!("signal {signal}"));
+        let stdout = String::from_utf8_lossy(&stdout[..stdout.len().min(4096)]);
+        write!(f, "{what}\nended with {end}\n--- standard output\n{stdout}\n--- standard error\n{stderr}")
+    }
+}

@@ -1,0 +1,188 @@
+//! `adit run`: outcomes, exit codes, the object of `--json`, and that a run here is the run there.
+
+use adit_protocol::{Digest, Outcome, SignedReceipt};
+use serde_json::Value;
+
+use crate::guest;
+use crate::network::Network;
+
+/// How one guest ends, wherever it runs.
+struct Case {
+    outcome: &'static str,
+    module: Vec<u8>,
+    flags: &'static [&'static str],
+    input: &'static str,
+    exit: i32,
+    exit_code: Option<i32>,
+    reason: &'static str,
+}
+
+impl Case {
+    fn new(outcome: &'static str, module: Vec<u8>, exit: i32) -> Self {
+        Self { outcome, module, flags: &[], input: "", exit, exit_code: None, reason: "" }
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case { exit_code: Some(0), input: "hello", ..Case::new("finished", guest::echo(), 0) },
+        Case { exit_code: Some(0), ..Case::new("finished", guest::flood(1), 0) },
+        Case { exit_code: Some(3), ..Case::new("finished", guest::exit(3), 10) },
+        Case { exit_code: Some(255), ..Case::new("finished", guest::exit(255), 10) },
+        Case { reason: "in function focal_length", ..Case::new("trapped", guest::trap(), 10) },
+        Case { flags: &["--fuel", "10M"], ..Case::new("out_of_fuel", guest::spin(), 11) },
+        Case { flags: &["--memory", "1MiB"], ..Case::new("out_of_memory", guest::grow(), 12) },
+        Case { flags: &["--timeout", "200ms", "--fuel", "1T"], ..Case::new("timed_out", guest::spin(), 13) },
+        Case { flags: &["--output-max", "1MiB"], ..Case::new("output_too_large", guest::flood(2), 15) },
+        Case { flags: &["--output-max", "4B"], input: "hello", ..Case::new("output_too_large", guest::echo(), 15) },
+    ]
+}
+
+#[test]
+fn every_outcome_is_told_in_the_same_object_here_and_there() {
+    let network = Network::with_slots(&[1]);
+    for case in cases() {
+        let label = format!("{} {:?}", case.outcome, case.flags);
+        let run = |place: &[&str]| {
+            let output = network.home.path("output");
+            let ran = network
+                .run(&case.module)
+                .args(["--json", "--input", "-", "--output"])
+                .args([&output])
+                .args(case.flags)
+                .args(place)
+                .input(case.input)
+                .run()
+                .code(case.exit);
+            let object = ran.json();
+            check_shape(&object);
+            assert_eq!(object["outcome"], case.outcome, "{label}");
+            assert_eq!(object["exit_code"], Value::from(case.exit_code), "{label}");
+            assert!(object["reason"].as_str().unwrap().contains(case.reason), "{label}: {object}");
+            let written = std::fs::read(&output).unwrap();
+            std::fs::remove_file(&output).unwrap();
+            assert_eq!(object["output_digest"], Digest::of(&written).to_string(), "{label}");
+            assert_eq!(object["usage"]["bytes_out"], written.len(), "{label}");
+            object
+        };
+        let (there, here) = (run(&[]), run(&["--local"]));
+        check_receipt(&there);
+        assert!(here["receipt"].is_null() && here["node"].is_null(), "{label}: nobody signs what ran here");
+        // How far a run gets until a clock stops it differs every time.
+        if case.outcome != "timed_out" {
+            for key in ["usage", "meter_id", "output_digest", "price_microcredits", "reason"] {
+                assert_eq!(there[key], here[key], "{label}: {key}");
+            }
+        }
+    }
+}
+
+/// Checks that the object has every key that `docs/cli.md` promises of a job that ran, and each of its type.
+fn check_shape(object: &Value) {
+    let is_hex = |value: &Value, digits: usize| value.as_str().is_some_and(|text| text.len() == digits && hex::decode(text).is_ok());
+    let keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut want = [
+        "job",
+        "outcome",
+        "exit_code",
+        "reason",
+        "usage",
+        "measured",
+        "meter_id",
+        "price_microcredits",
+        "node",
+        "output_digest",
+        "receipt",
+        "settlement",
+    ];
+    want.sort_unstable();
+    assert_eq!(keys, want);
+    assert!(is_hex(&object["job"], 32) && is_hex(&object["meter_id"], 64) && is_hex(&object["output_digest"], 64), "{object}");
+    assert!(object["price_microcredits"].is_u64() && object["reason"].is_string(), "{object}");
+    for key in ["fuel", "memory_peak_bytes", "memory_fuel", "bytes_in", "bytes_out", "host_calls"] {
+        assert!(object["usage"][key].is_u64(), "usage.{key}: {object}");
+    }
+    assert_eq!(object["usage"].as_object().unwrap().len(), 6);
+    for key in ["queue_ms", "fetch_ms", "compile_ms", "run_ms", "rtt_ms"] {
+        assert!(object["measured"][key].as_f64().is_some_and(|ms| ms >= 0.0), "measured.{key}: {object}");
+    }
+    assert_eq!(object["measured"].as_object().unwrap().len(), 5);
+}
+
+/// Checks that what the object says is what the node signed.
+fn check_receipt(object: &Value) {
+    let bytes = hex::decode(object["receipt"].as_str().unwrap()).unwrap();
+    let verified = SignedReceipt::from_bytes(&bytes).unwrap().verify().unwrap();
+    let receipt = verified.receipt();
+    assert_eq!(object["job"], receipt.job.to_string());
+    assert_eq!(object["node"], receipt.node.to_string());
+    assert_eq!(object["meter_id"], receipt.meter.to_string());
+    assert_eq!(object["outcome"], receipt.outcome.name());
+    assert_eq!(object["output_digest"], receipt.output.to_string());
+    assert_eq!(object["price_microcredits"], receipt.cost.0);
+    assert_eq!(object["usage"]["fuel"], receipt.usage.fuel.0);
+    assert_eq!(object["usage"]["memory_peak_bytes"], receipt.usage.memory_peak.0);
+    assert_eq!(object["usage"]["bytes_in"], receipt.usage.bytes_in.0);
+    assert_eq!(object["usage"]["host_calls"], receipt.usage.host_calls);
+    assert!(object["settlement"].is_string(), "a run waits for its settlement");
+    if let Outcome::Finished { exit_code } = receipt.outcome {
+        assert_eq!(object["exit_code"], exit_code);
+    }
+}
+
+#[test]
+fn output_goes_to_standard_output_and_one_line_of_summary_to_standard_error() {
+    let network = Network::with_slots(&[1]);
+    let ran = network.run(&guest::echo()).args(["--input", "-"]).input("pass it on").run().ok();
+    assert_eq!(ran.text(), "pass it on");
+    let summary: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("job ")).collect();
+    let [line] = summary[..] else { panic!("one summary line: {ran:?}") };
+    for part in ["finished", "node ", " away", "fuel", "peak 192.0 KiB", "ran ", "credits"] {
+        assert!(line.contains(part), "`{part}` in {line}");
+    }
+
+    let ran = network.run(&guest::spin()).args(["--fuel", "20M"]).run().code(11);
+    ran.says("out of fuel at 20.000 Mfuel (limit 20.000 Mfuel); raise --fuel");
+}
+
+#[test]
+fn guest_sees_its_arguments_its_environment_and_nothing_else() {
+    let network = Network::with_slots(&[1]);
+    for place in [&[][..], &["--local"]] {
+        let ran = network
+            .run(&guest::surroundings())
+            .args(["--arg", "one", "--arg", "--two=2", "--env", "A=1", "--env", "EMPTY=", "--env", "B=x=y"])
+            .args(place)
+            .args(["--", "three and", "--four"])
+            .env("SECRET", "of the host")
+            .run()
+            .ok();
+        let strings: Vec<&str> = ran.text().trim_end_matches('\0').split('\0').collect();
+        let (program, rest) = strings.split_first().unwrap();
+        assert!(!program.contains('/'), "the guest learns no path of the host: {program}");
+        assert_eq!(rest, ["one", "--two=2", "three and", "--four", "A=1", "EMPTY=", "B=x=y"]);
+    }
+}
+
+#[test]
+fn randomness_follows_the_seed_alone() {
+    let network = Network::with_slots(&[1]);
+    let draw = |flags: &[&str]| network.run(&guest::random()).args(flags).run().ok().stdout;
+    let first = draw(&["--seed", "1"]);
+    assert_eq!(first.len(), 8);
+    assert_eq!(draw(&["--seed", "1"]), first);
+    assert_eq!(draw(&["--seed", "1", "--local"]), first);
+    assert_ne!(draw(&["--seed", "2"]), first);
+}
+
+#[test]
+fn measured_times_tell_a_known_module_from_a_new_one() {
+    let network = Network::with_slots(&[1]);
+    let run = || network.run(&guest::echo()).args(["--json", "--output", "/dev/null"]).run().ok().json();
+    let compile_ms = |object: &Value| object["measured"]["compile_ms"].as_f64().unwrap();
+    let (first, second) = (run(), run());
+    assert!(compile_ms(&first) > 0.0, "{first}");
+    // Compiling is not billed and not repeated.
+    assert_eq!(compile_ms(&second), 0.0, "{second}");
+    assert_eq!(first["price_microcredits"], second["price_microcredits"]);
+}

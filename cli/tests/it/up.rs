@@ -1,0 +1,80 @@
+//! `adit up`: a network in one process, found by itself.
+
+use rustix::process::Signal;
+
+use crate::guest;
+use crate::network::Home;
+use crate::process::Process;
+
+fn up(home: &Home, args: &[&str]) -> (Process, String) {
+    let process = home.adit(["up"]).args(args).start();
+    let address = process.stdout.wait_for_line("");
+    process.stderr.wait_for_text("Ctrl-C stops it");
+    (process, address)
+}
+
+#[test]
+fn everything_works_without_a_word_about_where() {
+    let home = Home::new();
+    let (process, address) = up(&home, &["--slots", "1"]);
+    let module = home.file("echo.wasm", guest::echo());
+    let run = || home.adit(["run", "echo.wasm", "--input", "-"]).input("at home");
+    assert_eq!(run().run().ok().text(), "at home");
+    assert_eq!(home.adit(["nodes", "--json"]).run().ok().json_lines().len(), 1);
+    assert_eq!(home.adit(["receipts", "--json"]).run().ok().json_lines().len(), 1);
+    let shown = home.adit(["config", "show", "--json"]).run().ok().json_lines();
+    let gateway = shown.iter().find(|row| row["setting"] == "gateway").unwrap();
+    assert_eq!((&gateway["value"], &gateway["origin"]), (&address.as_str().into(), &"running `adit up`".into()));
+    assert_eq!(std::fs::read_to_string(home.path("state/adit/up.addr")).unwrap(), format!("{address}\n"));
+
+    process.signal(Signal::INT);
+    process.wait().ok().says("stopped");
+    assert!(!home.path("state/adit/up.addr").exists());
+    run().run().code(2).says("no gateway: run `adit up`");
+    drop(module);
+}
+
+#[test]
+fn address_of_a_killed_one_is_not_believed_and_its_receipts_are_kept() {
+    let home = Home::new();
+    home.file("echo.wasm", guest::echo());
+    let (process, address) = up(&home, &[]);
+    home.adit(["run", "echo.wasm"]).run().ok();
+    process.kill();
+    assert!(home.path("state/adit/up.addr").exists(), "nobody took it away");
+    home.adit(["run", "echo.wasm"]).run().code(2).says("no gateway: run `adit up`");
+
+    let (process, again) = up(&home, &[]);
+    assert_eq!(key_of(&again), key_of(&address), "the gateway is the same one");
+    home.adit(["run", "echo.wasm"]).run().ok();
+    assert_eq!(home.adit(["receipts", "--json"]).run().ok().json_lines().len(), 2);
+    drop(process);
+}
+
+fn key_of(address: &str) -> &str {
+    address.split_once('#').unwrap().1
+}
+
+#[test]
+fn flag_and_environment_beat_the_running_one() {
+    let home = Home::new();
+    let (_process, address) = up(&home, &["--slots", "1"]);
+    let nobody = format!("127.0.0.1:9#{}", key_of(&address));
+    let origin = |shown: crate::process::Ran| {
+        let rows = shown.ok().json_lines();
+        rows.iter().find(|row| row["setting"] == "gateway").unwrap()["value"].as_str().unwrap().to_owned()
+    };
+    let show = || home.adit(["config", "show", "--json"]);
+    assert_eq!(origin(show().run()), address);
+    home.file("config/adit/config.toml", format!("gateway = \"127.0.0.1:7#{}\"", key_of(&address)));
+    assert_eq!(origin(show().run()), format!("127.0.0.1:7#{}", key_of(&address)));
+    assert_eq!(origin(show().env("ADIT_GATEWAY", &nobody).run()), nobody);
+    assert_eq!(origin(show().env("ADIT_GATEWAY", &nobody).args(["--gateway", &address]).run()), address);
+}
+
+#[test]
+fn ready_file_holds_the_address_when_jobs_can_come() {
+    let home = Home::new();
+    let (_process, address) = up(&home, &["--ready-file", "ready"]);
+    assert_eq!(std::fs::read_to_string(home.path("ready")).unwrap(), format!("{address}\n"));
+}
