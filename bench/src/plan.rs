@@ -1,0 +1,38 @@
+//! How long everything takes.
+
+use std::time::Duration;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Rounds, each of ours and of the reference.
+    pub(crate) rounds: usize,
+    /// How long either lasts, where it is as long as we like.
+    pub(crate) round: Duration,
+    /// How long ours runs before the first round, so that nothing is new any more.
+    pub(crate) warm_up: Duration,
+    /// Bytes of a bulk input.
+    pub(crate) bulk_bytes: usize,
+    /// How long one figure may take before it is given up.
+    pub(crate) limit: Duration,
+}
+
+impl Plan {
+    /// All figures in about a minute and a half.
+    pub(crate) const FULL: Self = Self {
+        rounds: 7,
+        round: Duration::from_millis(1_000),
+        warm_up: Duration::from_millis(1_000),
+        bulk_bytes: 256 << 20,
+        limit: Duration::from_secs(60),
+    };
+
+    /// All figures in about twenty seconds, with more noise.
+    pub(crate) const QUICK: Self = Self {
+        rounds: 3,
+        round: Duration::from_millis(300),
+        warm_up: Duration::from_millis(300),
+        bulk_bytes: 64 << 20,
+        limit: Duration::from_secs(30),
+    };
+}

@@ -1,0 +1,81 @@
+//! All that talks to the network: waiting for nodes, and a tile's way from its job to its settled receipt.
+
+use std::time::Duration;
+
+use adit_client::{Client, Done, Job, JobError, Output, Source};
+use adit_example_pathtracer::{Pixels, Tile};
+use adit_guest::{Decode, Encode};
+use adit_protocol::{Answer, Fuel, Query, Refusal, VerifiedReceipt};
+use anyhow::{Context, Result, bail, ensure};
+use tokio::time::{sleep, timeout};
+
+/// How long nodes are waited for: more than a node's slowest attempt to reconnect.
+const NODES_LIMIT: Duration = Duration::from_secs(60);
+/// How often the gateway is asked for its nodes.
+const NODES_POLL: Duration = Duration::from_millis(50);
+
+/// Waits until at least `wanted` nodes are connected to the gateway.
+pub(crate) async fn wait_for_nodes(client: &Client, wanted: usize) -> Result<()> {
+    let waiting = async {
+        while nodes(client).await? < wanted {
+            sleep(NODES_POLL).await;
+        }
+        Ok(())
+    };
+    let waited = timeout(NODES_LIMIT, waiting).await;
+    waited.with_context(|| format!("fewer than {wanted} nodes are connected after {} s", NODES_LIMIT.as_secs()))?
+}
+
+async fn nodes(client: &Client) -> Result<usize> {
+    match client.ask(Query::Nodes).await? {
+        Answer::Nodes(nodes) => Ok(nodes.len()),
+        other => bail!("asked for its nodes, the gateway answered {other:?}"),
+    }
+}
+
+/// Has one tile rendered, and waits until the gateway has stored its receipt for good.
+pub(crate) async fn render(client: &Client, module: &Source, fuel: Fuel, tile: Tile) -> Result<(Pixels, VerifiedReceipt)> {
+    let mut job = Job::new(module.clone(), Source::bytes(tile.encode()?));
+    job.spec.limits.fuel = fuel;
+    let place = || format!("the tile at {}, {}", tile.x, tile.y);
+    let done = run(client, job).await.with_context(place)?;
+    let pixels = Pixels::decode(output(client, done.output).await.with_context(place)?).with_context(place)?;
+    ensure!(pixels.tile == tile, "{}: the job made another one", place());
+    Ok((pixels, done.receipt))
+}
+
+/// Runs a job that must succeed, and comes back later where the queue is full.
+async fn run(client: &Client, job: Job) -> Result<Done> {
+    let done = loop {
+        // However often it is submitted, under one key it is one job.
+        match settle(client, job.clone()).await {
+            Err(JobError::Refused { refusal: Refusal::QueueFull { retry_after_ms, .. }, .. }) => {
+                sleep(Duration::from_millis(retry_after_ms)).await;
+            }
+            ended => break ended?,
+        }
+    };
+    let receipt = done.receipt.receipt();
+    ensure!(receipt.outcome.is_success(), "job {} {}: {}", receipt.job, receipt.outcome, done.reason);
+    Ok(done)
+}
+
+/// Submits `job` and waits for its outcome, then for the gateway's word that the receipt is stored. The library checks both signatures.
+async fn settle(client: &Client, job: Job) -> Result<Done, JobError> {
+    let mut running = client.submit(job);
+    let done = running.ended().await?;
+    running.settled().await?;
+    Ok(done)
+}
+
+/// What the guest wrote; the gateway sends it along where it is short, and keeps it otherwise.
+async fn output(client: &Client, output: Output) -> Result<Vec<u8>> {
+    match output {
+        Output::Inline(bytes) => Ok(bytes),
+        Output::Blob(blob) => {
+            let mut bytes = Vec::new();
+            client.fetch(blob, &mut bytes).await?;
+            Ok(bytes)
+        }
+    }
+}
