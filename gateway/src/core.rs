@@ -26,6 +26,10 @@ const ENDED_JOBS_MAX: usize = 4_096;
 /// Log bytes of ended jobs that stay at hand: 64 jobs of the default log limit.
 const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of arguments, environments and inline inputs of all jobs that have not ended. The queue's bound counts jobs; this one keeps a
+/// few clients with large ones from taking the machine's memory.
+const LIVE_BYTES_MAX: usize = 256 << 20;
+
 /// Everything that the gateway knows.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -44,6 +48,8 @@ pub(crate) struct Core {
     /// Why the ledger records nothing any more.
     ledger_stopped: Option<String>,
     jobs: HashMap<JobId, Job>,
+    /// [`Live::bytes`] of all live jobs.
+    live_bytes: usize,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
     ended_log_bytes: usize,
@@ -68,6 +74,7 @@ impl Core {
             overflow: VecDeque::new(),
             ledger_stopped: None,
             jobs: HashMap::new(),
+            live_bytes: 0,
             ended: VecDeque::new(),
             ended_log_bytes: 0,
             nodes: BTreeMap::new(),
@@ -134,13 +141,13 @@ impl Core {
         let Stage::Live(live) = &mut job.stage else { return };
         if attempt.0 > 1 {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
-            job.log.append(line.as_bytes(), job.spec.limits.log.0);
+            job.log.append(line.as_bytes(), live.spec.limits.log.0);
         }
         live.running = Some((key, attempt));
         live.progress = None;
         live.output = None;
         let lease =
-            GatewayToNode::Lease { job: id, attempt, client: job.client, spec: job.spec.clone(), input: live.input.clone() };
+            GatewayToNode::Lease { job: id, attempt, client: job.client, spec: live.spec.clone(), input: live.input.clone() };
         node.send(&lease);
         job.tell(&JobEvent::Started { node: key, attempt });
     }
@@ -150,8 +157,17 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.tell(&JobEvent::Ended(result.clone()));
         job.followers.clear();
-        job.stage = Stage::Failed(result);
+        self.end(id, Stage::Failed(result));
         self.retire(id);
+    }
+
+    /// Puts an ended stage in the place of the live one.
+    fn end(&mut self, id: JobId, stage: Stage) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && let Stage::Live(live) = std::mem::replace(&mut job.stage, stage)
+        {
+            self.live_bytes -= live.bytes();
+        }
     }
 
     /// Keeps an ended job at hand for a while.
@@ -212,25 +228,30 @@ impl Core {
         if let Err(refusal) = self.admit(&spec, input.as_deref()) {
             return refuse(refusal);
         }
-        let mut live = Live::default();
+        let mut pins = Vec::new();
         let mut missing = Vec::new();
         let inline = input.is_some();
         for blob in std::iter::once(&spec.module).chain(Some(&spec.input).filter(|_| !inline)) {
             match self.store.pin(&blob.digest).filter(|pin| pin.blob() == *blob) {
-                Some(pin) => live.pins.push(pin),
+                Some(pin) => pins.push(pin),
                 None => missing.push(blob.digest),
             }
         }
         if !missing.is_empty() {
             return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
         }
-        live.input = input;
-        client.send(&GatewayToClient::Accepted { job: id });
         let request = Box::new(Request::new(&owner, &spec));
+        let module = spec.module.digest;
+        let live = Live::new(spec, input, pins);
+        if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
+            return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
+        }
+        self.live_bytes += live.bytes();
+        client.send(&GatewayToClient::Accepted { job: id });
         let job = Job {
             id,
             client: owner,
-            spec,
+            module,
             spec_digest: digest,
             submitted: wall_time(),
             stage: Stage::Live(live),
@@ -428,16 +449,17 @@ impl Core {
             NodeMessage::Log { job, attempt, bytes } => {
                 if self.holds(key, job, attempt)
                     && let Some(job) = self.jobs.get(&job)
+                    && let Stage::Live(live) = &job.stage
                 {
-                    job.log.append(&bytes, job.spec.limits.log.0);
+                    job.log.append(&bytes, live.spec.limits.log.0);
                 }
             }
             NodeMessage::Progress { job, attempt, done, total } => {
                 if self.holds(key, job, attempt)
                     && let Some(job) = self.jobs.get_mut(&job)
                     && let Stage::Live(live) = &mut job.stage
+                    && live.set_progress(done, total)
                 {
-                    live.progress = Some((done, total));
                     job.tell(&JobEvent::Progress { done, total });
                 }
             }
@@ -469,7 +491,10 @@ impl Core {
 
     /// The most that an attempt may write.
     pub(crate) fn output_bytes_max(&self, node: PublicKey, job: JobId, attempt: Attempt) -> Option<u64> {
-        self.jobs.get(&job).filter(|_| self.holds(node, job, attempt)).map(|job| job.spec.limits.output.0)
+        match &self.jobs.get(&job).filter(|_| self.holds(node, job, attempt))?.stage {
+            Stage::Live(live) => Some(live.spec.limits.output.0),
+            _ => None,
+        }
     }
 
     fn finished(
@@ -508,8 +533,8 @@ impl Core {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.tell(&JobEvent::Ended(result.clone()));
             job.log.end();
-            job.stage = Stage::Done { result, output: pin, settlement: None };
         }
+        self.end(id, Stage::Done { result, output: pin, settlement: None });
         self.record(Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us });
     }
 
@@ -526,7 +551,8 @@ impl Core {
         let (Some(job), Some(offer)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node).map(|node| &node.offer)) else {
             return Err("its job is unknown".into());
         };
-        verified.check_spec(&job.spec).map_err(|error| error.to_string())?;
+        let Stage::Live(live) = &mut job.stage else { return Err("its job has ended".into()) };
+        verified.check_spec(&live.spec).map_err(|error| error.to_string())?;
         let rows = [
             ("node", told.node == node),
             ("client", told.client == job.client),
@@ -539,7 +565,6 @@ impl Core {
             return Err(format!("its {field} is not what was leased"));
         }
         let written = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
-        let Stage::Live(live) = &mut job.stage else { return Err("its job has ended".into()) };
         let pin = match (output, live.output.take()) {
             (Some(bytes), _) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(bytes) == written => None,
             (None, Some((attempt, blob, pin))) if attempt == told.attempt && blob == written => Some(pin),

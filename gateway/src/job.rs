@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use adit_protocol::{Attempt, BlobRef, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, PublicKey, UnixMillis};
 use adit_protocol::{JobId, SignedReceipt, SignedSettlement};
 use adit_transport::BlobPin;
@@ -10,7 +12,7 @@ use crate::peer::Client;
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) client: PublicKey,
-    pub(crate) spec: Box<JobSpec>,
+    pub(crate) module: Digest,
     pub(crate) spec_digest: Digest,
     pub(crate) submitted: UnixMillis,
     pub(crate) stage: Stage,
@@ -36,17 +38,53 @@ pub(crate) enum Stage {
 }
 
 /// What a job needs until it ends.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Live {
+    pub(crate) spec: Box<JobSpec>,
     /// The input, where it came inline.
     pub(crate) input: Option<Vec<u8>>,
     /// Keeps module and input in the store.
-    pub(crate) pins: Vec<BlobPin>,
+    pub(crate) _pins: Vec<BlobPin>,
     pub(crate) running: Option<(PublicKey, Attempt)>,
     pub(crate) progress: Option<(u64, u64)>,
+    /// When followers were told of progress last.
+    pub(crate) progress_told: Option<Instant>,
     /// A large output that has arrived ahead of its receipt.
     pub(crate) output: Option<(Attempt, BlobRef, BlobPin)>,
 }
+
+impl Live {
+    pub(crate) fn new(spec: Box<JobSpec>, input: Option<Vec<u8>>, pins: Vec<BlobPin>) -> Self {
+        Self { spec, input, _pins: pins, running: None, progress: None, progress_told: None, output: None }
+    }
+
+    /// Bytes that its client chose, and that stay in memory until it ends.
+    pub(crate) fn bytes(&self) -> usize {
+        let JobSpec { args, env, placement, .. } = &*self.spec;
+        let pairs = env.iter().chain(&placement.labels).map(|(k, v)| k.len() + v.len() + PER_TEXT_BYTES);
+        let args = args.iter().map(|arg| arg.len() + PER_TEXT_BYTES);
+        PER_JOB_BYTES + pairs.sum::<usize>() + args.sum::<usize>() + self.input.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Notes progress, and says whether it is time to tell of it.
+    pub(crate) fn set_progress(&mut self, done: u64, total: u64) -> bool {
+        self.progress = Some((done, total));
+        let due = self.progress_told.is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL);
+        if due {
+            self.progress_told = Some(Instant::now());
+        }
+        due
+    }
+}
+
+/// What a job costs beside its texts and its inline input: its entries in the tables here and in the dispatcher.
+const PER_JOB_BYTES: usize = 1_024;
+
+/// What a text costs beside its bytes.
+const PER_TEXT_BYTES: usize = 32;
+
+/// Progress is for people: nobody reads faster. An honest node sends no more; a hostile one shall not fill a client's connection.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(40);
 
 impl Job {
     pub(crate) fn is_live(&self) -> bool {
@@ -90,7 +128,7 @@ impl Job {
             Stage::Done { result: JobResult::Done { receipt, .. }, settlement, .. } => done_state(receipt, settlement.is_some()),
             Stage::Done { result, .. } | Stage::Failed(result) => JobState::Failed(describe(result)),
         };
-        JobStatus { job: self.id, module: self.spec.module.digest, submitted: self.submitted, state }
+        JobStatus { job: self.id, module: self.module, submitted: self.submitted, state }
     }
 }
 
