@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::cache::ModuleCache;
 use crate::ipc::{CompileOrder, FromCompiler};
 use crate::process::{Role, WorkerProcess, WorkerProgram};
+use crate::worker::WORKER_FAILED;
 
 /// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -141,6 +142,7 @@ async fn death(worker: WorkerProcess) -> CompileError {
         Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => {
             CompileError::Node("the compile worker was killed".to_owned())
         }
+        Ok(status) if status.code() == Some(WORKER_FAILED) => CompileError::Node("the compile worker failed".to_owned()),
         Ok(status) => CompileError::Invalid(format!("the compiler died of it, probably over its memory limit ({status})")),
         Err(error) => error.into(),
     }

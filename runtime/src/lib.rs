@@ -35,6 +35,7 @@
 
 mod runtime;
 
+mod account;
 mod run;
 
 mod cache;

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Outcome, PublicKey, Usage};
+use adit_protocol::{ByteCount, Digest, JobSpec, Outcome, PublicKey, Usage};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
+use crate::account::{Account, Lied};
 use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, RunOrder, ToSandbox, Used};
-use crate::meter::memory_fuel;
 use crate::pool::SandboxWorker;
 use crate::runtime::Shared;
 
@@ -157,8 +157,7 @@ pub struct Run {
     /// There until the end.
     active: Option<Active>,
     canceller: Canceller,
-    output: OutputSeen,
-    log_bytes: u64,
+    account: Account,
 }
 
 #[derive(Debug)]
@@ -172,12 +171,6 @@ struct Active {
     /// What the worker said last.
     used: Used,
     _permit: OwnedSemaphorePermit,
-}
-
-#[derive(Debug, Default)]
-struct OutputSeen {
-    bytes: u64,
-    hasher: blake3::Hasher,
 }
 
 impl Run {
@@ -195,8 +188,8 @@ impl Run {
         let kill_at = started + Duration::from_millis(spec.limits.wall_ms) + GRACE;
         let used = Used::default();
         let active = Active { worker, run, started, kill_at, cancel_sent: false, used, _permit: permit };
-        let (canceller, output) = (Canceller::default(), OutputSeen::default());
-        Ok(Self { shared, spec, active: Some(active), canceller, output, log_bytes: 0 })
+        let account = Account::new(Arc::clone(&spec));
+        Ok(Self { shared, spec, active: Some(active), canceller: Canceller::default(), account })
     }
 
     /// What withdraws this job.
@@ -237,93 +230,42 @@ impl Run {
     /// Takes in a message from the worker. What it says is not trusted: a guest may have taken it over.
     fn handle(&mut self, message: Result<Option<FromSandbox>, IpcError>) -> Result<Option<RunEvent>, Fault> {
         match message?.ok_or(Fault::Closed)? {
-            FromSandbox::Log(bytes) => self.handle_log(bytes),
+            FromSandbox::Log(bytes) => {
+                self.account.add_log(&bytes)?;
+                Ok(Some(RunEvent::Log(bytes)))
+            }
             FromSandbox::Progress { done, total } => Ok(Some(RunEvent::Progress { done, total })),
-            FromSandbox::Output(bytes) => self.handle_output(bytes),
+            FromSandbox::Output(bytes) => {
+                self.account.add_output(&bytes)?;
+                Ok(Some(RunEvent::Output(bytes)))
+            }
             FromSandbox::Used(used) => {
                 self.active.as_mut().expect("messages come from an active worker").used = used;
                 Ok(None)
             }
-            FromSandbox::Ended(ending) => self.handle_ending(*ending),
+            FromSandbox::Ended(ending) => {
+                let report = self.account.close(*ending)?;
+                let active = self.active.take().expect("messages come from an active worker");
+                self.shared.pool.give_back(active.worker);
+                Ok(Some(RunEvent::Ended(Box::new(report))))
+            }
             FromSandbox::Unusable(reason) => Err(Fault::Unusable(reason)),
         }
     }
 
-    fn handle_log(&mut self, bytes: Vec<u8>) -> Result<Option<RunEvent>, Fault> {
-        self.log_bytes += bytes.len() as u64;
-        if self.log_bytes > self.spec.limits.log.0 {
-            return Err(Fault::Lied("more log than its limit"));
-        }
-        Ok(Some(RunEvent::Log(bytes)))
-    }
-
-    fn handle_output(&mut self, bytes: Vec<u8>) -> Result<Option<RunEvent>, Fault> {
-        self.output.bytes += bytes.len() as u64;
-        if self.output.bytes > self.spec.limits.output.0 {
-            return Err(Fault::Lied("more output than its limit"));
-        }
-        self.output.hasher.update(&bytes);
-        Ok(Some(RunEvent::Output(bytes)))
-    }
-
-    fn handle_ending(&mut self, mut ending: Ending) -> Result<Option<RunEvent>, Fault> {
-        if let Some(output) = &ending.output {
-            if self.output.bytes > 0 || output.len() > INLINE_BYTES_MAX || output.len() as u64 > self.spec.limits.output.0 {
-                return Err(Fault::Lied("an output in two ways"));
-            }
-            self.output.bytes = output.len() as u64;
-            self.output.hasher.update(output);
-        }
-        let active = self.active.take().expect("messages come from an active worker");
-        self.shared.pool.give_back(active.worker);
-        let output = ending.output.take();
-        Ok(Some(RunEvent::Ended(Box::new(self.report(ending, output)))))
-    }
-
-    /// Ends a run whose worker does not answer any more, with what it said last.
+    /// Ends a run whose worker does not answer any more, with what it said last. Output that the worker still held is lost.
     fn give_up(&mut self) -> RunEvent {
         let active = self.active.take().expect("an active run is given up");
-        let outcome = if active.cancel_sent { Outcome::Cancelled } else { Outcome::TimedOut };
         let ending = Ending {
-            outcome,
+            outcome: if active.cancel_sent { Outcome::Cancelled } else { Outcome::TimedOut },
             reason: "the sandbox worker did not answer and was killed".to_owned(),
             used: active.used,
             run_us: u64::try_from(active.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            output: None,
+            output: self.account.is_output_empty().then(Vec::new),
             log_dropped: 0,
         };
-        drop(active.worker);
-        // A run whose output was small so far has sent none of it.
-        let output = (self.output.bytes == 0).then(Vec::new);
-        RunEvent::Ended(Box::new(self.report(ending, output)))
-    }
-
-    fn report(&self, ending: Ending, output: Option<Vec<u8>>) -> RunReport {
-        let Ending { outcome, reason, used, run_us, log_dropped, .. } = ending;
-        RunReport {
-            outcome,
-            reason,
-            usage: self.usage(used),
-            run_us,
-            output_digest: Digest(*self.output.hasher.finalize().as_bytes()),
-            output,
-            log_dropped: ByteCount(log_dropped),
-        }
-    }
-
-    /// What is billed; never over a limit, whatever a worker says.
-    fn usage(&self, used: Used) -> Usage {
-        let limits = &self.spec.limits;
-        let fuel = Fuel(used.fuel.min(limits.fuel.0));
-        let memory_peak = used.memory_peak.min(limits.memory.0);
-        Usage {
-            fuel,
-            memory_peak: ByteCount(memory_peak),
-            memory_fuel: memory_fuel(fuel, memory_peak),
-            bytes_in: ByteCount(self.spec.input.bytes),
-            bytes_out: ByteCount(self.output.bytes),
-            host_calls: used.host_calls,
-        }
+        let report = self.account.close(ending).expect("an empty output is within every limit");
+        RunEvent::Ended(Box::new(report))
     }
 
     async fn fail(&mut self, fault: Fault) -> RunError {
@@ -334,7 +276,7 @@ impl Run {
         match fault {
             Fault::Unusable(reason) => RunError::Unusable { module, reason },
             Fault::Closed => RunError::WorkerDied(status),
-            Fault::Lied(what) => RunError::WorkerDied(format!("killed, because it sent {what}")),
+            Fault::Lied(lied) => RunError::WorkerDied(format!("killed, because it sent {lied}")),
             Fault::Ipc(error) => RunError::WorkerDied(format!("{error} ({status})")),
         }
     }
@@ -357,8 +299,14 @@ impl Active {
 enum Fault {
     Closed,
     Unusable(String),
-    Lied(&'static str),
+    Lied(Lied),
     Ipc(IpcError),
+}
+
+impl From<Lied> for Fault {
+    fn from(lied: Lied) -> Self {
+        Self::Lied(lied)
+    }
 }
 
 impl From<IpcError> for Fault {

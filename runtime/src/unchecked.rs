@@ -32,9 +32,10 @@ pub(crate) fn load_code(engine: &Engine, code: File) -> wasmtime::Result<Module>
 pub(crate) fn close_inherited_descriptors() -> io::Result<()> {
     let listed = std::fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name().to_string_lossy().parse::<i32>()));
     let listed = listed.collect::<io::Result<Vec<_>>>()?;
-    for fd in listed.into_iter().flatten().filter(|&fd| fd > STANDARD_STREAM_MAX) {
-        // SAFETY: nobody in this process may own the descriptor. This runs first in `main`, so all of them are inherited, but the
-        // one that listed the others, which is closed by now, and closing it again does nothing: no other thread opens any.
+    // The descriptor that listed the others is among them, and closed by now.
+    let is_open = |fd: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok();
+    for fd in listed.into_iter().flatten().filter(|&fd| fd > STANDARD_STREAM_MAX).filter(is_open) {
+        // SAFETY: the descriptor is open, and nobody in this process owns it: this runs first in `main`, before anything opens one.
         unsafe { rustix::io::close(fd) }
     }
     Ok(())

@@ -5,6 +5,7 @@ mod compile;
 mod ending;
 mod guest;
 mod outbox;
+mod poll;
 mod sandbox;
 mod stdio;
 
@@ -26,7 +27,7 @@ pub(crate) const SANDBOX_WORKER: &str = "__adit-sandbox-worker";
 pub(crate) const COMPILE_WORKER: &str = "__adit-compile-worker";
 
 /// Exit code of a worker that could not do its part.
-const WORKER_FAILED: i32 = 70;
+pub(crate) const WORKER_FAILED: i32 = 70;
 
 /// Becomes a worker, and never returns, where this process was started as one; else returns at once. Every program that is a
 /// [`crate::WorkerProgram`] calls this before anything else: a worker must not read configuration, start threads or open files.

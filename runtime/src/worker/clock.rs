@@ -1,49 +1,84 @@
-//! Time as a deterministic guest sees it.
+//! Time as a guest sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use adit_protocol::UnixMillis;
+use adit_protocol::{JobSpec, Profile, UnixMillis};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
-/// How far each reading moves both clocks. A guest that waits for time to pass by reading it must not wait forever.
+/// How far each reading moves the virtual clocks. A guest that waits for time to pass by reading it must not wait forever.
 const STEP_NS: u64 = 1_000;
 
-/// A wall clock and a monotonic clock over one count: the n-th reading of either is the same on every machine.
+/// A guest's wall clock and its monotonic clock. Clones are the same clock.
 #[derive(Debug, Clone)]
-pub(super) struct VirtualClock {
-    start: Duration,
-    elapsed_ns: Arc<AtomicU64>,
+pub(super) enum Clock {
+    /// Both clocks over one count, so that the n-th reading of either, or the n-th sleep, is the same on every machine.
+    Virtual { start: UnixMillis, elapsed_ns: Arc<AtomicU64> },
+    /// The host's clocks.
+    Host { start: Instant },
 }
 
-impl VirtualClock {
-    /// Clocks of which the wall clock starts at `start`, the monotonic one at 0.
-    pub(super) fn new(start: UnixMillis) -> Self {
-        Self { start: Duration::from_millis(start.0), elapsed_ns: Arc::default() }
+impl Clock {
+    /// The clock that the job's profile gives.
+    pub(super) fn of(spec: &JobSpec) -> Self {
+        match spec.profile {
+            Profile::Deterministic => Self::Virtual { start: spec.time, elapsed_ns: Arc::default() },
+            Profile::Open => Self::Host { start: Instant::now() },
+        }
     }
 
-    fn read(&self) -> u64 {
-        self.elapsed_ns.fetch_add(STEP_NS, Ordering::Relaxed)
+    /// The wall clock since 1970, without moving it.
+    pub(super) fn wall(&self) -> Duration {
+        match self {
+            Self::Virtual { start, .. } => Duration::from_millis(start.0).saturating_add(self.monotonic()),
+            Self::Host { .. } => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
+    }
+
+    /// The monotonic clock since the job's start, without moving it.
+    pub(super) fn monotonic(&self) -> Duration {
+        match self {
+            Self::Virtual { elapsed_ns, .. } => Duration::from_nanos(elapsed_ns.load(Ordering::Relaxed)),
+            Self::Host { start } => start.elapsed(),
+        }
+    }
+
+    /// Lets time pass: at once where it is virtual.
+    pub(super) async fn sleep(&self, time: Duration) {
+        match self {
+            Self::Virtual { .. } => self.advance(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+            Self::Host { .. } => tokio::time::sleep(time).await,
+        }
+    }
+
+    fn advance(&self, ns: u64) {
+        if let Self::Virtual { elapsed_ns, .. } = self {
+            elapsed_ns.store(elapsed_ns.load(Ordering::Relaxed).saturating_add(ns), Ordering::Relaxed);
+        }
     }
 }
 
-impl HostWallClock for VirtualClock {
+impl HostWallClock for Clock {
     fn resolution(&self) -> Duration {
         Duration::from_nanos(STEP_NS)
     }
 
     fn now(&self) -> Duration {
-        self.start + Duration::from_nanos(self.read())
+        let now = self.wall();
+        self.advance(STEP_NS);
+        now
     }
 }
 
-impl HostMonotonicClock for VirtualClock {
+impl HostMonotonicClock for Clock {
     fn resolution(&self) -> u64 {
         STEP_NS
     }
 
     fn now(&self) -> u64 {
-        self.read()
+        let now = self.monotonic();
+        self.advance(STEP_NS);
+        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
     }
 }

@@ -1,17 +1,19 @@
 //! A guest's world: what it may import, and the state behind it.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use adit_protocol::{JobSpec, Profile};
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::SeedableRng;
-use wasmtime::{Caller, Engine, Extern, Linker, ResourceLimiter};
+use wasmtime::{Caller, Engine, Extern, Linker, Memory, ResourceLimiter};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
-use super::clock::VirtualClock;
+use super::clock::Clock;
 use super::outbox::Outbox;
+use super::poll::{EVENT_BYTES, Errno, SUBSCRIPTION_BYTES, poll};
 use super::stdio::{Input, Output};
 use crate::engine::TABLE_ELEMENTS_MAX;
 
@@ -25,6 +27,7 @@ const PROGRAM_NAME: &str = "job";
 /// The state of one running guest.
 pub(super) struct Guest {
     wasi: WasiP1Ctx,
+    clock: Clock,
     limiter: Limiter,
     outbox: Arc<Outbox>,
     counters: Arc<Counters>,
@@ -58,7 +61,8 @@ impl Counters {
 impl Guest {
     pub(super) fn new(spec: &JobSpec, input: Input, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
         let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters) };
-        Self { wasi: wasi(spec, input, &outbox), limiter, outbox, counters }
+        let clock = Clock::of(spec);
+        Self { wasi: wasi(spec, input, &clock, &outbox), clock, limiter, outbox, counters }
     }
 
     /// The store's limiter.
@@ -81,9 +85,12 @@ impl Guest {
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     add_to_linker_async(&mut linker, Guest::enter_wasi)?;
-    // WASI's own `proc_exit` refuses codes from 126 on; programs use all of them.
     linker.allow_shadowing(true);
+    // WASI's own refuses codes from 126 on; programs use all of them.
     linker.func_wrap(WASI_MODULE, "proc_exit", proc_exit)?;
+    linker.func_wrap_async(WASI_MODULE, "poll_oneoff", |caller, (subscriptions, events, count, stored)| {
+        Box::new(poll_oneoff(caller, subscriptions, events, count, stored))
+    })?;
     linker.allow_shadowing(false);
     linker.func_wrap_async(ADIT_MODULE, "log", |caller, (level, pointer, bytes)| Box::new(log(caller, level, pointer, bytes)))?;
     linker.func_wrap(ADIT_MODULE, "progress", progress)?;
@@ -95,21 +102,58 @@ fn proc_exit(caller: Caller<'_, Guest>, code: i32) -> wasmtime::Result<()> {
     Err(I32Exit(code).into())
 }
 
-/// `log(level: i32, pointer: i32, bytes: i32)`: writes a line to the job's log. Levels as in the crate `log`: 1 error to 5 trace.
-async fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: i32, bytes: i32) -> wasmtime::Result<()> {
-    let memory = caller.get_export("memory").and_then(Extern::into_memory);
-    let Some(memory) = memory else { wasmtime::bail!("adit_1.log needs an exported memory named `memory`") };
+/// `poll_oneoff(subscriptions, events, count, stored) -> errno`.
+async fn poll_oneoff(
+    mut caller: Caller<'_, Guest>,
+    subscriptions: i32,
+    events: i32,
+    count: i32,
+    stored: i32,
+) -> wasmtime::Result<i32> {
+    let memory = memory(&mut caller, "poll_oneoff")?;
     let (data, guest) = memory.data_and_store_mut(&mut caller);
     guest.count_host_call();
-    let start = pointer as u32 as usize;
-    let Some(text) = data.get(start..start.saturating_add(bytes as u32 as usize)) else {
-        wasmtime::bail!("adit_1.log got a text outside of memory");
+    let count = count as u32 as usize;
+    let subscriptions = span(data, subscriptions, count.saturating_mul(SUBSCRIPTION_BYTES), "poll_oneoff")?;
+    let events = span(data, events, count.saturating_mul(EVENT_BYTES), "poll_oneoff")?;
+    let stored = span(data, stored, 4, "poll_oneoff")?;
+    let happened = match poll(&data[subscriptions], &guest.clock).await {
+        Ok(happened) => happened,
+        Err(Errno(errno)) => return Ok(errno.into()),
     };
-    for piece in [level_prefix(level).as_bytes(), text, b"\n"] {
+    let bytes = happened.as_flattened();
+    data[events][..bytes.len()].copy_from_slice(bytes);
+    data[stored].copy_from_slice(&(happened.len() as u32).to_le_bytes());
+    Ok(Errno::SUCCESS.0.into())
+}
+
+/// `log(level: i32, pointer: i32, bytes: i32)`: writes a line to the job's log. Levels as in the crate `log`: 1 error to 5 trace.
+async fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: i32, bytes: i32) -> wasmtime::Result<()> {
+    let memory = memory(&mut caller, "adit_1.log")?;
+    let (data, guest) = memory.data_and_store_mut(&mut caller);
+    guest.count_host_call();
+    let text = span(data, pointer, bytes as u32 as usize, "adit_1.log")?;
+    for piece in [level_prefix(level).as_bytes(), &data[text], b"\n"] {
         guest.outbox.write_log(piece);
     }
     guest.outbox.relief().await;
     Ok(())
+}
+
+/// The guest's memory, which every function needs that takes pointers.
+fn memory(caller: &mut Caller<'_, Guest>, function: &str) -> wasmtime::Result<Memory> {
+    let memory = caller.get_export("memory").and_then(Extern::into_memory);
+    memory.ok_or_else(|| wasmtime::format_err!("{function} needs an exported memory named `memory`"))
+}
+
+/// Where in its memory the bytes are that a guest speaks of; a trap where they are not its own.
+fn span(data: &[u8], pointer: i32, bytes: usize, function: &str) -> wasmtime::Result<Range<usize>> {
+    let start = pointer as u32 as usize;
+    let span = start..start.saturating_add(bytes);
+    match data.get(span.clone()) {
+        Some(_) => Ok(span),
+        None => Err(wasmtime::format_err!("{function} got a pointer outside of memory")),
+    }
 }
 
 fn level_prefix(level: i32) -> &'static str {
@@ -128,7 +172,7 @@ fn progress(caller: Caller<'_, Guest>, done: i64, total: i64) {
     caller.data().outbox.set_progress(done as u64, total as u64);
 }
 
-fn wasi(spec: &JobSpec, input: Input, outbox: &Arc<Outbox>) -> WasiP1Ctx {
+fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>) -> WasiP1Ctx {
     let mut builder = WasiCtxBuilder::new();
     builder
         .stdin(input)
@@ -137,15 +181,13 @@ fn wasi(spec: &JobSpec, input: Input, outbox: &Arc<Outbox>) -> WasiP1Ctx {
         .arg(PROGRAM_NAME)
         .args(&spec.args)
         .envs(&spec.env)
+        .wall_clock(clock.clone())
+        .monotonic_clock(clock.clone())
         .allow_tcp(false)
         .allow_udp(false);
-    match spec.profile {
-        Profile::Deterministic => {
-            let clock = VirtualClock::new(spec.time);
-            builder.wall_clock(clock.clone()).monotonic_clock(clock).secure_random(seeded_random(spec.seed));
-        }
-        // The builder's defaults: the host's clocks and entropy.
-        Profile::Open => {}
+    // Left alone, the builder gives the host's entropy.
+    if spec.profile == Profile::Deterministic {
+        builder.secure_random(seeded_random(spec.seed));
     }
     builder.build_p1()
 }

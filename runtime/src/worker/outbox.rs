@@ -72,8 +72,9 @@ impl Outbox {
         job.output.extend_from_slice(&bytes[..fits]);
         job.output_bytes += fits as u64;
         job.output_over |= fits < bytes.len();
-        if job.output.len() >= OUTPUT_CHUNK_BYTES {
-            self.push_output(job);
+        while job.output.len() >= OUTPUT_CHUNK_BYTES {
+            let rest = job.output.split_off(OUTPUT_CHUNK_BYTES);
+            self.push(&FromSandbox::Output(std::mem::replace(&mut job.output, rest)));
         }
         if job.output_over { Err(OutputOver) } else { Ok(()) }
     }
@@ -109,8 +110,8 @@ impl Outbox {
         let job = &mut *self.job();
         self.push_log(job);
         self.push_progress(job);
-        if job.output_bytes > INLINE_BYTES_MAX as u64 {
-            self.push_output(job);
+        if job.output_bytes > INLINE_BYTES_MAX as u64 && !job.output.is_empty() {
+            self.push(&FromSandbox::Output(std::mem::take(&mut job.output)));
         }
     }
 
@@ -131,12 +132,6 @@ impl Outbox {
     pub(super) async fn relief(&self) {
         if self.is_congested() {
             let _ = self.sender.drain().await;
-        }
-    }
-
-    fn push_output(&self, job: &mut JobOut) {
-        for piece in std::mem::take(&mut job.output).chunks(OUTPUT_CHUNK_BYTES) {
-            self.push(&FromSandbox::Output(piece.to_vec()));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use adit_protocol::{ByteCount, Fuel, Outcome, TrapKind};
+use adit_protocol::{ByteCount, Fuel, Outcome, Profile, TrapKind};
 
 use crate::support::{Host, Job, echo, finish, first_log, spin, spin_after_log};
 
@@ -80,7 +80,7 @@ async fn pointers_outside_of_memory_trap_in_our_functions() {
         let ended = host.run(Job::body(&format!("(call $log (i32.const 1) (i32.const {pointer}) (i32.const {bytes}))"))).await;
         assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::HostCall), "{pointer} {bytes}");
         assert!(
-            ended.report.reason.starts_with("adit_1.log got a text outside of memory in function"),
+            ended.report.reason.starts_with("adit_1.log got a pointer outside of memory in function"),
             "{}",
             ended.report.reason
         );
@@ -143,17 +143,38 @@ async fn endless_guest_times_out_with_its_fuel() {
     assert!(started.elapsed().as_secs() < 10);
 }
 
+/// Sleeps for an hour, then writes how much later it is by the monotonic clock.
+const SLEEP: &str = r#"(module
+    (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "clock_time_get" (func $time (param i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (drop (call $time (i32.const 1) (i64.const 0) (i32.const 1024)))
+        (i64.store (i32.const 0) (i64.const 77))
+        (i32.store (i32.const 16) (i32.const 1))
+        (i64.store (i32.const 24) (i64.const 3600000000000))
+        (if (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)) (then unreachable))
+        (if (i32.ne (i32.load (i32.const 512)) (i32.const 1)) (then unreachable))
+        (if (i64.ne (i64.load (i32.const 256)) (i64.const 77)) (then unreachable))
+        (drop (call $time (i32.const 1) (i64.const 0) (i32.const 1032)))
+        (i64.store (i32.const 1024) (i64.sub (i64.load (i32.const 1032)) (i64.load (i32.const 1024))))
+        (i32.store (i32.const 0) (i32.const 1024))
+        (i32.store (i32.const 4) (i32.const 8))
+        (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
+
+#[tokio::test]
+async fn virtual_sleep_is_over_at_once() {
+    let ended = Host::new(1).run(Job::wat(SLEEP)).await;
+    // The hour, and the first reading's own microsecond.
+    assert_eq!(ended.assert_ok().output, 3_600_000_001_000_u64.to_le_bytes());
+    assert_eq!(ended.report.usage.host_calls, 4);
+}
+
 #[tokio::test]
 async fn sleeping_guest_times_out() {
-    // poll_oneoff with one relative clock of an hour.
-    let text = r#"(module
-        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (func (export "_start")
-            (i32.store (i32.const 16) (i32.const 1))
-            (i64.store (i32.const 24) (i64.const 3600000000000))
-            (drop (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))))"#;
-    let ended = Host::new(1).run(Job::wat(text).with(|spec| spec.limits.wall_ms = 200)).await;
+    let job = Job::wat(SLEEP).with(|spec| (spec.limits.wall_ms, spec.profile) = (200, Profile::Open));
+    let ended = Host::new(1).run(job).await;
     assert_eq!(ended.outcome(), Outcome::TimedOut);
     assert!(ended.report.usage.fuel.0 < 1_000, "sleep costs no fuel: {}", ended.report.usage.fuel);
 }

@@ -1,6 +1,7 @@
 //! Log, progress, and inputs and outputs that are larger than memory should hold.
 
 use std::io::Write;
+use std::time::Duration;
 
 use adit_protocol::{ByteCount, Outcome};
 use adit_runtime::RunEvent;
@@ -142,12 +143,7 @@ async fn guest_that_nobody_reads_from_still_keeps_its_deadline() {
     let mut run = host.start(job.with(|spec| spec.limits.wall_ms = 200)).await.unwrap();
     assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
     // The reader is busy elsewhere, longer than the job may run but not as long as its worker may be silent.
-    let (busy, woken) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        busy.send(()).unwrap();
-    });
-    woken.await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
     loop {
         if let RunEvent::Ended(report) = run.next().await.unwrap() {
             assert_eq!(report.outcome, Outcome::TimedOut);

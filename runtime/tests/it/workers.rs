@@ -85,10 +85,10 @@ async fn worker_keeps_its_tenant_and_is_never_anothers() {
 #[tokio::test]
 async fn worker_that_does_not_answer_is_killed_and_billed_by_its_last_word() {
     let host = Host::new(1);
-    let mut run = host.start(spin_after_log().with(|spec| spec.limits.wall_ms = 500)).await.unwrap();
+    let mut run = host.start(spin_after_log()).await.unwrap();
     let pid = run.worker_pid().unwrap();
     first_log(&mut run).await;
-    // Long enough for the worker to say what it used, short of its deadline.
+    // Long enough for the worker to say what it used. That is no event, so nothing comes.
     assert!(tokio::time::timeout(Duration::from_millis(300), run.next()).await.is_err());
     signal(pid, Signal::STOP);
     run.canceller().cancel();
@@ -98,7 +98,22 @@ async fn worker_that_does_not_answer_is_killed_and_billed_by_its_last_word() {
     assert!(ended.report.usage.fuel.0 >= 10_000_000, "{}", ended.report.usage.fuel);
     assert_eq!(ended.report.usage.memory_peak, ByteCount(2 * 65536));
     assert_eq!(ended.report.usage.host_calls, 1);
+    gone(pid).await;
     host.run(echo()).await.assert_ok();
+}
+
+#[tokio::test]
+async fn worker_that_misses_the_deadline_is_killed_after_its_grace() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log().with(|spec| spec.limits.wall_ms = 1_000)).await.unwrap();
+    let pid = run.worker_pid().unwrap();
+    first_log(&mut run).await;
+    signal(pid, Signal::STOP);
+    let ended = finish(run).await.unwrap();
+    assert_eq!(ended.outcome(), Outcome::TimedOut);
+    assert_eq!(ended.report.reason, "the sandbox worker did not answer and was killed");
+    assert!(ended.report.run_us >= 3_000_000, "{}", ended.report.run_us);
+    gone(pid).await;
 }
 
 #[tokio::test]

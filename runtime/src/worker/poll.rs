@@ -1,0 +1,178 @@
+//! WASI's `poll_oneoff`: waiting for time and for standard streams.
+//!
+//! WASI's own implementation sleeps in real time whatever the guest's clock says, and waits on streams that never block here. Layouts
+//! and numbers are those of `wasi_snapshot_preview1`
+//! (<https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md>).
+
+use std::time::Duration;
+
+use super::clock::Clock;
+
+/// Subscriptions in one call. Programs wait for a handful; this many fill a page or so of the guest's memory.
+const SUBSCRIPTIONS_MAX: usize = 1024;
+
+pub(super) const SUBSCRIPTION_BYTES: usize = 48;
+pub(super) const EVENT_BYTES: usize = 32;
+
+const EVENT_CLOCK: u8 = 0;
+const EVENT_FD_READ: u8 = 1;
+const EVENT_FD_WRITE: u8 = 2;
+const CLOCK_REALTIME: u32 = 0;
+const CLOCK_MONOTONIC: u32 = 1;
+const FLAG_ABSTIME: u16 = 1;
+
+/// An error number of WASI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Errno(pub(super) u16);
+
+impl Errno {
+    pub(super) const SUCCESS: Self = Self(0);
+    const TOO_BIG: Self = Self(1);
+    const BAD_FD: Self = Self(8);
+    const INVALID: Self = Self(28);
+}
+
+/// What a guest waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Subscription {
+    userdata: u64,
+    event: u8,
+    ready: Ready,
+}
+
+/// When a subscription's event happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    /// Now: streams never block for long, and what cannot be waited for is told at once.
+    Now(Errno),
+    /// After so much time.
+    After(Duration),
+}
+
+/// Waits for the first of the guest's subscriptions, and returns the events that happened then, ready for the guest's memory.
+pub(super) async fn poll(subscriptions: &[u8], clock: &Clock) -> Result<Vec<[u8; EVENT_BYTES]>, Errno> {
+    let (subscriptions, _) = subscriptions.as_chunks::<SUBSCRIPTION_BYTES>();
+    match subscriptions.len() {
+        0 => return Err(Errno::INVALID),
+        1..=SUBSCRIPTIONS_MAX => {}
+        _ => return Err(Errno::TOO_BIG),
+    }
+    let subscriptions: Vec<_> = subscriptions.iter().map(|bytes| Subscription::read(bytes, clock)).collect();
+    let wait = subscriptions.iter().map(Subscription::wait).min().unwrap_or_default();
+    if !wait.is_zero() {
+        clock.sleep(wait).await;
+    }
+    Ok(subscriptions.iter().filter(|s| s.wait() <= wait).map(Subscription::event).collect())
+}
+
+impl Subscription {
+    fn read(bytes: &[u8; SUBSCRIPTION_BYTES], clock: &Clock) -> Self {
+        let event = bytes[8];
+        let ready = match event {
+            EVENT_CLOCK => clock_ready(bytes, clock),
+            EVENT_FD_READ if number(bytes, 16) == 0 => Ready::Now(Errno::SUCCESS),
+            EVENT_FD_WRITE if matches!(number(bytes, 16), 1 | 2) => Ready::Now(Errno::SUCCESS),
+            EVENT_FD_READ | EVENT_FD_WRITE => Ready::Now(Errno::BAD_FD),
+            _ => Ready::Now(Errno::INVALID),
+        };
+        Self { userdata: long(bytes, 0), event, ready }
+    }
+
+    fn wait(&self) -> Duration {
+        match self.ready {
+            Ready::Now(_) => Duration::ZERO,
+            Ready::After(wait) => wait,
+        }
+    }
+
+    fn event(&self) -> [u8; EVENT_BYTES] {
+        let error = match self.ready {
+            Ready::Now(error) => error,
+            Ready::After(_) => Errno::SUCCESS,
+        };
+        let is_stream = self.event != EVENT_CLOCK && error == Errno::SUCCESS;
+        let mut bytes = [0; EVENT_BYTES];
+        bytes[..8].copy_from_slice(&self.userdata.to_le_bytes());
+        bytes[8..10].copy_from_slice(&error.0.to_le_bytes());
+        bytes[10] = self.event;
+        // How many bytes a stream has room for or holds: at least one.
+        bytes[16..24].copy_from_slice(&u64::from(is_stream).to_le_bytes());
+        bytes
+    }
+}
+
+fn clock_ready(bytes: &[u8; SUBSCRIPTION_BYTES], clock: &Clock) -> Ready {
+    let timeout = Duration::from_nanos(long(bytes, 24));
+    let is_absolute = u16::from_le_bytes([bytes[40], bytes[41]]) & FLAG_ABSTIME != 0;
+    match number(bytes, 16) {
+        CLOCK_REALTIME if is_absolute => Ready::After(timeout.saturating_sub(clock.wall())),
+        CLOCK_MONOTONIC if is_absolute => Ready::After(timeout.saturating_sub(clock.monotonic())),
+        CLOCK_REALTIME | CLOCK_MONOTONIC => Ready::After(timeout),
+        _ => Ready::Now(Errno::INVALID),
+    }
+}
+
+fn number(bytes: &[u8; SUBSCRIPTION_BYTES], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn long(bytes: &[u8; SUBSCRIPTION_BYTES], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::UnixMillis;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn clock() -> Clock {
+        Clock::Virtual { start: UnixMillis(5_000), elapsed_ns: Default::default() }
+    }
+
+    fn subscription(userdata: u64, event: u8, id: u32, timeout: u64, flags: u16) -> [u8; SUBSCRIPTION_BYTES] {
+        let mut bytes = [0; SUBSCRIPTION_BYTES];
+        bytes[..8].copy_from_slice(&userdata.to_le_bytes());
+        bytes[8] = event;
+        bytes[16..20].copy_from_slice(&id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&timeout.to_le_bytes());
+        bytes[40..42].copy_from_slice(&flags.to_le_bytes());
+        bytes
+    }
+
+    /// Userdata and error number of each event, and where the monotonic clock stands after.
+    async fn check(subscriptions: &[[u8; SUBSCRIPTION_BYTES]], events: &[(u64, u16)], elapsed: u64) {
+        let clock = clock();
+        let got = poll(subscriptions.as_flattened(), &clock).await.unwrap();
+        let got: Vec<_> =
+            got.iter().map(|e| (u64::from_le_bytes(e[..8].try_into().unwrap()), u16::from_le_bytes([e[8], e[9]]))).collect();
+        assert_eq!(got, events);
+        assert_eq!(clock.monotonic(), Duration::from_nanos(elapsed));
+    }
+
+    #[tokio::test]
+    async fn first_subscriptions_decide() {
+        let relative = |userdata, seconds| subscription(userdata, 0, 1, seconds * SECOND, 0);
+        check(&[relative(7, 3)], &[(7, 0)], 3 * SECOND).await;
+        check(&[relative(1, 3), relative(2, 2), relative(3, 2)], &[(2, 0), (3, 0)], 2 * SECOND).await;
+        // Streams are always ready.
+        check(&[relative(1, 3), subscription(2, 1, 0, 0, 0), subscription(3, 2, 2, 0, 0)], &[(2, 0), (3, 0)], 0).await;
+        // The wall clock stands at 5 s.
+        check(&[subscription(1, 0, 0, 6 * SECOND, 1)], &[(1, 0)], SECOND).await;
+        check(&[subscription(1, 0, 0, 4 * SECOND, 1)], &[(1, 0)], 0).await;
+        check(&[subscription(1, 0, 1, 4 * SECOND, 1)], &[(1, 0)], 4 * SECOND).await;
+        check(&[relative(1, u64::MAX / SECOND)], &[(1, 0)], u64::MAX / SECOND * SECOND).await;
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_waited_for_is_told_at_once() {
+        check(&[subscription(1, 1, 1, 0, 0), subscription(2, 2, 9, 0, 0)], &[(1, 8), (2, 8)], 0).await;
+        check(&[subscription(1, 0, 2, SECOND, 0), subscription(2, 9, 0, 0, 0)], &[(1, 28), (2, 28)], 0).await;
+        assert_eq!(poll(&[], &clock()).await, Err(Errno::INVALID));
+        let many = [subscription(1, 0, 1, 0, 0)].repeat(SUBSCRIPTIONS_MAX + 1);
+        assert_eq!(poll(many.as_flattened(), &clock()).await, Err(Errno::TOO_BIG));
+        assert_eq!(poll(many[1..].as_flattened(), &clock()).await.unwrap().len(), SUBSCRIPTIONS_MAX);
+    }
+}
