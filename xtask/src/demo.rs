@@ -4,11 +4,13 @@
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::process::{self, Family, StopOnDrop, say};
@@ -18,12 +20,12 @@ use crate::workspace::Workspace;
 const NODES: usize = 3;
 /// The node that is killed half-way.
 const VICTIM: &str = "node-2";
+/// The config file of every process of the demo; empty.
+const CONFIG: &str = "config.toml";
 /// How long the gateway may take to listen.
 const GATEWAY_LIMIT: Duration = Duration::from_secs(20);
 /// How often the gateway's ready file is looked for.
 const POLL: Duration = Duration::from_millis(20);
-/// What a shell reports of a program that SIGINT ended.
-const INTERRUPTED: i32 = 130;
 
 /// What to render.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,27 +50,32 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     )?;
     let stage = Stage::prepare(workspace.target.join("debug"), &workspace.target.join("demo"), guests.join("pathtracer.wasm"))?;
     let _stop = StopOnDrop(stage.family.clone());
-    stop_on_signal(stage.family.clone())?;
+    let interrupted = stop_on_signal(stage.family.clone())?;
 
     let start = Instant::now();
-    let gateway = stage.start_gateway()?;
-    stage.start_nodes(&gateway)?;
-    let picture = stage.render(&gateway, &options.size)?;
-    say(format!("{} in {:.1} s; stopping the network", picture.display(), start.elapsed().as_secs_f64()));
+    let picture = stage.play(&options.size);
+    if interrupted.load(Ordering::SeqCst) {
+        bail!("interrupted");
+    }
+    say(format!("{} in {:.1} s; stopping the network", picture?.display(), start.elapsed().as_secs_f64()));
     Ok(())
 }
 
-/// A signal ends the whole family, not xtask alone.
-fn stop_on_signal(family: Family) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen to signals")?;
-    thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            say("interrupted; stopping the network");
-            family.stop();
-            std::process::exit(INTERRUPTED);
+/// A signal ends the whole family, and with it whatever waits for one of its members. Says later whether there was one.
+fn stop_on_signal(family: Family) -> Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).context("cannot listen to signals")?;
+    thread::spawn({
+        let interrupted = Arc::clone(&interrupted);
+        move || {
+            if signals.forever().next().is_some() {
+                interrupted.store(true, Ordering::SeqCst);
+                say("stopping the network");
+                family.stop();
+            }
         }
     });
-    Ok(())
+    Ok(interrupted)
 }
 
 /// Where the demo is played, and by whom.
@@ -89,7 +96,14 @@ impl Stage {
             std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove the last demo's {}", folder.display()))?;
         }
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::write(folder.join(CONFIG), "").context("cannot write an empty config file")?;
         Ok(Self { programs, module, folder, picture: demo.join("picture.png"), family: Family::default() })
+    }
+
+    fn play(&self, size: &str) -> Result<&Path> {
+        let gateway = self.start_gateway()?;
+        self.start_nodes(&gateway)?;
+        self.render(&gateway, size)
     }
 
     /// Starts the gateway and returns its `ADDR#KEY`.
@@ -166,7 +180,8 @@ impl Stage {
 
     fn adit(&self, command: &str) -> Command {
         let mut adit = Command::new(self.programs.join("adit"));
-        adit.arg(command);
+        // The demo is the same for everyone, whatever stands in their own config file.
+        adit.arg(command).env("ADIT_CONFIG", self.folder.join(CONFIG));
         adit
     }
 
@@ -245,10 +260,7 @@ mod tests {
         let (demo, stage) =
             stage("whole", ADIT, "echo 'progress 1/4'; echo 'progress 2/4'; echo 'progress 4/4'; echo '4 receipts verified'");
         let _stop = StopOnDrop(stage.family.clone());
-        let gateway = stage.start_gateway().unwrap();
-        assert_eq!(gateway, "127.0.0.1:7#ab");
-        stage.start_nodes(&gateway).unwrap();
-        assert_eq!(stage.render(&gateway, "64x36").unwrap(), demo.join("picture.png"));
+        assert_eq!(stage.play("64x36").unwrap(), demo.join("picture.png"));
         for (name, lives) in [("gateway", true), ("node-1", true), (VICTIM, false), ("node-3", true)] {
             assert_eq!(stage.family.expect_running(name).is_ok(), lives, "{name}");
         }

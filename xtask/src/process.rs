@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -110,7 +111,9 @@ impl Family {
 
     fn start(&self, name: &str, command: &mut Command, log: &Path) -> Result<Option<ChildStdout>> {
         let line = display(command);
-        let mut child = command.stdin(Stdio::null()).spawn().with_context(|| format!("`{line}` does not start"))?;
+        // A group of its own: Ctrl-C then reaches xtask alone, which ends its family in order.
+        let mut child =
+            command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("`{line}` does not start"))?;
         let stdout = child.stdout.take();
         self.lock().push(Member { name: name.to_owned(), child, log: log.to_owned() });
         Ok(stdout)
@@ -147,18 +150,21 @@ impl Family {
         }
     }
 
-    /// Ends everyone: asks, waits a little, then kills.
+    /// Ends everyone: asks, waits a little, then kills. Nobody else gets at the family before it is done.
     pub(crate) fn stop(&self) {
-        let mut members = std::mem::take(&mut *self.lock());
-        for member in &members {
+        let mut members = self.lock();
+        for member in members.iter() {
             let _ = kill_process(Pid::from_child(&member.child), Signal::TERM);
         }
         let deadline = Instant::now() + GRACE;
-        while !members.is_empty() && Instant::now() < deadline {
+        loop {
             members.retain_mut(|member| matches!(member.child.try_wait(), Ok(None)));
+            if members.is_empty() || Instant::now() > deadline {
+                break;
+            }
             thread::sleep(POLL);
         }
-        for mut member in members {
+        for mut member in members.drain(..) {
             let _ = member.child.kill();
             let _ = member.child.wait();
         }
