@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
-use adit_ledger::{Appended, Batch, Entry, Reader, StoredJob, SubmitError, Writer};
-use adit_protocol::limits::{ANSWER_ROWS_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
+use adit_ledger::{Appended, Batch, Entry, Reader, ReceiptPage, StoredJob, SubmitError, Writer};
+use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
     Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent,
     JobId, JobResult, JobSpec, JobStatus, KnownRoot, NodeMessage, NodeStatus, PublicKey, Query, Refusal, SecretKey, Settlement,
-    SignedReceipt, SignedSettlement, VerifiedReceipt, sign_settlements,
+    SignedReceipt, SignedSettlement, VerifiedReceipt, encode_frame, sign_settlements,
 };
 use adit_transport::{BlobPin, BlobStore};
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::clock::{Clock, wall_time};
@@ -366,14 +367,13 @@ impl Core {
                 let mut jobs: Vec<JobStatus> = self.jobs.values().filter(|job| job.client == client).map(Job::status).collect();
                 jobs.sort_by_key(|status| std::cmp::Reverse((status.submitted, status.job)));
                 jobs.truncate((limit as usize).min(ANSWER_ROWS_MAX));
-                Answer::Jobs(jobs)
+                Answer::Jobs(fitting(jobs))
             }
-            Query::Nodes => Answer::Nodes(self.node_rows()),
+            Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
             Query::Receipts { from, limit } => {
-                // A row is under 1 KiB, so that a full answer fits a frame.
                 let limit = (limit as usize).min(ANSWER_ROWS_MAX);
                 match self.reader.receipts_of(&client, from, limit) {
-                    Ok(page) => Answer::Receipts { rows: page.rows, next: page.next },
+                    Ok(page) => receipts_answer(page),
                     Err(error) => Answer::Unavailable(error.to_string()),
                 }
             }
@@ -423,7 +423,7 @@ impl Core {
     pub(crate) fn node_joined(&mut self, node: Node) {
         let (key, offer) = (node.connection.peer(), node.offer.clone());
         if let Some(older) = self.nodes.insert(key, node) {
-            older.connection.close("replaced by a newer connection of the same key");
+            older.connection.close_replaced();
         }
         self.dispatch(Event::NodeJoined { node: key, offer });
         self.node_rtt(key);
@@ -633,8 +633,71 @@ impl Core {
     }
 }
 
+/// As many of the first rows as fit a frame beside the answer's own bytes.
+fn fitting<T: Serialize>(mut rows: Vec<T>) -> Vec<T> {
+    let mut bytes = ANSWER_HEAD_BYTES;
+    let fits = rows.iter().take_while(|row| {
+        bytes += row_bytes(row);
+        bytes <= FRAME_BYTES_MAX
+    });
+    let count = fits.count();
+    rows.truncate(count);
+    rows
+}
+
+/// A page of receipts that fits a frame; what does not is for the next page.
+fn receipts_answer(page: ReceiptPage) -> Answer {
+    let ReceiptPage { rows, next } = page;
+    let (count, after) = (rows.len(), rows.iter().map(|(index, _)| *index).collect::<Vec<_>>());
+    let rows = fitting(rows);
+    let next = if rows.len() < count { Some(after[rows.len()]) } else { next };
+    Answer::Receipts { rows, next }
+}
+
+/// What stands before the rows of an answer: frame, request, variants, count.
+const ANSWER_HEAD_BYTES: usize = 64;
+
+/// How many bytes a row has in a message.
+fn row_bytes<T: Serialize>(row: &T) -> usize {
+    let mut frame = Vec::new();
+    // A row that fits no frame fits no answer either.
+    encode_frame(row, &mut frame).map_or(FRAME_BYTES_MAX, |()| frame.len())
+}
+
 fn truncate(text: &mut String, bytes_max: usize) {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::JobState;
+    use adit_protocol::UnixMillis;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_where_the_frame_ends() {
+        let row = |n: usize| JobStatus {
+            job: JobId([n as u8; 16]),
+            module: Digest([0; 32]),
+            submitted: UnixMillis(0),
+            state: JobState::Failed("x".repeat(10_000)),
+        };
+        let rows: Vec<JobStatus> = (0..100).map(row).collect();
+        let fitted = fitting(rows.clone());
+        assert_eq!(fitted, rows[..fitted.len()]);
+        let answer = |rows| GatewayToClient::Answer { request: u64::MAX, answer: Answer::Jobs(rows) };
+        encode_frame(&answer(fitted.clone()), &mut Vec::new()).unwrap();
+        let one_more = rows[..=fitted.len()].to_vec();
+        assert!(encode_frame(&answer(one_more), &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn text_is_cut_at_a_character() {
+        let mut text = "ää".to_owned();
+        truncate(&mut text, 3);
+        assert_eq!(text, "ä");
     }
 }

@@ -36,20 +36,31 @@ impl Link {
 /// The leases that are held, with what cancels each.
 type Leases = RefCell<HashMap<(JobId, Attempt), watch::Sender<bool>>>;
 
-/// Connects and works until the connection ends, and says why it did. All leases end with it: the gateway gives their jobs to other
-/// nodes.
-pub(crate) async fn work(node: &Rc<Shared>) -> String {
+/// Why a connection ended.
+#[derive(Debug)]
+pub(crate) struct Parted {
+    pub(crate) reason: String,
+    /// Another machine connected under this node's key.
+    pub(crate) replaced: bool,
+}
+
+/// Connects and works until the connection ends. All leases end with it: the gateway gives their jobs to other nodes.
+pub(crate) async fn work(node: &Rc<Shared>) -> Parted {
     let (connection, outbox, inbox) = match greet(node).await {
         Ok(greeted) => greeted,
-        Err(reason) => return reason,
+        Err(reason) => return Parted { reason, replaced: false },
     };
     node.tell(NodeEvent::Connected { gateway: node.config.gateway.clone() });
     let signer = Signer::default();
     let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer });
     let closing = CloseOnDrop(connection);
-    let reason = serve(link, inbox).await;
+    let mut reason = serve(link, inbox).await;
+    let replaced = closing.0.was_replaced();
+    if replaced {
+        reason = "another node uses this node's key; give each machine its own".into();
+    }
     drop(closing);
-    reason
+    Parted { reason, replaced }
 }
 
 /// Tells the gateway that this node leaves, also where the whole task is dropped.

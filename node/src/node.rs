@@ -14,6 +14,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
+use crate::link::Parted;
 use crate::{NodeConfig, NodeEvent, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
@@ -21,6 +22,9 @@ const RECONNECT_MIN: Duration = Duration::from_millis(100);
 
 /// The longest pause. A gateway that was down for long finds its nodes again within this.
 const RECONNECT_MAX: Duration = Duration::from_secs(15);
+
+/// How long a node stays away after another machine came under its key.
+const REPLACED_PAUSE: Duration = Duration::from_secs(60);
 
 /// A connection that held for so long was a good one: the next pause is a short one again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
@@ -143,11 +147,15 @@ async fn keep_working(shared: Rc<Shared>) {
     let mut pauses = policy().build();
     loop {
         let started = Instant::now();
-        let reason = link::work(&shared).await;
+        let Parted { reason, replaced } = link::work(&shared).await;
         if started.elapsed() >= GOOD_CONNECTION {
             pauses = policy().build();
         }
-        let retry_in = pauses.next().unwrap_or(RECONNECT_MAX);
+        let mut retry_in = pauses.next().unwrap_or(RECONNECT_MAX);
+        if replaced {
+            // Two machines with one key would throw each other out all the time, and every job with them.
+            retry_in = REPLACED_PAUSE;
+        }
         tracing::info!(reason, ?retry_in, "not connected");
         shared.tell(NodeEvent::Disconnected { reason, retry_in });
         tokio::time::sleep(retry_in).await;

@@ -395,7 +395,8 @@ mod tests {
     #[test]
     fn receipt_over_its_limits_is_told_from_its_job() {
         let node = SecretKey::from_seed([4; 32]);
-        let rows: [(&str, fn(&mut Receipt)); 5] = [
+        type Change = fn(&mut Receipt);
+        let rows: [(&str, Change); 5] = [
             ("fuel", |r| r.usage.fuel = Fuel(10_000_000_001)),
             ("peak memory", |r| r.usage.memory_peak = ByteCount((256 << 20) + 1)),
             ("module", |r| r.module = Digest([0; 32])),

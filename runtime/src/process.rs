@@ -70,6 +70,8 @@ impl WorkerProcess {
             .arg(role.argument())
             .env_clear()
             .current_dir("/")
+            // A Ctrl-C in the terminal is for the supervisor, which ends its workers in its own way.
+            .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(stderr())

@@ -15,6 +15,9 @@ use tokio::time::timeout;
 use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT};
 use crate::{BlobError, BlobWriter, Inbox, Outbox};
 
+/// The application error code (RFC 9000, section 20.2) of a connection that a newer one replaced. All others end with 0.
+const REPLACED: VarInt = VarInt::from_u32(2);
+
 /// A connection with a peer that has proved its key. A clone is the same connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -128,6 +131,16 @@ impl Connection {
     /// Ends the connection, telling the peer why.
     pub fn close(&self, reason: &str) {
         self.quic.close(VarInt::from_u32(0), reason.as_bytes());
+    }
+
+    /// Ends the connection because its peer has a newer one under the same key.
+    pub fn close_replaced(&self) {
+        self.quic.close(REPLACED, b"replaced by a newer connection of the same key");
+    }
+
+    /// Whether the peer ended the connection because it has a newer one under our key: somebody else uses it.
+    pub fn was_replaced(&self) -> bool {
+        matches!(self.quic.close_reason(), Some(ConnectionError::ApplicationClosed(close)) if close.error_code == REPLACED)
     }
 
     /// Waits until the connection is lost, and says why.

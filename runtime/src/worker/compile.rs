@@ -80,6 +80,8 @@ fn check_format(bytes: &[u8]) -> Result<(), &'static str> {
         Err("this is WebAssembly text; translate it to binary first, as with `wasm-tools parse`")
     } else if bytes.starts_with(b"\x7fELF") {
         Err("this is native code (ELF); build for the target wasm32-wasip1")
+    } else if !b"\0asm".starts_with(&bytes[..bytes.len().min(4)]) {
+        Err("this is no WebAssembly module: it does not begin with `\\0asm` (at offset 0x0)")
     } else {
         Ok(())
     }
