@@ -13,11 +13,11 @@ use crate::guest;
 use crate::net::{Network, scratch_folder};
 use crate::plan::Plan;
 
-/// Ours goes through three processes and two signatures before and after the same work, so a bound on the ratio is a bound on those;
-/// it was set after the first measurements.
+/// Ours crosses three processes and three signatures on its way to the same work and back; the goal bounds what that and the check of
+/// the compiled code may cost.
 const START: Title =
     Title { name: "cold_start", unit: "us", reference: "bare wasmtime from a .cwasm in process", goal: Goal::AtMost(8.0) };
-/// Functions of the module: some two megabytes of machine code, as an application has.
+/// Functions of the module: a megabyte of wasm, as an application has.
 const FUNCTIONS: usize = 4_000;
 
 /// Microseconds until the output is there, of the first job after the node was started again over its cache.

@@ -75,10 +75,19 @@ impl Echo {
     async fn latencies(&self, time: Duration) -> Result<(f64, f64)> {
         let (mut ended, mut settled) = (Vec::new(), Vec::new());
         let start = Instant::now();
+        let mut open = Vec::new();
+        while start.elapsed() < time / 2 {
+            let sent = Instant::now();
+            let mut job = self.client.submit(Job::new(self.module.clone(), Source::bytes(BYTES.to_vec())));
+            job.ended().await?;
+            ended.push(micros(sent.elapsed()));
+            open.push(job);
+        }
+        for mut job in open {
+            job.settled().await?;
+        }
         while start.elapsed() < time {
-            let times = run(&self.client, &self.module).await?;
-            ended.push(micros(times.ended));
-            settled.push(micros(times.settled));
+            settled.push(micros(run(&self.client, &self.module).await?.settled));
         }
         Ok((median(ended), median(settled)))
     }

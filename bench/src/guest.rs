@@ -1,10 +1,14 @@
 //! What is run: guests that are written by hand, so that a measurement needs no wasm toolchain.
 
-use anyhow::{Context, Result};
 use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
 
 const ECHO: &str = include_str!("../guests/echo.wat");
 const HTTP: &str = include_str!("../guests/http.wat");
+
+/// Statements of each function of a large program; some 500 bytes of machine code.
+const FUNCTION_STEPS: usize = 20;
 
 /// A job that copies its input to its output.
 pub(crate) fn echo() -> Result<Vec<u8>> {
@@ -24,9 +28,6 @@ pub(crate) fn large_echo(functions: usize) -> Result<Vec<u8>> {
     }
     wat::parse_str(text + end).context("echo.wat with functions")
 }
-
-/// Statements of each function of a large program; some 500 bytes of machine code.
-const FUNCTION_STEPS: usize = 20;
 
 /// A component that answers HTTP requests.
 pub(crate) fn http() -> Result<Vec<u8>> {

@@ -15,8 +15,10 @@ mod serve;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::figure::Figure;
 use crate::plan::Plan;
@@ -59,6 +61,13 @@ async fn main() -> Result<()> {
     if let Some(ready) = &args.reference_server {
         return reference::serve(ready).await;
     }
+    tokio::select! {
+        measured = measure(&args) => measured,
+        signal = terminated() => bail!("ended by {}", signal?),
+    }
+}
+
+async fn measure(args: &Args) -> Result<()> {
     let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
     let names = args.name.map_or_else(|| Name::value_variants().to_vec(), |name| vec![name]);
     if !args.json {
@@ -76,6 +85,15 @@ async fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits for a signal that ends the bench. Returning from it, and not dying of it, takes along the processes and folders that were made.
+async fn terminated() -> std::io::Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = ctrl_c() => interrupted.map(|()| "SIGINT"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
 }
 
 impl Name {

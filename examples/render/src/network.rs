@@ -44,27 +44,20 @@ pub(crate) async fn render(client: &Client, module: &Source, fuel: Fuel, tile: T
     Ok((pixels, done.receipt))
 }
 
-/// Runs a job that must succeed, and comes back later where the queue is full.
+/// Runs a job that must succeed, until the gateway says that its receipt is stored; the library checks both signatures. Comes back later
+/// where the queue is full.
 async fn run(client: &Client, job: Job) -> Result<Done> {
     let done = loop {
         // However often it is submitted, under one key it is one job.
-        match settle(client, job.clone()).await {
+        match client.submit(job.clone()).settled().await {
             Err(JobError::Refused { refusal: Refusal::QueueFull { retry_after_ms, .. }, .. }) => {
                 sleep(Duration::from_millis(retry_after_ms)).await;
             }
-            ended => break ended?,
+            settled => break settled?.done,
         }
     };
     let receipt = done.receipt.receipt();
     ensure!(receipt.outcome.is_success(), "job {} {}: {}", receipt.job, receipt.outcome, done.reason);
-    Ok(done)
-}
-
-/// Submits `job` and waits for its outcome, then for the gateway's word that the receipt is stored. The library checks both signatures.
-async fn settle(client: &Client, job: Job) -> Result<Done, JobError> {
-    let mut running = client.submit(job);
-    let done = running.ended().await?;
-    running.settled().await?;
     Ok(done)
 }
 
