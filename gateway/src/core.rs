@@ -8,7 +8,7 @@ use adit_ledger::{Appended, Batch, Entry, Reader, ReceiptPage, StoredJob, Submit
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
     Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent,
-    JobId, JobResult, JobSpec, JobStatus, KnownRoot, NodeMessage, NodeStatus, PublicKey, Query, Refusal, SecretKey, Settlement,
+    JobId, JobResult, JobSpec, JobStatus, KnownRoots, NodeMessage, NodeStatus, PublicKey, Query, Refusal, SecretKey, Settlement,
     SignedReceipt, SignedSettlement, VerifiedReceipt, encode_frame, sign_settlements,
 };
 use adit_transport::{BlobPin, BlobStore};
@@ -44,8 +44,12 @@ pub(crate) struct Core {
     armed: Option<Tick>,
     ledger: Writer,
     reader: Reader,
-    /// Receipts that found the ledger's queue full. No job is accepted while there are any.
-    overflow: VecDeque<Entry>,
+    /// Receipts that the ledger's thread does not have yet.
+    unrecorded: VecDeque<Entry>,
+    /// Wakes the task that hands them over.
+    pub(crate) recorder: Arc<Notify>,
+    /// The ledger's queue had no room for a receipt. No job is accepted until it has.
+    ledger_full: bool,
     /// Why the ledger records nothing any more.
     ledger_stopped: Option<String>,
     jobs: HashMap<JobId, Job>,
@@ -72,7 +76,9 @@ impl Core {
             armed: None,
             ledger,
             reader,
-            overflow: VecDeque::new(),
+            unrecorded: VecDeque::new(),
+            recorder: Arc::new(Notify::new()),
+            ledger_full: false,
             ledger_stopped: None,
             jobs: HashMap::new(),
             live_bytes: 0,
@@ -248,7 +254,7 @@ impl Core {
             return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
         }
         self.live_bytes += live.bytes();
-        client.send(&GatewayToClient::Accepted { job: id });
+        client.send_soon(&GatewayToClient::Accepted { job: id });
         let job = Job {
             id,
             client: owner,
@@ -304,7 +310,7 @@ impl Core {
         if let Some(reason) = &self.ledger_stopped {
             return Err(Refusal::LedgerUnavailable(reason.clone()));
         }
-        if !self.overflow.is_empty() {
+        if self.ledger_full {
             return Err(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 100 });
         }
         match input {
@@ -443,7 +449,7 @@ impl Core {
         self.dispatch(Event::NodeRtt { node: key, rtt_us });
     }
 
-    pub(crate) fn handle_node(&mut self, key: PublicKey, known: &mut KnownRoot, message: NodeMessage) {
+    pub(crate) fn handle_node(&mut self, key: PublicKey, known: &mut KnownRoots, message: NodeMessage) {
         match message {
             NodeMessage::Started { .. } => {}
             NodeMessage::Log { job, attempt, bytes } => {
@@ -500,7 +506,7 @@ impl Core {
     fn finished(
         &mut self,
         node: PublicKey,
-        known: &mut KnownRoot,
+        known: &mut KnownRoots,
         receipt: SignedReceipt,
         mut reason: String,
         output: Option<Vec<u8>>,
@@ -542,7 +548,7 @@ impl Core {
     fn check(
         &mut self,
         node: PublicKey,
-        known: &mut KnownRoot,
+        known: &mut KnownRoots,
         receipt: SignedReceipt,
         output: Option<&[u8]>,
     ) -> Result<(VerifiedReceipt, Option<BlobPin>), String> {
@@ -576,12 +582,26 @@ impl Core {
 
 /// What the ledger does.
 impl Core {
+    /// Notes a receipt for the ledger.
     fn record(&mut self, entry: Entry) {
-        match self.ledger.submit(entry) {
-            Ok(()) => {}
-            Err(SubmitError::Full(entry)) => self.overflow.push_back(*entry),
-            Err(error) => self.stop_ledger(error.to_string()),
+        self.unrecorded.push_back(entry);
+        self.recorder.notify_one();
+    }
+
+    /// Hands what was noted to the ledger's thread, as far as its queue has room; the rest waits for the next commit.
+    pub(crate) fn hand_over(&mut self) {
+        while let Some(entry) = self.unrecorded.pop_front() {
+            match self.ledger.submit(entry) {
+                Ok(()) => {}
+                Err(SubmitError::Full(entry)) => {
+                    self.unrecorded.push_front(*entry);
+                    self.ledger_full = true;
+                    return;
+                }
+                Err(error) => return self.stop_ledger(error.to_string()),
+            }
         }
+        self.ledger_full = false;
     }
 
     fn stop_ledger(&mut self, reason: String) {
@@ -591,12 +611,7 @@ impl Core {
 
     /// Tells the clients of a batch that is on the disk now.
     pub(crate) fn committed(&mut self, batch: Batch) {
-        while let Some(entry) = self.overflow.pop_front() {
-            if let Err(SubmitError::Full(entry)) = self.ledger.submit(entry) {
-                self.overflow.push_front(*entry);
-                break;
-            }
-        }
+        self.hand_over();
         let results = match batch.result {
             Ok(results) => results,
             Err(error) => return self.stop_ledger(error.to_string()),

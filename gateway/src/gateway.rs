@@ -57,6 +57,7 @@ impl Gateway {
         let Self { listener, core, commits, .. } = self;
         let tasks = LocalSet::new();
         tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
+        tasks.spawn_local(settle::hand_over_receipts(Rc::clone(&core)));
         tasks.spawn_local(keep_time(Rc::clone(&core)));
         let listener = Rc::new(listener);
         let accepting = accept(Rc::clone(&listener), Rc::clone(&core));
@@ -71,6 +72,7 @@ impl Gateway {
         listener.close("the gateway stops");
         tasks.run_until(listener.flush()).await;
         // Ends the tasks, which hold the core; the ledger's writer then records what is queued and joins its thread.
+        core.borrow_mut().hand_over();
         drop(tasks);
         served
     }

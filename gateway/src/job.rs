@@ -91,10 +91,12 @@ impl Job {
         matches!(self.stage, Stage::Live(_))
     }
 
-    /// Tells every follower.
+    /// Tells every follower: at once how it ended, and what else there is in company.
     pub(crate) fn tell(&self, event: &JobEvent) {
+        let is_news = !matches!(event, JobEvent::Ended(_) | JobEvent::Settled(_));
         for follower in &self.followers {
-            follower.send(&event_message(self.id, event.clone()));
+            let message = event_message(self.id, event.clone());
+            if is_news { follower.send_soon(&message) } else { follower.send(&message) }
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adit_protocol::limits::{LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX};
 use adit_protocol::{
-    ClientMessage, GatewayToClient, GatewayToNode, Greeting, KnownRoot, NodeMessage, NodeOffer, PublicKey, Rejection,
+    ClientMessage, GatewayToClient, GatewayToNode, Greeting, KnownRoots, NodeMessage, NodeOffer, PublicKey, Rejection,
 };
 use adit_transport::limits::HANDSHAKE_TIMEOUT;
 use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
@@ -106,7 +106,7 @@ async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut in
 }
 
 async fn read_node(core: &Shared, key: PublicKey, inbox: &mut Inbox) -> String {
-    let mut known = KnownRoot::default();
+    let mut known = KnownRoots::default();
     let mut rtt = tokio::time::interval(RTT_EVERY);
     loop {
         tokio::select! {

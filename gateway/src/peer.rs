@@ -1,6 +1,5 @@
 use adit_protocol::{GatewayToClient, GatewayToNode, NodeOffer};
-use adit_transport::{Connection, Outbox};
-use serde::Serialize;
+use adit_transport::{Connection, Outbox, SendError};
 
 /// Tells the connections of this process apart, also two of the same key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,19 +24,24 @@ pub(crate) struct Node {
 
 impl Client {
     pub(crate) fn send(&self, message: &GatewayToClient) {
-        send(&self.connection, &self.outbox, message);
+        check(&self.connection, self.outbox.send(message));
+    }
+
+    /// Sends what nobody waits for.
+    pub(crate) fn send_soon(&self, message: &GatewayToClient) {
+        check(&self.connection, self.outbox.send_soon(message));
     }
 }
 
 impl Node {
     pub(crate) fn send(&self, message: &GatewayToNode) {
-        send(&self.connection, &self.outbox, message);
+        check(&self.connection, self.outbox.send(message));
     }
 }
 
-/// Queues a message. A peer that lets messages pile up is disconnected: its own link then sees the end and cleans up.
-fn send<M: Serialize>(connection: &Connection, outbox: &Outbox, message: &M) {
-    if let Err(error) = outbox.send(message) {
+/// A peer that lets messages pile up is disconnected: its own link then sees the end and cleans up.
+fn check(connection: &Connection, sent: Result<(), SendError>) {
+    if let Err(error) = sent {
         tracing::debug!(peer = %connection.peer(), %error, "message not sent");
         connection.close("the control stream is stuck");
     }

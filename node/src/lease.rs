@@ -35,6 +35,7 @@ pub(crate) async fn run(link: &Link, mut lease: Lease, mut cancelled: watch::Rec
         let (job, attempt) = (lease.job, lease.attempt);
         tracing::info!(%job, %failure, "attempt failed");
         link.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
+        link.lease_ended(job, attempt);
         link.send(&NodeMessage::Failed { job, attempt, failure });
     }
 }
@@ -51,7 +52,7 @@ async fn attempt(
         run = prepare(link, lease, input, &mut times) => run?,
         _ = cancelled.wait_for(|cancelled| *cancelled) => return Err(AttemptFailure::Withdrawn),
     };
-    link.send(&NodeMessage::Started { job: lease.job, attempt: lease.attempt });
+    link.send_soon(&NodeMessage::Started { job: lease.job, attempt: lease.attempt });
     let report = follow(link, lease, &mut run, cancelled).await?;
     times.run_us = report.run_us;
     finish(link, lease, times, report)
@@ -142,7 +143,7 @@ async fn follow(
                     link.send(&NodeMessage::Log { job, attempt, bytes: chunk.to_vec() });
                 }
             }
-            RunEvent::Progress { done, total } => link.send(&NodeMessage::Progress { job, attempt, done, total }),
+            RunEvent::Progress { done, total } => link.send_soon(&NodeMessage::Progress { job, attempt, done, total }),
             RunEvent::Output(bytes) => write_output(link, lease, &mut output, bytes).await?,
             RunEvent::Ended(report) => {
                 if let Some(transfer) = output {

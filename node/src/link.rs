@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use adit_protocol::{Attempt, GatewayToNode, Greeting, JobId, NodeMessage};
-use adit_transport::{Connection, Inbox, Outbox};
+use adit_transport::{Connection, Inbox, Outbox, SendError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -21,20 +21,38 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) signer: Signer,
+    /// The leases that are held, with what cancels each.
+    leases: RefCell<HashMap<(JobId, Attempt), watch::Sender<bool>>>,
 }
 
 impl Link {
+    /// How many leases are held and not reported yet.
+    pub(crate) fn leases(&self) -> usize {
+        self.leases.borrow().len()
+    }
+
+    /// Notes that a lease is reported.
+    pub(crate) fn lease_ended(&self, job: JobId, attempt: Attempt) {
+        self.leases.borrow_mut().remove(&(job, attempt));
+    }
+
     /// Queues a message. A gateway that lets messages pile up is disconnected; its reader then sees the end.
     pub(crate) fn send(&self, message: &NodeMessage) {
-        if let Err(error) = self.outbox.send(message) {
+        self.check(self.outbox.send(message));
+    }
+
+    /// Queues what nobody waits for.
+    pub(crate) fn send_soon(&self, message: &NodeMessage) {
+        self.check(self.outbox.send_soon(message));
+    }
+
+    fn check(&self, sent: Result<(), SendError>) {
+        if let Err(error) = sent {
             tracing::debug!(%error, "message not sent");
             self.connection.close("the control stream is stuck");
         }
     }
 }
-
-/// The leases that are held, with what cancels each.
-type Leases = RefCell<HashMap<(JobId, Attempt), watch::Sender<bool>>>;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -52,7 +70,8 @@ pub(crate) async fn work(node: &Rc<Shared>) -> Parted {
     };
     node.tell(NodeEvent::Connected { gateway: node.config.gateway.clone() });
     let signer = Signer::default();
-    let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer });
+    let leases = RefCell::default();
+    let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer, leases });
     let closing = CloseOnDrop(connection);
     let mut reason = serve(link, inbox).await;
     let replaced = closing.0.was_replaced();
@@ -85,7 +104,6 @@ async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
 }
 
 async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
-    let leases = Rc::new(Leases::default());
     // Dropped at the end of this function, the set aborts every lease.
     let mut tasks = JoinSet::new();
     let signing = tasks.spawn_local({
@@ -97,10 +115,10 @@ async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
             message = inbox.next() => match message {
                 Ok(Some(GatewayToNode::Lease { job, attempt, client, spec, input })) => {
                     let lease = Lease { job, attempt, client, spec: spec.into(), input };
-                    take(&link, &leases, &mut tasks, lease);
+                    take(&link, &mut tasks, lease);
                 }
                 Ok(Some(GatewayToNode::Cancel { job, attempt })) => {
-                    if let Some(cancel) = leases.borrow().get(&(job, attempt)) {
+                    if let Some(cancel) = link.leases.borrow().get(&(job, attempt)) {
                         cancel.send_replace(true);
                     }
                 }
@@ -125,17 +143,14 @@ fn stop(signing: &AbortHandle, reason: &str) -> String {
     reason.into()
 }
 
-fn take(link: &Rc<Link>, leases: &Rc<Leases>, tasks: &mut JoinSet<()>, lease: Lease) {
+fn take(link: &Rc<Link>, tasks: &mut JoinSet<()>, lease: Lease) {
     let id = (lease.job, lease.attempt);
     let (cancel, cancelled) = watch::channel(false);
-    if leases.borrow_mut().insert(id, cancel).is_some() {
+    if link.leases.borrow_mut().insert(id, cancel).is_some() {
         tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");
         return;
     }
     link.node.tell(NodeEvent::JobStarted { job: lease.job, client: lease.client });
-    let (link, leases) = (Rc::clone(link), Rc::clone(leases));
-    tasks.spawn_local(async move {
-        lease::run(&link, lease, cancelled).await;
-        leases.borrow_mut().remove(&id);
-    });
+    let link = Rc::clone(link);
+    tasks.spawn_local(async move { lease::run(&link, lease, cancelled).await });
 }

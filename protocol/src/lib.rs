@@ -38,7 +38,7 @@ pub use message::{
 };
 pub use price::{Price, PriceError};
 pub use receipt::{
-    KnownRoot, NodeTimes, Receipt, ReceiptMismatch, Settlement, SignedReceipt, SignedSettlement, VerifiedReceipt, VerifyError,
+    KnownRoots, NodeTimes, Receipt, ReceiptMismatch, Settlement, SignedReceipt, SignedSettlement, VerifiedReceipt, VerifyError,
     sign_receipts, sign_settlements,
 };
 pub use stream::{StreamReply, StreamRequest};

@@ -1,3 +1,5 @@
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{BatchError, BatchProof, BatchRoot, prove_batch};
@@ -162,17 +164,17 @@ impl SignedReceipt {
     /// # Errors
     /// [`VerifyError`] says which of the two is wrong.
     pub fn verify(self) -> Result<VerifiedReceipt, VerifyError> {
-        self.verify_with(&mut KnownRoot::default())
+        self.verify_with(&mut KnownRoots::default())
     }
 
-    /// As [`SignedReceipt::verify`], without checking a signature again that the last receipt of the same batch brought too.
+    /// As [`SignedReceipt::verify`], without checking a signature again that another receipt of the same batch brought before.
     ///
     /// # Errors
     /// As [`SignedReceipt::verify`].
-    pub fn verify_with(self, known: &mut KnownRoot) -> Result<VerifiedReceipt, VerifyError> {
+    pub fn verify_with(self, known: &mut KnownRoots) -> Result<VerifiedReceipt, VerifyError> {
         let receipt = &self.receipt;
         known
-            .vouches(&receipt.node, &receipt.to_bytes(), &self.proof)
+            .vouch(RECEIPT_DOMAIN, &receipt.node, &receipt.to_bytes(), &self.proof)
             .map_err(|error| VerifyError::Batch { job: receipt.job, error })?;
         let computed = receipt.price.cost(&receipt.usage);
         if computed != Ok(receipt.cost) {
@@ -182,19 +184,35 @@ impl SignedReceipt {
     }
 }
 
-/// The last batch root whose signature was checked: the receipts of one batch come one after the other, and checking their one
-/// signature once is enough.
+/// Batch roots whose signature was checked not long ago: the statements of one batch come close to each other, and checking their one
+/// signature once is enough. Holds the last [`KnownRoots::CAPACITY`], so that batches of several signers may interleave.
 #[derive(Debug, Default)]
-pub struct KnownRoot(Option<(PublicKey, BatchRoot, Signature)>);
+pub struct KnownRoots(VecDeque<Vouched>);
 
-impl KnownRoot {
-    fn vouches(&mut self, node: &PublicKey, statement: &[u8], proof: &BatchProof) -> Result<(), BatchError> {
-        let claimed = (*node, proof.root(statement)?, proof.signature);
-        // The signature too must be the same, since it is stored with the receipt and checked again by others.
-        if self.0 != Some(claimed) {
-            proof.verify(node, RECEIPT_DOMAIN, statement)?;
-            self.0 = Some(claimed);
+/// A signer's word for a root under a domain. The signature is part of it: it is stored with the statement and checked again by others,
+/// so another one for the same root must be checked too.
+type Vouched = (&'static str, PublicKey, BatchRoot, Signature);
+
+impl KnownRoots {
+    /// Roots that are remembered.
+    pub const CAPACITY: usize = 16;
+
+    fn vouch(
+        &mut self,
+        domain: &'static str,
+        signer: &PublicKey,
+        statement: &[u8],
+        proof: &BatchProof,
+    ) -> Result<(), BatchError> {
+        let claimed = (domain, *signer, proof.root(statement)?, proof.signature);
+        if self.0.contains(&claimed) {
+            return Ok(());
         }
+        proof.verify(signer, domain, statement)?;
+        if self.0.len() == Self::CAPACITY {
+            self.0.pop_front();
+        }
+        self.0.push_back(claimed);
         Ok(())
     }
 }
@@ -281,12 +299,20 @@ impl SignedSettlement {
     /// # Errors
     /// [`VerifyError`] where the signature is wrong; a settlement of another receipt is a wrong signature for this one.
     pub fn verify(&self, receipt: &SignedReceipt) -> Result<(), VerifyError> {
+        self.verify_with(receipt, &mut KnownRoots::default())
+    }
+
+    /// As [`SignedSettlement::verify`], without checking a signature again that another settlement of the same batch brought before.
+    ///
+    /// # Errors
+    /// As [`SignedSettlement::verify`].
+    pub fn verify_with(&self, receipt: &SignedReceipt, known: &mut KnownRoots) -> Result<(), VerifyError> {
         let s = &self.settlement;
         let error = |error| VerifyError::Batch { job: s.job, error };
         if s.receipt != receipt.digest() || s.job != receipt.receipt.job || s.gateway != receipt.receipt.gateway {
             return Err(error(BatchError::Signature));
         }
-        self.proof.verify(&s.gateway, SETTLEMENT_DOMAIN, &s.bytes()).map(|_| ()).map_err(error)
+        known.vouch(SETTLEMENT_DOMAIN, &s.gateway, &s.bytes(), &self.proof).map_err(error)
     }
 }
 
@@ -370,7 +396,7 @@ mod tests {
         let node = SecretKey::from_seed([4; 32]);
         let second = Receipt { attempt: Attempt(2), ..receipt(&node) };
         let batch = sign_receipts(&node, vec![receipt(&node), second]);
-        let mut known = KnownRoot::default();
+        let mut known = KnownRoots::default();
         for signed in batch.clone() {
             signed.verify_with(&mut known).unwrap();
         }

@@ -82,18 +82,26 @@ impl Pool {
 
     /// A worker for `tenant`: its own from before, else a fresh one. Never one that served another.
     pub(crate) fn take(&self, tenant: PublicKey) -> io::Result<SandboxWorker> {
-        let found = {
-            let mut idle = self.idle();
-            idle.retain_mut(|worker| worker.process.is_alive());
-            let own = idle.iter().rposition(|w| w.tenant == Some(tenant));
-            own.or_else(|| idle.iter().rposition(|w| w.tenant.is_none())).map(|i| idle.remove(i))
-        };
-        let mut worker = match found {
-            Some(worker) => worker,
-            None => SandboxWorker::spawn(&self.program)?,
+        let mut worker = loop {
+            match self.take_idle(tenant) {
+                // One that died while it waited is dropped, and the next one looked at.
+                Some(mut worker) => {
+                    if worker.process.is_alive() {
+                        break worker;
+                    }
+                }
+                None => break SandboxWorker::spawn(&self.program)?,
+            }
         };
         worker.tenant = Some(tenant);
         Ok(worker)
+    }
+
+    fn take_idle(&self, tenant: PublicKey) -> Option<SandboxWorker> {
+        let mut idle = self.idle();
+        let own = idle.iter().rposition(|w| w.tenant == Some(tenant));
+        let index = own.or_else(|| idle.iter().rposition(|w| w.tenant.is_none()))?;
+        Some(idle.remove(index))
     }
 
     /// Takes back a worker whose job is over.

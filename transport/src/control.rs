@@ -1,10 +1,13 @@
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use adit_protocol::{FRAME_HEADER_BYTES, FrameError, decode_frame, encode_frame, frame_length};
 use quinn::{ReadError, RecvStream, SendStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::limits::OUTBOX_BYTES_MAX;
 
@@ -27,9 +30,14 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
+    /// Whether something in it should leave now, and not in the company of what comes next.
+    urgent: bool,
     closed: bool,
     done: bool,
 }
+
+/// How long news waits for company: less than anybody notices, more than a short job takes.
+const COMPANY: Duration = Duration::from_millis(1);
 
 /// A message that was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +66,19 @@ impl Outbox {
     /// # Errors
     /// [`SendError`]; after `Full` the caller should close the connection, since what was said so far may never arrive.
     pub fn send<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
+        self.push(message, true)
+    }
+
+    /// Queues `message` to leave with the next urgent one, or after [`COMPANY`] where none comes. For news that nobody waits for: the
+    /// result of a short job then overtakes them into the same datagram, and its reader wakes once.
+    ///
+    /// # Errors
+    /// As [`Outbox::send`].
+    pub fn send_soon<M: Serialize>(&self, message: &M) -> Result<(), SendError> {
+        self.push(message, false)
+    }
+
+    fn push<M: Serialize>(&self, message: &M, urgent: bool) -> Result<(), SendError> {
         let mut buffer = self.0.lock();
         if buffer.closed {
             return Err(SendError::Closed);
@@ -67,8 +88,10 @@ impl Outbox {
         }
         let was_empty = buffer.bytes.is_empty();
         encode_frame(message, &mut buffer.bytes)?;
+        let wake = was_empty || urgent && !buffer.urgent;
+        buffer.urgent |= urgent;
         drop(buffer);
-        if was_empty {
+        if wake {
             self.0.filled.notify_one();
         }
         Ok(())
@@ -105,6 +128,24 @@ impl Outbox {
 }
 
 impl Shared {
+    /// Where nothing in the buffer is urgent, waits for something that is, or until the time is over.
+    async fn company(&self) {
+        let waits = || {
+            let buffer = self.lock();
+            !buffer.bytes.is_empty() && !buffer.urgent && !buffer.closed
+        };
+        if !waits() {
+            return;
+        }
+        let mut over = pin!(sleep(COMPANY));
+        while waits() {
+            tokio::select! {
+                () = &mut over => return,
+                () = self.filled.notified() => {}
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,9 +154,11 @@ impl Shared {
 async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
     let mut writing = Vec::new();
     loop {
+        shared.company().await;
         let closed = {
             let mut buffer = shared.lock();
             std::mem::swap(&mut buffer.bytes, &mut writing);
+            buffer.urgent = false;
             buffer.closed
         };
         shared.drained.notify_waiters();

@@ -140,3 +140,20 @@ async fn peer_that_never_reads_is_told_apart() {
     let full = (0..1_000).find_map(|_| outbox.send(&text).err());
     assert_eq!(full, Some(SendError::Full));
 }
+
+#[tokio::test]
+async fn news_keeps_its_place_before_what_is_urgent_and_leaves_alone_in_time() {
+    let (_listener, _dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    outbox.send_soon(&cancel(1)).unwrap();
+    outbox.send(&cancel(2)).unwrap();
+    outbox.send_soon(&cancel(3)).unwrap();
+    let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+    for n in 1..=3 {
+        assert_eq!(inbox.next().await.unwrap(), Some(cancel(n)));
+    }
+    outbox.send_soon(&cancel(4)).unwrap();
+    outbox.close().await;
+    assert_eq!(inbox.next().await.unwrap(), Some(cancel(4)));
+    assert_eq!(inbox.next::<ClientMessage>().await.unwrap(), None);
+}
