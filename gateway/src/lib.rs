@@ -1,7 +1,7 @@
 //! The driver around [`adit_dispatch`] and [`adit_ledger`]: takes connections, keeps blobs, carries out what the dispatcher decides,
 //! and records what it settled.
 //!
-//! Everything runs on one thread: connections are local tasks, and the [`core::Core`] they share is a plain value that is borrowed for
+//! Everything runs on one thread: connections are local tasks, and the `Core` they share is a plain value that is borrowed for
 //! one message at a time and never across an await. A message that arrives is handled, the dispatcher's actions are carried out, and
 //! the frames that follow from it wait in their connections' outboxes when the borrow ends: between two sockets there is no channel and
 //! no thread to wake. Only the ledger's durable commits and the blob store's files have threads of their own.
