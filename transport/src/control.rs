@@ -69,7 +69,7 @@ impl Outbox {
         self.push(message, true)
     }
 
-    /// Queues `message` to leave with the next urgent one, or after [`COMPANY`] where none comes. For news that nobody waits for: the
+    /// Queues `message` to leave with the next urgent one, or after a millisecond where none comes. For news that nobody waits for: the
     /// result of a short job then overtakes them into the same datagram, and its reader wakes once.
     ///
     /// # Errors
