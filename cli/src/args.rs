@@ -157,10 +157,17 @@ pub(crate) struct JobArgs {
     pub(crate) label: Vec<(String, String)>,
 }
 
-/// What makes a submission this job and no other.
+/// One job: its module, what it reads, and what makes it this job and no other.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Job")]
-pub(crate) struct KeyedArgs {
+pub(crate) struct SubmissionArgs {
+    /// The WebAssembly module
+    pub(crate) module: PathBuf,
+    /// Arguments of the guest, after those of --arg
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) trailing: Vec<String>,
+    /// What the guest reads: a file, or - for standard input [default: nothing]
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) input: Option<PathBuf>,
     /// 32 hex digits of your choice; the same again attaches to the same job instead of running it twice
     #[arg(long, alias = "idem", value_name = "HEX")]
     pub(crate) idempotency_key: Option<IdempotencyKey>,

@@ -65,7 +65,7 @@ impl Exit {
 
     /// What an error means to the shell: the first of its causes that says.
     pub(crate) fn of_error(error: &anyhow::Error) -> Self {
-        error.chain().find_map(|cause| of_cause(cause)).unwrap_or(Self::Failed)
+        error.chain().find_map(of_cause).unwrap_or(Self::Failed)
     }
 }
 
@@ -147,11 +147,11 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
 
 fn of_job_error(error: &JobError) -> Exit {
     match error {
-        JobError::Refused { .. } => Exit::Refused,
+        // A lost connection does not end an upload, so that what does is the gateway's no, or a file that changed under it.
+        JobError::Refused { .. } | JobError::Upload { .. } => Exit::Refused,
         JobError::CancelledInQueue { .. } => Exit::Cancelled,
         JobError::NodeLost { .. } => Exit::NodeLost,
         JobError::GatewayLost { .. } => Exit::GatewayUnreachable,
-        JobError::Upload { error, .. } => of_transfer_error(error),
         JobError::Unproven { .. } | JobError::Mismatch(_) | JobError::WrongOutput { .. } => Exit::BadProof,
         // What a later version of the client may meet is not known to be anyone's fault.
         _ => Exit::Failed,
@@ -197,8 +197,7 @@ mod tests {
     fn error_keeps_its_meaning_under_any_context() {
         let refused = JobError::Refused { job: JOB, refusal: Refusal::KeyConflict };
         let lost = JobError::NodeLost { job: JOB, attempts: 2, reason: "gone".into() };
-        let broken =
-            JobError::Upload { job: JOB, blob: adit_protocol::Digest([0; 32]), error: TransferError::Refused("full".into()) };
+        let broken = JobError::Upload { job: JOB, blob: adit_protocol::Digest([0; 32]), error: "full".into() };
         let rows: [(anyhow::Error, u8); 6] = [
             (refused.into(), 20),
             (lost.into(), 21),

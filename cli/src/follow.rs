@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adit_client::{Client, Done, JobError, JobHandle, Update};
+use adit_client::{Client, Done, JobHandle, Settled, Update};
 use adit_protocol::JobId;
 use adit_transport::TransferError;
 use anyhow::bail;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::exit::InterruptedError;
-use crate::proof::Proof;
+use crate::exit::{InterruptedError, ProofError};
+use crate::link;
 use crate::reactor::StopSignals;
 use crate::report::{End, short};
 use crate::screen::Screen;
@@ -74,7 +74,7 @@ impl Follow<'_> {
                 update = handle.next() => match update? {
                     Some(Update::Ended(done)) => return Ok(*done),
                     Some(update) => self.handle(update, handle.id(), log),
-                    None => bail!(JobError::GatewayLost { job: handle.id(), reason: "the connection was closed".into() }),
+                    None => bail!(link::closed(handle)),
                 },
                 Some(bytes) = next_piece(log) => self.screen.log(&bytes),
                 () = stop.signals.next() => {
@@ -94,7 +94,8 @@ impl Follow<'_> {
             Update::Queued => tracing::info!(%job, "queued"),
             Update::Started { node, attempt } => tracing::info!(%job, %node, %attempt, "started"),
             Update::Progress { done, total } => self.screen.progress(done, total),
-            Update::Ended(_) | Update::Settled(_) => {}
+            Update::Reconnecting { .. } | Update::Reconnected => return link::note(&update, self.screen),
+            _ => {}
         }
         // Any word of the job shows that the gateway knows it, and so its log.
         if self.show_log && log.is_none() {
@@ -114,12 +115,35 @@ impl Follow<'_> {
         }
     }
 
-    /// Takes output and settlement; the output first, which is what the user waits for.
+    /// Takes output and settlement; the output first, which is what the user waits for. `end` becomes what was settled.
     async fn take_results(&mut self, done: &Done, end: &mut End, handle: &mut JobHandle) -> anyhow::Result<()> {
         self.sink.write(&done.output, self.client, &self.spool).await?;
-        let settled = handle.settled().await?;
-        end.proof = end.proof.take().map(|proof| Proof { settlement: Some(settled.settlement), ..proof });
+        let settled = self.until_settled(handle).await?;
+        *end = End::of_settled(&settled);
+        if end.output != done.receipt.receipt().output {
+            self.replace_output(&settled.done).await?;
+        }
         Ok(())
+    }
+
+    async fn until_settled(&mut self, handle: &mut JobHandle) -> anyhow::Result<Settled> {
+        loop {
+            match handle.next().await? {
+                Some(Update::Settled(settled)) => return Ok(*settled),
+                Some(update) => link::note(&update, self.screen),
+                None => bail!(link::closed(handle)),
+            }
+        }
+    }
+
+    /// The gateway died before it had stored the receipt, the job ran again, and wrote something else: it was not deterministic, or
+    /// a clock or a cancellation ended it elsewhere.
+    async fn replace_output(&self, done: &Done) -> anyhow::Result<()> {
+        if *self.sink == Sink::Stdout {
+            let job = done.receipt.receipt().job;
+            bail!(ProofError(format!("the job ran twice, and the output here is not the settled one; `adit output {job}` is")));
+        }
+        self.sink.write(&done.output, self.client, &self.spool).await
     }
 }
 

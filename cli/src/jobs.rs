@@ -1,18 +1,18 @@
 //! `adit submit`, `status`, `logs`, `output`, `cancel`: a job that its client does not wait for.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use adit_client::{Client, JobError, Update};
+use adit_client::{Client, Done, JobError, JobHandle, Update};
 use adit_protocol::limits::ANSWER_ROWS_MAX;
 use adit_protocol::{Answer, JobId, JobState, JobStatus, Outcome, Query};
 use clap::Args;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::args::{Common, JobArgs, KeyedArgs, LinkArgs};
+use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
 use crate::exit::{Exit, RefusedError, usage};
 use crate::link::{self, ask, unexpected};
 use crate::quantity::show_time;
@@ -21,9 +21,8 @@ use crate::report::short;
 use crate::run::{self, Ending, or_report};
 use crate::screen::Screen;
 use crate::sink::Sink;
-use crate::spec::{self, Input, Start, Terms};
+use crate::spec::{Submission, Terms};
 use crate::table::{Table, print_json, print_line};
-use crate::visible::VisibleWriter;
 
 /// After so long without more, a log that is not followed is taken to be at its present end: the gateway sends what it has at once.
 const LOG_QUIET: Duration = Duration::from_millis(300);
@@ -36,23 +35,15 @@ Examples:
   JOB=$(adit submit render.wasm --input scene.json)
   adit logs -f $JOB; adit output $JOB --output picture.png")]
 pub(crate) struct SubmitArgs {
-    /// The WebAssembly module
-    module: PathBuf,
-    /// Arguments of the guest, after those of --arg
-    #[arg(last = true, value_name = "ARGS")]
-    trailing: Vec<String>,
-    /// What the guest reads: a file, or - for standard input [default: nothing]
-    #[arg(long, value_name = "FILE|-")]
-    input: Option<PathBuf>,
+    #[command(flatten)]
+    submission: SubmissionArgs,
+    /// Print {"job", "state"} instead
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     job: JobArgs,
     #[command(flatten)]
-    keyed: KeyedArgs,
-    #[command(flatten)]
     link: LinkArgs,
-    /// Print {\"job\", \"state\"} instead
-    #[arg(long)]
-    json: bool,
 }
 
 /// Show a job, or your newest jobs
@@ -68,11 +59,11 @@ pub(crate) struct StatusArgs {
     /// Show at most so many jobs
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: u32,
-    #[command(flatten)]
-    link: LinkArgs,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 /// Show what a job's guest wrote to standard error
@@ -106,11 +97,11 @@ pub(crate) struct OutputArgs {
     /// Where the receipt goes [default: ~/.local/share/adit/receipts/JOB.receipt]
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
-    #[command(flatten)]
-    link: LinkArgs,
     /// Print the object of `adit run --json` instead of the output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 /// Stop a job; what it used until then is billed
@@ -122,11 +113,11 @@ Examples:
 pub(crate) struct CancelArgs {
     /// A job's id or the start of it
     job: JobName,
-    #[command(flatten)]
-    link: LinkArgs,
-    /// Print {\"job\", \"outcome\"} instead
+    /// Print {"job", "outcome"} instead
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 pub(crate) fn submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -136,34 +127,36 @@ pub(crate) fn submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit>
 fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let terms = Terms::read(&args.job, &config)?;
-    let module = spec::module(&args.module)?;
-    let input = Input::open(args.input.as_deref(), &config.dirs.cache)?;
-    let start = if args.keyed.idempotency_key.is_some() { Start::Epoch } else { Start::Now };
-    let mut job = terms.job(&module, &input.source, &args.trailing, start)?;
-    if let Some(key) = args.keyed.idempotency_key {
-        job.key = key;
-    }
+    // The input keeps what came by a pipe until it was sent.
+    let Submission { job, input: _input } = Submission::read(&args.submission, &terms, &config)?;
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
         let mut handle = client.submit(job);
-        // The first word of a job says that the gateway has taken it.
-        let state = match handle.next().await? {
-            Some(Update::Queued) => "queued",
-            Some(Update::Started { .. } | Update::Progress { .. }) => "running",
-            Some(Update::Ended(_) | Update::Settled(_)) => "done",
-            None => return Err(JobError::GatewayLost { job: handle.id(), reason: "the connection was closed".into() }.into()),
-        };
+        let mut screen = Screen::new(common.quiet);
+        let state = first_word(&mut handle, &mut screen).await?;
         let job = handle.id();
         client.close().await;
         if args.json {
             print_json(&serde_json::json!({ "job": job.to_string(), "state": state }))?;
         } else {
             print_line(&job.to_string())?;
-            Screen::new(common.quiet)
-                .note(format!("{state}; `adit output {}` waits for the end", short(job).trim_end_matches('…')));
+            screen.note(format!("{state}; `adit output {}` waits for the end", short(job).trim_end_matches('…')));
         }
         Ok(Exit::Success)
     })
+}
+
+/// The first word of a job says that the gateway has taken it.
+async fn first_word(handle: &mut JobHandle, screen: &mut Screen) -> Result<&'static str, JobError> {
+    while let Some(update) = handle.next().await? {
+        match update {
+            Update::Queued => return Ok("queued"),
+            Update::Started { .. } | Update::Progress { .. } => return Ok("running"),
+            Update::Ended(_) | Update::Settled(_) => return Ok("done"),
+            update => link::note(&update, screen),
+        }
+    }
+    Err(link::closed(handle))
 }
 
 pub(crate) fn status(args: &StatusArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -190,7 +183,7 @@ pub(crate) fn logs(args: &LogsArgs, common: &Common) -> anyhow::Result<Exit> {
         let client = link::connect(&config, &args.link).await?;
         let job = args.job.resolve(&client).await?;
         let mut stream = client.logs(job, 0).await?;
-        let mut out = log_writer();
+        let mut out = Sink::Stdout.open()?;
         loop {
             let piece = match timeout(LOG_QUIET, stream.next()).await {
                 Err(_) if args.follow => stream.next().await,
@@ -201,6 +194,7 @@ pub(crate) fn logs(args: &LogsArgs, common: &Common) -> anyhow::Result<Exit> {
             out.write_all(&bytes)?;
             out.flush()?;
         }
+        out.commit()?;
         client.close().await;
         Ok(Exit::Success)
     })
@@ -230,7 +224,7 @@ pub(crate) fn cancel(args: &CancelArgs, common: &Common) -> anyhow::Result<Exit>
         let job = args.job.resolve(&client).await?;
         let mut handle = client.attach(job);
         handle.cancel();
-        let (outcome, words) = match handle.ended().await {
+        let (outcome, words) = match end(&mut handle, &mut Screen::new(common.quiet)).await {
             Ok(done) => {
                 let outcome = done.receipt.receipt().outcome;
                 let words = if outcome == Outcome::Cancelled { "cancelled".to_owned() } else { format!("had ended: {outcome}") };
@@ -247,6 +241,17 @@ pub(crate) fn cancel(args: &CancelArgs, common: &Common) -> anyhow::Result<Exit>
         }
         Ok(Exit::Success)
     })
+}
+
+/// Waits for the outcome.
+async fn end(handle: &mut JobHandle, screen: &mut Screen) -> Result<Done, JobError> {
+    while let Some(update) = handle.next().await? {
+        match update {
+            Update::Ended(done) => return Ok(*done),
+            update => link::note(&update, screen),
+        }
+    }
+    Err(link::closed(handle))
 }
 
 /// A job as people name it: its id, or enough of its start.
@@ -384,12 +389,6 @@ fn table(rows: &[JobStatus]) -> Table<6> {
 
 fn show_progress(done: u64, total: u64) -> String {
     if total == 0 { format!("{done} done") } else { format!("{done} of {total}") }
-}
-
-/// Standard output for text of strangers.
-fn log_writer() -> Box<dyn Write> {
-    let stdout = io::stdout();
-    if stdout.is_terminal() { Box::new(VisibleWriter::new(stdout)) } else { Box::new(stdout) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adit_client::{Client, Config as ClientConfig};
+use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
 use adit_protocol::{Answer, Query, SecretKey};
 use adit_transport::{GatewayAddr, load_or_create_key_file};
 use anyhow::{Context, bail};
@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use crate::args::LinkArgs;
 use crate::config::{Config, Found, GATEWAY, KEY, Origin};
 use crate::exit::{RefusedError, usage};
-use crate::screen::show_note;
+use crate::screen::{Screen, show_note};
 use crate::up;
 
 /// The gateway that flag, environment and file name, or else the `adit up` that runs on this machine.
@@ -42,6 +42,27 @@ pub(crate) async fn connect(config: &Config, args: &LinkArgs) -> anyhow::Result<
     tracing::debug!(%gateway, client = %key.public(), "connecting");
     let behaviour = ClientConfig { software: concat!("adit ", env!("CARGO_PKG_VERSION")).into(), ..ClientConfig::default() };
     Ok(Client::connect_with(key, gateway, behaviour).await?)
+}
+
+/// What to say of the connection, where an update is about that.
+pub(crate) fn describe(update: &Update) -> Option<String> {
+    match update {
+        Update::Reconnecting { reason } => Some(format!("gateway lost ({reason}); connecting again")),
+        Update::Reconnected => Some("gateway found again".to_owned()),
+        _ => None,
+    }
+}
+
+/// Says what an update tells of the connection.
+pub(crate) fn note(update: &Update, screen: &mut Screen) {
+    if let Some(text) = describe(update) {
+        screen.note(text);
+    }
+}
+
+/// What became of a job whose handle has no more to say. The library tells why before; this is for the case that it does not.
+pub(crate) fn closed(handle: &JobHandle) -> JobError {
+    JobError::GatewayLost { job: handle.id(), reason: "the connection was closed".into() }
 }
 
 /// Asks the gateway something it must be able to answer.

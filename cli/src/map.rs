@@ -1,12 +1,13 @@
 //! `adit map`: one job for each of many inputs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adit_client::{Client, Done, Job, JobError, JobHandle, Source, Update};
+use adit_client::{Client, Job, JobError, JobHandle, Settled, Source, Update};
 use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, Microcredits, Refusal};
+use adit_transport::TransferError;
 use anyhow::Context;
 use clap::Args;
 use futures_util::StreamExt;
@@ -19,7 +20,6 @@ use crate::args::{Common, JobArgs, LinkArgs};
 use crate::exit::{Exit, InterruptedError, usage};
 use crate::link;
 use crate::manifest::{Manifest, Row};
-use crate::proof::Proof;
 use crate::quantity::show_micros;
 use crate::reactor::{StopSignals, block_on};
 use crate::report::{End, Report};
@@ -56,13 +56,13 @@ pub(crate) struct MapArgs {
     /// Arguments of each guest, after those of --arg
     #[arg(last = true, value_name = "ARGS")]
     trailing: Vec<String>,
+    /// Print the manifest's rows at the end
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     job: JobArgs,
     #[command(flatten)]
     link: LinkArgs,
-    /// Print the manifest's rows at the end
-    #[arg(long)]
-    json: bool,
 }
 
 /// More than this in flight would only wait in the gateway's queue.
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     let manifest = Manifest::open(&args.out)?;
     let begun = Instant::now();
     let outputs: Vec<String> = items.iter().map(|item| item.output.clone()).collect();
-    let rows = block_on(async {
+    let (rows, kept) = block_on(async {
         let client = link::connect(&config, &args.link).await?;
         let (stop, stopped) = watch::channel(false);
         let map = Map {
@@ -91,21 +91,26 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             module,
             spool: config.dirs.cache.clone(),
             manifest: RefCell::new(manifest),
+            kept: Cell::new(0),
             stopped,
+            lost: Cell::new(false),
+            quiet: common.quiet,
+            bar: progress_bar(items.len() as u64, common.quiet),
         };
-        let bar = progress_bar(items.len() as u64, common.quiet);
         let worked = tokio::select! {
-            worked = map.work_off(items, &bar) => worked,
+            worked = map.work_off(items) => worked,
             left = stop_twice(stop) => left,
         };
-        bar.finish_and_clear();
+        map.bar.finish_and_clear();
         // Ordered even where the user left: what is there can be read, and gone on from.
         let rows = map.manifest.into_inner().finish(&outputs)?;
+        let kept = map.kept.get();
         worked?;
         client.close().await;
-        Ok(rows)
+        Ok((rows, kept))
     })?;
-    conclude(&rows, outputs.len(), begun.elapsed(), args, common)
+    let tally = Tally { inputs: outputs.len(), kept, took: begun.elapsed() };
+    conclude(&rows, &tally, args, common)
 }
 
 /// An input and the name of its output.
@@ -138,19 +143,25 @@ struct Map<'a> {
     module: Source,
     spool: PathBuf,
     manifest: RefCell<Manifest>,
+    /// Results that earlier runs left.
+    kept: Cell<usize>,
     /// Whether the user wants it to end.
     stopped: watch::Receiver<bool>,
+    /// Whether the gateway is lost, as far as it was said.
+    lost: Cell<bool>,
+    quiet: bool,
+    bar: ProgressBar,
 }
 
 impl Map<'_> {
     /// Works off all items, so many at once.
-    async fn work_off(&self, items: Vec<Item>, bar: &ProgressBar) -> anyhow::Result<()> {
+    async fn work_off(&self, items: Vec<Item>) -> anyhow::Result<()> {
         let mut rows = futures_util::stream::iter(items).map(|item| self.work(item)).buffer_unordered(self.args.jobs);
         while let Some(row) = rows.next().await {
             if let Some(row) = row? {
                 self.manifest.borrow_mut().record(row)?;
             }
-            bar.inc(1);
+            self.bar.inc(1);
         }
         Ok(())
     }
@@ -172,6 +183,7 @@ impl Map<'_> {
         let retry = before.as_ref().map_or(0, next_retry);
         let job = Job { key: derive_key(&job.spec.digest(), &item.output, retry), ..job };
         if before.is_some_and(|row| row.is_success() && row.key == job.key.to_string() && self.out(&item.output).is_file()) {
+            self.kept.set(self.kept.get() + 1);
             return Ok(None);
         }
         Ok(Some(self.row(&item, job, retry).await))
@@ -194,7 +206,8 @@ impl Map<'_> {
             },
             Err(error) => {
                 let report = Report::of_error(&error, None);
-                Row { outcome: report.outcome.into(), reason: report.reason, ..base }
+                let outcome = if is_output_lost(&error) { OUTPUT_LOST } else { report.outcome };
+                Row { outcome: outcome.into(), reason: report.reason, ..base }
             }
         }
     }
@@ -202,26 +215,26 @@ impl Map<'_> {
     async fn outcome(&self, item: &Item, job: Job) -> anyhow::Result<End> {
         loop {
             let mut handle = self.client.submit(job.clone());
-            match self.ended(&mut handle).await {
+            match self.settled(&mut handle).await {
                 Err(JobError::Refused { refusal: Refusal::QueueFull { retry_after_ms, .. }, .. }) if !*self.stopped.borrow() => {
                     // Jitter, so that those refused together do not come back together.
                     sleep(Duration::from_millis(retry_after_ms + rand::random_range(0..=retry_after_ms))).await;
                 }
-                done => return self.take_results(item, &done?, &mut handle).await,
+                settled => return self.take_results(item, &settled?).await,
             }
         }
     }
 
-    /// Waits for the end; cancels where the map is stopped meanwhile.
-    async fn ended(&self, handle: &mut JobHandle) -> Result<Done, JobError> {
+    /// Waits until the outcome is final; cancels where the map is stopped meanwhile.
+    async fn settled(&self, handle: &mut JobHandle) -> Result<Settled, JobError> {
         let mut stopped = self.stopped.clone();
         let mut asked = false;
         loop {
             tokio::select! {
                 update = handle.next() => match update? {
-                    Some(Update::Ended(done)) => return Ok(*done),
-                    Some(_) => {}
-                    None => return Err(JobError::GatewayLost { job: handle.id(), reason: "the connection was closed".into() }),
+                    Some(Update::Settled(settled)) => return Ok(*settled),
+                    Some(update) => self.note_link(&update),
+                    None => return Err(link::closed(handle)),
                 },
                 _ = stopped.wait_for(|stopped| *stopped), if !asked => {
                     asked = true;
@@ -231,17 +244,24 @@ impl Map<'_> {
         }
     }
 
-    async fn take_results(&self, item: &Item, done: &Done, handle: &mut JobHandle) -> anyhow::Result<End> {
-        let mut end = End::of_done(done);
-        if end.outcome.is_success() {
-            Sink::File(self.out(&item.output)).write(&done.output, self.client, &self.spool).await?;
+    /// Says once what every job in flight hears of the connection.
+    fn note_link(&self, update: &Update) {
+        if let Some(text) = link::describe(update) {
+            let lost = matches!(update, Update::Reconnecting { .. });
+            if self.lost.replace(lost) != lost && !self.quiet {
+                self.bar.suspend(|| show_note(text));
+            }
         }
-        let settled = handle.settled().await?;
-        if let Some(proof) = end.proof.take() {
+    }
+
+    async fn take_results(&self, item: &Item, settled: &Settled) -> anyhow::Result<End> {
+        let end = End::of_settled(settled);
+        if let Some(proof) = &end.proof {
             let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
-            let proof = Proof { settlement: Some(settled.settlement), ..proof };
             proof.save(&self.args.out.join("receipts").join(format!("{name}.receipt")))?;
-            end.proof = Some(proof);
+        }
+        if end.outcome.is_success() {
+            Sink::File(self.out(&item.output)).write(&settled.done.output, self.client, &self.spool).await?;
         }
         Ok(end)
     }
@@ -268,11 +288,19 @@ fn derive_key(spec: &Digest, output: &str, retry: u32) -> IdempotencyKey {
     IdempotencyKey(key)
 }
 
-/// How often an input was tried anew, counting the coming time. A job that ended by a clock or by hand has its receipt and would
-/// only be attached to under its old key; everything else either never ran, and may use the key again, or would end the same way.
+/// The outcome of a job whose receipt is there and whose output is not: the gateway has dropped it to make room.
+const OUTPUT_LOST: &str = "output_lost";
+
+fn is_output_lost(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(cause.downcast_ref(), Some(TransferError::Refused(_))))
+}
+
+/// How often an input was tried anew, counting the coming time. A job that ended by a clock or by hand, or whose output is gone, has
+/// its receipt and would only be attached to under its old key; everything else either never ran, and may use the key again, or would
+/// end the same way.
 fn next_retry(before: &Row) -> u32 {
     match before.outcome.as_str() {
-        "timed_out" | "cancelled" => before.retry.saturating_add(1),
+        "timed_out" | "cancelled" | OUTPUT_LOST => before.retry.saturating_add(1),
         _ => before.retry,
     }
 }
@@ -299,7 +327,16 @@ fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
     bar
 }
 
-fn conclude(rows: &[Row], inputs: usize, took: Duration, args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
+/// What the rows of a map do not tell.
+#[derive(Debug)]
+struct Tally {
+    inputs: usize,
+    /// Results that earlier runs left.
+    kept: usize,
+    took: Duration,
+}
+
+fn conclude(rows: &[Row], tally: &Tally, args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     if args.json {
         rows.iter().try_for_each(print_json)?;
     }
@@ -311,9 +348,9 @@ fn conclude(rows: &[Row], inputs: usize, took: Duration, args: &MapArgs, common:
         show_note(format!("and {} more", failed.len() - FAILURES_SHOWN));
     }
     if !common.quiet {
-        show_note(summary(rows, inputs, took, &args.out));
+        show_note(summary(rows, tally, &args.out));
     }
-    Ok(if rows.len() == inputs && failed.is_empty() { Exit::Success } else { Exit::Incomplete })
+    Ok(if rows.len() == tally.inputs && failed.is_empty() { Exit::Success } else { Exit::Incomplete })
 }
 
 fn describe(row: &Row) -> String {
@@ -324,18 +361,20 @@ fn describe(row: &Row) -> String {
     if row.reason.is_empty() { outcome } else { format!("{outcome}: {}", row.reason) }
 }
 
-fn summary(rows: &[Row], inputs: usize, took: Duration, out: &Path) -> String {
+fn summary(rows: &[Row], tally: &Tally, out: &Path) -> String {
+    let Tally { inputs, kept, took } = *tally;
     let mut failures: BTreeMap<&str, usize> = BTreeMap::new();
     for row in rows.iter().filter(|row| !row.is_success()) {
         *failures.entry(if row.exit_code.is_some() { "exit code" } else { &row.outcome }).or_default() += 1;
     }
     let done = rows.iter().filter(|row| row.is_success()).count();
     let failures: String = failures.iter().map(|(outcome, n)| format!(", {n} {}", outcome.replace('_', " "))).collect();
+    let kept = if kept > 0 { format!(" ({kept} of them before)") } else { String::new() };
     let left = if rows.len() < inputs { format!(", {} not tried", inputs - rows.len()) } else { String::new() };
     let fuel = Fuel(rows.iter().fold(0, |sum, row| sum.saturating_add(row.fuel)));
     let cost = Microcredits(rows.iter().fold(0, |sum, row| sum.saturating_add(row.price_microcredits)));
     let took = show_micros(took.as_micros() as u64);
-    format!("{done} of {inputs} finished{failures}{left} · {fuel} · {cost} · {took} · results in {}", out.display())
+    format!("{done} of {inputs} finished{kept}{failures}{left} · {fuel} · {cost} · {took} · results in {}", out.display())
 }
 
 #[cfg(test)]
@@ -366,19 +405,23 @@ mod tests {
 
     #[test]
     fn only_what_may_end_otherwise_gets_a_new_key() {
-        for (outcome, want) in
-            [("timed_out", 1), ("cancelled", 1), ("finished", 0), ("out_of_fuel", 0), ("node_lost", 0), ("refused", 0)]
-        {
-            assert_eq!(next_retry(&row(outcome, None)), want, "{outcome}");
+        for outcome in ["timed_out", "cancelled", "output_lost"] {
+            assert_eq!(next_retry(&row(outcome, None)), 1, "{outcome}");
+        }
+        for outcome in ["finished", "trapped", "out_of_fuel", "node_lost", "refused"] {
+            assert_eq!(next_retry(&row(outcome, None)), 0, "{outcome}");
         }
     }
 
     #[test]
     fn summary_counts_what_is_missing() {
         let rows = [row("finished", Some(0)), row("finished", Some(1)), row("out_of_fuel", None), row("out_of_fuel", None)];
-        let line = summary(&rows, 5, Duration::from_secs(2), Path::new("out"));
+        let tally = Tally { inputs: 5, kept: 1, took: Duration::from_secs(2) };
+        let line = summary(&rows, &tally, Path::new("out"));
         assert!(
-            line.starts_with("1 of 5 finished, 1 exit code, 2 out of fuel, 1 not tried · 4.000 kfuel · 0.000008 credits"),
+            line.starts_with(
+                "1 of 5 finished (1 of them before), 1 exit code, 2 out of fuel, 1 not tried · 4.000 kfuel · 0.000008 credits"
+            ),
             "{line}"
         );
     }

@@ -1,5 +1,6 @@
 //! `adit node`: lends this machine to a gateway.
 
+use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -154,9 +155,14 @@ pub(crate) fn show(event: &NodeEvent, json: bool, quiet: bool) {
         if let Err(error) = print_json(&to_json(event)) {
             tracing::debug!(%error, "not shown");
         }
-    } else if !quiet {
+    } else if !quiet && (io::stderr().is_terminal() || !is_routine(event)) {
         show_note(describe(event));
     }
+}
+
+/// Whether an owner who watches wants to see it, but nobody wants thousands of it a second in a log file.
+fn is_routine(event: &NodeEvent) -> bool {
+    matches!(event, NodeEvent::JobStarted { .. } | NodeEvent::JobEnded { .. })
 }
 
 fn describe(event: &NodeEvent) -> String {

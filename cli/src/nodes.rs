@@ -19,11 +19,11 @@ Examples:
   adit nodes
   adit nodes --json | jq -s 'map(.slots) | add'")]
 pub(crate) struct NodesArgs {
-    #[command(flatten)]
-    link: LinkArgs,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 pub(crate) fn run(args: &NodesArgs, common: &Common) -> anyhow::Result<Exit> {

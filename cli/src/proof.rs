@@ -1,12 +1,13 @@
 //! A receipt with its settlement in a file: what a client keeps, and what `adit verify` reads.
 
+use std::io;
 use std::path::Path;
 
 use adit_protocol::{SignedReceipt, SignedSettlement, decode_exact};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::ProofError;
+use crate::exit::{ProofError, usage};
 use crate::sink::AtomicFile;
 
 /// The version of receipt files.
@@ -56,12 +57,12 @@ impl Proof {
 
     /// Reads a file, or an object of `adit run --json`. What is read is not verified.
     pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        let file = || path.display().to_string();
-        let bytes = path.metadata().with_context(file)?.len();
+        let unreadable = |error: io::Error| usage(format!("{}: {error}", path.display()));
+        let bytes = path.metadata().map_err(unreadable)?.len();
         if bytes > FILE_BYTES_MAX {
             bail!(ProofError(format!("{}: {bytes} bytes are too many for a receipt", path.display())));
         }
-        let text = std::fs::read(path).with_context(file)?;
+        let text = std::fs::read(path).map_err(unreadable)?;
         Self::from_json(&text).map_err(|reason| ProofError(format!("{}: {reason}", path.display())).into())
     }
 

@@ -35,11 +35,11 @@ pub(crate) struct ReceiptsArgs {
     /// Write each to DIR/JOB.receipt as well
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    #[command(flatten)]
-    link: LinkArgs,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 pub(crate) fn run(args: &ReceiptsArgs, common: &Common) -> anyhow::Result<Exit> {

@@ -1,6 +1,6 @@
 //! How a job ended: as the object of `--json`, and as one line for people.
 
-use adit_client::{Done, JobError};
+use adit_client::{Done, JobError, Settled};
 use adit_protocol::{Digest, JobId, JobLimits, MeterId, Microcredits, Outcome, PublicKey, Usage};
 use serde::Serialize;
 
@@ -99,6 +99,12 @@ impl End {
             node: Some(receipt.node),
             proof: Some(Proof { receipt: done.receipt.signed().clone(), settlement: None }),
         }
+    }
+
+    /// A job that ran on the network, and whose receipt is stored.
+    pub(crate) fn of_settled(settled: &Settled) -> Self {
+        let receipt = settled.done.receipt.signed().clone();
+        Self { proof: Some(Proof { receipt, settlement: Some(settled.settlement.clone()) }), ..Self::of_done(&settled.done) }
     }
 
     /// What the end means to the shell.

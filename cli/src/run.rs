@@ -6,7 +6,7 @@ use adit_client::Client;
 use adit_protocol::{JobId, JobLimits};
 use clap::Args;
 
-use crate::args::{Common, JobArgs, KeyedArgs, LinkArgs};
+use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
 use crate::config::Config;
 use crate::exit::{self, Exit};
 use crate::follow::{Follow, Followed};
@@ -17,7 +17,7 @@ use crate::reactor::block_on;
 use crate::report::{End, Report};
 use crate::screen::{self, Screen};
 use crate::sink::Sink;
-use crate::spec::{self, Input, Start, Terms};
+use crate::spec::{Submission, Terms};
 use crate::table::print_json;
 
 /// Run a job: output to standard output, log and one summary line to standard error
@@ -32,32 +32,24 @@ Examples:
 
 Ctrl-C cancels the job and waits for its end; a second Ctrl-C leaves it.")]
 pub(crate) struct RunArgs {
-    /// The WebAssembly module
-    module: PathBuf,
-    /// Arguments of the guest, after those of --arg
-    #[arg(last = true, value_name = "ARGS")]
-    trailing: Vec<String>,
-    /// What the guest reads: a file, or - for standard input [default: nothing]
-    #[arg(long, value_name = "FILE|-")]
-    input: Option<PathBuf>,
+    #[command(flatten)]
+    submission: SubmissionArgs,
     /// Where the guest's output goes [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Run here, in the same sandbox, without a network
-    #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt"])]
-    local: bool,
-    #[command(flatten)]
-    job: JobArgs,
-    #[command(flatten)]
-    keyed: KeyedArgs,
-    #[command(flatten)]
-    link: LinkArgs,
     /// Where the receipt goes [default: ~/.local/share/adit/receipts/JOB.receipt]
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
+    /// Run here, in the same sandbox, without a network
+    #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt"])]
+    local: bool,
     /// Print one JSON object instead of the guest's output
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 /// How a job's end is shown, and where its receipt goes.
@@ -89,19 +81,13 @@ pub(crate) fn or_report(json: bool, job: Option<JobId>, result: anyhow::Result<E
 fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let terms = Terms::read(&args.job, &config)?;
-    let module = spec::module(&args.module)?;
-    let input = Input::open(args.input.as_deref(), &config.dirs.cache)?;
-    let start = if args.keyed.idempotency_key.is_some() { Start::Epoch } else { Start::Now };
-    let mut job = terms.job(&module, &input.source, &args.trailing, start)?;
-    if let Some(key) = args.keyed.idempotency_key {
-        job.key = key;
-    }
+    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
     let sink = Sink::new(args.output.as_deref(), args.json);
     let limits = Some(terms.limits());
     let ending = Ending { json: args.json, sink: &sink, limits, receipt: args.receipt.as_deref(), config: &config };
     block_on(async {
         if args.local {
-            let end = local::run(&job, &args.module, &input, &sink, &config, screen).await?;
+            let end = local::run(&job, &args.submission.module, &input, &sink, &config, screen).await?;
             return ending.show(Followed { end, trouble: None }, screen);
         }
         let client = link::connect(&config, &args.link).await?;

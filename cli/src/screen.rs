@@ -114,7 +114,9 @@ impl LogView {
 
 /// Says something about this program's own doing.
 pub(crate) fn show_note(text: impl Display) {
-    let _ = writeln!(anstream::stderr(), "adit: {}", visible(&text.to_string()));
+    // One write, so that lines of several processes do not mix.
+    let line = format!("adit: {}\n", visible(&text.to_string()));
+    let _ = anstream::stderr().write_all(line.as_bytes());
 }
 
 /// Says what went wrong, with its causes.

@@ -46,10 +46,12 @@ impl Service {
         Ok(Self { stop: Some(stop), ended, thread })
     }
 
-    /// Waits until the service ends by itself. Cancel-safe.
+    /// Waits until the service ends; at once where it has. Cancel-safe.
     pub(crate) async fn ended(&mut self) {
-        // Nothing is ever sent; the sender's end is the news.
-        let _ = (&mut self.ended).await;
+        if !self.ended.is_terminated() {
+            // Nothing is ever sent; the sender's end is the news.
+            let _ = (&mut self.ended).await;
+        }
     }
 
     /// Asks the service to stop.

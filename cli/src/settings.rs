@@ -37,11 +37,11 @@ enum ConfigCommand {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    #[command(flatten)]
-    link: LinkArgs,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
 }
 
 #[derive(Debug, Serialize)]

@@ -10,7 +10,7 @@ use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{Fuel, JobLimits, JobSpec, Placement, Profile, UnixMillis};
 use tempfile::NamedTempFile;
 
-use crate::args::JobArgs;
+use crate::args::{JobArgs, SubmissionArgs};
 use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
 use crate::exit::usage;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration};
@@ -20,7 +20,7 @@ use crate::quantity::{parse_bytes, parse_credits, parse_duration};
 pub(crate) struct Terms {
     limits: JobLimits,
     profile: Profile,
-    spec: JobArgs,
+    asked: JobArgs,
 }
 
 impl Terms {
@@ -37,7 +37,7 @@ impl Terms {
         };
         let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
         let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);
-        Ok(Self { limits, profile, spec: JobArgs { max_price, ..args.clone() } })
+        Ok(Self { limits, profile, asked: JobArgs { max_price, ..args.clone() } })
     }
 
     /// What the job may use.
@@ -48,7 +48,7 @@ impl Terms {
     /// The specification of a job over `module` and `input`. `trailing` are the arguments after `--`.
     pub(crate) fn job(&self, module: &Source, input: &Source, trailing: &[String], start: Start) -> anyhow::Result<Job> {
         let mut job = Job::new(module.clone(), input.clone());
-        let asked = &self.spec;
+        let asked = &self.asked;
         job.spec = JobSpec {
             args: [&asked.arg[..], trailing].concat(),
             env: asked.env.clone(),
@@ -65,6 +65,25 @@ impl Terms {
         };
         job.spec.check().map_err(usage)?;
         Ok(job)
+    }
+}
+
+/// A job that is ready to be submitted, or to be run here.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) job: Job,
+    pub(crate) input: Input,
+}
+
+impl Submission {
+    /// Reads what the command line names.
+    pub(crate) fn read(args: &SubmissionArgs, terms: &Terms, config: &Config) -> anyhow::Result<Self> {
+        let module = module(&args.module)?;
+        let input = Input::open(args.input.as_deref(), &config.dirs.cache)?;
+        let start = if args.idempotency_key.is_some() { Start::Epoch } else { Start::Now };
+        let mut job = terms.job(&module, &input.source, &args.trailing, start)?;
+        job.key = args.idempotency_key.unwrap_or(job.key);
+        Ok(Self { job, input })
     }
 }
 

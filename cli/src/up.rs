@@ -3,13 +3,15 @@
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use adit_gateway::{Gateway, GatewayConfig};
+use adit_node::{NodeConfig, NodeEvent};
+use adit_protocol::SecretKey;
 use adit_transport::GatewayAddr;
 use anyhow::{Context, bail};
 use clap::Args;
+use tokio::sync::oneshot;
 
 use crate::args::Common;
 use crate::dirs::Dirs;
@@ -54,43 +56,59 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
     let mut screen = Screen::new(common.quiet);
     let registration = Registration::claim(&config.dirs)?;
 
-    let (mut gateway, address) = start_gateway(GatewayConfig::new(args.listen, data.join("gateway")), gateway_key)?;
-    let setup = args.offer.read(&config, address.clone(), data.join("node"))?;
-    let offer = format!("{} slots of {}", setup.slots, show_bytes(setup.memory));
-    let quiet = common.quiet;
-    let (connected, first_connected) = mpsc::channel();
-    let mut node = Service::spawn("node", move |stopped| {
-        let on_event = move |event| {
-            if let adit_node::NodeEvent::Connected { .. } = event {
-                // Only the first is waited for.
-                let _ = connected.send(());
+    block_on(async {
+        // Heard from the start, so that whoever was told of this can stop it.
+        let mut signals = StopSignals::listen()?;
+        let (gateway, address) = start_gateway(GatewayConfig::new(args.listen, data.join("gateway")), gateway_key).await?;
+        let setup = args.offer.read(&config, address.clone(), data.join("node"))?;
+        let words = format!("{} slots of {}, data in {}", setup.slots, show_bytes(setup.memory), data.display());
+        let (node, connected) = start_node(setup, node_key, common.quiet)?;
+        let mut network = Network { gateway, node };
+        let told = async {
+            // Nobody is told of a network that has no node yet. A node that fails drops its end, and its own end is seen below.
+            match connected.await {
+                Ok(()) => tell(&address, registration.as_ref(), args, &words, &mut screen),
+                Err(_) => Ok(()),
             }
-            node::show(&event, false, quiet);
         };
-        node::serve(setup, node_key, on_event, async { drop(stopped.await) })
-    })?;
-    // Nobody is told of a network that has no node yet; a node that fails drops its end, and is looked after below.
-    if first_connected.recv().is_ok() {
-        match &registration {
-            Some(registration) => registration.publish(&address)?,
-            None => screen.note("another `adit up` is the one that commands use by default; this one needs --gateway"),
+        tokio::select! {
+            Err(error) = told => return Err(error),
+            () = signals.next() => screen.note("stopping; Ctrl-C again to leave at once"),
+            () = network.ended() => {}
         }
-        announce(&address, args.ready_file.as_deref())?;
-        screen.note(format!("ready: {offer}, data in {}", data.display()));
-        screen.note("in another terminal: adit run MODULE.wasm --input FILE");
-        screen.note("Ctrl-C stops it");
+        tokio::select! {
+            () = network.stop() => {}
+            () = signals.next() => std::process::exit(Exit::Interrupted.code().into()),
+        }
+        drop(registration);
+        network.result()?;
+        screen.note("stopped");
+        Ok(Exit::Success)
+    })
+}
+
+/// Tells commands, scripts and people that the network is ready.
+fn tell(
+    address: &GatewayAddr,
+    registration: Option<&Registration>,
+    args: &UpArgs,
+    words: &str,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
+    match registration {
+        Some(registration) => registration.publish(address)?,
+        None => screen.note("another `adit up` is the one that commands use by default; this one needs --gateway"),
     }
-    block_on(supervise(&mut gateway, &mut node, &mut screen))?;
-    drop(registration);
-    node.result().context("the node ended")?;
-    gateway.result().context("the gateway ended")?;
-    screen.note("stopped");
-    Ok(Exit::Success)
+    announce(address, args.ready_file.as_deref())?;
+    screen.note(format!("ready: {words}"));
+    screen.note("in another terminal: adit run MODULE.wasm --input FILE");
+    screen.note("Ctrl-C stops it");
+    Ok(())
 }
 
 /// Starts the gateway, and waits for its address.
-fn start_gateway(setup: GatewayConfig, key: adit_protocol::SecretKey) -> anyhow::Result<(Service, GatewayAddr)> {
-    let (tell, told) = mpsc::channel();
+async fn start_gateway(setup: GatewayConfig, key: SecretKey) -> anyhow::Result<(Service, GatewayAddr)> {
+    let (tell, told) = oneshot::channel();
     let service = Service::spawn("gateway", move |stopped| async move {
         let gateway = Gateway::open(setup, key)?;
         // Whoever started this waits for it.
@@ -98,7 +116,7 @@ fn start_gateway(setup: GatewayConfig, key: adit_protocol::SecretKey) -> anyhow:
         gateway.run(async { drop(stopped.await) }).await?;
         Ok(())
     })?;
-    match told.recv() {
+    match told.await {
         Ok(address) => Ok((service, address)),
         Err(_) => {
             service.result()?;
@@ -107,23 +125,53 @@ fn start_gateway(setup: GatewayConfig, key: adit_protocol::SecretKey) -> anyhow:
     }
 }
 
-/// Waits for a signal, or for a service that ends by itself, and stops the others: the node first, so that its last word is heard.
-async fn supervise(gateway: &mut Service, node: &mut Service, screen: &mut Screen) -> anyhow::Result<()> {
-    let mut signals = StopSignals::listen()?;
-    tokio::select! {
-        () = signals.next() => screen.note("stopping; Ctrl-C again to leave at once"),
-        () = gateway.ended() => {}
-        () = node.ended() => {}
+/// Starts the node. What comes with it tells when it is connected, and fails where the node ends before.
+fn start_node(setup: NodeConfig, key: SecretKey, quiet: bool) -> anyhow::Result<(Service, oneshot::Receiver<()>)> {
+    let (tell, connected) = oneshot::channel();
+    let mut tell = Some(tell);
+    let service = Service::spawn("node", move |stopped| {
+        let on_event = move |event| {
+            if let NodeEvent::Connected { .. } = event
+                && let Some(tell) = tell.take()
+            {
+                // Whoever waited may have been told to stop.
+                let _ = tell.send(());
+            }
+            node::show(&event, false, quiet);
+        };
+        node::serve(setup, key, on_event, async { drop(stopped.await) })
+    })?;
+    Ok((service, connected))
+}
+
+/// The two parts.
+#[derive(Debug)]
+struct Network {
+    gateway: Service,
+    node: Service,
+}
+
+impl Network {
+    /// Waits until one of them ends by itself.
+    async fn ended(&mut self) {
+        tokio::select! {
+            () = self.gateway.ended() => {}
+            () = self.node.ended() => {}
+        }
     }
-    let stop = async {
-        node.stop();
-        node.ended().await;
-        gateway.stop();
-        gateway.ended().await;
-    };
-    tokio::select! {
-        () = stop => Ok(()),
-        () = signals.next() => std::process::exit(Exit::Interrupted.code().into()),
+
+    /// Stops both, the node first, so that its last word is heard.
+    async fn stop(&mut self) {
+        self.node.stop();
+        self.node.ended().await;
+        self.gateway.stop();
+        self.gateway.ended().await;
+    }
+
+    /// What they ended with.
+    fn result(self) -> anyhow::Result<()> {
+        self.node.result().context("the node ended")?;
+        self.gateway.result().context("the gateway ended")
     }
 }
 

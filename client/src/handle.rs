@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{
-    Attempt, BlobRef, Digest, JobEvent, JobId, JobResult, JobSpec, PublicKey, SignedReceipt, SignedSettlement, VerifiedReceipt,
+    Attempt, BatchError, BlobRef, Digest, JobEvent, JobId, JobResult, JobSpec, PublicKey, ReceiptMismatch, SignedReceipt,
+    SignedSettlement, VerifiedReceipt, VerifyError,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::JobError;
-use crate::link::Shared;
+use crate::link::{News, Shared};
 
 /// A submitted job. Dropped, it is only detached: the job goes on.
 #[derive(Debug)]
@@ -18,13 +19,14 @@ pub struct JobHandle {
     /// What was asked; nothing where this handle was attached by id.
     pub(crate) spec: Option<Arc<JobSpec>>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) events: UnboundedReceiver<Result<JobEvent, JobError>>,
-    /// The newest receipt that was seen, which a settlement must name.
-    pub(crate) receipt: Option<SignedReceipt>,
+    pub(crate) news: UnboundedReceiver<Result<News, JobError>>,
+    /// The newest outcome, whose receipt a settlement must name.
+    pub(crate) done: Option<Done>,
 }
 
 /// What becomes of a job, step by step.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Update {
     /// It waits for a node.
     Queued,
@@ -42,10 +44,18 @@ pub enum Update {
         /// Units in all, 0 where the guest does not know.
         total: u64,
     },
-    /// It came to an outcome.
+    /// It came to an outcome. A gateway that dies before it has stored the receipt forgets the run: the job then runs again, and ends
+    /// again with another receipt.
     Ended(Box<Done>),
-    /// Its receipt is stored for good.
-    Settled(Settled),
+    /// The last receipt is stored for good, and with it the outcome is final. Nothing comes after it.
+    Settled(Box<Settled>),
+    /// The connection to the gateway broke and is being made again. Until it is, nothing is heard of the job, which may go on.
+    Reconnecting {
+        /// What became of the connection.
+        reason: String,
+    },
+    /// The connection is there again, and the job is submitted or attached to on it. Where it stands now comes as further updates.
+    Reconnected,
 }
 
 /// An outcome with its checked receipt.
@@ -72,10 +82,12 @@ pub enum Output {
     Blob(BlobRef),
 }
 
-/// The gateway's checked word that a receipt is stored for good.
+/// An outcome whose receipt is stored for good.
 #[derive(Debug, Clone)]
 pub struct Settled {
-    /// The word itself, to be kept beside the receipt.
+    /// The outcome. It is not always the first one that was told, see [`Update::Ended`]; this one is billed.
+    pub done: Done,
+    /// The gateway's checked word for the receipt of `done`, to be kept beside it.
     pub settlement: SignedSettlement,
 }
 
@@ -85,9 +97,11 @@ impl JobHandle {
         self.job
     }
 
-    /// Asks for the job to be stopped. The end still comes as an update.
+    /// Asks for the job to be stopped. The end still comes as an update. While its module or input is being sent, the gateway does not
+    /// know the job yet: it is then never submitted, and ends at once as [`JobError::CancelledInQueue`].
     pub fn cancel(&self) {
-        self.shared.cancel(self.job);
+        // Without a connection, the next one withdraws the job.
+        let _ = self.shared.cancel(self.job);
     }
 
     /// The next update; nothing after `Settled`. Cancel-safe.
@@ -95,9 +109,14 @@ impl JobHandle {
     /// # Errors
     /// [`JobError`] where the job came to no outcome, or to one that cannot be believed. It is the last update then.
     pub async fn next(&mut self) -> Result<Option<Update>, JobError> {
-        let Some(event) = self.events.recv().await else { return Ok(None) };
+        let Some(news) = self.news.recv().await else { return Ok(None) };
         let job = self.job;
-        Ok(Some(match event? {
+        let event = match news? {
+            News::Event(event) => event,
+            News::Lost(reason) => return Ok(Some(Update::Reconnecting { reason })),
+            News::Found => return Ok(Some(Update::Reconnected)),
+        };
+        Ok(Some(match event {
             JobEvent::Queued => Update::Queued,
             JobEvent::Started { node, attempt } => Update::Started { node, attempt },
             JobEvent::Progress { done, total } => Update::Progress { done, total },
@@ -109,11 +128,11 @@ impl JobHandle {
             JobEvent::Ended(JobResult::NodeLost { attempts, reason }) => {
                 return Err(JobError::NodeLost { job, attempts, reason });
             }
-            JobEvent::Settled(settlement) => Update::Settled(self.check_settlement(settlement)?),
+            JobEvent::Settled(settlement) => Update::Settled(Box::new(self.check_settlement(settlement)?)),
         }))
     }
 
-    /// Waits for the outcome.
+    /// Waits for the outcome. It is final only when it is settled.
     ///
     /// # Errors
     /// As [`JobHandle::next`].
@@ -127,14 +146,14 @@ impl JobHandle {
         }
     }
 
-    /// Waits until the receipt is stored for good. To be called after [`JobHandle::ended`].
+    /// Waits until an outcome's receipt is stored for good, and gives both.
     ///
     /// # Errors
     /// As [`JobHandle::next`].
     pub async fn settled(&mut self) -> Result<Settled, JobError> {
         loop {
             match self.next().await? {
-                Some(Update::Settled(settled)) => return Ok(settled),
+                Some(Update::Settled(settled)) => return Ok(*settled),
                 Some(_) => {}
                 None => return Err(self.broken()),
             }
@@ -154,9 +173,9 @@ impl JobHandle {
         rtt_us: u64,
     ) -> Result<Done, JobError> {
         let job = self.job;
-        let verified = receipt.clone().verify().map_err(|error| JobError::Unproven { job, error })?;
+        let verified = receipt.verify_with(&mut self.shared.known()).map_err(|error| JobError::Unproven { job, error })?;
         let told = verified.receipt();
-        let mismatch = |field| JobError::Mismatch(adit_protocol::ReceiptMismatch { job, field });
+        let mismatch = |field| JobError::Mismatch(ReceiptMismatch { job, field });
         if told.job != job {
             return Err(mismatch("job"));
         }
@@ -175,18 +194,18 @@ impl JobHandle {
             Some(_) => return Err(JobError::WrongOutput { job }),
             None => Output::Blob(blob),
         };
-        self.receipt = Some(receipt);
-        Ok(Done { receipt: verified, reason, output, queue_us, rtt_us })
+        let done = Done { receipt: verified, reason, output, queue_us, rtt_us };
+        self.done = Some(done.clone());
+        Ok(done)
     }
 
-    fn check_settlement(&self, settlement: SignedSettlement) -> Result<Settled, JobError> {
+    fn check_settlement(&mut self, settlement: SignedSettlement) -> Result<Settled, JobError> {
         let job = self.job;
-        let receipt = self.receipt.as_ref().ok_or(JobError::Unproven {
-            job,
-            error: adit_protocol::VerifyError::Batch { job, error: adit_protocol::BatchError::Malformed },
-        })?;
-        settlement.verify(receipt).map_err(|error| JobError::Unproven { job, error })?;
-        Ok(Settled { settlement })
+        let unproven = |error| JobError::Unproven { job, error };
+        // A settlement of nothing proves nothing.
+        let done = self.done.take().ok_or(unproven(VerifyError::Batch { job, error: BatchError::Malformed }))?;
+        settlement.verify_with(done.receipt.signed(), &mut self.shared.known()).map_err(unproven)?;
+        Ok(Settled { done, settlement })
     }
 }
 

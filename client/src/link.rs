@@ -3,13 +3,16 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use adit_protocol::KnownRoots;
 use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{
-    Answer, BlobRef, ClientMessage, Digest, GatewayToClient, Greeting, JobEvent, JobId, JobSpec, PublicKey, Query, SecretKey,
+    Answer, BlobRef, ClientMessage, Digest, GatewayToClient, Greeting, JobEvent, JobId, JobResult, JobSpec, PublicKey, Query,
+    Refusal, SecretKey,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, TransferError};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{self, AbortHandle};
 
 use crate::job::Place;
 use crate::transfer::{self, LogStream};
@@ -43,19 +46,45 @@ pub(crate) struct Shared {
     gateway: GatewayAddr,
     config: Config,
     state: Mutex<State>,
+    /// Under load receipts and settlements share their signatures; each is checked once.
+    known: Mutex<KnownRoots>,
     /// The present connection, for data streams; nothing while it is being made again.
     connection: watch::Sender<Option<Connection>>,
 }
 
+/// What the link has to say to a job's handle.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// The gateway's word of the job.
+    Event(JobEvent),
+    /// The gateway is lost, and looked for.
+    Lost(String),
+    /// It is found again.
+    Found,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    outbox: Option<Outbox>,
+    link: Link,
     jobs: HashMap<JobId, Tracked>,
+    /// The jobs whose blobs are being sent: the gateway does not know them yet.
+    uploads: HashMap<JobId, AbortHandle>,
     questions: HashMap<u64, oneshot::Sender<Answer>>,
     next_question: u64,
     next_handle: u64,
-    /// Set when the gateway was given up; nothing is accepted any more.
-    lost: Option<String>,
+}
+
+/// How things stand with the gateway.
+#[derive(Debug, Default)]
+enum Link {
+    /// It has not been greeted yet.
+    #[default]
+    New,
+    Up(Outbox),
+    /// It is lost for this reason, and looked for.
+    Lost(String),
+    /// It was looked for long enough; nothing is accepted any more.
+    GivenUp(String),
 }
 
 /// A job that has a handle.
@@ -65,7 +94,7 @@ struct Tracked {
     submission: Option<Arc<Submission>>,
     cancelled: bool,
     /// The handles that follow it, by number: there may be several of one job.
-    handles: Vec<(u64, mpsc::UnboundedSender<Result<JobEvent, JobError>>)>,
+    handles: Vec<(u64, mpsc::UnboundedSender<Result<News, JobError>>)>,
 }
 
 #[derive(Debug)]
@@ -90,7 +119,14 @@ impl Client {
     /// As [`Client::connect`].
     pub async fn connect_with(key: SecretKey, gateway: GatewayAddr, config: Config) -> Result<Self, ConnectError> {
         let (connection, _) = watch::channel(None);
-        let shared = Arc::new(Shared { dialer: Dialer::new(key)?, gateway, config, state: Mutex::default(), connection });
+        let shared = Arc::new(Shared {
+            dialer: Dialer::new(key)?,
+            gateway,
+            config,
+            state: Mutex::default(),
+            known: Mutex::default(),
+            connection,
+        });
         let inbox = shared.greet().await?;
         // The task holds the state weakly, so that dropping the last handle ends it.
         let client = Self { shared };
@@ -129,7 +165,7 @@ impl Client {
         let broken = || ConnectError::Broken("no answer".into());
         let answered = {
             let mut state = self.shared.lock();
-            let outbox = state.outbox.clone().ok_or_else(broken)?;
+            let outbox = state.link.outbox().cloned().ok_or_else(broken)?;
             let (answer, answered) = oneshot::channel();
             let request = state.next_question;
             state.next_question += 1;
@@ -143,10 +179,9 @@ impl Client {
     /// Withdraws a job without following it.
     ///
     /// # Errors
-    /// [`ConnectError::Broken`] where the gateway is not connected.
+    /// [`ConnectError::Broken`] where the gateway is not connected; a job that has a handle is then withdrawn on the next connection.
     pub fn cancel(&self, job: JobId) -> Result<(), ConnectError> {
-        let outbox = self.shared.lock().outbox.clone().ok_or_else(|| ConnectError::Broken("not connected".into()))?;
-        outbox.send(&ClientMessage::Cancel { job }).map_err(|e| ConnectError::Broken(e.to_string()))
+        self.shared.cancel(job)
     }
 
     /// Writes a blob, such as a job's output, to `sink`. Its bytes are checked against its name; only after `Ok` are they to be trusted.
@@ -183,43 +218,60 @@ impl Client {
     }
 
     fn track(&self, job: JobId, spec: Option<Arc<JobSpec>>, submission: Option<Arc<Submission>>) -> JobHandle {
-        let (sender, events) = mpsc::unbounded_channel();
+        let (sender, news) = mpsc::unbounded_channel();
         let mut state = self.shared.lock();
         let state = &mut *state;
         let handle = state.next_handle;
         state.next_handle += 1;
-        if let Some(reason) = &state.lost {
-            // The receiver is alive: it is in the handle below.
-            let _ = sender.send(Err(JobError::GatewayLost { job, reason: reason.clone() }));
-        } else {
-            let tracked = state.jobs.entry(job).or_default();
-            tracked.submission = submission.or(tracked.submission.take());
-            tracked.handles.push((handle, sender));
-            // For a second handle of a job this has the gateway tell once more where it stands.
-            if let Some(outbox) = &state.outbox {
-                tracked.announce(job, outbox);
+        // The receiver is alive: it is in the handle below.
+        match &state.link {
+            Link::GivenUp(reason) => {
+                let _ = sender.send(Err(JobError::GatewayLost { job, reason: reason.clone() }));
+            }
+            link => {
+                if let Link::Lost(reason) = link {
+                    let _ = sender.send(Ok(News::Lost(reason.clone())));
+                }
+                let tracked = state.jobs.entry(job).or_default();
+                tracked.submission = submission.or(tracked.submission.take());
+                tracked.handles.push((handle, sender));
+                // For a second handle of a job this has the gateway tell once more where it stands.
+                if let Some(outbox) = link.outbox() {
+                    tracked.announce(job, outbox);
+                }
             }
         }
-        JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), events, receipt: None }
+        JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), news, done: None }
+    }
+}
+
+impl Link {
+    fn outbox(&self) -> Option<&Outbox> {
+        match self {
+            Self::Up(outbox) => Some(outbox),
+            _ => None,
+        }
     }
 }
 
 impl Tracked {
-    fn tell(&self, event: impl Fn() -> Result<JobEvent, JobError>) {
+    fn tell(&self, news: impl Fn() -> Result<News, JobError>) {
         for (_, handle) in &self.handles {
             // A handle that is gone needs no news.
-            let _ = handle.send(event());
+            let _ = handle.send(news());
         }
     }
 
-    /// Submits or attaches on a fresh connection. What cannot be sent now is sent on the next one.
+    /// Submits, attaches or withdraws on a fresh connection. What cannot be sent now is sent on the next one.
     fn announce(&self, job: JobId, outbox: &Outbox) {
+        let attach = || outbox.send(&ClientMessage::Attach { job });
         let sent = match &self.submission {
+            // Submitted, it might start before the gateway reads on. A gateway that does not know it has nothing to withdraw.
+            _ if self.cancelled => attach().and_then(|()| outbox.send(&ClientMessage::Cancel { job })),
             Some(submission) => outbox.send(&submission.message),
-            None => outbox.send(&ClientMessage::Attach { job }),
+            None => attach(),
         };
-        if let Err(error) = sent.and_then(|()| if self.cancelled { outbox.send(&ClientMessage::Cancel { job }) } else { Ok(()) })
-        {
+        if let Err(error) = sent {
             tracing::debug!(%job, %error, "not announced");
         }
     }
@@ -230,19 +282,28 @@ impl Shared {
         self.dialer.key().public()
     }
 
+    pub(crate) fn known(&self) -> MutexGuard<'_, KnownRoots> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn gateway(&self) -> PublicKey {
         self.gateway.key
     }
 
-    pub(crate) fn cancel(&self, job: JobId) {
+    /// Withdraws a job, here where the gateway does not know it yet.
+    pub(crate) fn cancel(&self, job: JobId) -> Result<(), ConnectError> {
         let mut state = self.lock();
         if let Some(tracked) = state.jobs.get_mut(&job) {
             tracked.cancelled = true;
-            if let Some(outbox) = &state.outbox {
-                // A connection that breaks now is made again, and the job is then cancelled there.
-                let _ = outbox.send(&ClientMessage::Cancel { job });
-            }
         }
+        if let Some(upload) = state.uploads.remove(&job) {
+            upload.abort();
+            state.deliver(job, JobEvent::Ended(JobResult::CancelledInQueue));
+            return Ok(());
+        }
+        let broken = ConnectError::Broken;
+        let outbox = state.link.outbox().ok_or_else(|| broken("not connected".into()))?;
+        outbox.send(&ClientMessage::Cancel { job }).map_err(|e| broken(e.to_string()))
     }
 
     pub(crate) fn forget(&self, job: JobId, handle: u64) {
@@ -271,7 +332,7 @@ impl Shared {
             if let Some(connection) = connection.borrow_and_update().clone() {
                 return Ok(connection);
             }
-            if let Some(reason) = &self.lock().lost {
+            if let Link::GivenUp(reason) = &self.lock().link {
                 return Err(lost(reason));
             }
             connection.changed().await.map_err(|_| lost("closed"))?;
@@ -291,25 +352,29 @@ impl Shared {
         }
         let mut state = self.lock();
         for (job, tracked) in &state.jobs {
+            tracked.tell(|| Ok(News::Found));
             tracked.announce(*job, &outbox);
         }
-        state.outbox = Some(outbox);
+        state.link = Link::Up(outbox);
         drop(state);
         self.connection.send_replace(Some(connection));
         Ok(inbox)
     }
 
-    fn disconnect(&self) {
+    fn disconnect(&self, reason: &str) {
         self.connection.send_replace(None);
         let mut state = self.lock();
-        state.outbox = None;
+        state.link = Link::Lost(reason.to_owned());
+        for tracked in state.jobs.values() {
+            tracked.tell(|| Ok(News::Lost(reason.to_owned())));
+        }
         // Whoever asked learns that no answer will come.
         state.questions.clear();
     }
 
     fn give_up(&self, reason: &str) {
         let mut state = self.lock();
-        state.lost = Some(reason.to_owned());
+        state.link = Link::GivenUp(reason.to_owned());
         for (job, tracked) in state.jobs.drain() {
             tracked.tell(|| Err(JobError::GatewayLost { job, reason: reason.to_owned() }));
         }
@@ -335,47 +400,85 @@ impl Shared {
         }
     }
 
-    /// Sends what the gateway lacks, then submits the job again.
+    /// Sends what the gateway lacks, then submits the job again; a job that was cancelled meanwhile ends instead.
     fn upload_and_submit(self: &Arc<Self>, job: JobId, missing: Vec<Digest>) {
-        let (Some(connection), Some(submission)) =
-            (self.current(), self.lock().jobs.get(&job).and_then(|t| t.submission.clone()))
-        else {
-            return;
-        };
+        let Some(connection) = self.current() else { return };
+        let mut state = self.lock();
+        let Some(tracked) = state.jobs.get(&job) else { return };
+        if tracked.cancelled {
+            // Said before the gateway knew the job, so the gateway has not heard it.
+            return state.deliver(job, JobEvent::Ended(JobResult::CancelledInQueue));
+        }
+        let Some(submission) = tracked.submission.clone() else { return };
         let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            for source in [&submission.module, &submission.input] {
-                let blob = source.blob().digest;
-                if !missing.contains(&blob) {
-                    continue;
-                }
-                if let Err(error) = transfer::upload(&connection, source).await {
-                    // On a lost connection the job is submitted again on the next one; anything else is the job's end.
-                    let lost = tokio::time::timeout(Duration::from_millis(1), connection.closed()).await.is_ok();
-                    if !lost && let Some(tracked) = shared.lock().jobs.remove(&job) {
-                        let error = error.to_string();
-                        tracked.tell(|| Err(JobError::Upload { job, blob, error: error.clone() }));
-                    }
-                    return;
-                }
-            }
-            if let Some(outbox) = &shared.lock().outbox {
-                // A connection that broke meanwhile makes the next one announce the job.
-                let _ = outbox.send(&submission.message);
-            }
+        let upload = tokio::spawn(async move {
+            let uploaded = submission.upload(&connection, &missing).await;
+            // On a lost connection the job is submitted again on the next one; anything else is the job's end.
+            let lost = uploaded.is_err() && tokio::time::timeout(CLOSED_GRACE, connection.closed()).await.is_ok();
+            shared.lock().uploaded(job, &submission, uploaded, lost);
         });
+        // One that runs already is for a job that was submitted once more, or on a connection that is gone.
+        if let Some(older) = state.uploads.insert(job, upload.abort_handle()) {
+            older.abort();
+        }
+    }
+}
+
+/// A stream may tell of a lost connection just before the connection does.
+const CLOSED_GRACE: Duration = Duration::from_millis(1);
+
+impl Submission {
+    /// Sends those of its blobs that are missing. Tells which one could not be sent, and why.
+    async fn upload(&self, connection: &Connection, missing: &[Digest]) -> Result<(), (Digest, TransferError)> {
+        for source in [&self.module, &self.input] {
+            let blob = source.blob().digest;
+            if missing.contains(&blob) {
+                transfer::upload(connection, source).await.map_err(|error| (blob, error))?;
+            }
+        }
+        Ok(())
     }
 }
 
 impl State {
+    /// Takes the end of an upload, in its own task.
+    fn uploaded(&mut self, job: JobId, submission: &Submission, uploaded: Result<(), (Digest, TransferError)>, lost: bool) {
+        if self.uploads.get(&job).map(AbortHandle::id) != task::try_id() {
+            // It was cancelled, or begun anew, while it ended.
+            return;
+        }
+        self.uploads.remove(&job);
+        match uploaded {
+            Ok(()) => {
+                if let Some(outbox) = self.link.outbox() {
+                    // A connection that broke meanwhile makes the next one announce the job.
+                    let _ = outbox.send(&submission.message);
+                }
+            }
+            Err(_) if lost => {}
+            Err((blob, error)) => {
+                if let Some(tracked) = self.jobs.remove(&job) {
+                    tracked.tell(|| Err(JobError::Upload { job, blob, error: error.to_string() }));
+                }
+            }
+        }
+    }
+
     fn deliver(&mut self, job: JobId, event: JobEvent) {
         let Some(tracked) = self.jobs.get(&job) else { return };
+        let event = match event {
+            // It was withdrawn before it was submitted to this gateway, see `announce`.
+            JobEvent::Ended(JobResult::Refused(Refusal::UnknownJob)) if tracked.cancelled && tracked.submission.is_some() => {
+                JobEvent::Ended(JobResult::CancelledInQueue)
+            }
+            event => event,
+        };
         let last = match &event {
             JobEvent::Settled(_) => true,
-            JobEvent::Ended(result) => !matches!(result, adit_protocol::JobResult::Done { .. }),
+            JobEvent::Ended(result) => !matches!(result, JobResult::Done { .. }),
             _ => false,
         };
-        tracked.tell(|| Ok(event.clone()));
+        tracked.tell(|| Ok(News::Event(event.clone())));
         if last {
             self.jobs.remove(&job);
         }
@@ -401,7 +504,7 @@ async fn keep_linked(shared: std::sync::Weak<Shared>, mut connection: Option<Con
         };
         tracing::debug!(%reason, "the gateway is lost");
         if let Some(shared) = shared.upgrade() {
-            shared.disconnect();
+            shared.disconnect(&reason);
         }
         match reconnect(&shared).await {
             Ok((next_connection, next_inbox)) => (connection, inbox) = (next_connection, next_inbox),

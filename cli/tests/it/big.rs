@@ -7,7 +7,7 @@ use adit_protocol::BlobRef;
 
 use crate::guest::{self, Sum};
 use crate::network::Network;
-use crate::process::memory_peak;
+use crate::process::{memory_peak, until};
 
 const MIB: u64 = 1 << 20;
 
@@ -16,7 +16,7 @@ const MEMORY_MAX: u64 = 128 * MIB;
 
 /// Checks that neither gateway nor node nor worker ever took more than [`MEMORY_MAX`].
 fn check_memory(network: &Network) {
-    let processes = [("gateway", &network.gateway.process), ("node", &network.nodes[0])];
+    let processes = [("gateway", &network.gateway.process), ("node", &network.nodes[0].process)];
     for (name, process) in processes {
         for pid in [vec![process.pid()], process.children()].concat() {
             let peak = memory_peak(pid);
@@ -29,14 +29,9 @@ fn check_memory(network: &Network) {
 fn gibibyte_of_input_costs_nobody_a_gibibyte_of_memory() {
     let network = Network::with_slots(&[1]);
     let bytes = 1024 * MIB;
-    // Few words that are not zero, so that the file costs no space here; the guest's sum tells where each of them was.
+    // The guest's sum tells where each of the words was.
     let words = [(0, 0x0123_4567_89ab_cdef), (300 * MIB + 8, 7), (bytes / 2 - 8, u64::MAX), (bytes - 8, 0xfeed)];
-    let input = network.home.path("large");
-    let file = File::create(&input).unwrap();
-    file.set_len(bytes).unwrap();
-    for (offset, word) in words {
-        file.write_all_at(&word.to_le_bytes(), offset).unwrap();
-    }
+    sparse(&network, "large", bytes, &words);
     let limits = ["--fuel", "100G", "--timeout", "10m"];
     let run = network.run(&guest::sum()).args(["--json", "--output", "sum", "--input", "large"]).args(limits).start();
     run.limit_memory(MEMORY_MAX);
@@ -44,6 +39,30 @@ fn gibibyte_of_input_costs_nobody_a_gibibyte_of_memory() {
     assert_eq!(object["usage"]["bytes_in"], bytes);
     assert_eq!(Sum::parse(&std::fs::read(network.home.path("sum")).unwrap()), Sum::of_sparse(bytes, &words));
     check_memory(&network);
+}
+
+#[test]
+fn upload_that_breaks_off_is_sent_again() {
+    let mut network = Network::with_slots(&[1]);
+    let bytes = 512 * MIB;
+    let words = [(8 * MIB, 5), (bytes - 8, 9)];
+    sparse(&network, "large", bytes, &words);
+    let run =
+        network.run(&guest::sum()).args(["--output", "sum", "--input", "large", "--fuel", "100G", "--timeout", "10m"]).start();
+    // The gateway writes what arrives to its folder; nothing else tells how far it is.
+    until("32 MiB have arrived", || network.home.folder_bytes("gateway/blobs") > 32 * MIB);
+    network.restart_gateway();
+    run.wait().ok();
+    assert_eq!(Sum::parse(&std::fs::read(network.home.path("sum")).unwrap()), Sum::of_sparse(bytes, &words));
+}
+
+/// Writes a file of zeros but for these words at these offsets. It takes hardly any space here.
+fn sparse(network: &Network, name: &str, bytes: u64, words: &[(u64, u64)]) {
+    let file = File::create(network.home.path(name)).unwrap();
+    file.set_len(bytes).unwrap();
+    for (offset, word) in words {
+        file.write_all_at(&word.to_le_bytes(), *offset).unwrap();
+    }
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! Stopping jobs: while they run, while they wait, and when it is too late.
 
+use std::fs::File;
+
+use adit_client::{Job, JobError, Source};
 use rustix::process::Signal;
 
 use crate::guest;
 use crate::network::{Home, Network};
+use crate::process::until;
 
 /// Submits a job that holds a slot until it is stopped, and waits until it does.
 fn occupy(network: &Network) -> String {
-    let job = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
+    let job =
+        network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
     network.adit(["logs", "-f", &job]).start().stdout.wait_for_text(guest::READY);
     job
 }
@@ -53,6 +58,63 @@ fn interrupted_run_cancels_its_job_and_says_so() {
     let ran = run.wait().code(14);
     assert_eq!(ran.json()["outcome"], "cancelled");
     assert_eq!(network.adit(["receipts", "--json"]).run().ok().json()["outcome"], "cancelled");
+}
+
+#[test]
+fn second_interrupt_leaves_at_once_and_the_job_to_its_fate() {
+    let network = Network::with_slots(&[1]);
+    let run = network.run(&guest::hold()).args(["--fuel", "100T", "--json"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    // A node that does not answer: nothing confirms the cancellation.
+    network.nodes[0].process.signal(Signal::STOP);
+    run.signal(Signal::INT);
+    run.stderr.wait_for_text("cancelling job");
+    run.signal(Signal::INT);
+    let ran = run.wait().code(130).says("tells what becomes of it");
+    // What cannot be known is not guessed.
+    let object = ran.json();
+    assert_eq!((&object["outcome"], &object["price_microcredits"]), (&"cancelled".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn interrupt_during_the_upload_ends_the_run_and_nothing_is_billed() {
+    let network = Network::with_slots(&[1]);
+    let input = File::create(network.home.path("large")).unwrap();
+    input.set_len(1 << 29).unwrap();
+    let run = network.run(&guest::sum()).args(["--json", "--input", "large", "--fuel", "100G"]).start();
+    until("an upload has begun", || network.home.folder_bytes("gateway/blobs") > 1 << 22);
+    run.signal(Signal::INT);
+    let object = run.wait().code(14).json();
+    assert_eq!((&object["outcome"], &object["price_microcredits"]), (&"cancelled".into(), &0.into()));
+    assert!(network.adit(["receipts", "--json"]).run().ok().stdout.is_empty());
+}
+
+/// The gateway asks for the blobs of a job that it then is not to know any more.
+#[tokio::test]
+async fn job_cancelled_before_its_upload_is_never_submitted() {
+    let network = Network::with_slots(&[1]);
+    let client = network.client().await;
+    let mut handle = client.submit(Job::new(Source::bytes(guest::echo()), Source::bytes(b"never sent".to_vec())));
+    // Nothing was read yet: the gateway's answer to the submission is on its way.
+    handle.cancel();
+    assert!(matches!(handle.settled().await, Err(JobError::CancelledInQueue { job }) if job == handle.id()));
+    assert!(network.adit(["status", "--json"]).run().ok().stdout.is_empty(), "the gateway knows no job");
+    assert_eq!(network.home.folder_bytes("gateway/blobs"), 0, "nothing was sent");
+}
+
+#[test]
+fn interrupt_while_the_gateway_is_lost_withdraws_the_job_from_the_next() {
+    let mut network = Network::with_slots(&[1]);
+    let run = network.run(&guest::hold()).args(["--fuel", "100T", "--json"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    network.gateway.process.kill_in_place();
+    run.stderr.wait_for_text("gateway lost");
+    run.signal(Signal::INT);
+    run.stderr.wait_for_text("cancelling job");
+    network.restart_gateway();
+    let object = run.wait().code(14).says("gateway found again").json();
+    assert_eq!((&object["outcome"], &object["price_microcredits"]), (&"cancelled".into(), &0.into()));
+    assert!(network.adit(["status", "--json"]).run().ok().stdout.is_empty(), "it was not submitted to be cancelled");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! What a test starts ends with it, whatever becomes of the test. Nothing sleeps: a test waits for what a process says, or for its
 //! end, and where neither exists it asks the gateway again until the answer is the one that must come.
+#![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and the panic says where")]
 
 mod guest;
@@ -19,5 +20,6 @@ mod nodes;
 mod reasons;
 mod restart;
 mod run;
+mod twice;
 mod up;
 mod verify;

@@ -8,18 +8,20 @@ use serde_json::Value;
 
 use crate::guest;
 use crate::network::{Adit, Network};
+use crate::process::until;
 
 /// Inputs with a name and a content each, and one command over all of them.
-struct Inputs<'a> {
-    network: &'a Network,
+struct Inputs {
+    network: Network,
     module: PathBuf,
     inputs: Vec<PathBuf>,
 }
 
-impl<'a> Inputs<'a> {
-    fn new(network: &'a Network, module: &[u8], count: usize) -> Self {
+impl Inputs {
+    fn new(network: Network, module: &[u8], count: usize) -> Self {
         let inputs = (0..count).map(|n| network.home.file(&format!("in/{n:03}.txt"), content(n))).collect();
-        Self { network, module: network.module(module), inputs }
+        let module = network.module(module);
+        Self { network, module, inputs }
     }
 
     fn map(&self) -> Adit {
@@ -31,6 +33,11 @@ impl<'a> Inputs<'a> {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Waits until the first of them is settled.
+    fn wait_for_a_receipt(&self) {
+        until("a receipt is kept", || self.network.home.folder_bytes("out/receipts") > 0);
+    }
+
     /// Checks that every input has its output, its row in its place, and a receipt that holds.
     fn check_whole(&self) {
         let rows = self.manifest();
@@ -40,7 +47,7 @@ impl<'a> Inputs<'a> {
             assert_eq!(row["input"], self.inputs[n].display().to_string());
             assert_eq!((&row["outcome"], &row["exit_code"]), (&"finished".into(), &0.into()), "{row}");
             let output = self.network.home.path("out").join(row["output"].as_str().unwrap());
-            assert_eq!(std::fs::read_to_string(output).unwrap(), content(n));
+            assert!(std::fs::read_to_string(output).unwrap() == content(n), "{row}");
             receipts.push(self.network.home.path(format!("out/receipts/{n:03}.txt.receipt")));
         }
         self.network.adit(["verify"]).args(receipts).run().ok();
@@ -53,15 +60,14 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// Some of them too large to travel in a message.
+/// Some of them are too large to travel in a message, and all of them fit what [`guest::steady`] reads.
 fn content(n: usize) -> String {
-    format!("input {n}\n").repeat(1 + n * 200)
+    format!("input {n}\n").repeat(1 + n % 20 * 200)
 }
 
 #[test]
 fn every_input_gets_its_output_in_order_and_the_whole_is_paid_once() {
-    let network = Network::with_slots(&[1, 1]);
-    let inputs = Inputs::new(&network, &guest::echo(), 20);
+    let inputs = Inputs::new(Network::with_slots(&[1, 1]), &guest::echo(), 20);
     let ran = inputs.map().args(["--json"]).run().ok().says("20 of 20 finished");
     assert_eq!(ran.json_lines(), inputs.manifest());
     inputs.check_whole();
@@ -71,7 +77,7 @@ fn every_input_gets_its_output_in_order_and_the_whole_is_paid_once() {
     assert_eq!(inputs.map().args(["--json"]).run().ok().json_lines(), ran.json_lines());
     assert_eq!(inputs.billed(), billed);
     // Outputs that were lost are fetched again, not paid again.
-    std::fs::remove_file(network.home.path("out/007.txt.out")).unwrap();
+    std::fs::remove_file(inputs.network.home.path("out/007.txt.out")).unwrap();
     inputs.map().run().ok();
     inputs.check_whole();
     assert_eq!(inputs.billed(), billed);
@@ -79,8 +85,7 @@ fn every_input_gets_its_output_in_order_and_the_whole_is_paid_once() {
 
 #[test]
 fn partial_failure_is_told_and_the_rest_is_done() {
-    let network = Network::with_slots(&[1]);
-    let inputs = Inputs::new(&network, &guest::echo(), 5);
+    let inputs = Inputs::new(Network::with_slots(&[1]), &guest::echo(), 5);
     std::fs::remove_file(&inputs.inputs[1]).unwrap();
     // The fifth input is over the limit of what may be written.
     let largest = content(4).len() - 1;
@@ -91,12 +96,12 @@ fn partial_failure_is_told_and_the_rest_is_done() {
     let outcomes: Vec<&str> = rows.iter().map(|row| row["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["finished", "refused", "finished", "finished", "output_too_large"]);
     assert!(rows[1]["reason"].as_str().unwrap().contains("No such file"), "{}", rows[1]);
-    assert!(!network.home.path("out/001.txt.out").exists() && !network.home.path("out/004.txt.out").exists());
+    assert!(!inputs.network.home.path("out/001.txt.out").exists() && !inputs.network.home.path("out/004.txt.out").exists());
     let billed = inputs.billed();
     assert_eq!(billed.len(), 4);
 
     // Mended, the same command does what is left. Another limit is another job, but what is done is not done again for it.
-    network.home.file("in/001.txt", content(1));
+    inputs.network.home.file("in/001.txt", content(1));
     inputs.map().args(["--output-max", &limit]).run().code(30).says("4 of 5 finished");
     assert_eq!(inputs.billed().len(), 5);
     assert!(inputs.billed().is_superset(&billed));
@@ -106,26 +111,40 @@ fn partial_failure_is_told_and_the_rest_is_done() {
 
 #[test]
 fn killed_map_goes_on_where_it_was() {
-    let network = Network::with_slots(&[1, 1]);
-    let inputs = Inputs::new(&network, &guest::steady(600_000_000), 10);
+    let inputs = Inputs::new(Network::with_slots(&[1, 1]), &guest::steady(600_000_000), 10);
     let map = inputs.map().start();
-    network.nodes[0].stderr.wait_for_text("finished");
+    inputs.wait_for_a_receipt();
     map.kill();
     inputs.map().run().ok().says("10 of 10 finished");
     inputs.check_whole();
     assert_eq!(inputs.billed().len(), 10, "what ran while nobody waited was attached to");
 }
 
+/// Some jobs have ended and are not settled when the gateway dies. They run again, and the receipt that is kept must be the one that
+/// was settled.
+#[test]
+fn map_goes_on_when_its_gateway_dies_and_every_receipt_holds() {
+    let mut inputs = Inputs::new(Network::with_slots(&[2, 2]), &guest::steady(10_000_000), 60);
+    let map = inputs.map().start();
+    inputs.wait_for_a_receipt();
+    inputs.network.restart_gateway();
+    let ran = map.wait().ok().says("60 of 60 finished");
+    for news in ["gateway lost (", "gateway found again"] {
+        assert_eq!(ran.stderr.matches(news).count(), 1, "the jobs in flight tell it once: {ran:?}");
+    }
+    inputs.check_whole();
+    assert_eq!(inputs.billed().len(), 60);
+}
+
 #[test]
 fn interrupted_map_stops_its_jobs_and_goes_on_later() {
-    let network = Network::with_slots(&[1]);
-    let inputs = Inputs::new(&network, &guest::steady(1_500_000_000), 4);
+    let inputs = Inputs::new(Network::with_slots(&[1]), &guest::steady(1_500_000_000), 4);
     let map = inputs.map().args(["--jobs", "2"]).start();
-    network.nodes[0].stderr.wait_for_text("finished");
+    inputs.wait_for_a_receipt();
     map.signal(Signal::INT);
     map.wait().code(30).says("not tried");
     // Nothing is left running or waiting.
-    let jobs = network.adit(["status", "--json"]).run().ok().json_lines();
+    let jobs = inputs.network.adit(["status", "--json"]).run().ok().json_lines();
     assert!(jobs.iter().all(|job| job["state"] != "running" && job["state"] != "queued"), "{jobs:?}");
     inputs.map().run().ok().says("4 of 4 finished");
     inputs.check_whole();

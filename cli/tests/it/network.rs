@@ -2,18 +2,14 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use adit_client::Client;
-use adit_protocol::{Answer, NodeStatus, Query, SecretKey};
-use adit_transport::{GatewayAddr, load_or_create_key_file};
+use adit_protocol::{Answer, NodeStatus, PublicKey, Query, SecretKey};
+use adit_transport::{GatewayAddr, load_key_file, load_or_create_key_file};
 use tempfile::TempDir;
 
-use crate::process::{PATIENCE, Process, Ran};
-
-/// How often a gateway is asked for what it does not tell by itself.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+use crate::process::{LOOK_EVERY, PATIENCE, Process, Ran};
 
 /// A user's home: a folder with nothing in it, and the program run from it.
 pub(crate) struct Home(TempDir);
@@ -33,6 +29,11 @@ impl Home {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// Bytes of all files in a folder and below.
+    pub(crate) fn folder_bytes(&self, name: &str) -> u64 {
+        folder_bytes(&self.path(name))
     }
 
     /// The program with these arguments.
@@ -84,6 +85,11 @@ impl Adit {
         Process::start(self.command, self.input)
     }
 
+    /// Starts it with a standard output that is the test's own to read.
+    pub(crate) fn start_into(self, stdout: impl Into<Stdio>) -> Process {
+        Process::start_into(self.command, self.input, stdout.into())
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub(crate) fn run(self) -> Ran {
@@ -114,16 +120,26 @@ impl Gateway {
 
     /// The command that [`Gateway::start`] runs.
     pub(crate) fn command(home: &Home, listen: &str) -> Adit {
-        home.adit(["gateway", "--listen", listen])
-            .args([OsStr::new("--data"), home.path("gateway").as_os_str(), OsStr::new("--key"), home.path("gateway.key").as_os_str()])
+        home.adit(["gateway", "--listen", listen]).args([
+            OsStr::new("--data"),
+            home.path("gateway").as_os_str(),
+            OsStr::new("--key"),
+            home.path("gateway.key").as_os_str(),
+        ])
     }
+}
+
+/// A node's process.
+pub(crate) struct Node {
+    pub(crate) process: Process,
+    pub(crate) key: PublicKey,
 }
 
 /// A gateway, its nodes, and one user, whose home is the home of all.
 pub(crate) struct Network {
     pub(crate) home: Home,
     pub(crate) gateway: Gateway,
-    pub(crate) nodes: Vec<Process>,
+    pub(crate) nodes: Vec<Node>,
 }
 
 impl Network {
@@ -145,21 +161,36 @@ impl Network {
         network
     }
 
-    /// Starts a node with these arguments and waits until it is connected.
+    /// Starts a node with these arguments, and waits until it is connected.
     #[track_caller]
     pub(crate) fn add_node(&mut self, args: &[&str]) {
         let name = format!("node-{}", self.nodes.len());
-        let node = self.node(&name).args(args).start();
-        node.stderr.wait_for_text("connected to");
-        self.nodes.push(node);
+        self.start_node(&name, args);
     }
 
-    /// The command that starts a node whose cache and key have this name.
-    pub(crate) fn node(&self, name: &str) -> Adit {
+    /// Starts the node of this name, as it was before if there was one, and waits until it is connected.
+    #[track_caller]
+    pub(crate) fn start_node(&mut self, name: &str, args: &[&str]) {
         let (cache, key) = (self.home.path(name), self.home.path(format!("{name}.key")));
-        self.home
-            .adit(["node", "--gateway", &self.gateway.address.to_string()])
-            .args([OsStr::new("--cache"), cache.as_os_str(), OsStr::new("--key"), key.as_os_str()])
+        let command = self.home.adit(["node", "--gateway", &self.gateway.address.to_string()]).args(args);
+        let process = command.args([OsStr::new("--cache"), cache.as_os_str(), OsStr::new("--key"), key.as_os_str()]).start();
+        process.stderr.wait_for_text("connected to");
+        self.nodes.push(Node { process, key: load_key_file(&key).unwrap().public() });
+    }
+
+    /// The node with this key.
+    pub(crate) fn node_of(&self, key: PublicKey) -> &Process {
+        &self.nodes[self.index_of(key)].process
+    }
+
+    /// As [`Network::node_of`], and it is no part of the network any more.
+    pub(crate) fn take_node(&mut self, key: PublicKey) -> Process {
+        let index = self.index_of(key);
+        self.nodes.remove(index).process
+    }
+
+    fn index_of(&self, key: PublicKey) -> usize {
+        self.nodes.iter().position(|node| node.key == key).expect("the node is one of ours")
     }
 
     /// The program with these arguments, and with the way to this gateway in its environment.
@@ -189,11 +220,9 @@ impl Network {
 
     /// Kills the gateway without a word, and starts it again on the same data and the same port.
     #[track_caller]
-    pub(crate) fn restart_gateway(self) -> Self {
-        let Self { home, gateway, nodes } = self;
-        gateway.process.kill();
-        let gateway = Gateway::start(&home, &gateway.address.host);
-        Self { home, gateway, nodes }
+    pub(crate) fn restart_gateway(&mut self) {
+        self.gateway.process.kill_in_place();
+        self.gateway = Gateway::start(&self.home, &self.gateway.address.host);
     }
 }
 
@@ -206,8 +235,19 @@ pub(crate) async fn nodes_until(client: &Client, look: impl Fn(&[NodeStatus]) ->
             {
                 return nodes;
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.expect("the nodes never were as expected")
+}
+
+/// A file that goes away meanwhile counts for nothing.
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => folder_bytes(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    });
+    sizes.sum()
 }

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use adit_client::{Job, JobError, JobHandle, Output, Source, Update};
+use adit_client::{Job, JobHandle, Output, Source, Update};
 use adit_protocol::{Fuel, PublicKey};
-use adit_transport::load_key_file;
 use rustix::process::Signal;
 
 use crate::guest;
 use crate::network::{Gateway, Home, Network, nodes_until};
-use crate::process::Process;
+use crate::process::until;
 
 /// Waits until an attempt starts, and says where.
 async fn started(handle: &mut JobHandle) -> PublicKey {
@@ -18,13 +17,6 @@ async fn started(handle: &mut JobHandle) -> PublicKey {
             return node;
         }
     }
-}
-
-/// Takes out the node with this key.
-fn take_node(network: &mut Network, key: PublicKey) -> Process {
-    let keys = (0..network.nodes.len()).map(|n| load_key_file(&network.home.path(format!("node-{n}.key"))).unwrap().public());
-    let index = keys.into_iter().position(|k| k == key).expect("the node is one of ours");
-    network.nodes.remove(index)
 }
 
 #[tokio::test]
@@ -38,7 +30,7 @@ async fn job_of_a_killed_node_finishes_on_the_other() {
     let first = started(&mut handle).await;
     let mut log = client.logs(handle.id(), 0).await.unwrap();
     assert!(log.next().await.unwrap().is_some(), "the guest runs");
-    take_node(&mut network, first).kill();
+    network.take_node(first).kill();
 
     let second = started(&mut handle).await;
     assert_ne!(second, first);
@@ -64,11 +56,11 @@ fn job_that_loses_its_node_twice_is_given_up_with_the_reason() {
     };
     run.stderr.wait_for_text(guest::READY);
     let first = busy(&network);
-    take_node(&mut network, first).kill();
+    network.take_node(first).kill();
     run.stderr.wait_for("second start", |log| (log.matches(guest::READY).count() == 2).then_some(()));
     let second = busy(&network);
     assert_ne!(first, second);
-    take_node(&mut network, second).kill();
+    network.take_node(second).kill();
 
     let ran = run.wait().code(21);
     let object = ran.json();
@@ -79,6 +71,39 @@ fn job_that_loses_its_node_twice_is_given_up_with_the_reason() {
     assert!(reason.contains(&format!("node {} disconnected", &second.to_string()[..8])), "{reason}");
     assert!(reason.contains("no node is connected"), "{reason}");
     assert!(network.adit(["receipts", "--json"]).run().ok().stdout.is_empty());
+    // Who asks later is told the same.
+    let job = object["job"].as_str().unwrap();
+    network.adit(["output", job]).run().code(21).says("node lost 2 times");
+    assert_eq!(network.adit(["status", job, "--json"]).run().ok().json()["state"], "failed");
+}
+
+/// A node that freezes is not gone: it wakes up with a result in its hands that nobody waits for any more.
+#[tokio::test]
+async fn frozen_node_loses_its_job_and_its_late_result_counts_for_nothing() {
+    let network = Network::with_slots(&[1, 1]);
+    let client = network.client().await;
+    let mut handle = client.submit(Job::new(Source::bytes(guest::steady(1_000_000_000)), Source::bytes(b"thawed".as_slice())));
+    let first = started(&mut handle).await;
+    let frozen = network.node_of(first);
+    frozen.signal(Signal::STOP);
+    let second = started(&mut handle).await;
+    assert_ne!(second, first);
+    let done = handle.ended().await.unwrap();
+    assert_eq!((done.receipt.receipt().node, done.output), (second, Output::Inline(b"thawed".to_vec())));
+    handle.settled().await.unwrap();
+
+    frozen.signal(Signal::CONT);
+    nodes_until(&client, |nodes| nodes.len() == 2 && nodes.iter().all(|node| node.slots_used == 0)).await;
+    assert_eq!(network.adit(["receipts", "--json"]).run().ok().json_lines().len(), 1);
+    // It is as good as any other again.
+    let (a, b) = (client.submit(echo_job()), client.submit(echo_job()));
+    for mut handle in [a, b] {
+        handle.ended().await.unwrap();
+    }
+}
+
+fn echo_job() -> Job {
+    Job::new(Source::bytes(guest::echo()), Source::bytes(b"hi".as_slice()))
 }
 
 #[test]
@@ -86,17 +111,11 @@ fn workers_of_a_killed_node_die_with_it() {
     let mut network = Network::with_slots(&[2]);
     let run = network.run(&guest::hold()).args(["--fuel", "100T"]).start();
     run.stderr.wait_for_text(guest::READY);
-    let node = network.nodes.remove(0);
+    let node = network.nodes.remove(0).process;
     let workers = node.children();
     assert!(!workers.is_empty(), "guests run in processes of their own");
-    let (stdout, stderr) = (node.stdout.clone(), node.stderr.clone());
     node.kill();
-    // A worker holds the node's standard error, so that the end of the stream is the end of the last of them.
-    stdout.wait_for_end();
-    stderr.wait_for_end();
-    for worker in workers {
-        assert!(!is_running(worker), "worker {worker} outlived its node");
-    }
+    until("its workers are gone", || workers.iter().all(|worker| !is_running(*worker)));
 }
 
 /// Whether a process is there and not only waiting to be reaped.
@@ -109,11 +128,12 @@ fn is_running(pid: u32) -> bool {
 #[test]
 fn node_that_is_told_to_stop_leaves_at_once_and_its_job_goes_on_elsewhere() {
     let mut network = Network::with_slots(&[1]);
-    let job = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
+    let job =
+        network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
     let log = network.adit(["logs", "-f", &job]).start();
     log.stdout.wait_for_text(guest::READY);
     network.add_node(&["--slots", "1"]);
-    let node = network.nodes.remove(0);
+    let node = network.nodes.remove(0).process;
     node.signal(Signal::TERM);
     node.wait().ok().says("node stopped");
     log.stdout.wait_for("second start", |log| (log.matches(guest::READY).count() == 2).then_some(()));
@@ -122,14 +142,14 @@ fn node_that_is_told_to_stop_leaves_at_once_and_its_job_goes_on_elsewhere() {
 
 #[tokio::test]
 async fn nodes_come_back_after_the_gateway_does() {
-    let network = Network::with_slots(&[1, 1]);
+    let mut network = Network::with_slots(&[1, 1]);
     let before = nodes_until(&network.client().await, |nodes| nodes.len() == 2).await;
-    let network = network.restart_gateway();
+    network.restart_gateway();
     let client = network.client().await;
     let after = nodes_until(&client, |nodes| nodes.len() == 2).await;
     let keys = |nodes: &[adit_protocol::NodeStatus]| nodes.iter().map(|node| node.node).collect::<Vec<_>>();
     assert_eq!(keys(&before), keys(&after));
-    let done = client.submit(Job::new(Source::bytes(guest::echo()), Source::bytes(b"hi".as_slice()))).ended().await.unwrap();
+    let done = client.submit(echo_job()).ended().await.unwrap();
     assert_eq!(done.output, Output::Inline(b"hi".to_vec()));
 }
 
@@ -145,23 +165,37 @@ fn node_that_is_there_before_its_gateway_waits_for_it() {
     node.stderr.wait_for_text("connected to");
 }
 
+/// The gateway believes a killed node to live until its connection times out; the node itself may be back before.
 #[tokio::test]
-async fn node_with_the_key_of_a_connected_one_takes_its_place() {
+async fn node_that_is_back_at_once_takes_its_own_place() {
     let mut network = Network::with_slots(&[1]);
-    let newer = network.node("node-0").args(["--slots", "3", "--cache"]).args([network.home.path("newer")]).start();
     let client = network.client().await;
-    let nodes = nodes_until(&client, |nodes| nodes.iter().any(|node| node.offer.slots == 3)).await;
-    assert_eq!(nodes.len(), 1);
-    network.nodes = vec![newer];
-    let lost: Result<_, JobError> =
-        client.submit(Job::new(Source::bytes(guest::echo()), Source::bytes(b"x".as_slice()))).ended().await;
-    lost.unwrap();
+    let mut job = Job::new(Source::bytes(guest::steady(4_000_000_000)), Source::bytes(b"back".as_slice()));
+    job.spec.limits.fuel = Fuel(20_000_000_000);
+    let mut handle = client.submit(job);
+    let first = started(&mut handle).await;
+    network.take_node(first).kill();
+    network.start_node("node-0", &["--slots", "3"]);
+    assert_eq!(started(&mut handle).await, first, "it gets its job again");
+    let nodes = nodes_until(&client, |nodes| nodes.iter().all(|node| node.offer.slots == 3)).await;
+    assert_eq!(nodes.iter().map(|node| node.node).collect::<Vec<_>>(), [first]);
+    assert_eq!(handle.ended().await.unwrap().output, Output::Inline(b"back".to_vec()));
 }
 
 #[test]
 fn nodes_are_listed_with_what_they_offer() {
     let mut network = Network::with_slots(&[2]);
-    network.add_node(&["--slots", "1", "--memory", "512MiB", "--label", "region=eu", "--allow-open", "--price-per-minute", "0.002"]);
+    network.add_node(&[
+        "--slots",
+        "1",
+        "--memory",
+        "512MiB",
+        "--label",
+        "region=eu",
+        "--allow-open",
+        "--price-per-minute",
+        "0.002",
+    ]);
     let nodes = network.adit(["nodes", "--json"]).run().ok().json_lines();
     let slots = |n: u64| nodes.iter().find(|node| node["slots"] == n).unwrap();
     let (plain, other) = (slots(2), slots(1));

@@ -14,6 +14,19 @@ use serde_json::Value;
 /// How long anything may take. Nothing comes near it, but for a test that has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often something is looked at that does not tell when it changes.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Looks until it is so; for what nobody tells.
+#[track_caller]
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process {
     what: String,
@@ -26,16 +39,24 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command` with this standard input.
-    pub(crate) fn start(mut command: Command, input: Vec<u8>) -> Self {
+    pub(crate) fn start(command: Command, input: Vec<u8>) -> Self {
+        Self::start_into(command, input, Stdio::piped())
+    }
+
+    /// As [`Process::start`], with a standard output that is the test's own to read.
+    pub(crate) fn start_into(mut command: Command, input: Vec<u8>, stdout: Stdio) -> Self {
         let what = format!("{command:?}");
         let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         if let Some(mut stdin) = child.stdin.take() {
             // A process that ends without reading is no fault of the test's.
             thread::spawn(move || stdin.write_all(&input));
         }
-        let stdout = Captured::read(child.stdout.take().unwrap());
+        let stdout = match child.stdout.take() {
+            Some(stdout) => Captured::read(stdout),
+            None => Captured::read(std::io::empty()),
+        };
         let stderr = Captured::read(child.stderr.take().unwrap());
         let (alive, ended) = mpsc::channel::<()>();
         let pid = Pid::from_child(&child);
@@ -63,9 +84,15 @@ impl Process {
     }
 
     /// Kills it without a word, and waits until it is gone.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// As [`Process::kill`], for one that is to be replaced in its place.
+    pub(crate) fn kill_in_place(&mut self) {
+        // After `wait` there is nothing left to do, which the standard library knows.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Waits for its end.
@@ -92,9 +119,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // After `wait` or `kill` there is nothing left to do, which the standard library knows.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill_in_place();
     }
 }
 
@@ -185,11 +210,6 @@ impl Captured {
         let (mut content, timeout) = ended.unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "somebody holds a stream of a process that ended");
         std::mem::take(&mut content.bytes)
-    }
-
-    /// Waits until everybody who could write to it has ended.
-    pub(crate) fn wait_for_end(&self) {
-        self.whole();
     }
 
     fn text_whole(&self) -> String {

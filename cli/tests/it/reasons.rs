@@ -82,8 +82,8 @@ fn module_that_is_none() {
     let (broken, at) = guest::invalid();
     let cases = [
         ("unknown operator", broken, format!("(at offset {at:#x})")),
-        ("no wasm", b"#!/bin/sh\n".to_vec(), "magic header not detected".to_owned()),
-        ("nothing", Vec::new(), "unexpected end".to_owned()),
+        ("no wasm", b"#!/bin/sh\n".to_vec(), "this is no WebAssembly module".to_owned()),
+        ("nothing", Vec::new(), "the file is empty".to_owned()),
         ("no start", wat::parse_str("(module (memory 1))").unwrap(), "_start".to_owned()),
         (
             "unknown import",
@@ -128,7 +128,7 @@ fn limits_that_nobody_may_ask_for() {
     for (flags, want) in [
         (["--fuel", "601T"], "fuel"),
         (["--memory", "5GiB"], "memory"),
-        (["--timeout", "25h"], "wall"),
+        (["--timeout", "25h"], "timeout"),
         (["--log-max", "65MiB"], "log"),
         (["--output-max", "17GiB"], "output"),
     ] {

@@ -9,7 +9,7 @@ use crate::network::{Gateway, Network, nodes_until};
 
 #[tokio::test]
 async fn killed_gateway_keeps_settled_receipts_and_open_jobs_come_to_their_end() {
-    let network = Network::with_slots(&[1, 1]);
+    let mut network = Network::with_slots(&[1, 1]);
     let client = network.client().await;
     let echo = Source::bytes(guest::echo());
     let mut settled = BTreeSet::new();
@@ -28,16 +28,15 @@ async fn killed_gateway_keeps_settled_receipts_and_open_jobs_come_to_their_end()
         while !matches!(handle.next().await.unwrap(), Some(Update::Started { .. })) {}
     }
 
-    let network = network.restart_gateway();
+    network.restart_gateway();
     let rows = |network: &Network| network.adit(["receipts", "--json"]).run().ok().json_lines();
     let kept: BTreeSet<String> = rows(&network).iter().map(|row| row["receipt"].as_str().unwrap().to_owned()).collect();
     assert!(kept.is_superset(&settled), "every settled receipt is there");
 
     // The handles know nothing of the restart: the same keys name the same jobs.
     for (handle, input) in handles.iter_mut().zip(inputs) {
-        let done = handle.ended().await.unwrap();
-        assert_eq!(done.output, Output::Inline(input));
-        handle.settled().await.unwrap();
+        let settled = handle.settled().await.unwrap();
+        assert_eq!(settled.done.output, Output::Inline(input));
     }
     let rows = rows(&network);
     let jobs: BTreeSet<&str> = rows.iter().map(|row| row["job"].as_str().unwrap()).collect();
@@ -47,19 +46,20 @@ async fn killed_gateway_keeps_settled_receipts_and_open_jobs_come_to_their_end()
 
 #[test]
 fn run_that_waits_survives_the_gateways_death() {
-    let network = Network::with_slots(&[1]);
+    let mut network = Network::with_slots(&[1]);
     let run = network.run(&guest::steady(2_000_000_000)).args(["--input", "-"]).input("still here").start();
     run.stderr.wait_for_text(guest::READY);
-    let network = network.restart_gateway();
-    assert_eq!(run.wait().ok().text(), "still here");
+    network.restart_gateway();
+    let ran = run.wait().ok().says("adit: gateway lost (").says("adit: gateway found again");
+    assert_eq!(ran.text(), "still here");
     drop(network);
 }
 
 #[test]
 fn settled_job_is_attached_to_after_a_restart() {
-    let network = Network::with_slots(&[1]);
+    let mut network = Network::with_slots(&[1]);
     let job = network.run(&guest::echo()).args(["--input", "-", "--json"]).input("remembered").run().ok().json();
-    let network = network.restart_gateway();
+    network.restart_gateway();
     let id = job["job"].as_str().unwrap();
     assert_eq!(network.adit(["output", id]).run().ok().text(), "remembered");
     let again = network.adit(["output", id, "--json"]).run().ok().json();
@@ -69,11 +69,23 @@ fn settled_job_is_attached_to_after_a_restart() {
 }
 
 #[test]
+fn large_output_of_a_settled_job_outlives_the_gateway_too() {
+    let mut network = Network::with_slots(&[1]);
+    let job = network.run(&guest::flood(3)).args(["--json", "--output", "first"]).run().ok().json();
+    network.restart_gateway();
+    network.adit(["output", job["job"].as_str().unwrap(), "--output", "second"]).run().ok();
+    let read = |name| std::fs::read(network.home.path(name)).unwrap();
+    assert_eq!(read("second").len(), 3 << 20);
+    assert!(read("second") == read("first"));
+}
+
+#[test]
 fn job_that_nobody_waits_for_is_unknown_after_a_restart_and_says_so() {
-    let network = Network::with_slots(&[1]);
-    let job = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
+    let mut network = Network::with_slots(&[1]);
+    let job =
+        network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
     network.adit(["logs", "-f", &job]).start().stdout.wait_for_text(guest::READY);
-    let network = network.restart_gateway();
+    network.restart_gateway();
     let ran = network.adit(["output", &job, "--json"]).run().code(20);
     let object = ran.json();
     assert_eq!((&object["job"], &object["outcome"]), (&job.as_str().into(), &"refused".into()));
@@ -96,7 +108,7 @@ fn data_of_another_gateway_is_refused() {
     let Network { home, gateway, .. } = Network::empty();
     gateway.process.kill();
     home.adit(["key", "new", "--key", "other.key"]).run().ok();
-    let other = Gateway::command(&home, "127.0.0.1:0").args(["--key", "other.key"]);
+    let other = home.adit(["gateway", "--listen", "127.0.0.1:0", "--data", "gateway", "--key", "other.key"]);
     other.run().code(1).says(&format!("the ledger belongs to gateway {}", gateway.address.key));
 }
 
@@ -115,6 +127,6 @@ async fn stopped_gateway_says_so_and_ends_cleanly() {
     let Network { home, gateway, nodes } = network;
     gateway.process.signal(rustix::process::Signal::TERM);
     gateway.process.wait().ok().says("gateway stopped");
-    nodes[0].stderr.wait_for_text("not connected: ");
+    nodes[0].process.stderr.wait_for_text("not connected: ");
     drop(home);
 }

@@ -79,7 +79,8 @@ fn every_outcome_is_told_in_the_same_object_here_and_there() {
 
 /// Checks that the object has every key that `docs/cli.md` promises of a job that ran, and each of its type.
 fn check_shape(object: &Value) {
-    let is_hex = |value: &Value, digits: usize| value.as_str().is_some_and(|text| text.len() == digits && hex::decode(text).is_ok());
+    let is_hex =
+        |value: &Value, digits: usize| value.as_str().is_some_and(|text| text.len() == digits && hex::decode(text).is_ok());
     let keys: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
     let mut want = [
         "job",
@@ -140,9 +141,24 @@ fn output_goes_to_standard_output_and_one_line_of_summary_to_standard_error() {
     for part in ["finished", "node ", " away", "fuel", "peak 192.0 KiB", "ran ", "credits"] {
         assert!(line.contains(part), "`{part}` in {line}");
     }
+}
 
-    let ran = network.run(&guest::spin()).args(["--fuel", "20M"]).run().code(11);
-    ran.says("out of fuel at 20.000 Mfuel (limit 20.000 Mfuel); raise --fuel");
+#[test]
+fn summary_names_the_limit_its_value_and_the_next_step() {
+    let network = Network::with_slots(&[1]);
+    let rows: [(&[u8], &[&str], i32, &str); 6] = [
+        (&guest::spin(), &["--fuel", "20M"], 11, "out of fuel at 20.000 Mfuel (limit 20.000 Mfuel); raise --fuel"),
+        (&guest::grow(), &["--memory", "1MiB"], 12, "(limit 1.0 MiB); raise --memory"),
+        (&guest::spin(), &["--timeout", "100ms", "--fuel", "1T"], 13, "(limit 100.0 ms); raise --timeout"),
+        (&guest::flood(2), &["--output-max", "1MiB"], 15, "output too large (limit 1.0 MiB); raise --output-max"),
+        (&guest::trap(), &[], 10, "trapped: integer division by zero in function focal_length (wasm offset 0x"),
+        (&guest::exit(42), &[], 10, "the guest ended with exit code 42"),
+    ];
+    for (module, flags, exit, want) in rows {
+        for place in [&[][..], &["--local"]] {
+            network.run(module).args(["--output", "/dev/null"]).args(flags).args(place).run().code(exit).says(want);
+        }
+    }
 }
 
 #[test]

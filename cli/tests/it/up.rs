@@ -1,10 +1,15 @@
 //! `adit up`: a network in one process, found by itself.
 
+use std::io::Write;
+
 use rustix::process::Signal;
 
 use crate::guest;
 use crate::network::Home;
-use crate::process::Process;
+use crate::process::{Process, until};
+
+/// What a pipe holds on Linux.
+const PIPE_BYTES: usize = 64 * 1024;
 
 fn up(home: &Home, args: &[&str]) -> (Process, String) {
     let process = home.adit(["up"]).args(args).start();
@@ -77,4 +82,54 @@ fn ready_file_holds_the_address_when_jobs_can_come() {
     let home = Home::new();
     let (_process, address) = up(&home, &["--ready-file", "ready"]);
     assert_eq!(std::fs::read_to_string(home.path("ready")).unwrap(), format!("{address}\n"));
+}
+
+/// Whoever was told the address once met a process that did not listen to signals yet, and killed it.
+#[test]
+fn signal_right_after_the_announcement_is_heard() {
+    let home = Home::new();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    // A full pipe holds the process where it announces itself: the file is there, and nothing after it has happened.
+    writer.write_all(&[b'\n'; PIPE_BYTES]).unwrap();
+    let process = home.adit(["up", "--ready-file", "ready"]).start_into(writer);
+    until("it is announced", || home.path("ready").exists());
+    process.signal(Signal::INT);
+    std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    process.wait().ok().says("stopped");
+    assert!(!home.path("state/adit/up.addr").exists());
+}
+
+/// The end of a part was once waited for twice, which panicked.
+#[test]
+fn part_that_fails_ends_the_whole_and_says_why() {
+    let home = Home::new();
+    home.file("data/node", "not a folder");
+    let ran = home.adit(["up", "--data", "data"]).run().code(1).says("the node ended: ");
+    assert!(ran.stdout.is_empty(), "it announces nothing: {ran:?}");
+}
+
+#[test]
+fn stopping_does_not_wait_for_jobs() {
+    let home = Home::new();
+    home.file("hold.wasm", guest::hold());
+    let (process, _) = up(&home, &["--slots", "1"]);
+    let run = home.adit(["run", "hold.wasm", "--fuel", "100T"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    process.signal(Signal::TERM);
+    process.wait().ok().says("stopped");
+    drop(run);
+}
+
+#[test]
+fn second_one_in_the_same_home_is_refused_and_the_first_works_on() {
+    let home = Home::new();
+    home.file("echo.wasm", guest::echo());
+    let (_process, address) = up(&home, &["--slots", "1"]);
+    home.adit(["up"]).run().code(1).says("is open already");
+    home.adit(["run", "echo.wasm"]).run().ok();
+    // With data of its own it is a network of its own, which one must name to use it.
+    let (_other, second) = up(&home, &["--slots", "2", "--data", "other"]);
+    let slots = |flags: &[&str]| home.adit(["nodes", "--json"]).args(flags).run().ok().json()["slots"].clone();
+    assert_eq!((slots(&[]), slots(&["--gateway", &second])), (1.into(), 2.into()));
+    assert_eq!(std::fs::read_to_string(home.path("state/adit/up.addr")).unwrap(), format!("{address}\n"));
 }

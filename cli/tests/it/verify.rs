@@ -115,5 +115,5 @@ fn bad_file_among_good_ones_is_found() {
     let ran = network.adit(["verify", "--json"]).args([&good, &bad, &good]).run().code(23);
     let valid: Vec<bool> = ran.json_lines().iter().map(|row| row["valid"].as_bool().unwrap()).collect();
     assert_eq!(valid, [true, false, true]);
-    network.adit(["verify", "nothing-here"]).run().code(1).says("nothing-here");
+    network.adit(["verify", "nothing-here"]).run().code(2).says("nothing-here: No such file");
 }
