@@ -11,7 +11,7 @@ use adit_protocol::{
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, TransferError};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::{self, AbortHandle};
 
 use crate::job::Place;
@@ -69,6 +69,8 @@ struct State {
     jobs: HashMap<JobId, Tracked>,
     /// The jobs whose blobs are being sent: the gateway does not know them yet.
     uploads: HashMap<JobId, AbortHandle>,
+    /// Blobs on their way.
+    sending: HashMap<Digest, Arc<OnceCell<()>>>,
     questions: HashMap<u64, oneshot::Sender<Answer>>,
     next_question: u64,
     next_handle: u64,
@@ -400,6 +402,35 @@ impl Shared {
         }
     }
 
+    /// Sends those blobs of a submission that are missing. Tells which one could not be sent, and why.
+    async fn send_missing(
+        &self,
+        connection: &Connection,
+        submission: &Submission,
+        missing: &[Digest],
+    ) -> Result<(), (Digest, TransferError)> {
+        for source in [&submission.module, &submission.input] {
+            let blob = source.blob().digest;
+            if missing.contains(&blob) {
+                self.send_once(connection, source).await.map_err(|error| (blob, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a blob, once for all jobs that lack it at the moment. Where the job that sends it is cancelled, another goes on.
+    async fn send_once(&self, connection: &Connection, source: &Source) -> Result<(), TransferError> {
+        let blob = source.blob().digest;
+        let sending = Arc::clone(self.lock().sending.entry(blob).or_default());
+        let sent = sending.get_or_try_init(|| transfer::upload(connection, source)).await.copied();
+        // The gateway may drop the blob some day and ask for it again.
+        let mut state = self.lock();
+        if state.sending.get(&blob).is_some_and(|current| Arc::ptr_eq(current, &sending)) {
+            state.sending.remove(&blob);
+        }
+        sent
+    }
+
     /// Sends what the gateway lacks, then submits the job again; a job that was cancelled meanwhile ends instead.
     fn upload_and_submit(self: &Arc<Self>, job: JobId, missing: Vec<Digest>) {
         let Some(connection) = self.current() else { return };
@@ -412,7 +443,7 @@ impl Shared {
         let Some(submission) = tracked.submission.clone() else { return };
         let shared = Arc::clone(self);
         let upload = tokio::spawn(async move {
-            let uploaded = submission.upload(&connection, &missing).await;
+            let uploaded = shared.send_missing(&connection, &submission, &missing).await;
             // On a lost connection the job is submitted again on the next one; anything else is the job's end.
             let lost = uploaded.is_err() && tokio::time::timeout(CLOSED_GRACE, connection.closed()).await.is_ok();
             shared.lock().uploaded(job, &submission, uploaded, lost);
@@ -426,19 +457,6 @@ impl Shared {
 
 /// A stream may tell of a lost connection just before the connection does.
 const CLOSED_GRACE: Duration = Duration::from_millis(1);
-
-impl Submission {
-    /// Sends those of its blobs that are missing. Tells which one could not be sent, and why.
-    async fn upload(&self, connection: &Connection, missing: &[Digest]) -> Result<(), (Digest, TransferError)> {
-        for source in [&self.module, &self.input] {
-            let blob = source.blob().digest;
-            if missing.contains(&blob) {
-                transfer::upload(connection, source).await.map_err(|error| (blob, error))?;
-            }
-        }
-        Ok(())
-    }
-}
 
 impl State {
     /// Takes the end of an upload, in its own task.

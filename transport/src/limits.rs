@@ -34,8 +34,8 @@ pub const CONNECTIONS_BEFORE_RETRY: usize = 512;
 /// more than a thousand small packets a second.
 pub const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How long a dialer waits for a handshake.
-pub const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a dialer waits for a handshake: one round trip and two retransmissions of its first packet (RFC 9002, section 6.2).
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a listener waits for a handshake, and for the first frame after it.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
