@@ -59,6 +59,8 @@ struct Index {
     /// By last use, so that the first is the one to drop.
     by_use: BTreeMap<u64, Digest>,
     bytes_used: u64,
+    /// Bytes of blobs on their way, which take room already.
+    bytes_arriving: u64,
     /// Counts uses.
     clock: u64,
 }
@@ -104,7 +106,7 @@ impl BlobStore {
         }
         let store =
             Self(Arc::new(Store { dir: dir.to_owned(), bytes_max, index: Mutex::new(index), next_temporary: AtomicU64::new(0) }));
-        store.0.make_room(0)?;
+        store.0.take_room(0)?;
         Ok(store)
     }
 
@@ -161,14 +163,8 @@ impl BlobStore {
         let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(BlobWriter {
-            store: self.clone(),
-            temporary: Temporary(path),
-            file,
-            hasher: blake3::Hasher::new(),
-            bytes: 0,
-            bytes_max,
-        })
+        let arriving = Arriving { store: self.clone(), bytes: 0 };
+        Ok(BlobWriter { arriving, temporary: Temporary(path), file, hasher: blake3::Hasher::new(), bytes_max })
     }
 
     /// Stores bytes that are at hand.
@@ -192,41 +188,42 @@ impl Store {
     }
 
     fn remove(&self, digest: &Digest) -> io::Result<()> {
-        self.lock().remove(digest);
+        let mut index = self.lock();
+        self.remove_from(&mut index, digest)
+    }
+
+    /// Forgets a blob and its file in one step, so that nobody stores it anew in between.
+    fn remove_from(&self, index: &mut Index, digest: &Digest) -> io::Result<()> {
+        index.remove(digest);
         match fs::remove_file(self.path(digest)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Drops the least recently used blobs that are not pinned until `bytes` more fit.
-    fn make_room(&self, bytes: u64) -> Result<(), io::Error> {
-        loop {
-            let victim = {
-                let index = self.lock();
-                if index.bytes_used.saturating_add(bytes) <= self.bytes_max {
-                    return Ok(());
-                }
-                index.by_use.values().find(|d| index.blobs.get(d).is_some_and(|e| e.pins == 0)).copied()
-            };
+    /// Takes room for `bytes` that arrive, dropping the least recently used blobs that are not pinned; says whether there was enough.
+    fn take_room(&self, bytes: u64) -> io::Result<bool> {
+        let mut index = self.lock();
+        while index.bytes_used.saturating_add(index.bytes_arriving).saturating_add(bytes) > self.bytes_max {
+            let victim = index.by_use.values().find(|d| index.blobs.get(d).is_some_and(|e| e.pins == 0)).copied();
             match victim {
-                Some(digest) => self.remove(&digest)?,
-                None => return Ok(()),
+                Some(digest) => self.remove_from(&mut index, &digest)?,
+                None => return Ok(false),
             }
         }
-    }
-
-    fn has_room(&self, bytes: u64) -> bool {
-        self.lock().bytes_used.saturating_add(bytes) <= self.bytes_max
+        index.bytes_arriving += bytes;
+        Ok(true)
     }
 }
 
 impl Index {
     fn insert(&mut self, digest: Digest, bytes: u64, checked: bool) {
+        // Whoever pinned the blob that this one takes the place of has pinned this one: they are the same bytes.
+        let pins = self.blobs.get(&digest).map_or(0, |entry| entry.pins);
         self.remove(&digest);
         self.clock += 1;
         self.by_use.insert(self.clock, digest);
-        self.blobs.insert(digest, Entry { bytes, last_use: self.clock, pins: 0, checked });
+        self.blobs.insert(digest, Entry { bytes, last_use: self.clock, pins, checked });
         self.bytes_used += bytes;
     }
 
@@ -265,12 +262,24 @@ impl Drop for BlobPin {
 /// A blob on its way into a store. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
 pub struct BlobWriter {
-    store: BlobStore,
+    arriving: Arriving,
     temporary: Temporary,
     file: File,
     hasher: blake3::Hasher,
-    bytes: u64,
     bytes_max: u64,
+}
+
+/// Room that a blob on its way has taken; given back when the blob has its own entry, or never gets one.
+#[derive(Debug)]
+struct Arriving {
+    store: BlobStore,
+    bytes: u64,
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.store.0.lock().bytes_arriving -= self.bytes;
+    }
 }
 
 /// A file that goes away with its guard; renamed away, there is nothing left to remove.
@@ -288,12 +297,19 @@ impl BlobWriter {
     /// Appends `bytes`.
     ///
     /// # Errors
-    /// [`BlobError::TooLarge`] where there are more than were announced; [`BlobError::Io`].
+    /// [`BlobError::TooLarge`] where there are more than were announced, [`BlobError::Full`] where they do not fit beside what is pinned
+    /// and what else arrives; [`BlobError::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        if self.bytes > self.bytes_max {
+        let more = bytes.len() as u64;
+        let sum = self.arriving.bytes.saturating_add(more);
+        if sum > self.bytes_max {
             return Err(BlobError::TooLarge { limit: self.bytes_max });
         }
+        let store = &self.arriving.store.0;
+        if !store.take_room(more)? {
+            return Err(BlobError::Full { bytes: sum, bytes_max: store.bytes_max });
+        }
+        self.arriving.bytes = sum;
         self.hasher.update(bytes);
         self.file.write_all(bytes)?;
         Ok(())
@@ -302,29 +318,25 @@ impl BlobWriter {
     /// Puts the blob into the store under its digest. With `durable` its bytes are on the disk before this returns.
     ///
     /// # Errors
-    /// [`BlobError::Mismatch`] where it is not the `expected` one, [`BlobError::Full`] where it does not fit beside what is pinned.
+    /// [`BlobError::Mismatch`] where it is not the `expected` one.
     pub fn finish(self, expected: Option<BlobRef>, durable: bool) -> Result<BlobRef, BlobError> {
-        let blob = BlobRef { digest: Digest(*self.hasher.finalize().as_bytes()), bytes: self.bytes };
+        let blob = BlobRef { digest: Digest(*self.hasher.finalize().as_bytes()), bytes: self.arriving.bytes };
         if let Some(expected) = expected.filter(|e| *e != blob) {
             return Err(BlobError::Mismatch { expected: expected.digest });
         }
-        let store = &self.store.0;
-        if store.lock().blobs.get(&blob.digest).is_some_and(|e| e.checked) {
-            store.lock().touch(&blob.digest);
-            return Ok(blob);
-        }
-        store.make_room(blob.bytes)?;
-        if !store.has_room(blob.bytes) {
-            return Err(BlobError::Full { bytes: blob.bytes, bytes_max: store.bytes_max });
-        }
+        let store = &self.arriving.store.0;
         if durable {
             self.file.sync_all()?;
         }
-        fs::rename(&self.temporary.0, store.path(&blob.digest))?;
+        {
+            // The new bytes take the place of the same ones that may be there, which may never have been synced.
+            let mut index = store.lock();
+            fs::rename(&self.temporary.0, store.path(&blob.digest))?;
+            index.insert(blob.digest, blob.bytes, true);
+        }
         if durable {
             File::open(&store.dir)?.sync_all()?;
         }
-        store.lock().insert(blob.digest, blob.bytes, true);
         Ok(blob)
     }
 }
@@ -388,6 +400,9 @@ mod tests {
 
         let pins = (store.pin(&a).unwrap(), store.pin(&c).unwrap());
         assert!(matches!(store.insert(b"bbbb"), Err(BlobError::Full { .. })));
+        // The same bytes again do not loosen a pin.
+        store.0.lock().insert(a, 4, true);
+        assert!(matches!(store.insert(b"bbbb"), Err(BlobError::Full { .. })));
         drop(pins);
         store.insert(b"bbbb").unwrap();
         assert_eq!(store.bytes_used(), 8);
@@ -404,6 +419,21 @@ mod tests {
         assert!(matches!(writer.write(b"hello!"), Err(BlobError::TooLarge { limit: 5 })));
         drop(writer);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn bytes_on_their_way_take_room_and_give_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 10);
+        let (mut a, mut b) = (store.writer(100).unwrap(), store.writer(100).unwrap());
+        a.write(b"aaaaaa").unwrap();
+        assert!(matches!(b.write(b"bbbbbb"), Err(BlobError::Full { .. })));
+        drop(a);
+        b.write(b"bbbbbb").unwrap();
+        b.finish(None, true).unwrap();
+        assert_eq!((store.bytes_used(), store.0.lock().bytes_arriving), (6, 0));
+        store.insert(b"cccc").unwrap();
+        assert_eq!(store.bytes_used(), 10);
     }
 
     #[test]
