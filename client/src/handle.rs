@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{
-    Attempt, BatchError, BlobRef, Digest, JobEvent, JobId, JobResult, JobSpec, PublicKey, ReceiptMismatch, SignedReceipt,
+    Attempt, BatchError, BlobRef, JobEvent, JobId, JobResult, JobSpec, PublicKey, ReceiptMismatch, SignedReceipt,
     SignedSettlement, VerifiedReceipt, VerifyError,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -190,7 +190,7 @@ impl JobHandle {
         }
         let blob = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
         let output = match output {
-            Some(bytes) if bytes.len() <= INLINE_BYTES_MAX && Digest::of(&bytes) == told.output => Output::Inline(bytes),
+            Some(bytes) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(&bytes) == blob => Output::Inline(bytes),
             Some(_) => return Err(JobError::WrongOutput { job }),
             None => Output::Blob(blob),
         };

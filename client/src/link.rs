@@ -95,6 +95,8 @@ struct Tracked {
     /// What to submit again; nothing where the job was attached by id.
     submission: Option<Arc<Submission>>,
     cancelled: bool,
+    /// The newest outcome, for a handle that comes after it.
+    outcome: Option<JobEvent>,
     /// The handles that follow it, by number: there may be several of one job.
     handles: Vec<(u64, mpsc::UnboundedSender<Result<News, JobError>>)>,
 }
@@ -235,6 +237,17 @@ impl Client {
                     let _ = sender.send(Ok(News::Lost(reason.clone())));
                 }
                 let tracked = state.jobs.entry(job).or_default();
+                if let (Some(first), Some(second)) = (&tracked.submission, &submission)
+                    && first.message != second.message
+                {
+                    // The gateway would say the same, and the first handle would hear it too.
+                    let _ = sender.send(Err(JobError::Refused { job, refusal: Refusal::KeyConflict }));
+                    return JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), news, done: None };
+                }
+                if let Some(outcome) = &tracked.outcome {
+                    // Its settlement may be on the way, and means nothing without it.
+                    let _ = sender.send(Ok(News::Event(outcome.clone())));
+                }
                 tracked.submission = submission.or(tracked.submission.take());
                 tracked.handles.push((handle, sender));
                 // For a second handle of a job this has the gateway tell once more where it stands.
@@ -483,7 +496,7 @@ impl State {
     }
 
     fn deliver(&mut self, job: JobId, event: JobEvent) {
-        let Some(tracked) = self.jobs.get(&job) else { return };
+        let Some(tracked) = self.jobs.get_mut(&job) else { return };
         let event = match event {
             // It was withdrawn before it was submitted to this gateway, see `announce`.
             JobEvent::Ended(JobResult::Refused(Refusal::UnknownJob)) if tracked.cancelled && tracked.submission.is_some() => {
@@ -497,6 +510,9 @@ impl State {
             _ => false,
         };
         tracked.tell(|| Ok(News::Event(event.clone())));
+        if matches!(event, JobEvent::Ended(_)) {
+            tracked.outcome = Some(event);
+        }
         if last {
             self.jobs.remove(&job);
         }

@@ -31,6 +31,9 @@ const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 /// few clients with large ones from taking the machine's memory.
 const LIVE_BYTES_MAX: usize = 256 << 20;
 
+/// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
+const LOG_BYTES_MAX: usize = 512 << 20;
+
 /// Everything that the gateway knows.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -48,6 +51,8 @@ pub(crate) struct Core {
     unrecorded: VecDeque<Entry>,
     /// Wakes the task that hands them over.
     pub(crate) recorder: Arc<Notify>,
+    /// Wakes whoever ends the gateway.
+    pub(crate) stopping: Arc<Notify>,
     /// The ledger's queue had no room for a receipt. No job is accepted until it has.
     ledger_full: bool,
     /// Why the ledger records nothing any more.
@@ -58,6 +63,8 @@ pub(crate) struct Core {
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
     ended_log_bytes: usize,
+    /// Log bytes of all jobs.
+    log_bytes: usize,
     nodes: BTreeMap<PublicKey, Node>,
     clients: usize,
     next_link: u64,
@@ -78,12 +85,14 @@ impl Core {
             reader,
             unrecorded: VecDeque::new(),
             recorder: Arc::new(Notify::new()),
+            stopping: Arc::new(Notify::new()),
             ledger_full: false,
             ledger_stopped: None,
             jobs: HashMap::new(),
             live_bytes: 0,
             ended: VecDeque::new(),
             ended_log_bytes: 0,
+            log_bytes: 0,
             nodes: BTreeMap::new(),
             clients: 0,
             next_link: 0,
@@ -148,7 +157,7 @@ impl Core {
         let Stage::Live(live) = &mut job.stage else { return };
         if attempt.0 > 1 {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
-            job.log.append(line.as_bytes(), live.spec.limits.log.0);
+            self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
         }
         live.running = Some((key, attempt));
         live.progress = None;
@@ -187,6 +196,7 @@ impl Core {
             let Some(oldest) = self.ended.pop_front() else { break };
             if let Some(job) = self.jobs.remove(&oldest) {
                 self.ended_log_bytes -= job.log.len();
+                self.log_bytes -= job.log.len();
             }
         }
     }
@@ -302,6 +312,7 @@ impl Core {
         {
             self.ended.retain(|ended| *ended != id);
             self.ended_log_bytes -= job.log.len();
+            self.log_bytes -= job.log.len();
         }
     }
 
@@ -456,8 +467,9 @@ impl Core {
                 if self.holds(key, job, attempt)
                     && let Some(job) = self.jobs.get(&job)
                     && let Stage::Live(live) = &job.stage
+                    && self.log_bytes + bytes.len() <= LOG_BYTES_MAX
                 {
-                    job.log.append(&bytes, live.spec.limits.log.0);
+                    self.log_bytes += job.log.append(&bytes, live.spec.limits.log.0);
                 }
             }
             NodeMessage::Progress { job, attempt, done, total } => {
@@ -471,9 +483,28 @@ impl Core {
             }
             NodeMessage::Finished { receipt, reason, output } => self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
+                let failure = self.check_failure(job, failure);
                 self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
             }
         }
+    }
+
+    /// What a node says of a failure, as far as it is believed: its words are cut, and a blob that is here is not missing.
+    fn check_failure(&self, job: JobId, mut failure: AttemptFailure) -> AttemptFailure {
+        match &mut failure {
+            AttemptFailure::ModuleInvalid(reason) | AttemptFailure::Node(reason) => truncate(reason, REASON_BYTES_MAX),
+            AttemptFailure::BlobMissing(digest) => {
+                let named = self.jobs.get(&job).is_some_and(|job| match &job.stage {
+                    Stage::Live(live) => [live.spec.module.digest, live.spec.input.digest].contains(digest),
+                    _ => false,
+                });
+                if !named || self.store.contains(digest) {
+                    failure = AttemptFailure::Node(format!("it says that blob {digest} is missing, which it is not"));
+                }
+            }
+            AttemptFailure::Withdrawn => {}
+        }
+        failure
     }
 
     pub(crate) fn holds(&self, node: PublicKey, job: JobId, attempt: Attempt) -> bool {
@@ -604,9 +635,22 @@ impl Core {
         self.ledger_full = false;
     }
 
+    /// A gateway that cannot record ends: its clients submit again to the next one, instead of waiting for a settlement that never comes
+    /// while nodes work unpaid.
     fn stop_ledger(&mut self, reason: String) {
-        tracing::error!(reason, "the ledger records nothing any more; no job is accepted until a restart");
+        tracing::error!(reason, "the ledger records nothing any more; the gateway stops");
         self.ledger_stopped = Some(reason);
+        self.stopping.notify_one();
+    }
+
+    /// Why the ledger records nothing any more, if so.
+    pub(crate) fn ledger_stopped(&self) -> Option<String> {
+        self.ledger_stopped.clone()
+    }
+
+    /// Whether every receipt is in the ledger's hands.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.unrecorded.is_empty() || self.ledger_stopped.is_some()
     }
 
     /// Tells the clients of a batch that is on the disk now.

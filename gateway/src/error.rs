@@ -36,6 +36,9 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// The ledger records nothing any more.
+    #[error("the ledger stopped: {0}; mend the disk and start the gateway again")]
+    Ledger(String),
     /// The socket was closed under it.
     #[error("the listening socket is closed")]
     Socket,

@@ -2,6 +2,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_ledger::{Ledger, Writer};
 use adit_protocol::SecretKey;
@@ -61,10 +62,12 @@ impl Gateway {
         tasks.spawn_local(keep_time(Rc::clone(&core)));
         let listener = Rc::new(listener);
         let accepting = accept(Rc::clone(&listener), Rc::clone(&core));
+        let stopping = Arc::clone(&core.borrow().stopping);
         let served = tasks
             .run_until(async {
                 tokio::select! {
                     () = accepting => Err(RunError::Socket),
+                    () = stopping.notified() => Err(RunError::Ledger(core.borrow().ledger_stopped().unwrap_or_default())),
                     () = shutdown => Ok(()),
                 }
             })
@@ -73,6 +76,10 @@ impl Gateway {
         tasks.run_until(listener.flush()).await;
         // Ends the tasks, which hold the core; the ledger's writer then records what is queued and joins its thread.
         core.borrow_mut().hand_over();
+        while !core.borrow().is_handed_over() {
+            // The ledger's queue is full; the next commit makes room, and its report hands over more.
+            tasks.run_until(tokio::time::sleep(Duration::from_millis(5))).await;
+        }
         drop(tasks);
         served
     }

@@ -10,6 +10,7 @@ use adit_protocol::{
 };
 use adit_transport::limits::HANDSHAKE_TIMEOUT;
 use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::core::Core;
@@ -77,6 +78,8 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
             Ok(message) => core.borrow_mut().handle_client(&client, message),
             Err(reason) => break reason,
         }
+        // A client that sends without pause has its turn, and then the others have theirs.
+        consume_budget().await;
     };
     streams.abort();
     core.borrow_mut().client_left(link);
@@ -116,6 +119,7 @@ async fn read_node(core: &Shared, key: PublicKey, inbox: &mut Inbox) -> String {
             },
             _ = rtt.tick() => core.borrow_mut().node_rtt(key),
         }
+        consume_budget().await;
     }
 }
 
@@ -131,7 +135,8 @@ async fn next<M: serde::de::DeserializeOwned>(inbox: &mut Inbox) -> Result<M, St
 /// Says no, and waits until it is said.
 async fn reject<M: serde::Serialize>(outbox: &Outbox, message: &M) -> String {
     if outbox.send(message).is_ok() {
-        outbox.close().await;
+        // A peer that takes no byte is not waited for.
+        let _ = timeout(HANDSHAKE_TIMEOUT, outbox.close()).await;
         // The peer reads the message and hangs up; the pause keeps our own closing from overtaking it.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

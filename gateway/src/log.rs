@@ -4,6 +4,9 @@ use std::rc::Rc;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+/// What a reader gets at a time, and so what one that does not read on costs.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// What a guest wrote to standard error: grows while the job runs, and is followed by any number of readers. Bounded by the job's log
 /// limit, which the node enforces and [`Log::append`] enforces again.
 #[derive(Debug, Clone, Default)]
@@ -22,12 +25,14 @@ struct Content {
 }
 
 impl Log {
-    /// Adds what fits below `bytes_max`.
-    pub(crate) fn append(&self, bytes: &[u8], bytes_max: u64) {
+    /// Adds what fits below `bytes_max`, and says how much that was.
+    pub(crate) fn append(&self, bytes: &[u8], bytes_max: u64) -> usize {
         let mut content = self.0.content.borrow_mut();
         let room = usize::try_from(bytes_max).unwrap_or(usize::MAX).saturating_sub(content.bytes.len());
-        content.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let fits = bytes.len().min(room);
+        content.bytes.extend_from_slice(&bytes[..fits]);
         self.0.grown.notify_waiters();
+        fits
     }
 
     /// No more will come.
@@ -48,7 +53,7 @@ impl Log {
             {
                 let content = self.0.content.borrow();
                 if let Some(rest) = content.bytes.get(offset..).filter(|rest| !rest.is_empty()) {
-                    return Some(Bytes::copy_from_slice(rest));
+                    return Some(Bytes::copy_from_slice(&rest[..rest.len().min(PIECE_BYTES)]));
                 }
                 if content.ended {
                     return None;

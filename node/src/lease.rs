@@ -93,10 +93,16 @@ async fn prepare(link: &Link, lease: &Lease, inline: Option<Vec<u8>>, times: &mu
     let runtime = &link.node.runtime;
     let path = link.node.blobs.path(&spec.module.digest);
     loop {
-        let compiled = runtime.compile(spec.module.digest, &path).await.map_err(|error| match error {
-            CompileError::Invalid(reason) => AttemptFailure::ModuleInvalid(reason),
-            error => AttemptFailure::Node(error.to_string()),
-        })?;
+        let compiled = match runtime.compile(spec.module.digest, &path).await {
+            Ok(compiled) => compiled,
+            Err(CompileError::Invalid(reason)) => return Err(AttemptFailure::ModuleInvalid(reason)),
+            Err(error) => {
+                drop(module);
+                // Read through the store, a module that a power cut damaged is dropped, and the next attempt fetches it anew.
+                open(link, spec.module).await?;
+                return Err(AttemptFailure::Node(error.to_string()));
+            }
+        };
         times.compile_us += compiled.compile_us;
         // Kept for the case that the code is dropped from the cache between here and the start.
         let again = match &input {

@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
-use adit_protocol::{Attempt, GatewayToNode, Greeting, JobId, NodeMessage};
+use adit_protocol::{Attempt, AttemptFailure, GatewayToNode, Greeting, JobId, NodeMessage};
 use adit_transport::{Connection, Inbox, Outbox, SendError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -13,6 +14,9 @@ use crate::NodeEvent;
 use crate::lease::{self, Lease};
 use crate::node::Shared;
 use crate::sign::Signer;
+
+/// Leases that are held for each slot, running or waiting: twice what a dispatcher sends ahead. Each costs at most a frame of memory.
+const LEASES_PER_SLOT_MAX: usize = 10;
 
 /// What the leases of one connection share.
 #[derive(Debug)]
@@ -146,10 +150,17 @@ fn stop(signing: &AbortHandle, reason: &str) -> String {
 fn take(link: &Rc<Link>, tasks: &mut JoinSet<()>, lease: Lease) {
     let id = (lease.job, lease.attempt);
     let (cancel, cancelled) = watch::channel(false);
-    if link.leases.borrow_mut().insert(id, cancel).is_some() {
-        tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");
-        return;
+    if link.leases() >= LEASES_PER_SLOT_MAX * link.node.config.slots as usize {
+        let failure = AttemptFailure::Node("it holds as many leases as it takes".into());
+        return link.send(&NodeMessage::Failed { job: lease.job, attempt: lease.attempt, failure });
     }
+    match link.leases.borrow_mut().entry(id) {
+        Entry::Vacant(free) => free.insert(cancel),
+        Entry::Occupied(_) => {
+            tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");
+            return;
+        }
+    };
     link.node.tell(NodeEvent::JobStarted { job: lease.job, client: lease.client });
     let link = Rc::clone(link);
     tasks.spawn_local(async move { lease::run(&link, lease, cancelled).await });

@@ -244,6 +244,7 @@ impl VerifiedReceipt {
             ("memory-fuel", r.usage.memory_fuel <= u128::from(spec.limits.memory.0) * u128::from(r.usage.fuel.0)),
             ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
             ("output bytes", r.usage.bytes_out <= spec.limits.output),
+            ("cost", spec.max_price.is_none_or(|max| r.cost <= max)),
         ];
         match rows.into_iter().find(|(_, holds)| !holds) {
             Some((field, _)) => Err(ReceiptMismatch { job: r.job, field }),
@@ -435,6 +436,19 @@ mod tests {
             changed.cost = changed.price.cost(&changed.usage).unwrap();
             let verified = sign_receipts(&node, vec![changed]).remove(0).verify().unwrap();
             assert_eq!(verified.check_spec(&spec()).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn receipt_over_the_clients_price_limit_is_told() {
+        let node = SecretKey::from_seed([4; 32]);
+        let mut spec = spec();
+        let mut receipt = receipt(&node);
+        for (max, holds) in [(receipt.cost.0, true), (receipt.cost.0 - 1, false)] {
+            spec.max_price = Some(Microcredits(max));
+            receipt.spec = spec.digest();
+            let verified = sign_receipts(&node, vec![receipt.clone()]).remove(0).verify().unwrap();
+            assert_eq!(verified.check_spec(&spec).is_ok(), holds);
         }
     }
 

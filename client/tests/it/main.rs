@@ -1,4 +1,27 @@
 //! The client library against a gateway that a test plays by hand.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod handles;
 mod uploads;
+
+use adit_client::Client;
+use adit_protocol::{GatewayToClient, Greeting, SecretKey};
+use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox};
+
+/// A client, and the gateway's end of its connection.
+async fn connected() -> (Client, Connection, Outbox, Inbox) {
+    let key = SecretKey::from_seed([1; 32]);
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &key).unwrap();
+    let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };
+    let greeted = async {
+        let connection = listener.accept().await.unwrap().complete().await.unwrap();
+        let (outbox, mut inbox) = connection.accept_control().await.unwrap();
+        assert!(matches!(inbox.next().await, Ok(Some(Greeting::Client { .. }))));
+        outbox.send(&GatewayToClient::Welcome { software: "test".into() }).unwrap();
+        (connection, outbox, inbox)
+    };
+    let (client, (connection, outbox, inbox)) = tokio::join!(Client::connect(SecretKey::from_seed([2; 32]), address), greeted);
+    // The listener goes; the connection stays.
+    std::mem::forget(listener);
+    (client.unwrap(), connection, outbox, inbox)
+}

@@ -1,29 +1,13 @@
 use adit_client::{Client, Job, JobError, Source};
 use adit_protocol::{
-    BlobRef, ClientMessage, Digest, GatewayToClient, Greeting, JobEvent, JobId, JobResult, Refusal, SecretKey, StreamReply,
-    StreamRequest,
+    BlobRef, ClientMessage, Digest, GatewayToClient, JobEvent, JobId, JobResult, Refusal, StreamReply, StreamRequest,
 };
-use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox, read_request, write_frame};
+use adit_transport::{Connection, Inbox, read_request, write_frame};
+
+use crate::connected;
 
 /// Jobs that lack the same module at the same time.
 const JOBS: usize = 5;
-
-async fn connected() -> (Client, Connection, Outbox, Inbox) {
-    let key = SecretKey::from_seed([1; 32]);
-    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &key).unwrap();
-    let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };
-    let greeted = async {
-        let connection = listener.accept().await.unwrap().complete().await.unwrap();
-        let (outbox, mut inbox) = connection.accept_control().await.unwrap();
-        assert!(matches!(inbox.next().await, Ok(Some(Greeting::Client { .. }))));
-        outbox.send(&GatewayToClient::Welcome { software: "test".into() }).unwrap();
-        (connection, outbox, inbox)
-    };
-    let (client, (connection, outbox, inbox)) = tokio::join!(Client::connect(SecretKey::from_seed([2; 32]), address), greeted);
-    // The listener goes; the connection stays.
-    std::mem::forget(listener);
-    (client.unwrap(), connection, outbox, inbox)
-}
 
 async fn submission(inbox: &mut Inbox, client: &Client) -> (JobId, Digest) {
     match inbox.next().await {
