@@ -1,5 +1,5 @@
 use adit_protocol::{ClientMessage, JobId, SecretKey};
-use adit_transport::{DialError, Dialer, GatewayAddr, Listener, ReceiveError, SendError};
+use adit_transport::{DialError, Dialer, GatewayAddr, Listener, ReceiveError, SendError, limits};
 
 use crate::{connected, pair};
 
@@ -156,4 +156,45 @@ async fn news_keeps_its_place_before_what_is_urgent_and_leaves_alone_in_time() {
     outbox.close().await;
     assert_eq!(inbox.next().await.unwrap(), Some(cancel(4)));
     assert_eq!(inbox.next::<ClientMessage>().await.unwrap(), None);
+}
+
+/// Over so many connections a dialer is sent away once, to come back with a token that proves its address (RFC 9000, section 8.1.2).
+#[tokio::test]
+async fn pressed_listener_asks_for_proof_of_address_and_still_serves() {
+    let (listener, addr, dialer) = pair();
+    let held = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Some(handshake) = listener.accept().await {
+            held.push(handshake.complete().await);
+        }
+    });
+    let (is_retry, first_answer) = tokio::sync::oneshot::channel();
+    let mut near = Vec::new();
+    for _ in 0..limits::CONNECTIONS_BEFORE_RETRY {
+        near.push(dialer.dial(&addr).await.unwrap());
+    }
+
+    // A wire between a dialer and the listener, on which the first answer can be seen.
+    let relay = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let through = GatewayAddr { host: relay.local_addr().unwrap().to_string(), key: addr.key };
+    let gateway: std::net::SocketAddr = addr.host.parse().unwrap();
+    let wire = tokio::spawn(async move {
+        let (mut packet, mut peer, mut is_retry) = ([0; 65536], None, Some(is_retry));
+        loop {
+            let (n, from) = relay.recv_from(&mut packet).await.unwrap();
+            if from != gateway {
+                peer = Some(from);
+            } else if let Some(tell) = is_retry.take() {
+                // The long header's packet type 3 is Retry (RFC 9000, section 17.2.5).
+                tell.send(packet[0] & 0xb0 == 0xb0).unwrap();
+            }
+            let to = if from == gateway { peer.unwrap() } else { gateway };
+            relay.send_to(&packet[..n], to).await.unwrap();
+        }
+    });
+    let late = Dialer::new(SecretKey::from_seed([3; 32])).unwrap().dial(&through).await;
+    assert!(late.is_ok(), "{late:?}");
+    assert!(first_answer.await.unwrap());
+    wire.abort();
+    held.abort();
 }
