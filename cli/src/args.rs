@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
-use crate::{build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify};
+use crate::{audit, build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify};
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
 #[derive(Debug, Parser)]
@@ -29,7 +29,8 @@ Try it on this machine:
   adit run target/wasm32-wasip1/release/hello.wasm --input README.md
 
 Exit codes: 0 success, 1 failure here, 2 wrong usage, 10-15 the guest failed or met a limit,
-20-23 the network refused, lost or disproved it, 30 a map is incomplete, 130 left by Ctrl-C.";
+20-23 the network refused, lost or disproved it, 24 a bill cannot be re-computed, 30 a map is
+incomplete, 130 left by Ctrl-C.";
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Nodes(nodes::NodesArgs),
     Receipts(receipts::ReceiptsArgs),
     Verify(verify::VerifyArgs),
+    Audit(audit::AuditArgs),
     New(new::NewArgs),
     Build(build::BuildArgs),
     Up(up::UpArgs),
@@ -87,6 +89,7 @@ impl Command {
             Self::Nodes(args) => nodes::run(args, common),
             Self::Receipts(args) => receipts::run(args, common),
             Self::Verify(args) => verify::run(args),
+            Self::Audit(args) => audit::run(args, common),
             Self::New(args) => new::run(args),
             Self::Build(args) => build::run(args),
             Self::Up(args) => up::run(args, common),

@@ -34,6 +34,7 @@ pub(crate) static OUTPUT_MAX: Setting = setting("output-max", "ADIT_OUTPUT_MAX",
 pub(crate) static LOG_MAX: Setting = setting("log-max", "ADIT_LOG_MAX", "1MiB");
 pub(crate) static MAX_PRICE: Setting = setting("max-price", "ADIT_MAX_PRICE", "");
 pub(crate) static PROFILE: Setting = setting("profile", "ADIT_PROFILE", "deterministic");
+pub(crate) static KEEP_MAX: Setting = setting("keep-max", "ADIT_KEEP_MAX", "1GiB");
 pub(crate) static NODE_KEY: Setting = setting("node.key", "ADIT_NODE_KEY", "");
 pub(crate) static NODE_SLOTS: Setting = setting("node.slots", "ADIT_NODE_SLOTS", "");
 pub(crate) static NODE_MEMORY: Setting = setting("node.memory", "ADIT_NODE_MEMORY", "1GiB");
@@ -48,7 +49,7 @@ pub(crate) static SERVE_LISTEN: Setting = setting("serve.listen", "ADIT_SERVE_LI
 pub(crate) static SERVE_DATA: Setting = setting("serve.data", "ADIT_SERVE_DATA", "");
 
 /// Every setting, in the order of `adit config show`.
-pub(crate) static SETTINGS: [&Setting; 22] = [
+pub(crate) static SETTINGS: [&Setting; 23] = [
     &GATEWAY,
     &KEY,
     &FUEL,
@@ -59,6 +60,7 @@ pub(crate) static SETTINGS: [&Setting; 22] = [
     &LOG_MAX,
     &MAX_PRICE,
     &PROFILE,
+    &KEEP_MAX,
     &NODE_KEY,
     &NODE_SLOTS,
     &NODE_MEMORY,

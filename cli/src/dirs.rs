@@ -35,4 +35,9 @@ impl Dirs {
     pub(crate) fn receipts(&self) -> PathBuf {
         self.data.join("receipts")
     }
+
+    /// Where jobs are kept, so that their bills can be computed again.
+    pub(crate) fn jobs(&self) -> PathBuf {
+        self.data.join("jobs")
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) enum Exit {
     GatewayUnreachable = 22,
     /// A receipt, a settlement or an output proves nothing.
     BadProof = 23,
+    /// A bill that can be neither confirmed nor refuted here.
+    NotRecomputable = 24,
     /// Some of the inputs of `adit map` have no result.
     Incomplete = 30,
     /// A second Ctrl-C left before the end was known.

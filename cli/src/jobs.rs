@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
 use crate::exit::{Exit, RefusedError, usage};
+use crate::kept::JobStore;
 use crate::link::{self, ask, unexpected};
 use crate::quantity::show_time;
 use crate::reactor::block_on;
@@ -128,13 +129,15 @@ fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let terms = Terms::read(&args.job, &config)?;
     // The input keeps what came by a pipe until it was sent.
-    let Submission { job, input: _input } = Submission::read(&args.submission, &terms, &config)?;
+    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
+        let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
         let mut handle = client.submit(job);
         let mut screen = Screen::new(common.quiet);
-        let state = first_word(&mut handle, &mut screen).await?;
-        let job = handle.id();
+        let state = first_word(&mut handle, &mut screen).await.map_err(anyhow::Error::from);
+        keeping.finish(state.as_ref().err()).await;
+        let (state, job) = (state?, handle.id());
         client.close().await;
         if args.json {
             print_json(&serde_json::json!({ "job": job.to_string(), "state": state }))?;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use adit_client::Job;
 use adit_protocol::{Digest, JobId, PublicKey};
-use adit_runtime::{CompileError, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id};
+use adit_runtime::{CompileError, CompileReport, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id};
 use anyhow::Context;
 
 use crate::config::Config;
@@ -20,7 +20,7 @@ use crate::sink::Sink;
 use crate::spec::Input;
 
 /// Who asks for local jobs. Nobody is billed, so no key is needed.
-const TENANT: PublicKey = PublicKey([0; 32]);
+pub(crate) const TENANT: PublicKey = PublicKey([0; 32]);
 
 /// Runs `job` here, with the usage that a node would bill, at the price that a node here would ask.
 pub(crate) async fn run(
@@ -32,11 +32,8 @@ pub(crate) async fn run(
     screen: &mut Screen,
 ) -> anyhow::Result<End> {
     let price = PriceArgs::default().read(config)?;
-    let runtime = Runtime::new(RuntimeConfig::new(config.dirs.cache.join("code"))).context("the runtime does not start")?;
-    let compiled = runtime.compile(job.spec.module.digest, module).await.map_err(|error| match error {
-        CompileError::Invalid(reason) => RefusedError(format!("module {} is invalid: {reason}", module.display())).into(),
-        error => anyhow::Error::from(error),
-    })?;
+    let runtime = runtime(config)?;
+    let compiled = compile(&runtime, job.spec.module.digest, module).await?;
     let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input: input.for_runtime().context("input")? };
     let id = JobId::derive(&TENANT, &job.key);
     let begun = Instant::now();
@@ -57,6 +54,19 @@ pub(crate) async fn run(
         output: report.output_digest,
         node: None,
         proof: None,
+    })
+}
+
+/// The runtime of whoever runs this.
+pub(crate) fn runtime(config: &Config) -> anyhow::Result<Runtime> {
+    Runtime::new(RuntimeConfig::new(config.dirs.cache.join("code"))).context("the runtime does not start")
+}
+
+/// Makes the module in the file `wasm` ready.
+pub(crate) async fn compile(runtime: &Runtime, module: Digest, wasm: &Path) -> anyhow::Result<CompileReport> {
+    runtime.compile(module, wasm).await.map_err(|error| match error {
+        CompileError::Invalid(reason) => RefusedError(format!("module {} is invalid: {reason}", wasm.display())).into(),
+        error => error.into(),
     })
 }
 

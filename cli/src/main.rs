@@ -25,6 +25,11 @@ mod sink;
 mod table;
 mod visible;
 
+mod audit;
+mod comparison;
+mod kept;
+mod rerun;
+
 mod jobs;
 mod manifest;
 mod map;

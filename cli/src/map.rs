@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adit_client::{Client, Job, JobError, JobHandle, Settled, Source, Update};
-use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, Microcredits, Refusal};
+use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Refusal};
 use adit_transport::TransferError;
 use anyhow::Context;
 use clap::Args;
@@ -17,7 +18,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use crate::args::{Common, JobArgs, LinkArgs};
+use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, usage};
+use crate::kept::{JobStore, KeptJob};
 use crate::link;
 use crate::manifest::{Manifest, Row};
 use crate::quantity::show_micros;
@@ -38,9 +41,10 @@ Examples:
   adit map wordcount.wasm books/*.txt --out counts
   adit map thumb.wasm photos/* --out thumbs --jobs 200 --fuel 5G -- --size 320
 
-Each input's output is DIR/NAME.out, its receipt DIR/receipts/NAME.receipt; DIR/manifest.jsonl tells of each input in
-order. Run the same command again to go on where it stopped: outputs that are there are kept, jobs that still run are
-attached to, nothing is paid twice.")]
+Each input's output is DIR/NAME.out, its receipt DIR/receipts/NAME.receipt, with NAME.job beside
+it for `adit audit`; DIR/manifest.jsonl tells of each input in order. Run the same command again
+to go on where it stopped: outputs that are there are kept, jobs that still run are attached to,
+nothing is paid twice.")]
 pub(crate) struct MapArgs {
     /// The WebAssembly module
     module: PathBuf,
@@ -79,6 +83,10 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     let module = spec::module(&args.module)?;
     let items = plan(&args.inputs)?;
     let manifest = Manifest::open(&args.out)?;
+    // The inputs are the user's and many; copies of them would drive out everything else.
+    if let Err(error) = keep_module(&module, &args.module, &config) {
+        tracing::warn!("no copy of the module is kept for `adit audit`: {error:#}");
+    }
     let begun = Instant::now();
     let outputs: Vec<String> = items.iter().map(|item| item.output.clone()).collect();
     let (rows, kept) = block_on(async {
@@ -111,6 +119,10 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     })?;
     let tally = Tally { inputs: outputs.len(), kept, took: begun.elapsed() };
     conclude(&rows, &tally, args, common)
+}
+
+fn keep_module(module: &Source, path: &Path, config: &Config) -> anyhow::Result<()> {
+    JobStore::of_user(config)?.copy(module.blob(), File::open(path)?)
 }
 
 /// An input and the name of its output.
@@ -220,7 +232,7 @@ impl Map<'_> {
                     // Jitter, so that those refused together do not come back together.
                     sleep(Duration::from_millis(retry_after_ms + rand::random_range(0..=retry_after_ms))).await;
                 }
-                settled => return self.take_results(item, &settled?).await,
+                settled => return self.take_results(item, &job.spec, &settled?).await,
             }
         }
     }
@@ -254,11 +266,13 @@ impl Map<'_> {
         }
     }
 
-    async fn take_results(&self, item: &Item, settled: &Settled) -> anyhow::Result<End> {
+    async fn take_results(&self, item: &Item, spec: &JobSpec, settled: &Settled) -> anyhow::Result<End> {
         let end = End::of_settled(settled);
         if let Some(proof) = &end.proof {
             let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
-            proof.save(&self.args.out.join("receipts").join(format!("{name}.receipt")))?;
+            let receipts = self.args.out.join("receipts");
+            KeptJob::new(spec, &self.args.module, Some(&item.input)).save(&receipts.join(format!("{name}.job")))?;
+            proof.save(&receipts.join(format!("{name}.receipt")))?;
         }
         if end.outcome.is_success() {
             Sink::File(self.out(&item.output)).write(&settled.done.output, self.client, &self.spool).await?;

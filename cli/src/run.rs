@@ -10,6 +10,7 @@ use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
 use crate::config::Config;
 use crate::exit::{self, Exit};
 use crate::follow::{Follow, Followed};
+use crate::kept::JobStore;
 use crate::link;
 use crate::local;
 use crate::proof::Proof;
@@ -30,7 +31,9 @@ Examples:
   adit run tool.wasm --local                      # here, without a network; the same bill
   adit run tool.wasm --json --output out.bin      # one JSON object, see docs/cli.md
 
-Ctrl-C cancels the job and waits for its end; a second Ctrl-C leaves it.")]
+Ctrl-C cancels the job and waits for its end; a second Ctrl-C leaves it. What `adit audit` needs
+to run the job again is kept in ~/.local/share/adit/jobs, copies of module and input included; see
+`adit audit --help`.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     submission: SubmissionArgs,
@@ -91,8 +94,10 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
             return ending.show(Followed { end, trouble: None }, screen);
         }
         let client = link::connect(&config, &args.link).await?;
+        let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
         let handle = client.submit(job);
         let exit = follow(&client, handle, ending, screen, true).await;
+        keeping.finish(exit.as_ref().err()).await;
         client.close().await;
         exit
     })

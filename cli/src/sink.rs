@@ -127,12 +127,21 @@ pub(crate) struct AtomicFile {
 impl AtomicFile {
     /// Starts a file beside `path`, in a folder that is made if need be.
     pub(crate) fn create(path: &Path) -> anyhow::Result<Self> {
+        // As any new file: readable by whom the umask lets.
+        Self::create_with(path, 0o666)
+    }
+
+    /// As [`AtomicFile::create`], for what nobody but the user is to read.
+    pub(crate) fn create_private(path: &Path) -> anyhow::Result<Self> {
+        Self::create_with(path, 0o600)
+    }
+
+    fn create_with(path: &Path, mode: u32) -> anyhow::Result<Self> {
         let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let cannot = || format!("cannot write {}", path.display());
         std::fs::create_dir_all(dir).with_context(cannot)?;
-        // As any new file: readable by whom the umask lets.
         let mut builder = tempfile::Builder::new();
-        builder.prefix(".adit-").permissions(Permissions::from_mode(0o666));
+        builder.prefix(".adit-").permissions(Permissions::from_mode(mode));
         Ok(Self { temporary: builder.tempfile_in(dir).with_context(cannot)?, path: path.to_owned() })
     }
 

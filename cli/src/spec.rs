@@ -1,7 +1,7 @@
 //! A job as the command line describes it: its specification, and where its bytes are.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -138,6 +138,15 @@ impl Input {
         })
     }
 
+    /// The bytes, from the first to the last.
+    pub(crate) fn reader(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match &self.bytes {
+            InputBytes::Inline(bytes) => Box::new(Cursor::new(bytes.clone())),
+            InputBytes::File(path) => Box::new(File::open(path)?),
+            InputBytes::Spooled(file) => Box::new(file.reopen()?),
+        })
+    }
+
     fn from_path(path: &Path, spool: &Path) -> io::Result<Self> {
         let metadata = path.metadata()?;
         if metadata.is_dir() {
@@ -198,6 +207,9 @@ mod tests {
                 assert_eq!(input.source.blob(), BlobRef::of(&content));
                 assert_eq!(matches!(input.bytes, InputBytes::Inline(_)), inline, "{bytes} bytes");
                 assert_eq!(matches!(input.for_runtime().unwrap(), adit_runtime::Input::Inline(_)), inline);
+                let mut read = Vec::new();
+                input.reader().unwrap().read_to_end(&mut read).unwrap();
+                assert!(read == content, "{bytes} bytes");
             }
         }
         // What was spooled is gone with its input.

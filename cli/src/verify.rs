@@ -117,6 +117,13 @@ fn show(file: &Path, receipt: &Receipt, checks: &[Check]) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// What is wrong with a receipt by its own words: its signature, its cost, and its settlement where there is one.
+pub(crate) fn fault(proof: &Proof) -> Option<String> {
+    let settled = proof.settlement.as_ref().map(|_| check_settlement(proof));
+    let checks = [Some(check_signature(proof)), Some(check_cost(&proof.receipt.receipt)), settled];
+    checks.into_iter().flatten().find(|check| !check.ok).map(|Check { check, detail, .. }| format!("{check}: {detail}"))
+}
+
 /// All checks of a receipt, each with what was found.
 fn check(proof: &Proof, pins: &Pins) -> Vec<Check> {
     let receipt = &proof.receipt.receipt;

@@ -10,6 +10,7 @@ mod network;
 mod process;
 
 mod attach;
+mod audit;
 mod big;
 mod cancel;
 mod keys;

@@ -1,0 +1,205 @@
+//! What a receipt claims beside what running its job again gives, field by field.
+
+use std::fmt::{self, Display};
+
+use adit_protocol::{Digest, JobSpec, MeterId, Outcome, Receipt, Usage};
+use serde::Serialize;
+
+/// What running a job again gave.
+#[derive(Debug, Clone)]
+pub(crate) struct Recomputed {
+    pub(crate) meter: MeterId,
+    pub(crate) engine: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) usage: Usage,
+    /// The digest of the output, or of as many bytes of its start as were claimed where a clock ended the job.
+    pub(crate) output: Digest,
+}
+
+/// How a bill can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// The guest came to its own end: everything must be equal.
+    Equal,
+    /// A clock or a person ended it, at a moment that is the node's word. The job is run again until it has used more than the claimed
+    /// fuel, or has ended. It must not have ended before that, and no claim may be over what it used on the way.
+    AtMost,
+}
+
+/// One field of a receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Field {
+    pub(crate) field: &'static str,
+    pub(crate) claimed: Value,
+    pub(crate) recomputed: Value,
+    pub(crate) equal: bool,
+    /// Whether an honest receipt may claim this.
+    pub(crate) holds: bool,
+}
+
+/// A field's value. Memory-fuel needs all 128 bits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Value {
+    Number(u128),
+    Text(String),
+}
+
+impl Check {
+    /// How `receipt` can be checked.
+    pub(crate) fn of(receipt: &Receipt) -> Self {
+        match receipt.outcome {
+            Outcome::TimedOut | Outcome::Cancelled => Self::AtMost,
+            _ => Self::Equal,
+        }
+    }
+
+    /// Compares all that can be computed again. What decides comes first.
+    pub(crate) fn compare(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Vec<Field> {
+        let (claimed, used) = (&receipt.usage, &again.usage);
+        let cost = receipt.price.cost(used).map_or_else(|error| Value::Text(error.to_string()), |cost| cost.0.into());
+        vec![
+            Field::new("meter_id", receipt.meter.to_string(), again.meter.to_string()),
+            // Another build of the same meter must come to the same bill.
+            Field { holds: true, ..Field::new("engine", receipt.engine.clone(), again.engine.to_owned()) },
+            Field::new("profile", receipt.profile.to_string(), spec.profile.to_string()),
+            Field::new("module", receipt.module.to_string(), spec.module.digest.to_string()),
+            Field::new("input", receipt.input.to_string(), spec.input.digest.to_string()),
+            self.outcome(receipt, again),
+            Field::new("output_digest", receipt.output.to_string(), again.output.to_string()),
+            self.amount("fuel", claimed.fuel.0, used.fuel.0),
+            self.amount("memory_peak_bytes", claimed.memory_peak.0, used.memory_peak.0),
+            self.amount("memory_fuel", claimed.memory_fuel, used.memory_fuel),
+            Field::new("bytes_in", claimed.bytes_in.0, used.bytes_in.0),
+            self.amount("bytes_out", claimed.bytes_out.0, used.bytes_out.0),
+            self.amount("host_calls", claimed.host_calls, used.host_calls),
+            self.amount("price_microcredits", receipt.cost.0, cost),
+        ]
+    }
+
+    fn outcome(self, receipt: &Receipt, again: &Recomputed) -> Field {
+        let field = Field::new("outcome", receipt.outcome.to_string(), again.outcome.to_string());
+        match self {
+            Self::Equal => field,
+            Self::AtMost => Field { holds: receipt.usage.fuel <= again.usage.fuel, ..field },
+        }
+    }
+
+    fn amount(self, name: &'static str, claimed: impl Into<Value>, recomputed: impl Into<Value>) -> Field {
+        let field = Field::new(name, claimed, recomputed);
+        let below = matches!((&field.claimed, &field.recomputed), (Value::Number(c), Value::Number(r)) if c <= r);
+        Field { holds: field.equal || self == Self::AtMost && below, ..field }
+    }
+}
+
+/// What was billed beyond the re-computed price, in microcredits; below zero where it was less.
+pub(crate) fn overcharge(receipt: &Receipt, again: &Recomputed) -> Option<i128> {
+    let cost = receipt.price.cost(&again.usage).ok()?;
+    Some(i128::from(receipt.cost.0) - i128::from(cost.0))
+}
+
+impl Field {
+    fn new(field: &'static str, claimed: impl Into<Value>, recomputed: impl Into<Value>) -> Self {
+        let (claimed, recomputed) = (claimed.into(), recomputed.into());
+        let equal = claimed == recomputed;
+        Self { field, claimed, recomputed, equal, holds: equal }
+    }
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<u128> for Value {
+    fn from(number: u128) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{BlobRef, ByteCount, Fuel, TrapKind};
+
+    use super::*;
+    use crate::proof::tests::good;
+
+    fn spec() -> JobSpec {
+        JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
+    }
+
+    /// What an honest node's receipt comes to.
+    fn again(receipt: &Receipt) -> Recomputed {
+        let Receipt { meter, outcome, usage, output, .. } = *receipt;
+        Recomputed { meter, engine: "another", outcome, usage, output }
+    }
+
+    /// The fields in which a receipt does not hold.
+    fn faults(receipt: &Receipt, again: &Recomputed) -> Vec<&'static str> {
+        let fields = Check::of(receipt).compare(receipt, &spec(), again);
+        fields.into_iter().filter(|field| !field.holds).map(|field| field.field).collect()
+    }
+
+    #[test]
+    fn every_claim_of_a_guests_own_end_must_be_equal() {
+        type Change = fn(&mut Receipt);
+        let rows: [(Change, &[&str]); 9] = [
+            (|_| {}, &[]),
+            (|r| r.engine = "yet another".into(), &[]),
+            (|r| r.usage.fuel.0 += 1, &["fuel"]),
+            // To the payer's good, and still not what was used.
+            (|r| r.usage.fuel.0 -= 1, &["fuel"]),
+            (|r| r.usage.memory_peak = ByteCount(1), &["memory_peak_bytes"]),
+            (|r| r.usage.memory_fuel = 1 << 100, &["memory_fuel"]),
+            (|r| r.outcome = Outcome::Finished { exit_code: 1 }, &["outcome"]),
+            (|r| r.outcome = Outcome::Trapped(TrapKind::Unreachable), &["outcome"]),
+            (|r| r.cost.0 += 1, &["price_microcredits"]),
+        ];
+        let honest = good().receipt.receipt;
+        for (change, want) in rows {
+            let mut claim = honest.clone();
+            change(&mut claim);
+            assert_eq!(faults(&claim, &again(&honest)), want);
+        }
+    }
+
+    #[test]
+    fn claims_of_a_clocks_end_may_not_be_over_what_was_used() {
+        let mut receipt = good().receipt.receipt;
+        receipt.outcome = Outcome::TimedOut;
+        // A microcredit for each unit of fuel.
+        receipt.price.per_compute_minute = 60_000_000_000;
+        receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
+        let mut still_running = again(&receipt);
+        still_running.outcome = Outcome::OutOfFuel;
+        still_running.usage.fuel.0 += 1;
+        still_running.usage.memory_peak.0 += 65_536;
+        assert!(faults(&receipt, &still_running).is_empty());
+
+        let mut ended_before = again(&receipt);
+        ended_before.outcome = Outcome::Finished { exit_code: 0 };
+        ended_before.usage.fuel = Fuel(receipt.usage.fuel.0 / 100);
+        assert_eq!(faults(&receipt, &ended_before), ["outcome", "fuel", "price_microcredits"]);
+        assert_eq!(overcharge(&receipt, &ended_before), Some(59_400_000));
+
+        let mut greedy = receipt.clone();
+        greedy.usage.memory_peak.0 += 1 << 20;
+        assert_eq!(faults(&greedy, &still_running), ["memory_peak_bytes"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! Running a job again for its bill alone.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use adit_protocol::limits::WALL_MS_MAX;
+use adit_protocol::{ByteCount, Digest, Fuel, JobLimits, JobSpec, Receipt};
+use adit_runtime::{ENGINE, Input, RunEvent, RunReport, RunRequest, Runtime, meter_id};
+use anyhow::Context;
+
+use crate::comparison::{Check, Recomputed};
+use crate::local::{TENANT, compile};
+
+/// A job's bytes, found and checked.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    pub(crate) module: PathBuf,
+    /// Nothing where the input is empty.
+    pub(crate) input: Option<PathBuf>,
+}
+
+/// What a job came to when it ran again.
+#[derive(Debug)]
+pub(crate) struct Rerun {
+    pub(crate) recomputed: Recomputed,
+    /// Microseconds that the guest ran.
+    pub(crate) run_us: u64,
+}
+
+/// Runs the job of `receipt` again, as `adit run --local` runs it.
+///
+/// # Errors
+/// Where it does not run here.
+pub(crate) async fn rerun(runtime: &Runtime, receipt: &Receipt, spec: &JobSpec, bytes: &Bytes) -> anyhow::Result<Rerun> {
+    compile(runtime, spec.module.digest, &bytes.module).await?;
+    let check = Check::of(receipt);
+    let input = input(bytes).context("input")?;
+    let request = RunRequest { tenant: TENANT, spec: Arc::new(specification(check, receipt, spec)), input };
+    let mut output = match check {
+        Check::Equal => None,
+        Check::AtMost => Some(Start::of(receipt.usage.bytes_out)),
+    };
+    let mut run = runtime.start(request).await?;
+    let report = loop {
+        match run.next().await? {
+            RunEvent::Output(bytes) => output.iter_mut().for_each(|output| output.add(&bytes)),
+            RunEvent::Ended(report) => break report,
+            RunEvent::Log(_) | RunEvent::Progress { .. } => {}
+        }
+    };
+    let RunReport { outcome, usage, run_us, output_digest, output: last, .. } = *report;
+    let output = output.map_or(output_digest, |mut output| {
+        output.add(&last.unwrap_or_default());
+        output.digest()
+    });
+    Ok(Rerun { recomputed: Recomputed { meter: meter_id(), engine: ENGINE, outcome, usage, output }, run_us })
+}
+
+/// What is run: what was asked, but for this machine's clock, which may be slower than the node's and must not decide. A job that a
+/// clock ended there has just enough fuel to show that it uses more than was claimed.
+fn specification(check: Check, receipt: &Receipt, spec: &JobSpec) -> JobSpec {
+    let fuel = match check {
+        Check::Equal => spec.limits.fuel,
+        Check::AtMost => Fuel(receipt.usage.fuel.0.saturating_add(1).min(spec.limits.fuel.0)),
+    };
+    JobSpec { limits: JobLimits { fuel, wall_ms: WALL_MS_MAX, ..spec.limits }, ..spec.clone() }
+}
+
+fn input(bytes: &Bytes) -> io::Result<Input> {
+    Ok(match &bytes.input {
+        Some(path) => Input::File(File::open(path)?),
+        None => Input::Inline(Vec::new()),
+    })
+}
+
+/// The start of an output.
+#[derive(Debug)]
+struct Start {
+    /// Bytes that still belong to it.
+    left: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Start {
+    fn of(bytes: ByteCount) -> Self {
+        Self { left: bytes.0, hasher: blake3::Hasher::new() }
+    }
+
+    fn add(&mut self, bytes: &[u8]) {
+        let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        self.hasher.update(&bytes[..taken]);
+        self.left -= taken as u64;
+    }
+
+    fn digest(&self) -> Digest {
+        Digest(*self.hasher.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{BlobRef, Outcome};
+
+    use super::*;
+    use crate::proof::tests::good;
+
+    #[test]
+    fn start_of_an_output_is_hashed_whatever_its_pieces() {
+        for (claimed, want) in [(0, &b""[..]), (3, b"out"), (6, b"output"), (9, b"output"), (u64::MAX, b"output")] {
+            let mut start = Start::of(ByteCount(claimed));
+            for piece in [&b"o"[..], b"utp", b"", b"ut"] {
+                start.add(piece);
+            }
+            assert_eq!(start.digest(), Digest::of(want), "{claimed}");
+        }
+    }
+
+    #[test]
+    fn only_clocks_are_left_out_of_what_was_asked() {
+        let mut receipt = good().receipt.receipt;
+        let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+        let mut want = spec.clone();
+        want.limits.wall_ms = WALL_MS_MAX;
+        assert_eq!(specification(Check::of(&receipt), &receipt, &spec), want);
+        receipt.outcome = Outcome::Cancelled;
+        for (claimed, limit) in [(5, 6), (spec.limits.fuel.0, spec.limits.fuel.0), (u64::MAX, spec.limits.fuel.0)] {
+            receipt.usage.fuel = Fuel(claimed);
+            want.limits.fuel = Fuel(limit);
+            assert_eq!(specification(Check::of(&receipt), &receipt, &spec), want);
+        }
+    }
+}
