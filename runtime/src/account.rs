@@ -7,7 +7,6 @@ use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Usage};
 
 use crate::ipc::{Ending, Used};
-use crate::meter::memory_fuel;
 use crate::run::RunReport;
 
 /// A worker sent what an honest one cannot.
@@ -72,14 +71,15 @@ impl Account {
         })
     }
 
-    fn usage(&self, used: Used) -> Usage {
+    /// What a job is billed that has used so much, whatever a worker says: nothing beyond its limits.
+    pub(crate) fn usage(&self, used: Used) -> Usage {
         let limits = &self.spec.limits;
         let fuel = Fuel(used.fuel.min(limits.fuel.0));
         let memory_peak = used.memory_peak.min(limits.memory.0);
         Usage {
             fuel,
             memory_peak: ByteCount(memory_peak),
-            memory_fuel: memory_fuel(fuel, memory_peak),
+            memory_fuel: used.memory_fuel.min(u128::from(fuel.0) * u128::from(memory_peak)),
             bytes_in: ByteCount(self.spec.input.bytes),
             bytes_out: ByteCount(self.output_bytes),
             host_calls: used.host_calls,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn ending(output: Option<&[u8]>) -> Ending {
-        let used = Used { fuel: 500, memory_peak: 60, host_calls: 3 };
+        let used = Used { fuel: 500, memory_peak: 60, memory_fuel: 29_000, host_calls: 3 };
         let output = output.map(<[u8]>::to_vec);
         Ending { outcome: Outcome::Finished { exit_code: 0 }, reason: String::new(), used, run_us: 7, output, log_dropped: 0 }
     }
@@ -118,7 +118,7 @@ mod tests {
         let usage = Usage {
             fuel: Fuel(500),
             memory_peak: ByteCount(60),
-            memory_fuel: 30_000,
+            memory_fuel: 29_000,
             bytes_in: ByteCount(5),
             bytes_out: ByteCount(3),
             host_calls: 3,
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn no_bill_is_over_a_limit() {
-        let used = Used { fuel: u64::MAX, memory_peak: u64::MAX, host_calls: 0 };
+        let used = Used { fuel: u64::MAX, memory_peak: u64::MAX, memory_fuel: u128::MAX, host_calls: 0 };
         let usage = account().close(Ending { used, ..ending(Some(b"")) }).unwrap().usage;
         assert_eq!((usage.fuel, usage.memory_peak, usage.memory_fuel), (Fuel(1_000), ByteCount(100), 100_000));
     }

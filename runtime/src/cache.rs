@@ -17,7 +17,7 @@ const KEY_BYTES: usize = 32;
 const CODE_SUFFIX: &str = ".cwasm";
 const TEMP_PREFIX: &str = ".tmp-";
 /// Bytes of the tag that ends every file: BLAKE3 of module, compatibility and code, under the node's key.
-const TAG_BYTES: u64 = 32;
+pub(crate) const TAG_BYTES: u64 = 32;
 /// Modules whose files stay open. They need not be checked again; each holds a descriptor.
 const OPEN_MAX: usize = 64;
 /// A temporary file older than this was left by a process that died; no compilation takes as long.

@@ -1,22 +1,30 @@
 //! The engine's profile: one configuration, the same in every process, so that code compiled in one runs in another.
 
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroUsize;
 
 use adit_protocol::Digest;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures};
+
+use crate::meter::DEPTH_MAX;
 
 /// Address space reserved for a linear memory: all that a 32-bit index can reach, so that no access needs a bounds check.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Unmapped space behind it, for the static offset of an access. The engine leaves out checks for offsets below this.
 const MEMORY_GUARD_BYTES: u64 = 2 << 30;
-/// The guest's stack. Rust and C programs keep their own data stack in linear memory, so this holds return addresses and spills.
-const WASM_STACK_BYTES: usize = 512 * 1024;
+/// The guest's stack: address space, of which a guest touches what it needs. Sixteen times what the meter lets a guest use in nominal
+/// bytes, so that the meter's limit, which is the same everywhere, comes first.
+const WASM_STACK_BYTES: usize = 16 * DEPTH_MAX as usize;
 /// The stack that guest and host functions share; what the guest may not use is left for the deepest host call.
-const FIBER_STACK_BYTES: usize = 2 * 1024 * 1024;
+const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 2 * 1024 * 1024;
+/// Frames of a guest that are told of after a trap. The innermost counts; the walk through a deep recursion would take long.
+const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("some frames are told");
 /// Function-pointer tables: C++ programs of 50 MB stay below. Larger tables are refused when they are made or grown.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Tables of one module. Compilers emit one.
-const TABLES_PER_MODULE_MAX: u32 = 4;
+pub(crate) const TABLES_PER_MODULE_MAX: u32 = 4;
+/// Memories of one module: the guest's, and the meter's.
+pub(crate) const MEMORIES_PER_MODULE_MAX: u32 = 2;
 /// Slots of the pooling allocator. One job runs at a time; the others keep the memory images of recently run modules mapped.
 const POOL_SLOTS: u32 = 4;
 /// Guest memory that is zeroed rather than given back to the kernel when an instance ends: a small job touches no more.
@@ -34,12 +42,15 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::WIDE_ARITHMETIC);
 
+/// What the engine must know beyond that: the meter's memory is a second one. Guests are validated before the meter is put in.
+const ENGINE_FEATURES: WasmFeatures = FEATURES.union(WasmFeatures::MULTI_MEMORY);
+
 /// Makes the engine.
 ///
 /// # Errors
 /// Where the machine lacks what the configuration needs, such as address space.
 pub(crate) fn engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config())
+    Engine::new(&config(Strategy::Cranelift, OptLevel::Speed))
 }
 
 /// What compiled code depends on: the engine's version and configuration and the processor's features. Code under another hash is
@@ -50,20 +61,25 @@ pub(crate) fn compatibility(engine: &Engine) -> Digest {
     Digest(*hasher.0.finalize().as_bytes())
 }
 
-fn config() -> Config {
+/// The profile `core-1` under a compiler. Bills come out the same under each; nodes use Cranelift at its best.
+pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
     let mut config = Config::new();
     config
-        .strategy(Strategy::Cranelift)
-        .cranelift_opt_level(OptLevel::Speed)
-        .consume_fuel(true)
+        .strategy(strategy)
+        .cranelift_opt_level(opt_level)
+        .cranelift_nan_canonicalization(false)
+        .consume_fuel(false)
+        .epoch_interruption(false)
+        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
+        .generate_address_map(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_guard_size(MEMORY_GUARD_BYTES)
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
         .signals_based_traps(true)
-        .wasm_features(FEATURES.complement(), false)
-        .wasm_features(FEATURES, true)
+        .wasm_features(ENGINE_FEATURES.complement(), false)
+        .wasm_features(ENGINE_FEATURES, true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
     config
 }
@@ -71,10 +87,10 @@ fn config() -> Config {
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(POOL_SLOTS)
-        .total_memories(POOL_SLOTS)
+        .total_memories(POOL_SLOTS * MEMORIES_PER_MODULE_MAX)
         .total_tables(POOL_SLOTS * TABLES_PER_MODULE_MAX)
         .total_stacks(POOL_SLOTS)
-        .max_memories_per_module(1)
+        .max_memories_per_module(MEMORIES_PER_MODULE_MAX)
         .max_memory_size(MEMORY_RESERVATION_BYTES as usize)
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
@@ -109,8 +125,8 @@ mod tests {
 
     #[test]
     fn compatibility_covers_the_configuration() {
-        let mut other = config();
-        other.consume_fuel(false);
+        let mut other = config(Strategy::Cranelift, OptLevel::Speed);
+        other.consume_fuel(true);
         assert_ne!(compatibility(&engine().unwrap()), compatibility(&Engine::new(&other).unwrap()));
     }
 }

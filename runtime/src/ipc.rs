@@ -26,13 +26,11 @@ pub(crate) const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
 /// What a supervisor says to a sandbox worker.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToSandbox {
+    /// The first message, with the file of [`crate::live::Live`] beside it. A job is stopped through that, because nobody reads the
+    /// socket while a guest runs.
+    Hello,
     /// Runs a job.
     Run(Box<RunOrder>),
-    /// Stops a job; late ones are ignored.
-    Cancel {
-        /// The order's number.
-        run: u64,
-    },
 }
 
 /// A job as a sandbox worker gets it.
@@ -76,8 +74,6 @@ pub(crate) enum FromSandbox {
     },
     /// The guest wrote output, more than fits the last message.
     Output(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// What the job has used so far.
-    Used(Used),
     /// The job ended.
     Ended(Box<Ending>),
     /// The job did not start, because its module could not be loaded; the slot is empty.
@@ -89,6 +85,7 @@ pub(crate) enum FromSandbox {
 pub(crate) struct Used {
     pub(crate) fuel: u64,
     pub(crate) memory_peak: u64,
+    pub(crate) memory_fuel: u128,
     pub(crate) host_calls: u64,
 }
 
@@ -218,6 +215,18 @@ impl Sender {
         };
         self.lock().extend_from_slice(&frame[sent..]);
         Ok(self.drain().await?)
+    }
+
+    /// Sends the first message of a connection, whose socket has room for it, with a descriptor beside it.
+    ///
+    /// # Errors
+    /// Where the peer is gone.
+    pub(crate) fn send_first<M: Serialize>(&self, message: &M, fd: BorrowedFd<'_>) -> Result<(), IpcError> {
+        let mut frame = Vec::new();
+        encode_frame(message, &mut frame)?;
+        let sent = send_fds(&self.socket, &frame, &[fd])?;
+        self.lock().extend_from_slice(&frame[sent..]);
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
@@ -389,8 +398,8 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_are_no_message_are_refused() {
         let mut good = Vec::new();
-        encode_frame(&ToSandbox::Cancel { run: 7 }, &mut good).unwrap();
-        assert_eq!(receive(&good).await.unwrap(), Some(ToSandbox::Cancel { run: 7 }));
+        encode_frame(&ToSandbox::Hello, &mut good).unwrap();
+        assert_eq!(receive(&good).await.unwrap(), Some(ToSandbox::Hello));
         assert_eq!(receive(&[]).await.unwrap(), None);
         for cut in 1..good.len() {
             let error = receive(&good[..cut]).await.unwrap_err();
@@ -403,7 +412,6 @@ mod tests {
         variant[FRAME_HEADER_BYTES + 1] = 9;
         assert!(matches!(receive(&variant).await, Err(IpcError::Frame(FrameError::Payload(_)))));
         let trailing = [&3_u32.to_le_bytes()[..], &good[FRAME_HEADER_BYTES..], &[0]].concat();
-        let trailing = [&4_u32.to_le_bytes()[..], &trailing[4..]].concat();
         assert!(matches!(receive(&trailing).await, Err(IpcError::Frame(FrameError::Trailing(1)))));
     }
 

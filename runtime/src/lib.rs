@@ -39,13 +39,17 @@ mod account;
 mod run;
 
 mod cache;
+mod code;
 mod compiler;
 mod pool;
 mod process;
 
 mod ipc;
+mod live;
 
 mod engine;
+#[doc(hidden)]
+pub mod lab;
 mod meter;
 mod unchecked;
 mod worker;

@@ -1,45 +1,167 @@
-//! What a unit of fuel means.
+//! The meter: what a unit of fuel means, and the pass that makes a module count it.
+//!
+//! A module is rewritten before it is compiled, so that it counts its own work in a memory that its guest cannot name. What is
+//! counted depends on the module and its input alone: not on the compiler, its optimisations, the processor, or how often the guest
+//! was interrupted.
+//!
+//! - **Exact.** Fuel is the sum of the weights of the basic blocks entered, never a longest path. What bulk operations and growth
+//!   cost by size is added before they act.
+//! - **Not lost.** Every change of the count is in memory. Where the guest traps, a table of the module ([`Pending`]) tells what the
+//!   word in memory lacks at that offset.
+//! - **Interruptible.** Each function that calls, and each round of a loop, compares the count to a limit word; another thread stops
+//!   the guest by writing 0 there. The check can only trap, so no register has to survive it.
+//! - **Cheap.** Updates stand on few edges of the control-flow graph, chosen by a spanning tree; short loops are repeated so that
+//!   several rounds share one update.
+//!
+//! The way of a function: decoded into a [`body`], made to have canonical NaNs ([`nan`]), its loops repeated ([`repeat`]), its
+//! graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.
+
+mod body;
+mod emit;
+mod graph;
+mod module;
+mod nan;
+mod pending;
+mod place;
+mod repeat;
+mod stack;
+mod weights;
+pub(crate) mod words;
 
 use adit_protocol::{Fuel, MeterId};
+
+pub use module::{Facts, Metered};
+pub use pending::{Pending, PendingError, Stop};
+pub use stack::DEPTH_MAX;
+pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 
 /// The engine that runs guests, as receipts name it.
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
-/// A guest is interrupted after every so much fuel, a few milliseconds, to see deadlines and cancellation. Smaller makes guests
-/// slower: at 1,000,000 the engine's yields already cost a tenth.
-pub(crate) const FUEL_YIELD_INTERVAL: u64 = 10_000_000;
+/// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
+const VERSION: u32 = 1;
 
-/// Every choice that can change a bill. Another text is another meter.
-const METER: &str =
-    "adit meter: wasmtime 48.0.8 consume_fuel, cranelift speed, yield 10000000; memory-fuel = peak x fuel; price formula v1";
+/// How a module is rewritten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// What operators cost.
+    pub weights: Weights,
+    /// Whether short loops are repeated.
+    pub repeat_loops: bool,
+    /// Whether NaNs are made canonical where their bits can be seen.
+    pub canonical_nan: bool,
+}
 
-/// The meter that this runtime counts by: for now the engine's own fuel, which stands in for a meter of ours.
+impl Default for Options {
+    /// What bills are made by.
+    fn default() -> Self {
+        Self { weights: Weights::standard(), repeat_loops: true, canonical_nan: true }
+    }
+}
+
+/// A module that cannot be metered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeterError {
+    /// It is not valid.
+    #[error("the module is not valid: {0}")]
+    Invalid(#[from] wasmparser::BinaryReaderError),
+    /// It has what no profile allows.
+    #[error("the meter does not know {0}")]
+    Unsupported(&'static str),
+    /// It could not be written again.
+    #[error("the module cannot be rewritten: {0}")]
+    Encode(String),
+}
+
+impl MeterError {
+    fn encode(error: impl std::fmt::Display) -> Self {
+        Self::Encode(error.to_string())
+    }
+}
+
+/// Makes a module count its own work. The module must be valid under the features of the profile.
 ///
-/// It is exact for a guest that returns, exits, runs out of fuel, or is stopped from outside. After a trap, Cranelift has lost what
-/// the guest used since its last call, return or yield: at most 10 Mfuel go unbilled.
-pub fn meter_id() -> MeterId {
-    MeterId(*blake3::hash(METER.as_bytes()).as_bytes())
+/// # Errors
+/// [`MeterError`] where it is not, or has what no profile allows.
+pub fn instrument(wasm: &[u8], options: &Options) -> Result<Metered, MeterError> {
+    module::rewrite(wasm, options)
 }
 
-/// Linear-memory bytes integrated over fuel. The engine does not tell at which fuel a memory grew, so this is the integral's upper
-/// bound: the peak held for the whole run. Limits keep both factors below 2^64, so the product fits.
-pub(crate) fn memory_fuel(fuel: Fuel, memory_peak: u64) -> u128 {
-    u128::from(fuel.0) * u128::from(memory_peak)
+/// Units that every instantiation costs: a fresh instance of a small module.
+const INSTANCE_UNITS: u64 = 4_000 * UNITS_PER_FUEL;
+/// Units for each KiB of data that instantiation puts into memory, part of it included. The data is mapped, and copied when touched.
+const DATA_KIB_UNITS: u64 = 60 * UNITS_PER_FUEL;
+/// Units for each table element that instantiation writes.
+const ELEMENT_UNITS: u64 = 2 * UNITS_PER_FUEL;
+/// Units for each page of 64 KiB that a memory begins with; they are zeros that the kernel gives when they are touched.
+const PAGE_UNITS: u64 = 25 * UNITS_PER_FUEL;
+
+impl Facts {
+    /// What instantiation costs, in units.
+    pub fn instantiation_units(&self) -> u64 {
+        let terms = [
+            self.data_bytes.div_ceil(1024).saturating_mul(DATA_KIB_UNITS),
+            self.elements.saturating_mul(ELEMENT_UNITS),
+            self.memory_pages.saturating_mul(PAGE_UNITS),
+        ];
+        terms.into_iter().fold(INSTANCE_UNITS, u64::saturating_add)
+    }
 }
+
+/// The fuel that so many units are: whole ones, a part counting as one.
+pub fn fuel(units: u64) -> Fuel {
+    Fuel(units.div_ceil(UNITS_PER_FUEL))
+}
+
+/// The units in so much fuel.
+pub fn units(fuel: Fuel) -> u64 {
+    fuel.0.saturating_mul(UNITS_PER_FUEL)
+}
+
+/// The meter that this runtime counts by: a digest of every choice that can change a bill.
+pub fn meter_id() -> MeterId {
+    MeterId(*blake3::hash(description().as_bytes()).as_bytes())
+}
+
+/// Every choice that can change a bill, as text. Another text is another meter.
+pub fn description() -> String {
+    let mut text = format!(
+        "adit meter {VERSION}; profile core-1; {UNITS_PER_FUEL} units per fuel; depth {DEPTH_MAX}; instance {INSTANCE_UNITS}; \
+         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS}; bulk {}, {}, grow {}; price formula v1; weights",
+        weights::BULK_BYTE_UNITS,
+        weights::BULK_ELEMENT_UNITS,
+        weights::GROW_PAGE_UNITS,
+    );
+    let weights = Weights::standard();
+    for class in Class::ALL {
+        text.push_str(&format!(" {}={}", class.name(), weights.units(*class)));
+    }
+    text.push_str(&format!("; host {}", crate::worker::host_prices()));
+    text
+}
+
+// The largest budget is far below where the counter's sign or a sum in a check could overflow.
+const _: () = assert!(adit_protocol::limits::FUEL_MAX.checked_mul(UNITS_PER_FUEL * 64).is_some());
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn meter_names_the_engine_and_the_interval_that_are_used() {
-        assert!(METER.contains(ENGINE));
-        assert!(METER.contains(&format!("yield {FUEL_YIELD_INTERVAL};")));
+    fn parts_of_fuel_count_as_one() {
+        for (counted, want) in [(0, 0), (1, 1), (UNITS_PER_FUEL, 1), (UNITS_PER_FUEL + 1, 2)] {
+            assert_eq!(fuel(counted), Fuel(want), "{counted}");
+        }
+        assert_eq!(units(Fuel(3)), 3 * UNITS_PER_FUEL);
     }
 
     #[test]
-    fn memory_fuel_of_the_largest_job_fits() {
-        let (fuel, memory) = (adit_protocol::limits::FUEL_MAX, adit_protocol::limits::MEMORY_BYTES_MAX);
-        assert_eq!(memory_fuel(Fuel(fuel), memory) / u128::from(memory), u128::from(fuel));
+    fn meter_is_named_by_all_that_it_charges() {
+        let text = description();
+        for class in Class::ALL {
+            assert!(text.contains(&format!(" {}=", class.name())), "{class:?}");
+        }
+        assert!(text.contains(&format!("depth {DEPTH_MAX};")) && text.contains("; host "));
     }
 }

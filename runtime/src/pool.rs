@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use adit_protocol::{Digest, PublicKey};
 use lru::LruCache;
 
+use crate::ipc::{IpcError, ToSandbox};
+use crate::live::Live;
 use crate::process::{Role, WorkerProcess, WorkerProgram};
 use crate::worker::MODULE_SLOTS;
 
@@ -14,6 +16,7 @@ use crate::worker::MODULE_SLOTS;
 #[derive(Debug)]
 pub(crate) struct SandboxWorker {
     pub(crate) process: WorkerProcess,
+    pub(crate) live: Live,
     /// Whose jobs it has run; nobody's yet where it is fresh.
     tenant: Option<PublicKey>,
     pub(crate) modules: Modules,
@@ -34,8 +37,15 @@ pub(crate) struct Place {
 
 impl SandboxWorker {
     fn spawn(program: &WorkerProgram) -> io::Result<Self> {
-        let process = WorkerProcess::spawn(program, Role::Sandbox)?;
-        Ok(Self { process, tenant: None, modules: Modules::new(), runs: 0 })
+        let (process, live) = (WorkerProcess::spawn(program, Role::Sandbox)?, Live::create()?);
+        match process.sender.send_first(&ToSandbox::Hello, live.as_fd()) {
+            Ok(()) => {}
+            // A worker that is gone already is found out when a job is handed to it.
+            Err(IpcError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(IpcError::Io(error)) => return Err(error),
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0 })
     }
 
     /// Numbers the next job of this worker.

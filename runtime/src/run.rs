@@ -109,9 +109,15 @@ pub enum RunError {
         /// Bytes that the specification names.
         specified: u64,
     },
-    /// The worker died with the job in it, or spoke nonsense and was killed.
-    #[error("the sandbox worker died: {0}")]
-    WorkerDied(String),
+    /// The worker died with the job in it, or spoke nonsense and was killed. Whose fault that was nobody can tell, so there is no bill;
+    /// what the job had used is not lost all the same.
+    #[error("the sandbox worker died: {reason}")]
+    WorkerDied {
+        /// What it died of.
+        reason: String,
+        /// What the job had used when the worker last noted it, at most 10 ms before.
+        usage: Box<Usage>,
+    },
     /// This machine refused a process, a file or a socket.
     #[error("the sandbox worker could not be reached: {0}")]
     Io(#[from] io::Error),
@@ -168,8 +174,6 @@ struct Active {
     /// When the worker is killed.
     kill_at: Instant,
     cancel_sent: bool,
-    /// What the worker said last.
-    used: Used,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -186,8 +190,7 @@ impl Run {
         let started = Instant::now();
         let run = send_order(&mut worker, &spec, input, code).await?;
         let kill_at = started + Duration::from_millis(spec.limits.wall_ms) + GRACE;
-        let used = Used::default();
-        let active = Active { worker, run, started, kill_at, cancel_sent: false, used, _permit: permit };
+        let active = Active { worker, run, started, kill_at, cancel_sent: false, _permit: permit };
         let account = Account::new(Arc::clone(&spec));
         Ok(Self { shared, spec, active: Some(active), canceller: Canceller::default(), account })
     }
@@ -239,10 +242,6 @@ impl Run {
                 self.account.add_output(&bytes)?;
                 Ok(Some(RunEvent::Output(bytes)))
             }
-            FromSandbox::Used(used) => {
-                self.active.as_mut().expect("messages come from an active worker").used = used;
-                Ok(None)
-            }
             FromSandbox::Ended(ending) => {
                 let report = self.account.close(*ending)?;
                 let active = self.active.take().expect("messages come from an active worker");
@@ -259,7 +258,7 @@ impl Run {
         let ending = Ending {
             outcome: if active.cancel_sent { Outcome::Cancelled } else { Outcome::TimedOut },
             reason: "the sandbox worker did not answer and was killed".to_owned(),
-            used: active.used,
+            used: active.used(),
             run_us: u64::try_from(active.started.elapsed().as_micros()).unwrap_or(u64::MAX),
             output: self.account.is_output_empty().then(Vec::new),
             log_dropped: 0,
@@ -271,26 +270,31 @@ impl Run {
     async fn fail(&mut self, fault: Fault) -> RunError {
         let active = self.active.take().expect("an active run fails");
         let module = self.spec.module.digest;
-        let status = active.worker.process.kill().await;
+        // The worker's last note is read only now, so that it is the very last.
+        let SandboxWorker { process, live, .. } = active.worker;
+        let status = process.kill().await;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        match fault {
-            Fault::Unusable(reason) => RunError::Unusable { module, reason },
-            Fault::Closed => RunError::WorkerDied(status),
-            Fault::Lied(lied) => RunError::WorkerDied(format!("killed, because it sent {lied}")),
-            Fault::Ipc(error) => RunError::WorkerDied(format!("{error} ({status})")),
-        }
+        let usage = Box::new(self.account.usage(live.used(active.run).unwrap_or_default()));
+        let reason = match fault {
+            Fault::Unusable(reason) => return RunError::Unusable { module, reason },
+            Fault::Closed => status,
+            Fault::Lied(lied) => format!("killed, because it sent {lied}"),
+            Fault::Ipc(error) => format!("{error} ({status})"),
+        };
+        RunError::WorkerDied { reason, usage }
     }
 }
 
 impl Active {
+    /// What the job has used, as far as its worker noted.
+    fn used(&self) -> Used {
+        self.worker.live.used(self.run).unwrap_or_default()
+    }
+
     fn send_cancel(&mut self) -> io::Result<()> {
         self.cancel_sent = true;
         self.kill_at = self.kill_at.min(Instant::now() + GRACE);
-        let sender = &self.worker.process.sender;
-        sender.push(&ToSandbox::Cancel { run: self.run }).expect("a cancellation is far smaller than a frame");
-        // Where the socket is full or broken, the time limit or the receiving half tells.
-        let _ = sender.try_drain();
-        Ok(())
+        self.worker.live.cancel(self.run)
     }
 }
 

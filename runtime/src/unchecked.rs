@@ -1,11 +1,16 @@
-//! What no compiler can check: the only unsafe code of the crate, behind two safe functions.
+//! What no compiler can check: the only unsafe code of the crate, behind a few safe functions.
 
-#![allow(unsafe_code, reason = "machine code and inherited descriptors come from outside of what Rust knows")]
+#![allow(unsafe_code, reason = "machine code, inherited descriptors and a guest's memory come from outside of what Rust knows")]
 
 use std::fs::File;
 use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wasmtime::{Engine, Module};
+use wasmtime::{Engine, Memory, Module, Store};
+
+use crate::meter::words;
 
 /// The last of the three standard streams.
 const STANDARD_STREAM_MAX: i32 = 2;
@@ -39,4 +44,118 @@ pub(crate) fn close_inherited_descriptors() -> io::Result<()> {
         unsafe { rustix::io::close(fd) }
     }
     Ok(())
+}
+
+/// The page of a running guest's meter, for whoever looks at it or stops the guest: host functions and the watchdog's thread.
+/// There only while its [`MeteredStore`] is.
+#[derive(Debug, Default)]
+pub(crate) struct MeterPage(Mutex<Option<Words>>);
+
+/// The first word of the page.
+#[derive(Debug, Clone, Copy)]
+struct Words(NonNull<u8>);
+
+// SAFETY: the pointer is to a guest's memory, which belongs to no thread. What is behind it is read and written by atomic operations
+// here and by plain ones of the guest's machine code; each is of one aligned word, which the machine does whole.
+unsafe impl Send for Words {}
+
+impl Words {
+    fn word(&self, offset: u64) -> &AtomicU64 {
+        // SAFETY: `MeteredStore::attach` has checked that the memory holds the words, and its base is aligned to a page. The reference
+        // lives no longer than `self`, which is borrowed from a locked `MeterPage`; `MeteredStore` empties it before the memory goes.
+        unsafe { self.0.add(offset as usize).cast::<AtomicU64>().as_ref() }
+    }
+
+    fn get(&self, offset: u64) -> u64 {
+        self.word(offset).load(Ordering::Relaxed)
+    }
+
+    fn set(&self, offset: u64, value: u64) {
+        self.word(offset).store(value, Ordering::Relaxed);
+    }
+}
+
+impl MeterPage {
+    /// Lets the guest run from a count of `counter` up to `limit`, both in units, with at most `pages_max` pages of memory.
+    pub(crate) fn start(&self, counter: u64, limit: u64, pages_max: u64) {
+        if let Some(page) = &*self.lock() {
+            page.set(words::COUNTER, counter);
+            page.set(words::PAGES_MAX, pages_max);
+            page.set(words::LIMIT, limit);
+        }
+    }
+
+    /// Stops the guest at its next check.
+    pub(crate) fn stop(&self) {
+        if let Some(page) = &*self.lock() {
+            page.set(words::LIMIT, 0);
+        }
+    }
+
+    /// The units counted so far. While the guest runs, short of the truth or ahead of it by what is pending; exact at a call of the host.
+    pub(crate) fn counter(&self) -> u64 {
+        // What is pending may make the word negative at the start.
+        self.lock().as_ref().map_or(0, |page| (page.get(words::COUNTER) as i64).max(0) as u64)
+    }
+
+    /// Counts what the host did for the guest, and says whether it may go on. Only for a call of the host: there the guest's code does
+    /// not change the counter, and takes over what it finds.
+    pub(crate) fn charge(&self, units: u64) -> bool {
+        let page = self.lock();
+        let Some(page) = &*page else { return false };
+        let counter = page.get(words::COUNTER).saturating_add(units);
+        page.set(words::COUNTER, counter);
+        counter <= page.get(words::LIMIT)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Words>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A store whose guest's meter others look at. They find the page empty once the store is gone.
+#[derive(Debug)]
+pub(crate) struct MeteredStore<T: 'static> {
+    store: Store<T>,
+    page: Arc<MeterPage>,
+}
+
+impl<T: 'static> MeteredStore<T> {
+    pub(crate) fn new(store: Store<T>, page: Arc<MeterPage>) -> Self {
+        Self { store, page }
+    }
+
+    /// Shows `memory`, the meter's memory of an instance in this store, on the page.
+    ///
+    /// # Errors
+    /// Where it is too small to be one.
+    pub(crate) fn attach(&mut self, memory: Memory) -> wasmtime::Result<()> {
+        wasmtime::ensure!(memory.data_size(&self.store) >= words::BYTES_USED, "the meter's memory is too small");
+        // The memory cannot grow, so it does not move: its minimum is its maximum, and nothing in the guest names it.
+        let base = NonNull::new(memory.data_ptr(&self.store));
+        *self.page.lock() = base.map(Words);
+        Ok(())
+    }
+}
+
+impl<T: 'static> std::ops::Deref for MeteredStore<T> {
+    type Target = Store<T>;
+
+    fn deref(&self) -> &Store<T> {
+        &self.store
+    }
+}
+
+// Whoever swapped the store for another would leave the page behind; nothing here does.
+impl<T: 'static> std::ops::DerefMut for MeteredStore<T> {
+    fn deref_mut(&mut self) -> &mut Store<T> {
+        &mut self.store
+    }
+}
+
+impl<T: 'static> Drop for MeteredStore<T> {
+    fn drop(&mut self) {
+        // Before the store, and so before the memory: a field is dropped after this.
+        *self.page.lock() = None;
+    }
 }

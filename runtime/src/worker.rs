@@ -2,12 +2,16 @@
 
 mod clock;
 mod compile;
+mod counters;
 mod ending;
+mod executor;
 mod guest;
 mod outbox;
 mod poll;
+mod prices;
 mod sandbox;
 mod stdio;
+mod watchdog;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,7 +23,12 @@ use tokio::net::UnixStream;
 use crate::ipc::{Receiver, Sender, connection};
 use crate::unchecked::close_inherited_descriptors;
 
+pub(crate) use executor::{Executor, Program};
+pub(crate) use outbox::Outbox;
+pub(crate) use prices::host_prices;
 pub(crate) use sandbox::MODULE_SLOTS;
+pub(crate) use stdio::Input;
+pub(crate) use watchdog::Watchdog;
 
 /// First argument of a sandbox worker.
 pub(crate) const SANDBOX_WORKER: &str = "__adit-sandbox-worker";

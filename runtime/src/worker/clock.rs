@@ -7,28 +7,32 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use adit_protocol::{JobSpec, Profile, UnixMillis};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
-/// How far each reading moves the virtual clocks. A guest that waits for time to pass by reading it must not wait forever.
-const STEP_NS: u64 = 1_000;
+use crate::meter::fuel;
+use crate::unchecked::MeterPage;
+
+/// What the virtual clocks tell apart: a nanosecond, of which each unit of fuel is one.
+const RESOLUTION_NS: u64 = 1;
 
 /// A guest's wall clock and its monotonic clock. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub(super) enum Clock {
-    /// Both clocks over one count, so that the n-th reading of either, or the n-th sleep, is the same on every machine.
-    Virtual { start: UnixMillis, elapsed_ns: Arc<AtomicU64> },
+    /// Both clocks go with the fuel that the guest has used, a nanosecond each, and with the time that it asked to sleep; so they show
+    /// the same on every machine. A guest that waits for time to pass by reading it does not wait forever, because reading costs fuel.
+    Virtual { start: UnixMillis, page: Arc<MeterPage>, slept_ns: Arc<AtomicU64> },
     /// The host's clocks.
     Host { start: Instant },
 }
 
 impl Clock {
     /// The clock that the job's profile gives.
-    pub(super) fn of(spec: &JobSpec) -> Self {
+    pub(super) fn of(spec: &JobSpec, page: Arc<MeterPage>) -> Self {
         match spec.profile {
-            Profile::Deterministic => Self::Virtual { start: spec.time, elapsed_ns: Arc::default() },
+            Profile::Deterministic => Self::Virtual { start: spec.time, page, slept_ns: Arc::default() },
             Profile::Open => Self::Host { start: Instant::now() },
         }
     }
 
-    /// The wall clock since 1970, without moving it.
+    /// The wall clock since 1970.
     pub(super) fn wall(&self) -> Duration {
         match self {
             Self::Virtual { start, .. } => Duration::from_millis(start.0).saturating_add(self.monotonic()),
@@ -36,10 +40,13 @@ impl Clock {
         }
     }
 
-    /// The monotonic clock since the job's start, without moving it.
+    /// The monotonic clock since the job's start.
     pub(super) fn monotonic(&self) -> Duration {
         match self {
-            Self::Virtual { elapsed_ns, .. } => Duration::from_nanos(elapsed_ns.load(Ordering::Relaxed)),
+            Self::Virtual { page, slept_ns, .. } => {
+                let worked_ns = fuel(page.counter()).0;
+                Duration::from_nanos(slept_ns.load(Ordering::Relaxed).saturating_add(worked_ns))
+            }
             Self::Host { start } => start.elapsed(),
         }
     }
@@ -47,38 +54,31 @@ impl Clock {
     /// Lets time pass: at once where it is virtual.
     pub(super) async fn sleep(&self, time: Duration) {
         match self {
-            Self::Virtual { .. } => self.advance(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+            Self::Virtual { slept_ns, .. } => {
+                let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+                slept_ns.store(slept_ns.load(Ordering::Relaxed).saturating_add(ns), Ordering::Relaxed);
+            }
             Self::Host { .. } => tokio::time::sleep(time).await,
-        }
-    }
-
-    fn advance(&self, ns: u64) {
-        if let Self::Virtual { elapsed_ns, .. } = self {
-            elapsed_ns.store(elapsed_ns.load(Ordering::Relaxed).saturating_add(ns), Ordering::Relaxed);
         }
     }
 }
 
 impl HostWallClock for Clock {
     fn resolution(&self) -> Duration {
-        Duration::from_nanos(STEP_NS)
+        Duration::from_nanos(RESOLUTION_NS)
     }
 
     fn now(&self) -> Duration {
-        let now = self.wall();
-        self.advance(STEP_NS);
-        now
+        self.wall()
     }
 }
 
 impl HostMonotonicClock for Clock {
     fn resolution(&self) -> u64 {
-        STEP_NS
+        RESOLUTION_NS
     }
 
     fn now(&self) -> u64 {
-        let now = self.monotonic();
-        self.advance(STEP_NS);
-        u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.monotonic().as_nanos()).unwrap_or(u64::MAX)
     }
 }

@@ -1,7 +1,7 @@
 //! The compile worker: reads one module, writes its machine code, and is gone.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 
 use adit_protocol::Digest;
 use adit_protocol::limits::{MODULE_BYTES_MAX, REASON_BYTES_MAX};
@@ -11,8 +11,10 @@ use wasmtime::{Engine, ExternType, Module};
 
 use super::ending::clip;
 use super::{guest, limit};
+use crate::code::CodeFile;
 use crate::engine::{FEATURES, engine};
 use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender};
+use crate::meter;
 
 /// Memory that a compile worker may hold. Limits what is writable rather than address space, of which the engine reserves much.
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
@@ -50,9 +52,10 @@ fn compile(order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failu
     check_format(&wasm).map_err(|reason| Failure::Invalid(reason.to_owned()))?;
     check_validity(&wasm)?;
     let engine = engine()?;
-    let module = Module::new(&engine, &wasm).map_err(invalid)?;
+    let metered = meter::instrument(&wasm, &meter::Options::default()).map_err(|error| Failure::Invalid(error.to_string()))?;
+    let module = Module::new(&engine, &metered.wasm).map_err(invalid)?;
     check_interface(&engine, &module)?;
-    code.write_all(&module.serialize()?)?;
+    CodeFile::write(&mut code, &module.serialize()?, &metered)?;
     Ok(())
 }
 

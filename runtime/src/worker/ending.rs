@@ -1,9 +1,11 @@
 //! How a guest's end is judged: from what the engine says to an outcome and a reason.
 
 use adit_protocol::limits::REASON_BYTES_MAX;
-use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, TrapKind};
+use adit_protocol::{ByteCount, JobLimits, Outcome, TrapKind};
 use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+
+use super::watchdog::Stopped;
 
 /// Longest function name in a reason: generic Rust names can be thousands of bytes.
 const FUNCTION_NAME_BYTES_MAX: usize = 256;
@@ -13,10 +15,14 @@ const FUNCTION_NAME_BYTES_MAX: usize = 256;
 pub(super) enum End {
     /// The guest returned, exited or trapped.
     Itself(wasmtime::Result<()>),
-    /// Its wall time was up.
-    Deadline,
-    /// The supervisor said so.
-    Cancelled,
+    /// The meter stopped it, because its budget was used up.
+    OverBudget(Option<wasmtime::Error>),
+    /// The meter stopped it, because its calls were nested too deep.
+    TooDeep(wasmtime::Error),
+    /// It was stopped from outside.
+    Stopped(Stopped),
+    /// It was not started, because its memory begins larger than its limit.
+    MemoryTooSmall { needed: u64 },
 }
 
 /// What happened on the way that the engine's error does not tell.
@@ -26,6 +32,8 @@ pub(super) struct Circumstances {
     pub(super) memory_denied: bool,
     /// The guest wrote more output than it may.
     pub(super) output_over: bool,
+    /// The guest used more than its budget. Whatever it did then, it would not have done with its budget alone.
+    pub(super) over_budget: bool,
 }
 
 /// The outcome of a job, with what a human should know beyond the outcome's name.
@@ -35,9 +43,15 @@ pub(super) fn judge(end: &End, seen: Circumstances, limits: &JobLimits) -> (Outc
 }
 
 fn outcome(end: &End, seen: Circumstances) -> Outcome {
+    if seen.over_budget {
+        return Outcome::OutOfFuel;
+    }
     let error = match end {
-        End::Deadline => return Outcome::TimedOut,
-        End::Cancelled => return Outcome::Cancelled,
+        End::OverBudget(_) => return Outcome::OutOfFuel,
+        End::TooDeep(_) => return Outcome::Trapped(TrapKind::StackOverflow),
+        End::Stopped(Stopped::Deadline) => return Outcome::TimedOut,
+        End::Stopped(Stopped::Cancelled) => return Outcome::Cancelled,
+        End::MemoryTooSmall { .. } => return Outcome::OutOfMemory,
         End::Itself(Ok(())) => return Outcome::Finished { exit_code: 0 },
         End::Itself(Err(error)) => error,
     };
@@ -46,7 +60,6 @@ fn outcome(end: &End, seen: Circumstances) -> Outcome {
     }
     match (error.downcast_ref::<I32Exit>(), error.downcast_ref::<Trap>()) {
         (Some(I32Exit(0)), _) => Outcome::Finished { exit_code: 0 },
-        (_, Some(Trap::OutOfFuel)) => Outcome::OutOfFuel,
         // Allocators answer a refused `memory.grow` by abort, by trap or by an error that the program exits with.
         _ if seen.memory_denied => Outcome::OutOfMemory,
         (Some(I32Exit(exit_code)), _) => Outcome::Finished { exit_code: *exit_code },
@@ -74,6 +87,9 @@ fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
     match outcome {
         Outcome::Finished { .. } => String::new(),
         Outcome::OutOfFuel => format!("the limit of {fuel} was used up{}", place(end)),
+        Outcome::OutOfMemory if let End::MemoryTooSmall { needed } = end => {
+            format!("its memory begins with {needed} bytes, and its limit is {memory}")
+        }
         Outcome::OutOfMemory => format!("it asked for more than its limit of {memory} bytes of memory{}", place(end)),
         Outcome::OutputTooLarge => format!("it wrote more than its limit of {output} bytes of output"),
         Outcome::TimedOut => format!("the limit of {wall_ms} ms was reached"),
@@ -86,14 +102,14 @@ fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
     }
 }
 
-/// Where in the module the guest ended: ` in function render (wasm offset 0x1234)`, or nothing where that is unknown.
+/// Where in the module the guest ended: ` in function render`, or nothing where that is unknown. The engine's offsets are those of the
+/// rewritten module and would mislead.
 fn place(end: &End) -> String {
-    let End::Itself(Err(error)) = end else { return String::new() };
+    let (End::Itself(Err(error)) | End::TooDeep(error) | End::OverBudget(Some(error))) = end else { return String::new() };
     let Some(frame) = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()) else {
         return String::new();
     };
-    let offset = frame.module_offset().map(|offset| format!(" (wasm offset {offset:#x})"));
-    format!(" in function {}{}", function_name(frame), offset.unwrap_or_default())
+    format!(" in function {}", function_name(frame))
 }
 
 fn function_name(frame: &FrameInfo) -> String {
@@ -119,20 +135,11 @@ pub(super) fn clip(mut text: String, bytes_max: usize) -> String {
     text
 }
 
-/// What a guest has used where the engine says that `left` of `limit` is left.
-pub(super) fn fuel_used(outcome: Outcome, limit: Fuel, left: u64) -> Fuel {
-    match outcome {
-        // The block in which the fuel ran out is entered but not paid beyond the limit.
-        Outcome::OutOfFuel => limit,
-        _ => Fuel(limit.0.saturating_sub(left)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CALM: Circumstances = Circumstances { memory_denied: false, output_over: false };
+    const CALM: Circumstances = Circumstances { memory_denied: false, output_over: false, over_budget: false };
 
     fn trapped(trap: Trap) -> End {
         End::Itself(Err(trap.into()))
@@ -150,12 +157,15 @@ mod tests {
             (exit(3), denied, Outcome::OutOfMemory),
             (trapped(Trap::UnreachableCodeReached), denied, Outcome::OutOfMemory),
             (trapped(Trap::UnreachableCodeReached), CALM, Outcome::Trapped(TrapKind::Unreachable)),
-            (trapped(Trap::OutOfFuel), denied, Outcome::OutOfFuel),
+            (End::OverBudget(None), denied, Outcome::OutOfFuel),
+            (End::Itself(Ok(())), Circumstances { over_budget: true, ..denied }, Outcome::OutOfFuel),
+            (End::TooDeep(Trap::UnreachableCodeReached.into()), CALM, Outcome::Trapped(TrapKind::StackOverflow)),
+            (End::MemoryTooSmall { needed: 1 }, CALM, Outcome::OutOfMemory),
             (trapped(Trap::HeapMisaligned), CALM, Outcome::Trapped(TrapKind::Other)),
             (End::Itself(Err(wasmtime::format_err!("bad pointer"))), CALM, Outcome::Trapped(TrapKind::HostCall)),
             (End::Itself(Err(wasmtime::format_err!("closed"))), over, Outcome::OutputTooLarge),
-            (End::Deadline, denied, Outcome::TimedOut),
-            (End::Cancelled, CALM, Outcome::Cancelled),
+            (End::Stopped(Stopped::Deadline), denied, Outcome::TimedOut),
+            (End::Stopped(Stopped::Cancelled), CALM, Outcome::Cancelled),
         ] {
             assert_eq!(outcome(&end, seen), want, "{end:?} {seen:?}");
         }

@@ -2,20 +2,21 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use adit_protocol::{JobSpec, Profile};
 use chacha20::ChaCha20Rng;
-use chacha20::rand_core::SeedableRng;
+use chacha20::rand_core::{Rng, SeedableRng};
 use wasmtime::{Caller, Engine, Extern, Linker, Memory, ResourceLimiter};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
 use super::clock::Clock;
+use super::counters::Counters;
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, SUBSCRIPTION_BYTES, poll};
-use super::stdio::{Input, Output};
-use crate::engine::TABLE_ELEMENTS_MAX;
+use super::prices::{RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
+use super::stdio::{Input, Output, Way};
+use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
 
 /// Our own import module. A change that breaks guests gets the next number.
 const ADIT_MODULE: &str = "adit_1";
@@ -27,42 +28,25 @@ const PROGRAM_NAME: &str = "job";
 /// The state of one running guest.
 pub(super) struct Guest {
     wasi: WasiP1Ctx,
+    random: Random,
     clock: Clock,
     limiter: Limiter,
     outbox: Arc<Outbox>,
     counters: Arc<Counters>,
 }
 
-/// What is counted while a guest runs; read from outside while the guest holds its store.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    memory_peak: AtomicU64,
-    memory_denied: AtomicBool,
-    host_calls: AtomicU64,
-}
-
-impl Counters {
-    /// The most linear memory so far, in bytes.
-    pub(super) fn memory_peak(&self) -> u64 {
-        self.memory_peak.load(Ordering::Relaxed)
-    }
-
-    /// Whether the guest was ever refused memory.
-    pub(super) fn is_memory_denied(&self) -> bool {
-        self.memory_denied.load(Ordering::Relaxed)
-    }
-
-    /// Calls of imports so far. An instance without an exported memory traps in any call of WASI before it is counted.
-    pub(super) fn host_calls(&self) -> u64 {
-        self.host_calls.load(Ordering::Relaxed)
-    }
-}
+/// A call of the host that was not answered, because the guest's budget is used up or it was stopped.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the guest was halted in a call of the host")]
+pub(super) struct Halted;
 
 impl Guest {
     pub(super) fn new(spec: &JobSpec, input: Input, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
-        let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters) };
-        let clock = Clock::of(spec);
-        Self { wasi: wasi(spec, input, &clock, &outbox), clock, limiter, outbox, counters }
+        let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters), is_instantiated: false };
+        let clock = Clock::of(spec, Arc::clone(&counters.page));
+        let input = input.charged_to(Arc::clone(&counters));
+        let random = Random::of(spec);
+        Self { wasi: wasi(spec, input, &clock, &outbox, &counters), random, clock, limiter, outbox, counters }
     }
 
     /// The store's limiter.
@@ -70,13 +54,21 @@ impl Guest {
         &mut self.limiter
     }
 
-    fn count_host_call(&self) {
-        self.counters.host_calls.fetch_add(1, Ordering::Relaxed);
+    /// From here on the guest's memory is its own to grow; it begins with `memory_bytes`.
+    pub(super) fn instantiated(&mut self, memory_bytes: u64) {
+        self.counters.hold(memory_bytes);
+        self.limiter.is_instantiated = true;
+    }
+
+    /// Counts a call of the host, with what it costs beyond that of any.
+    fn enter(&self, extra_units: u64) -> Result<(), Halted> {
+        if self.counters.enter_host(extra_units) { Ok(()) } else { Err(Halted) }
     }
 
     /// The state behind WASI. The linker asks for it exactly once per call, so this is where calls are counted.
     fn enter_wasi(&mut self) -> &mut WasiP1Ctx {
-        self.count_host_call();
+        // A guest over its budget is stopped at its next check, not here: what it calls is bounded.
+        let _ = self.enter(0);
         &mut self.wasi
     }
 }
@@ -88,6 +80,8 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.allow_shadowing(true);
     // WASI's own refuses codes from 126 on; programs use all of them.
     linker.func_wrap(WASI_MODULE, "proc_exit", proc_exit)?;
+    // WASI's own makes the bytes in memory of the host's first.
+    linker.func_wrap(WASI_MODULE, "random_get", random_get)?;
     linker.func_wrap_async(WASI_MODULE, "poll_oneoff", |caller, (subscriptions, events, count, stored)| {
         Box::new(poll_oneoff(caller, subscriptions, events, count, stored))
     })?;
@@ -98,8 +92,19 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 }
 
 fn proc_exit(caller: Caller<'_, Guest>, code: i32) -> wasmtime::Result<()> {
-    caller.data().count_host_call();
+    caller.data().enter(0)?;
     Err(I32Exit(code).into())
+}
+
+/// `random_get(buffer, bytes) -> errno`.
+fn random_get(mut caller: Caller<'_, Guest>, buffer: i32, bytes: i32) -> wasmtime::Result<i32> {
+    let memory = memory(&mut caller, "random_get")?;
+    let (data, guest) = memory.data_and_store_mut(&mut caller);
+    let bytes = bytes as u32 as usize;
+    guest.enter(RANDOM_BYTE_UNITS.saturating_mul(bytes as u64))?;
+    let buffer = span(data, buffer, bytes, "random_get")?;
+    guest.random.fill(&mut data[buffer])?;
+    Ok(Errno::SUCCESS.0.into())
 }
 
 /// `poll_oneoff(subscriptions, events, count, stored) -> errno`.
@@ -112,8 +117,8 @@ async fn poll_oneoff(
 ) -> wasmtime::Result<i32> {
     let memory = memory(&mut caller, "poll_oneoff")?;
     let (data, guest) = memory.data_and_store_mut(&mut caller);
-    guest.count_host_call();
     let count = count as u32 as usize;
+    guest.enter(SUBSCRIPTION_UNITS.saturating_mul(count as u64))?;
     let subscriptions = span(data, subscriptions, count.saturating_mul(SUBSCRIPTION_BYTES), "poll_oneoff")?;
     let events = span(data, events, count.saturating_mul(EVENT_BYTES), "poll_oneoff")?;
     let stored = span(data, stored, 4, "poll_oneoff")?;
@@ -131,8 +136,9 @@ async fn poll_oneoff(
 async fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: i32, bytes: i32) -> wasmtime::Result<()> {
     let memory = memory(&mut caller, "adit_1.log")?;
     let (data, guest) = memory.data_and_store_mut(&mut caller);
-    guest.count_host_call();
-    let text = span(data, pointer, bytes as u32 as usize, "adit_1.log")?;
+    let bytes = bytes as u32 as usize;
+    guest.enter(STREAM_BYTE_UNITS.saturating_mul(bytes as u64))?;
+    let text = span(data, pointer, bytes, "adit_1.log")?;
     for piece in [level_prefix(level).as_bytes(), &data[text], b"\n"] {
         guest.outbox.write_log(piece);
     }
@@ -167,17 +173,18 @@ fn level_prefix(level: i32) -> &'static str {
 }
 
 /// `progress(done: i64, total: i64)`: says how far the job is; a total of 0 where that is unknown.
-fn progress(caller: Caller<'_, Guest>, done: i64, total: i64) {
-    caller.data().count_host_call();
+fn progress(caller: Caller<'_, Guest>, done: i64, total: i64) -> Result<(), wasmtime::Error> {
+    caller.data().enter(0)?;
     caller.data().outbox.set_progress(done as u64, total as u64);
+    Ok(())
 }
 
-fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>) -> WasiP1Ctx {
+fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>, counters: &Arc<Counters>) -> WasiP1Ctx {
     let mut builder = WasiCtxBuilder::new();
     builder
         .stdin(input)
-        .stdout(Output::Output(Arc::clone(outbox)))
-        .stderr(Output::Log(Arc::clone(outbox)))
+        .stdout(Output::new(Way::Output, outbox, counters))
+        .stderr(Output::new(Way::Log, outbox, counters))
         .arg(PROGRAM_NAME)
         .args(&spec.args)
         .envs(&spec.env)
@@ -185,16 +192,44 @@ fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>) -> Wa
         .monotonic_clock(clock.clone())
         .allow_tcp(false)
         .allow_udp(false);
-    // Left alone, the builder gives the host's entropy.
-    if spec.profile == Profile::Deterministic {
-        builder.secure_random(seeded_random(spec.seed));
-    }
     builder.build_p1()
 }
 
-/// The guest's randomness: ChaCha20 under a key that the job's seed decides.
-fn seeded_random(seed: u64) -> ChaCha20Rng {
-    ChaCha20Rng::from_seed(blake3::derive_key("adit guest randomness v1", &seed.to_le_bytes()))
+/// The guest's randomness.
+enum Random {
+    /// ChaCha20 under a key that the job's seed decides.
+    Seeded(Box<ChaCha20Rng>),
+    /// The host's.
+    Host,
+}
+
+impl Random {
+    fn of(spec: &JobSpec) -> Self {
+        match spec.profile {
+            Profile::Deterministic => {
+                let key = blake3::derive_key("adit guest randomness v1", &spec.seed.to_le_bytes());
+                Self::Seeded(Box::new(ChaCha20Rng::from_seed(key)))
+            }
+            Profile::Open => Self::Host,
+        }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
+        match self {
+            Self::Seeded(generator) => generator.fill_bytes(bytes),
+            Self::Host => fill_from_host(bytes)?,
+        }
+        Ok(())
+    }
+}
+
+/// Bytes from the kernel's generator.
+fn fill_from_host(mut bytes: &mut [u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let filled = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
+        bytes = &mut bytes[filled..];
+    }
+    Ok(())
 }
 
 /// Lets memory grow to the job's limit, and notes what it saw.
@@ -202,16 +237,21 @@ fn seeded_random(seed: u64) -> ChaCha20Rng {
 struct Limiter {
     memory_max: u64,
     counters: Arc<Counters>,
+    /// Before that the engine makes the memories that the module begins with, which were looked at before, and the meter's.
+    is_instantiated: bool,
 }
 
 impl ResourceLimiter for Limiter {
-    /// Called for the initial size too; a module has one memory at most.
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let fits = desired as u64 <= self.memory_max;
+    /// Called at a `memory.grow`, where the count is exact.
+    fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if !self.is_instantiated {
+            return Ok(true);
+        }
+        let fits = desired as u64 <= self.memory_max && maximum.is_none_or(|maximum| desired <= maximum);
         if fits {
-            self.counters.memory_peak.fetch_max(desired as u64, Ordering::Relaxed);
+            self.counters.hold(desired as u64);
         } else {
-            self.counters.memory_denied.store(true, Ordering::Relaxed);
+            self.counters.deny_memory();
         }
         Ok(fits)
     }
@@ -222,5 +262,13 @@ impl ResourceLimiter for Limiter {
 
     fn instances(&self) -> usize {
         1
+    }
+
+    fn tables(&self) -> usize {
+        TABLES_PER_MODULE_MAX as usize
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES_PER_MODULE_MAX as usize
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Remainder {
 
 /// The way out, shared by the guest's streams and host functions.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     sender: Sender,
     job: Mutex<JobOut>,
 }
@@ -51,12 +51,12 @@ struct JobOut {
 }
 
 impl Outbox {
-    pub(super) fn new(sender: Sender) -> Self {
+    pub(crate) fn new(sender: Sender) -> Self {
         Self { sender, job: Mutex::default() }
     }
 
     /// Where other messages go.
-    pub(super) fn sender(&self) -> &Sender {
+    pub(crate) fn sender(&self) -> &Sender {
         &self.sender
     }
 
@@ -112,6 +112,16 @@ impl Outbox {
         self.push_progress(job);
         if job.output_bytes > INLINE_BYTES_MAX as u64 && !job.output.is_empty() {
             self.push(&FromSandbox::Output(std::mem::take(&mut job.output)));
+        }
+    }
+
+    /// Sends what waits, as far as the supervisor reads. Called every few milliseconds by whoever watches.
+    pub(super) fn tick(&self) {
+        // Where the supervisor does not read, nothing more is queued for it.
+        if self.sender.pending_bytes() == 0 {
+            self.flush();
+        } else {
+            let _ = self.sender.try_drain();
         }
     }
 

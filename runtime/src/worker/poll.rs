@@ -129,7 +129,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn clock() -> Clock {
-        Clock::Virtual { start: UnixMillis(5_000), elapsed_ns: Default::default() }
+        Clock::Virtual { start: UnixMillis(5_000), page: Default::default(), slept_ns: Default::default() }
     }
 
     fn subscription(userdata: u64, event: u8, id: u32, timeout: u64, flags: u16) -> [u8; SUBSCRIPTION_BYTES] {

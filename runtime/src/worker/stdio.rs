@@ -10,7 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
+use super::counters::Counters;
 use super::outbox::Outbox;
+use super::prices::STREAM_BYTE_UNITS;
 
 /// Most that one read takes from a file, whatever the guest asks for: it bounds what the worker holds beside the guest's memory.
 const READ_BYTES_MAX: usize = 256 * 1024;
@@ -19,9 +21,11 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// Standard input. Clones share their position.
 #[derive(Debug, Clone)]
-pub(super) struct Input {
+pub(crate) struct Input {
     source: Arc<Source>,
     position: Arc<AtomicU64>,
+    /// Who pays for what is read.
+    counters: Option<Arc<Counters>>,
 }
 
 #[derive(Debug)]
@@ -31,7 +35,7 @@ enum Source {
 }
 
 impl Input {
-    pub(super) fn memory(bytes: Vec<u8>) -> Self {
+    pub(crate) fn memory(bytes: Vec<u8>) -> Self {
         Self::new(Source::Memory(bytes.into()))
     }
 
@@ -41,7 +45,12 @@ impl Input {
     }
 
     fn new(source: Source) -> Self {
-        Self { source: Arc::new(source), position: Arc::default() }
+        Self { source: Arc::new(source), position: Arc::default(), counters: None }
+    }
+
+    /// The same input, read at a guest's cost.
+    pub(super) fn charged_to(self, counters: Arc<Counters>) -> Self {
+        Self { counters: Some(counters), ..self }
     }
 
     /// The next at most `size` bytes; none at the end.
@@ -60,6 +69,9 @@ impl Input {
             }
         };
         self.position.store(position + piece.len() as u64, Ordering::Relaxed);
+        if let Some(counters) = &self.counters {
+            counters.page.charge(piece.len() as u64 * STREAM_BYTE_UNITS);
+        }
         Ok(piece)
     }
 }
@@ -97,18 +109,26 @@ impl Pollable for Input {
     async fn ready(&mut self) {}
 }
 
-/// Standard output or the log.
+/// Where an [`Output`] goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The job's output.
+    Output,
+    /// The job's log.
+    Log,
+}
+
+/// Standard output or standard error, written at a guest's cost.
 #[derive(Debug, Clone)]
-pub(super) enum Output {
-    Output(Arc<Outbox>),
-    Log(Arc<Outbox>),
+pub(super) struct Output {
+    way: Way,
+    outbox: Arc<Outbox>,
+    counters: Arc<Counters>,
 }
 
 impl Output {
-    fn outbox(&self) -> &Outbox {
-        match self {
-            Self::Output(outbox) | Self::Log(outbox) => outbox,
-        }
+    pub(super) fn new(way: Way, outbox: &Arc<Outbox>, counters: &Arc<Counters>) -> Self {
+        Self { way, outbox: Arc::clone(outbox), counters: Arc::clone(counters) }
     }
 }
 
@@ -131,10 +151,11 @@ impl StdoutStream for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        match self {
-            Self::Output(outbox) => outbox.write_output(&bytes).map_err(|over| StreamError::Trap(over.into())),
-            Self::Log(outbox) => {
-                outbox.write_log(&bytes);
+        self.counters.page.charge(bytes.len() as u64 * STREAM_BYTE_UNITS);
+        match self.way {
+            Way::Output => self.outbox.write_output(&bytes).map_err(|over| StreamError::Trap(over.into())),
+            Way::Log => {
+                self.outbox.write_log(&bytes);
                 Ok(())
             }
         }
@@ -145,14 +166,14 @@ impl OutputStream for Output {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(if self.outbox().is_congested() { 0 } else { WRITE_BYTES_MAX })
+        Ok(if self.outbox.is_congested() { 0 } else { WRITE_BYTES_MAX })
     }
 }
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for Output {
     async fn ready(&mut self) {
-        self.outbox().relief().await;
+        self.outbox.relief().await;
     }
 }
 

@@ -226,5 +226,5 @@ async fn program_that_never_answers_is_a_died_worker() {
         Ok(mut run) => run.next().await.map(|event| matches!(event, RunEvent::Ended(_))).unwrap_err(),
         Err(error) => error,
     };
-    assert!(matches!(failed, RunError::WorkerDied(_) | RunError::Io(_)), "{failed}");
+    assert!(matches!(failed, RunError::WorkerDied { .. } | RunError::Io(_)), "{failed}");
 }

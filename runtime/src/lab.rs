@@ -1,0 +1,132 @@
+//! The runtime without its processes: the same engine profile, meter and host functions, in the caller's own thread. For measurements,
+//! for the golden corpus and for conformance suites. Strangers' guests belong behind both walls, which this has not.
+
+use std::sync::Arc;
+
+use adit_protocol::JobSpec;
+use tokio::net::UnixStream;
+use wasmparser::Validator;
+use wasmtime::{Config, Engine, Module};
+
+pub use crate::meter::{
+    Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, Stop, UNITS_PER_FUEL, Weights, class,
+    description, fuel, instrument, units,
+};
+pub use wasmtime::{OptLevel, Strategy};
+
+use crate::account::Account;
+use crate::engine::{FEATURES, config as profile};
+use crate::ipc::{FromSandbox, IpcError, Receiver, connection};
+use crate::live::Live;
+use crate::meter::words;
+use crate::run::RunReport;
+use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog};
+
+/// Where the counter stands in the meter's memory, in bytes.
+pub const COUNTER_AT: u64 = words::COUNTER;
+/// Where the limit stands.
+pub const LIMIT_AT: u64 = words::LIMIT;
+/// Where the most pages stand that the guest's memory may have.
+pub const PAGES_MAX_AT: u64 = words::PAGES_MAX;
+
+/// The engine's profile `core-1` under a compiler.
+pub fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
+    profile(strategy, opt_level)
+}
+
+/// What a guest may be made of, before the meter is put in.
+pub fn features() -> wasmparser::WasmFeatures {
+    FEATURES
+}
+
+/// Runs guests in this thread.
+#[derive(Debug)]
+pub struct Lab {
+    engine: Engine,
+    executor: Executor,
+    receiver: Receiver,
+    tokio: tokio::runtime::Runtime,
+    runs: u64,
+}
+
+/// A module that a [`Lab`] has compiled.
+#[derive(Debug)]
+pub struct Program(Ready);
+
+impl Lab {
+    /// A laboratory with an engine of `config`.
+    ///
+    /// # Errors
+    /// Where the machine lacks what the engine needs.
+    pub fn new(config: &Config) -> wasmtime::Result<Self> {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let _entered = tokio.enter();
+        let (ours, theirs) = UnixStream::pair()?;
+        let (outbox, (_, receiver)) = (Arc::new(Outbox::new(connection(ours).0)), connection(theirs));
+        let watchdog = Watchdog::start(Live::create()?, Arc::clone(&outbox))?;
+        let engine = Engine::new(config)?;
+        let executor = Executor::new(engine.clone(), outbox, watchdog)?;
+        drop(_entered);
+        Ok(Self { engine, executor, receiver, tokio, runs: 0 })
+    }
+
+    /// Validates, meters and compiles a module.
+    ///
+    /// # Errors
+    /// Where the module is none of the profile, or imports what no guest has.
+    pub fn compile(&self, wasm: &[u8], options: &Options) -> wasmtime::Result<Program> {
+        Validator::new_with_features(FEATURES).validate_all(wasm)?;
+        let Metered { wasm, pending, facts } = instrument(wasm, options)?;
+        let module = Module::new(&self.engine, &wasm)?;
+        Ok(Program(self.executor.take(&module, facts, pending)?))
+    }
+
+    /// Runs a job to its end.
+    ///
+    /// # Errors
+    /// Where the machine fails.
+    pub fn run(&mut self, program: &Program, spec: &JobSpec, input: &[u8]) -> wasmtime::Result<Report> {
+        self.runs += 1;
+        let (run, input) = (self.runs, Input::memory(input.to_vec()));
+        let executor = &self.executor;
+        let work = async {
+            let ending = executor.run(run, spec, input, &program.0).await?;
+            executor.outbox().sender().push(&FromSandbox::Ended(Box::new(ending)))?;
+            wasmtime::Result::Ok(executor.outbox().sender().drain().await?)
+        };
+        let receiver = &mut self.receiver;
+        let ((), report) = self.tokio.block_on(async { tokio::try_join!(work, collect(receiver, spec)) })?;
+        Ok(report)
+    }
+}
+
+/// How a run ended, with all that it wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended and what it used.
+    pub run: RunReport,
+    /// Its whole output.
+    pub output: Vec<u8>,
+    /// Its log, up to the limit.
+    pub log: Vec<u8>,
+}
+
+async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Report> {
+    let mut account = Account::new(Arc::new(spec.clone()));
+    let (mut output, mut log) = (Vec::new(), Vec::new());
+    loop {
+        match receiver.recv().await?.ok_or(IpcError::Io(std::io::ErrorKind::UnexpectedEof.into()))? {
+            FromSandbox::Log(piece) => log.extend(piece),
+            FromSandbox::Progress { .. } => {}
+            FromSandbox::Output(piece) => {
+                account.add_output(&piece)?;
+                output.extend(piece);
+            }
+            FromSandbox::Ended(ending) => {
+                output.extend(ending.output.iter().flatten());
+                return Ok(Report { run: account.close(*ending)?, output, log });
+            }
+            FromSandbox::Unusable(reason) => wasmtime::bail!("{reason}"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A function body on its way through the passes: decoded operators, each with what it costs.
+
+use wasmparser::{BinaryReaderError, BlockType, FuncType, FunctionBody, Operator, ValType};
+
+/// One operator with its price. Operators that a pass adds weigh nothing: a guest pays for what it wrote.
+#[derive(Debug, Clone)]
+pub(crate) struct Step<'a> {
+    /// What is executed.
+    pub(crate) op: Operator<'a>,
+    /// What it costs each time that it is reached, in units of the meter.
+    pub(crate) weight: u32,
+}
+
+/// A function body.
+#[derive(Debug, Clone)]
+pub(crate) struct Body<'a> {
+    /// How many of the locals are parameters.
+    pub(crate) params: u32,
+    /// The type of each local, parameters first. Passes append locals of their own.
+    pub(crate) locals: Vec<ValType>,
+    /// The operators; the last is the `end` of the function.
+    pub(crate) steps: Vec<Step<'a>>,
+}
+
+impl<'a> Body<'a> {
+    /// Decodes the body of a function of type `ty`. The module must have been validated.
+    ///
+    /// # Errors
+    /// Where the bytes are no function body.
+    pub(crate) fn decode(
+        ty: &FuncType,
+        function: &FunctionBody<'a>,
+        weight: impl Fn(&Operator<'a>) -> u32,
+    ) -> Result<Self, BinaryReaderError> {
+        let mut locals = ty.params().to_vec();
+        for group in function.get_locals_reader()? {
+            let (count, ty) = group?;
+            locals.extend(std::iter::repeat_n(ty, count as usize));
+        }
+        let mut steps = Vec::new();
+        for op in function.get_operators_reader()? {
+            let op = op?;
+            steps.push(Step { weight: weight(&op), op });
+        }
+        Ok(Self { params: ty.params().len() as u32, locals, steps })
+    }
+
+    /// Adds a local of type `ty` and returns its index.
+    pub(crate) fn add_local(&mut self, ty: ValType) -> u32 {
+        self.locals.push(ty);
+        self.locals.len() as u32 - 1
+    }
+}
+
+impl<'a> Step<'a> {
+    /// An operator that a pass adds.
+    pub(crate) fn free(op: Operator<'a>) -> Self {
+        Self { op, weight: 0 }
+    }
+}
+
+/// What a pass over one body needs to know of the module around it.
+#[derive(Debug, Default)]
+pub(crate) struct Signatures {
+    /// The module's types, by type index. Types that are no functions do not pass validation.
+    pub(crate) types: Vec<FuncType>,
+    /// The type index of each function, imported ones first.
+    pub(crate) functions: Vec<u32>,
+    /// How many functions are imported.
+    pub(crate) imported_functions: u32,
+    /// The type of each global, imported ones first.
+    pub(crate) globals: Vec<ValType>,
+}
+
+impl Signatures {
+    /// The type of a function.
+    pub(crate) fn function(&self, index: u32) -> &FuncType {
+        &self.types[self.functions[index as usize] as usize]
+    }
+
+    /// How many values a block takes and leaves.
+    pub(crate) fn arity(&self, ty: BlockType) -> (usize, usize) {
+        match ty {
+            BlockType::Empty => (0, 0),
+            BlockType::Type(_) => (0, 1),
+            BlockType::FuncType(index) => {
+                let ty = &self.types[index as usize];
+                (ty.params().len(), ty.results().len())
+            }
+        }
+    }
+}

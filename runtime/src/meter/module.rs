@@ -1,0 +1,331 @@
+//! A metered module: the guest's sections byte for byte, but for its code and for a memory more.
+//!
+//! The meter's memory comes behind all others, so nothing is renumbered: imports, exports, segments, indirect calls and the name
+//! section mean what they meant. A start function becomes an export, because it must not run before the limit is written.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::{CodeSection, ExportKind, ExportSection, MemorySection, MemoryType, Module, RawSection, SectionId};
+use wasmparser::{
+    CompositeInnerType, DataKind, ElementItems, ElementKind, FuncType, FunctionBody, KnownCustom, Parser, Payload, TypeRef,
+};
+
+use super::body::{Body, Signatures};
+use super::emit::{Context, emit};
+use super::nan::canonicalise;
+use super::pending::Pending;
+use super::repeat::repeat_loops;
+use super::stack::Frame;
+use super::weights::Weights;
+use super::{MeterError, Options};
+
+/// Pages of the meter's memory.
+const METER_PAGES: u64 = 1;
+/// What the meter's memory is exported as, with as many `'` behind it as the guest's own names make necessary.
+const MEMORY_EXPORT: &str = "$meter";
+/// The same for a start function.
+const START_EXPORT: &str = "$start";
+
+/// A module with its meter.
+#[derive(Debug, Clone)]
+pub struct Metered {
+    /// The rewritten module.
+    pub wasm: Vec<u8>,
+    /// What its counter lacks where.
+    pub pending: Pending,
+    /// What whoever runs it must know.
+    pub facts: Facts,
+}
+
+/// What the host must know of a metered module to run it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The name that the meter's memory is exported as.
+    pub meter_export: String,
+    /// The name of what was the start function. To be called once, after the limit was written and before anything else.
+    pub start_export: Option<String>,
+    /// The pages that the guest's own memory begins with.
+    pub memory_pages: u64,
+    /// The pages that the module allows it.
+    pub memory_pages_max: u64,
+    /// Bytes of data that instantiation copies.
+    pub data_bytes: u64,
+    /// Table elements that instantiation writes.
+    pub elements: u64,
+}
+
+/// Rewrites a module that has been validated.
+pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterError> {
+    let outline = Outline::read(wasm, &options.weights)?;
+    let meter_export = free_name(MEMORY_EXPORT, &outline.exports);
+    let start_export = outline.start.map(|_| free_name(START_EXPORT, &outline.exports));
+    let (code, functions) = outline.code(options)?;
+    let facts = Facts {
+        meter_export,
+        start_export,
+        memory_pages: outline.memory_pages,
+        memory_pages_max: outline.memory_pages_max,
+        data_bytes: outline.data_bytes,
+        elements: outline.elements,
+    };
+    let wasm = assemble(wasm, &outline, &code, &facts)?;
+    let mut pending = Pending::default();
+    for (base, function) in code_offsets(&wasm)?.into_iter().zip(&functions) {
+        pending.append(base, function);
+    }
+    Ok(Metered { wasm, pending, facts })
+}
+
+fn free_name(name: &str, taken: &HashSet<&str>) -> String {
+    let mut name = name.to_owned();
+    while taken.contains(name.as_str()) {
+        name.push('\'');
+    }
+    name
+}
+
+/// What is learned of a module before any of it is rewritten.
+#[derive(Default)]
+struct Outline<'a> {
+    signatures: Signatures,
+    /// The most elements that each table may have.
+    table_elements_max: Vec<u64>,
+    memories: u32,
+    memory_pages: u64,
+    memory_pages_max: u64,
+    exports: HashSet<&'a str>,
+    start: Option<u32>,
+    bodies: Vec<FunctionBody<'a>>,
+    frames: Vec<Frame>,
+    data_bytes: u64,
+    elements: u64,
+}
+
+impl<'a> Outline<'a> {
+    fn read(wasm: &'a [u8], weights: &Weights) -> Result<Self, MeterError> {
+        let mut outline = Self::default();
+        for payload in Parser::new(0).parse_all(wasm) {
+            outline.take(payload?)?;
+        }
+        for (index, body) in outline.bodies.iter().enumerate() {
+            let body = Body::decode(outline.defined(index), body, |op| weights.of(op))?;
+            let frame = Frame::of(&body, &outline.signatures);
+            outline.frames.push(frame);
+        }
+        Ok(outline)
+    }
+
+    fn take(&mut self, payload: Payload<'a>) -> Result<(), MeterError> {
+        match payload {
+            Payload::TypeSection(types) => {
+                for group in types {
+                    for ty in group?.into_types() {
+                        self.signatures.types.push(match ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => ty,
+                            _ => return Err(MeterError::Unsupported("a type that is no function")),
+                        });
+                    }
+                }
+            }
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    self.import(import?.ty)?;
+                }
+            }
+            Payload::FunctionSection(functions) => {
+                for function in functions {
+                    self.signatures.functions.push(function?);
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    self.table(table?.ty);
+                }
+            }
+            Payload::MemorySection(memories) => {
+                for memory in memories {
+                    self.memory(memory?);
+                }
+            }
+            Payload::GlobalSection(globals) => {
+                for global in globals {
+                    self.signatures.globals.push(global?.ty.content_type);
+                }
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports {
+                    self.exports.insert(export?.name);
+                }
+            }
+            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::ElementSection(elements) => {
+                for element in elements {
+                    let element = element?;
+                    if matches!(element.kind, ElementKind::Active { .. }) {
+                        self.elements += u64::from(match element.items {
+                            ElementItems::Functions(items) => items.count(),
+                            ElementItems::Expressions(_, items) => items.count(),
+                        });
+                    }
+                }
+            }
+            Payload::DataSection(segments) => {
+                for segment in segments {
+                    let segment = segment?;
+                    if matches!(segment.kind, DataKind::Active { .. }) {
+                        self.data_bytes += segment.data.len() as u64;
+                    }
+                }
+            }
+            Payload::CodeSectionEntry(body) => self.bodies.push(body),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn import(&mut self, ty: TypeRef) -> Result<(), MeterError> {
+        match ty {
+            TypeRef::Func(ty) => {
+                self.signatures.functions.push(ty);
+                self.signatures.imported_functions += 1;
+            }
+            TypeRef::Table(ty) => self.table(ty),
+            TypeRef::Memory(ty) => self.memory(ty),
+            TypeRef::Global(ty) => self.signatures.globals.push(ty.content_type),
+            _ => return Err(MeterError::Unsupported("an import of a kind that no profile has")),
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, ty: wasmparser::TableType) {
+        let most = ty.maximum.unwrap_or(u64::MAX).min(crate::engine::TABLE_ELEMENTS_MAX as u64);
+        self.table_elements_max.push(most);
+    }
+
+    fn memory(&mut self, ty: wasmparser::MemoryType) {
+        self.memories += 1;
+        self.memory_pages = ty.initial;
+        self.memory_pages_max = ty.maximum.unwrap_or(1 << 16);
+    }
+
+    /// The type of the function number `index` of those that the module defines.
+    fn defined(&self, index: usize) -> &FuncType {
+        self.signatures.function(self.signatures.imported_functions + index as u32)
+    }
+
+    fn code(&self, options: &Options) -> Result<(CodeSection, Vec<Pending>), MeterError> {
+        let context = Context {
+            signatures: &self.signatures,
+            frames: &self.frames,
+            table_elements_max: &self.table_elements_max,
+            memory: self.memories,
+        };
+        let mut code = CodeSection::new();
+        let mut tables = Vec::with_capacity(self.bodies.len());
+        for (index, body) in self.bodies.iter().enumerate() {
+            let ty = self.defined(index);
+            let mut body = Body::decode(ty, body, |op| options.weights.of(op))?;
+            if options.canonical_nan {
+                canonicalise(&mut body, &self.signatures);
+            }
+            if options.repeat_loops {
+                body.steps = repeat_loops(body.steps);
+            }
+            let (function, pending) = emit(index, body, ty.results().len(), &context)?;
+            code.function(&function);
+            tables.push(pending);
+        }
+        Ok((code, tables))
+    }
+}
+
+/// Puts the sections together, in their order.
+fn assemble(wasm: &[u8], outline: &Outline<'_>, code: &CodeSection, facts: &Facts) -> Result<Vec<u8>, MeterError> {
+    let mut module = Module::new();
+    let mut memories = Some(());
+    let mut exports = Some(());
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload?;
+        if let Payload::CustomSection(custom) = &payload {
+            // Only names say something to us; what speaks of code offsets would be wrong now.
+            if matches!(custom.as_known(), KnownCustom::Name(_)) {
+                let data = Cow::Borrowed(custom.data());
+                module.section(&wasm_encoder::CustomSection { name: custom.name().into(), data });
+            }
+            continue;
+        }
+        let Some((id, range)) = payload.as_section() else { continue };
+        if id != SectionId::Memory as u8 && is_behind(id, SectionId::Memory) && memories.take().is_some() {
+            module.section(&with_meter_memory(MemorySection::new()));
+        }
+        if id != SectionId::Export as u8 && is_behind(id, SectionId::Export) && exports.take().is_some() {
+            module.section(&with_meter_exports(ExportSection::new(), outline, facts));
+        }
+        match payload {
+            Payload::MemorySection(reader) => {
+                let mut section = MemorySection::new();
+                RoundtripReencoder.parse_memory_section(&mut section, reader).map_err(MeterError::encode)?;
+                memories = None;
+                module.section(&with_meter_memory(section));
+            }
+            Payload::ExportSection(reader) => {
+                let mut section = ExportSection::new();
+                RoundtripReencoder.parse_export_section(&mut section, reader).map_err(MeterError::encode)?;
+                exports = None;
+                module.section(&with_meter_exports(section, outline, facts));
+            }
+            Payload::StartSection { .. } => {}
+            Payload::CodeSectionStart { .. } => {
+                module.section(code);
+            }
+            _ => {
+                module.section(&RawSection { id, data: &wasm[range] });
+            }
+        }
+    }
+    if memories.is_some() {
+        module.section(&with_meter_memory(MemorySection::new()));
+    }
+    if exports.is_some() {
+        module.section(&with_meter_exports(ExportSection::new(), outline, facts));
+    }
+    Ok(module.finish())
+}
+
+/// Whether a section stands behind another: ids ascend, but for the data count, which comes before the code.
+fn is_behind(id: u8, section: SectionId) -> bool {
+    id > section as u8
+}
+
+fn with_meter_memory(mut memories: MemorySection) -> MemorySection {
+    memories.memory(MemoryType {
+        minimum: METER_PAGES,
+        maximum: Some(METER_PAGES),
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
+    memories
+}
+
+fn with_meter_exports(mut exports: ExportSection, outline: &Outline<'_>, facts: &Facts) -> ExportSection {
+    exports.export(&facts.meter_export, ExportKind::Memory, outline.memories);
+    if let (Some(name), Some(start)) = (&facts.start_export, outline.start) {
+        exports.export(name, ExportKind::Func, start);
+    }
+    exports
+}
+
+/// Where the body of each function begins.
+fn code_offsets(wasm: &[u8]) -> Result<Vec<u32>, MeterError> {
+    let mut offsets = Vec::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionEntry(body) = payload? {
+            offsets.push(body.range().start as u32);
+        }
+    }
+    Ok(offsets)
+}

@@ -1,0 +1,125 @@
+//! Short innermost loops are repeated, so that one update of the counter and one check serve several iterations.
+//!
+//! ```text
+//! loop            block            ; left by whoever falls out of a copy
+//!   B               loop
+//!   (br 0 or          block        ; a `continue` in this copy falls into the next
+//!    fall out)          B
+//! end                   br 2
+//!                     end
+//!                     B            ; the last copy: `continue` is the loop's own label
+//!                   end
+//!                 end
+//! ```
+//!
+//! Every copy costs what an iteration costs, and the operators that hold the copies together cost nothing, so totals do not change.
+//! Where a check stands does: the number of copies belongs to the meter's version.
+
+use wasmparser::{BlockType, Operator};
+
+use super::body::Step;
+use super::graph::is_root;
+
+/// Operators that all copies of a loop have together. Longer bodies gain nothing; and a hostile module of nothing but short loops
+/// becomes at most [`COPIES_MAX`] times as long.
+const OPERATORS_MAX: usize = 128;
+/// Copies of a loop.
+const COPIES_MAX: usize = 8;
+
+/// Repeats the short innermost loops of a body.
+pub(super) fn repeat_loops(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+    let mut out = Vec::with_capacity(steps.len());
+    let mut next = 0;
+    while next < steps.len() {
+        match repeatable(&steps[next..]) {
+            Some((end, copies)) => {
+                push_copies(&mut out, &steps[next], &steps[next + 1..next + end], copies);
+                next += end + 1;
+            }
+            None => {
+                out.push(steps[next].clone());
+                next += 1;
+            }
+        }
+    }
+    out
+}
+
+/// Where the loop that begins at the first step ends, and how often it is repeated; nothing where that is no such loop.
+fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
+    if !matches!(steps[0].op, Operator::Loop { blockty: BlockType::Empty }) {
+        return None;
+    }
+    let (mut nest, mut operators, mut goes_back) = (0, 0, false);
+    // No copy pays where the body is over half of the bound, so the search ends there.
+    for (at, step) in steps.iter().enumerate().skip(1) {
+        match &step.op {
+            Operator::Loop { .. } | Operator::BrTable { .. } => return None,
+            op if is_root(op) => return None,
+            Operator::Block { .. } => nest += 1,
+            Operator::If { .. } => {
+                nest += 1;
+                operators += 1;
+            }
+            Operator::End if nest == 0 => {
+                let copies = [8, 4, 2].into_iter().find(|copies| operators * copies <= OPERATORS_MAX)?;
+                return goes_back.then_some((at, copies.min(COPIES_MAX)));
+            }
+            Operator::End => nest -= 1,
+            op => {
+                if let Operator::Br { relative_depth } | Operator::BrIf { relative_depth } = op {
+                    goes_back |= *relative_depth == nest;
+                }
+                operators += usize::from(!matches!(op, Operator::Else | Operator::Nop | Operator::Drop));
+            }
+        }
+        if operators * 2 > OPERATORS_MAX {
+            return None;
+        }
+    }
+    None
+}
+
+fn push_copies<'a>(out: &mut Vec<Step<'a>>, head: &Step<'a>, body: &[Step<'a>], copies: usize) {
+    let empty = || Operator::Block { blockty: BlockType::Empty };
+    out.push(Step::free(empty()));
+    // The first copy pays for the round at the loop's head.
+    out.push(head.clone());
+    for copy in 0..copies {
+        let round = if copy == 0 { 0 } else { head.weight };
+        if copy + 1 < copies {
+            out.push(Step { op: empty(), weight: round });
+            push_body(out, body, 2);
+            out.push(Step::free(Operator::Br { relative_depth: 2 }));
+            out.push(Step::free(Operator::End));
+        } else {
+            out.push(Step { op: Operator::Nop, weight: round });
+            push_body(out, body, 1);
+        }
+    }
+    out.push(Step::free(Operator::End));
+    out.push(Step::free(Operator::End));
+}
+
+/// Pushes a copy of a loop's body, in which branches that leave the loop have `deeper` more blocks to leave.
+fn push_body<'a>(out: &mut Vec<Step<'a>>, body: &[Step<'a>], deeper: u32) {
+    let mut nest = 0;
+    for step in body {
+        let op = match step.op {
+            Operator::Br { relative_depth } if relative_depth > nest => Operator::Br { relative_depth: relative_depth + deeper },
+            Operator::BrIf { relative_depth } if relative_depth > nest => {
+                Operator::BrIf { relative_depth: relative_depth + deeper }
+            }
+            Operator::Block { .. } | Operator::If { .. } => {
+                nest += 1;
+                step.op.clone()
+            }
+            Operator::End => {
+                nest -= 1;
+                step.op.clone()
+            }
+            _ => step.op.clone(),
+        };
+        out.push(Step { op, weight: step.weight });
+    }
+}

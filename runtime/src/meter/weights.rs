@@ -1,0 +1,349 @@
+//! What each operator costs: one table, in units of 1/64 fuel.
+//!
+//! One fuel is one nanosecond of the reference core as near as these integers allow. The numbers are those of `cargo xtask calibrate`:
+//! it runs kernels of different nature and fits the table so that the nanoseconds per fuel lie as close together as possible.
+//! Operators are priced by [`Class`], because what they cost is decided by what the processor does and not by their name.
+
+use wasmparser::Operator;
+
+/// Units of the counter in one fuel.
+pub const UNITS_PER_FUEL: u64 = 64;
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $class:ident = $units:literal,)*) => {
+        /// Operators that cost about the same.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Class {
+            $($(#[$doc])* $class,)*
+        }
+
+        impl Class {
+            /// Every class, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$class),*];
+            const UNITS: &'static [u32] = &[$($units),*];
+
+            /// The class's name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$class => stringify!($class),)*
+                }
+            }
+        }
+    };
+}
+
+classes! {
+    /// Operators that become no instruction: structure, and what is only moved on the operand stack.
+    Structure = 0,
+    /// The head of a loop, each time round. Never zero, so that no loop is free.
+    Loop = 16,
+    /// A constant, or a local that is read or written: registers, mostly.
+    Register = 3,
+    /// A global that is read or written.
+    Global = 20,
+    /// Integer addition, logic, shifts, comparisons, and conversions between integers.
+    Integer = 14,
+    /// Integer multiplication.
+    IntegerMultiply = 34,
+    /// 32-bit division and remainder.
+    Divide32 = 220,
+    /// 64-bit division and remainder.
+    Divide64 = 320,
+    /// Float addition, multiplication, comparison, sign operations.
+    Float = 46,
+    /// Float division.
+    FloatDivide = 150,
+    /// Square root.
+    FloatRoot = 220,
+    /// Rounding, minimum and maximum, conversions between floats and integers.
+    FloatConvert = 60,
+    /// A load from linear memory.
+    Load = 26,
+    /// A store to linear memory.
+    Store = 24,
+    /// An unconditional branch or return.
+    Jump = 8,
+    /// A conditional branch.
+    Branch = 26,
+    /// A branch by table.
+    BranchTable = 120,
+    /// A choice of two values.
+    Select = 24,
+    /// A direct call, with prologue and epilogue of the function called.
+    Call = 120,
+    /// A call through a table, with its checks.
+    CallIndirect = 200,
+    /// Integer and bitwise vector operators, comparisons, moves between lanes and scalars.
+    Vector = 20,
+    /// Vector multiplication of integers, and what a processor does in several steps.
+    VectorMultiply = 50,
+    /// Vector float arithmetic.
+    VectorFloat = 48,
+    /// Vector float division and square root.
+    VectorFloatDivide = 190,
+    /// 128-bit multiplication.
+    WideMultiply = 60,
+    /// 128-bit addition and subtraction.
+    WideAdd = 40,
+    /// `memory.size`, `table.size`, `ref.*`: a load at most.
+    Query = 20,
+    /// `table.get` and `table.set`.
+    Table = 100,
+    /// The fixed part of a bulk operation: a call into the host's `memcpy` or the like.
+    Bulk = 800,
+    /// The fixed part of growing a memory or a table.
+    Grow = 64_000,
+}
+
+/// A table of weights: units for each class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weights {
+    units: Vec<u32>,
+}
+
+impl Weights {
+    /// The table that bills are made by.
+    pub fn standard() -> Self {
+        Self { units: Class::UNITS.to_vec() }
+    }
+
+    /// A table of anyone's making, to compare with: units for each class.
+    pub fn by_class(units: impl Fn(Class) -> u32) -> Self {
+        Self { units: Class::ALL.iter().map(|class| units(*class)).collect() }
+    }
+
+    /// What an operator of `class` costs, in units.
+    pub fn units(&self, class: Class) -> u32 {
+        self.units[class as usize]
+    }
+
+    /// What an operator costs, in units; for those that pay by size, the fixed part.
+    pub(crate) fn of(&self, op: &Operator<'_>) -> u32 {
+        self.units(class(op))
+    }
+}
+
+/// Units for each byte that a bulk operation on memory touches: about 10 GB/s.
+pub(crate) const BULK_BYTE_UNITS: i64 = 6;
+/// Units for each element that a bulk operation on a table touches.
+pub(crate) const BULK_ELEMENT_UNITS: i64 = 128;
+/// Units for each page of 64 KiB that a memory grows by: sixteen page faults, which come when the guest touches it.
+pub(crate) const GROW_PAGE_UNITS: i64 = 4_000 * UNITS_PER_FUEL as i64;
+
+/// The class that an operator belongs to.
+pub fn class(op: &Operator<'_>) -> Class {
+    use Operator as O;
+    match op {
+        O::Nop | O::Drop | O::Block { .. } | O::Else | O::End | O::Unreachable => Class::Structure,
+        O::Loop { .. } => Class::Loop,
+        O::LocalGet { .. }
+        | O::LocalSet { .. }
+        | O::LocalTee { .. }
+        | O::I32Const { .. }
+        | O::I64Const { .. }
+        | O::F32Const { .. }
+        | O::F64Const { .. }
+        | O::V128Const { .. }
+        | O::I32ReinterpretF32
+        | O::I64ReinterpretF64
+        | O::F32ReinterpretI32
+        | O::F64ReinterpretI64
+        | O::I32WrapI64
+        | O::I64ExtendI32U => Class::Register,
+        O::GlobalGet { .. } | O::GlobalSet { .. } => Class::Global,
+        O::I32Mul | O::I64Mul => Class::IntegerMultiply,
+        O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU => Class::Divide32,
+        O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => Class::Divide64,
+        O::F32Add | O::F32Sub | O::F32Mul | O::F64Add | O::F64Sub | O::F64Mul => Class::Float,
+        O::F32Neg | O::F32Abs | O::F32Copysign | O::F64Neg | O::F64Abs | O::F64Copysign => Class::Float,
+        O::F32Eq | O::F32Ne | O::F32Lt | O::F32Gt | O::F32Le | O::F32Ge => Class::Float,
+        O::F64Eq | O::F64Ne | O::F64Lt | O::F64Gt | O::F64Le | O::F64Ge => Class::Float,
+        O::F32Div | O::F64Div => Class::FloatDivide,
+        O::F32Sqrt | O::F64Sqrt => Class::FloatRoot,
+        O::Br { .. } | O::Return => Class::Jump,
+        O::BrIf { .. } | O::If { .. } => Class::Branch,
+        O::BrTable { .. } => Class::BranchTable,
+        O::Select | O::TypedSelect { .. } => Class::Select,
+        O::Call { .. } => Class::Call,
+        O::CallIndirect { .. } => Class::CallIndirect,
+        O::I64MulWideS | O::I64MulWideU => Class::WideMultiply,
+        O::I64Add128 | O::I64Sub128 => Class::WideAdd,
+        O::MemorySize { .. } | O::TableSize { .. } | O::RefNull { .. } | O::RefIsNull | O::RefFunc { .. } => Class::Query,
+        O::TableGet { .. } | O::TableSet { .. } => Class::Table,
+        O::MemoryFill { .. } | O::MemoryCopy { .. } | O::MemoryInit { .. } => Class::Bulk,
+        O::TableFill { .. } | O::TableCopy { .. } | O::TableInit { .. } => Class::Bulk,
+        O::DataDrop { .. } | O::ElemDrop { .. } => Class::Bulk,
+        O::MemoryGrow { .. } | O::TableGrow { .. } => Class::Grow,
+        _ if is_load(op) => Class::Load,
+        _ if is_store(op) => Class::Store,
+        _ if is_float_conversion(op) => Class::FloatConvert,
+        _ => vector_class(op).unwrap_or(Class::Integer),
+    }
+}
+
+fn is_load(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::I32Load { .. }
+            | O::I64Load { .. }
+            | O::F32Load { .. }
+            | O::F64Load { .. }
+            | O::I32Load8S { .. }
+            | O::I32Load8U { .. }
+            | O::I32Load16S { .. }
+            | O::I32Load16U { .. }
+            | O::I64Load8S { .. }
+            | O::I64Load8U { .. }
+            | O::I64Load16S { .. }
+            | O::I64Load16U { .. }
+            | O::I64Load32S { .. }
+            | O::I64Load32U { .. }
+            | O::V128Load { .. }
+            | O::V128Load8x8S { .. }
+            | O::V128Load8x8U { .. }
+            | O::V128Load16x4S { .. }
+            | O::V128Load16x4U { .. }
+            | O::V128Load32x2S { .. }
+            | O::V128Load32x2U { .. }
+            | O::V128Load8Splat { .. }
+            | O::V128Load16Splat { .. }
+            | O::V128Load32Splat { .. }
+            | O::V128Load64Splat { .. }
+            | O::V128Load32Zero { .. }
+            | O::V128Load64Zero { .. }
+            | O::V128Load8Lane { .. }
+            | O::V128Load16Lane { .. }
+            | O::V128Load32Lane { .. }
+            | O::V128Load64Lane { .. }
+    )
+}
+
+fn is_store(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::I32Store { .. }
+            | O::I64Store { .. }
+            | O::F32Store { .. }
+            | O::F64Store { .. }
+            | O::I32Store8 { .. }
+            | O::I32Store16 { .. }
+            | O::I64Store8 { .. }
+            | O::I64Store16 { .. }
+            | O::I64Store32 { .. }
+            | O::V128Store { .. }
+            | O::V128Store8Lane { .. }
+            | O::V128Store16Lane { .. }
+            | O::V128Store32Lane { .. }
+            | O::V128Store64Lane { .. }
+    )
+}
+
+fn is_float_conversion(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::F32Ceil
+            | O::F32Floor
+            | O::F32Trunc
+            | O::F32Nearest
+            | O::F32Min
+            | O::F32Max
+            | O::F64Ceil
+            | O::F64Floor
+            | O::F64Trunc
+            | O::F64Nearest
+            | O::F64Min
+            | O::F64Max
+            | O::I32TruncF32S
+            | O::I32TruncF32U
+            | O::I32TruncF64S
+            | O::I32TruncF64U
+            | O::I64TruncF32S
+            | O::I64TruncF32U
+            | O::I64TruncF64S
+            | O::I64TruncF64U
+            | O::I32TruncSatF32S
+            | O::I32TruncSatF32U
+            | O::I32TruncSatF64S
+            | O::I32TruncSatF64U
+            | O::I64TruncSatF32S
+            | O::I64TruncSatF32U
+            | O::I64TruncSatF64S
+            | O::I64TruncSatF64U
+            | O::F32ConvertI32S
+            | O::F32ConvertI32U
+            | O::F32ConvertI64S
+            | O::F32ConvertI64U
+            | O::F64ConvertI32S
+            | O::F64ConvertI32U
+            | O::F64ConvertI64S
+            | O::F64ConvertI64U
+            | O::F32DemoteF64
+            | O::F64PromoteF32
+    )
+}
+
+/// The class of a vector operator that is no load or store; nothing for a scalar one.
+fn vector_class(op: &Operator<'_>) -> Option<Class> {
+    macro_rules! is_vector {
+        ($(@$proposal:ident $op:ident $({ $($arg:ident: $argty:ty),* })? => $visit:ident ($($ann:tt)*) )*) => {
+            matches!(op, $(Operator::$op { .. })|*)
+        };
+    }
+    if !wasmparser::for_each_visit_simd_operator!(is_vector) {
+        return None;
+    }
+    use Operator as O;
+    Some(match op {
+        O::F32x4Div | O::F64x2Div | O::F32x4Sqrt | O::F64x2Sqrt => Class::VectorFloatDivide,
+        O::F32x4Add | O::F32x4Sub | O::F32x4Mul | O::F64x2Add | O::F64x2Sub | O::F64x2Mul => Class::VectorFloat,
+        O::F32x4Min | O::F32x4Max | O::F64x2Min | O::F64x2Max => Class::VectorFloat,
+        O::F32x4Ceil | O::F32x4Floor | O::F32x4Trunc | O::F32x4Nearest => Class::VectorFloat,
+        O::F64x2Ceil | O::F64x2Floor | O::F64x2Trunc | O::F64x2Nearest => Class::VectorFloat,
+        O::F32x4ConvertI32x4S | O::F32x4ConvertI32x4U | O::F64x2ConvertLowI32x4S | O::F64x2ConvertLowI32x4U => Class::VectorFloat,
+        O::I32x4TruncSatF32x4S | O::I32x4TruncSatF32x4U => Class::VectorMultiply,
+        O::I32x4TruncSatF64x2SZero | O::I32x4TruncSatF64x2UZero => Class::VectorMultiply,
+        O::F32x4DemoteF64x2Zero | O::F64x2PromoteLowF32x4 => Class::VectorFloat,
+        O::I16x8Mul | O::I32x4Mul | O::I64x2Mul | O::I32x4DotI16x8S | O::I16x8Q15MulrSatS => Class::VectorMultiply,
+        O::I8x16Shl | O::I8x16ShrS | O::I8x16ShrU | O::I64x2ShrS | O::I8x16Popcnt => Class::VectorMultiply,
+        _ => Class::Vector,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operators_belong_to_the_class_of_what_they_do() {
+        let memarg = wasmparser::MemArg { align: 0, max_align: 0, offset: 0, memory: 0 };
+        let rows = [
+            (Operator::Nop, Class::Structure),
+            (Operator::Loop { blockty: wasmparser::BlockType::Empty }, Class::Loop),
+            (Operator::I32Add, Class::Integer),
+            (Operator::I64Clz, Class::Integer),
+            (Operator::I64Mul, Class::IntegerMultiply),
+            (Operator::I64RemU, Class::Divide64),
+            (Operator::F64Sqrt, Class::FloatRoot),
+            (Operator::I32TruncSatF64U, Class::FloatConvert),
+            (Operator::V128Load { memarg }, Class::Load),
+            (Operator::V128Store8Lane { memarg, lane: 0 }, Class::Store),
+            (Operator::I8x16Shuffle { lanes: [0; 16] }, Class::Vector),
+            (Operator::F64x2Div, Class::VectorFloatDivide),
+            (Operator::I64MulWideU, Class::WideMultiply),
+            (Operator::MemoryFill { mem: 0 }, Class::Bulk),
+        ];
+        for (op, want) in rows {
+            assert_eq!(class(&op), want, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn no_loop_and_no_call_is_free() {
+        for class in [Class::Loop, Class::Call, Class::CallIndirect, Class::Bulk, Class::Grow] {
+            assert!(Weights::standard().units(class) > 0, "{class:?}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A guest's run within a worker: from a module that is ready to how it ended.
+
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_protocol::JobSpec;
+use tokio::task::unconstrained;
+use wasmtime::{Engine, InstancePre, Linker, Module, Store, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::counters::{Counters, PAGE_BYTES};
+use super::ending::{Circumstances, End, judge};
+use super::guest::{self, Guest};
+use super::outbox::{Outbox, Remainder};
+use super::stdio::Input;
+use super::watchdog::Watchdog;
+use crate::code::{CodeFile, Trailer};
+use crate::ipc::Ending;
+use crate::meter::{Facts, Pending, Stop, units};
+use crate::unchecked::{MeteredStore, load_code};
+
+/// Runs modules, one at a time.
+pub(crate) struct Executor {
+    engine: Engine,
+    linker: Linker<Guest>,
+    outbox: Arc<Outbox>,
+    watchdog: Watchdog,
+}
+
+/// A module that is ready to be instantiated.
+#[derive(Clone)]
+pub(crate) struct Program {
+    module: InstancePre<Guest>,
+    facts: Arc<Facts>,
+    pending: Arc<PendingSource>,
+}
+
+/// Where a module's table of pending amounts is: it is read where a guest trapped, and only there.
+enum PendingSource {
+    File(File, Trailer),
+    Table(Pending),
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl PendingSource {
+    fn table(&self) -> wasmtime::Result<Pending> {
+        match self {
+            Self::Table(table) => Ok(table.clone()),
+            Self::File(file, trailer) => {
+                let mut bytes = vec![0; trailer.pending_bytes as usize];
+                file.read_exact_at(&mut bytes, trailer.pending_at)?;
+                Ok(Pending::from_bytes(&bytes)?)
+            }
+        }
+    }
+}
+
+impl Executor {
+    pub(crate) fn new(engine: Engine, outbox: Arc<Outbox>, watchdog: Watchdog) -> wasmtime::Result<Self> {
+        let linker = guest::linker(&engine)?;
+        Ok(Self { engine, linker, outbox, watchdog })
+    }
+
+    /// Makes a module ready from the file that a compile worker wrote.
+    pub(super) fn load(&self, code: File) -> wasmtime::Result<Program> {
+        let CodeFile { facts, trailer } = CodeFile::read(&code)?;
+        let pending = PendingSource::File(code.try_clone()?, trailer);
+        self.program(&load_code(&self.engine, code)?, facts, pending)
+    }
+
+    /// Makes a module ready that was compiled here.
+    pub(crate) fn take(&self, module: &Module, facts: Facts, pending: Pending) -> wasmtime::Result<Program> {
+        self.program(module, facts, PendingSource::Table(pending))
+    }
+
+    fn program(&self, module: &Module, facts: Facts, pending: PendingSource) -> wasmtime::Result<Program> {
+        let module = self.linker.instantiate_pre(module)?;
+        Ok(Program { module, facts: Arc::new(facts), pending: Arc::new(pending) })
+    }
+
+    /// Where a guest's words go.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Runs the job number `run` to its end.
+    ///
+    /// # Errors
+    /// Where this worker cannot go on. What a guest does is never an error.
+    pub(crate) async fn run(&self, run: u64, spec: &JobSpec, input: Input, program: &Program) -> wasmtime::Result<Ending> {
+        let started = Instant::now();
+        self.outbox.open(&spec.limits);
+        let counters = Arc::new(Counters::default());
+        let (end, counted) = self.call(run, spec, input, program, &counters, started).await?;
+
+        let budget = units(spec.limits.fuel);
+        let seen = Circumstances {
+            memory_denied: counters.is_memory_denied(),
+            output_over: self.outbox.is_output_over(),
+            over_budget: counted > budget,
+        };
+        let (outcome, reason) = judge(&end, seen, &spec.limits);
+        // The block in which the budget ended was entered, but nothing is owed beyond the limit.
+        let used = counters.used(counted.min(budget));
+        let Remainder { output, log_dropped } = self.outbox.close();
+        let run_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(Ending { outcome, reason, used, run_us, output, log_dropped })
+    }
+
+    /// Instantiates and calls the guest; how that ended, and the units that it came to.
+    async fn call(
+        &self,
+        run: u64,
+        spec: &JobSpec,
+        input: Input,
+        program: &Program,
+        counters: &Arc<Counters>,
+        started: Instant,
+    ) -> wasmtime::Result<(End, u64)> {
+        let facts = &*program.facts;
+        let fixed = facts.instantiation_units();
+        let (memory_bytes, budget) = (facts.memory_pages.saturating_mul(PAGE_BYTES), units(spec.limits.fuel));
+        if memory_bytes > spec.limits.memory.0 {
+            return Ok((End::MemoryTooSmall { needed: memory_bytes }, 0));
+        }
+        if fixed > budget {
+            return Ok((End::OverBudget(None), fixed));
+        }
+        let guest = Guest::new(spec, input, Arc::clone(&self.outbox), Arc::clone(counters));
+        let mut store = Store::new(&self.engine, guest);
+        store.limiter(Guest::limiter);
+        let mut store = MeteredStore::new(store, Arc::clone(&counters.page));
+        let instance = match program.module.instantiate_async(&mut *store).await {
+            Ok(instance) => instance,
+            Err(error) => return Ok((End::Itself(Err(error)), fixed)),
+        };
+        let meter = instance.get_memory(&mut *store, &facts.meter_export);
+        store.attach(meter.ok_or_else(|| wasmtime::format_err!("the module has no meter"))?)?;
+        store.data_mut().instantiated(memory_bytes);
+        counters.page.start(fixed, budget, facts.memory_pages_max.min(spec.limits.memory.0 / PAGE_BYTES));
+
+        let deadline = started + Duration::from_millis(spec.limits.wall_ms);
+        let stopped = self.watchdog.arm(run, deadline, Arc::clone(counters));
+        let result = tokio::select! {
+            biased;
+            result = unconstrained(enter(&mut store, instance, facts)) => Some(result),
+            // A guest that computes hears of a stop by its limit, one that waits in a call of the host by this.
+            () = stopped.notified() => None,
+        };
+        let stopped = self.watchdog.disarm();
+        let trapped = result.as_ref().and_then(|result| result.as_ref().err());
+        let (lacking, stop) = trapped.map_or(Ok((0, None)), |error| place(error, program))?;
+        let counted = counters.page.counter().saturating_add_signed(lacking);
+        let end = match (result, stop, stopped) {
+            (Some(Ok(())), ..) => End::Itself(Ok(())),
+            (_, Some(Stop::Limit), Some(stopped)) if counted <= budget => End::Stopped(stopped),
+            (Some(Err(error)), Some(Stop::Limit), _) => End::OverBudget(Some(error)),
+            (Some(Err(error)), Some(Stop::Depth), _) => End::TooDeep(error),
+            (Some(Err(error)), None, Some(stopped)) if error.is::<guest::Halted>() && counted <= budget => End::Stopped(stopped),
+            (Some(Err(error)), None, _) => End::Itself(Err(error)),
+            (None, _, stopped) => End::Stopped(stopped.expect("who waits for a stop hears only of one")),
+        };
+        Ok((end, counted))
+    }
+}
+
+async fn enter(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
+    if let Some(start) = &facts.start_export {
+        instance.get_typed_func::<(), ()>(&mut *store, start)?.call_async(&mut *store, ()).await?;
+    }
+    let entry = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+    entry.call_async(store, ()).await
+}
+
+/// What the counter lacks where a guest trapped, and whether the trap was the meter's own.
+fn place(error: &wasmtime::Error, program: &Program) -> wasmtime::Result<(i64, Option<Stop>)> {
+    // At a call of the host nothing is pending, so an exit needs no table.
+    if error.is::<I32Exit>() {
+        return Ok((0, None));
+    }
+    let innermost = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first());
+    let Some(offset) = innermost.and_then(|frame| frame.module_offset()) else { return Ok((0, None)) };
+    let (table, offset) = (program.pending.table()?, u32::try_from(offset)?);
+    Ok((table.at(offset), table.stop_at(offset)))
+}
