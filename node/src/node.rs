@@ -88,6 +88,7 @@ impl Node {
             cache_bytes_max: config.cache_bytes_max,
             memory_max: config.memory,
             worker_program: config.worker_program.clone(),
+            allow_weak_sandbox: false,
         })?;
         let offer = NodeOffer {
             software: concat!("adit-node ", env!("CARGO_PKG_VERSION")).into(),

@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use crate::cache::ModuleCache;
 use crate::ipc::{CompileOrder, FromCompiler};
 use crate::process::{Role, WorkerProcess, WorkerProgram};
+use crate::walls::Need;
 use crate::worker::WORKER_FAILED;
 
-/// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it.
+/// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it: on the clock, and of all cores together.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A large application: what Cranelift compiles in some seconds on one core of a small machine.
 const COMPILE_UNIT_BYTES: u64 = 8 << 20;
@@ -60,14 +61,15 @@ type Compilation = Arc<OnceCell<Result<CompileReport, CompileError>>>;
 #[derive(Debug)]
 pub(crate) struct Compiler {
     program: WorkerProgram,
+    need: Need,
     cache: Arc<ModuleCache>,
     running: Mutex<HashMap<Digest, Compilation>>,
     permits: Semaphore,
 }
 
 impl Compiler {
-    pub(crate) fn new(program: WorkerProgram, cache: Arc<ModuleCache>) -> Self {
-        Self { program, cache, running: Mutex::default(), permits: Semaphore::new(COMPILES_MAX) }
+    pub(crate) fn new(program: WorkerProgram, need: Need, cache: Arc<ModuleCache>) -> Self {
+        Self { program, need, cache, running: Mutex::default(), permits: Semaphore::new(COMPILES_MAX) }
     }
 
     /// Makes `module` ready. Calls for one module while it compiles share the compilation and its report; where the caller that
@@ -106,8 +108,9 @@ impl Compiler {
             return Err(CompileError::Invalid(format!("larger than {MODULE_BYTES_MAX} bytes")));
         }
         let code = self.cache.temp_file()?;
-        let mut worker = WorkerProcess::spawn(&self.program, Role::Compile)?;
+        let mut worker = WorkerProcess::spawn(&self.program, Role::Compile, self.need)?;
         let limit = time_limit(wasm_bytes);
+        worker.limit_cpu(limit)?;
         let answer = timeout(limit, async {
             worker.sender.send_with_fds(&CompileOrder { module }, &[wasm.as_fd(), code.as_file().as_fd()]).await?;
             worker.receiver.recv::<FromCompiler>().await
@@ -120,7 +123,7 @@ impl Compiler {
             }
             Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Err(CompileError::Invalid(reason)),
             Ok(Ok(Some(FromCompiler::Failed(reason)))) => Err(CompileError::Node(reason)),
-            Ok(Ok(None) | Err(_)) => Err(death(worker).await),
+            Ok(Ok(None) | Err(_)) => Err(death(worker, limit).await),
             Err(_) => Err(CompileError::Invalid(format!("compilation took over {} s", limit.as_secs()))),
         }
     }
@@ -136,8 +139,11 @@ fn time_limit(wasm_bytes: u64) -> Duration {
 }
 
 /// What to make of a compile worker that went without an answer.
-async fn death(worker: WorkerProcess) -> CompileError {
+async fn death(worker: WorkerProcess, limit: Duration) -> CompileError {
     match worker.kill().await {
+        Ok(status) if status.signal() == Some(Signal::XCPU.as_raw()) => {
+            CompileError::Invalid(format!("compilation took over {} s of processor time", limit.as_secs()))
+        }
         // Only the kernel, short of memory, or somebody on this machine kills in this way.
         Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => {
             CompileError::Node("the compile worker was killed".to_owned())
@@ -156,6 +162,18 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn worker_over_its_processor_time_is_the_modules_fault() {
+        // `yes` takes no order and never rests.
+        let worker = WorkerProcess::spawn(&WorkerProgram::at("/usr/bin/yes"), Role::Compile, Need::Strong);
+        let mut worker = worker.unwrap();
+        let limit = Duration::from_secs(1);
+        worker.limit_cpu(limit).unwrap();
+        assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
+        let error = death(worker, limit).await;
+        assert_eq!(error, CompileError::Invalid("compilation took over 1 s of processor time".to_owned()));
+    }
 
     #[test]
     fn time_grows_with_the_module() {

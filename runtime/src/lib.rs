@@ -52,11 +52,16 @@ mod engine;
 pub mod lab;
 mod meter;
 mod unchecked;
+mod walls;
 mod worker;
+
+#[doc(hidden)]
+pub mod probe;
 
 pub use compiler::{CompileError, CompileReport};
 pub use meter::{ENGINE, meter_id};
 pub use process::WorkerProgram;
 pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
+pub use walls::SandboxReport;
 pub use worker::run_if_worker;

@@ -17,7 +17,8 @@ const CANCEL_AT: u64 = 0;
 /// Where the record of what was used is.
 const RECORD_AT: u64 = 64;
 const WORDS: usize = 7;
-const FILE_BYTES: u64 = 128;
+/// Bytes of the file.
+pub(crate) const LIVE_BYTES: u64 = 128;
 /// A record is written anew every few milliseconds, within microseconds; who met it half-written meets it whole soon after.
 const READ_TRIES: usize = 8;
 
@@ -32,7 +33,7 @@ impl Live {
     /// Where the machine has no more memory or descriptors.
     pub(crate) fn create() -> io::Result<Self> {
         let file = File::from(memfd_create("adit-live", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-        file.set_len(FILE_BYTES)?;
+        file.set_len(LIVE_BYTES)?;
         fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
         Ok(Self(file))
     }
@@ -124,6 +125,6 @@ mod tests {
     #[test]
     fn file_cannot_be_made_larger() {
         let live = Live::create().unwrap();
-        assert!(live.0.set_len(FILE_BYTES + 1).is_err() && live.0.set_len(0).is_err());
+        assert!(live.0.set_len(LIVE_BYTES + 1).is_err() && live.0.set_len(0).is_err());
     }
 }

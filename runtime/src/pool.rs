@@ -10,6 +10,7 @@ use lru::LruCache;
 use crate::ipc::{IpcError, ToSandbox};
 use crate::live::Live;
 use crate::process::{Role, WorkerProcess, WorkerProgram};
+use crate::walls::Need;
 use crate::worker::MODULE_SLOTS;
 
 /// A sandbox worker with what its supervisor knows of it.
@@ -36,8 +37,8 @@ pub(crate) struct Place {
 }
 
 impl SandboxWorker {
-    fn spawn(program: &WorkerProgram) -> io::Result<Self> {
-        let (process, live) = (WorkerProcess::spawn(program, Role::Sandbox)?, Live::create()?);
+    fn spawn(program: &WorkerProgram, need: Need) -> io::Result<Self> {
+        let (process, live) = (WorkerProcess::spawn(program, Role::Sandbox, need)?, Live::create()?);
         match process.sender.send_first(&ToSandbox::Hello, live.as_fd()) {
             Ok(()) => {}
             // A worker that is gone already is found out when a job is handed to it.
@@ -78,6 +79,7 @@ impl Modules {
 #[derive(Debug)]
 pub(crate) struct Pool {
     program: WorkerProgram,
+    need: Need,
     slots: usize,
     /// Longest-waiting first.
     idle: Mutex<Vec<SandboxWorker>>,
@@ -85,9 +87,9 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Starts a worker for each slot.
-    pub(crate) fn new(program: WorkerProgram, slots: usize) -> io::Result<Self> {
-        let idle = (0..slots).map(|_| SandboxWorker::spawn(&program)).collect::<io::Result<_>>()?;
-        Ok(Self { program, slots, idle: Mutex::new(idle) })
+    pub(crate) fn new(program: WorkerProgram, need: Need, slots: usize) -> io::Result<Self> {
+        let idle = (0..slots).map(|_| SandboxWorker::spawn(&program, need)).collect::<io::Result<_>>()?;
+        Ok(Self { program, need, slots, idle: Mutex::new(idle) })
     }
 
     /// A worker for `tenant`: its own from before, else a fresh one. Never one that served another.
@@ -100,7 +102,7 @@ impl Pool {
                         break worker;
                     }
                 }
-                None => break SandboxWorker::spawn(&self.program)?,
+                None => break SandboxWorker::spawn(&self.program, self.need)?,
             }
         };
         worker.tenant = Some(tenant);
@@ -123,7 +125,7 @@ impl Pool {
     /// Starts a fresh worker where none waits, in place of the one that waited longest where there are enough.
     pub(crate) fn top_up(&self) -> io::Result<()> {
         if self.idle().iter().all(|w| w.tenant.is_some()) {
-            let fresh = SandboxWorker::spawn(&self.program)?;
+            let fresh = SandboxWorker::spawn(&self.program, self.need)?;
             self.idle().push(fresh);
             self.trim();
         }

@@ -1,16 +1,26 @@
 //! Worker processes as their supervisor sees them.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
 
+use adit_protocol::{FRAME_HEADER_BYTES, decode_frame};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::ipc::{Receiver, Sender, connection};
-use crate::worker::{COMPILE_WORKER, SANDBOX_WORKER};
+use crate::walls::{Need, SandboxReport};
+
+/// How long a worker that only tells of its walls may take on a machine that is busy with other things.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What such a worker has to say takes some dozen bytes, and an error some hundred.
+const PROBE_BYTES_MAX: u64 = 16 * 1024;
 
 /// The program that is started as a worker. Its `main` calls [`crate::run_if_worker`] first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,18 +47,31 @@ impl Default for WorkerProgram {
 }
 
 /// What a worker process is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// Runs guests.
     Sandbox,
+    /// Compiles one module.
     Compile,
+    /// Tells what the walls of a sandbox worker are made of on this machine, and ends.
+    Probe,
 }
 
 impl Role {
-    fn argument(self) -> &'static str {
+    const ALL: [Self; 3] = [Self::Sandbox, Self::Compile, Self::Probe];
+
+    /// The first argument of such a worker.
+    pub(crate) fn argument(self) -> &'static str {
         match self {
-            Self::Sandbox => SANDBOX_WORKER,
-            Self::Compile => COMPILE_WORKER,
+            Self::Sandbox => "__adit-sandbox-worker",
+            Self::Compile => "__adit-compile-worker",
+            Self::Probe => "__adit-walls-worker",
         }
+    }
+
+    /// The role that a process's first argument names, if it does.
+    pub(crate) fn of_argument(argument: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.argument() == argument)
     }
 }
 
@@ -62,23 +85,24 @@ pub(crate) struct WorkerProcess {
 
 impl WorkerProcess {
     /// Starts a worker: no environment, and no descriptor but its end of a socket pair.
-    pub(crate) fn spawn(program: &WorkerProgram, role: Role) -> io::Result<Self> {
-        let (ours, theirs) = StdUnixStream::pair()?;
+    ///
+    /// It dies with the thread that calls this. A thread of tokio's lives as long as its runtime, without which nobody can talk to
+    /// the worker anyway.
+    pub(crate) fn spawn(program: &WorkerProgram, role: Role, need: Need) -> io::Result<Self> {
+        let (ours, command) = command(program, role, need)?;
         ours.set_nonblocking(true)?;
-        let child = Command::new(&program.path)
-            .arg0("adit")
-            .arg(role.argument())
-            .env_clear()
-            .current_dir("/")
-            // A Ctrl-C in the terminal is for the supervisor, which ends its workers in its own way.
-            .process_group(0)
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(stderr())
-            .kill_on_drop(true)
-            .spawn()?;
+        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
         let (sender, receiver) = connection(UnixStream::from_std(ours)?);
         Ok(Self { child, sender, receiver })
+    }
+
+    /// Limits the processor time that all threads of the worker may take together, from its start.
+    pub(crate) fn limit_cpu(&self, time: Duration) -> io::Result<()> {
+        let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return Ok(()) };
+        // At the first the kernel says `SIGXCPU`, which tells the death from others; at the second it just kills.
+        let limit = Rlimit { current: Some(time.as_secs()), maximum: Some(time.as_secs() + 1) };
+        prlimit(Some(pid), Resource::Cpu, limit)?;
+        Ok(())
     }
 
     /// The process's id, while it runs.
@@ -96,6 +120,53 @@ impl WorkerProcess {
         self.child.start_kill()?;
         self.child.wait().await
     }
+}
+
+/// Asks what the walls around this machine's sandbox workers are made of: a worker enters them and tells. Blocks for some
+/// milliseconds.
+///
+/// # Errors
+/// Where `program` is no worker, or no walls can be built at all.
+pub(crate) fn probe_walls(program: &WorkerProgram) -> io::Result<SandboxReport> {
+    let (ours, mut command) = command(program, Role::Probe, Need::Weak)?;
+    let mut child = command.spawn()?;
+    // The child's end of the socket is the command's too.
+    drop(command);
+    let told = read_report(ours);
+    // It has ended, unless it is something else than a worker.
+    child.kill()?;
+    child.wait()?;
+    told
+}
+
+fn read_report(ours: StdUnixStream) -> io::Result<SandboxReport> {
+    ours.set_read_timeout(Some(PROBE_TIME_MAX))?;
+    let mut told = Vec::new();
+    let read = ours.take(PROBE_BYTES_MAX).read_to_end(&mut told);
+    let answer = told.get(FRAME_HEADER_BYTES..).and_then(|body| decode_frame::<Result<SandboxReport, String>>(body).ok());
+    match (answer, read) {
+        (Some(answer), Ok(_)) => answer.map_err(io::Error::other),
+        (_, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::other("the program does not behave like a worker; its `main` must call `run_if_worker` first")),
+    }
+}
+
+/// The command that starts a worker, and the supervisor's end of the worker's socket.
+fn command(program: &WorkerProgram, role: Role, need: Need) -> io::Result<(StdUnixStream, Command)> {
+    let (ours, theirs) = StdUnixStream::pair()?;
+    let mut command = Command::new(&program.path);
+    command
+        .arg0("adit")
+        .arg(role.argument())
+        .args(need.argument())
+        .env_clear()
+        .current_dir("/")
+        // A Ctrl-C in the terminal is for the supervisor, which ends its workers in its own way.
+        .process_group(0)
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .stderr(stderr());
+    Ok((ours, command))
 }
 
 /// Where a worker's complaints go: to whoever debugs, else nowhere, since a guest could fill any file.

@@ -12,8 +12,9 @@ use crate::cache::ModuleCache;
 use crate::compiler::{CompileError, CompileReport, Compiler};
 use crate::engine::{compatibility, engine};
 use crate::pool::Pool;
-use crate::process::WorkerProgram;
+use crate::process::{WorkerProgram, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
+use crate::walls::{Need, SandboxReport};
 
 /// Compiled code that is kept unless the owner says otherwise.
 const CACHE_BYTES_DEFAULT: u64 = 4 << 30;
@@ -31,10 +32,12 @@ pub struct RuntimeConfig {
     pub memory_max: ByteCount,
     /// What is started as a worker.
     pub worker_program: WorkerProgram,
+    /// Whether to work even where the kernel lacks a part of the wall around workers (see [`Runtime::sandbox`]).
+    pub allow_weak_sandbox: bool,
 }
 
 impl RuntimeConfig {
-    /// One slot, 4 GiB of cache, all the memory that a guest can address, and this binary as the worker.
+    /// One slot, 4 GiB of cache, all the memory that a guest can address, this binary as the worker, and no weak sandbox.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             slots: 1,
@@ -42,6 +45,7 @@ impl RuntimeConfig {
             cache_bytes_max: CACHE_BYTES_DEFAULT,
             memory_max: ByteCount(MEMORY_BYTES_MAX),
             worker_program: WorkerProgram::default(),
+            allow_weak_sandbox: false,
         }
     }
 }
@@ -64,6 +68,12 @@ pub enum StartError {
     /// No worker can be started.
     #[error("a sandbox worker cannot be started: {0}")]
     Worker(io::Error),
+    /// The kernel lacks a part of the wall around workers, and [`RuntimeConfig::allow_weak_sandbox`] is not set.
+    #[error(
+        "the sandbox would be weak, because this kernel lacks {}; use a kernel that has it, or accept the risk with --allow-weak-sandbox",
+        .0.missing().join(" and ")
+    )]
+    WeakSandbox(SandboxReport),
 }
 
 /// What runs guests. A cheap handle; the workers end when the last one and the last [`Run`] are gone.
@@ -79,24 +89,37 @@ pub(crate) struct Shared {
     slots: Arc<Semaphore>,
     cache: Arc<ModuleCache>,
     compiler: Compiler,
+    sandbox: SandboxReport,
 }
 
 impl Runtime {
-    /// Sets up a runtime and starts a worker for each slot. Must be called within a tokio runtime with I/O and time.
+    /// Sets up a runtime and starts a worker for each slot. Must be called within a tokio runtime with I/O and time. Workers die with
+    /// the thread that started them, so neither this nor [`Self::start`] may be called on a thread that ends before the runtime.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
-        let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, worker_program } = config;
+        let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, worker_program, allow_weak_sandbox } = config;
         let slots = slots.max(1);
+        let sandbox = probe_walls(&worker_program).map_err(StartError::Worker)?;
+        tracing::debug!(?sandbox, "the wall around workers");
+        if !sandbox.is_strong() && !allow_weak_sandbox {
+            return Err(StartError::WeakSandbox(sandbox));
+        }
+        let need = if allow_weak_sandbox { Need::Weak } else { Need::Strong };
         // The supervisor's engine compiles and runs nothing; it only knows what code it would accept.
         let compatibility = compatibility(&engine().map_err(StartError::Engine)?);
         let cache = ModuleCache::new(&cache_dir, compatibility, cache_bytes_max);
         let cache = Arc::new(cache.map_err(|error| StartError::Cache { folder: cache_dir, error })?);
-        let compiler = Compiler::new(worker_program.clone(), Arc::clone(&cache));
-        let pool = Pool::new(worker_program, slots).map_err(StartError::Worker)?;
-        let shared = Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler };
+        let compiler = Compiler::new(worker_program.clone(), need, Arc::clone(&cache));
+        let pool = Pool::new(worker_program, need, slots).map_err(StartError::Worker)?;
+        let shared = Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler, sandbox };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// What the wall around this machine's workers is made of.
+    pub fn sandbox(&self) -> &SandboxReport {
+        &self.shared.sandbox
     }
 
     /// Makes a module ready to run: compiles the file `wasm`, whose digest is `module`, unless the cache has its code. Calls for

@@ -1,6 +1,9 @@
-//! What no compiler can check: the only unsafe code of the crate, behind a few safe functions.
+//! What no compiler can check: the only unsafe code of the crate, behind safe functions.
 
-#![allow(unsafe_code, reason = "machine code, inherited descriptors and a guest's memory come from outside of what Rust knows")]
+#![allow(
+    unsafe_code,
+    reason = "machine code, inherited descriptors, namespaces and a guest's memory come from outside of what Rust knows"
+)]
 
 use std::fs::File;
 use std::io;
@@ -8,6 +11,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use wasmtime::{Engine, Memory, Module, Store};
 
 use crate::meter::words;
@@ -44,6 +48,24 @@ pub(crate) fn close_inherited_descriptors() -> io::Result<()> {
         unsafe { rustix::io::close(fd) }
     }
     Ok(())
+}
+
+/// Moves this thread, the only one of its process, into a user namespace and a network namespace of its own.
+///
+/// # Errors
+/// Where the system does not permit it.
+pub(crate) fn unshare_user_and_network() -> io::Result<()> {
+    // SAFETY: only the flag `FILES` could take an open descriptor from another thread, and it is not among these.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }?)
+}
+
+/// Moves this thread into a network namespace of its own, which needs the right to administer the system.
+///
+/// # Errors
+/// Where this process has not that right.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: as above.
+    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
 }
 
 /// The page of a running guest's meter, for whoever looks at it or stops the guest: host functions and the watchdog's thread.

@@ -13,15 +13,20 @@ mod sandbox;
 mod stdio;
 mod watchdog;
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::thread::available_parallelism;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use adit_protocol::encode_frame;
 use tokio::net::UnixStream;
+use wasmtime::Engine;
 
+use crate::engine::engine;
 use crate::ipc::{Receiver, Sender, connection};
+use crate::process::Role;
 use crate::unchecked::close_inherited_descriptors;
+use crate::walls::{Layers, Need, SandboxReport, Walls};
 
 pub(crate) use executor::{Executor, Program};
 pub(crate) use outbox::Outbox;
@@ -30,39 +35,82 @@ pub(crate) use sandbox::MODULE_SLOTS;
 pub(crate) use stdio::Input;
 pub(crate) use watchdog::Watchdog;
 
-/// First argument of a sandbox worker.
-pub(crate) const SANDBOX_WORKER: &str = "__adit-sandbox-worker";
-/// First argument of a compile worker.
-pub(crate) const COMPILE_WORKER: &str = "__adit-compile-worker";
-
 /// Exit code of a worker that could not do its part.
 pub(crate) const WORKER_FAILED: i32 = 70;
 
 /// Becomes a worker, and never returns, where this process was started as one; else returns at once. Every program that is a
 /// [`crate::WorkerProgram`] calls this before anything else: a worker must not read configuration, start threads or open files.
 pub fn run_if_worker() {
-    let Some(role) = std::env::args().nth(1) else { return };
-    let ended = match role.as_str() {
-        SANDBOX_WORKER => enter(async |sender, receiver| sandbox::serve(sender, receiver).await),
-        COMPILE_WORKER => enter(async |sender, receiver| compile::serve(sender, receiver).await),
-        _ => return,
+    let mut arguments = std::env::args().skip(1);
+    let Some(role) = arguments.next().as_deref().and_then(Role::of_argument) else { return };
+    let need = Need::of_argument(arguments.next().as_deref());
+    let ended = match role {
+        Role::Sandbox => run_sandbox(need),
+        Role::Compile => run_compile(need),
+        Role::Probe => run_probe(),
     };
     // A worker's only reader is its supervisor, which sees the socket close; standard error is there for who debugs.
     if let Err(error) = &ended {
-        eprintln!("adit {role}: {error:#}");
+        eprintln!("adit {}: {error:#}", role.argument());
     }
     std::process::exit(if ended.is_ok() { 0 } else { WORKER_FAILED });
 }
 
-/// Runs a worker's conversation on one thread until its supervisor closes the socket.
-fn enter(serve: impl AsyncFnOnce(Sender, Receiver) -> wasmtime::Result<()>) -> wasmtime::Result<()> {
+fn run_sandbox(need: Need) -> wasmtime::Result<()> {
+    let (engine, walls) = enter_sandbox(need, Layers::ALL)?;
+    converse(async |sender, receiver| sandbox::serve(engine, walls, sender, receiver).await)
+}
+
+fn run_compile(need: Need) -> wasmtime::Result<()> {
+    let (engine, walls) = enter_compile(need, Layers::ALL)?;
+    converse(async |sender, receiver| compile::serve(engine, walls, sender, receiver).await)
+}
+
+/// Enters a sandbox worker's walls in the very way of a sandbox worker, and tells of them.
+fn run_probe() -> wasmtime::Result<()> {
+    let mut told = Vec::new();
+    encode_frame(&probe().map_err(|error| format!("{error:#}")), &mut told)?;
+    StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?).write_all(&told)?;
+    Ok(())
+}
+
+fn probe() -> wasmtime::Result<SandboxReport> {
+    let (_engine, walls) = enter_sandbox(Need::Weak, Layers::ALL)?;
+    Ok(walls.seal()?)
+}
+
+/// The walls of a sandbox worker but for the last, with the engine: it opens the table of its own pages (`/proc/self/pagemap`),
+/// which nobody can behind the walls.
+pub(crate) fn enter_sandbox(need: Need, layers: Layers) -> wasmtime::Result<(Engine, Walls)> {
     close_inherited_descriptors()?;
-    limit(Resource::Core, 0)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    runtime.block_on(async {
+    let engine = engine()?;
+    Ok((engine, Walls::enter(Role::Sandbox, need, layers)?))
+}
+
+/// The walls of a compile worker but for the last, and within them the threads of parallel compilation: once the worker is sealed
+/// none can start.
+pub(crate) fn enter_compile(need: Need, layers: Layers) -> wasmtime::Result<(Engine, Walls)> {
+    close_inherited_descriptors()?;
+    // Both read the system's limits on processors, which nobody can behind the walls.
+    let engine = engine()?;
+    let threads = available_parallelism().map_or(1, usize::from);
+    let walls = Walls::enter(Role::Compile, need, layers)?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    // Returns when each has run.
+    rayon::broadcast(|_| ());
+    Ok((engine, walls))
+}
+
+/// Runs a worker's conversation on one thread until its supervisor closes the socket.
+fn converse(serve: impl AsyncFnOnce(Sender, Receiver) -> wasmtime::Result<()>) -> wasmtime::Result<()> {
+    reactor()?.block_on(async {
         let (sender, receiver) = connection(socket()?);
         serve(sender, receiver).await
     })
+}
+
+fn reactor() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
 }
 
 /// The socket to the supervisor, which a worker gets as its standard input.
@@ -70,9 +118,4 @@ fn socket() -> io::Result<UnixStream> {
     let socket = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_nonblocking(true)?;
     UnixStream::from_std(socket)
-}
-
-/// Lowers a limit of this process for good.
-fn limit(resource: Resource, bytes: u64) -> io::Result<()> {
-    Ok(setrlimit(resource, Rlimit { current: Some(bytes), maximum: Some(bytes) })?)
 }

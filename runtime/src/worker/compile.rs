@@ -5,26 +5,23 @@ use std::io::Read;
 
 use adit_protocol::Digest;
 use adit_protocol::limits::{MODULE_BYTES_MAX, REASON_BYTES_MAX};
-use rustix::process::Resource;
 use wasmparser::{Parser, Validator};
 use wasmtime::{Engine, ExternType, Module};
 
 use super::ending::clip;
-use super::{guest, limit};
+use super::guest;
 use crate::code::CodeFile;
-use crate::engine::{FEATURES, engine};
+use crate::engine::FEATURES;
 use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender};
 use crate::meter;
-
-/// Memory that a compile worker may hold. Limits what is writable rather than address space, of which the engine reserves much.
-const COMPILE_MEMORY_MAX: u64 = 1 << 30;
+use crate::walls::Walls;
 
 /// Serves one order.
-pub(super) async fn serve(sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
-    limit(Resource::Data, COMPILE_MEMORY_MAX)?;
+pub(super) async fn serve(engine: Engine, walls: Walls, sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
+    walls.seal()?;
     let Some(order) = receiver.recv::<CompileOrder>().await? else { return Ok(()) };
     let (wasm, code) = (File::from(receiver.take_fd()?), File::from(receiver.take_fd()?));
-    let answer = match compile(&order, wasm, code) {
+    let answer = match compile(&engine, &order, wasm, code) {
         Ok(()) => FromCompiler::Compiled,
         Err(Failure::Invalid(reason)) => FromCompiler::Invalid(reason),
         Err(Failure::Worker(error)) => FromCompiler::Failed(clip(format!("{error:#}"), REASON_BYTES_MAX)),
@@ -47,14 +44,13 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
     }
 }
 
-fn compile(order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
+fn compile(engine: &Engine, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
     let wasm = read(order, wasm)?;
     check_format(&wasm).map_err(|reason| Failure::Invalid(reason.to_owned()))?;
     check_validity(&wasm)?;
-    let engine = engine()?;
     let metered = meter::instrument(&wasm, &meter::Options::default()).map_err(|error| Failure::Invalid(error.to_string()))?;
-    let module = Module::new(&engine, &metered.wasm).map_err(invalid)?;
-    check_interface(&engine, &module)?;
+    let module = Module::new(engine, &metered.wasm).map_err(invalid)?;
+    check_interface(engine, &module)?;
     CodeFile::write(&mut code, &module.serialize()?, &metered)?;
     Ok(())
 }

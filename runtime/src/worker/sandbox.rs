@@ -4,32 +4,29 @@ use std::fs::File;
 use std::sync::Arc;
 
 use adit_protocol::limits::REASON_BYTES_MAX;
-use rustix::process::Resource;
+use wasmtime::Engine;
 
 use super::ending::clip;
 use super::executor::{Executor, Program};
-use super::limit;
 use super::outbox::Outbox;
 use super::stdio::Input;
 use super::watchdog::Watchdog;
-use crate::engine::engine;
 use crate::ipc::{FromSandbox, InputOrder, IpcError, Receiver, RunOrder, Sender, ToSandbox};
 use crate::live::Live;
+use crate::walls::Walls;
 
 /// Modules that a worker keeps ready. Each holds a mapping of its code and a memory image.
 pub(crate) const MODULE_SLOTS: usize = 8;
 
-/// Descriptors of a worker: its socket, tokio's, three per module, one input, and room to spare.
-const DESCRIPTORS_MAX: u64 = 64;
-
 /// Serves orders until the supervisor closes the socket.
-pub(super) async fn serve(sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
-    limit(Resource::Nofile, DESCRIPTORS_MAX)?;
+pub(super) async fn serve(engine: Engine, walls: Walls, sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
+    let outbox = Arc::new(Outbox::new(sender));
     let Some(ToSandbox::Hello) = receiver.recv().await? else { return Ok(()) };
     let live = Live::from_fd(receiver.take_fd()?);
-    let outbox = Arc::new(Outbox::new(sender));
     let watchdog = Watchdog::start(live, Arc::clone(&outbox))?;
-    let executor = Executor::new(engine()?, outbox, watchdog)?;
+    let executor = Executor::new(engine, outbox, watchdog)?;
+    // The watchdog was the last thread to start; from here on nothing may.
+    walls.seal()?;
     let mut sandbox = Sandbox { executor, modules: Default::default(), receiver };
     while let Some(message) = sandbox.receiver.recv().await? {
         match message {

@@ -2,7 +2,7 @@
 //! and notes for the supervisor what was used.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,11 +57,16 @@ struct Job {
 }
 
 impl Watchdog {
-    /// Starts the thread.
+    /// Starts the thread, and returns when it has begun: what a thread does at its start it may not do behind the walls.
     pub(crate) fn start(live: Live, outbox: Arc<Outbox>) -> io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::default(), wake: Condvar::new(), outbox, live });
-        let watching = Arc::clone(&shared);
-        thread::Builder::new().name("watchdog".to_owned()).spawn(move || watching.watch())?;
+        let (watching, begun) = (Arc::clone(&shared), Arc::new(Barrier::new(2)));
+        let begins = Arc::clone(&begun);
+        thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
+            begins.wait();
+            watching.watch();
+        })?;
+        begun.wait();
         Ok(Self(shared))
     }
 

@@ -6,5 +6,6 @@ mod compiling;
 mod limits;
 mod streams;
 mod support;
+mod walls;
 mod wasi;
 mod workers;

@@ -1,0 +1,400 @@
+//! The wall around worker processes, tried from inside: one process per attempt, each layer alone, and all together.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adit_runtime::{Runtime, RuntimeConfig, SandboxReport, StartError};
+use rustix::process::{Pid, Signal, kill_process};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use tempfile::TempDir;
+
+use crate::support::{Host, echo, first_log, spin_after_log, worker_program};
+use crate::workers::is_running;
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was not refused.
+    Done,
+    /// The system call gave an error.
+    Refused(i32),
+    /// The filter killed the process.
+    Killed,
+}
+
+use End::{Done, Killed, Refused};
+
+/// Somewhere to break out to.
+struct Outside {
+    folder: TempDir,
+    tcp: TcpListener,
+    abstract_name: String,
+    _abstract_socket: UnixListener,
+}
+
+static SECRET: u8 = 7;
+
+impl Outside {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), b"secret").unwrap();
+        let abstract_name = format!("adit-walls-{}", folder.path().display());
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        let _abstract_socket = UnixListener::bind_addr(&address).unwrap();
+        Self { folder, tcp: TcpListener::bind("127.0.0.1:0").unwrap(), abstract_name, _abstract_socket }
+    }
+
+    fn argument(&self, attempt: &str) -> String {
+        match attempt {
+            "open_file" | "file_exists" | "file_exists_by_statx" => self.folder.path().join("file").display().to_string(),
+            "create_file" => self.folder.path().join("new").display().to_string(),
+            "open_below_passed_folder" => "file".to_owned(),
+            "connect_tcp" => self.tcp.local_addr().unwrap().to_string(),
+            "connect_abstract_socket" => self.abstract_name.clone(),
+            "execute" => "/bin/true".to_owned(),
+            "read_parent" => (&raw const SECRET).addr().to_string(),
+            _ => String::new(),
+        }
+    }
+
+    fn attempt(&self, name: &str, walls: Walls) -> End {
+        let (_ours, theirs) = UnixStream::pair().unwrap();
+        let stdout = match name {
+            "open_below_passed_folder" => File::open(self.folder.path()).unwrap().into(),
+            _ => Stdio::null(),
+        };
+        let output = Command::new(env!("CARGO_BIN_EXE_adit-worker"))
+            .args(["attempt", name, walls.role, walls.layers, walls.thread, &self.argument(name)])
+            .env_clear()
+            .stdin(OwnedFd::from(theirs))
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        End::of(name, &output)
+    }
+
+    /// Tries each row and compares; tells of every row that differs.
+    #[track_caller]
+    fn check(&self, walls: Walls, rows: &[(&str, &[End])]) {
+        let wrong: Vec<_> = rows
+            .iter()
+            .map(|(name, wanted)| (name, self.attempt(name, walls), wanted))
+            .filter(|(_, end, wanted)| !wanted.contains(end))
+            .collect();
+        assert!(wrong.is_empty(), "{walls:?}: {wrong:#?}");
+    }
+}
+
+impl End {
+    fn of(name: &str, output: &Output) -> Self {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with("trying\n"), "{name} was not tried: {} {said}", output.status);
+        match (output.status.code(), output.status.signal()) {
+            (Some(0), _) => Done,
+            (_, Some(libc::SIGSYS)) => Killed,
+            (Some(errno @ 1..=133), _) => Refused(errno),
+            _ => panic!("{name}: {} {said}", output.status),
+        }
+    }
+}
+
+/// What a probe is behind.
+#[derive(Debug, Clone, Copy)]
+struct Walls {
+    role: &'static str,
+    layers: &'static str,
+    thread: &'static str,
+}
+
+const SANDBOX: Walls = Walls { role: "sandbox", layers: "all", thread: "main" };
+const COMPILE: Walls = Walls { role: "compile", ..SANDBOX };
+
+const NOT_PERMITTED: End = Refused(libc::EPERM);
+const NO_ACCESS: End = Refused(libc::EACCES);
+
+/// Escapes that the filter answers with death, in each kind of worker.
+const DEADLY: [&str; 30] = [
+    "file_exists_by_statx",
+    "connect_tcp",
+    "connect_abstract_socket",
+    "make_socket",
+    "fork",
+    "start_thread",
+    "execute",
+    "attach_to_parent",
+    "read_parent",
+    "open_parent_by_pidfd",
+    "signal_parent",
+    "signal_parent_thread",
+    "raise_limit",
+    "map_writable_and_executable",
+    "make_executable_writable",
+    "mount",
+    "leave_namespace",
+    "load_bpf",
+    "set_up_io_uring",
+    "open_performance_counter",
+    "catch_page_faults",
+    "become_another_user",
+    "become_dumpable",
+    "outlive_parent",
+    "read_kernel_keys",
+    "share_memory_by_key",
+    "be_told_by_signal",
+    "type_into_terminal",
+    "call_by_x32_number",
+    "call_as_32_bit",
+];
+
+/// Escapes by a file: a sandbox worker dies of them, a compile worker gets an error.
+const BY_FILE: [&str; 5] =
+    ["open_file", "create_file", "open_below_passed_folder", "read_parent_by_file", "read_parent_environment"];
+
+fn rows<'a>(names: &[&'a str], ends: &'static [End]) -> Vec<(&'a str, &'static [End])> {
+    names.iter().map(|name| (*name, ends)).collect()
+}
+
+/// Not every kernel has a second entry; other architectures have none.
+fn deadly() -> Vec<&'static str> {
+    let foreign = cfg!(target_arch = "x86_64");
+    DEADLY.into_iter().filter(|name| foreign || !name.starts_with("call_")).collect()
+}
+
+/// What this machine's walls are made of.
+fn walls_here() -> SandboxReport {
+    let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    reactor.block_on(async { Host::new(1).runtime.sandbox().clone() })
+}
+
+#[test]
+fn allowed_things_succeed_behind_all_walls() {
+    let outside = Outside::new();
+    for walls in [SANDBOX, COMPILE, Walls { thread: "other", ..SANDBOX }] {
+        outside.check(walls, &[("allowed_things", &[Done])]);
+    }
+}
+
+#[test]
+fn attempts_succeed_without_walls() {
+    // What any user may do. So a refusal is the walls' and not the attempt's own failure.
+    let names = [
+        "open_file",
+        "create_file",
+        "file_exists",
+        "file_exists_by_statx",
+        "open_below_passed_folder",
+        "connect_tcp",
+        "connect_abstract_socket",
+        "make_socket",
+        "fork",
+        "start_thread",
+        "execute",
+        "open_parent_by_pidfd",
+        "signal_parent",
+        "map_writable_and_executable",
+        "make_executable_writable",
+        "become_dumpable",
+        "outlive_parent",
+        "be_told_by_signal",
+    ];
+    Outside::new().check(Walls { layers: "none", ..SANDBOX }, &rows(&names, &[Done]));
+}
+
+#[test]
+fn escapes_from_a_sandbox_worker_are_deadly() {
+    let outside = Outside::new();
+    outside.check(SANDBOX, &rows(&deadly(), &[Killed]));
+    outside.check(SANDBOX, &rows(&BY_FILE, &[Killed]));
+}
+
+#[test]
+fn escapes_from_a_compile_worker_are_refused() {
+    let outside = Outside::new();
+    outside.check(COMPILE, &rows(&deadly(), &[Killed]));
+    outside.check(COMPILE, &rows(&BY_FILE, &[NO_ACCESS]));
+}
+
+#[test]
+fn seccomp_refuses_alone() {
+    let outside = Outside::new();
+    let walls = Walls { layers: "seccomp", ..SANDBOX };
+    outside.check(walls, &rows(&deadly(), &[Killed]));
+    outside.check(walls, &rows(&BY_FILE, &[Killed]));
+}
+
+#[test]
+fn landlock_refuses_alone() {
+    let outside = Outside::new();
+    let walls = Walls { layers: "landlock", ..SANDBOX };
+    let abi = walls_here().landlock_abi.unwrap();
+    // The version of Landlock that first refuses it.
+    let refused: [(u32, &str, &[End]); 9] = [
+        (1, "open_file", &[NO_ACCESS]),
+        (1, "create_file", &[NO_ACCESS]),
+        (1, "open_below_passed_folder", &[NO_ACCESS]),
+        (1, "attach_to_parent", &[NOT_PERMITTED]),
+        (1, "read_parent", &[NOT_PERMITTED]),
+        (1, "read_parent_by_file", &[NO_ACCESS]),
+        (4, "connect_tcp", &[NO_ACCESS]),
+        (6, "connect_abstract_socket", &[NOT_PERMITTED]),
+        (6, "signal_parent", &[NOT_PERMITTED]),
+    ];
+    let known: Vec<_> = refused.iter().filter(|(since, ..)| *since <= abi).map(|(_, name, ends)| (*name, *ends)).collect();
+    outside.check(walls, &known);
+    // It knows nothing of these.
+    outside.check(walls, &rows(&["make_socket", "fork", "start_thread", "map_writable_and_executable"], &[Done]));
+}
+
+#[test]
+fn what_a_process_gives_up_is_refused_alone() {
+    let outside = Outside::new();
+    let walls = Walls { layers: "process", ..SANDBOX };
+    outside.check(walls, &[("raise_limit", &[NOT_PERMITTED]), ("become_another_user", &[NOT_PERMITTED, Refused(libc::EINVAL)])]);
+    outside.check(walls, &[("open_performance_counter", &[NO_ACCESS, NOT_PERMITTED]), ("mount", &[NOT_PERMITTED])]);
+    if walls_here().network_namespace {
+        outside.check(walls, &[("connect_tcp", &[Refused(libc::ENETUNREACH)])]);
+        outside.check(walls, &[("connect_abstract_socket", &[Refused(libc::ECONNREFUSED)])]);
+    }
+}
+
+#[test]
+fn files_do_not_even_exist_behind_an_empty_root() {
+    let outside = Outside::new();
+    let walls = Walls { layers: "landlock", ..SANDBOX };
+    // Landlock alone would tell.
+    outside.check(walls, &[("file_exists", &[Done])]);
+    if walls_here().network_namespace {
+        outside.check(SANDBOX, &[("file_exists", &[Refused(libc::ENOENT)])]);
+    }
+}
+
+#[test]
+fn threads_that_began_before_the_seal_are_behind_it() {
+    let outside = Outside::new();
+    let other = Walls { thread: "other", ..SANDBOX };
+    outside.check(other, &rows(&["open_file", "make_socket", "fork", "start_thread", "execute", "signal_parent"], &[Killed]));
+    outside.check(Walls { layers: "landlock", ..other }, &[("open_file", &[NO_ACCESS])]);
+}
+
+#[tokio::test]
+async fn worker_that_runs_a_job_is_behind_the_walls() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log()).await.unwrap();
+    first_log(&mut run).await;
+    let pid = run.worker_pid().unwrap();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"] {
+            assert!(status.contains(line), "{line} in {status}");
+        }
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    for (name, most) in [("Max processes", 0), ("Max core file size", 0), ("Max file size", 0), ("Max open files", 64)] {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
+        let [.., soft, hard, _unit] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert_eq!((soft, hard), (most.to_string().as_str(), most.to_string().as_str()), "{line}");
+    }
+}
+
+#[test]
+fn worker_dies_with_a_supervisor_that_is_killed() {
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_adit-worker"))
+        .args(["attempt", "keep_a_worker", "sandbox", "none", "main", ""])
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    let worker: u32 = said.trim().parse().unwrap();
+    assert!(is_running(worker), "it sleeps, and reads nothing");
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_running(worker) {
+        if Instant::now() > deadline {
+            kill_process(Pid::from_raw(worker as i32).unwrap(), Signal::KILL).unwrap();
+            panic!("the worker lives on");
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn orphan_does_not_begin() {
+    // The socket was made by this process, but the worker's parent is a shell.
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let output = Command::new("/bin/sh")
+        .args(["-c", "\"$0\" __adit-sandbox-worker; exit $?", env!("CARGO_BIN_EXE_adit-worker")])
+        .stdin(OwnedFd::from(theirs))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(70));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the supervisor ended before its worker began"), "{said}");
+}
+
+/// Runs `test` where some system calls, for this thread and what it starts, are answered with `errno`: a kernel that lacks them.
+fn on_a_kernel_without(calls: &[libc::c_long], errno: i32, test: impl AsyncFnOnce() + Send) {
+    let rules: BTreeMap<_, _> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno as u32), architecture).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            apply_filter(&filter).unwrap();
+            let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            reactor.block_on(test());
+        });
+    });
+}
+
+fn start(folder: &TempDir, allow_weak_sandbox: bool) -> Result<Runtime, StartError> {
+    let worker_program = worker_program();
+    Runtime::new(RuntimeConfig { worker_program, allow_weak_sandbox, ..RuntimeConfig::new(folder.path().join("cache")) })
+}
+
+/// Says what the refusal says, and that a job runs where the owner allows it.
+async fn weak_only_by_consent(want: &str) {
+    let folder = TempDir::new().unwrap();
+    let refusal = start(&folder, false).unwrap_err().to_string();
+    assert!(refusal.starts_with("the sandbox would be weak, because this kernel lacks ") && refusal.contains(want), "{refusal}");
+    assert!(refusal.contains("--allow-weak-sandbox"), "{refusal}");
+    let runtime = start(&folder, true).unwrap();
+    assert_eq!(runtime.sandbox().strength(), "weak");
+    let host = Host { runtime, folder: folder.into() };
+    assert_eq!(host.run(echo().input(b"weak")).await.assert_ok().output, b"weak");
+}
+
+#[test]
+fn without_landlock_nothing_starts_unless_a_weak_sandbox_is_allowed() {
+    on_a_kernel_without(&[libc::SYS_landlock_create_ruleset], libc::ENOSYS, async || weak_only_by_consent("Landlock").await);
+}
+
+#[test]
+fn without_seccomp_nothing_starts_unless_a_weak_sandbox_is_allowed() {
+    on_a_kernel_without(&[libc::SYS_seccomp], libc::ENOSYS, async || weak_only_by_consent("seccomp").await);
+}
+
+#[test]
+fn without_namespaces_the_sandbox_is_still_strong() {
+    on_a_kernel_without(&[libc::SYS_unshare], libc::EPERM, async || {
+        let folder = TempDir::new().unwrap();
+        let runtime = start(&folder, false).unwrap();
+        assert!(!runtime.sandbox().network_namespace);
+        assert_eq!(runtime.sandbox().strength(), "strong");
+        let host = Host { runtime, folder: folder.into() };
+        assert_eq!(host.run(echo().input(b"strong")).await.assert_ok().output, b"strong");
+    });
+}
