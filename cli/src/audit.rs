@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use crate::args::Common;
 use crate::comparison::{Check, Field, Value, overcharge};
-use crate::config::Config;
+use crate::config::{ALLOW_WEAK_SANDBOX, Config};
 use crate::exit::{Exit, InterruptedError, ProofError, usage};
 use crate::kept::{JobStore, KeptJob};
 use crate::local;
@@ -172,7 +172,8 @@ impl Auditor<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         if self.runtime.is_none() {
-            self.runtime = Some(local::runtime(self.config)?);
+            let allow_weak_sandbox = self.config.value(&ALLOW_WEAK_SANDBOX, None, str::parse::<bool>)?;
+            self.runtime = Some(local::runtime(self.config, allow_weak_sandbox)?);
         }
         let runtime = self.runtime.as_ref().context("the runtime was just started")?;
         let again = rerun(runtime, receipt, &job.spec, &bytes).await;

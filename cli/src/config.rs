@@ -35,6 +35,7 @@ pub(crate) static LOG_MAX: Setting = setting("log-max", "ADIT_LOG_MAX", "1MiB");
 pub(crate) static MAX_PRICE: Setting = setting("max-price", "ADIT_MAX_PRICE", "");
 pub(crate) static PROFILE: Setting = setting("profile", "ADIT_PROFILE", "deterministic");
 pub(crate) static KEEP_MAX: Setting = setting("keep-max", "ADIT_KEEP_MAX", "1GiB");
+pub(crate) static ALLOW_WEAK_SANDBOX: Setting = setting("allow-weak-sandbox", "ADIT_ALLOW_WEAK_SANDBOX", "false");
 pub(crate) static NODE_KEY: Setting = setting("node.key", "ADIT_NODE_KEY", "");
 pub(crate) static NODE_SLOTS: Setting = setting("node.slots", "ADIT_NODE_SLOTS", "");
 pub(crate) static NODE_MEMORY: Setting = setting("node.memory", "ADIT_NODE_MEMORY", "1GiB");
@@ -61,6 +62,7 @@ pub(crate) static SETTINGS: [&Setting; 23] = [
     &MAX_PRICE,
     &PROFILE,
     &KEEP_MAX,
+    &ALLOW_WEAK_SANDBOX,
     &NODE_KEY,
     &NODE_SLOTS,
     &NODE_MEMORY,
@@ -218,6 +220,7 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>
             toml::Value::String(text) => text,
             toml::Value::Integer(n) => n.to_string(),
             toml::Value::Float(n) => n.to_string(),
+            toml::Value::Boolean(yes) if name == ALLOW_WEAK_SANDBOX.name => yes.to_string(),
             other => return Err(format!("`{name}` is {}; write a string or a number", other.type_str())),
         };
         into.insert(name, text);
@@ -270,10 +273,13 @@ mod tests {
 
     #[test]
     fn tables_and_numbers_are_settings_too() {
-        let config = config("timeout = \"5m\"\n[node]\nslots = 3\nprice-per-minute = 0.002\n", |_| None).unwrap();
+        let config =
+            config("timeout = \"5m\"\nallow-weak-sandbox = true\n[node]\nslots = 3\nprice-per-minute = 0.002\n", |_| None)
+                .unwrap();
         assert_eq!(config.text(&NODE_SLOTS).unwrap().value, "3");
         assert_eq!(config.text(&NODE_PRICE).unwrap().value, "0.002");
         assert_eq!(config.text(&TIMEOUT).unwrap().value, "5m");
+        assert!(config.value(&ALLOW_WEAK_SANDBOX, None, str::parse::<bool>).unwrap());
         assert_eq!(config.text(&GATEWAY), None);
     }
 

@@ -29,10 +29,11 @@ pub(crate) async fn run(
     input: &Input,
     sink: &Sink,
     config: &Config,
+    allow_weak_sandbox: bool,
     screen: &mut Screen,
 ) -> anyhow::Result<End> {
     let price = PriceArgs::default().read(config)?;
-    let runtime = runtime(config)?;
+    let runtime = runtime(config, allow_weak_sandbox)?;
     let compiled = compile(&runtime, job.spec.module.digest, module).await?;
     let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input: input.for_runtime().context("input")? };
     let id = JobId::derive(&TENANT, &job.key);
@@ -58,8 +59,9 @@ pub(crate) async fn run(
 }
 
 /// The runtime of whoever runs this.
-pub(crate) fn runtime(config: &Config) -> anyhow::Result<Runtime> {
-    Runtime::new(RuntimeConfig::new(config.dirs.cache.join("code"))).context("the runtime does not start")
+pub(crate) fn runtime(config: &Config, allow_weak_sandbox: bool) -> anyhow::Result<Runtime> {
+    let setup = RuntimeConfig { allow_weak_sandbox, ..RuntimeConfig::new(config.dirs.cache.join("code")) };
+    Runtime::new(setup).context("the runtime does not start")
 }
 
 /// Makes the module in the file `wasm` ready.

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::args::Common;
 use crate::config::{
-    Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_SLOTS,
+    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY,
+    NODE_PRICE_OUT, NODE_SLOTS,
 };
 use crate::exit::Exit;
 use crate::keys::Role;
@@ -69,7 +70,17 @@ pub(crate) struct OfferArgs {
     #[arg(long)]
     allow_open: bool,
     #[command(flatten)]
+    sandbox: SandboxArgs,
+    #[command(flatten)]
     price: PriceArgs,
+}
+
+/// What the owner puts up with.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct SandboxArgs {
+    /// Work even where the kernel lacks a part of the sandbox, Landlock or seccomp; a node's label says so [env: ADIT_ALLOW_WEAK_SANDBOX]
+    #[arg(long)]
+    allow_weak_sandbox: bool,
 }
 
 /// What is asked.
@@ -131,8 +142,16 @@ impl OfferArgs {
         if self.allow_open {
             setup.profiles.push(Profile::Open);
         }
+        setup.allow_weak_sandbox = self.sandbox.read(config)?;
         setup.labels = self.label.clone();
         Ok(setup)
+    }
+}
+
+impl SandboxArgs {
+    /// What flag, environment and config file say.
+    pub(crate) fn read(&self, config: &Config) -> anyhow::Result<bool> {
+        config.value(&ALLOW_WEAK_SANDBOX, self.allow_weak_sandbox.then_some(true), str::parse::<bool>)
     }
 }
 

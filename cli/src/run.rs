@@ -13,6 +13,7 @@ use crate::follow::{Follow, Followed};
 use crate::kept::JobStore;
 use crate::link;
 use crate::local;
+use crate::node::SandboxArgs;
 use crate::proof::Proof;
 use crate::reactor::block_on;
 use crate::report::{End, Report};
@@ -46,6 +47,8 @@ pub(crate) struct RunArgs {
     /// Run here, in the same sandbox, without a network
     #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt"])]
     local: bool,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
     /// Print one JSON object instead of the guest's output
     #[arg(long)]
     json: bool,
@@ -90,7 +93,8 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
     let ending = Ending { json: args.json, sink: &sink, limits, receipt: args.receipt.as_deref(), config: &config };
     block_on(async {
         if args.local {
-            let end = local::run(&job, &args.submission.module, &input, &sink, &config, screen).await?;
+            let allow_weak = args.sandbox.read(&config)?;
+            let end = local::run(&job, &args.submission.module, &input, &sink, &config, allow_weak, screen).await?;
             return ending.show(Followed { end, trouble: None }, screen);
         }
         let client = link::connect(&config, &args.link).await?;

@@ -21,10 +21,12 @@ pub struct NodeConfig {
     pub price: Price,
     /// Profiles that the owner allows.
     pub profiles: Vec<Profile>,
-    /// What the node says of itself.
+    /// What the node says of itself. It adds `sandbox`, `strong` or `weak`, which is not the owner's to say.
     pub labels: Vec<(String, String)>,
     /// What is started as a worker.
     pub worker_program: WorkerProgram,
+    /// Whether to work even where the kernel lacks a part of the wall around workers.
+    pub allow_weak_sandbox: bool,
 }
 
 impl NodeConfig {
@@ -40,6 +42,7 @@ impl NodeConfig {
             profiles: vec![Profile::Deterministic],
             labels: Vec::new(),
             worker_program: WorkerProgram::default(),
+            allow_weak_sandbox: false,
         }
     }
 }

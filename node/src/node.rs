@@ -29,6 +29,9 @@ const REPLACED_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that held for so long was a good one: the next pause is a short one again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
+/// Says whether a node's kernel gives all that the wall around workers is made of.
+const SANDBOX_LABEL: &str = "sandbox";
+
 /// A node that cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -88,7 +91,7 @@ impl Node {
             cache_bytes_max: config.cache_bytes_max,
             memory_max: config.memory,
             worker_program: config.worker_program.clone(),
-            allow_weak_sandbox: false,
+            allow_weak_sandbox: config.allow_weak_sandbox,
         })?;
         let offer = NodeOffer {
             software: concat!("adit-node ", env!("CARGO_PKG_VERSION")).into(),
@@ -96,7 +99,7 @@ impl Node {
             memory: config.memory,
             profiles: config.profiles.clone(),
             price: config.price,
-            labels: config.labels.clone(),
+            labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
         };
         let shared = Shared {
@@ -134,6 +137,12 @@ impl Shared {
     pub(crate) fn tell(&self, event: NodeEvent) {
         (self.on_event.borrow_mut())(event);
     }
+}
+
+/// What the node says of itself: the owner's words, and its own about its walls.
+fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
+    let owners = config.labels.iter().filter(|(key, _)| key != SANDBOX_LABEL).cloned();
+    owners.chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
 }
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.

@@ -200,7 +200,10 @@ fn nodes_are_listed_with_what_they_offer() {
     let slots = |n: u64| nodes.iter().find(|node| node["slots"] == n).unwrap();
     let (plain, other) = (slots(2), slots(1));
     assert_eq!((&plain["memory_bytes"], &plain["profiles"]), (&(1u64 << 30).into(), &serde_json::json!(["deterministic"])));
-    assert_eq!((&other["memory_bytes"], &other["labels"]), (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"]])));
+    assert_eq!(
+        (&other["memory_bytes"], &other["labels"]),
+        (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"], ["sandbox", "strong"]]))
+    );
     assert_eq!((&other["profiles"], &other["price_per_minute"]), (&serde_json::json!(["deterministic", "open"]), &2000.into()));
 
     // A job that only one of them fits goes there.
