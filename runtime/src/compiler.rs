@@ -148,6 +148,10 @@ async fn death(worker: WorkerProcess, limit: Duration) -> CompileError {
         Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => {
             CompileError::Node("the compile worker was killed".to_owned())
         }
+        // No module is to blame for that: either our list lacks a call that this machine's libraries make, or somebody broke in.
+        Ok(status) if status.signal() == Some(Signal::SYS.as_raw()) => {
+            CompileError::Node("the compile worker was killed for a system call that is not allowed".to_owned())
+        }
         Ok(status) if status.code() == Some(WORKER_FAILED) => CompileError::Node("the compile worker failed".to_owned()),
         Ok(status) => CompileError::Invalid(format!("the compiler died of it, probably over its memory limit ({status})")),
         Err(error) => error.into(),
