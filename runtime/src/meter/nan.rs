@@ -1,3 +1,197 @@
-use super::body::{Body, Signatures};
+//! Makes NaN bits the same on every machine, at a fraction of what the engine's own canonicalisation costs.
+//!
+//! # What is promised
+//! The *reference* is the original module under an engine that replaces every NaN that arithmetic makes, at once, by the *canonical*
+//! one: positive, quiet, no payload (wasmtime's `cranelift_nan_canonicalization`). The rewritten module, on any engine that keeps to
+//! the specification, gives the same bits as the reference wherever the guest or the host looks: in memory, globals, integers, in what
+//! is passed to a function and what it returns. That holds under two conditions: relaxed SIMD is refused, because its results are free
+//! in more than NaN bits, and host functions give the same results for the same arguments.
+//!
+//! # Why it is cheap
+//! The specification leaves NaN bits free for arithmetic alone: `add sub mul div sqrt min max ceil floor trunc nearest promote demote`,
+//! scalar and SIMD. Everything else moves or changes bits in one defined way. And arithmetic, comparisons and conversions to integers
+//! do not look at the bits of a NaN. So a chain of arithmetic is left alone, and its end is canonicalised where bits are looked at.
+//!
+//! # Why it is right
+//! For each value of the rewritten module and the same value of the reference, relations are tracked ([`facts::Facts`]):
+//!
+//! - *exact*: they have the same bits;
+//! - *raw* in lanes of 32 or 64 bits: canonicalising each lane of ours gives the reference's bits;
+//! - *loose* in lanes of 32 or 64 bits: each lane is the same in both, or a NaN in both.
+//!
+//! Exact implies loose, raw implies loose in the same lanes; raw and exact do not imply each other: a NaN with a payload that was
+//! loaded is exact, but canonicalising it would be wrong. A scalar is one lane. The proof is an induction over the steps of a run: if
+//! all values so far are related as tracked, then so is what the next operator makes, and both runs go on at the same place.
+//!
+//! - *Arithmetic* needs operands that are loose in the lanes that it works on. It then makes numbers in the same lanes in both, and
+//!   NaNs in the same lanes; the reference's are canonical. So its result is raw, whatever NaNs this machine prefers.
+//! - *Comparisons and conversions to integers* need loose operands too, and make, or trap on, the same.
+//! - *Conversions from integers, and constants* without NaNs or with the canonical one, are exact and raw at once.
+//! - *Moves* (`select`, variables, labels, splat, shuffle, lanes) hold what all their parts hold: the intersection. Where pieces are
+//!   moved, what is known must be known of pieces of this size; a shuffle of bytes keeps exactness alone.
+//! - *`abs`* is a move: the canonical NaN is positive. *`neg`* is not: it makes the reference's NaN negative, so that rawness ends.
+//!   `copysign` takes its number like `neg`, and looks at the bits of the sign's owner. `pmin` and `pmax` select, after comparing.
+//! - *All other operators* look at bits: operands need to be exact, results are exact. Calls are among them, so that parameters and
+//!   results are exact without a look at other functions; hosts see exact values.
+//!
+//! A value that is needed exact and is raw is canonicalised, after which it is exact. A value that is needed, and would be neither,
+//! because its parts differ (a loaded value in one arm, a computed one in the other), is *forced*: its raw parts are canonicalised
+//! where they enter. Needs are spread against the flow of values first, so that each part of a value is itself exact or raw if it may
+//! have to be made exact, and loose if only numbers are looked at: see [`graph`]. A variable that is reassigned by arithmetic in a loop
+//! thus costs nothing, though its first value was a parameter, as long as only arithmetic reads it.
+//!
+//! Values are tracked per definition, in static single assignment form: [`flow`]. Code that cannot be reached is left alone, since it
+//! has no runs. Canonicalising a raw value at other places than needed does no harm, as it then is both raw and exact; this allows to
+//! do it once where the value is made, or before a loop.
+//!
+//! Both time and memory are linear in the body. A body whose graph would be too large is canonicalised like the reference does.
 
-pub(crate) fn canonicalise(_body: &mut Body<'_>, _signatures: &Signatures) {}
+mod facts;
+mod flow;
+mod graph;
+mod operators;
+#[cfg(test)]
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+use wasmparser::{Operator, V128, ValType};
+
+use super::body::{Body, Signatures, Step};
+use facts::Lanes;
+use graph::{Form, Holder, Insertion};
+
+/// The NaN that stands for all that arithmetic makes: positive, quiet, no payload.
+const CANONICAL_32: u32 = 0x7fc0_0000;
+/// The same in 64 bits.
+const CANONICAL_64: u64 = 0x7ff8_0000_0000_0000;
+
+/// Steps that one canonicalisation takes, at most.
+const STEPS_PER_INSERTION: usize = 7;
+
+/// Inserts what makes NaN bits the same on every machine. The module must have been validated, without relaxed SIMD.
+pub(crate) fn canonicalise(body: &mut Body<'_>, signatures: &Signatures) {
+    let insertions = match flow::follow(body, signatures) {
+        Some(graph) => graph.solve(),
+        None => after_arithmetic(body),
+    };
+    insert(body, &insertions);
+}
+
+/// Canonicalises whatever arithmetic makes, at once, so that all values are exact.
+fn after_arithmetic(body: &Body<'_>) -> Vec<Insertion> {
+    let made = body.steps.iter().enumerate().filter_map(|(step, Step { op, .. })| {
+        let operators::Makes::Arithmetic { lanes, vector } = operators::effect(op)?.makes else { return None };
+        Some(Insertion { step: step as u32 + 1, holder: Holder::Top, form: Form::new(lanes, vector) })
+    });
+    made.collect()
+}
+
+/// Rebuilds a body with canonicalisations, which are sorted by step.
+fn insert(body: &mut Body<'_>, insertions: &[Insertion]) {
+    if insertions.is_empty() {
+        return;
+    }
+    let steps = std::mem::take(&mut body.steps);
+    let room = steps.len() + insertions.len() * STEPS_PER_INSERTION;
+    let mut writer = Writer { body, steps: Vec::with_capacity(room), scratch: [None; Form::COUNT] };
+    let mut insertions = insertions.iter().peekable();
+    for (at, step) in steps.into_iter().enumerate() {
+        while let Some(insertion) = insertions.next_if(|insertion| insertion.step as usize == at) {
+            writer.canonicalise(*insertion);
+        }
+        writer.steps.push(step);
+    }
+    let Writer { body, steps, .. } = writer;
+    body.steps = steps;
+}
+
+struct Writer<'b, 'a> {
+    body: &'b mut Body<'a>,
+    steps: Vec<Step<'a>>,
+    /// A local for each form, if it was needed.
+    scratch: [Option<u32>; Form::COUNT],
+}
+
+impl<'a> Writer<'_, 'a> {
+    /// Selects between the value and the canonical NaN by whether the value equals itself.
+    ///
+    /// Measured on x86-64: a float `select` becomes a branch that is never taken, and costs least; through integers, each value would
+    /// travel to other registers and back. A comparison `>=` is one condition of the processor, `==` is two.
+    fn canonicalise(&mut self, Insertion { holder, form, .. }: Insertion) {
+        let (local, keep) = match holder {
+            Holder::Local(local) => (local, Operator::LocalGet { local_index: local }),
+            Holder::Top => {
+                let local_index = self.scratch(form);
+                (local_index, Operator::LocalTee { local_index })
+            }
+        };
+        let get = Operator::LocalGet { local_index: local };
+        let select = if form.is_vector() { Operator::V128Bitselect } else { Operator::Select };
+        self.push([keep, form.nan(), get.clone(), get, form.equals_itself(), select]);
+        if let Holder::Local(local_index) = holder {
+            self.push([Operator::LocalSet { local_index }]);
+        }
+    }
+
+    fn scratch(&mut self, form: Form) -> u32 {
+        let body = &mut *self.body;
+        *self.scratch[form as usize].get_or_insert_with(|| body.add_local(form.ty()))
+    }
+
+    fn push<const N: usize>(&mut self, ops: [Operator<'a>; N]) {
+        self.steps.extend(ops.map(Step::free));
+    }
+}
+
+impl Form {
+    /// How many forms there are.
+    const COUNT: usize = 4;
+
+    fn new(lanes: Lanes, vector: bool) -> Self {
+        match (lanes, vector) {
+            (Lanes::Of32, false) => Self::F32,
+            (Lanes::Of64, false) => Self::F64,
+            (Lanes::Of32, true) => Self::F32x4,
+            (Lanes::Of64, true) => Self::F64x2,
+        }
+    }
+
+    fn is_vector(self) -> bool {
+        self.ty() == ValType::V128
+    }
+
+    fn ty(self) -> ValType {
+        match self {
+            Self::F32 => ValType::F32,
+            Self::F64 => ValType::F64,
+            Self::F32x4 | Self::F64x2 => ValType::V128,
+        }
+    }
+
+    /// The canonical NaN, in every lane.
+    fn nan(self) -> Operator<'static> {
+        match self {
+            Self::F32 => Operator::F32Const { value: f32::from_bits(CANONICAL_32).into() },
+            Self::F64 => Operator::F64Const { value: f64::from_bits(CANONICAL_64).into() },
+            Self::F32x4 => Operator::V128Const { value: repeated(&CANONICAL_32.to_le_bytes()) },
+            Self::F64x2 => Operator::V128Const { value: repeated(&CANONICAL_64.to_le_bytes()) },
+        }
+    }
+
+    /// A comparison that holds between a value and itself unless it is a NaN.
+    fn equals_itself(self) -> Operator<'static> {
+        match self {
+            Self::F32 => Operator::F32Ge,
+            Self::F64 => Operator::F64Ge,
+            Self::F32x4 => Operator::F32x4Eq,
+            Self::F64x2 => Operator::F64x2Eq,
+        }
+    }
+}
+
+fn repeated(lane: &[u8]) -> V128 {
+    let mut bytes = [0; 16];
+    bytes.chunks_exact_mut(lane.len()).for_each(|chunk| chunk.copy_from_slice(lane));
+    i128::from_le_bytes(bytes).into()
+}
