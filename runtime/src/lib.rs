@@ -47,6 +47,8 @@ mod process;
 mod ipc;
 mod live;
 
+#[doc(hidden)]
+pub mod conformance;
 mod engine;
 #[doc(hidden)]
 pub mod lab;

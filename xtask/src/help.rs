@@ -16,6 +16,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("guests") => GUESTS,
         Some("test") => TEST,
         Some("ci") => CI,
+        Some("conformance") => CONFORMANCE,
         Some("demo") => DEMO,
         Some("bench") => BENCH,
         Some(other) => bail!("`{other}` is not a command; `cargo xtask help` lists them"),
@@ -28,13 +29,14 @@ Every chore of the project. Each command sets up what it needs, says what it doe
 Usage: cargo xtask COMMAND
 
 Commands:
-  demo    Start a gateway and three nodes, render a picture on them, check every receipt
-  test    Build the guests and run every test
-  ci      All that continuous integration runs: format, lints, documents, licences, tests
-  bench   Measure, each figure beside its reference
-  guests  Compile the guests to target/guests/*.wasm
-  setup   Find or install what compiles guests
-  help    Explain one command: cargo xtask help test
+  demo         Start a gateway and three nodes, render a picture on them, check every receipt
+  test         Build the guests and run every test
+  ci           All that continuous integration runs: format, lints, documents, licences, tests
+  conformance  Run WebAssembly's and WASI's own test suites, and print counts
+  bench        Measure, each figure beside its reference
+  guests       Compile the guests to target/guests/*.wasm
+  setup        Find or install what compiles guests
+  help         Explain one command: cargo xtask help test
 ";
 
 const SETUP: &str = "\
@@ -86,6 +88,25 @@ Usage: cargo xtask ci
 
 Example:
   cargo xtask ci
+";
+
+const CONFORMANCE: &str = "\
+Runs the WebAssembly specification's test suite for every proposal that guests may use, through the runtime's validation
+and engine configuration, and programs in the layout of wasi-testsuite through the whole runtime; prints counts, and each
+skip with its reason. Fails where anything fails that conformance/skips.toml does not list, and where that list is not so.
+`cargo xtask test` runs the same, with the product's compiler.
+
+Usage: cargo xtask conformance [--compiler NAME] [--opt-level LEVEL] [--wasi-testsuite PATH]
+
+Options:
+  --compiler NAME        The engine's compiler: cranelift or winch [default: cranelift]
+  --opt-level LEVEL      How hard it optimises: none, speed or speed-and-size [default: speed]
+  --wasi-testsuite PATH  Also runs what a checkout of wasi-testsuite has for preview 1; no registry carries that suite
+
+Examples:
+  cargo xtask conformance
+  cargo xtask conformance --compiler winch
+  cargo xtask conformance --wasi-testsuite ../wasi-testsuite
 ";
 
 const DEMO: &str = "\

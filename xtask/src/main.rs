@@ -4,6 +4,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod demo;
 mod help;
 mod process;
@@ -15,7 +16,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use lexopt::Arg;
+use lexopt::{Arg, ValueExt};
 
 use crate::workspace::Workspace;
 
@@ -37,6 +38,7 @@ enum Invocation {
     Guests,
     Test { runner_args: Vec<OsString> },
     Ci,
+    Conformance(conformance::Options),
     Demo(demo::Options),
     Bench(bench::Options),
 }
@@ -57,6 +59,7 @@ impl Invocation {
             return Ok(Self::Help(topic));
         }
         let (mut demo, mut bench) = (demo::Options::default(), bench::Options::default());
+        let mut conformance = conformance::Options::default();
         while let Some(arg) = args.next()? {
             match (command.as_str(), arg) {
                 (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
@@ -64,7 +67,10 @@ impl Invocation {
                 ("bench", Arg::Long("json")) => bench.json = true,
                 ("bench", Arg::Long("quick")) => bench.quick = true,
                 ("bench", Arg::Value(name)) if bench.name.is_none() => bench.name = Some(name.to_string_lossy().into_owned()),
-                ("setup" | "guests" | "ci" | "demo" | "bench", other) => return Err(other.unexpected().into()),
+                ("conformance", Arg::Long("compiler")) => conformance.compiler = Some(args.value()?.string()?),
+                ("conformance", Arg::Long("opt-level")) => conformance.opt_level = Some(args.value()?.string()?),
+                ("conformance", Arg::Long("wasi-testsuite")) => conformance.wasi_testsuite = Some(args.value()?),
+                ("setup" | "guests" | "ci" | "conformance" | "demo" | "bench", other) => return Err(other.unexpected().into()),
                 _ => break,
             }
         }
@@ -72,6 +78,7 @@ impl Invocation {
             "setup" => Ok(Self::Setup),
             "guests" => Ok(Self::Guests),
             "ci" => Ok(Self::Ci),
+            "conformance" => Ok(Self::Conformance(conformance)),
             "demo" => Ok(Self::Demo(demo)),
             "bench" => Ok(Self::Bench(bench)),
             _ => bail!("`{command}` is not a command; `cargo xtask help` lists them"),
@@ -96,6 +103,7 @@ impl Invocation {
             Self::Guests => wasm::build_guests(&workspace).map(drop),
             Self::Test { runner_args } => test::run(&workspace, &runner_args),
             Self::Ci => ci::run(&workspace),
+            Self::Conformance(options) => conformance::run(&workspace, &options),
             Self::Demo(options) => demo::run(&workspace, &options),
             Self::Bench(options) => bench::run(&workspace, &options),
         }
@@ -135,6 +143,15 @@ mod tests {
             ),
             ("demo", Invocation::Demo(demo::Options::default())),
             ("demo --size 320x180", Invocation::Demo(demo::Options { size: "320x180".to_owned() })),
+            ("conformance", Invocation::Conformance(conformance::Options::default())),
+            (
+                "conformance --compiler winch --opt-level none --wasi-testsuite ../suite",
+                Invocation::Conformance(conformance::Options {
+                    compiler: Some("winch".to_owned()),
+                    opt_level: Some("none".to_owned()),
+                    wasi_testsuite: Some(OsString::from("../suite")),
+                }),
+            ),
             ("bench", bench(None, false)),
             ("bench bulk_in --json", bench(Some("bulk_in"), true)),
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
@@ -146,14 +163,14 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["tset", "ci --fast", "setup now", "bench a b", "demo --json", "--version"] {
+        for line in ["tset", "ci --fast", "setup now", "bench a b", "demo --json", "conformance x", "--version"] {
             assert!(parse(line).is_err(), "{line}");
         }
     }
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "demo", "bench"] {
+        for command in ["setup", "guests", "test", "ci", "conformance", "demo", "bench"] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

@@ -1,0 +1,96 @@
+//! `adit-conformance`: runs the suites and prints counts. `cargo xtask conformance` builds and starts it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use adit_conformance::prepare::{Prepare, Unchanged};
+use adit_conformance::report::SpecReport;
+use adit_conformance::script::Runner;
+use adit_conformance::skips::Skips;
+use adit_conformance::{suite, wasi};
+use adit_runtime::{WorkerProgram, conformance};
+use anyhow::{Context, Result, bail};
+use lexopt::{Arg, ValueExt};
+use wasmtime::{OptLevel, Strategy};
+
+/// Programs of ours in the layout of wasi-testsuite.
+const OWN_WASI_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wasi");
+
+fn main() -> ExitCode {
+    adit_runtime::run_if_worker();
+    match Options::parse(lexopt::Parser::from_env()).and_then(|options| run(&options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("adit-conformance: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+struct Options {
+    compiler: String,
+    level: OptLevel,
+    /// A checkout of wasi-testsuite.
+    wasi_testsuite: Option<PathBuf>,
+}
+
+impl Options {
+    fn parse(mut args: lexopt::Parser) -> Result<Self> {
+        let mut options = Self { compiler: "cranelift".to_owned(), level: OptLevel::Speed, wasi_testsuite: None };
+        while let Some(arg) = args.next()? {
+            match arg {
+                Arg::Long("compiler") => options.compiler = args.value()?.string()?,
+                Arg::Long("opt-level") => options.level = level(&args.value()?.string()?)?,
+                Arg::Long("wasi-testsuite") => options.wasi_testsuite = Some(args.value()?.into()),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn level(name: &str) -> Result<OptLevel> {
+    Ok(match name {
+        "none" => OptLevel::None,
+        "speed" => OptLevel::Speed,
+        "speed-and-size" => OptLevel::SpeedAndSize,
+        _ => bail!("`{name}` is no level of optimisation; there are none, speed and speed-and-size"),
+    })
+}
+
+/// Runs everything; whether all is as it should be.
+fn run(options: &Options) -> Result<bool> {
+    let skips = Skips::load().context("skips.toml cannot be read")?;
+    let spec_is_clean = run_spec(options, &skips)?;
+    let mut wasi_is_clean = run_wasi(Path::new(OWN_WASI_TESTS), &skips)?;
+    match &options.wasi_testsuite {
+        Some(checkout) => wasi_is_clean &= run_wasi(checkout, &skips)?,
+        None => println!("wasi-testsuite itself is in no registry: `--wasi-testsuite PATH` runs it from a checkout"),
+    }
+    Ok(spec_is_clean && wasi_is_clean)
+}
+
+fn run_spec(options: &Options, skips: &Skips) -> Result<bool> {
+    let strategy = match options.compiler.as_str() {
+        "cranelift" => Strategy::Cranelift,
+        "winch" => Strategy::Winch,
+        other => bail!("`{other}` is no compiler of the engine; there are cranelift and winch"),
+    };
+    let engine =
+        conformance::engine(strategy, options.level, suite::INSTANCES_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let prepare: &dyn Prepare = &Unchanged;
+    println!("WebAssembly's specification tests: {}, {}, {:?}\n", prepare.name(), options.compiler, options.level);
+    let judgement = skips.judge(&options.compiler, &suite::run(Runner { engine: &engine, prepare }));
+    println!("{}", SpecReport { skips, judgement: &judgement });
+    Ok(judgement.is_clean())
+}
+
+fn run_wasi(root: &Path, skips: &Skips) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(wasi::run(root, WorkerProgram::this_binary(), &skips.wasi))?;
+    println!("{report}");
+    Ok(report.failures.is_empty())
+}

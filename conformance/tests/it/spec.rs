@@ -1,0 +1,135 @@
+//! The specification's suite.
+
+use adit_conformance::prepare::Unchanged;
+use adit_conformance::report::SpecReport;
+use adit_conformance::script::{Runner, Verdict};
+use adit_conformance::skips::Skips;
+use adit_conformance::suite;
+use adit_runtime::conformance::engine;
+use wasmtime::{OptLevel, Strategy};
+
+#[test]
+fn specification_tests_pass_but_for_the_reviewed_skips() {
+    let engine = engine(Strategy::Cranelift, OptLevel::Speed, suite::INSTANCES_MAX).unwrap();
+    let skips = Skips::load().unwrap();
+    let judgement = skips.judge("cranelift", &suite::run(Runner { engine: &engine, prepare: &Unchanged }));
+    let report = SpecReport { skips: &skips, judgement: &judgement };
+    assert!(judgement.is_clean(), "{report}");
+    // Less would be a suite that was not found.
+    assert!(judgement.suites.iter().map(|suite| suite.passed).sum::<usize>() > 100_000, "{report}");
+}
+
+/// What each directive of a script fails with.
+fn run(script: &str) -> Vec<Verdict> {
+    let engine = engine(Strategy::Cranelift, OptLevel::Speed, 16).unwrap();
+    Runner { engine: &engine, prepare: &Unchanged }.run(script)
+}
+
+#[track_caller]
+fn assert_failures(script: &str, want: &[Option<&str>]) {
+    let verdicts = run(script);
+    assert_eq!(verdicts.len(), want.len(), "{verdicts:?}");
+    for (verdict, want) in verdicts.iter().zip(want) {
+        match (&verdict.failure, want) {
+            (None, None) => {}
+            (Some(failure), Some(want)) if failure.contains(want) => {}
+            _ => panic!("{want:?} is expected of {verdict:?}"),
+        }
+    }
+}
+
+#[test]
+fn wrong_results_and_wrong_ends_fail() {
+    assert_failures(
+        r#"(module
+            (global (export "g") i32 (i32.const 7))
+            (func (export "one") (result i32) (i32.const 1))
+            (func (export "nan") (result f32) (f32.const nan:0x200001))
+            (func (export "stop") unreachable)
+            (func $down (export "down") (call $down)))
+        (assert_return (invoke "one") (i32.const 1))
+        (assert_return (invoke "one") (i32.const 2))
+        (assert_return (invoke "nan") (f32.const nan:canonical))
+        (assert_return (get "g") (i32.const 7))
+        (assert_trap (invoke "stop") "unreachable")
+        (assert_trap (invoke "stop") "integer divide by zero")
+        (assert_trap (invoke "one") "unreachable")
+        (assert_return (invoke "stop"))
+        (assert_exhaustion (invoke "down") "call stack exhausted")
+        (assert_return (invoke "none"))"#,
+        &[
+            None,
+            None,
+            Some("result 0"),
+            Some("result 0"),
+            None,
+            None,
+            Some("where `integer divide by zero` is expected"),
+            Some("it returns"),
+            Some("unreachable"),
+            None,
+            Some("no function `none`"),
+        ],
+    );
+}
+
+#[test]
+fn start_functions_run_and_their_traps_are_told() {
+    assert_failures(
+        r#"(module
+            (global $g (mut i32) (i32.const 1))
+            (func (export "g") (result i32) (global.get $g))
+            (func $start (global.set $g (i32.const 2)))
+            (start $start))
+        (assert_return (invoke "g") (i32.const 2))
+        (assert_trap (module (func $start unreachable) (start $start)) "unreachable")"#,
+        &[None; 3],
+    );
+}
+
+#[test]
+fn valid_module_is_no_invalid_one_and_a_proposal_that_is_off_is_no_fault() {
+    assert_failures(
+        r#"(assert_invalid (module (func (result i32) (i32.const 1))) "type mismatch")
+        (assert_invalid (module (func (result i32) (i64.const 1))) "type mismatch")
+        (assert_invalid (module (func $f (result i32) (return_call $f)) (func (result i32) (i64.const 1))) "type mismatch")
+        (assert_malformed (module binary "\00asm" "\01\00\00\00") "unexpected end")
+        (assert_malformed (module binary "\00asm" "\01\00\00") "unexpected end")
+        (assert_malformed (module quote "(func") "unexpected end")"#,
+        &[
+            Some("accepted"),
+            None,
+            Some("tail calls support is not enabled"),
+            Some("accepted"),
+            None,
+            Some("a test of the text format"),
+        ],
+    );
+}
+
+#[test]
+fn what_needs_a_refused_module_fails_with_its_words() {
+    let refused = Some("multiple memories");
+    assert_failures(
+        r#"(module $a (memory 1) (memory 1) (func (export "f")))
+        (register "a" $a)
+        (assert_return (invoke $a "f"))
+        (module $b (import "a" "f" (func)))
+        (assert_unlinkable (module (import "a" "g" (func))) "unknown import")
+        (assert_return (invoke $b "f"))"#,
+        &[refused; 6],
+    );
+}
+
+#[test]
+fn unlinkable_modules_are_told_from_linkable_ones() {
+    assert_failures(
+        r#"(module (func (export "f")))
+        (register "a")
+        (assert_unlinkable (module (import "a" "g" (func))) "unknown import")
+        (assert_unlinkable (module (import "a" "f" (func (param i32)))) "incompatible import type")
+        (assert_unlinkable (module (import "a" "f" (func (param i32)))) "unknown import")
+        (assert_unlinkable (module (import "a" "f" (func))) "unknown import")"#,
+        &[None, None, None, None, Some("incompatible import type"), Some("it links")],
+    );
+}
