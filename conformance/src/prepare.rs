@@ -1,6 +1,7 @@
 //! What happens to a module between our validation and the compiler.
 
 use std::fmt::Debug;
+use std::rc::Rc;
 
 /// A step that changes modules.
 pub trait Prepare: Debug + Sync {
@@ -23,13 +24,24 @@ pub struct Prepared {
     pub meter: Option<Meter>,
 }
 
-/// What a metered module exports to its host and to nobody else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the host of a metered module must know and do. Its exports of these names are for nobody else.
+#[derive(Debug, Clone)]
 pub struct Meter {
-    /// The memory with the counter at byte 0 and the limit at byte 8, each an `u64`. A new instance's limit is 0.
+    /// The name of the memory that the meter's words are in.
     pub memory: String,
-    /// The function that was the module's start function, called once the limit is written.
+    /// The words that the host sets before anything of a new instance runs, by offset: the limit, and what else there is.
+    pub words: Vec<(usize, u64)>,
+    /// The name of what was the module's start function, called once the words are set.
     pub start: Option<String>,
+    /// Where the meter itself stops the guest.
+    pub stops: Rc<dyn Stops>,
+}
+
+/// The `unreachable`s of a changed module that are not the guest's own.
+pub trait Stops: Debug {
+    /// Whether the one at `offset`, in bytes from the changed module's start, ends calls that are nested too deep. The suite knows
+    /// this as an exhausted stack.
+    fn is_depth(&self, offset: u32) -> bool;
 }
 
 /// Changes nothing.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use adit_runtime::conformance::validate;
-use wasmtime::{Engine, Extern, Instance, Module, Store, Trap, Val};
+use wasmtime::{Engine, Extern, Instance, Module, Store, Trap, Val, WasmBacktrace};
 use wast::lexer::Lexer;
 use wast::parser::{ParseBuffer, parse};
 use wast::token::Id;
 use wast::{QuoteWat, Wast, WastDirective, WastExecute, WastInvoke};
 
-use crate::prepare::{Meter, Prepare};
+use crate::prepare::{Meter, Prepare, Stops};
 use crate::{spectest, value};
 
 /// What a script fails with where its purpose is the text format: nodes take the binary format alone.
@@ -19,10 +19,8 @@ const TEXT_FORMAT: &str = "a test of the text format";
 /// What our validator says, among other words, of a proposal that is off.
 const OFF: [&str; 6] =
     ["not enabled", "to be enabled", "disallowed", "the gc feature", "function references required", " proposal"];
-/// Where a metered instance's limit lies in its hidden memory.
-const LIMIT_OFFSET: usize = 8;
-/// No test of the suite is about running out.
-const LIMIT: u64 = u64::MAX;
+/// Fuel of a store whose engine counts it: no test of the suite is about running out.
+const FUEL: u64 = u64::MAX;
 
 /// What became of a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,16 +129,18 @@ struct Session<'a> {
     definitions: HashMap<Option<String>, Slot<Compiled>>,
     instances: HashMap<Option<String>, Slot<Live>>,
     registered: HashMap<String, Slot<Live>>,
+    /// Every metered module so far, to tell its own stops from the guests'.
+    metered: Vec<(Module, Rc<dyn Stops>)>,
 }
 
 impl<'a> Session<'a> {
     fn new(runner: Runner<'a>) -> wasmtime::Result<Self> {
         let mut store = Store::new(runner.engine, ());
         // Where the engine counts fuel itself, a new store has none.
-        let _ = store.set_fuel(LIMIT);
+        let _ = store.set_fuel(FUEL);
         let spectest = spectest::exports(&mut store)?;
-        let (definitions, instances, registered) = Default::default();
-        Ok(Self { runner, store, spectest, definitions, instances, registered })
+        let (definitions, instances, registered, metered) = Default::default();
+        Ok(Self { runner, store, spectest, definitions, instances, registered, metered })
     }
 
     fn run(&mut self, directive: WastDirective<'_>) -> Result<(), String> {
@@ -222,7 +222,7 @@ impl<'a> Session<'a> {
         let mut results = vec![Val::I32(0); function.ty(&self.store).results().len()];
         match function.call(&mut self.store, &arguments, &mut results) {
             Ok(()) => Ok(End::Finished(results)),
-            Err(error) => trap(&error).map(End::Trapped).ok_or_else(|| format!("the call of `{}`: {error:#}", call.name)),
+            Err(error) => self.trap(&error).map(End::Trapped).ok_or_else(|| format!("the call of `{}`: {error:#}", call.name)),
         }
     }
 
@@ -233,18 +233,19 @@ impl<'a> Session<'a> {
     }
 
     /// The way of a guest's module: checked by our validation, changed, compiled.
-    fn compile(&self, module: &mut QuoteWat<'_>) -> Slot<Compiled> {
+    fn compile(&mut self, module: &mut QuoteWat<'_>) -> Slot<Compiled> {
         let wasm = encode(module)?;
         validate(&wasm).map_err(|error| format!("refused: {error}"))?;
         let prepared = self.runner.prepare.prepare(&wasm).map_err(|error| format!("not prepared: {error}"))?;
         let module =
             Module::from_binary(self.runner.engine, &prepared.wasm).map_err(|error| format!("not compiled: {error:#}"))?;
+        self.metered.extend(prepared.meter.iter().map(|meter| (module.clone(), Rc::clone(&meter.stops))));
         Ok(Rc::new(Compiled { module, meter: prepared.meter }))
     }
 
     fn instantiate(&mut self, compiled: &Compiled) -> Result<Rc<Live>, Unmade> {
         let imports = self.imports(&compiled.module)?;
-        let instance = Instance::new(&mut self.store, &compiled.module, &imports).map_err(unmade)?;
+        let instance = Instance::new(&mut self.store, &compiled.module, &imports).map_err(|error| self.unmade(&error))?;
         let live = Live { instance, meter: compiled.meter.clone() };
         self.begin(&live)?;
         Ok(Rc::new(live))
@@ -264,15 +265,41 @@ impl<'a> Session<'a> {
         module.imports().map(find).collect()
     }
 
-    /// Gives a metered instance its limit, and runs what was its start function.
+    /// Sets a metered instance's words, and runs what was its start function.
     fn begin(&mut self, live: &Live) -> Result<(), Unmade> {
         let Some(meter) = &live.meter else { return Ok(()) };
         let memory = live.instance.get_memory(&mut self.store, &meter.memory);
         let memory = memory.ok_or_else(|| Unmade::Other(format!("no memory `{}` is exported", meter.memory)))?;
-        memory.write(&mut self.store, LIMIT_OFFSET, &LIMIT.to_le_bytes()).map_err(|error| Unmade::Other(error.to_string()))?;
+        for (offset, word) in &meter.words {
+            let written = memory.write(&mut self.store, *offset, &word.to_le_bytes());
+            written.map_err(|error| Unmade::Other(format!("word {offset} of its meter: {error}")))?;
+        }
         let Some(start) = &meter.start else { return Ok(()) };
-        let start = live.instance.get_typed_func::<(), ()>(&mut self.store, start).map_err(unmade)?;
-        start.call(&mut self.store, ()).map_err(unmade)
+        let start = live.instance.get_typed_func::<(), ()>(&mut self.store, start);
+        let ran = start.and_then(|start| start.call(&mut self.store, ()));
+        ran.map_err(|error| self.unmade(&error))
+    }
+
+    fn unmade(&self, error: &wasmtime::Error) -> Unmade {
+        let words = format!("{error:#}");
+        match self.trap(error) {
+            Some(trap) => Unmade::Trapped(trap),
+            None if words.starts_with("incompatible import type") => Unmade::Unlinkable(words),
+            None => Unmade::Other(format!("not instantiated: {words}")),
+        }
+    }
+
+    /// The trap that an error is, if it is one. A meter's own stop is the trap that it stands for.
+    fn trap(&self, error: &wasmtime::Error) -> Option<Trap> {
+        let trap = *error.downcast_ref::<Trap>()?;
+        let is_depth = trap == Trap::UnreachableCodeReached && self.is_depth_stop(error).unwrap_or(false);
+        Some(if is_depth { Trap::StackOverflow } else { trap })
+    }
+
+    fn is_depth_stop(&self, error: &wasmtime::Error) -> Option<bool> {
+        let frame = error.downcast_ref::<WasmBacktrace>()?.frames().first()?;
+        let (_, stops) = self.metered.iter().find(|(module, _)| Module::same(module, frame.module()))?;
+        Some(stops.is_depth(u32::try_from(frame.module_offset()?).ok()?))
     }
 }
 
@@ -302,19 +329,6 @@ fn refused(wasm: &[u8], message: &str) -> Result<(), String> {
         Err(words) => Err(format!("refused: {words}, where `{message}` is expected")),
         Ok(()) => Err(format!("accepted, where `{message}` is expected")),
     }
-}
-
-fn unmade(error: wasmtime::Error) -> Unmade {
-    let words = format!("{error:#}");
-    match trap(&error) {
-        Some(trap) => Unmade::Trapped(trap),
-        None if words.starts_with("incompatible import type") => Unmade::Unlinkable(words),
-        None => Unmade::Other(format!("not instantiated: {words}")),
-    }
-}
-
-fn trap(error: &wasmtime::Error) -> Option<Trap> {
-    error.downcast_ref::<Trap>().copied()
 }
 
 fn finished<T>(end: End<T>) -> Result<T, String> {

@@ -1,6 +1,8 @@
 //! The specification's suite.
 
-use adit_conformance::prepare::Unchanged;
+use std::rc::Rc;
+
+use adit_conformance::prepare::{Meter, Prepare, Prepared, Stops, Unchanged};
 use adit_conformance::report::SpecReport;
 use adit_conformance::script::{Runner, Verdict};
 use adit_conformance::skips::Skips;
@@ -132,4 +134,82 @@ fn unlinkable_modules_are_told_from_linkable_ones() {
         (assert_unlinkable (module (import "a" "f" (func))) "unknown import")"#,
         &[None, None, None, None, Some("incompatible import type"), Some("it links")],
     );
+}
+
+/// Puts this module, metered by hand, in the place of one whose start function sets a global: nothing in it runs before the word at
+/// 8 is set, and `down` stops with an `unreachable` of the meter's.
+const METERED: &str = r#"(module
+    (memory (export "$meter") 1 1)
+    (global $g (mut i32) (i32.const 1))
+    (func (export "g") (result i32) (call $check) (global.get $g))
+    (func (export "down") unreachable)
+    (func (export "stop") unreachable)
+    (func (export "$start") (call $check) (global.set $g (i32.const 2)))
+    (func $check (if (i64.eqz (i64.load (i32.const 8))) (then unreachable))))"#;
+
+#[derive(Debug)]
+struct ByHand {
+    /// Whether the host is told of the word at 8.
+    limited: bool,
+}
+
+/// The offset of the first `unreachable`, which is the one in `down`.
+#[derive(Debug)]
+struct First(u32);
+
+impl Stops for First {
+    fn is_depth(&self, offset: u32) -> bool {
+        offset == self.0
+    }
+}
+
+impl Prepare for ByHand {
+    fn name(&self) -> &'static str {
+        "metered by hand"
+    }
+
+    fn prepare(&self, wasm: &[u8]) -> Result<Prepared, String> {
+        if !wasm.windows(2).any(|bytes| bytes == b"\x01g") {
+            return Unchanged.prepare(wasm);
+        }
+        let wasm = wat::parse_str(METERED).unwrap();
+        // A body of two bytes and no locals: `unreachable`, `end`.
+        let body = wasm.windows(4).position(|bytes| bytes == [3, 0, 0, 0x0b]).unwrap();
+        let words = if self.limited { vec![(8, u64::MAX)] } else { Vec::new() };
+        let stops = Rc::new(First(body as u32 + 2));
+        let meter = Meter { memory: "$meter".to_owned(), words, start: Some("$start".to_owned()), stops };
+        Ok(Prepared { wasm, meter: Some(meter) })
+    }
+}
+
+const STARTS: &str = r#"
+    (module
+        (global $g (mut i32) (i32.const 1))
+        (func (export "g") (result i32) (global.get $g))
+        (func $start (global.set $g (i32.const 2)))
+        (start $start))
+    (assert_return (invoke "g") (i32.const 2))
+    (assert_exhaustion (invoke "down") "call stack exhausted")
+    (assert_trap (invoke "stop") "unreachable")
+    (register "m")
+    (assert_unlinkable (module (import "m" "$meter" (memory 1))) "unknown import")
+    (assert_unlinkable (module (import "m" "$start" (func))) "unknown import")
+    (assert_return (invoke "$start"))"#;
+
+fn run_metered(limited: bool) -> Vec<Option<String>> {
+    let engine = engine(Strategy::Cranelift, OptLevel::Speed, 16).unwrap();
+    let runner = Runner { engine: &engine, prepare: &ByHand { limited } };
+    runner.run(STARTS).into_iter().map(|verdict| verdict.failure).collect()
+}
+
+#[test]
+fn metered_module_gets_its_words_before_its_start_and_hides_what_was_added() {
+    let mut failures = run_metered(true);
+    assert!(failures.pop().unwrap().unwrap().contains("no function `$start`"));
+    assert_eq!(failures, vec![None; 7]);
+}
+
+#[test]
+fn metered_module_without_its_words_does_not_start() {
+    assert!(run_metered(false)[0].as_ref().unwrap().contains("`unreachable` instruction executed during instantiation"));
 }
