@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use adit_conformance::prepare::{Prepare, Unchanged};
+use adit_conformance::prepare::{Metering, Prepare};
 use adit_conformance::report::SpecReport;
 use adit_conformance::script::Runner;
 use adit_conformance::skips::Skips;
@@ -81,7 +81,7 @@ fn run_spec(options: &Options, skips: &Skips) -> Result<bool> {
     };
     let engine =
         conformance::engine(strategy, options.level, suite::INSTANCES_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let prepare: &dyn Prepare = &Unchanged;
+    let prepare: &dyn Prepare = &Metering;
     println!("WebAssembly's specification tests: {}, {}, {:?}\n", prepare.name(), options.compiler, options.level);
     let judgement = skips.judge(&options.compiler, &suite::run(Runner { engine: &engine, prepare }));
     println!("{}", SpecReport { skips, judgement: &judgement });

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::rc::Rc;
 
+use adit_runtime::lab::{LIMIT_AT, Options, PAGES_MAX_AT, Pending, instrument};
+
 /// A step that changes modules.
 pub trait Prepare: Debug + Sync {
     /// What it is called in a report.
@@ -39,9 +41,9 @@ pub struct Meter {
 
 /// The `unreachable`s of a changed module that are not the guest's own.
 pub trait Stops: Debug {
-    /// Whether the one at `offset`, in bytes from the changed module's start, ends calls that are nested too deep. The suite knows
-    /// this as an exhausted stack.
-    fn is_depth(&self, offset: u32) -> bool;
+    /// Whether the one at `offset`, in bytes from the changed module's start, ends calls that are nested too deep, where the depth
+    /// noted last is `depth`. The suite knows this as an exhausted stack.
+    fn is_depth(&self, offset: u32, depth: u32) -> bool;
 }
 
 /// Changes nothing.
@@ -55,5 +57,32 @@ impl Prepare for Unchanged {
 
     fn prepare(&self, wasm: &[u8]) -> Result<Prepared, String> {
         Ok(Prepared { wasm: wasm.to_vec(), meter: None })
+    }
+}
+
+/// Puts the meter in, as a compile worker does, with a budget that no test uses up.
+#[derive(Debug, Clone, Copy)]
+pub struct Metering;
+
+impl Prepare for Metering {
+    fn name(&self) -> &'static str {
+        "modules metered"
+    }
+
+    fn prepare(&self, wasm: &[u8]) -> Result<Prepared, String> {
+        let metered = instrument(wasm, &Options::default()).map_err(|error| error.to_string())?;
+        let meter = Meter {
+            memory: metered.facts.meter_export,
+            words: vec![(LIMIT_AT as usize, u64::MAX >> 1), (PAGES_MAX_AT as usize, u64::MAX >> 1)],
+            start: metered.facts.start_export,
+            stops: Rc::new(metered.pending),
+        };
+        Ok(Prepared { wasm: metered.wasm, meter: Some(meter) })
+    }
+}
+
+impl Stops for Pending {
+    fn is_depth(&self, offset: u32, depth: u32) -> bool {
+        self.stop_at(offset).is_some_and(|stop| stop.is_too_deep(depth))
     }
 }

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::thread;
 
 use adit_runtime::conformance::validate;
-use wasmtime::{Engine, Extern, Instance, Module, Store, Trap, Val, WasmBacktrace};
+use adit_runtime::lab::DEPTH_AT;
+use wasmtime::{Engine, Extern, Instance, Memory, Module, Store, Trap, Val, WasmBacktrace};
 use wast::lexer::Lexer;
 use wast::parser::{ParseBuffer, parse};
 use wast::token::Id;
@@ -40,9 +42,19 @@ pub struct Runner<'a> {
     pub prepare: &'a dyn Prepare,
 }
 
+/// Stack of a thread that runs a script: all that the profile gives a guest, the host's, and that of the script's recursive parser.
+const STACK_BYTES: usize = 96 << 20;
+
 impl Runner<'_> {
-    /// Runs a script to its end, whatever fails.
+    /// Runs a script to its end, whatever fails, on a thread of its own.
     pub fn run(&self, text: &str) -> Vec<Verdict> {
+        thread::scope(|scope| {
+            let script = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, || self.run_here(text));
+            script.expect("a thread can be started").join().expect("a script fails by its verdicts")
+        })
+    }
+
+    fn run_here(&self, text: &str) -> Vec<Verdict> {
         let mut lexer = Lexer::new(text);
         lexer.allow_confusing_unicode(true);
         let parsed = ParseBuffer::new_with_lexer(lexer);
@@ -131,6 +143,8 @@ struct Session<'a> {
     registered: HashMap<String, Slot<Live>>,
     /// Every metered module so far, to tell its own stops from the guests'.
     metered: Vec<(Module, Rc<dyn Stops>)>,
+    /// The memory of every meter so far.
+    meters: Vec<Memory>,
 }
 
 impl<'a> Session<'a> {
@@ -139,8 +153,8 @@ impl<'a> Session<'a> {
         // Where the engine counts fuel itself, a new store has none.
         let _ = store.set_fuel(FUEL);
         let spectest = spectest::exports(&mut store)?;
-        let (definitions, instances, registered, metered) = Default::default();
-        Ok(Self { runner, store, spectest, definitions, instances, registered, metered })
+        let (definitions, instances, registered, metered, meters) = Default::default();
+        Ok(Self { runner, store, spectest, definitions, instances, registered, metered, meters })
     }
 
     fn run(&mut self, directive: WastDirective<'_>) -> Result<(), String> {
@@ -215,6 +229,10 @@ impl<'a> Session<'a> {
     }
 
     fn invoke(&mut self, call: &WastInvoke<'_>) -> Result<End<Vec<Val>>, String> {
+        // A call from outside begins at the bottom of the stack, wherever the one before ended.
+        for meter in &self.meters {
+            meter.write(&mut self.store, DEPTH_AT as usize, &0_u64.to_le_bytes()).map_err(|error| error.to_string())?;
+        }
         let live = get(&self.instances, call.module)?;
         let export = live.export(&mut self.store, call.name).and_then(Extern::into_func);
         let function = export.ok_or_else(|| format!("no function `{}` is exported", call.name))?;
@@ -270,6 +288,7 @@ impl<'a> Session<'a> {
         let Some(meter) = &live.meter else { return Ok(()) };
         let memory = live.instance.get_memory(&mut self.store, &meter.memory);
         let memory = memory.ok_or_else(|| Unmade::Other(format!("no memory `{}` is exported", meter.memory)))?;
+        self.meters.push(memory);
         for (offset, word) in &meter.words {
             let written = memory.write(&mut self.store, *offset, &word.to_le_bytes());
             written.map_err(|error| Unmade::Other(format!("word {offset} of its meter: {error}")))?;
@@ -299,7 +318,12 @@ impl<'a> Session<'a> {
     fn is_depth_stop(&self, error: &wasmtime::Error) -> Option<bool> {
         let frame = error.downcast_ref::<WasmBacktrace>()?.frames().first()?;
         let (_, stops) = self.metered.iter().find(|(module, _)| Module::same(module, frame.module()))?;
-        Some(stops.is_depth(u32::try_from(frame.module_offset()?).ok()?))
+        let offset = u32::try_from(frame.module_offset()?).ok()?;
+        let depth =
+            |meter: &Memory| meter.data(&self.store).get(DEPTH_AT as usize..)?.first_chunk().copied().map(u32::from_le_bytes);
+        // Which instance trapped is not told; none but it has gone deep.
+        let depth = self.meters.iter().filter_map(depth).max()?;
+        Some(stops.is_depth(offset, depth))
     }
 }
 

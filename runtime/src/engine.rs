@@ -87,9 +87,9 @@ pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
 /// The same profile under another compiler, with `slots` instances at once in place of [`POOL_SLOTS`]: test scripts keep every
 /// module that they made alive.
 pub(crate) fn variant(strategy: Strategy, level: OptLevel, slots: u32) -> Config {
-    let (mut config, mut pool) = (config(), pool());
-    pool.total_core_instances(slots).total_memories(2 * slots).total_tables(slots * TABLES_PER_MODULE_MAX);
-    config.strategy(strategy).cranelift_opt_level(level).allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let (mut config, mut pool) = (config(strategy, level), pool());
+    pool.total_core_instances(slots).total_memories(slots * MEMORIES_PER_MODULE_MAX).total_tables(slots * TABLES_PER_MODULE_MAX);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 

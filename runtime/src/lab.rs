@@ -26,6 +26,8 @@ use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog};
 pub const COUNTER_AT: u64 = words::COUNTER;
 /// Where the limit stands.
 pub const LIMIT_AT: u64 = words::LIMIT;
+/// Where the depth of calls stands; whoever calls an export writes 0 there before.
+pub const DEPTH_AT: u64 = words::DEPTH;
 /// Where the most pages stand that the guest's memory may have.
 pub const PAGES_MAX_AT: u64 = words::PAGES_MAX;
 

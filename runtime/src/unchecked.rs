@@ -107,6 +107,18 @@ impl MeterPage {
         }
     }
 
+    /// The depth that the caller noted last.
+    pub(crate) fn depth(&self) -> u32 {
+        self.lock().as_ref().map_or(0, |page| page.get(words::DEPTH) as u32)
+    }
+
+    /// Begins a call from outside at the bottom of the stack.
+    pub(crate) fn reset_depth(&self) {
+        if let Some(page) = &*self.lock() {
+            page.set(words::DEPTH, 0);
+        }
+    }
+
     /// Stops the guest at its next check.
     pub(crate) fn stop(&self) {
         if let Some(page) = &*self.lock() {

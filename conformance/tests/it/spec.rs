@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use adit_conformance::prepare::{Meter, Prepare, Prepared, Stops, Unchanged};
+use adit_conformance::prepare::{Meter, Metering, Prepare, Prepared, Stops, Unchanged};
 use adit_conformance::report::SpecReport;
 use adit_conformance::script::{Runner, Verdict};
 use adit_conformance::skips::Skips;
@@ -14,7 +14,7 @@ use wasmtime::{OptLevel, Strategy};
 fn specification_tests_pass_but_for_the_reviewed_skips() {
     let engine = engine(Strategy::Cranelift, OptLevel::Speed, suite::INSTANCES_MAX).unwrap();
     let skips = Skips::load().unwrap();
-    let judgement = skips.judge("cranelift", &suite::run(Runner { engine: &engine, prepare: &Unchanged }));
+    let judgement = skips.judge("cranelift", &suite::run(Runner { engine: &engine, prepare: &Metering }));
     let report = SpecReport { skips: &skips, judgement: &judgement };
     assert!(judgement.is_clean(), "{report}");
     // Less would be a suite that was not found.
@@ -158,7 +158,7 @@ struct ByHand {
 struct First(u32);
 
 impl Stops for First {
-    fn is_depth(&self, offset: u32) -> bool {
+    fn is_depth(&self, offset: u32, _depth: u32) -> bool {
         offset == self.0
     }
 }

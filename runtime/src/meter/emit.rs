@@ -268,7 +268,7 @@ impl Emitter<'_> {
             self.code.instruction(&I::LocalTee(local));
         }
         self.code.instruction(&I::I32Const(DEPTH_MAX as i32)).instruction(&I::I32GtU);
-        self.stop(Stop::Depth);
+        self.stop(Stop::Depth { frame: bytes });
     }
 
     /// Tells a function that is about to be called how deep it is called, where it looks.

@@ -3,6 +3,8 @@
 //! The engine says at which offset of the rewritten module a guest trapped. What the counter lacks there is a constant of the
 //! module, so no guest spends an instruction on it.
 
+use super::stack::DEPTH_MAX;
+
 /// The table of one module. Offsets are bytes from the start of the rewritten module.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Pending {
@@ -18,7 +20,18 @@ pub enum Stop {
     /// The count is over the limit word.
     Limit,
     /// Calls are nested too deep.
-    Depth,
+    Depth {
+        /// The nominal bytes of the function that stopped.
+        frame: u32,
+    },
+}
+
+impl Stop {
+    /// Whether it is depth that stops a function whose caller noted `depth`. Compilers make one of two traps that follow each other
+    /// directly, so the guest's own may carry the offset of the meter's.
+    pub fn is_too_deep(self, depth: u32) -> bool {
+        matches!(self, Self::Depth { frame } if depth.saturating_add(frame) > DEPTH_MAX)
+    }
 }
 
 /// A table that cannot be read.
@@ -86,7 +99,11 @@ impl Pending {
         }
         for (offset, stop) in &self.stops {
             bytes.extend_from_slice(&offset.to_le_bytes());
-            bytes.extend_from_slice(&u32::from(*stop == Stop::Depth).to_le_bytes());
+            let word = match stop {
+                Stop::Limit => 0,
+                Stop::Depth { frame } => *frame,
+            };
+            bytes.extend_from_slice(&word.to_le_bytes());
         }
         bytes
     }
@@ -104,17 +121,11 @@ impl Pending {
             return Err(PendingError);
         }
         let (entries, stops) = pairs.split_at(entries);
-        let stop = |word: u32| match word {
-            0 => Ok(Stop::Limit),
-            1 => Ok(Stop::Depth),
-            _ => Err(PendingError),
-        };
+        // No frame is empty.
+        let stop = |word: u32| if word == 0 { Stop::Limit } else { Stop::Depth { frame: word } };
         Ok(Self {
             entries: entries.iter().map(|[at, units]| (u32::from_le_bytes(*at), i32::from_le_bytes(*units))).collect(),
-            stops: stops
-                .iter()
-                .map(|[at, kind]| Ok((u32::from_le_bytes(*at), stop(u32::from_le_bytes(*kind))?)))
-                .collect::<Result<_, PendingError>>()?,
+            stops: stops.iter().map(|[at, word]| (u32::from_le_bytes(*at), stop(u32::from_le_bytes(*word)))).collect(),
         })
     }
 }
@@ -129,7 +140,7 @@ mod tests {
         function.set(4, 7);
         function.set(9, -3);
         function.add_stop(6, Stop::Limit);
-        function.add_stop(8, Stop::Depth);
+        function.add_stop(8, Stop::Depth { frame: 64 });
         let mut table = Pending::default();
         table.append(100, &function);
         table
@@ -147,8 +158,15 @@ mod tests {
     #[test]
     fn only_the_meters_own_traps_are_stops() {
         assert_eq!(table().stop_at(106), Some(Stop::Limit));
-        assert_eq!(table().stop_at(108), Some(Stop::Depth));
+        assert_eq!(table().stop_at(108), Some(Stop::Depth { frame: 64 }));
         assert_eq!(table().stop_at(107), None);
+    }
+
+    #[test]
+    fn depth_stops_only_who_is_too_deep() {
+        let stop = Stop::Depth { frame: 64 };
+        assert!(stop.is_too_deep(DEPTH_MAX - 63) && !stop.is_too_deep(DEPTH_MAX - 64));
+        assert!(!Stop::Limit.is_too_deep(u32::MAX));
     }
 
     #[test]

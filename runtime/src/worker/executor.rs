@@ -165,14 +165,15 @@ impl Executor {
         let trapped = result.as_ref().and_then(|result| result.as_ref().err());
         let (lacking, stop) = trapped.map_or(Ok((0, None)), |error| place(error, program))?;
         let counted = counters.page.counter().saturating_add_signed(lacking);
-        let end = match (result, stop, stopped) {
-            (Some(Ok(())), ..) => End::Itself(Ok(())),
-            (_, Some(Stop::Limit), Some(stopped)) if counted <= budget => End::Stopped(stopped),
-            (Some(Err(error)), Some(Stop::Limit), _) => End::OverBudget(Some(error)),
-            (Some(Err(error)), Some(Stop::Depth), _) => End::TooDeep(error),
-            (Some(Err(error)), None, Some(stopped)) if error.is::<guest::Halted>() && counted <= budget => End::Stopped(stopped),
-            (Some(Err(error)), None, _) => End::Itself(Err(error)),
-            (None, _, stopped) => End::Stopped(stopped.expect("who waits for a stop hears only of one")),
+        let over = counted > budget;
+        let halted = stop == Some(Stop::Limit) || trapped.is_some_and(|error| error.is::<guest::Halted>());
+        let too_deep = stop.is_some_and(|stop| stop.is_too_deep(counters.page.depth()));
+        let end = match (result, stopped) {
+            (None, stopped) => End::Stopped(stopped.expect("who waits for a stop hears only of one")),
+            (Some(Err(_)), Some(stopped)) if halted && !over => End::Stopped(stopped),
+            (Some(Err(error)), _) if halted && over => End::OverBudget(Some(error)),
+            (Some(Err(error)), _) if too_deep => End::TooDeep(error),
+            (Some(result), _) => End::Itself(result),
         };
         Ok((end, counted))
     }
@@ -182,6 +183,7 @@ async fn enter(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &F
     if let Some(start) = &facts.start_export {
         instance.get_typed_func::<(), ()>(&mut *store, start)?.call_async(&mut *store, ()).await?;
     }
+    store.data().counters().page.reset_depth();
     let entry = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     entry.call_async(store, ()).await
 }

@@ -54,6 +54,11 @@ impl Guest {
         &mut self.limiter
     }
 
+    /// What is counted of it.
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// From here on the guest's memory is its own to grow; it begins with `memory_bytes`.
     pub(super) fn instantiated(&mut self, memory_bytes: u64) {
         self.counters.hold(memory_bytes);
