@@ -1,5 +1,6 @@
 //! The worker processes' side: the same binary, started again under a worker's name.
 
+mod calls;
 mod clock;
 mod compile;
 mod counters;

@@ -10,24 +10,33 @@ use wasmtime::{Caller, Engine, Extern, Linker, Memory, ResourceLimiter};
 use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
 use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
+use super::calls;
 use super::clock::Clock;
 use super::counters::Counters;
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, SUBSCRIPTION_BYTES, poll};
-use super::prices::{RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
+use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
 use super::stdio::{Input, Output, Way};
 use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
 
 /// Our own import module. A change that breaks guests gets the next number.
 const ADIT_MODULE: &str = "adit_1";
-const WASI_MODULE: &str = "wasi_snapshot_preview1";
+pub(super) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
 /// What a guest sees as its program's name: the module has none.
 const PROGRAM_NAME: &str = "job";
 
+/// Randomness and log are made in pieces of so many bytes, so that a stop comes between two of them; a whole number of a generator's
+/// blocks. Some hundreds of microseconds of work.
+const PIECE_BYTES: usize = 256 * 1024;
+
 /// The state of one running guest.
 pub(super) struct Guest {
-    wasi: WasiP1Ctx,
+    pub(super) wasi: WasiP1Ctx,
+    /// What it costs to hand the guest all of its arguments.
+    pub(super) arguments_units: u64,
+    /// What it costs to hand the guest all of its environment.
+    pub(super) environment_units: u64,
     random: Random,
     clock: Clock,
     limiter: Limiter,
@@ -46,7 +55,20 @@ impl Guest {
         let clock = Clock::of(spec, Arc::clone(&counters.page));
         let input = input.charged_to(Arc::clone(&counters));
         let random = Random::of(spec);
-        Self { wasi: wasi(spec, input, &clock, &outbox, &counters), random, clock, limiter, outbox, counters }
+        // A zero ends each, and `=` is within a variable.
+        let arguments: usize =
+            [PROGRAM_NAME].into_iter().chain(spec.args.iter().map(String::as_str)).map(|arg| arg.len() + 1).sum();
+        let environment: usize = spec.env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
+        Self {
+            wasi: wasi(spec, input, &clock, &outbox, &counters),
+            arguments_units: ARGUMENT_BYTE_UNITS * arguments as u64,
+            environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
+            random,
+            clock,
+            limiter,
+            outbox,
+            counters,
+        }
     }
 
     /// The store's limiter.
@@ -66,8 +88,13 @@ impl Guest {
     }
 
     /// Counts a call of the host, with what it costs beyond that of any.
-    fn enter(&self, extra_units: u64) -> Result<(), Halted> {
+    pub(super) fn enter(&self, extra_units: u64) -> Result<(), Halted> {
         if self.counters.enter_host(extra_units) { Ok(()) } else { Err(Halted) }
+    }
+
+    /// Counts a piece of a call's work before it is done.
+    fn pay(&self, units: u64) -> Result<(), Halted> {
+        if self.counters.page.charge(units) { Ok(()) } else { Err(Halted) }
     }
 
     /// The state behind WASI. The linker asks for it exactly once per call, so this is where calls are counted.
@@ -90,6 +117,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.func_wrap_async(WASI_MODULE, "poll_oneoff", |caller, (subscriptions, events, count, stored)| {
         Box::new(poll_oneoff(caller, subscriptions, events, count, stored))
     })?;
+    calls::add_to(&mut linker)?;
     linker.allow_shadowing(false);
     linker.func_wrap_async(ADIT_MODULE, "log", |caller, (level, pointer, bytes)| Box::new(log(caller, level, pointer, bytes)))?;
     linker.func_wrap(ADIT_MODULE, "progress", progress)?;
@@ -106,9 +134,12 @@ fn random_get(mut caller: Caller<'_, Guest>, buffer: i32, bytes: i32) -> wasmtim
     let memory = memory(&mut caller, "random_get")?;
     let (data, guest) = memory.data_and_store_mut(&mut caller);
     let bytes = bytes as u32 as usize;
-    guest.enter(RANDOM_BYTE_UNITS.saturating_mul(bytes as u64))?;
+    guest.enter(0)?;
     let buffer = span(data, buffer, bytes, "random_get")?;
-    guest.random.fill(&mut data[buffer])?;
+    for piece in data[buffer].chunks_mut(PIECE_BYTES) {
+        guest.pay(RANDOM_BYTE_UNITS * piece.len() as u64)?;
+        guest.random.fill(piece)?;
+    }
     Ok(Errno::SUCCESS.0.into())
 }
 
@@ -142,17 +173,21 @@ async fn log(mut caller: Caller<'_, Guest>, level: i32, pointer: i32, bytes: i32
     let memory = memory(&mut caller, "adit_1.log")?;
     let (data, guest) = memory.data_and_store_mut(&mut caller);
     let bytes = bytes as u32 as usize;
-    guest.enter(STREAM_BYTE_UNITS.saturating_mul(bytes as u64))?;
+    guest.enter(0)?;
     let text = span(data, pointer, bytes, "adit_1.log")?;
-    for piece in [level_prefix(level).as_bytes(), &data[text], b"\n"] {
+    guest.outbox.write_log(level_prefix(level).as_bytes());
+    for piece in data[text].chunks(PIECE_BYTES) {
+        guest.pay(STREAM_BYTE_UNITS * piece.len() as u64)?;
         guest.outbox.write_log(piece);
+        guest.outbox.relief().await;
     }
+    guest.outbox.write_log(b"\n");
     guest.outbox.relief().await;
     Ok(())
 }
 
 /// The guest's memory, which every function needs that takes pointers.
-fn memory(caller: &mut Caller<'_, Guest>, function: &str) -> wasmtime::Result<Memory> {
+pub(super) fn memory(caller: &mut Caller<'_, Guest>, function: &str) -> wasmtime::Result<Memory> {
     let memory = caller.get_export("memory").and_then(Extern::into_memory);
     memory.ok_or_else(|| wasmtime::format_err!("{function} needs an exported memory named `memory`"))
 }

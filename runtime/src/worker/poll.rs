@@ -28,8 +28,8 @@ pub(super) struct Errno(pub(super) u16);
 impl Errno {
     pub(super) const SUCCESS: Self = Self(0);
     const TOO_BIG: Self = Self(1);
-    const BAD_FD: Self = Self(8);
-    const INVALID: Self = Self(28);
+    pub(super) const BAD_FD: Self = Self(8);
+    pub(super) const INVALID: Self = Self(28);
 }
 
 /// What a guest waits for.

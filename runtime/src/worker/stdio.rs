@@ -11,6 +11,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::counters::Counters;
+use super::guest::Halted;
 use super::outbox::Outbox;
 use super::prices::STREAM_BYTE_UNITS;
 
@@ -69,9 +70,6 @@ impl Input {
             }
         };
         self.position.store(position + piece.len() as u64, Ordering::Relaxed);
-        if let Some(counters) = &self.counters {
-            counters.page.charge(piece.len() as u64 * STREAM_BYTE_UNITS);
-        }
         Ok(piece)
     }
 }
@@ -97,7 +95,10 @@ impl InputStream for Input {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         match self.take(size) {
             Ok(piece) if piece.is_empty() && size > 0 => Err(StreamError::Closed),
-            Ok(piece) => Ok(piece),
+            Ok(piece) => match &self.counters {
+                Some(counters) => pay(counters, piece.len()).map(|()| piece),
+                None => Ok(piece),
+            },
             // A guest cannot tell a short input from a broken disk, so it must not go on.
             Err(error) => Err(StreamError::Trap(error.into())),
         }
@@ -107,6 +108,11 @@ impl InputStream for Input {
 #[wasmtime_wasi::async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {}
+}
+
+/// Has the guest pay for bytes of its streams; a guest that may not go on does not get through a call of many pieces.
+fn pay(counters: &Counters, bytes: usize) -> StreamResult<()> {
+    if counters.page.charge(bytes as u64 * STREAM_BYTE_UNITS) { Ok(()) } else { Err(StreamError::Trap(Halted.into())) }
 }
 
 /// Where an [`Output`] goes.
@@ -151,7 +157,7 @@ impl StdoutStream for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.counters.page.charge(bytes.len() as u64 * STREAM_BYTE_UNITS);
+        pay(&self.counters, bytes.len())?;
         match self.way {
             Way::Output => self.outbox.write_output(&bytes).map_err(|over| StreamError::Trap(over.into())),
             Way::Log => {
