@@ -1,0 +1,517 @@
+//! Guests that mean harm. Each ends with the outcome that its tenant pays for, in bounded time, in a worker of bounded memory that
+//! goes on to serve; the worker's death would be a `RunError`, on which every helper here panics.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use adit_protocol::limits::{FUEL_MAX, LOG_CHUNK_BYTES_MAX};
+use adit_protocol::{ByteCount, Fuel, Outcome, Profile, TrapKind};
+use adit_runtime::{CompileError, RunError, RunEvent};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Ended, Host, Job, echo, finish, first_log, spin_after_log};
+
+/// What a worker may hold beside its guest's memory: its program, the engine, one module's code, its queues.
+const WORKER_BYTES_MAX: u64 = 96 << 20;
+
+/// What a stop may come late here, where tests share a machine that others use too. Short of the 2 s after which a supervisor kills, so
+/// that who stopped the guest is not in doubt. Figures for an idle machine are printed.
+const LATE_MAX: Duration = Duration::from_millis(1_500);
+
+/// The most memory that a worker ever held, in bytes.
+fn peak_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Runs a job, and checks its worker's memory after.
+async fn run(host: &Host, job: Job) -> Ended {
+    let memory = job.spec.limits.memory.0;
+    let started = host.start(job).await.unwrap();
+    let pid = started.worker_pid().unwrap();
+    let ended = finish(started).await.unwrap();
+    let peak = peak_bytes(pid);
+    assert!(peak < memory + WORKER_BYTES_MAX, "the worker held {peak} bytes, its guest at most {memory}");
+    assert_ne!(ended.report.reason, "the sandbox worker did not answer and was killed");
+    ended
+}
+
+/// Has a guest with fuel for days end by its deadline, and by being cancelled; prints how late each was.
+async fn assert_stops(what: &str, job: Job) {
+    let host = Host::new(1);
+    let endless = job.with(|spec| (spec.limits.fuel, spec.limits.wall_ms) = (Fuel(FUEL_MAX), 300));
+    let ended = run(&host, endless.clone()).await;
+    assert_eq!(ended.outcome(), Outcome::TimedOut, "{what}: {}", ended.report.reason);
+    let late = Duration::from_micros(ended.report.run_us).saturating_sub(Duration::from_millis(300));
+    assert!(late < LATE_MAX, "{what}: {late:?} after its deadline");
+
+    let started = host.start(endless.with(|spec| spec.limits.wall_ms = 20_000)).await.unwrap();
+    let canceller = started.canceller();
+    let cancelled = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        canceller.cancel();
+        Instant::now()
+    };
+    let (ended, cancelled) = tokio::join!(finish(started), cancelled);
+    let (ended, cancel_late) = (ended.unwrap(), cancelled.elapsed());
+    assert_eq!(ended.outcome(), Outcome::Cancelled, "{what}: {}", ended.report.reason);
+    assert_ne!(ended.report.reason, "the sandbox worker did not answer and was killed", "{what}");
+    assert!(cancel_late < LATE_MAX, "{what}: {cancel_late:?} after it was cancelled");
+    println!("{what}: {late:?} after its deadline, {cancel_late:?} after a cancel");
+    host.run(echo().input(b"next")).await.assert_ok();
+}
+
+/// A job with so many pages of memory.
+fn over(pages: u32, declarations: &str, body: &str) -> Job {
+    Job::wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (import "adit_1" "log" (func $log (param i32 i32 i32)))
+            (memory (export "memory") {pages}) {declarations}
+            (func $start (export "_start") (local $i i32) {body}))"#
+    ))
+}
+
+const MIB_256: u32 = 256 << 20;
+
+#[tokio::test]
+async fn loops_stop_whatever_is_in_them() {
+    let loops =
+        ["(br $f)", "(nop) (block (block)) (br $f)", "(br_if $f (i32.const 1))", "(block (br_table $f 0 (i32.const 0))) (br $f)"];
+    for body in loops {
+        let job = over(1, "", &format!("(loop $f {body})"));
+        for fuel in [10_000, 1_234_567] {
+            let ended = run(&Host::new(1), job.clone().with(|spec| spec.limits.fuel = Fuel(fuel))).await;
+            assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(fuel)), "{body}");
+        }
+        assert_stops(body, job).await;
+    }
+}
+
+#[tokio::test]
+async fn guest_that_burns_and_traps_pays_for_all_that_it_burnt() {
+    let host = Host::new(1);
+    let burn = async |rounds: u32| {
+        let body = format!(
+            "(local.set $i (i32.const {rounds})) (loop $f (br_if $f (local.tee $i (i32.sub (local.get $i) (i32.const 1))))) unreachable"
+        );
+        let ended = run(&host, over(1, "", &body)).await;
+        assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::Unreachable));
+        ended.report.usage.fuel.0
+    };
+    let (one, two, three) = (burn(1_000_000).await, burn(2_000_000).await, burn(3_000_000).await);
+    assert!(one >= 1_000_000, "{one}");
+    assert_eq!((two - one, burn(1_000_000).await), (three - two, one));
+}
+
+#[tokio::test]
+async fn storms_of_filling_and_copying_stop() {
+    let fill = format!("(loop $f (memory.fill (i32.const 0) (i32.const 7) (i32.const {MIB_256})) (br $f))");
+    assert_stops("memory.fill of 256 MiB", over(4096, "", &fill)).await;
+    let copy = format!("(loop $f (memory.copy (i32.const 0) (i32.const 1) (i32.const {})) (br $f))", MIB_256 - 1);
+    assert_stops("memory.copy of 256 MiB", over(4096, "", &copy)).await;
+    let small = "(loop $f (memory.fill (i32.const 0) (i32.const 7) (i32.const 1)) (br $f))";
+    assert_stops("memory.fill of a byte", over(1, "", small)).await;
+    let table = "(loop $f (table.fill $t (i32.const 0) (ref.func $start) (i32.const 100000)) (br $f))";
+    assert_stops("table.fill", over(1, "(table $t 100000 funcref)", table)).await;
+    let table = "(loop $f (table.copy $t $t (i32.const 0) (i32.const 1) (i32.const 99999)) (br $f))";
+    assert_stops("table.copy", over(1, "(table $t 100000 funcref)", table)).await;
+}
+
+#[tokio::test]
+async fn storms_of_growing_stop() {
+    assert_stops("memory.grow", over(1, "", "(loop $f (drop (memory.grow (i32.const 1))) (br $f))")).await;
+    assert_stops("memory.grow by nothing", over(1, "", "(loop $f (drop (memory.grow (i32.const 0))) (br $f))")).await;
+    let table = "(loop $f (drop (table.grow $t (ref.null func) (i32.const 1))) (br $f))";
+    assert_stops("table.grow", over(1, "(table $t 1 funcref)", table)).await;
+}
+
+#[tokio::test]
+async fn huge_memory_and_tables_take_nothing() {
+    let host = Host::new(1);
+    let ended = run(&host, over(65_536, "", "").with(|spec| spec.limits.memory = ByteCount(1 << 20))).await;
+    assert_eq!((ended.outcome(), ended.report.usage.memory_peak), (Outcome::OutOfMemory, ByteCount(0)));
+    for declarations in ["(table 100001 funcref)", "(table 4294967295 funcref)"] {
+        let refused = host.compile(&over(1, declarations, "").wasm).await;
+        assert!(matches!(&refused, Err(CompileError::Invalid(reason)) if reason.contains("table")), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn recursion_ends_at_the_same_depth_everywhere() {
+    let bombs = [
+        "(func $deep (call $deep))",
+        "(func $deep (local i64 i64 i64 i64 i64 i64 i64 i64) (call $deep) (call $deep))",
+        "(table funcref (elem $deep)) (func $deep (call_indirect (i32.const 0)))",
+        "(func $deep (call $other)) (func $other (call $deep))",
+    ];
+    for bomb in bombs {
+        let job = over(1, bomb, "(call $deep)");
+        let (one, other) = (run(&Host::new(1), job.clone()).await, run(&Host::new(1), job.tenant(2)).await);
+        assert_eq!(one.outcome(), Outcome::Trapped(TrapKind::StackOverflow), "{bomb}: {}", one.report.reason);
+        assert_eq!(one.report.usage, other.report.usage, "{bomb}");
+    }
+}
+
+/// `_start` that does nothing, as bytes: its code section's size in these.
+fn empty_module(code_size: &[u8], name: &[u8; 6]) -> Vec<u8> {
+    let head = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06";
+    [&head[..], name, b"\0\0\x0a", code_size, b"\x01\x02\0\x0b"].concat()
+}
+
+#[tokio::test]
+async fn odd_encodings_are_refused_or_mean_the_same() {
+    let host = Host::new(1);
+    let minimal = empty_module(b"\x04", b"_start");
+    let job = |wasm: Vec<u8>| {
+        Job { wasm: wasm.clone(), ..Job::wat("(module)") }.with(|spec| spec.module = adit_protocol::BlobRef::of(&wasm))
+    };
+    let plain = run(&host, job(minimal.clone())).await;
+    // Longer than need be, yet within what the format allows: another module with the same bill.
+    let padded = run(&host, job(empty_module(b"\x84\x80\x80\x80\0", b"_start"))).await;
+    assert_eq!((plain.assert_ok().report.usage, padded.outcome()), (padded.report.usage, plain.outcome()));
+
+    let mut refused = vec![empty_module(b"\x84\x80\x80\x80\x80\0", b"_start"), empty_module(b"\x04", b"_\xff\xfeart")];
+    refused.extend((1..minimal.len()).map(|cut| minimal[..cut].to_vec()).filter(|cut| cut.len() != 8));
+    refused.extend([&b"\0"[..], b"\x0b\x01", b"trailing"].map(|tail| [&minimal, tail].concat()));
+    refused.push(b"\x7fELF\x02\x01\x01".to_vec());
+    refused.push(std::fs::read(&host.compiled_files()[0]).unwrap());
+    for wasm in refused {
+        let result = host.compile(&wasm).await;
+        assert!(matches!(result, Err(CompileError::Invalid(_))), "{wasm:?}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_are_no_text_do_no_harm() {
+    let plain = wat::parse_str(r#"(module (func (export "_start") unreachable))"#).unwrap();
+    // A section of names: one function, whose name is no UTF-8; and one that ends in the middle of itself.
+    for section in [&b"\0\x0c\x04name\x01\x05\x01\0\x02\xff\xfe"[..], b"\0\x09\x04name\x01\xff\xff\x03"] {
+        let wasm = [&plain[..], section].concat();
+        let spec_of = adit_protocol::BlobRef::of(&wasm);
+        let ended = run(&Host::new(1), Job { wasm, ..Job::wat("(module)") }.with(|spec| spec.module = spec_of)).await;
+        assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::Unreachable));
+        assert!(!ended.report.reason.contains(char::is_control), "{:?}", ended.report.reason);
+    }
+}
+
+#[tokio::test]
+async fn a_gibibyte_of_output_goes_through_a_small_worker() {
+    let write = "(i32.store (i32.const 4) (i32.const 1048576))
+        (loop $f (br_if $f (i32.eqz (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))";
+    let job = over(17, "", write).with(|spec| {
+        (spec.limits.output, spec.limits.memory, spec.limits.wall_ms) = (ByteCount(1 << 30), ByteCount(2 << 20), 120_000);
+    });
+    let mut started = Host::new(1).start(job).await.unwrap();
+    let (pid, mut bytes) = (started.worker_pid().unwrap(), 0);
+    let report = loop {
+        match started.next().await.unwrap() {
+            RunEvent::Output(piece) => bytes += piece.len(),
+            RunEvent::Ended(report) => break report,
+            _ => {}
+        }
+    };
+    assert_eq!((report.outcome, bytes), (Outcome::OutputTooLarge, 1 << 30));
+    let peak = peak_bytes(pid);
+    println!("the worker held {peak} bytes at most");
+    assert!(peak < WORKER_BYTES_MAX, "{peak}");
+}
+
+#[tokio::test]
+async fn endless_lines_of_escapes_arrive_cut_and_bounded() {
+    let body = "(memory.fill (i32.const 64) (i32.const 0x1b) (i32.const 16000000)) (call $log (i32.const 3) (i32.const 64) (i32.const 16000000))";
+    let job = over(256, "", body).with(|spec| (spec.limits.log, spec.limits.memory) = (ByteCount(4 << 20), ByteCount(16 << 20)));
+    let mut started = Host::new(1).start(job).await.unwrap();
+    let (pid, mut log) = (started.worker_pid().unwrap(), Vec::new());
+    let report = loop {
+        match started.next().await.unwrap() {
+            RunEvent::Log(piece) => {
+                assert!(piece.len() <= LOG_CHUNK_BYTES_MAX);
+                log.extend(piece);
+            }
+            RunEvent::Ended(report) => break report,
+            _ => {}
+        }
+    };
+    assert_eq!((report.outcome, log.len()), (Outcome::Finished { exit_code: 0 }, 4 << 20));
+    assert_eq!(report.log_dropped.0 as usize + log.len(), "[info] ".len() + 16_000_000 + 1);
+    // Bytes are the guest's own, whatever a terminal would do with them: who shows them makes them visible.
+    assert!(log.ends_with(b"\x1b\x1b"));
+    let peak = peak_bytes(pid);
+    assert!(peak < (16 << 20) + WORKER_BYTES_MAX, "{peak}");
+}
+
+#[tokio::test]
+async fn randomness_is_paid_by_the_byte_and_bounded() {
+    let host = Host::new(1);
+    let random =
+        |pointer: i64, bytes: i64| over(4096, "", &format!("(drop (call $random (i32.const {pointer}) (i32.const {bytes})))"));
+    for (pointer, bytes) in [(0, 0xffff_ffff_i64), (1, 0xffff_ffff), (0xffff_ffff, 2), (i64::from(MIB_256), 1)] {
+        let ended = run(&host, random(pointer, bytes)).await;
+        assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::HostCall), "{pointer} {bytes}");
+        assert!(ended.report.usage.fuel.0 < 1_000_000, "{}", ended.report.usage.fuel);
+    }
+    let ended = run(&host, random(0, i64::from(MIB_256))).await;
+    assert!(ended.assert_ok().report.usage.fuel.0 >= u64::from(MIB_256));
+    let short = random(0, i64::from(MIB_256)).with(|spec| spec.limits.fuel = Fuel(10_000_000));
+    let ended = run(&host, short).await;
+    assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(10_000_000)));
+
+    let gibibytes = over(49_152, "", "(loop $f (drop (call $random (i32.const 0) (i32.const 3221225472))) (br $f))");
+    let gibibytes = gibibytes.with(|spec| spec.limits.memory = ByteCount(3 << 30));
+    assert_stops("random_get of 3 GiB", gibibytes.clone()).await;
+    assert_stops("random_get of 3 GiB from the host", gibibytes.with(|spec| spec.profile = Profile::Open)).await;
+}
+
+#[tokio::test]
+async fn long_writes_stop_within_a_call() {
+    let write = |fd: u32| {
+        over(
+            4096,
+            "",
+            &format!(
+                "(i32.store (i32.const 4) (i32.const 250000000))
+             (loop $f (drop (call $fd_write (i32.const {fd}) (i32.const 0) (i32.const 1) (i32.const 8))) (br $f))"
+            ),
+        )
+    };
+    assert_stops("fd_write of 250 MB to the log", write(2)).await;
+    let log = over(4096, "", "(loop $f (call $log (i32.const 1) (i32.const 0) (i32.const 250000000)) (br $f))");
+    assert_stops("adit_1.log of 250 MB", log).await;
+    let short = write(2).with(|spec| spec.limits.fuel = Fuel(1_000_000));
+    let ended = run(&Host::new(1), short).await;
+    assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(1_000_000)));
+}
+
+#[tokio::test]
+async fn lists_of_buffers_are_bounded_and_paid() {
+    let host = Host::new(1);
+    let write = |buffers: u32| {
+        over(1024, "", &format!("(call $exit (call $fd_write (i32.const 1) (i32.const 0) (i32.const {buffers}) (i32.const 0)))"))
+    };
+    for (buffers, errno) in [(0, 0), (1024, 0), (1025, 28), (8_000_000, 28), (u32::MAX, 28)] {
+        let ended = run(&host, write(buffers)).await;
+        assert_eq!(ended.outcome(), Outcome::Finished { exit_code: errno }, "{buffers}: {}", ended.report.reason);
+    }
+    let (none, most) = (run(&host, write(0)).await, run(&host, write(1024)).await);
+    assert_eq!(most.report.usage.fuel.0 - none.report.usage.fuel.0, 4 * 1024);
+}
+
+#[tokio::test]
+async fn arguments_are_paid_by_the_byte_each_time() {
+    let text = r#"(module (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+        (memory (export "memory") 4)
+        (func (export "_start") (drop (call $sizes (i32.const 0) (i32.const 4))) (drop (call $environ (i32.const 0) (i32.const 64)))))"#;
+    let fuel = async |args: usize, env: usize| {
+        let job =
+            Job::wat(text).with(|spec| (spec.args, spec.env) = (vec!["a".repeat(args)], vec![("K".into(), "v".repeat(env))]));
+        run(&Host::new(1), job).await.assert_ok().report.usage.fuel.0
+    };
+    let small = fuel(0, 0).await;
+    assert_eq!((fuel(40_000, 0).await - small, fuel(0, 40_000).await - small), (10_000, 10_000));
+}
+
+#[tokio::test]
+async fn millions_of_subscriptions_are_refused_at_their_price() {
+    let body = "(call $exit (call $poll (i32.const 0) (i32.const 48000000) (i32.const 1000000) (i32.const 0)))";
+    let ended = run(&Host::new(1), over(1300, "", body)).await;
+    assert_eq!(ended.outcome(), Outcome::Finished { exit_code: 1 }, "{}", ended.report.reason);
+    assert!(ended.report.usage.fuel.0 >= 30_000_000, "{}", ended.report.usage.fuel);
+}
+
+#[tokio::test]
+async fn a_sleep_of_a_billion_seconds_is_over_at_once_or_at_the_deadline() {
+    let body = "(i32.store (i32.const 16) (i32.const 1)) (i64.store (i32.const 24) (i64.const 1000000000000000000))
+        (call $exit (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))";
+    let ended = run(&Host::new(1), over(1, "", body)).await;
+    assert!(ended.assert_ok().report.run_us < 1_000_000);
+    assert_stops("a sleep of a billion seconds", over(1, "", body).with(|spec| spec.profile = Profile::Open)).await;
+}
+
+/// Every function of the host, with a letter per parameter: `i` of 32 bits, `I` of 64; and whether it returns an error number.
+const FUNCTIONS: &[(&str, &str, &str, bool)] = &[
+    (WASI, "args_get", "ii", true),
+    (WASI, "args_sizes_get", "ii", true),
+    (WASI, "environ_get", "ii", true),
+    (WASI, "environ_sizes_get", "ii", true),
+    (WASI, "clock_res_get", "ii", true),
+    (WASI, "clock_time_get", "iIi", true),
+    (WASI, "fd_advise", "iIIi", true),
+    (WASI, "fd_allocate", "iII", true),
+    (WASI, "fd_close", "i", true),
+    (WASI, "fd_datasync", "i", true),
+    (WASI, "fd_fdstat_get", "ii", true),
+    (WASI, "fd_fdstat_set_flags", "ii", true),
+    (WASI, "fd_fdstat_set_rights", "iII", true),
+    (WASI, "fd_filestat_get", "ii", true),
+    (WASI, "fd_filestat_set_size", "iI", true),
+    (WASI, "fd_filestat_set_times", "iIIi", true),
+    (WASI, "fd_pread", "iiiIi", true),
+    (WASI, "fd_prestat_get", "ii", true),
+    (WASI, "fd_prestat_dir_name", "iii", true),
+    (WASI, "fd_pwrite", "iiiIi", true),
+    (WASI, "fd_read", "iiii", true),
+    (WASI, "fd_readdir", "iiiIi", true),
+    (WASI, "fd_renumber", "ii", true),
+    (WASI, "fd_seek", "iIii", true),
+    (WASI, "fd_sync", "i", true),
+    (WASI, "fd_tell", "ii", true),
+    (WASI, "fd_write", "iiii", true),
+    (WASI, "path_create_directory", "iii", true),
+    (WASI, "path_filestat_get", "iiiii", true),
+    (WASI, "path_filestat_set_times", "iiiiIIi", true),
+    (WASI, "path_link", "iiiiiii", true),
+    (WASI, "path_open", "iiiiiIIii", true),
+    (WASI, "path_readlink", "iiiiii", true),
+    (WASI, "path_remove_directory", "iii", true),
+    (WASI, "path_rename", "iiiiii", true),
+    (WASI, "path_symlink", "iiiii", true),
+    (WASI, "path_unlink_file", "iii", true),
+    (WASI, "poll_oneoff", "iiii", true),
+    (WASI, "proc_exit", "i", false),
+    (WASI, "proc_raise", "i", true),
+    (WASI, "sched_yield", "", true),
+    (WASI, "random_get", "ii", true),
+    (WASI, "sock_accept", "iii", true),
+    (WASI, "sock_recv", "iiiiii", true),
+    (WASI, "sock_send", "iiiii", true),
+    (WASI, "sock_shutdown", "ii", true),
+    ("adit_1", "log", "iii", false),
+    ("adit_1", "progress", "II", false),
+];
+const WASI: &str = "wasi_snapshot_preview1";
+
+/// A guest that calls a function of the host with arguments from its input, eight bytes each: once, or until it is stopped.
+fn caller((module, name, parameters, has_errno): (&str, &str, &str, bool), is_endless: bool) -> Job {
+    let (mut types, mut arguments) = (String::new(), String::new());
+    for (n, parameter) in parameters.chars().enumerate() {
+        let of = if parameter == 'i' { "i32" } else { "i64" };
+        write!(types, " {of}").unwrap();
+        write!(arguments, " ({of}.load (i32.const {}))", 1024 + 8 * n).unwrap();
+    }
+    let result = if has_errno { "(result i32)" } else { "" };
+    let call = format!("(call $it{arguments})");
+    let call = if has_errno { format!("(drop {call})") } else { call };
+    let again = if is_endless { "(br $f)" } else { "" };
+    Job::wat(&format!(
+        r#"(module (import "{WASI}" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (import "{module}" "{name}" (func $it (param{types}) {result}))
+            (memory (export "memory") 2)
+            (func (export "_start")
+                (i32.store (i32.const 0) (i32.const 1024))
+                (i32.store (i32.const 4) (i32.const 128))
+                (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
+                (loop $f {call} {again})))"#
+    ))
+}
+
+/// Ends of memory, signs, wraps, and the descriptors that there are.
+const NASTY: [u64; 14] =
+    [0, 1, 2, 3, 4, 0xffff, 0x1_0000, 0x1_ffff, 0x2_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_fff8, 0xffff_ffff, u64::MAX];
+
+#[tokio::test]
+async fn no_pointer_harms_the_host() {
+    let host = Host::new(1);
+    let mut random = 7_u64;
+    for function in FUNCTIONS {
+        let job = caller(*function, false).with(|spec| spec.limits.fuel = Fuel(100_000_000));
+        let same = NASTY.map(|value| vec![value; function.2.len()]);
+        let mixed = (0..24).map(|_| {
+            let mut pick = || {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                NASTY[(random >> 33) as usize % NASTY.len()]
+            };
+            function.2.chars().map(|_| pick()).collect()
+        });
+        for arguments in same.into_iter().chain(mixed.collect::<Vec<_>>()) {
+            let input: Vec<u8> = arguments.iter().flat_map(|value: &u64| value.to_le_bytes()).collect();
+            // At least a byte, or the guest would find its input at an end.
+            let ended = run(&host, job.clone().input(&[&input[..], b"."].concat())).await;
+            let is_right = matches!(
+                ended.outcome(),
+                Outcome::Finished { exit_code: 0 }
+                    | Outcome::Trapped(TrapKind::HostCall | TrapKind::Other | TrapKind::MemoryOutOfBounds)
+            );
+            // Of what it did not pay for, a guest gets nothing: two billion subscriptions are over any budget.
+            let is_right = is_right || (function.1 == "poll_oneoff" && ended.outcome() == Outcome::OutOfFuel);
+            assert!(is_right || function.1 == "proc_exit", "{function:?} {arguments:x?}: {:?}", ended.outcome());
+        }
+    }
+}
+
+#[tokio::test]
+async fn endless_calls_of_the_host_end_at_their_limits() {
+    let host = Host::new(1);
+    for function in FUNCTIONS.iter().filter(|function| function.1 != "proc_exit") {
+        let job = caller(*function, true).input(&[0; 128]);
+        let ended = run(&host, job.clone().with(|spec| spec.limits.fuel = Fuel(1_000_000))).await;
+        assert_eq!(
+            (ended.outcome(), ended.report.usage.fuel),
+            (Outcome::OutOfFuel, Fuel(1_000_000)),
+            "{function:?}: {}",
+            ended.report.reason
+        );
+        // 150 fuel for any call: who calls the host cannot do so for nothing.
+        assert!(ended.report.usage.host_calls <= 1_000_000 / 150 + 2, "{function:?}: {}", ended.report.usage.host_calls);
+        let endless = job.with(|spec| (spec.limits.fuel, spec.limits.wall_ms) = (Fuel(FUEL_MAX), 30));
+        let ended = run(&host, endless).await;
+        assert_eq!(ended.outcome(), Outcome::TimedOut, "{function:?}");
+        assert!(Duration::from_micros(ended.report.run_us) < LATE_MAX, "{function:?}: {} us", ended.report.run_us);
+    }
+}
+
+/// Jobs of `nobody_reads_what_another_wrote`: enough here to go round tenants and workers; ten thousand with `ADIT_LONG` set.
+fn alternations() -> u32 {
+    if std::env::var_os("ADIT_LONG").is_some() { 10_000 } else { 120 }
+}
+
+#[tokio::test]
+async fn nobody_reads_what_another_wrote() {
+    // Looks through memory that it began with and memory that it grew, then leaves a canary all over it.
+    let body = "(drop (memory.grow (i32.const 15)))
+        (loop $look
+            (if (i64.ne (i64.load (local.get $i)) (i64.const 0)) (then unreachable))
+            (local.set $i (i32.add (local.get $i) (i32.const 8)))
+            (br_if $look (i32.lt_u (local.get $i) (i32.const 2097152))))
+        (memory.fill (i32.const 0) (i32.const 0xca) (i32.const 2097152))";
+    let (host, job) = (Host::new(1), over(17, "", body));
+    for n in 0..alternations() {
+        // Twice each: in a worker that has served the same tenant, and in one that is new.
+        run(&host, job.clone().tenant((n / 2 % 3) as u8)).await.assert_ok();
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_out_of_any_range_are_told_as_they_are() {
+    let host = Host::new(1);
+    for exit_code in [126, 127, 128, 255, 256, 65_536, i32::MAX, i32::MIN, -1] {
+        let ended = run(&host, over(1, "", &format!("(call $exit (i32.const {exit_code}))"))).await;
+        assert_eq!(ended.outcome(), Outcome::Finished { exit_code });
+    }
+}
+
+/// No guest is known that kills its worker, so something else does it here in its name. Not by SIGSEGV: the engine takes a fault that is
+/// not a guest's for one that comes again, and a signal sent from outside does not.
+#[tokio::test]
+async fn death_of_a_worker_harms_nobody_else() {
+    for signal in [Signal::ABORT, Signal::SYS, Signal::KILL] {
+        let host = Host::new(2);
+        let mut doomed = host.start(spin_after_log()).await.unwrap();
+        let mut other = host.start(spin_after_log().tenant(2)).await.unwrap();
+        first_log(&mut doomed).await;
+        first_log(&mut other).await;
+        let pid = doomed.worker_pid().unwrap();
+        kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+        assert!(matches!(doomed.next().await, Err(RunError::WorkerDied { .. })), "{signal:?}");
+        let next = host.start(echo().input(b"again")).await.unwrap();
+        assert_ne!(next.worker_pid(), Some(pid));
+        assert_eq!(finish(next).await.unwrap().assert_ok().output, b"again");
+        other.canceller().cancel();
+        assert_eq!(finish(other).await.unwrap().outcome(), Outcome::Cancelled);
+    }
+}
