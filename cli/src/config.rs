@@ -39,6 +39,7 @@ pub(crate) static ALLOW_WEAK_SANDBOX: Setting = setting("allow-weak-sandbox", "A
 pub(crate) static NODE_KEY: Setting = setting("node.key", "ADIT_NODE_KEY", "");
 pub(crate) static NODE_SLOTS: Setting = setting("node.slots", "ADIT_NODE_SLOTS", "");
 pub(crate) static NODE_MEMORY: Setting = setting("node.memory", "ADIT_NODE_MEMORY", "1GiB");
+pub(crate) static NODE_MODULE_MAX: Setting = setting("node.module-max", "ADIT_NODE_MODULE_MAX", "8MiB");
 pub(crate) static NODE_CACHE: Setting = setting("node.cache", "ADIT_NODE_CACHE", "");
 pub(crate) static NODE_CACHE_MAX: Setting = setting("node.cache-max", "ADIT_NODE_CACHE_MAX", "4GiB");
 pub(crate) static NODE_PRICE: Setting = setting("node.price-per-minute", "ADIT_NODE_PRICE_PER_MINUTE", "0.001");
@@ -50,7 +51,7 @@ pub(crate) static SERVE_LISTEN: Setting = setting("serve.listen", "ADIT_SERVE_LI
 pub(crate) static SERVE_DATA: Setting = setting("serve.data", "ADIT_SERVE_DATA", "");
 
 /// Every setting, in the order of `adit config show`.
-pub(crate) static SETTINGS: [&Setting; 23] = [
+pub(crate) static SETTINGS: [&Setting; 25] = [
     &GATEWAY,
     &KEY,
     &FUEL,
@@ -66,6 +67,7 @@ pub(crate) static SETTINGS: [&Setting; 23] = [
     &NODE_KEY,
     &NODE_SLOTS,
     &NODE_MEMORY,
+    &NODE_MODULE_MAX,
     &NODE_CACHE,
     &NODE_CACHE_MAX,
     &NODE_PRICE,
@@ -307,6 +309,7 @@ mod tests {
         assert_eq!(config.value(&MEMORY, None, parse_bytes).unwrap(), limits.memory);
         assert_eq!(config.value(&OUTPUT_MAX, None, parse_bytes).unwrap(), limits.output);
         assert_eq!(config.value(&LOG_MAX, None, parse_bytes).unwrap(), limits.log);
+        assert_eq!(config.value(&NODE_MODULE_MAX, None, parse_bytes).unwrap().0, adit_runtime::MODULE_BYTES_DEFAULT);
         assert_eq!(config.value(&TIMEOUT, None, parse_duration).unwrap().as_millis(), limits.wall_ms.into());
         assert_eq!(config.value(&QUEUE_TIMEOUT, None, parse_duration).unwrap().as_millis(), limits.queue_ms.into());
     }

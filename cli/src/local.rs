@@ -12,7 +12,7 @@ use anyhow::Context;
 
 use crate::config::Config;
 use crate::exit::{InterruptedError, RefusedError};
-use crate::node::PriceArgs;
+use crate::node::{PriceArgs, module_bytes_max};
 use crate::reactor::StopSignals;
 use crate::report::{End, Measured, short};
 use crate::screen::Screen;
@@ -60,7 +60,8 @@ pub(crate) async fn run(
 
 /// The runtime of whoever runs this.
 pub(crate) fn runtime(config: &Config, allow_weak_sandbox: bool) -> anyhow::Result<Runtime> {
-    let setup = RuntimeConfig { allow_weak_sandbox, ..RuntimeConfig::new(config.dirs.cache.join("code")) };
+    let module_bytes_max = module_bytes_max(config, None)?;
+    let setup = RuntimeConfig { allow_weak_sandbox, module_bytes_max, ..RuntimeConfig::new(config.dirs.cache.join("code")) };
     Runtime::new(setup).context("the runtime does not start")
 }
 

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use adit_node::{Node, NodeConfig, NodeEvent};
+use adit_protocol::limits::MODULE_BYTES_MAX;
 use adit_protocol::{ByteCount, Microcredits, Price, Profile, SecretKey};
 use adit_transport::GatewayAddr;
 use clap::Args;
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::args::Common;
 use crate::config::{
-    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY,
-    NODE_PRICE_OUT, NODE_SLOTS,
+    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_IN,
+    NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_SLOTS,
 };
 use crate::exit::Exit;
 use crate::keys::Role;
@@ -63,6 +64,9 @@ pub(crate) struct OfferArgs {
     /// Memory for each job [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<ByteCount>,
+    /// Largest module that is compiled; at most 64MiB [default: 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_module_max)]
+    module_max: Option<ByteCount>,
     /// What the node says of itself; repeat for more
     #[arg(long, value_name = "K=V", value_parser = parse_pair)]
     label: Vec<(String, String)>,
@@ -138,6 +142,7 @@ impl OfferArgs {
         let slots = config.find(&NODE_SLOTS, self.slots, str::parse::<NonZeroU32>)?.map(|f| f.value.get());
         setup.slots = slots.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
         setup.memory = config.value(&NODE_MEMORY, self.memory, parse_bytes)?;
+        setup.module_bytes_max = module_bytes_max(config, self.module_max)?;
         setup.price = self.price.read(config)?;
         if self.allow_open {
             setup.profiles.push(Profile::Open);
@@ -152,6 +157,20 @@ impl SandboxArgs {
     /// What flag, environment and config file say.
     pub(crate) fn read(&self, config: &Config) -> anyhow::Result<bool> {
         config.value(&ALLOW_WEAK_SANDBOX, self.allow_weak_sandbox.then_some(true), str::parse::<bool>)
+    }
+}
+
+/// The largest module that this machine compiles, for others and for its owner.
+pub(crate) fn module_bytes_max(config: &Config, flag: Option<ByteCount>) -> anyhow::Result<u64> {
+    Ok(config.value(&NODE_MODULE_MAX, flag, parse_module_max)?.0)
+}
+
+fn parse_module_max(text: &str) -> Result<ByteCount, String> {
+    match parse_bytes(text) {
+        Ok(ByteCount(bytes)) if bytes > MODULE_BYTES_MAX => {
+            Err(format!("no module is larger than {}", show_bytes(ByteCount(MODULE_BYTES_MAX))))
+        }
+        other => other,
     }
 }
 
@@ -214,5 +233,17 @@ fn to_json(event: &NodeEvent) -> Value {
         }),
         NodeEvent::JobFailed { job, reason } => json!({ "event": "job_failed", "job": job.to_string(), "reason": reason }),
         other => json!({ "event": "other", "text": format!("{other:?}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn module_limit_is_bounded_by_the_networks() {
+        assert_eq!(parse_module_max("64MiB"), Ok(ByteCount(MODULE_BYTES_MAX)));
+        assert_eq!(parse_module_max("65MiB"), Err("no module is larger than 64.0 MiB".to_owned()));
+        assert!(parse_module_max("large").is_err());
     }
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use adit_protocol::{ByteCount, Price, Profile};
-use adit_runtime::WorkerProgram;
+use adit_runtime::{MODULE_BYTES_DEFAULT, WorkerProgram};
 use adit_transport::GatewayAddr;
 
 /// What an owner lends, to whom, and for how much.
@@ -17,6 +17,8 @@ pub struct NodeConfig {
     pub cache_dir: PathBuf,
     /// Bytes of modules and inputs that are kept, and as many again of compiled modules.
     pub cache_bytes_max: u64,
+    /// Bytes of a module.
+    pub module_bytes_max: u64,
     /// What is asked.
     pub price: Price,
     /// Profiles that the owner allows.
@@ -30,7 +32,7 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// One slot of 1 GiB, 4 GiB of cache, the default price, deterministic jobs only.
+    /// One slot of 1 GiB, 4 GiB of cache, modules of 8 MiB, the default price, deterministic jobs only.
     pub fn new(gateway: GatewayAddr, cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             gateway,
@@ -38,6 +40,7 @@ impl NodeConfig {
             memory: ByteCount(1 << 30),
             cache_dir: cache_dir.into(),
             cache_bytes_max: 4 << 30,
+            module_bytes_max: MODULE_BYTES_DEFAULT,
             price: default_price(),
             profiles: vec![Profile::Deterministic],
             labels: Vec::new(),

@@ -87,11 +87,12 @@ impl Node {
             BlobStore::open(&blob_dir, config.cache_bytes_max).map_err(|error| StartError::Cache { path: blob_dir, error })?;
         let runtime = Runtime::new(RuntimeConfig {
             slots: config.slots as usize,
-            cache_dir: config.cache_dir.join("code"),
             cache_bytes_max: config.cache_bytes_max,
             memory_max: config.memory,
+            module_bytes_max: config.module_bytes_max,
             worker_program: config.worker_program.clone(),
             allow_weak_sandbox: config.allow_weak_sandbox,
+            ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {
             software: concat!("adit-node ", env!("CARGO_PKG_VERSION")).into(),

@@ -77,7 +77,22 @@ impl ModuleCache {
 
     /// A file for a compile worker to write code into.
     pub(crate) fn temp_file(&self) -> io::Result<NamedTempFile> {
-        tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(&self.folder)
+        Self::temp_file_in(&self.folder)
+    }
+
+    /// A file that will get its name in `folder`, a cache's. One that is left behind is removed by and by.
+    pub(crate) fn temp_file_in(folder: &Path) -> io::Result<NamedTempFile> {
+        tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(folder)
+    }
+
+    /// Where the cache is.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A key for another purpose, as good as the node's own.
+    pub(crate) fn derive_key(&self, context: &str) -> [u8; KEY_BYTES] {
+        blake3::derive_key(context, &self.key)
     }
 
     /// Authenticates the code in `temp`, puts it in the folder, and evicts what that makes too much.

@@ -6,25 +6,35 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit_protocol::Digest;
 use adit_protocol::limits::MODULE_BYTES_MAX;
+use humantime::format_rfc3339_seconds;
 use rustix::process::Signal;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::timeout;
 
+use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
 use crate::cache::ModuleCache;
 use crate::ipc::{CompileOrder, FromCompiler};
 use crate::process::{Role, WorkerProcess, WorkerProgram};
+use crate::strikes::Strikes;
 use crate::walls::Need;
 use crate::worker::WORKER_FAILED;
 
-/// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it: on the clock, and of all cores together.
+/// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it: of the wall's, and of processors'.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A large application: what Cranelift compiles in some seconds on one core of a small machine.
-const COMPILE_UNIT_BYTES: u64 = 8 << 20;
+const COMPILE_UNIT_BYTES: u64 = MODULE_BYTES_DEFAULT;
+/// Memory that a compile worker may hold.
+const COMPILE_MEMORY_MAX: u64 = 1 << 30;
+/// A worker that had less than this part of the time that it was given was kept waiting by the machine.
+const BUSY_PART: u32 = 2;
+/// What the kernel counts processor time in, towards programs; the same on every Linux that this is built for.
+const TICKS_PER_SECOND: u64 = 100;
 /// Compilations at once. Each uses every core; one more hides the time that a small module waits for a large one.
 const COMPILES_MAX: usize = 2;
 
@@ -55,6 +65,24 @@ impl From<io::Error> for CompileError {
     }
 }
 
+/// What a compile worker may use. Not for owners: it is the same everywhere, and tests shorten it.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileLimits {
+    /// Wall time for each 8 MiB of module.
+    pub wall: Duration,
+    /// Processor time for each 8 MiB of module; whole seconds, at least one.
+    pub cpu: Duration,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self { wall: COMPILE_TIME_MAX, cpu: COMPILE_TIME_MAX, memory: COMPILE_MEMORY_MAX }
+    }
+}
+
 type Compilation = Arc<OnceCell<Result<CompileReport, CompileError>>>;
 
 /// Compiles modules into the cache.
@@ -63,13 +91,34 @@ pub(crate) struct Compiler {
     program: WorkerProgram,
     need: Need,
     cache: Arc<ModuleCache>,
+    strikes: Arc<Strikes>,
+    module_limits: ModuleLimits,
+    limits: CompileLimits,
     running: Mutex<HashMap<Digest, Compilation>>,
     permits: Semaphore,
 }
 
 impl Compiler {
-    pub(crate) fn new(program: WorkerProgram, need: Need, cache: Arc<ModuleCache>) -> Self {
-        Self { program, need, cache, running: Mutex::default(), permits: Semaphore::new(COMPILES_MAX) }
+    pub(crate) fn new(
+        program: WorkerProgram,
+        need: Need,
+        cache: Arc<ModuleCache>,
+        strikes: Strikes,
+        module_bytes_max: u64,
+        limits: CompileLimits,
+    ) -> Self {
+        let module_limits = ModuleLimits { module_bytes_max: module_bytes_max.min(MODULE_BYTES_MAX) };
+        let strikes = Arc::new(strikes);
+        Self {
+            program,
+            need,
+            cache,
+            strikes,
+            module_limits,
+            limits,
+            running: Mutex::default(),
+            permits: Semaphore::new(COMPILES_MAX),
+        }
     }
 
     /// Makes `module` ready. Calls for one module while it compiles share the compilation and its report; where the caller that
@@ -89,9 +138,13 @@ impl Compiler {
     }
 
     async fn compile_alone(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
-        let cache = Arc::clone(&self.cache);
-        if off_thread(move || cache.load(module)).await?.is_some() {
-            return Ok(CompileReport { cached: true, compile_us: 0 });
+        let (cache, strikes) = (Arc::clone(&self.cache), Arc::clone(&self.strikes));
+        match off_thread(move || cache.load(module).ok_or_else(|| strikes.refused_until(module))).await? {
+            Ok(_) => return Ok(CompileReport { cached: true, compile_us: 0 }),
+            Err(Some(until)) => {
+                return Err(CompileError::Invalid(format!("refused until {}: {STRUCK}", format_rfc3339_seconds(until))));
+            }
+            Err(None) => {}
         }
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let started = Instant::now();
@@ -104,15 +157,14 @@ impl Compiler {
     async fn compile_in_worker(&self, module: Digest, wasm: &Path) -> Result<(), CompileError> {
         let wasm = File::open(wasm)?;
         let wasm_bytes = wasm.metadata()?.len();
-        if wasm_bytes > MODULE_BYTES_MAX {
-            return Err(CompileError::Invalid(format!("larger than {MODULE_BYTES_MAX} bytes")));
-        }
+        self.module_limits.check_bytes(wasm_bytes).map_err(|refusal| CompileError::Invalid(refusal.to_string()))?;
+        let limits = self.limits.of(wasm_bytes);
+        let order = CompileOrder { module, limits: self.module_limits };
         let code = self.cache.temp_file()?;
         let mut worker = WorkerProcess::spawn(&self.program, Role::Compile, self.need)?;
-        let limit = time_limit(wasm_bytes);
-        worker.limit_cpu(limit)?;
-        let answer = timeout(limit, async {
-            worker.sender.send_with_fds(&CompileOrder { module }, &[wasm.as_fd(), code.as_file().as_fd()]).await?;
+        worker.limit(limits.cpu, limits.memory)?;
+        let answer = timeout(limits.wall, async {
+            worker.sender.send_with_fds(&order, &[wasm.as_fd(), code.as_file().as_fd()]).await?;
             worker.receiver.recv::<FromCompiler>().await
         });
         match answer.await {
@@ -123,9 +175,24 @@ impl Compiler {
             }
             Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Err(CompileError::Invalid(reason)),
             Ok(Ok(Some(FromCompiler::Failed(reason)))) => Err(CompileError::Node(reason)),
-            Ok(Ok(None) | Err(_)) => Err(death(worker, limit).await),
-            Err(_) => Err(CompileError::Invalid(format!("compilation took over {} s", limit.as_secs()))),
+            Ok(Ok(None) | Err(_)) => self.blame(module, death(worker.kill().await?, limits)).await,
+            Err(_) => self.blame(module, timed_out(&worker, limits)).await,
         }
+    }
+
+    /// Makes a worker's death an error, and where it was the module's doing a strike against it.
+    async fn blame(&self, module: Digest, death: Death) -> Result<(), CompileError> {
+        let reason = match death {
+            Death::Node(reason) => return Err(CompileError::Node(reason)),
+            Death::Module(reason) => reason,
+        };
+        let strikes = Arc::clone(&self.strikes);
+        let until = off_thread(move || strikes.add(module)).await?;
+        tracing::warn!(%module, reason, struck_out = until.is_some(), "a module killed its compile worker");
+        Err(CompileError::Invalid(match until {
+            Some(until) => format!("{reason}; refused until {}: {STRUCK}", format_rfc3339_seconds(until)),
+            None => reason,
+        }))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Compilation>> {
@@ -133,29 +200,72 @@ impl Compiler {
     }
 }
 
-fn time_limit(wasm_bytes: u64) -> Duration {
-    let units = wasm_bytes.div_ceil(COMPILE_UNIT_BYTES).max(1);
-    COMPILE_TIME_MAX * u32::try_from(units).expect("a module within its limit has few units")
+/// Why a module is refused without another try.
+const STRUCK: &str = "it killed the compile worker twice";
+
+impl CompileLimits {
+    /// What the compilation of a module of `wasm_bytes` may use.
+    fn of(self, wasm_bytes: u64) -> Self {
+        let units = wasm_bytes.div_ceil(COMPILE_UNIT_BYTES).max(1);
+        let units = u32::try_from(units).expect("a module within its limit has few units");
+        let cpu = (self.cpu * units).max(Duration::from_secs(1));
+        Self { wall: self.wall * units, cpu, ..self }
+    }
 }
 
-/// What to make of a compile worker that went without an answer.
-async fn death(worker: WorkerProcess, limit: Duration) -> CompileError {
-    match worker.kill().await {
-        Ok(status) if status.signal() == Some(Signal::XCPU.as_raw()) => {
-            CompileError::Invalid(format!("compilation took over {} s of processor time", limit.as_secs()))
+/// Who is to blame for a compile worker that went without an answer.
+///
+/// The module is, for what it does again wherever it is compiled: processor time or memory over the limits, a crash or a panic of the
+/// compiler. The node is, for what may happen to any module: a worker that could not do its part, one that had to wait for a
+/// processor, and one that was killed by SIGKILL. The kernel sends that when the machine is out of memory, to whom it likes,
+/// and the worker's own memory limit makes itself known otherwise; so an innocent module gets no strike from a crowded machine.
+#[derive(Debug, PartialEq, Eq)]
+enum Death {
+    Module(String),
+    Node(String),
+}
+
+/// What to make of a compile worker that ended without an answer.
+fn death(status: ExitStatus, limits: CompileLimits) -> Death {
+    match (status.signal().map(Signal::from_named_raw), status.code()) {
+        (Some(Some(Signal::KILL)), _) => {
+            Death::Node("the compile worker was killed, perhaps because the machine is out of memory".to_owned())
         }
-        // Only the kernel, short of memory, or somebody on this machine kills in this way.
-        Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => {
-            CompileError::Node("the compile worker was killed".to_owned())
+        (Some(Some(Signal::XCPU)), _) => {
+            Death::Module(format!("compilation took over {} s of processor time", limits.cpu.as_secs()))
+        }
+        // What the allocator does where there is no more memory.
+        (Some(Some(Signal::ABORT)), _) => {
+            Death::Module(format!("the compiler died of it, probably over its limit of {} bytes of memory", limits.memory))
         }
         // No module is to blame for that: either our list lacks a call that this machine's libraries make, or somebody broke in.
-        Ok(status) if status.signal() == Some(Signal::SYS.as_raw()) => {
-            CompileError::Node("the compile worker was killed for a system call that is not allowed".to_owned())
+        (Some(Some(Signal::SYS)), _) => {
+            Death::Node("the compile worker was killed for a system call that is not allowed".to_owned())
         }
-        Ok(status) if status.code() == Some(WORKER_FAILED) => CompileError::Node("the compile worker failed".to_owned()),
-        Ok(status) => CompileError::Invalid(format!("the compiler died of it, probably over its memory limit ({status})")),
-        Err(error) => error.into(),
+        (_, Some(0 | WORKER_FAILED)) => Death::Node("the compile worker failed".to_owned()),
+        _ => Death::Module(format!("the compiler died of it ({status})")),
     }
+}
+
+/// What to make of a compile worker that did not answer in time, and is killed when dropped.
+fn timed_out(worker: &WorkerProcess, limits: CompileLimits) -> Death {
+    let wall = limits.wall.as_secs_f64();
+    match worker.pid().and_then(processor_time) {
+        Some(used) if used < limits.wall / BUSY_PART => {
+            Death::Node(format!("the compile worker got {:.1} s of processor time in {wall:.1} s", used.as_secs_f64()))
+        }
+        _ => Death::Module(format!("compilation took over {wall:.1} s")),
+    }
+}
+
+/// Processor time of a process and all its threads, as proc(5) tells it.
+fn processor_time(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name, in parentheses, may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    let (user, system) = (ticks()?, ticks()?);
+    Some(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
 }
 
 /// Runs what may read or hash megabytes where it holds up nobody.
@@ -172,17 +282,45 @@ mod tests {
         // `yes` takes no order and never rests.
         let worker = WorkerProcess::spawn(&WorkerProgram::at("/usr/bin/yes"), Role::Compile, Need::Strong);
         let mut worker = worker.unwrap();
-        let limit = Duration::from_secs(1);
-        worker.limit_cpu(limit).unwrap();
+        let limits = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };
+        worker.limit(limits.cpu, limits.memory).unwrap();
         assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
-        let error = death(worker, limit).await;
-        assert_eq!(error, CompileError::Invalid("compilation took over 1 s of processor time".to_owned()));
+        let death = death(worker.kill().await.unwrap(), limits);
+        assert_eq!(death, Death::Module("compilation took over 1 s of processor time".to_owned()));
     }
 
     #[test]
     fn time_grows_with_the_module() {
         for (bytes, seconds) in [(0, 10), (1, 10), (8 << 20, 10), ((8 << 20) + 1, 20), (MODULE_BYTES_MAX, 80)] {
-            assert_eq!(time_limit(bytes).as_secs(), seconds, "{bytes}");
+            let limits = CompileLimits::default().of(bytes);
+            assert_eq!((limits.wall.as_secs(), limits.cpu.as_secs()), (seconds, seconds), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn only_what_the_module_does_again_is_its_fault() {
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        let signal = |signal: Signal| ExitStatus::from_raw(signal.as_raw());
+        for (status, of_module) in [
+            (signal(Signal::KILL), false),
+            (signal(Signal::SYS), false),
+            (exit(WORKER_FAILED), false),
+            (exit(0), false),
+            (signal(Signal::XCPU), true),
+            (signal(Signal::ABORT), true),
+            (signal(Signal::SEGV), true),
+            // A panic.
+            (exit(101), true),
+        ] {
+            assert_eq!(matches!(death(status, CompileLimits::default()), Death::Module(_)), of_module, "{status}");
+        }
+    }
+
+    #[test]
+    fn processor_time_of_this_process_is_known() {
+        let begun = Instant::now();
+        while processor_time(std::process::id()).unwrap() < Duration::from_millis(20) {
+            assert!(begun.elapsed() < Duration::from_secs(60));
         }
     }
 }

@@ -53,6 +53,16 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
     Engine::new(&config(Strategy::Cranelift, OptLevel::Speed))
 }
 
+/// The engine of a compile worker: the same code, without the stacks and memories in which guests would run, which would count towards
+/// the worker's limit of memory.
+///
+/// # Errors
+/// As [`engine`].
+pub(crate) fn compiling_engine() -> wasmtime::Result<Engine> {
+    let mut config = config(Strategy::Cranelift, OptLevel::Speed);
+    Engine::new(config.allocation_strategy(InstanceAllocationStrategy::OnDemand))
+}
+
 /// What compiled code depends on: the engine's version and configuration and the processor's features. Code under another hash is
 /// never loaded.
 pub(crate) fn compatibility(engine: &Engine) -> Digest {
@@ -130,6 +140,11 @@ mod tests {
     #[test]
     fn compatibility_is_the_same_in_every_engine_of_one_configuration() {
         assert_eq!(compatibility(&engine().unwrap()), compatibility(&engine().unwrap()));
+    }
+
+    #[test]
+    fn what_compile_workers_make_sandbox_workers_load() {
+        assert_eq!(compatibility(&engine().unwrap()), compatibility(&compiling_engine().unwrap()));
     }
 
     #[test]

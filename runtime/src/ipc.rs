@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
+use crate::admission::ModuleLimits;
+
 /// Descriptors that travel with one message: a module and an input, or a module and the file for its code.
 const FDS_PER_MESSAGE_MAX: usize = 2;
 
@@ -110,6 +112,8 @@ pub(crate) struct Ending {
 pub(crate) struct CompileOrder {
     /// What the module's bytes must hash to.
     pub(crate) module: Digest,
+    /// What the owner admits.
+    pub(crate) limits: ModuleLimits,
 }
 
 /// What a compile worker answers.
@@ -376,8 +380,10 @@ mod tests {
         let ((sender, _), (_, mut receiver)) = pair();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"code").unwrap();
-        sender.send_with_fds(&CompileOrder { module: Digest::of(b"m") }, &[file.as_fd(), file.as_fd()]).await.unwrap();
-        assert_eq!(receiver.recv::<CompileOrder>().await.unwrap(), Some(CompileOrder { module: Digest::of(b"m") }));
+        let limits = ModuleLimits { module_bytes_max: 8 << 20 };
+        let order = CompileOrder { module: Digest::of(b"m"), limits };
+        sender.send_with_fds(&order, &[file.as_fd(), file.as_fd()]).await.unwrap();
+        assert_eq!(receiver.recv::<CompileOrder>().await.unwrap(), Some(order));
         let mut got = File::from(receiver.take_fd().unwrap());
         got.rewind().unwrap();
         let mut text = String::new();

@@ -43,10 +43,12 @@ mod code;
 mod compiler;
 mod pool;
 mod process;
+mod strikes;
 
 mod ipc;
 mod live;
 
+mod admission;
 #[doc(hidden)]
 pub mod conformance;
 mod engine;
@@ -60,7 +62,8 @@ mod worker;
 #[doc(hidden)]
 pub mod probe;
 
-pub use compiler::{CompileError, CompileReport};
+pub use admission::MODULE_BYTES_DEFAULT;
+pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use meter::{ENGINE, meter_id};
 pub use process::WorkerProgram;
 pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};

@@ -97,11 +97,13 @@ impl WorkerProcess {
     }
 
     /// Limits the processor time that all threads of the worker may take together, from its start.
-    pub(crate) fn limit_cpu(&self, time: Duration) -> io::Result<()> {
+    pub(crate) fn limit(&self, cpu: Duration, memory_bytes: u64) -> io::Result<()> {
         let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return Ok(()) };
         // At the first the kernel says `SIGXCPU`, which tells the death from others; at the second it just kills.
-        let limit = Rlimit { current: Some(time.as_secs()), maximum: Some(time.as_secs() + 1) };
-        prlimit(Some(pid), Resource::Cpu, limit)?;
+        let cpu = Rlimit { current: Some(cpu.as_secs()), maximum: Some(cpu.as_secs() + 1) };
+        prlimit(Some(pid), Resource::Cpu, cpu)?;
+        // What is writable rather than address space, of which the engine reserves much.
+        prlimit(Some(pid), Resource::Data, Rlimit { current: Some(memory_bytes), maximum: Some(memory_bytes) })?;
         Ok(())
     }
 

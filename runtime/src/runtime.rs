@@ -3,17 +3,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
 use adit_protocol::{ByteCount, Digest};
 use tokio::sync::Semaphore;
 
+use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
-use crate::compiler::{CompileError, CompileReport, Compiler};
+use crate::compiler::{CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{compatibility, engine};
 use crate::pool::Pool;
 use crate::process::{WorkerProgram, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
+use crate::strikes::Strikes;
 use crate::walls::{Need, SandboxReport};
 
 /// Compiled code that is kept unless the owner says otherwise.
@@ -30,22 +33,34 @@ pub struct RuntimeConfig {
     pub cache_bytes_max: u64,
     /// Linear memory that one job may have.
     pub memory_max: ByteCount,
+    /// Bytes of a module; at most [`adit_protocol::limits::MODULE_BYTES_MAX`].
+    pub module_bytes_max: u64,
     /// What is started as a worker.
     pub worker_program: WorkerProgram,
     /// Whether to work even where the kernel lacks a part of the wall around workers (see [`Runtime::sandbox`]).
     pub allow_weak_sandbox: bool,
+    /// What a compilation may use.
+    #[doc(hidden)]
+    pub compile_limits: CompileLimits,
+    /// By which a module that is refused for a day is admitted again.
+    #[doc(hidden)]
+    pub wall_clock: fn() -> SystemTime,
 }
 
 impl RuntimeConfig {
-    /// One slot, 4 GiB of cache, all the memory that a guest can address, this binary as the worker, and no weak sandbox.
+    /// One slot, 4 GiB of cache, all the memory that a guest can address, modules of 8 MiB, this binary as the worker, and no weak
+    /// sandbox.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             slots: 1,
             cache_dir: cache_dir.into(),
             cache_bytes_max: CACHE_BYTES_DEFAULT,
             memory_max: ByteCount(MEMORY_BYTES_MAX),
+            module_bytes_max: MODULE_BYTES_DEFAULT,
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
+            compile_limits: CompileLimits::default(),
+            wall_clock: SystemTime::now,
         }
     }
 }
@@ -99,7 +114,8 @@ impl Runtime {
     /// # Errors
     /// [`StartError`].
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
-        let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, worker_program, allow_weak_sandbox } = config;
+        let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, module_bytes_max, worker_program, .. } = config;
+        let allow_weak_sandbox = config.allow_weak_sandbox;
         let slots = slots.max(1);
         let sandbox = probe_walls(&worker_program).map_err(StartError::Worker)?;
         tracing::debug!(?sandbox, "the wall around workers");
@@ -111,7 +127,9 @@ impl Runtime {
         let compatibility = compatibility(&engine().map_err(StartError::Engine)?);
         let cache = ModuleCache::new(&cache_dir, compatibility, cache_bytes_max);
         let cache = Arc::new(cache.map_err(|error| StartError::Cache { folder: cache_dir, error })?);
-        let compiler = Compiler::new(worker_program.clone(), need, Arc::clone(&cache));
+        let strikes = Strikes::new(&cache, config.wall_clock);
+        let program = worker_program.clone();
+        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, config.compile_limits);
         let pool = Pool::new(worker_program, need, slots).map_err(StartError::Worker)?;
         let shared = Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler, sandbox };
         Ok(Self { shared: Arc::new(shared) })

@@ -23,6 +23,7 @@ const STANDARD_STREAM_MAX: i32 = 2;
 ///
 /// # Errors
 /// Where the file is no compiled module of this engine.
+#[expect(clippy::disallowed_methods, reason = "the one place where compiled code is loaded")]
 pub(crate) fn load_code(engine: &Engine, code: File) -> wasmtime::Result<Module> {
     // SAFETY: the file must be what this engine's compiler wrote, and must not change while it is mapped. A sandbox worker gets
     // descriptors from its supervisor alone, and the supervisor passes only files that `ModuleCache` made: written by a compile

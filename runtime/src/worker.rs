@@ -23,7 +23,7 @@ use adit_protocol::encode_frame;
 use tokio::net::UnixStream;
 use wasmtime::Engine;
 
-use crate::engine::engine;
+use crate::engine::{compiling_engine, engine};
 use crate::ipc::{Receiver, Sender, connection};
 use crate::process::Role;
 use crate::unchecked::close_inherited_descriptors;
@@ -93,7 +93,7 @@ pub(crate) fn enter_sandbox(need: Need, layers: Layers) -> wasmtime::Result<(Eng
 pub(crate) fn enter_compile(need: Need, layers: Layers) -> wasmtime::Result<(Engine, Walls)> {
     close_inherited_descriptors()?;
     // Both read the system's limits on processors, which nobody can behind the walls.
-    let engine = engine()?;
+    let engine = compiling_engine()?;
     let threads = available_parallelism().map_or(1, usize::from);
     let walls = Walls::enter(Role::Compile, need, layers)?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;

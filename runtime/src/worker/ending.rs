@@ -121,7 +121,7 @@ fn function_name(frame: &FrameInfo) -> String {
 }
 
 /// A guest chooses its function names; they must not speak to the terminal that shows them.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod admission;
 mod compiling;
 mod hostile;
 mod limits;

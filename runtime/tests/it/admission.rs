@@ -1,0 +1,180 @@
+//! Admission in a real compile worker, and what becomes of modules that kill theirs.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use adit_runtime::{CompileError, CompileLimits, CompileReport, Runtime, RuntimeConfig};
+use tempfile::TempDir;
+
+use crate::support::{Host, Job, worker_program};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// An empty command.
+const START: &str = "(func (export \"_start\"))";
+/// Ample for any module of these tests.
+const AMPLE: CompileLimits = CompileLimits { wall: Duration::from_secs(120), cpu: Duration::from_secs(120), memory: 1 << 30 };
+
+/// A host with these limits for compilations, over a folder that may have been another's.
+fn host(folder: &Arc<TempDir>, compile_limits: CompileLimits, wall_clock: fn() -> SystemTime) -> Host {
+    let config = RuntimeConfig {
+        worker_program: worker_program(),
+        compile_limits,
+        wall_clock,
+        ..RuntimeConfig::new(folder.path().join("cache"))
+    };
+    Host { runtime: Runtime::new(config).unwrap(), folder: Arc::clone(folder) }
+}
+
+fn folder() -> Arc<TempDir> {
+    Arc::new(tempfile::tempdir().unwrap())
+}
+
+#[track_caller]
+fn invalid(result: Result<CompileReport, CompileError>) -> String {
+    match result {
+        Err(CompileError::Invalid(reason)) => reason,
+        other => panic!("expected an invalid module, got {other:?}"),
+    }
+}
+
+/// A module within all limits that compiles for seconds: `functions` of about 200 KiB of arithmetic each, over values that live long.
+fn slow_module(functions: usize) -> Vec<u8> {
+    let step = "(local.set 0 (i64.add (i64.mul (local.get 1) (local.get 2)) (local.get 3)))
+                (local.set 1 (i64.xor (i64.rotl (local.get 0) (local.get 3)) (local.get 2)))
+                (if (i64.eqz (local.get 1)) (then (local.set 2 (i64.sub (local.get 0) (local.get 3)))))
+                (local.set 3 (i64.load (i32.wrap_i64 (local.get 2))))";
+    let function = format!("(func (param i64 i64 i64 i64) {})", step.repeat(4_500));
+    wat::parse_str(format!("(module (memory 1) {} (func (export \"_start\")))", function.repeat(functions))).unwrap()
+}
+
+#[tokio::test]
+async fn compile_worker_refuses_what_admission_refuses() {
+    let host = Host::new(1);
+    let cases = [
+        (format!("(module (memory 1 1 shared) {START})"), "it needs the proposal threads, which no guest may use here"),
+        (format!("(module {} {START})", "(global i32 (i32.const 0))".repeat(1001)), "globals: 1001 is over the limit of 1000"),
+        (format!("(module (func $f) (start $f) {START})"), "it has a `start` section (function 0)"),
+    ];
+    for (text, want) in cases {
+        let reason = invalid(host.compile(&wat::parse_str(text).unwrap()).await);
+        assert!(reason.contains(want), "{reason}");
+    }
+    // Names come from strangers, and reasons end on terminals.
+    let hostile = format!("(module (import \"env\" \"\\1b[2J\" (func)) {START})");
+    let reason = invalid(host.compile(&wat::parse_str(hostile).unwrap()).await);
+    assert!(reason.starts_with("unknown import: `env::\u{fffd}[2J`"), "{reason}");
+}
+
+#[tokio::test]
+async fn module_over_the_owners_limit_is_refused_and_one_within_it_is_not() {
+    let folder = folder();
+    let wasm = Job::body("").wasm;
+    let bytes = wasm.len() as u64;
+    for (module_bytes_max, fits) in [(bytes, true), (bytes - 1, false)] {
+        let cache = folder.path().join(module_bytes_max.to_string());
+        let config = RuntimeConfig { worker_program: worker_program(), module_bytes_max, ..RuntimeConfig::new(cache) };
+        let host = Host { runtime: Runtime::new(config).unwrap(), folder: Arc::clone(&folder) };
+        let result = host.compile(&wasm).await;
+        if fits {
+            assert!(result.is_ok(), "{result:?}");
+        } else {
+            assert_eq!(invalid(result), format!("module bytes: {bytes} is over the limit of {module_bytes_max}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn compiled_code_sent_as_a_module_is_refused_by_name() {
+    let host = Host::new(1);
+    host.compile(&Job::body("").wasm).await.unwrap();
+    let [compiled] = &host.compiled_files()[..] else { panic!("one module, one file") };
+    let reason = invalid(host.compile(&fs::read(compiled).unwrap()).await);
+    assert_eq!(reason, "this is code that wasmtime compiled (.cwasm); send the module that it was compiled from");
+}
+
+/// The clock of `module_over_its_processor_time_is_refused_for_a_day`, in seconds.
+static CLOCK: AtomicU64 = AtomicU64::new(1_800_000_000);
+
+fn clock() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(CLOCK.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn module_over_its_processor_time_is_refused_for_a_day() {
+    let folder = folder();
+    let short = CompileLimits { cpu: Duration::from_secs(1), ..AMPLE };
+    let wasm = slow_module(6);
+    let strict = host(&folder, short, clock);
+    assert_eq!(invalid(strict.compile(&wasm).await), "compilation took over 1 s of processor time");
+    assert!(folder.path().join("cache/strikes").exists());
+    // A restart forgets nothing.
+    drop(strict);
+    let strict = host(&folder, short, clock);
+    let refused = "refused until 2027-01-16T08:00:00Z: it killed the compile worker twice";
+    let second = invalid(strict.compile(&wasm).await);
+    assert_eq!(second, format!("compilation took over 1 s of processor time; {refused}"));
+    // From now on no worker is started for it, whatever the limits are.
+    let ample = host(&folder, AMPLE, clock);
+    assert_eq!(invalid(strict.compile(&wasm).await), refused);
+    assert_eq!(invalid(ample.compile(&wasm).await), refused);
+    // Others are not held to account for it.
+    assert!(strict.compile(&Job::body("").wasm).await.is_ok());
+
+    CLOCK.fetch_add(DAY.as_secs() - 1, Ordering::Relaxed);
+    assert_eq!(invalid(ample.compile(&wasm).await), refused);
+    CLOCK.fetch_add(1, Ordering::Relaxed);
+    assert!(!ample.compile(&wasm).await.unwrap().cached);
+}
+
+#[tokio::test]
+async fn module_over_its_wall_time_gets_a_strike() {
+    let folder = folder();
+    let short = CompileLimits { wall: Duration::from_millis(800), ..AMPLE };
+    let host = host(&folder, short, SystemTime::now);
+    let wasm = slow_module(30);
+    // On a machine that is too busy to give the worker half of its time, that is said instead, and costs the module nothing.
+    match host.compile(&wasm).await {
+        Err(CompileError::Invalid(reason)) => {
+            assert_eq!(reason, "compilation took over 0.8 s");
+            assert!(folder.path().join("cache/strikes").exists());
+        }
+        Err(CompileError::Node(reason)) => {
+            assert!(reason.starts_with("the compile worker got 0."), "{reason}");
+            assert!(!folder.path().join("cache/strikes").exists());
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn module_over_its_memory_is_refused_for_a_day() {
+    let folder = folder();
+    let small = CompileLimits { memory: 48 << 20, ..AMPLE };
+    let host = host(&folder, small, SystemTime::now);
+    // Within what a small module takes.
+    assert!(host.compile(&Job::body("").wasm).await.is_ok());
+    let wasm = slow_module(30);
+    let first = invalid(host.compile(&wasm).await);
+    assert_eq!(first, format!("the compiler died of it, probably over its limit of {} bytes of memory", 48 << 20));
+    assert!(invalid(host.compile(&wasm).await).starts_with(&format!("{first}; refused until 2")));
+    let third = invalid(host.compile(&wasm).await);
+    assert!(third.starts_with("refused until 2") && third.ends_with("Z: it killed the compile worker twice"), "{third}");
+}
+
+#[tokio::test]
+async fn strikes_that_no_key_vouches_for_are_ignored() {
+    let folder = folder();
+    let short = CompileLimits { cpu: Duration::from_secs(1), ..AMPLE };
+    let wasm = slow_module(6);
+    let first = host(&folder, short, SystemTime::now);
+    invalid(first.compile(&wasm).await);
+    invalid(first.compile(&wasm).await);
+    let file = folder.path().join("cache/strikes");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let restarted = host(&folder, short, SystemTime::now);
+    assert_eq!(invalid(restarted.compile(&wasm).await), "compilation took over 1 s of processor time");
+}
