@@ -59,11 +59,12 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<PathBuf> {
     let compiler = Compiler::find_or_install(workspace)?;
     let names: Vec<&str> = workspace.guests.iter().map(|guest| guest.package.as_str()).collect();
     say(format!("building the guests {} with {}", names.join(", "), compiler.describe()));
-    let mut command = compiler.cargo_build(workspace);
-    for guest in &workspace.guests {
-        command.args(["-p", &guest.package]);
+    // Flags are for a whole build, so guests that ask for some of their own are built one by one.
+    let (special, plain): (Vec<&Guest>, Vec<&Guest>) = workspace.guests.iter().partition(|guest| !guest.rustflags.is_empty());
+    compiler.build(workspace, &plain)?;
+    for guest in special {
+        compiler.build(workspace, &[guest])?;
     }
-    process::run(&mut command, "mend what the compiler says, or `cargo xtask setup` where it misses a target or a library")?;
     collect_modules(workspace)
 }
 
@@ -103,14 +104,24 @@ impl Compiler {
         }
     }
 
-    /// The command that builds for wasm; the caller adds the packages.
-    fn cargo_build(&self, workspace: &Workspace) -> Command {
+    /// Builds guests that have the same flags.
+    fn build(&self, workspace: &Workspace, guests: &[&Guest]) -> Result<()> {
+        let Some(first) = guests.first() else { return Ok(()) };
+        let mut command = self.cargo_build(workspace, first);
+        for guest in guests {
+            command.args(["-p", &guest.package]);
+        }
+        process::run(&mut command, "mend what the compiler says, or `cargo xtask setup` where it misses a target or a library")
+    }
+
+    /// The command that builds for wasm, with the flags of `guest`; the caller adds the packages.
+    fn cargo_build(&self, workspace: &Workspace, guest: &Guest) -> Command {
         let mut command = workspace.cargo();
         command
             .args(["build", "--profile", PROFILE, "--target", TARGET])
             // A folder of its own: the flags differ from the host's, and neither build waits for the other's lock.
-            .env("CARGO_TARGET_DIR", build_folder(workspace))
-            .env("CARGO_ENCODED_RUSTFLAGS", join_flags(self.rustflags(workspace)))
+            .env("CARGO_TARGET_DIR", build_folder(workspace, guest))
+            .env("CARGO_ENCODED_RUSTFLAGS", join_flags(self.rustflags(workspace, guest)))
             .env("RUSTC_WRAPPER", "")
             .env("RUSTC_WORKSPACE_WRAPPER", "");
         if let Self::Debian { rustc, linker } = self {
@@ -128,8 +139,9 @@ impl Compiler {
         command
     }
 
-    fn rustflags(&self, workspace: &Workspace) -> Vec<OsString> {
+    fn rustflags(&self, workspace: &Workspace, guest: &Guest) -> Vec<OsString> {
         let mut flags: Vec<OsString> = vec!["-Ctarget-feature=+simd128".into()];
+        flags.extend(guest.rustflags.iter().map(OsString::from));
         // Paths end up in panic messages, and so in the module's digest, which should not depend on who built it where.
         flags.push(remap(&workspace.root, "/adit"));
         if let Some(home) = cargo_home() {
@@ -242,10 +254,11 @@ fn install_debian_packages() -> Result<()> {
 
 /// Copies each module to its place, where it is not there already, and says how large it is.
 fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
-    let (from, to) = (build_folder(workspace).join(TARGET).join(PROFILE), workspace.guest_folder());
+    let to = workspace.guest_folder();
     std::fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
-    for bin in workspace.guests.iter().flat_map(|guest: &Guest| &guest.bins) {
+    for (guest, bin) in workspace.guests.iter().flat_map(|guest| guest.bins.iter().map(move |bin| (guest, bin))) {
         let file = format!("{bin}.wasm");
+        let from = build_folder(workspace, guest).join(TARGET).join(PROFILE);
         let built = std::fs::read(from.join(&file)).with_context(|| format!("{file} was not built"))?;
         let place = to.join(&file);
         if std::fs::read(&place).ok().as_ref() != Some(&built) {
@@ -256,8 +269,10 @@ fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
     Ok(to)
 }
 
-fn build_folder(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("guests-build")
+/// Where `guest` is built. One that has flags of its own has a folder of its own, so that no build undoes another's.
+fn build_folder(workspace: &Workspace, guest: &Guest) -> PathBuf {
+    let folder = workspace.target.join("guests-build");
+    if guest.rustflags.is_empty() { folder } else { folder.join(&guest.package) }
 }
 
 fn rustc_prints(workspace: &Workspace, what: &[&str]) -> Option<String> {

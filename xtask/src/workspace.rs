@@ -26,6 +26,8 @@ pub(crate) struct Guest {
     pub(crate) package: String,
     /// Its binaries, each of which becomes a module.
     pub(crate) bins: Vec<String>,
+    /// What it wants of the compiler beside what every guest gets: `rustflags` beside `guest`.
+    pub(crate) rustflags: Vec<String>,
 }
 
 impl Workspace {
@@ -70,7 +72,8 @@ impl Guest {
     fn from_package(package: &Value) -> Self {
         let targets = package["targets"].as_array().into_iter().flatten();
         let bins = targets.filter(|target| target["kind"][0] == "bin").map(|target| text(&target["name"]));
-        Self { package: text(&package["name"]), bins: bins.collect() }
+        let rustflags = package["metadata"]["adit"]["rustflags"].as_array().into_iter().flatten();
+        Self { package: text(&package["name"]), bins: bins.collect(), rustflags: rustflags.map(text).collect() }
     }
 }
 
@@ -95,12 +98,18 @@ mod tests {
             "workspace_root": "/src", "target_directory": "/src/target",
             "packages": [
                 package("tracer", json!({"adit": {"guest": true}})),
+                package("wide", json!({"adit": {"guest": true, "rustflags": ["-Ca=b", "-Cc=d"]}})),
                 package("host", json!(null)),
                 package("other", json!({"adit": {"guest": false}})),
             ],
         });
         let workspace = Workspace::from_metadata(&metadata).unwrap();
-        assert_eq!(workspace.guests, [Guest { package: "adit-tracer".into(), bins: vec!["tracer".into()] }]);
+        let guest = |name: &str, rustflags: &[&str]| Guest {
+            package: format!("adit-{name}"),
+            bins: vec![name.to_owned()],
+            rustflags: rustflags.iter().map(|flag| (*flag).to_owned()).collect(),
+        };
+        assert_eq!(workspace.guests, [guest("tracer", &[]), guest("wide", &["-Ca=b", "-Cc=d"])]);
         assert_eq!(workspace.guest_folder(), PathBuf::from("/src/target/guests"));
     }
 }
