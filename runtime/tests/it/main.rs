@@ -6,6 +6,7 @@ mod admission;
 mod compiling;
 mod hostile;
 mod limits;
+mod meter;
 mod streams;
 mod support;
 mod walls;

@@ -1,0 +1,193 @@
+//! The meter: exact, the same at every optimisation level, bounded by its limit, and hidden from the guest.
+
+use adit_protocol::{BlobRef, Fuel, JobSpec, Outcome, TrapKind, Usage};
+use adit_runtime::lab::{Class, Lab, OptLevel, Options, Report, Strategy, UNITS_PER_FUEL, Weights, class, config, instrument};
+use wasmparser::{Parser, Payload};
+
+const LEVELS: [OptLevel; 3] = [OptLevel::None, OptLevel::Speed, OptLevel::SpeedAndSize];
+
+fn lab(level: OptLevel) -> Lab {
+    Lab::new(&config(Strategy::Cranelift, level)).unwrap()
+}
+
+fn spec() -> JobSpec {
+    JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b""))
+}
+
+fn run_with(lab: &mut Lab, text: &str, spec: &JobSpec) -> Report {
+    let program = lab.compile(&wat::parse_str(text).unwrap(), &Options::default()).unwrap();
+    lab.run(&program, spec, b"").unwrap()
+}
+
+fn run(lab: &mut Lab, text: &str) -> Report {
+    run_with(lab, text, &spec())
+}
+
+/// A module that goes round a loop `rounds` times and then does `end`.
+fn rounds(rounds: u64, end: &str) -> String {
+    format!(
+        r#"(module
+            (memory (export "memory") 1 2) (table 2 funcref) (elem (i32.const 0) $start)
+            (data $passive "data") (global $g (mut i64) (i64.const 0))
+            (func $start (export "_start") (local $n i64)
+                (loop $more
+                    (local.set $n (i64.add (local.get $n) (i64.const 1)))
+                    (if (i64.eq (i64.and (local.get $n) (i64.const 63)) (i64.const 0))
+                        (then (global.set $g (i64.add (global.get $g) (local.get $n)))))
+                    (br_if $more (i64.lt_u (local.get $n) (i64.const {rounds}))))
+                (call $end))
+            (func $end {end})
+            (func $deep (call $deep)))"#
+    )
+}
+
+/// What ends a guest by itself, in twenty ways and by returning.
+const ENDS: [(&str, Option<TrapKind>); 21] = [
+    ("", None),
+    ("unreachable", Some(TrapKind::Unreachable)),
+    ("(drop (i32.load (i32.const 131072)))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(drop (i64.load8_u (i32.const -1)))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(i32.store (i32.const 131072) (i32.const 1))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(v128.store (i32.const -8) (v128.const i64x2 1 2))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(memory.fill (i32.const 1) (i32.const 0) (i32.const 65536))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(memory.copy (i32.const 1) (i32.const 0) (i32.const 65536))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(memory.init $passive (i32.const 0) (i32.const 2) (i32.const 3))", Some(TrapKind::MemoryOutOfBounds)),
+    ("(drop (i32.div_s (i32.const 1) (i32.const 0)))", Some(TrapKind::IntegerDivisionByZero)),
+    ("(drop (i64.rem_u (i64.const 1) (i64.const 0)))", Some(TrapKind::IntegerDivisionByZero)),
+    ("(drop (i32.div_s (i32.const 0x80000000) (i32.const -1)))", Some(TrapKind::IntegerOverflow)),
+    ("(drop (i64.div_s (i64.const 0x8000000000000000) (i64.const -1)))", Some(TrapKind::IntegerOverflow)),
+    ("(drop (i32.trunc_f64_s (f64.const 1e10)))", Some(TrapKind::IntegerOverflow)),
+    ("(drop (i64.trunc_f32_u (f32.const nan)))", Some(TrapKind::BadConversionToInteger)),
+    ("(call_indirect (i32.const 9))", Some(TrapKind::TableOutOfBounds)),
+    ("(call_indirect (i32.const 1))", Some(TrapKind::IndirectCallToNull)),
+    ("(call_indirect (param i32) (i32.const 0) (i32.const 0))", Some(TrapKind::BadSignature)),
+    ("(drop (table.get 0 (i32.const 2)))", Some(TrapKind::TableOutOfBounds)),
+    ("(table.fill 0 (i32.const 1) (ref.null func) (i32.const 2))", Some(TrapKind::TableOutOfBounds)),
+    ("(call $deep)", Some(TrapKind::StackOverflow)),
+];
+
+#[test]
+fn fuel_is_exact_whatever_ends_the_guest_and_however_it_is_compiled() {
+    // A whole number of fuel a round, so that nothing is rounded away.
+    let (few, many) = (6_400_u64, 6_400_000_u64);
+    let mut labs = LEVELS.map(lab);
+    let mut a_round = None;
+    for (end, kind) in ENDS {
+        let want = kind.map_or(Outcome::Finished { exit_code: 0 }, Outcome::Trapped);
+        let reports = labs.each_mut().map(|lab| [few, many].map(|n| run(lab, &rounds(n, end))));
+        for [short, long] in &reports {
+            assert_eq!((short.run.outcome, long.run.outcome), (want, want), "{end}: {}", long.run.reason);
+            let more = long.run.usage.fuel.0 - short.run.usage.fuel.0;
+            assert_eq!(more, *a_round.get_or_insert(more), "{end}");
+            assert_eq!((&short.run.usage, &long.run.usage), (&reports[0][0].run.usage, &reports[0][1].run.usage), "{end}");
+        }
+    }
+    assert!(a_round.unwrap() >= many - few, "a round costs at least a fuel");
+}
+
+#[test]
+fn job_of_a_hundred_million_rounds_is_billed_after_its_trap() {
+    let mut lab = lab(OptLevel::Speed);
+    let spec = {
+        let mut spec = spec();
+        spec.limits.fuel = Fuel(100_000_000_000);
+        spec
+    };
+    let [returned, trapped] = ["", "(drop (i32.load (i32.const 131072)))"].map(|end| {
+        let report = run_with(&mut lab, &rounds(100_000_000, end), &spec);
+        report.run.usage.fuel.0
+    });
+    assert!(returned > 100_000_000);
+    // The trap's own block, and no more, lies between.
+    assert!((returned..returned + 100).contains(&trapped), "{returned} {trapped}");
+}
+
+/// The weights of a function without branches, added up by another reader than the pass.
+fn straight_weight(wasm: &[u8]) -> u64 {
+    let weights = Weights::standard();
+    let mut units = 0;
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::CodeSectionEntry(body) = payload.unwrap() {
+            units += body
+                .get_operators_reader()
+                .unwrap()
+                .into_iter()
+                .map(|op| u64::from(weights.units(class(&op.unwrap()))))
+                .sum::<u64>();
+        }
+    }
+    units
+}
+
+#[test]
+fn fuel_is_the_sum_of_the_weights_of_what_was_entered() {
+    let body = "(drop (i32.add (i32.const 1) (i32.mul (i32.const 2) (i32.const 3))))".repeat(50);
+    let text = format!(r#"(module (memory 1) (func (export "_start") {body}))"#);
+    let wasm = wat::parse_str(&text).unwrap();
+    let fixed = instrument(&wasm, &Options::default()).unwrap().facts.instantiation_units();
+    let want = (fixed + straight_weight(&wasm)).div_ceil(UNITS_PER_FUEL);
+    assert_eq!(run(&mut lab(OptLevel::Speed), &text).run.usage.fuel, Fuel(want));
+    assert!(straight_weight(&wasm) > 50 * u64::from(Weights::standard().units(Class::IntegerMultiply)));
+}
+
+#[test]
+fn no_bill_is_over_its_limit_and_each_limit_ends_at_itself() {
+    let mut labs = LEVELS.map(lab);
+    let text = rounds(1 << 40, "");
+    for limit in [5_000, 5_001, 77_777, 1_000_000, 30_000_000] {
+        let mut spec = spec();
+        spec.limits.fuel = Fuel(limit);
+        let reports = labs.each_mut().map(|lab| run_with(lab, &text, &spec).run);
+        for report in &reports {
+            assert_eq!((report.outcome, report.usage.fuel), (Outcome::OutOfFuel, Fuel(limit)));
+            assert_eq!(report.usage, reports[0].usage);
+        }
+    }
+}
+
+#[test]
+fn calls_are_as_deep_under_every_compiler() {
+    let locals = |count: usize| "(local v128)".repeat(count);
+    let bombs = [
+        "(func $f (call $f))".to_owned(),
+        format!("(func $f {} (call $f))", locals(300)),
+        "(func $f (call $g)) (func $g (call $f))".to_owned(),
+        "(table 1 funcref) (elem (i32.const 0) $f) (func $f (call_indirect (i32.const 0)))".to_owned(),
+    ];
+    let mut labs = LEVELS.map(lab);
+    for bomb in bombs {
+        let text = format!(r#"(module {bomb} (func (export "_start") (call $f)))"#);
+        let reports = labs.each_mut().map(|lab| run(lab, &text).run);
+        for report in &reports {
+            assert_eq!(report.outcome, Outcome::Trapped(TrapKind::StackOverflow), "{bomb}: {}", report.reason);
+            assert_eq!(report.usage, reports[0].usage, "{bomb}");
+        }
+    }
+}
+
+#[test]
+fn guests_may_use_the_meters_names_and_have_a_start_function() {
+    let text = r#"(module
+        (memory (export "$meter") 1 1)
+        (global $started (export "$start") (mut i32) (i32.const 0))
+        (func $begin (global.set $started (i32.const 7)))
+        (start $begin)
+        (func (export "_start")
+            (if (i32.ne (global.get $started) (i32.const 7)) (then unreachable))
+            (if (i32.ne (memory.size) (i32.const 1)) (then unreachable))
+            (if (i32.ne (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
+            (if (i64.ne (i64.load (i32.const 0)) (i64.const 0)) (then unreachable))))"#;
+    let report = run(&mut lab(OptLevel::Speed), text);
+    assert_eq!(report.run.outcome, Outcome::Finished { exit_code: 0 }, "{}", report.run.reason);
+}
+
+#[test]
+fn memory_fuel_is_what_was_held_while_it_was_held() {
+    let mut lab = lab(OptLevel::Speed);
+    let grow = "(drop (memory.grow (i32.const 1)))";
+    let grown_early = rounds(640_000, "").replace("(loop $more", &format!("{grow} (loop $more"));
+    let [late, early] = [rounds(640_000, grow), grown_early].map(|text| run(&mut lab, &text).run.usage);
+    assert_eq!(late.memory_peak, early.memory_peak);
+    let pages_held = |usage: &Usage| usage.memory_fuel as f64 / usage.fuel.0 as f64 / 65_536.0;
+    assert!(pages_held(&late) < 1.2 && pages_held(&early) > 1.8, "{late:?} {early:?}");
+}
