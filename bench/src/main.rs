@@ -8,17 +8,20 @@ mod cold;
 mod echo;
 mod figure;
 mod guest;
+mod meter;
 mod net;
 mod plan;
 mod reference;
 mod serve;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::figure::Figure;
 use crate::plan::Plan;
@@ -26,7 +29,7 @@ use crate::plan::Plan;
 /// Measures Adit against the bare parts that it is made of.
 #[derive(Debug, Parser)]
 struct Args {
-    /// What to measure; everything where nothing is named.
+    /// What to measure; where nothing is named, all that takes seconds.
     name: Option<Name>,
     /// One JSON object per line instead of a table.
     #[arg(long)]
@@ -53,6 +56,11 @@ enum Name {
     BulkIn,
     /// The first run of a known module after the node's restart.
     ColdStart,
+    /// What counting costs a guest.
+    Meter,
+    /// No figure: the meter's weights against time.
+    #[value(hide = true)]
+    Calibrate,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,22 +77,35 @@ async fn main() -> Result<()> {
 
 async fn measure(args: &Args) -> Result<()> {
     let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
-    let names = args.name.map_or_else(|| Name::value_variants().to_vec(), |name| vec![name]);
-    if !args.json {
-        println!("{:<17} {:>16} {:>17} {:>7}  {:<15}", "figure", "ours", "reference", "ratio", "goal");
+    if args.name == Some(Name::Calibrate) {
+        let json = args.json;
+        return on_thread(move || meter::calibrate(&plan, json)).await;
     }
+    let names = args.name.map_or_else(Name::quick, |name| vec![name]);
+    let mut titled = args.json;
     for name in names {
         if let Some(obstacle) = name.obstacle() {
             eprintln!("{}: skipped: {obstacle}", name.text());
             continue;
         }
-        let measured = tokio::time::timeout(plan.limit, name.measure(&plan)).await;
-        let figures = measured.map_err(|_| anyhow::anyhow!("not done after {} s", plan.limit.as_secs()));
+        let limit = name.limit(&plan);
+        let measured = tokio::time::timeout(limit, name.measure(&plan, args.json)).await;
+        let figures = measured.map_err(|_| anyhow::anyhow!("not done after {} s", limit.as_secs()));
         for figure in figures.flatten().with_context(|| name.text())? {
+            if !std::mem::replace(&mut titled, true) {
+                println!("{:<17} {:>16} {:>17} {:>7}  {:<15}", "figure", "ours", "reference", "ratio", "goal");
+            }
             print(&figure, args.json)?;
         }
     }
     Ok(())
+}
+
+/// Runs what computes for minutes on a thread of its own, which ends with the process: a signal need not wait for it.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let (sender, done) = oneshot::channel();
+    std::thread::Builder::new().spawn(move || sender.send(work()))?;
+    done.await.context("the measuring thread panicked")?
 }
 
 /// Waits for a signal that ends the bench. Returning from it, and not dying of it, takes along the processes and folders that were made.
@@ -97,13 +118,33 @@ async fn terminated() -> std::io::Result<&'static str> {
 }
 
 impl Name {
-    async fn measure(self, plan: &Plan) -> Result<Vec<Figure>> {
+    /// What is measured when nothing is named.
+    fn quick() -> Vec<Self> {
+        Self::value_variants().iter().copied().filter(|name| !matches!(name, Self::Meter | Self::Calibrate)).collect()
+    }
+
+    /// How long it may take.
+    fn limit(self, plan: &Plan) -> Duration {
+        match self {
+            Self::Meter => plan.kernels_limit,
+            _ => plan.limit,
+        }
+    }
+
+    async fn measure(self, plan: &Plan, json: bool) -> Result<Vec<Figure>> {
         match self {
             Self::EchoP50 => echo::measure_p50(plan).await,
             Self::EchoThroughput => echo::measure_throughput(plan).await,
             Self::WasmtimeServe => serve::measure(plan).await,
             Self::BulkIn => bulk::measure_in(plan).await,
             Self::ColdStart => cold::measure(plan).await,
+            Self::Meter => {
+                let plan = *plan;
+                // The thread's processor time is what is measured, and a guest has no place where it could yield.
+                on_thread(move || meter::measure(&plan, !json)).await
+            }
+            // It prints by itself.
+            Self::Calibrate => Ok(Vec::new()),
         }
     }
 

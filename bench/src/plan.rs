@@ -13,8 +13,14 @@ pub(crate) struct Plan {
     pub(crate) warm_up: Duration,
     /// Bytes of a bulk input.
     pub(crate) bulk_bytes: usize,
+    /// Rounds of the calibration kernels: many and short, since the machine's other work comes in bursts.
+    pub(crate) kernel_rounds: usize,
+    /// By what the kernels' sizes, each some 200 ms, are divided.
+    pub(crate) kernel_divisor: u32,
     /// How long one figure may take before it is given up.
     pub(crate) limit: Duration,
+    /// How long all kernels may take.
+    pub(crate) kernels_limit: Duration,
 }
 
 impl Plan {
@@ -24,7 +30,10 @@ impl Plan {
         round: Duration::from_millis(1_000),
         warm_up: Duration::from_millis(1_000),
         bulk_bytes: 256 << 20,
+        kernel_rounds: 21,
+        kernel_divisor: 4,
         limit: Duration::from_secs(60),
+        kernels_limit: Duration::from_secs(1_200),
     };
 
     /// All figures in about twenty seconds, with more noise.
@@ -33,6 +42,9 @@ impl Plan {
         round: Duration::from_millis(300),
         warm_up: Duration::from_millis(300),
         bulk_bytes: 64 << 20,
+        kernel_rounds: 7,
+        kernel_divisor: 8,
         limit: Duration::from_secs(30),
+        kernels_limit: Duration::from_secs(600),
     };
 }

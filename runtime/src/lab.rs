@@ -18,7 +18,7 @@ use crate::account::Account;
 use crate::engine::{FEATURES, config as profile};
 use crate::ipc::{FromSandbox, IpcError, Receiver, connection};
 use crate::live::Live;
-use crate::meter::words;
+use crate::meter::{weights, words};
 use crate::run::RunReport;
 use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog};
 
@@ -30,6 +30,11 @@ pub const LIMIT_AT: u64 = words::LIMIT;
 pub const DEPTH_AT: u64 = words::DEPTH;
 /// Where the most pages stand that the guest's memory may have.
 pub const PAGES_MAX_AT: u64 = words::PAGES_MAX;
+
+/// Units for each byte that a bulk operation on memory touches.
+pub const BULK_BYTE_UNITS: i64 = weights::BULK_BYTE_UNITS;
+/// Units for each page that a memory grows by.
+pub const GROW_PAGE_UNITS: i64 = weights::GROW_PAGE_UNITS;
 
 /// The engine's profile `core-1` under a compiler.
 pub fn config(strategy: Strategy, opt_level: OptLevel) -> Config {

@@ -25,7 +25,7 @@ mod pending;
 mod place;
 mod repeat;
 mod stack;
-mod weights;
+pub(crate) mod weights;
 pub(crate) mod words;
 
 use adit_protocol::{Fuel, MeterId};

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::process::{self, say};
+use crate::wasm;
 use crate::workspace::Workspace;
 
 /// What to measure, and how to write it down.
@@ -18,16 +19,26 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
 }
 
-/// Builds `adit` and the bench with optimisation, and runs the bench.
+/// What runs kernels as guests, and no other program of ours.
+const WITH_KERNELS: [&str; 2] = ["meter", "calibrate"];
+
+/// Builds the bench with optimisation, with it what it measures, and runs it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let with_kernels = options.name.as_deref().is_some_and(|name| WITH_KERNELS.contains(&name));
+    if with_kernels {
+        wasm::build_guests(workspace)?;
+    }
     say("building with optimisation; the first time takes minutes");
-    process::run(
-        workspace.cargo().args(["build", "--release", "-p", "adit-cli", "-p", "adit-bench"]),
-        "mend what the compiler says",
-    )?;
+    let mut build = workspace.cargo();
+    build.args(["build", "--release", "-p", "adit-bench"]).args((!with_kernels).then_some("-padit-cli"));
+    process::run(&mut build, "mend what the compiler says")?;
     let release = workspace.target.join("release");
     let mut bench = Command::new(release.join("adit-bench"));
-    bench.args(&options.name).args(options.json.then_some("--json")).args(options.quick.then_some("--quick"));
+    bench
+        .env("ADIT_GUESTS", workspace.guest_folder())
+        .args(&options.name)
+        .args(options.json.then_some("--json"))
+        .args(options.quick.then_some("--quick"));
     bench.env("ADIT_BIN", release.join("adit")).current_dir(&workspace.root);
     process::run(&mut bench, "see what the bench says above")
 }

@@ -19,6 +19,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("conformance") => CONFORMANCE,
         Some("demo") => DEMO,
         Some("bench") => BENCH,
+        Some("calibrate") => CALIBRATE,
         Some(other) => bail!("`{other}` is not a command; `cargo xtask help` lists them"),
     })
 }
@@ -34,6 +35,7 @@ Commands:
   ci           All that continuous integration runs: format, lints, documents, licences, tests
   conformance  Run WebAssembly's and WASI's own test suites, and print counts
   bench        Measure, each figure beside its reference
+  calibrate    Compare the meter's weights with time, and fit them anew
   guests       Compile the guests to target/guests/*.wasm
   setup        Find or install what compiles guests
   help         Explain one command: cargo xtask help test
@@ -129,13 +131,30 @@ measured in alternating rounds of the same run.
 
 Usage: cargo xtask bench [NAME] [--quick] [--json]
 
-Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start; without one, all of them.
+Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start; without one, all of these.
+       meter: what counting costs a guest, over the calibration kernels; takes some minutes
 
 Options:
-  --quick   Fewer rounds: some twenty seconds in all, noisier
+  --quick   Fewer rounds: some twenty seconds in all (meter: a minute), noisier
   --json    One JSON object per figure, and nothing else, on standard output
 
 Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
+  cargo xtask bench meter --quick
+";
+
+const CALIBRATE: &str = "\
+Runs the calibration kernels (bench/kernels) and prints the nanoseconds that a unit of fuel takes in each: under the
+weights that ship, under one unit for each operator, and under weights fitted to this machine, which are printed in
+the form that runtime/src/meter/weights.rs has. Another table is another meter, and so another meter_id.
+
+Usage: cargo xtask calibrate [--quick] [--json]
+
+Options:
+  --quick   Fewer rounds, noisier
+  --json    What was measured, a JSON object per kernel: nanoseconds, and how often each class was executed
+
+Example:
+  cargo xtask calibrate
 ";

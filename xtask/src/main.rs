@@ -64,13 +64,15 @@ impl Invocation {
             match (command.as_str(), arg) {
                 (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
                 ("demo", Arg::Long("size")) => demo.size = args.value()?.to_string_lossy().into_owned(),
-                ("bench", Arg::Long("json")) => bench.json = true,
-                ("bench", Arg::Long("quick")) => bench.quick = true,
+                ("bench" | "calibrate", Arg::Long("json")) => bench.json = true,
+                ("bench" | "calibrate", Arg::Long("quick")) => bench.quick = true,
                 ("bench", Arg::Value(name)) if bench.name.is_none() => bench.name = Some(name.to_string_lossy().into_owned()),
                 ("conformance", Arg::Long("compiler")) => conformance.compiler = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("opt-level")) => conformance.opt_level = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("wasi-testsuite")) => conformance.wasi_testsuite = Some(args.value()?),
-                ("setup" | "guests" | "ci" | "conformance" | "demo" | "bench", other) => return Err(other.unexpected().into()),
+                ("setup" | "guests" | "ci" | "conformance" | "demo" | "bench" | "calibrate", other) => {
+                    return Err(other.unexpected().into());
+                }
                 _ => break,
             }
         }
@@ -81,6 +83,7 @@ impl Invocation {
             "conformance" => Ok(Self::Conformance(conformance)),
             "demo" => Ok(Self::Demo(demo)),
             "bench" => Ok(Self::Bench(bench)),
+            "calibrate" => Ok(Self::Bench(bench::Options { name: Some(command), ..bench })),
             _ => bail!("`{command}` is not a command; `cargo xtask help` lists them"),
         }
     }
@@ -155,6 +158,7 @@ mod tests {
             ("bench", bench(None, false)),
             ("bench bulk_in --json", bench(Some("bulk_in"), true)),
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
+            ("calibrate --json", bench(Some("calibrate"), true)),
         ];
         for (line, want) in rows {
             assert_eq!(parse(line).unwrap(), want, "{line}");
@@ -163,14 +167,15 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["tset", "ci --fast", "setup now", "bench a b", "demo --json", "conformance x", "--version"] {
+        for line in ["tset", "ci --fast", "setup now", "bench a b", "calibrate now", "demo --json", "conformance x", "--version"]
+        {
             assert!(parse(line).is_err(), "{line}");
         }
     }
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "conformance", "demo", "bench"] {
+        for command in ["setup", "guests", "test", "ci", "conformance", "demo", "bench", "calibrate"] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

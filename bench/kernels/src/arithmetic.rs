@@ -46,16 +46,20 @@ pub(crate) fn float32(size: u32) -> u64 {
     mix(bits32(sum))
 }
 
-/// A polynomial of degree seven at points that depend on its value, and Newton's step for a reciprocal.
+/// Two chains of different shape, side by side: a sine by Horner's scheme, an exponential by Estrin's.
 pub(crate) fn float64(size: u32) -> u64 {
     const SINE: [f64; 4] = [1.0, -1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0];
-    let (mut x, mut sum, mut reciprocal) = (0.5f64, 0f64, 0.7f64);
+    const POWER: [f64; 6] = [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0];
+    let (mut x, mut y, mut sum) = (0.5f64, 0.25f64, 0f64);
     for n in 0..size * STEPS {
+        let shift = f64::from(n & 1023) / 2048.0;
         let square = x * x;
         let sine = x * (SINE[0] + square * (SINE[1] + square * (SINE[2] + square * SINE[3])));
-        reciprocal = reciprocal * (2.0 - (1.0 + square) * reciprocal);
-        sum = sum * 0.75 + sine * reciprocal;
-        x = 1.5 - sine - f64::from(n & 1023) / 2048.0;
+        let (low, middle, high) = (POWER[0] + y * POWER[1], POWER[2] + y * POWER[3], POWER[4] + y * POWER[5]);
+        let power = low + (y * y) * (middle + (y * y) * high);
+        sum = sum * 0.75 + sine - power;
+        x = 1.5 - sine - shift;
+        y = (power - shift) * 0.25;
     }
     mix(bits64(sum))
 }

@@ -47,10 +47,10 @@ impl Hasher for FixedHasher {
 /// A map whose order and collisions are the same everywhere.
 pub(crate) type FixedMap<K, V> = HashMap<K, V, BuildHasherDefault<FixedHasher>>;
 
-/// Inserts, counts up, looks up and removes among 32 Ki keys; a size counts 64 Ki of each.
+/// Inserts, counts up, looks up and removes among 8 Ki keys; a size counts 64 Ki of each.
 pub(crate) fn hash_map(size: u32) -> u64 {
     const OPERATIONS: u32 = 64 << 10;
-    const KEYS: u32 = 32 << 10;
+    const KEYS: u32 = 8 << 10;
     let mut random = Random::new(7);
     let mut map: FixedMap<u64, u64> = FixedMap::default();
     let mut sum = 0u64;

@@ -21,33 +21,33 @@ macro_rules! kernels {
 }
 
 kernels! {
-    "integer_mix", 40_000, arithmetic::integer_mix;
-    "division", 8000, arithmetic::division;
-    "float32", 25_000, arithmetic::float32;
-    "float64", 8_000, arithmetic::float64;
-    "square_root", 8_000, arithmetic::square_root;
-    "quantise", 5_000, arithmetic::quantise;
-    "wide", 40_000, arithmetic::wide;
-    "vector_mix", 60_000, arithmetic::vector_mix;
-    "vector_root", 16_000, arithmetic::vector_root;
-    "matrix_scalar", 60, matrix::scalar;
-    "matrix_simd", 200, matrix::simd;
-    "mandelbrot", 600, science::mandelbrot;
-    "nbody", 900, science::nbody;
-    "sha256", 1_200, crypto::sha256;
-    "curve25519", 500, crypto::curve25519;
-    "sort", 20, data::sort;
-    "hash_map", 20, data::hash_map;
-    "binary_tree", 120, data::binary_tree;
-    "edit_distance", 12, data::edit_distance;
-    "words", 60, text::words;
-    "json", 60, text::json;
-    "regex", 60, text::regex;
-    "pointer_chase", 1_000, memory::pointer_chase;
-    "memory_copy", 8_000, memory::copy;
-    "memory_fill", 16_000, memory::fill;
-    "fib", 400, control::fib;
-    "indirect", 10_000, control::indirect;
+    "integer_mix", 80_000, arithmetic::integer_mix;
+    "division", 20_000, arithmetic::division;
+    "float32", 45_000, arithmetic::float32;
+    "float64", 15_000, arithmetic::float64;
+    "square_root", 16_000, arithmetic::square_root;
+    "quantise", 30_000, arithmetic::quantise;
+    "wide", 70_000, arithmetic::wide;
+    "vector_mix", 600_000, arithmetic::vector_mix;
+    "vector_root", 48_000, arithmetic::vector_root;
+    "matrix_scalar", 180, matrix::scalar;
+    "matrix_simd", 750, matrix::simd;
+    "mandelbrot", 2_400, science::mandelbrot;
+    "nbody", 2_500, science::nbody;
+    "sha256", 700, crypto::sha256;
+    "curve25519", 2_200, crypto::curve25519;
+    "sort", 100, data::sort;
+    "hash_map", 45, data::hash_map;
+    "binary_tree", 600, data::binary_tree;
+    "edit_distance", 32, data::edit_distance;
+    "words", 80, text::words;
+    "json", 80, text::json;
+    "regex", 90, text::regex;
+    "pointer_chase", 4_000, memory::pointer_chase;
+    "memory_copy", 6_000, memory::copy;
+    "memory_fill", 12_000, memory::fill;
+    "fib", 560, control::fib;
+    "indirect", 7_500, control::indirect;
     "interpreter", 8_000, control::interpreter;
 }
 
@@ -61,7 +61,7 @@ mod tests {
         ("integer_mix", 0x261b_9ebb_440b_e1f5),
         ("division", 0x92b9_a48c_df50_015e),
         ("float32", 0xba71_d37a_84f4_c81d),
-        ("float64", 0x8721_6a23_6be2_72d6),
+        ("float64", 0x2327_44f3_5abe_5098),
         ("square_root", 0x1b00_3b2d_7cae_59bf),
         ("quantise", 0x27b7_8ee1_5af2_db9e),
         ("wide", 0x52ec_68de_c40c_acef),
@@ -74,15 +74,15 @@ mod tests {
         ("sha256", 0xd2e3_8391_6c1d_63b2),
         ("curve25519", 0xf276_fc83_d046_00df),
         ("sort", 0xab00_12c6_ac07_a159),
-        ("hash_map", 0x618f_d861_b8b8_75d0),
+        ("hash_map", 0x4dba_bf4e_1013_eddb),
         ("binary_tree", 0x97e6_63ef_d3b1_f07c),
         ("edit_distance", 0xdde4_fb8d_3909_4b14),
         ("words", 0x99fe_7916_70e0_225c),
         ("json", 0x3838_af84_f48e_5e16),
         ("regex", 0x46e6_c3b7_2297_7acc),
         ("pointer_chase", 0x5ea4_4794_7632_8c41),
-        ("memory_copy", 0x5c8d_45d6_9fdb_1698),
-        ("memory_fill", 0x1774_5ae0_070b_0d16),
+        ("memory_copy", 0x2dfe_b8b9_fccb_ac1e),
+        ("memory_fill", 0xd7fe_b8d6_5429_9e4a),
         ("fib", 0x421f_c1af_df4b_c921),
         ("indirect", 0xf6d1_c129_82db_c3aa),
         ("interpreter", 0xae5d_9d09_5281_07f0),

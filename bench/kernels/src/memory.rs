@@ -1,6 +1,6 @@
 //! Memory itself: its latency and its bandwidth.
 
-use crate::random::mix;
+use crate::random::{Random, mix};
 
 /// Follows pointers through 64 MiB, a cache line each and in an order that no prefetcher guesses; a size counts 1,000 pointers.
 pub(crate) fn pointer_chase(size: u32) -> u64 {
@@ -19,37 +19,35 @@ pub(crate) fn pointer_chase(size: u32) -> u64 {
     mix(u64::from(at) ^ u64::from(size) << 32)
 }
 
-/// Copies between and within buffers: 64 KiB eight times, then 4 KiB sixteen times; a size counts these 576 KiB.
+/// Bytes of a buffer that is copied and filled: more than the second level of a core's cache holds.
+const BUFFER: usize = 8 << 20;
+/// What is copied and filled at a time, in turn: most often a little, as programs do, most bytes in large pieces.
+const PIECES: [usize; 8] = [256 << 10, 1 << 10, 64 << 10, 4 << 10, 1 << 10, 16 << 10, 4 << 10, 1 << 10];
+
+/// Copies 347 KiB in [`PIECES`] between two buffers and back; a size counts these.
 pub(crate) fn copy(size: u32) -> u64 {
-    const BUFFER: usize = 1 << 20;
     let mut from: Vec<u8> = (0..BUFFER as u32).map(|n| (n ^ n >> 8) as u8).collect();
     let mut to = vec![0; BUFFER];
-    for n in 0..size as usize {
-        for part in 0..8 {
-            let at = (n * 13 + part * (96 << 10)) % (BUFFER - (64 << 10));
-            to[at..at + (64 << 10)].copy_from_slice(&from[part << 16..(part + 1) << 16]);
+    let mut random = Random::new(29);
+    for _ in 0..size {
+        for piece in PIECES {
+            let [source, target] = [(); 2].map(|()| random.below((BUFFER - piece) as u32) as usize);
+            to[target..target + piece].copy_from_slice(&from[source..source + piece]);
         }
-        for part in 0..16 {
-            let at = (n * 29 + part * (5 << 10)) % (BUFFER - (8 << 10));
-            from.copy_within(at..at + (4 << 10), at + (3 << 10));
-        }
+        std::mem::swap(&mut from, &mut to);
     }
-    from.iter().chain(&to).step_by(61).fold(u64::from(size), |sum, byte| mix(sum ^ u64::from(*byte)))
+    from.iter().chain(&to).step_by(4099).fold(u64::from(size), |sum, byte| mix(sum ^ u64::from(*byte)))
 }
 
-/// Fills 64 KiB eight times, then 4 KiB sixteen times; a size counts these 576 KiB.
+/// Fills 347 KiB in [`PIECES`]; a size counts these.
 pub(crate) fn fill(size: u32) -> u64 {
-    const BUFFER: usize = 1 << 20;
     let mut buffer = vec![0u8; BUFFER];
-    for n in 0..size as usize {
-        for part in 0..8 {
-            let at = (n * 13 + part * (96 << 10)) % (BUFFER - (64 << 10));
-            buffer[at..at + (64 << 10)].fill((n + part) as u8);
-        }
-        for part in 0..16 {
-            let at = (n * 29 + part * (5 << 10)) % (BUFFER - (4 << 10));
-            buffer[at..at + (4 << 10)].fill((n ^ part) as u8);
+    let mut random = Random::new(31);
+    for n in 0..size {
+        for piece in PIECES {
+            let target = random.below((BUFFER - piece) as u32) as usize;
+            buffer[target..target + piece].fill(n as u8);
         }
     }
-    buffer.iter().step_by(61).fold(u64::from(size), |sum, byte| mix(sum ^ u64::from(*byte)))
+    buffer.iter().step_by(4099).fold(u64::from(size), |sum, byte| mix(sum ^ u64::from(*byte)))
 }
