@@ -37,7 +37,7 @@ kernels! {
     "sha256", 700, crypto::sha256;
     "curve25519", 2_200, crypto::curve25519;
     "sort", 100, data::sort;
-    "hash_map", 45, data::hash_map;
+    "hash_map", 80, data::hash_map;
     "binary_tree", 600, data::binary_tree;
     "edit_distance", 32, data::edit_distance;
     "words", 80, text::words;
@@ -74,7 +74,7 @@ mod tests {
         ("sha256", 0xd2e3_8391_6c1d_63b2),
         ("curve25519", 0xf276_fc83_d046_00df),
         ("sort", 0xab00_12c6_ac07_a159),
-        ("hash_map", 0x4dba_bf4e_1013_eddb),
+        ("hash_map", 0xe73d_4e9b_dfeb_849c),
         ("binary_tree", 0x97e6_63ef_d3b1_f07c),
         ("edit_distance", 0xdde4_fb8d_3909_4b14),
         ("words", 0x99fe_7916_70e0_225c),
