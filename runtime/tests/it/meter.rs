@@ -68,8 +68,8 @@ const ENDS: [(&str, Option<TrapKind>); 21] = [
 
 #[test]
 fn fuel_is_exact_whatever_ends_the_guest_and_however_it_is_compiled() {
-    // A whole number of fuel a round, so that nothing is rounded away.
-    let (few, many) = (6_400_u64, 6_400_000_u64);
+    // What lies between is a whole number of fuel, whatever a round and every 64th cost, so that nothing is rounded away.
+    let (few, many) = (4_096_u64, 4_096 * 1_561_u64);
     let mut labs = LEVELS.map(lab);
     let mut a_round = None;
     for (end, kind) in ENDS {
