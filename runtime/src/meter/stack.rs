@@ -4,8 +4,9 @@
 //! the callee adds its frame and stops where the sum is over [`DEPTH_MAX`]. Nothing is undone on return, because whoever calls next
 //! notes its depth anew. A function that calls no other and has a small frame neither counts nor is counted.
 //!
-//! The native stack is sixteen times [`DEPTH_MAX`]: compilers keep fewer values in memory at once than a function has locals and
-//! operands, each takes at most the bytes that it is given here, and what they add to a frame is bounded.
+//! The native stack is sixteen times [`DEPTH_MAX`], so that it does not end first. One kind of function breaks that: an optimising
+//! compiler may keep hundreds of loop-invariant values in the frame of a recursive function, which locals and operands do not count.
+//! Such a guest ends in the same outcome, at a depth that depends on the compiler.
 
 use wasmparser::{BlockType, ModuleArity, Operator, SubType, ValType};
 
