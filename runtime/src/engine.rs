@@ -6,15 +6,15 @@ use std::num::NonZeroUsize;
 use adit_protocol::Digest;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures};
 
-use crate::meter::DEPTH_MAX;
+use crate::meter::{DEPTH_MAX, NATIVE_BYTES, UNCOUNTED_BYTES_MAX};
 
 /// Address space reserved for a linear memory: all that a 32-bit index can reach, so that no access needs a bounds check.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Unmapped space behind it, for the static offset of an access. The engine leaves out checks for offsets below this.
 const MEMORY_GUARD_BYTES: u64 = 2 << 30;
-/// The guest's stack: address space, of which a guest touches what it needs. Sixteen times what the meter lets a guest use in nominal
-/// bytes, so that the meter's limit, which is the same everywhere, comes first.
-const WASM_STACK_BYTES: usize = 16 * DEPTH_MAX as usize;
+/// The guest's stack: address space, of which a guest touches what it needs. It is so much larger than what the meter lets a guest use in
+/// nominal bytes that the meter's limit, which is the same everywhere, comes first.
+const WASM_STACK_BYTES: usize = NATIVE_BYTES as usize * (DEPTH_MAX + 2 * UNCOUNTED_BYTES_MAX) as usize;
 /// The stack that guest and host functions share; what the guest may not use is left for the deepest host call.
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 2 * 1024 * 1024;
 /// Frames of a guest that are told of after a trap. The innermost counts; the walk through a deep recursion would take long.

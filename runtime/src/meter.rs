@@ -17,6 +17,9 @@
 //! graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.
 
 mod body;
+mod calls;
+mod checks;
+mod depths;
 mod emit;
 mod graph;
 mod module;
@@ -25,6 +28,7 @@ mod pending;
 mod place;
 mod repeat;
 mod stack;
+mod ways;
 pub(crate) mod weights;
 pub(crate) mod words;
 
@@ -32,7 +36,9 @@ use adit_protocol::{Fuel, MeterId};
 
 pub use module::{Facts, Metered};
 pub use pending::{Pending, PendingError, Stop};
+pub(crate) use calls::UNCOUNTED_BYTES_MAX;
 pub use stack::DEPTH_MAX;
+pub(crate) use stack::NATIVE_BYTES;
 pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 
 /// The engine that runs guests, as receipts name it.

@@ -1,5 +1,7 @@
 //! A function body on its way through the passes: decoded operators, each with what it costs.
 
+use std::ops::RangeInclusive;
+
 use wasmparser::{BinaryReaderError, BlockType, FuncType, FunctionBody, Operator, ValType};
 
 /// One operator with its price. Operators that a pass adds weigh nothing: a guest pays for what it wrote.
@@ -20,6 +22,8 @@ pub(crate) struct Body<'a> {
     pub(crate) locals: Vec<ValType>,
     /// The operators; the last is the `end` of the function.
     pub(crate) steps: Vec<Step<'a>>,
+    /// The loops that were repeated: the step of each and that of its end, in order.
+    pub(crate) repeated: Vec<RangeInclusive<usize>>,
 }
 
 impl<'a> Body<'a> {
@@ -42,7 +46,7 @@ impl<'a> Body<'a> {
             let op = op?;
             steps.push(Step { weight: weight(&op), op });
         }
-        Ok(Self { params: ty.params().len() as u32, locals, steps })
+        Ok(Self { params: ty.params().len() as u32, locals, steps, repeated: Vec::new() })
     }
 
     /// Adds a local of type `ty` and returns its index.

@@ -5,27 +5,27 @@
 //! where a guest stops does not depend on where updates stand.
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{BlockType, Function, Instruction as I, MemArg};
+use wasm_encoder::{BlockType, Function as Code, Instruction as I, MemArg};
 use wasmparser::{Operator, ValType};
 
 use super::MeterError;
 use super::body::{Body, Signatures};
-use super::graph::{Graph, Site, is_growth, is_root};
+use super::calls::{Callees, Entry};
+use super::checks::Checks;
+use super::depths::{Depths, Enter};
+use super::graph::{Function, Graph, Site, pays_by_size};
 use super::pending::{Pending, Stop};
 use super::place::Placement;
-use super::stack::{DEPTH_MAX, Frame};
+use super::stack::DEPTH_MAX;
 use super::weights::{BULK_BYTE_UNITS, BULK_ELEMENT_UNITS, GROW_PAGE_UNITS};
 use super::words::{COUNTER, DEPTH, LIMIT, PAGES_MAX};
-
-/// A function that calls no other and costs no more than this in all, loops aside, needs no check at its entry: sixteen fuel.
-const LIGHT_UNITS_MAX: u64 = 1024;
 
 /// What is known of the module while its functions are emitted.
 #[derive(Debug)]
 pub(super) struct Context<'a> {
     pub(super) signatures: &'a Signatures,
-    /// The frame of each function that the module defines.
-    pub(super) frames: &'a [Frame],
+    /// What each function that the module defines does when it is entered.
+    pub(super) entries: &'a [Entry],
     /// The most elements that each table may have.
     pub(super) table_elements_max: &'a [u64],
     /// The index of the meter's own memory.
@@ -38,20 +38,26 @@ pub(super) fn emit(
     mut body: Body<'_>,
     results: usize,
     context: &Context<'_>,
-) -> Result<(Function, Pending), MeterError> {
-    let graph = Graph::build(&body.steps, results, context.signatures);
+) -> Result<(Code, Pending), MeterError> {
+    let entry = context.entries[index];
+    let callees = Callees { entries: context.entries, imported_functions: context.signatures.imported_functions };
+    let checks = Checks::of(&body.steps, callees);
+    let depths = Depths::of(&body.steps, callees, entry);
+    let is_checked = |at: Option<usize>| at.map_or(entry.checks_first, |at| checks.is_behind(at));
+    let function = Function { steps: &body.steps, results, signatures: context.signatures, callees };
+    let graph = Graph::build(function, Some(entry.owes), is_checked);
     let plan = Plan::new(&graph, &Placement::of(&graph), body.steps.len());
-    let frame = context.frames[index];
-    let locals = Locals::add(&mut body, graph.has_loop, frame);
+    let locals = Locals::add(&mut body, &depths);
     let declared = body.locals[body.params as usize..].iter().map(|ty| RoundtripReencoder.val_type(*ty));
     let declared = declared.collect::<Result<Vec<_>, _>>().map_err(MeterError::encode)?;
-    let code = Function::new_with_locals_types(declared);
-    let mut emitter = Emitter { context, plan, locals, code, pending: Pending::default(), lacking: 0 };
+    let code = Code::new_with_locals_types(declared);
+    let mut emitter = Emitter { context, entry, plan, checks, depths, locals, is_in_local: false, code, pending: Pending::default(), lacking: 0 };
 
-    let weight: u64 = body.steps.iter().map(|step| u64::from(step.weight)).sum();
-    emitter.prologue(frame, frame.calls || weight > LIGHT_UNITS_MAX);
+    emitter.prologue();
+    let mut repeated = body.repeated.iter().peekable();
     for (at, step) in body.steps.iter().enumerate() {
-        emitter.step(at, &step.op)?;
+        emitter.step(at, &step.op, repeated.peek().is_some_and(|range| range.contains(&at)))?;
+        repeated.next_if(|range| *range.end() == at);
     }
     Ok((emitter.code, emitter.pending))
 }
@@ -101,20 +107,20 @@ impl Plan {
 /// The meter's own locals.
 #[derive(Debug, Clone, Copy)]
 struct Locals {
-    /// The counter (i64), in functions with a loop.
+    /// The counter (i64), in functions with repeated loops.
     counter: Option<u32>,
-    /// The depth of this call (i32), in functions that call others.
+    /// The depth of this call (i32), in functions that call others which look at it.
     depth: Option<u32>,
     /// A size that is paid for (i32), where there is one.
     size: Option<u32>,
 }
 
 impl Locals {
-    fn add(body: &mut Body<'_>, has_loop: bool, frame: Frame) -> Self {
-        let pays_by_size = body.steps.iter().any(|step| size_units(&step.op).is_some() || is_growth(&step.op));
+    fn add(body: &mut Body<'_>, depths: &Depths) -> Self {
+        let pays_by_size = body.steps.iter().any(|step| pays_by_size(&step.op));
         Self {
-            counter: has_loop.then(|| body.add_local(ValType::I64)),
-            depth: frame.calls.then(|| body.add_local(ValType::I32)),
+            counter: (!body.repeated.is_empty()).then(|| body.add_local(ValType::I64)),
+            depth: depths.is_noted().then(|| body.add_local(ValType::I32)),
             size: pays_by_size.then(|| body.add_local(ValType::I32)),
         }
     }
@@ -131,33 +137,40 @@ fn size_units(op: &Operator<'_>) -> Option<i64> {
 
 struct Emitter<'c> {
     context: &'c Context<'c>,
+    entry: Entry,
     plan: Plan,
+    checks: Checks,
+    depths: Depths,
     locals: Locals,
-    code: Function,
+    /// Whether the local has the counter, in a repeated loop.
+    is_in_local: bool,
+    code: Code,
     pending: Pending,
     /// What the counter lacks where code is emitted now.
     lacking: i64,
 }
 
 impl Emitter<'_> {
-    fn prologue(&mut self, frame: Frame, is_checked: bool) {
+    fn prologue(&mut self) {
         self.lacks(0);
-        self.reload();
         self.add(self.plan.entry);
         self.lacks(self.plan.entry_lacking);
-        if is_checked {
+        if self.entry.checks_first {
             self.check();
         }
-        if frame.is_counted() {
-            self.count_frame(frame.bytes);
+        if self.depths.is_entered_first() {
+            self.enter();
         }
     }
 
-    fn step(&mut self, at: usize, op: &Operator<'_>) -> Result<(), MeterError> {
+    fn step(&mut self, at: usize, op: &Operator<'_>, is_repeated: bool) -> Result<(), MeterError> {
         let updates = self.plan.steps[at];
         if updates.before != 0 && !matches!(op, Operator::Unreachable) {
             self.add(updates.before);
             self.lacks(self.lacking - updates.before);
+        }
+        if is_repeated && !self.is_in_local {
+            self.load_counter();
         }
         if updates.no_else != 0 {
             self.code.instruction(&I::Else);
@@ -171,17 +184,18 @@ impl Emitter<'_> {
             }
             _ => {
                 self.pay_by_size(op)?;
-                self.note_depth(op);
+                if self.checks.is_before(at) {
+                    self.check();
+                }
+                self.nest(at);
                 self.code.instruction(&RoundtripReencoder.instruction(op.clone()).map_err(MeterError::encode)?);
             }
         }
-        if is_root(op) {
-            self.reload();
-        }
+        self.is_in_local = is_repeated;
         self.add(updates.after);
         if let Some(lacking) = updates.begins {
             self.lacks(lacking);
-            if matches!(op, Operator::Loop { .. }) {
+            if self.checks.is_behind(at) {
                 self.check();
             }
         }
@@ -204,7 +218,7 @@ impl Emitter<'_> {
 
     /// Pushes the counter.
     fn push_counter(&mut self) {
-        match self.locals.counter {
+        match self.locals.counter.filter(|_| self.is_in_local) {
             Some(local) => self.code.instruction(&I::LocalGet(local)),
             None => {
                 let word = self.word(COUNTER);
@@ -215,15 +229,15 @@ impl Emitter<'_> {
 
     /// Stores the value on top of the stack, above an address of 0, as the counter.
     fn pop_counter(&mut self) {
-        if let Some(local) = self.locals.counter {
+        if let Some(local) = self.locals.counter.filter(|_| self.is_in_local) {
             self.code.instruction(&I::LocalTee(local));
         }
         let word = self.word(COUNTER);
         self.code.instruction(&I::I64Store(word));
     }
 
-    /// Takes over what others counted.
-    fn reload(&mut self) {
+    /// Takes the counter into its local, before a repeated loop.
+    fn load_counter(&mut self) {
         if let Some(local) = self.locals.counter {
             let word = self.word(COUNTER);
             self.code.instruction(&I::I32Const(0)).instruction(&I::I64Load(word)).instruction(&I::LocalSet(local));
@@ -260,28 +274,31 @@ impl Emitter<'_> {
         self.code.instruction(&I::Unreachable).instruction(&I::End);
     }
 
-    fn count_frame(&mut self, bytes: u32) {
-        let depth = self.half_word(DEPTH);
+    /// Learns how deep this call is, and stops where that is too deep.
+    fn enter(&mut self) {
+        let (depth, frame) = (self.half_word(DEPTH), self.entry.frame);
         self.code.instruction(&I::I32Const(0)).instruction(&I::I32Load(depth));
-        self.code.instruction(&I::I32Const(bytes as i32)).instruction(&I::I32Add);
+        self.code.instruction(&I::I32Const(frame as i32)).instruction(&I::I32Add);
         if let Some(local) = self.locals.depth {
             self.code.instruction(&I::LocalTee(local));
         }
         self.code.instruction(&I::I32Const(DEPTH_MAX as i32)).instruction(&I::I32GtU);
-        self.stop(Stop::Depth { frame: bytes });
+        self.stop(Stop::Depth { frame });
     }
 
-    /// Tells a function that is about to be called how deep it is called, where it looks.
-    fn note_depth(&mut self, op: &Operator<'_>) {
-        let imported = self.context.signatures.imported_functions;
-        let looks = match op {
-            Operator::Call { function_index } => {
-                function_index.checked_sub(imported).is_some_and(|index| self.context.frames[index as usize].is_counted())
+    /// Does before a step what nesting calls asks for.
+    fn nest(&mut self, at: usize) {
+        let (Some(local), nesting) = (self.locals.depth, self.depths.before(at)) else { return };
+        match nesting.enter {
+            Enter::Not => {}
+            Enter::Always => self.enter(),
+            Enter::Unless => {
+                self.code.instruction(&I::LocalGet(local)).instruction(&I::I32Eqz).instruction(&I::If(BlockType::Empty));
+                self.enter();
+                self.code.instruction(&I::End);
             }
-            Operator::CallIndirect { .. } => true,
-            _ => false,
-        };
-        if let (true, Some(local)) = (looks, self.locals.depth) {
+        }
+        if nesting.is_noted {
             let depth = self.half_word(DEPTH);
             self.code.instruction(&I::I32Const(0)).instruction(&I::LocalGet(local)).instruction(&I::I32Store(depth));
         }

@@ -1,15 +1,19 @@
 //! The control-flow graph of one function, made for placing counter updates.
 //!
 //! A *basic block* is an edge from the point where it is entered to the point where it is left, and carries the block's weight; a
-//! *jump* is an edge of weight 0. The function's entry, all of its exits and both sides of every call meet in one point, the
-//! [`ROOT`]: there the counter must be exact, because others look at it.
+//! *jump* is an edge of weight 0. The function's entry and the near side of every call meet in one point, the [`ROOT`]: there the counter
+//! must be exact, because others look at it. All exits meet in another, the [`EXIT`]: there the counter may lack an amount that is the
+//! same at each return, which callers add to what they add anyway.
 
 use wasmparser::Operator;
 
 use super::body::{Signatures, Step};
+use super::calls::Callees;
 
 /// Where the counter is exact.
 pub(super) const ROOT: Point = 0;
+/// Where the function returns.
+pub(super) const EXIT: Point = 1;
 
 /// A point of the graph.
 pub(super) type Point = usize;
@@ -43,6 +47,13 @@ pub(super) struct Edge {
     pub(super) site: Site,
 }
 
+impl Edge {
+    /// An edge on which no code can stand.
+    const fn fixed(from: Point, to: Point, site: Site) -> Self {
+        Self { from, to, weight: 0, frequency: 1.0, is_fixed: true, site }
+    }
+}
+
 /// The graph.
 #[derive(Debug)]
 pub(super) struct Graph {
@@ -51,7 +62,8 @@ pub(super) struct Graph {
     pub(super) points: usize,
     /// The edge of each block that is reached, in no order.
     pub(super) blocks: Vec<usize>,
-    pub(super) has_loop: bool,
+    /// Points at which a check is cheaper if the counter lacks nothing there, with what that is worth.
+    pub(super) pulls: Vec<(Point, f64)>,
 }
 
 /// Whether an operator leaves the function and comes back, or lets the host look at the counter.
@@ -69,14 +81,43 @@ pub(super) fn is_growth(op: &Operator<'_>) -> bool {
     matches!(op, Operator::MemoryGrow { .. } | Operator::TableGrow { .. })
 }
 
+/// Whether an operator pays by the size on top of the stack, and looks at the limit then.
+pub(super) fn pays_by_size(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    is_growth(op)
+        || matches!(
+            op,
+            O::MemoryFill { .. }
+                | O::MemoryCopy { .. }
+                | O::MemoryInit { .. }
+                | O::TableFill { .. }
+                | O::TableCopy { .. }
+                | O::TableInit { .. }
+        )
+}
+
+/// What a graph is built of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Function<'a> {
+    pub(super) steps: &'a [Step<'a>],
+    /// How many values it leaves.
+    pub(super) results: usize,
+    pub(super) signatures: &'a Signatures,
+    pub(super) callees: Callees<'a>,
+}
+
 impl Graph {
-    /// The graph of a function that leaves `results` values.
-    pub(super) fn build(steps: &[Step<'_>], results: usize, signatures: &Signatures) -> Self {
-        let mut builder = Builder::new(results);
-        for (at, step) in steps.iter().enumerate() {
-            builder.step(at, step, at + 1 == steps.len(), signatures);
+    /// The graph of a function that leaves its callers `owes` to add, or what is cheapest, and that looks at the limit where `is_checked`
+    /// says: behind a step, or at its start.
+    pub(super) fn build(function: Function<'_>, owes: Option<i64>, is_checked: impl Fn(Option<usize>) -> bool) -> Self {
+        let mut builder = Builder::new(function.results);
+        if let Some(owes) = owes {
+            builder.edges.push(Edge { weight: owes, ..Edge::fixed(ROOT, EXIT, Site::Entry) });
         }
-        builder.finish()
+        for (at, step) in function.steps.iter().enumerate() {
+            builder.step(at, step, at + 1 == function.steps.len(), function);
+        }
+        builder.finish(is_checked)
     }
 }
 
@@ -88,6 +129,8 @@ const BACK: f64 = 0.9;
 const OUT: f64 = 0.1;
 /// What an update on a taken `br_if` costs beyond others: the branch becomes two.
 const TAKEN_DEARER: f64 = 1.3;
+/// What a check that need not add what the counter lacks saves, in updates.
+const PULL: f64 = 0.4;
 /// Nesting multiplies frequencies; from here on they are all the same.
 const FREQUENCY_MAX: f64 = 1e30;
 
@@ -102,11 +145,11 @@ struct Block {
 
 impl Block {
     const fn entered(id: usize) -> Point {
-        1 + 2 * id
+        2 + 2 * id
     }
 
     const fn left(id: usize) -> Point {
-        2 + 2 * id
+        3 + 2 * id
     }
 }
 
@@ -134,7 +177,6 @@ struct Builder {
     /// The block that the next step belongs to; nothing where it cannot be reached.
     current: Option<usize>,
     frequency: f64,
-    has_loop: bool,
 }
 
 impl Builder {
@@ -147,14 +189,14 @@ impl Builder {
             loops: Vec::new(),
             current: None,
             frequency: 1.0,
-            has_loop: false,
         };
         let entry = builder.begin(Site::Entry);
         builder.edge(ROOT, Block::entered(entry), 1.0, true, Site::Entry);
         builder
     }
 
-    fn step(&mut self, at: usize, step: &Step<'_>, is_last: bool, signatures: &Signatures) {
+    fn step(&mut self, at: usize, step: &Step<'_>, is_last: bool, function: Function<'_>) {
+        let Function { signatures, callees, .. } = function;
         // The head of a loop is paid for each time round, so by the block that begins there.
         if let (Some(current), false) = (self.current, matches!(step.op, Operator::Loop { .. })) {
             self.blocks[current].weight += i64::from(step.weight);
@@ -175,22 +217,30 @@ impl Builder {
             Operator::Return => self.leave(self.frequency, Site::Before(at)),
             // Nothing is updated before it: after a trap the potential tells what the counter lacks.
             Operator::Unreachable => self.leave(0.0, Site::Before(at)),
-            op if is_root(op) => self.call(at),
+            op if is_root(op) => self.call(at, callees.of(op).map_or(0, |callee| callee.owes)),
             _ => {}
         }
     }
 
-    fn finish(self) -> Graph {
-        let Self { blocks, mut edges, has_loop, .. } = self;
+    fn finish(self, is_checked: impl Fn(Option<usize>) -> bool) -> Graph {
+        let Self { blocks, mut edges, .. } = self;
         let points = Block::left(blocks.len());
         let first = edges.len();
+        let mut pulls = Vec::new();
         for (id, block) in blocks.iter().enumerate() {
             if let Some(site) = block.start {
                 let (from, to) = (Block::entered(id), Block::left(id));
                 edges.push(Edge { from, to, weight: block.weight, frequency: block.frequency, is_fixed: false, site });
+                let begins = match site {
+                    Site::After(at) => Some(at),
+                    _ => None,
+                };
+                if is_checked(begins) {
+                    pulls.push((to, block.frequency * PULL));
+                }
             }
         }
-        Graph { blocks: (first..edges.len()).collect(), edges, points, has_loop }
+        Graph { blocks: (first..edges.len()).collect(), edges, points, pulls }
     }
 
     /// A block that nothing enters yet.
@@ -227,7 +277,6 @@ impl Builder {
         let before = self.current;
         let head = self.make_block();
         if let Some(before) = before {
-            self.has_loop = true;
             self.edge(Block::left(before), Block::entered(head), outside, false, Site::Before(at));
             self.frequency = (outside * ROUNDS).min(FREQUENCY_MAX);
             self.blocks[head].weight = i64::from(weight);
@@ -268,7 +317,7 @@ impl Builder {
         let frame = &mut self.frames[frame];
         frame.is_entered = true;
         frame.frequency += frequency;
-        let to = frame.target.map_or(ROOT, Block::entered);
+        let to = frame.target.map_or(EXIT, Block::entered);
         self.edge(Block::left(from), to, cost, is_fixed, site);
     }
 
@@ -327,15 +376,16 @@ impl Builder {
     /// Leaves the function.
     fn leave(&mut self, frequency: f64, site: Site) {
         if let Some(current) = self.current.take() {
-            self.edge(Block::left(current), ROOT, frequency, false, site);
+            self.edge(Block::left(current), EXIT, frequency, false, site);
         }
     }
 
-    fn call(&mut self, at: usize) {
+    /// Calls what leaves `owes` to add, or comes back at once.
+    fn call(&mut self, at: usize, owes: i64) {
         let Some(current) = self.current else { return };
         self.edge(Block::left(current), ROOT, self.frequency, false, Site::Before(at));
         let next = self.begin(Site::After(at));
-        self.edge(ROOT, Block::entered(next), self.frequency, true, Site::After(at));
+        self.edges.push(Edge { weight: owes, ..Edge::fixed(ROOT, Block::entered(next), Site::After(at)) });
     }
 
     fn label(&self, depth: u32) -> usize {

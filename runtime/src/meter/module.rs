@@ -10,15 +10,18 @@ use serde::{Deserialize, Serialize};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{CodeSection, ExportKind, ExportSection, MemorySection, MemoryType, Module, RawSection, SectionId};
 use wasmparser::{
-    CompositeInnerType, DataKind, ElementItems, ElementKind, FuncType, FunctionBody, KnownCustom, Parser, Payload, TypeRef,
+    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Operator,
+    Parser, Payload, TableInit, TypeRef,
 };
 
 use super::body::{Body, Signatures};
 use super::emit::{Context, emit};
 use super::nan::canonicalise;
+use super::graph::{Function, Graph};
 use super::pending::Pending;
+use super::place::cheapest_debt;
 use super::repeat::repeat_loops;
-use super::stack::Frame;
+use super::calls::{self, Callees, Entry, UNCHECKED_UNITS_MAX};
 use super::weights::Weights;
 use super::{MeterError, Options};
 
@@ -99,7 +102,9 @@ struct Outline<'a> {
     exports: HashSet<&'a str>,
     start: Option<u32>,
     bodies: Vec<FunctionBody<'a>>,
-    frames: Vec<Frame>,
+    entries: Vec<Entry>,
+    /// The functions that are not only called by name.
+    is_taken: HashSet<u32>,
     data_bytes: u64,
     elements: u64,
 }
@@ -110,10 +115,15 @@ impl<'a> Outline<'a> {
         for payload in Parser::new(0).parse_all(wasm) {
             outline.take(payload?)?;
         }
+        let mut functions = Vec::with_capacity(outline.bodies.len());
         for (index, body) in outline.bodies.iter().enumerate() {
             let body = Body::decode(outline.defined(index), body, |op| weights.of(op))?;
-            let frame = Frame::of(&body, &outline.signatures);
-            outline.frames.push(frame);
+            functions.push(calls::Outline::of(&body, &outline.signatures));
+        }
+        let (entries, order) = calls::entries(&functions);
+        outline.entries = entries;
+        for index in order {
+            outline.entries[index].owes = outline.debt(index, weights)?;
         }
         Ok(outline)
     }
@@ -142,7 +152,11 @@ impl<'a> Outline<'a> {
             }
             Payload::TableSection(tables) => {
                 for table in tables {
-                    self.table(table?.ty);
+                    let table = table?;
+                    self.table(table.ty);
+                    if let TableInit::Expr(elements) = &table.init {
+                        self.take_references(elements)?;
+                    }
                 }
             }
             Payload::MemorySection(memories) => {
@@ -152,18 +166,28 @@ impl<'a> Outline<'a> {
             }
             Payload::GlobalSection(globals) => {
                 for global in globals {
-                    self.signatures.globals.push(global?.ty.content_type);
+                    let global = global?;
+                    self.signatures.globals.push(global.ty.content_type);
+                    self.take_references(&global.init_expr)?;
                 }
             }
             Payload::ExportSection(exports) => {
                 for export in exports {
-                    self.exports.insert(export?.name);
+                    let export = export?;
+                    self.exports.insert(export.name);
+                    if export.kind == ExternalKind::Func {
+                        self.is_taken.insert(export.index);
+                    }
                 }
             }
-            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::StartSection { func, .. } => {
+                self.start = Some(func);
+                self.is_taken.insert(func);
+            }
             Payload::ElementSection(elements) => {
                 for element in elements {
                     let element = element?;
+                    self.take_elements(&element.items)?;
                     if matches!(element.kind, ElementKind::Active { .. }) {
                         self.elements += u64::from(match element.items {
                             ElementItems::Functions(items) => items.count(),
@@ -182,6 +206,31 @@ impl<'a> Outline<'a> {
             }
             Payload::CodeSectionEntry(body) => self.bodies.push(body),
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_elements(&mut self, items: &ElementItems<'_>) -> Result<(), MeterError> {
+        match items {
+            ElementItems::Functions(functions) => {
+                for function in functions.clone() {
+                    self.is_taken.insert(function?);
+                }
+            }
+            ElementItems::Expressions(_, expressions) => {
+                for expression in expressions.clone() {
+                    self.take_references(&expression?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_references(&mut self, expression: &ConstExpr<'_>) -> Result<(), MeterError> {
+        for op in expression.get_operators_reader() {
+            if let Operator::RefFunc { function_index } = op? {
+                self.is_taken.insert(function_index);
+            }
         }
         Ok(())
     }
@@ -216,10 +265,23 @@ impl<'a> Outline<'a> {
         self.signatures.function(self.signatures.imported_functions + index as u32)
     }
 
+    /// What a function leaves its callers to add. Nothing where a caller may not know which function it calls.
+    fn debt(&self, index: usize, weights: &Weights) -> Result<i64, MeterError> {
+        if self.is_taken.contains(&(self.signatures.imported_functions + index as u32)) {
+            return Ok(0);
+        }
+        let ty = self.defined(index);
+        let body = Body::decode(ty, &self.bodies[index], |op| weights.of(op))?;
+        let callees = Callees { entries: &self.entries, imported_functions: self.signatures.imported_functions };
+        let function = Function { steps: &body.steps, results: ty.results().len(), signatures: &self.signatures, callees };
+        let graph = Graph::build(function, None, |_| false);
+        Ok(cheapest_debt(&graph).clamp(0, UNCHECKED_UNITS_MAX as i64))
+    }
+
     fn code(&self, options: &Options) -> Result<(CodeSection, Vec<Pending>), MeterError> {
         let context = Context {
             signatures: &self.signatures,
-            frames: &self.frames,
+            entries: &self.entries,
             table_elements_max: &self.table_elements_max,
             memory: self.memories,
         };
@@ -232,7 +294,7 @@ impl<'a> Outline<'a> {
                 canonicalise(&mut body, &self.signatures);
             }
             if options.repeat_loops {
-                body.steps = repeat_loops(body.steps);
+                repeat_loops(&mut body);
             }
             let (function, pending) = emit(index, body, ty.results().len(), &context)?;
             code.function(&function);

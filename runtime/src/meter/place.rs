@@ -5,7 +5,7 @@
 //! potential(to)`, which may be negative; so along any way from the root to the root the updates add up to exactly the weights of
 //! the blocks on it, and at any point the true count is the counter plus the point's potential.
 
-use super::graph::{Edge, Graph, Point, ROOT};
+use super::graph::{EXIT, Edge, Graph, Point, ROOT};
 
 /// The counter updates of one function.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl Placement {
         let potentials = potentials(graph, &spanning_tree(graph));
         let update = |edge: &Edge| potentials[edge.from] + edge.weight - potentials[edge.to];
         let updates: Vec<i64> = graph.edges.iter().map(update).collect();
-        // Fixed edges weigh nothing and come first into the tree; where they close a circle, its points have one potential.
+        // Fixed edges come first into the tree. They close circles only among branches that carry values, which weigh nothing.
         assert!(
             graph.edges.iter().zip(&updates).all(|(edge, update)| !edge.is_fixed || *update == 0),
             "no code can stand on a fixed edge"
@@ -31,25 +31,43 @@ impl Placement {
     }
 }
 
-/// The edges of a maximum spanning tree (Kruskal), fixed ones first.
-fn spanning_tree(graph: &Graph) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..graph.edges.len()).collect();
+/// What the tree may be made of: two points, and how much more the second lacks than the first.
+#[derive(Debug, Clone, Copy)]
+struct Branch {
+    from: Point,
+    to: Point,
+    weight: i64,
+    is_fixed: bool,
+    worth: f64,
+}
+
+/// What a function had best leave its callers to add, in units.
+pub(super) fn cheapest_debt(graph: &Graph) -> i64 {
+    potentials(graph, &spanning_tree(graph))[EXIT]
+}
+
+/// The branches of a maximum spanning tree (Kruskal), fixed ones first. Beside the graph's edges it may have its pulls, as edges from
+/// the root along which nothing goes.
+fn spanning_tree(graph: &Graph) -> Vec<Branch> {
+    let edge = |edge: &Edge| {
+        let Edge { from, to, weight, is_fixed, frequency: worth, .. } = *edge;
+        Branch { from, to, weight, is_fixed, worth }
+    };
+    let pull = |&(to, worth): &(Point, f64)| Branch { from: ROOT, to, weight: 0, is_fixed: false, worth };
+    let mut branches: Vec<Branch> = graph.edges.iter().map(edge).chain(graph.pulls.iter().map(pull)).collect();
     // A stable sort: equal edges stay in the order of the code.
-    order.sort_by(|a, b| {
-        let (a, b) = (&graph.edges[*a], &graph.edges[*b]);
-        b.is_fixed.cmp(&a.is_fixed).then(b.frequency.total_cmp(&a.frequency))
-    });
+    branches.sort_by(|a, b| b.is_fixed.cmp(&a.is_fixed).then(b.worth.total_cmp(&a.worth)));
     let mut forest = Forest((0..graph.points).collect());
-    order.retain(|edge| forest.join(graph.edges[*edge].from, graph.edges[*edge].to));
-    order
+    branches.retain(|branch| forest.join(branch.from, branch.to));
+    branches
 }
 
 /// Walks the tree from the root.
-fn potentials(graph: &Graph, tree: &[usize]) -> Vec<i64> {
+fn potentials(graph: &Graph, tree: &[Branch]) -> Vec<i64> {
     let mut neighbours = vec![Vec::new(); graph.points];
-    for edge in tree.iter().map(|edge| &graph.edges[*edge]) {
-        neighbours[edge.from].push((edge.to, edge.weight));
-        neighbours[edge.to].push((edge.from, -edge.weight));
+    for branch in tree {
+        neighbours[branch.from].push((branch.to, branch.weight));
+        neighbours[branch.to].push((branch.from, -branch.weight));
     }
     let mut potentials = vec![0; graph.points];
     let mut is_seen = vec![false; graph.points];

@@ -15,25 +15,28 @@
 //! Every copy costs what an iteration costs, and the operators that hold the copies together cost nothing, so totals do not change.
 //! Where a check stands does: the number of copies belongs to the meter's version.
 
+use std::ops::RangeInclusive;
+
 use wasmparser::{BlockType, Operator};
 
-use super::body::Step;
+use super::body::{Body, Step};
 use super::graph::is_root;
 
 /// Operators that all copies of a loop have together. Longer bodies gain nothing; and a hostile module of nothing but short loops
 /// becomes at most [`COPIES_MAX`] times as long.
-const OPERATORS_MAX: usize = 128;
+pub(super) const OPERATORS_MAX: usize = 128;
 /// Copies of a loop.
 const COPIES_MAX: usize = 8;
 
 /// Repeats the short innermost loops of a body.
-pub(super) fn repeat_loops(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
+pub(super) fn repeat_loops(body: &mut Body<'_>) {
+    let steps = std::mem::take(&mut body.steps);
     let mut out = Vec::with_capacity(steps.len());
     let mut next = 0;
     while next < steps.len() {
         match repeatable(&steps[next..]) {
             Some((end, copies)) => {
-                push_copies(&mut out, &steps[next], &steps[next + 1..next + end], copies);
+                body.repeated.push(push_copies(&mut out, &steps[next], &steps[next + 1..next + end], copies));
                 next += end + 1;
             }
             None => {
@@ -42,7 +45,7 @@ pub(super) fn repeat_loops(steps: Vec<Step<'_>>) -> Vec<Step<'_>> {
             }
         }
     }
-    out
+    body.steps = out;
 }
 
 /// Where the loop that begins at the first step ends, and how often it is repeated; nothing where that is no such loop.
@@ -80,10 +83,12 @@ fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
     None
 }
 
-fn push_copies<'a>(out: &mut Vec<Step<'a>>, head: &Step<'a>, body: &[Step<'a>], copies: usize) {
+/// Pushes a loop of so many copies of `body`; where it is, and its end.
+fn push_copies<'a>(out: &mut Vec<Step<'a>>, head: &Step<'a>, body: &[Step<'a>], copies: usize) -> RangeInclusive<usize> {
     let empty = || Operator::Block { blockty: BlockType::Empty };
     out.push(Step::free(empty()));
     // The first copy pays for the round at the loop's head.
+    let start = out.len();
     out.push(head.clone());
     for copy in 0..copies {
         let round = if copy == 0 { 0 } else { head.weight };
@@ -97,8 +102,10 @@ fn push_copies<'a>(out: &mut Vec<Step<'a>>, head: &Step<'a>, body: &[Step<'a>], 
             push_body(out, body, 1);
         }
     }
+    let end = out.len();
     out.push(Step::free(Operator::End));
     out.push(Step::free(Operator::End));
+    start..=end
 }
 
 /// Pushes a copy of a loop's body, in which branches that leave the loop have `deeper` more blocks to leave.

@@ -2,55 +2,51 @@
 //!
 //! A function's *nominal frame* is a number of bytes that its module alone decides. A caller notes its own depth before each call;
 //! the callee adds its frame and stops where the sum is over [`DEPTH_MAX`]. Nothing is undone on return, because whoever calls next
-//! notes its depth anew. A function that calls no other and has a small frame neither counts nor is counted.
+//! notes its depth anew. Which functions need not do this, [`calls`](super::calls) says.
 //!
-//! The native stack is sixteen times [`DEPTH_MAX`], so that it does not end first. One kind of function breaks that: an optimising
-//! compiler may keep hundreds of loop-invariant values in the frame of a recursive function, which locals and operands do not count.
-//! Such a guest ends in the same outcome, at a depth that depends on the compiler.
+//! The native stack is [`NATIVE_BYTES`] for each nominal byte, so that it does not end first: what a compiler keeps in a frame are
+//! locals and operands, which have a slot of 8 nominal bytes each, and values that it computes once for several uses. Of those there
+//! are no more than operators that make a value, each of which adds its own size over [`NATIVE_BYTES`].
 
 use wasmparser::{BlockType, ModuleArity, Operator, SubType, ValType};
 
 use super::body::{Body, Signatures, Step};
+use super::weights::{Class, class};
 
 /// How deep calls may nest, in nominal bytes: some ten thousand calls of ordinary functions.
 pub const DEPTH_MAX: u32 = 4 << 20;
+/// Bytes of native stack for each nominal byte of [`DEPTH_MAX`].
+pub(crate) const NATIVE_BYTES: u32 = 32;
 /// Return address, saved registers, and what compilers align to.
 const FRAME_BASE: u32 = 64;
-/// A function that calls no other counts its frame only from here on. The native stack has room for one such frame beyond the limit.
-const LEAF_FRAME_MAX: u32 = 64 << 10;
+/// The most copies of operators that [`repeat`](super::repeat) makes of one loop.
+const REPEATED_BYTES: u64 = 8 * super::repeat::OPERATORS_MAX as u64;
 
-/// What a function needs of the stack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frame {
-    /// Nominal bytes.
-    pub(super) bytes: u32,
-    /// Whether it calls a function of the guest's own.
-    pub(super) calls: bool,
+/// The nominal frame, in bytes, of a function as it was written.
+pub(super) fn frame(body: &Body<'_>, signatures: &Signatures) -> u32 {
+    let locals: u64 = body.locals.iter().map(|ty| u64::from(value_bytes(*ty))).sum();
+    // Whether an operand is a vector is not followed; there are few.
+    let operands = 8 * u64::from(operands_max(&body.steps, signatures));
+    let made: u64 = body.steps.iter().map(|step| made_bytes(&step.op)).sum();
+    let bytes = u64::from(FRAME_BASE) + locals + operands + made.div_ceil(u64::from(NATIVE_BYTES));
+    u32::try_from(bytes).unwrap_or(u32::MAX).min(DEPTH_MAX + 1)
 }
 
-impl Frame {
-    /// The frame of a function as it was written.
-    pub(super) fn of(body: &Body<'_>, signatures: &Signatures) -> Self {
-        let calls = body.steps.iter().any(|step| calls_guest(&step.op, signatures));
-        let locals: u64 = body.locals.iter().map(|ty| u64::from(value_bytes(*ty))).sum();
-        // Whether an operand is a vector is not followed; there are few.
-        let operands = 8 * u64::from(operands_max(&body.steps, signatures));
-        let bytes = u64::from(FRAME_BASE) + locals + operands;
-        Self { bytes: u32::try_from(bytes).unwrap_or(u32::MAX).min(DEPTH_MAX + 1), calls }
-    }
-
-    /// Whether the function looks at the depth when it is entered.
-    pub(super) fn is_counted(self) -> bool {
-        self.calls || self.bytes > LEAF_FRAME_MAX
-    }
-}
-
-/// Whether an operator calls what may be a function of the guest's own.
-fn calls_guest(op: &Operator<'_>, signatures: &Signatures) -> bool {
-    match op {
-        Operator::Call { function_index } => *function_index >= signatures.imported_functions,
-        Operator::CallIndirect { .. } => true,
-        _ => false,
+/// Bytes of the values that an operator makes and a compiler may keep for a later use. Constants are cheaper made again than kept, but
+/// for those of vectors; and a float may be kept beside what makes it canonical.
+fn made_bytes(op: &Operator<'_>) -> u64 {
+    match class(op) {
+        Class::Structure | Class::Store | Class::Jump | Class::Branch | Class::BranchTable => 0,
+        Class::Loop => REPEATED_BYTES,
+        Class::Register => match op {
+            Operator::V128Const { .. } => 16,
+            Operator::F32Const { .. } | Operator::F64Const { .. } => 8,
+            _ => 0,
+        },
+        Class::Float | Class::FloatDivide | Class::FloatRoot | Class::FloatConvert => 32,
+        Class::Load | Class::Vector | Class::VectorMultiply | Class::WideMultiply | Class::WideAdd => 16,
+        Class::VectorFloat | Class::VectorFloatDivide => 64,
+        _ => 8,
     }
 }
 
