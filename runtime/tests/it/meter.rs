@@ -145,6 +145,20 @@ fn no_bill_is_over_its_limit_and_each_limit_ends_at_itself() {
     }
 }
 
+/// A function that calls itself between uses of three hundred values each of which an optimising compiler computes once and keeps in the
+/// frame meanwhile.
+fn computed_once(before: &str, behind: &str) -> String {
+    let value = |n: i64| format!("(i64.mul (local.get $x) (i64.add (local.get $x) (i64.const {})))", 7_919 * n + 12_345);
+    let add = |n| format!("(local.set $s (i64.add (i64.rotl (local.get $s) (i64.const 1)) {}))", value(n));
+    let all: String = (0..300).map(add).collect();
+    format!(
+        r#"(global $seed (mut i64) (i64.const 3)) (global $sum (mut i64) (i64.const 0))
+        (func $f (local $x i64) (local $s i64)
+            (local.set $x (global.get $seed))
+            {before} {all} (global.set $sum (local.get $s)) (call $f) {all} (global.set $sum (local.get $s)) {behind})"#
+    )
+}
+
 #[test]
 fn calls_are_as_deep_under_every_compiler() {
     let locals = |count: usize| "(local v128)".repeat(count);
@@ -153,10 +167,16 @@ fn calls_are_as_deep_under_every_compiler() {
         format!("(func $f {} (call $f))", locals(300)),
         "(func $f (call $g)) (func $g (call $f))".to_owned(),
         "(table 1 funcref) (elem (i32.const 0) $f) (func $f (call_indirect (i32.const 0)))".to_owned(),
+        computed_once("(loop $again", "(br $again))"),
+        computed_once("", ""),
+        // Only a call that is rarely made comes back.
+        "(func $f (param i32) (if (local.get 0) (then (call $f (local.get 0)))) (call $f (i32.const 1)))".to_owned(),
+        "(func $f (call $g) (call $g) (call $f)) (func $g (local v128) (drop (i32.popcnt (i32.const 7))))".to_owned(),
     ];
     let mut labs = LEVELS.map(lab);
     for bomb in bombs {
-        let text = format!(r#"(module {bomb} (func (export "_start") (call $f)))"#);
+        let arguments = if bomb.contains("(func $f (param i32)") { "(i32.const 1)" } else { "" };
+        let text = format!(r#"(module {bomb} (func (export "_start") (call $f {arguments})))"#);
         let reports = labs.each_mut().map(|lab| run(lab, &text).run);
         for report in &reports {
             assert_eq!(report.outcome, Outcome::Trapped(TrapKind::StackOverflow), "{bomb}: {}", report.reason);
