@@ -31,8 +31,10 @@ pub const DEPTH_AT: u64 = words::DEPTH;
 /// Where the most pages stand that the guest's memory may have.
 pub const PAGES_MAX_AT: u64 = words::PAGES_MAX;
 
-/// Units for each byte that a bulk operation on memory touches.
-pub const BULK_BYTE_UNITS: i64 = weights::BULK_BYTE_UNITS;
+/// Units for each byte that is copied within memory or into it.
+pub const COPIED_BYTE_UNITS: i64 = weights::COPIED_BYTE_UNITS;
+/// Units for each byte that is filled.
+pub const FILLED_BYTE_UNITS: i64 = weights::FILLED_BYTE_UNITS;
 /// Units for each page that a memory grows by.
 pub const GROW_PAGE_UNITS: i64 = weights::GROW_PAGE_UNITS;
 

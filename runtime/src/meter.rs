@@ -45,7 +45,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,8 +134,9 @@ pub fn meter_id() -> MeterId {
 pub fn description() -> String {
     let mut text = format!(
         "adit meter {VERSION}; profile core-1; {UNITS_PER_FUEL} units per fuel; depth {DEPTH_MAX}; instance {INSTANCE_UNITS}; \
-         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS}; bulk {}, {}, grow {}; price formula v1; weights",
-        weights::BULK_BYTE_UNITS,
+         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS}; copy {}, fill {}, elements {}, grow {}; price formula v1; weights",
+        weights::COPIED_BYTE_UNITS,
+        weights::FILLED_BYTE_UNITS,
         weights::BULK_ELEMENT_UNITS,
         weights::GROW_PAGE_UNITS,
     );

@@ -1,6 +1,6 @@
 //! Weights against time: how many nanoseconds a unit of fuel takes in each kernel, and which weights would bring these together.
 
-use adit_runtime::lab::{BULK_BYTE_UNITS, Class, GROW_PAGE_UNITS, UNITS_PER_FUEL, Weights};
+use adit_runtime::lab::{COPIED_BYTE_UNITS, Class, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, UNITS_PER_FUEL, Weights};
 use anyhow::{Context, Result, ensure};
 
 use super::census::{self, Item};
@@ -83,7 +83,8 @@ fn check(order: &Order, units: f64, sample: &Sample) -> Result<()> {
 fn shipped_fuel(item: Item) -> f64 {
     let units = match item {
         Item::Class(class) => f64::from(Weights::standard().units(class)),
-        Item::CopiedByte | Item::FilledByte => BULK_BYTE_UNITS as f64,
+        Item::CopiedByte => COPIED_BYTE_UNITS as f64,
+        Item::FilledByte => FILLED_BYTE_UNITS as f64,
         Item::GrowPage => GROW_PAGE_UNITS as f64,
     };
     units / UNITS_PER_FUEL as f64
@@ -190,6 +191,6 @@ mod tests {
 
     #[test]
     fn rounding_makes_nothing_free() {
-        assert_eq!(rounded(&[0.0, 0.001, 0.25, 1.01]), [0.0, 1.0 / 64.0, 0.25, 65.0 / 64.0]);
+        assert_eq!(rounded(&[0.0, 0.001, 0.25, 1.003]), [0.0, 1.0 / 256.0, 0.25, 257.0 / 256.0]);
     }
 }

@@ -17,7 +17,7 @@ use super::graph::{Function, Graph, Site, pays_by_size};
 use super::pending::{Pending, Stop};
 use super::place::Placement;
 use super::stack::DEPTH_MAX;
-use super::weights::{BULK_BYTE_UNITS, BULK_ELEMENT_UNITS, GROW_PAGE_UNITS};
+use super::weights::{BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS};
 use super::words::{COUNTER, DEPTH, LIMIT, PAGES_MAX};
 
 /// What is known of the module while its functions are emitted.
@@ -129,7 +129,8 @@ impl Locals {
 /// What an operator costs for each unit of the size on top of the stack; nothing where it pays by no size.
 fn size_units(op: &Operator<'_>) -> Option<i64> {
     match op {
-        Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => Some(BULK_BYTE_UNITS),
+        Operator::MemoryFill { .. } => Some(FILLED_BYTE_UNITS),
+        Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => Some(COPIED_BYTE_UNITS),
         Operator::TableFill { .. } | Operator::TableCopy { .. } | Operator::TableInit { .. } => Some(BULK_ELEMENT_UNITS),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! What each operator costs: one table, in units of 1/64 fuel.
+//! What each operator costs: one table, in units of 1/256 fuel.
 //!
 //! One fuel is one nanosecond of the reference core as near as these integers allow. The numbers are those of `cargo xtask calibrate`:
 //! it runs kernels of different nature and fits the table so that the nanoseconds per fuel lie as close together as possible.
@@ -7,7 +7,7 @@
 use wasmparser::Operator;
 
 /// Units of the counter in one fuel.
-pub const UNITS_PER_FUEL: u64 = 64;
+pub const UNITS_PER_FUEL: u64 = 256;
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $class:ident = $units:literal,)*) => {
@@ -36,63 +36,63 @@ classes! {
     /// Operators that become no instruction: structure, and what is only moved on the operand stack.
     Structure = 0,
     /// The head of a loop, each time round. Never zero, so that no loop is free.
-    Loop = 16,
+    Loop = 33,
     /// A constant, or a local that is read or written: registers, mostly.
-    Register = 3,
+    Register = 2,
     /// A global that is read or written.
-    Global = 20,
+    Global = 61,
     /// Integer addition, logic, shifts, comparisons, and conversions between integers.
-    Integer = 14,
+    Integer = 20,
     /// Integer multiplication.
-    IntegerMultiply = 34,
+    IntegerMultiply = 94,
     /// 32-bit division and remainder.
-    Divide32 = 220,
+    Divide32 = 342,
     /// 64-bit division and remainder.
-    Divide64 = 320,
+    Divide64 = 883,
     /// Float addition, multiplication, comparison, sign operations.
-    Float = 46,
+    Float = 57,
     /// Float division.
-    FloatDivide = 150,
+    FloatDivide = 161,
     /// Square root.
-    FloatRoot = 220,
+    FloatRoot = 287,
     /// Rounding, minimum and maximum, conversions between floats and integers.
-    FloatConvert = 60,
+    FloatConvert = 279,
     /// A load from linear memory.
-    Load = 26,
+    Load = 16,
     /// A store to linear memory.
-    Store = 24,
+    Store = 45,
     /// An unconditional branch or return.
-    Jump = 8,
+    Jump = 19,
     /// A conditional branch.
-    Branch = 26,
+    Branch = 94,
     /// A branch by table.
-    BranchTable = 120,
+    BranchTable = 132,
     /// A choice of two values.
-    Select = 24,
+    Select = 20,
     /// A direct call, with prologue and epilogue of the function called.
-    Call = 120,
+    Call = 496,
     /// A call through a table, with its checks.
-    CallIndirect = 200,
+    CallIndirect = 1859,
     /// Integer and bitwise vector operators, comparisons, moves between lanes and scalars.
-    Vector = 20,
+    Vector = 43,
     /// Vector multiplication of integers, and what a processor does in several steps.
-    VectorMultiply = 50,
+    VectorMultiply = 122,
     /// Vector float arithmetic.
-    VectorFloat = 48,
+    VectorFloat = 30,
     /// Vector float division and square root.
-    VectorFloatDivide = 190,
+    VectorFloatDivide = 853,
     /// 128-bit multiplication.
-    WideMultiply = 60,
+    WideMultiply = 156,
     /// 128-bit addition and subtraction.
-    WideAdd = 40,
+    WideAdd = 97,
     /// `memory.size`, `table.size`, `ref.*`: a load at most.
-    Query = 20,
+    Query = 80,
     /// `table.get` and `table.set`.
-    Table = 100,
+    Table = 400,
     /// The fixed part of a bulk operation: a call into the host's `memcpy` or the like.
-    Bulk = 800,
+    Bulk = 3750,
     /// The fixed part of growing a memory or a table.
-    Grow = 64_000,
+    Grow = 256_000,
 }
 
 /// A table of weights: units for each class.
@@ -123,10 +123,12 @@ impl Weights {
     }
 }
 
-/// Units for each byte that a bulk operation on memory touches: about 10 GB/s.
-pub(crate) const BULK_BYTE_UNITS: i64 = 6;
+/// Units for each byte that is copied within memory or into it: what is read is rarely in a cache.
+pub(crate) const COPIED_BYTE_UNITS: i64 = 17;
+/// Units for each byte that is filled.
+pub(crate) const FILLED_BYTE_UNITS: i64 = 6;
 /// Units for each element that a bulk operation on a table touches.
-pub(crate) const BULK_ELEMENT_UNITS: i64 = 128;
+pub(crate) const BULK_ELEMENT_UNITS: i64 = 2 * UNITS_PER_FUEL as i64;
 /// Units for each page of 64 KiB that a memory grows by: sixteen page faults, which come when the guest touches it.
 pub(crate) const GROW_PAGE_UNITS: i64 = 4_000 * UNITS_PER_FUEL as i64;
 

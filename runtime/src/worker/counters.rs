@@ -94,6 +94,6 @@ mod tests {
     fn host_calls_are_counted_where_there_is_no_page() {
         let counters = Counters::default();
         assert!(!counters.enter_host(1));
-        assert_eq!(counters.used(65), Used { fuel: 2, host_calls: 1, ..Used::default() });
+        assert_eq!(counters.used(UNITS_PER_FUEL + 1), Used { fuel: 2, host_calls: 1, ..Used::default() });
     }
 }

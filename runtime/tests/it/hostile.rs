@@ -103,9 +103,11 @@ async fn guest_that_burns_and_traps_pays_for_all_that_it_burnt() {
         assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::Unreachable));
         ended.report.usage.fuel.0
     };
-    let (one, two, three) = (burn(1_000_000).await, burn(2_000_000).await, burn(3_000_000).await);
-    assert!(one >= 1_000_000, "{one}");
-    assert_eq!((two - one, burn(1_000_000).await), (three - two, one));
+    // A multiple of the units in one fuel, so that nothing is rounded.
+    let rounds = 1_024_000;
+    let (one, two, three) = (burn(rounds).await, burn(2 * rounds).await, burn(3 * rounds).await);
+    assert!(one >= u64::from(rounds) / 2, "{one}");
+    assert_eq!((two - one, burn(rounds).await), (three - two, one));
 }
 
 #[tokio::test]
