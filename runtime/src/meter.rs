@@ -25,6 +25,7 @@ mod graph;
 mod module;
 mod nan;
 mod pending;
+mod pieces;
 mod place;
 mod repeat;
 mod stack;

@@ -15,6 +15,7 @@ use super::checks::Checks;
 use super::depths::{Depths, Enter};
 use super::graph::{Function, Graph, Site, pays_by_size};
 use super::pending::{Pending, Stop};
+use super::pieces::{PIECE_BYTES, Pieces};
 use super::place::Placement;
 use super::stack::DEPTH_MAX;
 use super::weights::{BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS};
@@ -30,6 +31,8 @@ pub(super) struct Context<'a> {
     pub(super) table_elements_max: &'a [u64],
     /// The index of the meter's own memory.
     pub(super) memory: u32,
+    /// The meter's own functions.
+    pub(super) pieces: Pieces,
 }
 
 /// Emits the function number `index` of those that the module defines, with its table of pending amounts by offset from its start.
@@ -331,7 +334,22 @@ impl Emitter<'_> {
         self.pop_counter();
         self.check();
         self.code.instruction(&I::LocalGet(size));
+        self.go_in_pieces(op, size);
         Ok(())
+    }
+
+    /// Lets much memory be filled or copied in pieces, all but the last.
+    fn go_in_pieces(&mut self, op: &Operator<'_>, size: u32) {
+        let Pieces { ty, fill, copy } = self.context.pieces;
+        let function = match op {
+            Operator::MemoryFill { .. } => fill,
+            Operator::MemoryCopy { .. } => copy,
+            _ => None,
+        };
+        if let Some(function) = function {
+            self.code.instruction(&I::LocalGet(size)).instruction(&I::I32Const(PIECE_BYTES as i32)).instruction(&I::I32GtU);
+            self.code.instruction(&I::If(BlockType::FunctionType(ty))).instruction(&I::Call(function)).instruction(&I::End);
+        }
     }
 
     /// Pushes an i32 local as an i64.

@@ -8,7 +8,9 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{CodeSection, ExportKind, ExportSection, MemorySection, MemoryType, Module, RawSection, SectionId};
+use wasm_encoder::{
+    CodeSection, ExportKind, ExportSection, FunctionSection, MemorySection, MemoryType, Module, RawSection, SectionId, TypeSection,
+};
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Operator,
     Parser, Payload, TableInit, TypeRef,
@@ -19,6 +21,7 @@ use super::emit::{Context, emit};
 use super::nan::canonicalise;
 use super::graph::{Function, Graph};
 use super::pending::Pending;
+use super::pieces::{self, Pieces};
 use super::place::cheapest_debt;
 use super::repeat::repeat_loops;
 use super::calls::{self, Callees, Entry, UNCHECKED_UNITS_MAX};
@@ -107,6 +110,8 @@ struct Outline<'a> {
     is_taken: HashSet<u32>,
     data_bytes: u64,
     elements: u64,
+    fills: bool,
+    copies: bool,
 }
 
 impl<'a> Outline<'a> {
@@ -119,6 +124,8 @@ impl<'a> Outline<'a> {
         for (index, body) in outline.bodies.iter().enumerate() {
             let body = Body::decode(outline.defined(index), body, |op| weights.of(op))?;
             functions.push(calls::Outline::of(&body, &outline.signatures));
+            outline.fills |= body.steps.iter().any(|step| matches!(step.op, Operator::MemoryFill { .. }));
+            outline.copies |= body.steps.iter().any(|step| matches!(step.op, Operator::MemoryCopy { .. }));
         }
         let (entries, order) = calls::entries(&functions);
         outline.entries = entries;
@@ -265,6 +272,16 @@ impl<'a> Outline<'a> {
         self.signatures.function(self.signatures.imported_functions + index as u32)
     }
 
+    /// The functions of the meter's own, which come behind all others.
+    fn pieces(&self) -> Pieces {
+        let mut next = self.signatures.functions.len() as u32..;
+        Pieces {
+            ty: self.signatures.types.len() as u32,
+            fill: self.fills.then(|| next.next()).flatten(),
+            copy: self.copies.then(|| next.next()).flatten(),
+        }
+    }
+
     /// What a function leaves its callers to add. Nothing where a caller may not know which function it calls.
     fn debt(&self, index: usize, weights: &Weights) -> Result<i64, MeterError> {
         if self.is_taken.contains(&(self.signatures.imported_functions + index as u32)) {
@@ -284,6 +301,7 @@ impl<'a> Outline<'a> {
             entries: &self.entries,
             table_elements_max: &self.table_elements_max,
             memory: self.memories,
+            pieces: self.pieces(),
         };
         let mut code = CodeSection::new();
         let mut tables = Vec::with_capacity(self.bodies.len());
@@ -297,6 +315,10 @@ impl<'a> Outline<'a> {
                 repeat_loops(&mut body);
             }
             let (function, pending) = emit(index, body, ty.results().len(), &context)?;
+            code.function(&function);
+            tables.push(pending);
+        }
+        for (function, pending) in context.pieces.functions(context.memory) {
             code.function(&function);
             tables.push(pending);
         }
@@ -327,6 +349,21 @@ fn assemble(wasm: &[u8], outline: &Outline<'_>, code: &CodeSection, facts: &Fact
             module.section(&with_meter_exports(ExportSection::new(), outline, facts));
         }
         match payload {
+            Payload::TypeSection(reader) if outline.fills || outline.copies => {
+                let mut section = TypeSection::new();
+                RoundtripReencoder.parse_type_section(&mut section, reader).map_err(MeterError::encode)?;
+                let (params, results) = pieces::TYPE;
+                section.ty().function(params, results);
+                module.section(&section);
+            }
+            Payload::FunctionSection(reader) if outline.fills || outline.copies => {
+                let mut section = FunctionSection::new();
+                RoundtripReencoder.parse_function_section(&mut section, reader).map_err(MeterError::encode)?;
+                for _ in [outline.fills, outline.copies].into_iter().filter(|needed| *needed) {
+                    section.function(outline.pieces().ty);
+                }
+                module.section(&section);
+            }
             Payload::MemorySection(reader) => {
                 let mut section = MemorySection::new();
                 RoundtripReencoder.parse_memory_section(&mut section, reader).map_err(MeterError::encode)?;

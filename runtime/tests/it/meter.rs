@@ -185,6 +185,56 @@ fn calls_are_as_deep_under_every_compiler() {
     }
 }
 
+/// A guest that fills memory with a pattern, moves a part of it in one operator, and exits with 3 where a byte is not where it belongs.
+fn mover(target: u32, source: u32, size: u32) -> String {
+    format!(
+        r#"(module (memory 80)
+        (func (export "_start") (local $at i32)
+            (loop $more
+                (i32.store (local.get $at) (i32.mul (local.get $at) (i32.const 2654435761)))
+                (br_if $more (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const 5242880))))
+            (memory.copy (i32.const {target}) (i32.const {source}) (i32.const {size}))
+            (local.set $at (i32.const 0))
+            (loop $more
+                (if (i32.ne (i32.load (i32.add (i32.const {target}) (local.get $at)))
+                    (i32.mul (i32.add (i32.const {source}) (local.get $at)) (i32.const 2654435761)))
+                    (then (unreachable)))
+                (br_if $more (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4))) (i32.const {})))))) "#,
+        size & !3
+    )
+}
+
+#[test]
+fn much_memory_is_copied_in_pieces_as_if_at_once() {
+    let mut lab = lab(OptLevel::Speed);
+    let mib = 1 << 20;
+    for (target, source) in [(0, mib), (mib, 0), (4, 0), (0, 4), (mib + 4, mib), (3 * mib, 3 * mib)] {
+        for size in [mib - 4, mib, mib + 1, 2 * mib - 8] {
+            let report = run(&mut lab, &mover(target, source, size));
+            assert_eq!(report.run.outcome, Outcome::Finished { exit_code: 0 }, "{target} {source} {size}: {}", report.run.reason);
+        }
+    }
+    let mut fuel = |size: u32| run(&mut lab, &mover(0, 8, size)).run.usage.fuel.0;
+    let per_mib = fuel(3 * mib) - fuel(2 * mib);
+    assert!(fuel(2 * mib).abs_diff(fuel(mib) + per_mib) <= 1, "pieces cost nothing of their own");
+}
+
+#[test]
+fn much_memory_that_does_not_fit_traps() {
+    let mut lab = lab(OptLevel::Speed);
+    let traps = [
+        "(memory.fill (i32.const 1) (i32.const 7) (i32.const 5242880))",
+        "(memory.copy (i32.const 1) (i32.const 0) (i32.const 5242880))",
+        "(memory.copy (i32.const 0) (i32.const 1) (i32.const 5242880))",
+        "(memory.copy (i32.const 0) (i32.const 4294967295) (i32.const 4294967295))",
+    ];
+    for trap in traps {
+        let text = format!(r#"(module (memory 80) (func (export "_start") {trap}))"#);
+        let report = run(&mut lab, &text);
+        assert_eq!(report.run.outcome, Outcome::Trapped(TrapKind::MemoryOutOfBounds), "{trap}: {}", report.run.reason);
+    }
+}
+
 #[test]
 fn guests_may_use_the_meters_names_and_have_a_start_function() {
     let text = r#"(module
