@@ -4,7 +4,9 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
 use adit_protocol::Digest;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures};
+use wasmtime::{
+    Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
+};
 
 use crate::meter::DEPTH_MAX;
 
@@ -78,6 +80,8 @@ pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
         .strategy(strategy)
         .cranelift_opt_level(opt_level)
         .cranelift_nan_canonicalization(false)
+        // The engine tells of a trap in an inlined callee at another offset, and by the offset the meter knows what was not counted.
+        .compiler_inlining(Inlining::No)
         .consume_fuel(false)
         .epoch_interruption(false)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
