@@ -4,6 +4,7 @@
 
 mod admission;
 mod compiling;
+mod golden;
 mod hostile;
 mod limits;
 mod meter;
