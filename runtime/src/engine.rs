@@ -20,7 +20,7 @@ const WASM_STACK_BYTES: usize = 16 * DEPTH_MAX as usize;
 /// The stack that guest and host functions share; what the guest may not use is left for the deepest host call.
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 2 * 1024 * 1024;
 /// Frames of a guest that are told of after a trap. The innermost counts; the walk through a deep recursion would take long.
-const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("some frames are told");
+pub(crate) const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("some frames are told");
 /// Function-pointer tables: C++ programs of 50 MB stay below. Larger tables are refused when they are made or grown.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Tables of one module. Compilers emit one.
