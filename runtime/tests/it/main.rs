@@ -4,6 +4,7 @@
 
 mod admission;
 mod compiling;
+mod determinism;
 mod engine;
 mod golden;
 mod hostile;
