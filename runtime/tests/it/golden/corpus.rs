@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use adit_protocol::{BlobRef, Fuel, JobSpec, Outcome, TrapKind};
 
 use super::{deep, generate, is_long};
+use crate::hostile;
 
 /// The table, a job each.
 const TABLE: &str = include_str!("../../meter.wast");
@@ -12,11 +13,16 @@ const TABLE: &str = include_str!("../../meter.wast");
 const GENERATED: usize = 60;
 /// What a program may use; those that are endless use it up.
 const FUEL: Fuel = Fuel(20_000_000);
+/// What a large program may use that ends by itself, so that it does under any weights.
+const AMPLE_FUEL: Fuel = Fuel(200_000_000);
 /// How much of its work a calibration kernel does: with this, each takes a moment.
 const KERNEL_SIZE: &str = "2";
 
 /// Modules over this take seconds under each compiler.
 const LARGE_BYTES: usize = 256 << 10;
+
+/// The start of memory, its last byte, the sign and the end of what can be named.
+const POINTERS: [u64; 4] = [0, 0x1_ffff, 0x8000_0000, u64::MAX];
 
 /// A job with a name.
 pub(crate) struct Case {
@@ -28,20 +34,20 @@ pub(crate) struct Case {
     pub(crate) ends: Option<String>,
     /// Whether it was built from source with the tests, so that its module depends on who built it.
     pub(crate) is_guest: bool,
-    /// Whether it takes long to compile.
-    is_large: bool,
+    /// Whether the golden file alone is made of it: it takes long to compile, or shows the host rather than the compiler.
+    is_golden_alone: bool,
 }
 
 /// Every program. Guests are among them where `ADIT_GUESTS` names the folder that they are in.
 pub(crate) fn all() -> &'static [Case] {
     static ALL: LazyLock<Vec<Case>> =
-        LazyLock::new(|| table().into_iter().chain(deep()).chain(guests()).chain(generated()).collect());
+        LazyLock::new(|| table().into_iter().chain(deep()).chain(pointers()).chain(guests()).chain(generated()).collect());
     &ALL
 }
 
-/// Every program that is quick to compile; with `ADIT_LONG` set, every one.
+/// The programs that show the compiler and are quick to compile; with `ADIT_LONG` set, every one.
 pub(crate) fn programs() -> impl Iterator<Item = &'static Case> {
-    all().iter().filter(|case| !case.is_large || is_long())
+    all().iter().filter(|case| !case.is_golden_alone || is_long())
 }
 
 /// Whether the guests are among the programs.
@@ -57,7 +63,7 @@ impl Case {
         spec.limits.fuel = FUEL;
         // Who meets this has been stopped by a busy machine, not by what is tested here.
         spec.limits.wall_ms = 120_000;
-        Self { name, wasm, input: Vec::new(), spec, ends: None, is_guest: false, is_large: false }
+        Self { name, wasm, input: Vec::new(), spec, ends: None, is_guest: false, is_golden_alone: false }
     }
 
     fn text(name: &str, text: &str, ends: &str) -> Self {
@@ -68,7 +74,7 @@ impl Case {
     fn guest(name: &str, wasm: &[u8], input: &[u8], args: &[&str]) -> Self {
         let mut case = Self::new(format!("guest_{name}"), wasm.to_vec());
         (case.input, case.spec.input, case.is_guest) = (input.to_vec(), BlobRef::of(input), true);
-        case.is_large = wasm.len() > LARGE_BYTES;
+        (case.spec.limits.fuel, case.is_golden_alone) = (AMPLE_FUEL, wasm.len() > LARGE_BYTES);
         case.spec.args = args.iter().map(|arg| (*arg).to_owned()).collect();
         case
     }
@@ -103,7 +109,26 @@ fn table() -> Vec<Case> {
 }
 
 fn deep() -> Vec<Case> {
-    deep::programs().iter().map(|(name, text)| Case::text(name, text, "stack-overflow")).collect()
+    let mut cases: Vec<_> = deep::programs().iter().map(|(name, text)| Case::text(name, text, "stack-overflow")).collect();
+    for case in &mut cases {
+        case.spec.limits.fuel = AMPLE_FUEL;
+    }
+    cases
+}
+
+/// Every function of the host, with pointers and lengths that mean harm.
+fn pointers() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for function in hostile::FUNCTIONS {
+        let job = hostile::caller(*function, false);
+        for value in POINTERS {
+            let mut case = Case::new(format!("pointer_{}_{value:x}", function.1), job.wasm.clone());
+            case.input = [&value.to_le_bytes().repeat(function.2.len())[..], b"."].concat();
+            (case.spec.input, case.is_golden_alone) = (BlobRef::of(&case.input), true);
+            cases.push(case);
+        }
+    }
+    cases
 }
 
 /// The guests of the workspace, where they have been built: `cargo xtask test` does, and names their folder.

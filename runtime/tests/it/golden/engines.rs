@@ -52,19 +52,15 @@ pub(crate) fn shipped() -> Config {
 
 /// The others.
 pub(crate) fn others() -> Vec<Named> {
-    let mut engines = vec![
+    vec![
         Named { name: "cranelift none", config: config(Strategy::Cranelift, OptLevel::None) },
         Named { name: "cranelift speed and size", config: config(Strategy::Cranelift, OptLevel::SpeedAndSize) },
         Named { name: "cranelift none, inlining", config: inlining(OptLevel::None) },
         Named { name: "cranelift speed, inlining", config: inlining(OptLevel::Speed) },
         Named { name: "cranelift speed and size, inlining", config: inlining(OptLevel::SpeedAndSize) },
+        Named { name: "winch", config: config(Strategy::Winch, OptLevel::None) },
         Named { name: "pulley", config: pulley() },
-    ];
-    // Elsewhere Winch has no vectors.
-    if cfg!(target_arch = "x86_64") {
-        engines.push(Named { name: "winch", config: config(Strategy::Winch, OptLevel::None) });
-    }
-    engines
+    ]
 }
 
 fn inlining(level: OptLevel) -> Config {
