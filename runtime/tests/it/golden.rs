@@ -88,7 +88,10 @@ fn bills_are_the_same_under_every_compiler() {
             let told = told(&runner.run(case));
             match engines::exception(&case.name, engine.name) {
                 _ if told == *wanted => {}
-                Some(exception) => excused.push(exception.program),
+                Some(exception) => {
+                    println!("{} under {}: {}", case.name, engine.name, exception.reason);
+                    excused.push(exception.program);
+                }
                 None => wrong.push(format!("{} under {}: {told}\n  elsewhere {wanted}", case.name, engine.name)),
             }
         }

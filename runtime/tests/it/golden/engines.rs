@@ -14,9 +14,7 @@ pub(crate) struct Exception {
     pub(crate) program: &'static str,
     /// Part of the names of the engines; empty for all.
     engines: &'static str,
-    /// Why, for who reads the list.
-    #[allow(dead_code, reason = "the list is read by people")]
-    reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// What is not the same everywhere, each with its reason. A test fails where an entry is not so.
