@@ -12,11 +12,13 @@ use adit_runtime::{
 };
 use tempfile::TempDir;
 
+use crate::golden::is_long;
+
 /// Names what starts this crate's worker binary under an emulator, as `cargo xtask cross` does.
 const EMULATED_WORKER: &str = "ADIT_EMULATED_WORKER";
 
-/// Compiling takes thirty times as long there.
-const EMULATED_COMPILE_LIMITS: CompileLimits =
+/// For an emulator, where compiling takes thirty times as long, and for long tests, which compile large modules on a busy machine.
+const PATIENT_LIMITS: CompileLimits =
     CompileLimits { wall: Duration::from_secs(300), cpu: Duration::from_secs(300), memory: 1 << 30 };
 
 /// The worker binary of this crate.
@@ -61,7 +63,7 @@ impl Host {
 
     pub(crate) fn over(folder: Arc<TempDir>, slots: usize) -> Self {
         let (worker_program, allow_weak_sandbox) = (worker_program(), is_emulated());
-        let compile_limits = if is_emulated() { EMULATED_COMPILE_LIMITS } else { CompileLimits::default() };
+        let compile_limits = if is_emulated() || is_long() { PATIENT_LIMITS } else { CompileLimits::default() };
         let config = RuntimeConfig {
             slots,
             worker_program,
