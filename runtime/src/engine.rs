@@ -4,7 +4,9 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
 use adit_protocol::Digest;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures};
+use wasmtime::{
+    Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
+};
 
 use crate::meter::{DEPTH_MAX, NATIVE_BYTES, UNCOUNTED_BYTES_MAX};
 
@@ -18,7 +20,7 @@ const WASM_STACK_BYTES: usize = NATIVE_BYTES as usize * (DEPTH_MAX + 2 * UNCOUNT
 /// The stack that guest and host functions share; what the guest may not use is left for the deepest host call.
 const FIBER_STACK_BYTES: usize = WASM_STACK_BYTES + 2 * 1024 * 1024;
 /// Frames of a guest that are told of after a trap. The innermost counts; the walk through a deep recursion would take long.
-const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("some frames are told");
+pub(crate) const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(16).expect("some frames are told");
 /// Function-pointer tables: C++ programs of 50 MB stay below. Larger tables are refused when they are made or grown.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Tables of one module. Compilers emit one.
@@ -78,6 +80,8 @@ pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
         .strategy(strategy)
         .cranelift_opt_level(opt_level)
         .cranelift_nan_canonicalization(false)
+        // The engine tells of a trap in an inlined callee at another offset, and by the offset the meter knows what was not counted.
+        .compiler_inlining(Inlining::No)
         .consume_fuel(false)
         .epoch_interruption(false)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))

@@ -15,7 +15,7 @@ pub use crate::meter::{
 pub use wasmtime::{OptLevel, Strategy};
 
 use crate::account::Account;
-use crate::engine::{FEATURES, config as profile};
+use crate::engine::{self, FEATURES, config as profile};
 use crate::ipc::{FromSandbox, IpcError, Receiver, connection};
 use crate::live::Live;
 use crate::meter::{weights, words};
@@ -37,6 +37,9 @@ pub const COPIED_BYTE_UNITS: i64 = weights::COPIED_BYTE_UNITS;
 pub const FILLED_BYTE_UNITS: i64 = weights::FILLED_BYTE_UNITS;
 /// Units for each page that a memory grows by.
 pub const GROW_PAGE_UNITS: i64 = weights::GROW_PAGE_UNITS;
+
+/// Frames of a guest that are told of after a trap.
+pub const BACKTRACE_FRAMES_MAX: usize = engine::BACKTRACE_FRAMES_MAX.get();
 
 /// The engine's profile `core-1` under a compiler.
 pub fn config(strategy: Strategy, opt_level: OptLevel) -> Config {

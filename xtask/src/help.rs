@@ -17,6 +17,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("test") => TEST,
         Some("ci") => CI,
         Some("conformance") => CONFORMANCE,
+        Some("cross") => CROSS,
         Some("demo") => DEMO,
         Some("bench") => BENCH,
         Some("calibrate") => CALIBRATE,
@@ -34,6 +35,7 @@ Commands:
   test         Build the guests and run every test
   ci           All that continuous integration runs: format, lints, documents, licences, tests
   conformance  Run WebAssembly's and WASI's own test suites, and print counts
+  cross        Run the golden corpus and the hostile guests on another processor, under an emulator
   bench        Measure, each figure beside its reference
   calibrate    Compare the meter's weights with time, and fit them anew
   guests       Compile the guests to target/guests/*.wasm
@@ -109,6 +111,20 @@ Examples:
   cargo xtask conformance
   cargo xtask conformance --compiler winch
   cargo xtask conformance --wasi-testsuite ../wasi-testsuite
+";
+
+const CROSS: &str = "\
+Builds the runtime's tests and its worker for another processor, and runs there, under QEMU, the golden corpus, the file
+of the engine's settings and the hostile guests: outcomes, outputs and fuel must be those of runtime/tests/golden.txt, bit
+for bit. Says what the emulator lacks, and what is skipped for it. The first build takes some ten minutes on two cores.
+
+Usage: cargo xtask cross aarch64
+
+Needs rustup's target aarch64-unknown-linux-gnu, and Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and
+qemu-user-static; where something is missing, it prints the command that installs it.
+
+Example:
+  cargo xtask cross aarch64
 ";
 
 const DEMO: &str = "\

@@ -5,6 +5,7 @@
 mod bench;
 mod ci;
 mod conformance;
+mod cross;
 mod demo;
 mod help;
 mod process;
@@ -15,7 +16,7 @@ mod workspace;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use lexopt::{Arg, ValueExt};
 
 use crate::workspace::Workspace;
@@ -39,6 +40,7 @@ enum Invocation {
     Test { runner_args: Vec<OsString> },
     Ci,
     Conformance(conformance::Options),
+    Cross { target: String },
     Demo(demo::Options),
     Bench(bench::Options),
 }
@@ -59,7 +61,7 @@ impl Invocation {
             return Ok(Self::Help(topic));
         }
         let (mut demo, mut bench) = (demo::Options::default(), bench::Options::default());
-        let mut conformance = conformance::Options::default();
+        let (mut conformance, mut target) = (conformance::Options::default(), None);
         while let Some(arg) = args.next()? {
             match (command.as_str(), arg) {
                 (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
@@ -70,7 +72,8 @@ impl Invocation {
                 ("conformance", Arg::Long("compiler")) => conformance.compiler = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("opt-level")) => conformance.opt_level = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("wasi-testsuite")) => conformance.wasi_testsuite = Some(args.value()?),
-                ("setup" | "guests" | "ci" | "conformance" | "demo" | "bench" | "calibrate", other) => {
+                ("cross", Arg::Value(name)) if target.is_none() => target = Some(name.to_string_lossy().into_owned()),
+                ("setup" | "guests" | "ci" | "conformance" | "cross" | "demo" | "bench" | "calibrate", other) => {
                     return Err(other.unexpected().into());
                 }
                 _ => break,
@@ -81,6 +84,9 @@ impl Invocation {
             "guests" => Ok(Self::Guests),
             "ci" => Ok(Self::Ci),
             "conformance" => Ok(Self::Conformance(conformance)),
+            "cross" => Ok(Self::Cross {
+                target: target.context("`cargo xtask cross` takes a processor, as in `cargo xtask cross aarch64`")?,
+            }),
             "demo" => Ok(Self::Demo(demo)),
             "bench" => Ok(Self::Bench(bench)),
             "calibrate" => Ok(Self::Bench(bench::Options { name: Some(command), ..bench })),
@@ -107,6 +113,7 @@ impl Invocation {
             Self::Test { runner_args } => test::run(&workspace, &runner_args),
             Self::Ci => ci::run(&workspace),
             Self::Conformance(options) => conformance::run(&workspace, &options),
+            Self::Cross { target } => cross::run(&workspace, &target),
             Self::Demo(options) => demo::run(&workspace, &options),
             Self::Bench(options) => bench::run(&workspace, &options),
         }
@@ -155,6 +162,7 @@ mod tests {
                     wasi_testsuite: Some(OsString::from("../suite")),
                 }),
             ),
+            ("cross aarch64", Invocation::Cross { target: "aarch64".to_owned() }),
             ("bench", bench(None, false)),
             ("bench bulk_in --json", bench(Some("bulk_in"), true)),
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
@@ -167,15 +175,25 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["tset", "ci --fast", "setup now", "bench a b", "calibrate now", "demo --json", "conformance x", "--version"]
-        {
+        for line in [
+            "tset",
+            "ci --fast",
+            "setup now",
+            "bench a b",
+            "calibrate now",
+            "demo --json",
+            "conformance x",
+            "cross",
+            "cross a b",
+            "--version",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "conformance", "demo", "bench", "calibrate"] {
+        for command in ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "bench", "calibrate"] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

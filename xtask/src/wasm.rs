@@ -91,7 +91,7 @@ impl Compiler {
     }
 
     fn find(workspace: &Workspace, choice: Choice) -> Option<Self> {
-        if choice.allows_rustup() && has_rustup_target(workspace) {
+        if choice.allows_rustup() && has_rustup_target(workspace, TARGET) {
             return Some(Self::Rustup);
         }
         choice.allows_debian().then(|| find_debian(workspace)).flatten()
@@ -182,9 +182,9 @@ impl Choice {
     }
 }
 
-/// Whether the workspace's toolchain has the target's standard library.
-fn has_rustup_target(workspace: &Workspace) -> bool {
-    let Some(folder) = rustc_prints(workspace, &["target-libdir", "--target", TARGET]) else { return false };
+/// Whether the workspace's toolchain has a target's standard library.
+pub(crate) fn has_rustup_target(workspace: &Workspace, target: &str) -> bool {
+    let Some(folder) = rustc_prints(workspace, &["target-libdir", "--target", target]) else { return false };
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {
         let name = entry.file_name();
@@ -197,7 +197,7 @@ fn add_rustup_target(workspace: &Workspace) -> bool {
     say(format!("$ rustup target add {TARGET}   (at most {} s)", RUSTUP_LIMIT.as_secs()));
     let mut command = Command::new("rustup");
     let output = process::output_within(command.args(["target", "add", TARGET]).current_dir(&workspace.root), RUSTUP_LIMIT);
-    if output.as_ref().is_some_and(|output| output.status.success()) && has_rustup_target(workspace) {
+    if output.as_ref().is_some_and(|output| output.status.success()) && has_rustup_target(workspace, TARGET) {
         return true;
     }
     let stderr = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();

@@ -9,7 +9,7 @@ use adit_protocol::{ByteCount, Fuel, Outcome, Profile, TrapKind};
 use adit_runtime::{CompileError, RunError, RunEvent};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Ended, Host, Job, echo, finish, first_log, spin_after_log};
+use crate::support::{Ended, Host, Job, echo, finish, first_log, is_emulated, spin_after_log};
 
 /// What a worker may hold beside its guest's memory: its program, the engine, one module's code, its queues.
 const WORKER_BYTES_MAX: u64 = 96 << 20;
@@ -25,14 +25,20 @@ fn peak_bytes(pid: u32) -> u64 {
     kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
+/// Checks the most that a worker ever held, and prints it. Under an emulator the figure is not the worker's.
+fn assert_holds_at_most(pid: u32, bytes: u64) {
+    let peak = peak_bytes(pid);
+    println!("the worker held {peak} bytes at most");
+    assert!(peak < bytes || is_emulated(), "the worker held {peak} bytes, and may {bytes}");
+}
+
 /// Runs a job, and checks its worker's memory after.
 async fn run(host: &Host, job: Job) -> Ended {
     let memory = job.spec.limits.memory.0;
     let started = host.start(job).await.unwrap();
     let pid = started.worker_pid().unwrap();
     let ended = finish(started).await.unwrap();
-    let peak = peak_bytes(pid);
-    assert!(peak < memory + WORKER_BYTES_MAX, "the worker held {peak} bytes, its guest at most {memory}");
+    assert_holds_at_most(pid, memory + WORKER_BYTES_MAX);
     assert_ne!(ended.report.reason, "the sandbox worker did not answer and was killed");
     ended
 }
@@ -218,9 +224,7 @@ async fn a_gibibyte_of_output_goes_through_a_small_worker() {
         }
     };
     assert_eq!((report.outcome, bytes), (Outcome::OutputTooLarge, 1 << 30));
-    let peak = peak_bytes(pid);
-    println!("the worker held {peak} bytes at most");
-    assert!(peak < WORKER_BYTES_MAX, "{peak}");
+    assert_holds_at_most(pid, WORKER_BYTES_MAX);
 }
 
 #[tokio::test]
@@ -243,8 +247,7 @@ async fn endless_lines_of_escapes_arrive_cut_and_bounded() {
     assert_eq!(report.log_dropped.0 as usize + log.len(), "[info] ".len() + 16_000_000 + 1);
     // Bytes are the guest's own, whatever a terminal would do with them: who shows them makes them visible.
     assert!(log.ends_with(b"\x1b\x1b"));
-    let peak = peak_bytes(pid);
-    assert!(peak < (16 << 20) + WORKER_BYTES_MAX, "{peak}");
+    assert_holds_at_most(pid, (16 << 20) + WORKER_BYTES_MAX);
 }
 
 #[tokio::test]
@@ -337,7 +340,7 @@ async fn a_sleep_of_a_billion_seconds_is_over_at_once_or_at_the_deadline() {
 }
 
 /// Every function of the host, with a letter per parameter: `i` of 32 bits, `I` of 64; and whether it returns an error number.
-const FUNCTIONS: &[(&str, &str, &str, bool)] = &[
+pub(crate) const FUNCTIONS: &[(&str, &str, &str, bool)] = &[
     (WASI, "args_get", "ii", true),
     (WASI, "args_sizes_get", "ii", true),
     (WASI, "environ_get", "ii", true),
@@ -390,7 +393,7 @@ const FUNCTIONS: &[(&str, &str, &str, bool)] = &[
 const WASI: &str = "wasi_snapshot_preview1";
 
 /// A guest that calls a function of the host with arguments from its input, eight bytes each: once, or until it is stopped.
-fn caller((module, name, parameters, has_errno): (&str, &str, &str, bool), is_endless: bool) -> Job {
+pub(crate) fn caller((module, name, parameters, has_errno): (&str, &str, &str, bool), is_endless: bool) -> Job {
     let (mut types, mut arguments) = (String::new(), String::new());
     for (n, parameter) in parameters.chars().enumerate() {
         let of = if parameter == 'i' { "i32" } else { "i64" };

@@ -4,6 +4,9 @@
 
 mod admission;
 mod compiling;
+mod determinism;
+mod engine;
+mod golden;
 mod hostile;
 mod limits;
 mod meter;

@@ -3,16 +3,36 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_protocol::{BlobRef, Digest, JobSpec, Outcome, PublicKey};
 use adit_runtime::{
-    CompileError, CompileReport, Input, Run, RunError, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, WorkerProgram,
+    CompileError, CompileLimits, CompileReport, Input, Run, RunError, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig,
+    WorkerProgram,
 };
 use tempfile::TempDir;
 
+use crate::golden::is_long;
+
+/// Names what starts this crate's worker binary under an emulator, as `cargo xtask cross` does.
+const EMULATED_WORKER: &str = "ADIT_EMULATED_WORKER";
+
+/// How often a runtime may start there: its workers' walls are to be told of within 10 s, which a busy machine's emulator may exceed.
+const EMULATED_STARTS: usize = 5;
+
+/// For an emulator, where compiling takes thirty times as long, and for long tests, which compile large modules on a busy machine.
+const PATIENT_LIMITS: CompileLimits =
+    CompileLimits { wall: Duration::from_secs(300), cpu: Duration::from_secs(300), memory: 1 << 30 };
+
 /// The worker binary of this crate.
 pub(crate) fn worker_program() -> WorkerProgram {
-    WorkerProgram::at(env!("CARGO_BIN_EXE_adit-worker"))
+    let emulated = std::env::var(EMULATED_WORKER).ok();
+    WorkerProgram::at(emulated.as_deref().unwrap_or(env!("CARGO_BIN_EXE_adit-worker")))
+}
+
+/// Whether workers run under an emulator: it has neither seccomp nor Landlock, and what a worker holds is the emulator's too.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os(EMULATED_WORKER).is_some()
 }
 
 /// A runtime over a folder that it shares with nobody.
@@ -45,8 +65,18 @@ impl Host {
     }
 
     pub(crate) fn over(folder: Arc<TempDir>, slots: usize) -> Self {
-        let config = RuntimeConfig { slots, worker_program: worker_program(), ..RuntimeConfig::new(folder.path().join("cache")) };
-        Self { runtime: Runtime::new(config).unwrap(), folder }
+        let (worker_program, allow_weak_sandbox) = (worker_program(), is_emulated());
+        let compile_limits = if is_emulated() || is_long() { PATIENT_LIMITS } else { CompileLimits::default() };
+        let config = RuntimeConfig {
+            slots,
+            worker_program,
+            allow_weak_sandbox,
+            compile_limits,
+            ..RuntimeConfig::new(folder.path().join("cache"))
+        };
+        let starts = if is_emulated() { EMULATED_STARTS } else { 1 };
+        let runtime = (0..starts).map(|_| Runtime::new(config.clone())).find(Result::is_ok);
+        Self { runtime: runtime.unwrap_or_else(|| Runtime::new(config)).unwrap(), folder }
     }
 
     /// Where the compiled modules are.
@@ -89,7 +119,7 @@ impl Job {
     pub(crate) fn wat(text: &str) -> Self {
         let wasm = wat::parse_str(text).unwrap();
         let mut spec = JobSpec::new(BlobRef::of(&wasm), BlobRef::of(b""));
-        spec.limits.wall_ms = 30_000;
+        spec.limits.wall_ms = if is_emulated() { 300_000 } else { 30_000 };
         Self { wasm, spec, input: Vec::new(), tenant: PublicKey([1; 32]) }
     }
 

@@ -1,0 +1,76 @@
+//! Every setting of the engine, in a file: a change is made on purpose or not at all.
+
+use adit_runtime::lab::{BACKTRACE_FRAMES_MAX, OptLevel, Strategy, config, features};
+use object::{Object, ObjectSection};
+use wasmtime::{Engine, WasmFeatures};
+use wasmtime_environ::{FlagValue, Tunables};
+
+use crate::golden::{blesses, path};
+
+/// The file.
+const FILE: &str = "engine.txt";
+/// The section of a compiled module in which the engine says how it was made.
+const SECTION: &str = ".wasmtime.engine";
+
+/// What compiled code says of the engine that made it, as wasmtime's `engine/serialization.rs` writes it: the target, the settings of
+/// the compiler, those of the processor, those of the engine, and the features by their bits.
+type Told<'a> = (String, Flags<'a>, Flags<'a>, Tunables, u64);
+type Flags<'a> = Vec<(&'a str, FlagValue<'a>)>;
+
+/// The settings, one a line. Those of the processor are not among them: they are each machine's own.
+fn settings() -> Vec<String> {
+    let engine = Engine::new(&config(Strategy::Cranelift, OptLevel::Speed)).unwrap();
+    let code = engine.precompile_module(b"\0asm\x01\0\0\0").unwrap();
+    let file = object::File::parse(&code[..]).unwrap();
+    let section = file.section_by_name(SECTION).unwrap();
+    // A byte for the format, one for the length of the version, the version.
+    let [0, bytes, rest @ ..] = section.data().unwrap() else { panic!("another format") };
+    let (version, told) = rest.split_at(usize::from(*bytes));
+    let (_target, compiler, _processor, tunables, bits): Told<'_> = postcard::from_bytes(told).unwrap();
+
+    let mut lines = vec![format!("wasmtime {}", String::from_utf8_lossy(version))];
+    lines.extend(compiler.iter().map(|(name, value)| format!("compiler {name}: {value}")));
+    lines.extend(fields("engine", &tunables));
+    lines.push(format!("engine strategy: {:?}", engine.get_strategy()));
+    lines.push(format!("engine max_wasm_stack: {}", engine.get_max_wasm_stack()));
+    lines.push(format!("engine async_stack_size: {}", engine.get_async_stack_size()));
+    lines.push(format!("engine async_stack_zeroing: {}", engine.get_async_stack_zeroing()));
+    lines.push(format!("engine memory_guaranteed_dense_image_size: {}", engine.get_memory_guaranteed_dense_image_size()));
+    lines.push(format!("engine parallel_compilation: {}", engine.get_parallel_compilation()));
+    lines.push(format!("engine shared_memory: {}", engine.get_shared_memory()));
+    lines.push(format!("engine wasm_backtrace_max_frames: {BACKTRACE_FRAMES_MAX}"));
+    lines.extend(fields("pool", engine.get_pooling_config().unwrap()));
+    lines.extend(names(WasmFeatures::from_bits_retain(bits)).map(|name| format!("engine feature {name}")));
+    lines.extend(names(features()).map(|name| format!("guest feature {name}")));
+    lines
+}
+
+/// A structure's fields as its `Debug` tells them, one a line.
+fn fields(what: &str, of: &impl std::fmt::Debug) -> Vec<String> {
+    let text = format!("{of:#?}");
+    let lines: Vec<&str> = text.lines().collect();
+    lines[1..lines.len() - 1].iter().map(|line| format!("{what} {}", line.trim().trim_end_matches(','))).collect()
+}
+
+fn names(features: WasmFeatures) -> impl Iterator<Item = String> {
+    features.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().into_iter()
+}
+
+#[test]
+fn settings_of_the_engine_are_those_of_the_file() {
+    let new = settings();
+    if blesses() {
+        std::fs::write(path(FILE), new.join("\n") + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(path(FILE)).unwrap();
+    let old: Vec<&str> = text.lines().collect();
+    let gone = old.iter().filter(|line| !new.iter().any(|new| new == *line)).map(|line| format!("- {line}"));
+    let come = new.iter().filter(|line| !old.contains(&line.as_str())).map(|line| format!("+ {line}"));
+    let changed: Vec<String> = gone.chain(come).collect();
+    assert!(
+        changed.is_empty(),
+        "the engine's settings are not those of runtime/tests/{FILE}:\n{}\nWhere that is meant, ask whether a guest can see it, which needs \
+         a new meter version (VERSION in runtime/src/meter.rs), and record it: `ADIT_BLESS=1 cargo test -p adit-runtime --test it engine`",
+        changed.join("\n")
+    );
+}

@@ -1,0 +1,188 @@
+//! The programs of the golden file: a table written by hand, the examples, and generated ones.
+
+use std::sync::LazyLock;
+
+use adit_protocol::{BlobRef, Fuel, JobSpec, Outcome, TrapKind};
+
+use super::{deep, generate, is_long};
+use crate::hostile;
+
+/// The table, a job each.
+const TABLE: &str = include_str!("../../meter.wast");
+/// Generated jobs.
+const GENERATED: usize = 60;
+/// What a program may use; those that are endless use it up.
+const FUEL: Fuel = Fuel(20_000_000);
+/// What a large program may use that ends by itself, so that it does under any weights.
+const AMPLE_FUEL: Fuel = Fuel(200_000_000);
+/// How much of its work a calibration kernel does: with this, each takes a moment.
+const KERNEL_SIZE: &str = "2";
+
+/// Modules over this take seconds under each compiler.
+const LARGE_BYTES: usize = 256 << 10;
+
+/// The start of memory, its last byte, the sign and the end of what can be named.
+const POINTERS: [u64; 4] = [0, 0x1_ffff, 0x8000_0000, u64::MAX];
+
+/// A job with a name.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) wasm: Vec<u8>,
+    pub(crate) input: Vec<u8>,
+    pub(crate) spec: JobSpec,
+    /// How it ends, where the table says so.
+    pub(crate) ends: Option<String>,
+    /// Whether it was built from source with the tests, so that its module depends on who built it.
+    pub(crate) is_guest: bool,
+    /// Whether the golden file alone is made of it: it takes long to compile, or shows the host rather than the compiler.
+    is_golden_alone: bool,
+}
+
+/// Every program. Guests are among them where `ADIT_GUESTS` names the folder that they are in.
+pub(crate) fn all() -> &'static [Case] {
+    static ALL: LazyLock<Vec<Case>> =
+        LazyLock::new(|| table().into_iter().chain(deep()).chain(pointers()).chain(guests()).chain(generated()).collect());
+    &ALL
+}
+
+/// The programs that show the compiler and are quick to compile; with `ADIT_LONG` set, every one.
+pub(crate) fn programs() -> impl Iterator<Item = &'static Case> {
+    all().iter().filter(|case| !case.is_golden_alone || is_long())
+}
+
+/// Whether the guests are among the programs.
+pub(crate) fn has_guests() -> bool {
+    all().iter().any(|case| case.is_guest)
+}
+
+impl Case {
+    fn new(name: String, wasm: Vec<u8>) -> Self {
+        let mut spec = JobSpec::new(BlobRef::of(&wasm), BlobRef::of(b""));
+        spec.args = vec!["--size".to_owned(), "\u{fc}n\u{ef}".to_owned()];
+        spec.env = vec![("KEY".to_owned(), "value".to_owned())];
+        spec.limits.fuel = FUEL;
+        // Who meets this has been stopped by a busy machine, not by what is tested here.
+        spec.limits.wall_ms = 120_000;
+        Self { name, wasm, input: Vec::new(), spec, ends: None, is_guest: false, is_golden_alone: false }
+    }
+
+    fn text(name: &str, text: &str, ends: &str) -> Self {
+        let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { ends: Some(ends.to_owned()), ..Self::new(name.to_owned(), wasm) }
+    }
+
+    fn guest(name: &str, wasm: &[u8], input: &[u8], args: &[&str]) -> Self {
+        let mut case = Self::new(format!("guest_{name}"), wasm.to_vec());
+        (case.input, case.spec.input, case.is_guest) = (input.to_vec(), BlobRef::of(input), true);
+        (case.spec.limits.fuel, case.is_golden_alone) = (AMPLE_FUEL, wasm.len() > LARGE_BYTES);
+        case.spec.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        case
+    }
+}
+
+/// How an outcome is written in the table and in the golden file.
+pub(crate) fn word(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Finished { exit_code: 0 } => "finished".to_owned(),
+        Outcome::Finished { exit_code } => format!("exit-{exit_code}"),
+        Outcome::OutOfFuel => "out-of-fuel".to_owned(),
+        Outcome::OutOfMemory => "out-of-memory".to_owned(),
+        Outcome::OutputTooLarge => "output-too-large".to_owned(),
+        Outcome::Trapped(TrapKind::StackOverflow) => "stack-overflow".to_owned(),
+        Outcome::Trapped(_) => "trapped".to_owned(),
+        other => format!("{other:?}").replace(' ', ""),
+    }
+}
+
+/// What stands between lines `;; name: outcome`: a module each.
+fn table() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut rest = TABLE;
+    while let Some(at) = rest.find("\n;; ") {
+        let (line, behind) = rest[at + 4..].split_once('\n').unwrap();
+        let text = &behind[..behind.find("\n;; ").unwrap_or(behind.len())];
+        let (name, ends) = line.split_once(": ").unwrap();
+        cases.push(Case::text(name, text, ends));
+        rest = behind;
+    }
+    cases
+}
+
+fn deep() -> Vec<Case> {
+    let mut cases: Vec<_> = deep::programs().iter().map(|(name, text)| Case::text(name, text, "stack-overflow")).collect();
+    for case in &mut cases {
+        case.spec.limits.fuel = AMPLE_FUEL;
+    }
+    cases
+}
+
+/// Every function of the host, with pointers and lengths that mean harm.
+fn pointers() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for function in hostile::FUNCTIONS {
+        let job = hostile::caller(*function, false);
+        for value in POINTERS {
+            let mut case = Case::new(format!("pointer_{}_{value:x}", function.1), job.wasm.clone());
+            case.input = [&value.to_le_bytes().repeat(function.2.len())[..], b"."].concat();
+            (case.spec.input, case.is_golden_alone) = (BlobRef::of(&case.input), true);
+            cases.push(case);
+        }
+    }
+    cases
+}
+
+/// The guests of the workspace, where they have been built: `cargo xtask test` does, and names their folder.
+fn guests() -> Vec<Case> {
+    let Ok(folder) = std::env::var("ADIT_GUESTS") else { return Vec::new() };
+    let read = |name: &str| std::fs::read(format!("{folder}/{name}.wasm")).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let kernels = read("kernels");
+    let mut guests = vec![
+        Case::guest("wordcount", &read("wordcount"), b"the quick brown fox jumps over the lazy dog the end", &[]),
+        Case::guest("pathtracer", &read("pathtracer"), &TILE, &[]),
+        Case::guest("kernels", &kernels, b"", &[]),
+    ];
+    guests.extend(KERNELS.iter().map(|name| Case::guest(name, &kernels, b"", &[name, KERNEL_SIZE])));
+    guests
+}
+
+/// A tile in postcard: a picture of 16x9, all of it, a path for each pixel, seed 7.
+const TILE: [u8; 8] = [16, 9, 0, 0, 16, 9, 1, 7];
+
+/// Kernels that take a moment for [`KERNEL_SIZE`].
+const KERNELS: &[&str] = &[
+    "integer_mix",
+    "division",
+    "float32",
+    "float64",
+    "square_root",
+    "quantise",
+    "wide",
+    "vector_mix",
+    "vector_root",
+    "matrix_scalar",
+    "matrix_simd",
+    "mandelbrot",
+    "nbody",
+    "sha256",
+    "curve25519",
+    "sort",
+    "hash_map",
+    "binary_tree",
+    "edit_distance",
+    "words",
+    "json",
+    "regex",
+    "pointer_chase",
+    "memory_copy",
+    "memory_fill",
+    "fib",
+    "indirect",
+    "interpreter",
+];
+
+fn generated() -> Vec<Case> {
+    let jobs = (0..).filter_map(|seed| Some((seed, generate::job(&generate::entropy(seed))?)));
+    let valid = jobs
+        .filter(|(_, wasm)| wasmparser::Validator::new_with_features(adit_runtime::lab::features()).validate_all(wasm).is_ok());
+    valid.take(GENERATED).map(|(seed, wasm)| Case::new(format!("generated_{seed}"), wasm)).collect()
+}
