@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroUsize;
 
 use adit_protocol::Digest;
+use rustix::process::{Resource, getrlimit};
 use wasmtime::{
     Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
 };
@@ -14,6 +15,8 @@ use crate::meter::{DEPTH_MAX, NATIVE_BYTES, UNCOUNTED_BYTES_MAX};
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Unmapped space behind it, for the static offset of an access. The engine leaves out checks for offsets below this.
 const MEMORY_GUARD_BYTES: u64 = 2 << 30;
+/// The same where the address space is small: only accesses with larger offsets are checked, which are rare.
+const SMALL_GUARD_BYTES: u64 = 32 << 20;
 /// The guest's stack: address space, of which a guest touches what it needs. It is so much larger than what the meter lets a guest use in
 /// nominal bytes that the meter's limit, which is the same everywhere, comes first.
 const WASM_STACK_BYTES: usize = NATIVE_BYTES as usize * (DEPTH_MAX + 2 * UNCOUNTED_BYTES_MAX) as usize;
@@ -29,6 +32,8 @@ pub(crate) const TABLES_PER_MODULE_MAX: u32 = 4;
 pub(crate) const MEMORIES_PER_MODULE_MAX: u32 = 2;
 /// Slots of the pooling allocator. One job runs at a time; the others keep the memory images of recently run modules mapped.
 const POOL_SLOTS: u32 = 4;
+/// Address space of a worker beside its slots: its program, its stacks, and compiled code.
+const OTHER_BYTES: u64 = 2 << 30;
 /// Guest memory that is zeroed rather than given back to the kernel when an instance ends: a small job touches no more.
 const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
 
@@ -47,12 +52,59 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 /// What the engine must know beyond that: the meter's memory is a second one. Guests are validated before the meter is put in.
 const ENGINE_FEATURES: WasmFeatures = FEATURES.union(WasmFeatures::MULTI_MEMORY);
 
+/// What the engine takes of the address space. Every process of a node comes to the same, because its limit is inherited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    slots: u32,
+    guard_bytes: u64,
+}
+
+impl Room {
+    /// From what every machine has that sets no limit to what is the least.
+    const ALL: [Self; 3] = [
+        Self { slots: POOL_SLOTS, guard_bytes: MEMORY_GUARD_BYTES },
+        Self { slots: 1, guard_bytes: MEMORY_GUARD_BYTES },
+        Self { slots: 1, guard_bytes: SMALL_GUARD_BYTES },
+    ];
+
+    /// What fits into this process's limit of address space.
+    ///
+    /// # Errors
+    /// Where nothing does, with what would.
+    pub(crate) fn here() -> wasmtime::Result<Self> {
+        let Some(limit) = getrlimit(Resource::As).current else { return Ok(Self::ALL[0]) };
+        let least = Self::ALL[2].bytes();
+        Self::within(limit).ok_or_else(|| {
+            wasmtime::format_err!("a worker needs {} GiB of address space and may have {} (`ulimit -v`)", least >> 30, limit >> 30)
+        })
+    }
+
+    fn within(limit: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|room| room.bytes() <= limit)
+    }
+
+    const fn bytes(self) -> u64 {
+        OTHER_BYTES + (self.slots * MEMORIES_PER_MODULE_MAX) as u64 * (MEMORY_RESERVATION_BYTES + self.guard_bytes)
+    }
+
+    /// What an owner should know of it; nothing where the address space is not limited.
+    pub(crate) fn remark(self) -> Option<String> {
+        (self != Self::ALL[0]).then(|| {
+            format!(
+                "the address space is limited: {} for memories at once and {} MiB of guard behind each, so jobs start and run slower",
+                if self.slots == 1 { "one place".to_owned() } else { format!("{} places", self.slots) },
+                self.guard_bytes >> 20
+            )
+        })
+    }
+}
+
 /// Makes the engine.
 ///
 /// # Errors
 /// Where the machine lacks what the configuration needs, such as address space.
 pub(crate) fn engine() -> wasmtime::Result<Engine> {
-    Engine::new(&config(Strategy::Cranelift, OptLevel::Speed))
+    Engine::new(&config_in(Room::here()?, Strategy::Cranelift, OptLevel::Speed))
 }
 
 /// The engine of a compile worker: the same code, without the stacks and memories in which guests would run, which would count towards
@@ -61,7 +113,7 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
 /// # Errors
 /// As [`engine`].
 pub(crate) fn compiling_engine() -> wasmtime::Result<Engine> {
-    let mut config = config(Strategy::Cranelift, OptLevel::Speed);
+    let mut config = config_in(Room::here()?, Strategy::Cranelift, OptLevel::Speed);
     Engine::new(config.allocation_strategy(InstanceAllocationStrategy::OnDemand))
 }
 
@@ -75,6 +127,10 @@ pub(crate) fn compatibility(engine: &Engine) -> Digest {
 
 /// The profile `core-1` under a compiler. Bills come out the same under each; nodes use Cranelift at its best.
 pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
+    config_in(Room::ALL[0], strategy, opt_level)
+}
+
+fn config_in(room: Room, strategy: Strategy, opt_level: OptLevel) -> Config {
     let mut config = Config::new();
     config
         .strategy(strategy)
@@ -87,37 +143,36 @@ pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
         .generate_address_map(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
-        .memory_guard_size(MEMORY_GUARD_BYTES)
+        .memory_guard_size(room.guard_bytes)
         .memory_init_cow(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
         .signals_based_traps(true)
         .wasm_features(ENGINE_FEATURES.complement(), false)
         .wasm_features(ENGINE_FEATURES, true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(room.slots)));
     config
 }
 
 /// The same profile under another compiler, with `slots` instances at once in place of [`POOL_SLOTS`]: test scripts keep every
 /// module that they made alive.
 pub(crate) fn variant(strategy: Strategy, level: OptLevel, slots: u32) -> Config {
-    let (mut config, mut pool) = (config(strategy, level), pool());
-    pool.total_core_instances(slots).total_memories(slots * MEMORIES_PER_MODULE_MAX).total_tables(slots * TABLES_PER_MODULE_MAX);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    let mut config = config(strategy, level);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
     config
 }
 
-fn pool() -> PoolingAllocationConfig {
+fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_core_instances(POOL_SLOTS)
-        .total_memories(POOL_SLOTS * MEMORIES_PER_MODULE_MAX)
-        .total_tables(POOL_SLOTS * TABLES_PER_MODULE_MAX)
-        .total_stacks(POOL_SLOTS)
+    pool.total_core_instances(slots)
+        .total_memories(slots * MEMORIES_PER_MODULE_MAX)
+        .total_tables(slots * TABLES_PER_MODULE_MAX)
+        .total_stacks(slots.min(POOL_SLOTS))
         .max_memories_per_module(MEMORIES_PER_MODULE_MAX)
         .max_memory_size(MEMORY_RESERVATION_BYTES as usize)
         .max_tables_per_module(TABLES_PER_MODULE_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
-        .max_unused_warm_slots(POOL_SLOTS)
+        .max_unused_warm_slots(slots)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto);
     pool
@@ -149,6 +204,16 @@ mod tests {
     #[test]
     fn what_compile_workers_make_sandbox_workers_load() {
         assert_eq!(compatibility(&engine().unwrap()), compatibility(&compiling_engine().unwrap()));
+    }
+
+    #[test]
+    fn room_is_the_most_that_fits() {
+        let gib = 1 << 30;
+        let rows = [(u64::MAX, Some(0)), (60 * gib, Some(0)), (40 * gib, Some(1)), (12 * gib, Some(2)), (9 * gib, None)];
+        for (limit, want) in rows {
+            assert_eq!(Room::within(limit), want.map(|index: usize| Room::ALL[index]), "{limit}");
+        }
+        assert_eq!(Room::ALL.map(|room| room.remark().is_some()), [false, true, true]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
 use crate::compiler::{CompileError, CompileLimits, CompileReport, Compiler};
-use crate::engine::{compatibility, engine};
+use crate::engine::{Room, compatibility, compiling_engine};
 use crate::pool::Pool;
 use crate::process::{WorkerProgram, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
@@ -123,8 +123,11 @@ impl Runtime {
             return Err(StartError::WeakSandbox(sandbox));
         }
         let need = if allow_weak_sandbox { Need::Weak } else { Need::Strong };
+        if let Some(remark) = Room::here().map_err(StartError::Engine)?.remark() {
+            tracing::warn!("{remark}");
+        }
         // The supervisor's engine compiles and runs nothing; it only knows what code it would accept.
-        let compatibility = compatibility(&engine().map_err(StartError::Engine)?);
+        let compatibility = compatibility(&compiling_engine().map_err(StartError::Engine)?);
         let cache = ModuleCache::new(&cache_dir, compatibility, cache_bytes_max);
         let cache = Arc::new(cache.map_err(|error| StartError::Cache { folder: cache_dir, error })?);
         let strikes = Strikes::new(&cache, config.wall_clock);

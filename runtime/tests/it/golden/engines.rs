@@ -20,12 +20,6 @@ pub(crate) struct Exception {
 /// What is not the same everywhere, each with its reason. A test fails where an entry is not so.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
-        program: "depth_live_invariants",
-        engines: "",
-        reason: "hundreds of loop invariants that a compiler keeps on the stack are more than the meter's nominal frame allows for, so \
-                 the native stack ends first, and where it ends is the compiler's affair",
-    },
-    Exception {
         program: "trap_in_a_callee",
         engines: "inlining",
         reason: "the engine tells a trap in an inlined callee at the caller's offset, for which the meter's table says another count; \

@@ -29,8 +29,8 @@ pub(crate) fn prices<'a>(operator: &'a dyn Fn(&wasmparser::Operator<'_>) -> u64,
         let rest = &text[text.find(key).unwrap() + key.len()..];
         rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap()].parse::<u64>().unwrap()
     };
-    let bulk_byte = number("bulk ");
-    Prices { operator, bulk_byte, element: number(&format!("bulk {bulk_byte}, ")), page: number("grow "), pages_max }
+    let (copied_byte, filled_byte) = (number("; copy "), number(", fill "));
+    Prices { operator, copied_byte, filled_byte, element: number(", elements "), page: number(", grow "), pages_max }
 }
 
 /// Runs a module's exported functions, in turn, without a meter, with the reference and with the meter, and panics where they differ.
@@ -72,7 +72,7 @@ pub(crate) fn check(engine: &Engine, wasm: &[u8], options: &Options) -> Compared
 
 /// A module without its start function's being called; it is exported instead.
 fn without_start(wasm: &[u8]) -> Vec<u8> {
-    reference::instrument(wasm, &Prices { operator: &|_| 0, bulk_byte: 0, element: 0, page: 0, pages_max: 0 })
+    reference::instrument(wasm, &Prices { operator: &|_| 0, copied_byte: 0, filled_byte: 0, element: 0, page: 0, pages_max: 0 })
 }
 
 /// How a call ended.

@@ -20,8 +20,10 @@ const TABLE_ELEMENTS_MAX: u64 = 100_000;
 pub(crate) struct Prices<'a> {
     /// What an operator costs.
     pub(crate) operator: &'a dyn Fn(&Operator<'_>) -> u64,
-    /// A byte that a bulk operation touches.
-    pub(crate) bulk_byte: u64,
+    /// A byte that is copied within memory or into it.
+    pub(crate) copied_byte: u64,
+    /// A byte that is filled.
+    pub(crate) filled_byte: u64,
     /// A table element that a bulk operation touches, or that a table grows by.
     pub(crate) element: u64,
     /// A page that a memory grows by.
@@ -211,7 +213,8 @@ fn add(function: &mut Function, facts: &Facts) {
 /// Pays for the size on top of the stack, where an operator costs by it.
 fn pay_for_size(function: &mut Function, op: &Operator<'_>, size: u32, facts: &Facts, prices: &Prices<'_>) {
     let (price, grows) = match op {
-        Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => (prices.bulk_byte, None),
+        Operator::MemoryFill { .. } => (prices.filled_byte, None),
+        Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => (prices.copied_byte, None),
         Operator::TableFill { .. } | Operator::TableCopy { .. } | Operator::TableInit { .. } => (prices.element, None),
         Operator::MemoryGrow { mem } => (prices.page, Some((I::MemorySize(*mem), prices.pages_max))),
         Operator::TableGrow { table } => {
