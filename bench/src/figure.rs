@@ -22,15 +22,19 @@ pub(crate) struct Figure {
     /// Ours by theirs.
     #[serde(serialize_with = "rounded")]
     pub(crate) ratio: f64,
-    /// What the ratio should be.
+    /// What the ratio should be, or the difference, or ours alone.
     pub(crate) goal: Goal,
 }
 
-/// A bound on a ratio.
+/// A bound on a ratio, or where it says so on something else.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// Ours is at most so much more than theirs, in the figure's unit.
+    MoreByAtMost(f64),
+    /// Ours is at most this, whatever theirs is.
+    Within(f64),
 }
 
 /// What one figure is, before it is measured.
@@ -70,6 +74,8 @@ impl Figure {
         match self.goal {
             Goal::AtMost(bound) => self.ratio <= bound,
             Goal::AtLeast(bound) => self.ratio >= bound,
+            Goal::MoreByAtMost(bound) => self.value - self.reference_value <= bound,
+            Goal::Within(bound) => self.value <= bound,
         }
     }
 }
@@ -91,6 +97,8 @@ impl fmt::Display for Goal {
         let text = match self {
             Self::AtMost(bound) => format!("<= {bound}"),
             Self::AtLeast(bound) => format!(">= {bound}"),
+            Self::MoreByAtMost(bound) => format!("+ {bound}"),
+            Self::Within(bound) => format!("< {bound}"),
         };
         f.pad(&text)
     }
@@ -160,6 +168,17 @@ mod tests {
         for (ratio, goal, met) in rows {
             assert_eq!(figure(ratio, goal).is_met(), met, "{ratio} {goal}");
         }
+    }
+
+    #[test]
+    fn goal_may_be_about_the_difference_or_about_ours_alone() {
+        let figure = |ours, theirs, goal| {
+            let mut rounds = Rounds::default();
+            rounds.push(ours, theirs);
+            rounds.figure(Title { goal, ..TITLE }).is_met()
+        };
+        assert!(figure(45.0, 5.0, Goal::MoreByAtMost(40.0)) && !figure(45.1, 5.0, Goal::MoreByAtMost(40.0)));
+        assert!(figure(5.0, 1.0, Goal::Within(5.0)) && !figure(5.1, 100.0, Goal::Within(5.0)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what a job costs beside the bare parts that it is made of. Ours and its reference are measured in alternating rounds of
 //! one run, so that what the machine does beside hits both; each figure is a ratio of medians.
-// One call of Wasmtime's, in `cold`, is unsafe by its nature.
+// One call of Wasmtime's, in `cold` and in `worker`, is unsafe by its nature.
 #![deny(unsafe_code)]
 
 mod bulk;
@@ -13,6 +13,7 @@ mod net;
 mod plan;
 mod reference;
 mod serve;
+mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,6 +57,8 @@ enum Name {
     BulkIn,
     /// The first run of a known module after the node's restart.
     ColdStart,
+    /// What a job costs on its node beside bare Wasmtime.
+    Worker,
     /// What counting costs a guest.
     Meter,
     /// No figure: the meter's weights against time.
@@ -63,9 +66,14 @@ enum Name {
     Calibrate,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> Result<()> {
+    // What measures the runtime is its supervisor, and so what is started as its workers.
+    adit_runtime::run_if_worker();
+    worker::run_if_cell();
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(Args::parse()))
+}
+
+async fn run(args: Args) -> Result<()> {
     if let Some(ready) = &args.reference_server {
         return reference::serve(ready).await;
     }
@@ -120,13 +128,17 @@ async fn terminated() -> std::io::Result<&'static str> {
 impl Name {
     /// What is measured when nothing is named.
     fn quick() -> Vec<Self> {
-        Self::value_variants().iter().copied().filter(|name| !matches!(name, Self::Meter | Self::Calibrate)).collect()
+        Self::value_variants()
+            .iter()
+            .copied()
+            .filter(|name| !matches!(name, Self::Worker | Self::Meter | Self::Calibrate))
+            .collect()
     }
 
     /// How long it may take.
     fn limit(self, plan: &Plan) -> Duration {
         match self {
-            Self::Meter => plan.kernels_limit,
+            Self::Meter | Self::Worker => plan.kernels_limit,
             _ => plan.limit,
         }
     }
@@ -138,6 +150,7 @@ impl Name {
             Self::WasmtimeServe => serve::measure(plan).await,
             Self::BulkIn => bulk::measure_in(plan).await,
             Self::ColdStart => cold::measure(plan).await,
+            Self::Worker => worker::measure(plan).await,
             Self::Meter => {
                 let plan = *plan;
                 // The thread's processor time is what is measured, and a guest has no place where it could yield.

@@ -15,6 +15,7 @@ pub(crate) use self::calibrate::calibrate;
 use self::program::{Order, Program};
 use self::variant::Variant;
 use crate::figure::{Figure, Goal, Title, median};
+use crate::guest;
 use crate::plan::Plan;
 
 /// A kernel that gains more than this by being counted does so by luck, such as another choice of the register allocator: it says
@@ -80,7 +81,7 @@ pub(crate) fn measure(plan: &Plan, print_rows: bool) -> Result<Vec<Figure>> {
 
 /// Runs every kernel that `wanted` names under all variants.
 fn compare(variants: &[Variant], wanted: impl Fn(&str) -> bool, plan: &Plan) -> Result<Vec<Row>> {
-    let wasm = program::kernels()?;
+    let wasm = guest::kernels()?;
     let programs: Vec<Program> = variants.iter().map(|variant| Program::compile(&wasm, *variant)).collect::<Result<_>>()?;
     let orders = programs[0].orders(plan.kernel_divisor)?;
     let orders: Vec<Order> = orders.into_iter().filter(|order| wanted(&order.name)).collect();

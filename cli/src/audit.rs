@@ -15,10 +15,11 @@ use tokio::task::spawn_blocking;
 
 use crate::args::Common;
 use crate::comparison::{Check, Field, Value, overcharge};
-use crate::config::{ALLOW_WEAK_SANDBOX, Config};
+use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, ProofError, usage};
 use crate::kept::{JobStore, KeptJob};
 use crate::local;
+use crate::node;
 use crate::proof::Proof;
 use crate::quantity::show_micros;
 use crate::reactor::{StopSignals, block_on};
@@ -172,7 +173,7 @@ impl Auditor<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         if self.runtime.is_none() {
-            let allow_weak_sandbox = self.config.value(&ALLOW_WEAK_SANDBOX, None, str::parse::<bool>)?;
+            let allow_weak_sandbox = node::allows_weak_sandbox(self.config, false)?;
             self.runtime = Some(local::runtime(self.config, allow_weak_sandbox)?);
         }
         let runtime = self.runtime.as_ref().context("the runtime was just started")?;

@@ -73,18 +73,11 @@ pub(crate) struct OfferArgs {
     /// Also take jobs of the open profile, which see this machine's clock and entropy
     #[arg(long)]
     allow_open: bool,
-    #[command(flatten)]
-    sandbox: SandboxArgs,
-    #[command(flatten)]
-    price: PriceArgs,
-}
-
-/// What the owner puts up with.
-#[derive(Debug, Default, Clone, Args)]
-pub(crate) struct SandboxArgs {
-    /// Work even where the kernel lacks a part of the sandbox, Landlock or seccomp; a node's label says so [env: ADIT_ALLOW_WEAK_SANDBOX]
+    /// Work even where the kernel lacks a part of the sandbox, Landlock or seccomp; the node's label says so [env: ADIT_ALLOW_WEAK_SANDBOX]
     #[arg(long)]
     allow_weak_sandbox: bool,
+    #[command(flatten)]
+    price: PriceArgs,
 }
 
 /// What is asked.
@@ -147,17 +140,15 @@ impl OfferArgs {
         if self.allow_open {
             setup.profiles.push(Profile::Open);
         }
-        setup.allow_weak_sandbox = self.sandbox.read(config)?;
+        setup.allow_weak_sandbox = allows_weak_sandbox(config, self.allow_weak_sandbox)?;
         setup.labels = self.label.clone();
         Ok(setup)
     }
 }
 
-impl SandboxArgs {
-    /// What flag, environment and config file say.
-    pub(crate) fn read(&self, config: &Config) -> anyhow::Result<bool> {
-        config.value(&ALLOW_WEAK_SANDBOX, self.allow_weak_sandbox.then_some(true), str::parse::<bool>)
-    }
+/// Whether whoever owns this machine puts up with a weak sandbox: what flag, environment and config file say.
+pub(crate) fn allows_weak_sandbox(config: &Config, flag: bool) -> anyhow::Result<bool> {
+    config.value(&ALLOW_WEAK_SANDBOX, flag.then_some(true), str::parse::<bool>)
 }
 
 /// The largest module that this machine compiles, for others and for its owner.

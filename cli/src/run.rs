@@ -13,7 +13,7 @@ use crate::follow::{Follow, Followed};
 use crate::kept::JobStore;
 use crate::link;
 use crate::local;
-use crate::node::SandboxArgs;
+use crate::node;
 use crate::proof::Proof;
 use crate::reactor::block_on;
 use crate::report::{End, Report};
@@ -47,8 +47,9 @@ pub(crate) struct RunArgs {
     /// Run here, in the same sandbox, without a network
     #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt"])]
     local: bool,
-    #[command(flatten)]
-    sandbox: SandboxArgs,
+    /// With --local, run even where the kernel lacks a part of the sandbox, Landlock or seccomp [env: ADIT_ALLOW_WEAK_SANDBOX]
+    #[arg(long, requires = "local")]
+    allow_weak_sandbox: bool,
     /// Print one JSON object instead of the guest's output
     #[arg(long)]
     json: bool,
@@ -93,7 +94,7 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
     let ending = Ending { json: args.json, sink: &sink, limits, receipt: args.receipt.as_deref(), config: &config };
     block_on(async {
         if args.local {
-            let allow_weak = args.sandbox.read(&config)?;
+            let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
             let end = local::run(&job, &args.submission.module, &input, &sink, &config, allow_weak, screen).await?;
             return ending.show(Followed { end, trouble: None }, screen);
         }
@@ -158,4 +159,23 @@ pub(crate) fn keep(proof: &Proof, config: &Config) -> anyhow::Result<()> {
     proof.save(&path)?;
     tracing::debug!(path = %path.display(), "receipt stored");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    use crate::args::Cli;
+
+    #[test]
+    fn weak_sandbox_is_allowed_for_runs_on_this_machine_alone() {
+        // Without `--local` the flag said nothing to anybody, and whoever gave it could believe that it did.
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
+        let refused = parse("adit run tool.wasm --allow-weak-sandbox").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::MissingRequiredArgument, "{refused}");
+        assert!(refused.to_string().contains("--local"), "{refused}");
+        parse("adit run tool.wasm --allow-weak-sandbox --local").unwrap();
+        parse("adit run tool.wasm").unwrap();
+    }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use adit_protocol::limits::LOG_CHUNK_BYTES_MAX;
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, Digest, JobId, JobSpec, NodeMessage, NodeTimes, PublicKey, Receipt, StreamReply,
+    Attempt, AttemptFailure, BlobRef, Digest, JobId, JobSpec, NodeMessage, NodeOffer, NodeTimes, PublicKey, Receipt, StreamReply,
     StreamRequest, UnixMillis,
 };
 use adit_runtime::{CompileError, ENGINE, Input, Run, RunError, RunEvent, RunReport, RunRequest};
@@ -60,20 +60,29 @@ async fn attempt(
 
 /// The dispatcher matches jobs to offers; a node that is told to break its own offer does not.
 fn check(link: &Link, lease: &Lease, input: Option<&[u8]>) -> Result<(), AttemptFailure> {
-    let refuse = |what: &str| Err(AttemptFailure::Node(format!("the lease is outside of what this node offers: {what}")));
-    if let Err(error) = lease.spec.check() {
-        return refuse(&error.to_string());
+    match outside_offer(&lease.spec, &link.node.offer, link.node.config.module_bytes_max, input) {
+        None => Ok(()),
+        Some(what) => Err(AttemptFailure::Node(format!("the lease is outside of what this node offers: {what}"))),
     }
-    if !link.node.offer.profiles.contains(&lease.spec.profile) {
-        return refuse("profile");
+}
+
+/// The first thing that a job asks for and this node does not offer.
+fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input: Option<&[u8]>) -> Option<String> {
+    if let Err(error) = spec.check() {
+        return Some(error.to_string());
     }
-    if lease.spec.limits.memory > link.node.offer.memory {
-        return refuse("memory");
+    if !offer.profiles.contains(&spec.profile) {
+        return Some("profile".to_owned());
     }
-    match input {
-        Some(bytes) if BlobRef::of(bytes) != lease.spec.input => refuse("the input is not the one that the job names"),
-        _ => Ok(()),
+    if spec.limits.memory > offer.memory {
+        return Some("memory".to_owned());
     }
+    // Other owners may take what this one does not, so the module is not to blame.
+    if spec.module.bytes > module_bytes_max {
+        return Some(format!("the module has {} bytes, and its owner takes {module_bytes_max}", spec.module.bytes));
+    }
+    let is_another = input.is_some_and(|bytes| BlobRef::of(bytes) != spec.input);
+    is_another.then(|| "the input is not the one that the job names".to_owned())
 }
 
 /// Fetches, compiles and starts, and notes how long each took.
@@ -225,4 +234,33 @@ fn micros(duration: Duration) -> u64 {
 
 fn wall_time() -> UnixMillis {
     UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{ByteCount, Price, Profile};
+
+    use super::*;
+
+    #[test]
+    fn what_this_owner_does_not_offer_is_for_another_node() {
+        let offer = NodeOffer {
+            software: String::new(),
+            slots: 1,
+            memory: ByteCount(1 << 30),
+            profiles: vec![Profile::Deterministic],
+            price: Price::default(),
+            labels: Vec::new(),
+            meter: adit_runtime::meter_id(),
+        };
+        let fits = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+        let outside = |spec: &JobSpec, module_bytes_max| outside_offer(spec, &offer, module_bytes_max, Some(b"input"));
+        assert_eq!(outside(&fits, 6), None);
+        // The job ended as invalid, where a node of another owner would have run it.
+        assert_eq!(outside(&fits, 5).as_deref(), Some("the module has 6 bytes, and its owner takes 5"));
+        let open = JobSpec { profile: Profile::Open, ..fits.clone() };
+        assert_eq!(outside(&open, 6).as_deref(), Some("profile"));
+        let other = JobSpec { input: BlobRef::of(b"other"), ..fits };
+        assert!(outside(&other, 6).is_some_and(|what| what.contains("input")));
+    }
 }

@@ -36,6 +36,14 @@ const SANDBOX_LABEL: &str = "sandbox";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The owner's labels say what the node finds out by itself.
+    #[error(
+        "the label `sandbox={said}` is not the owner's to give: a node finds out itself how strong its sandbox is; leave it out"
+    )]
+    SandboxLabel {
+        /// What the owner gave.
+        said: String,
+    },
     /// The cache folder cannot be used.
     #[error("cache folder {path}: {error}")]
     Cache {
@@ -82,6 +90,9 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub fn open(config: NodeConfig, key: SecretKey) -> Result<Self, StartError> {
+        if let Some((_, said)) = config.labels.iter().find(|(key, _)| key == SANDBOX_LABEL) {
+            return Err(StartError::SandboxLabel { said: said.clone() });
+        }
         let blob_dir = config.cache_dir.join("blobs");
         let blobs =
             BlobStore::open(&blob_dir, config.cache_bytes_max).map_err(|error| StartError::Cache { path: blob_dir, error })?;
@@ -142,8 +153,7 @@ impl Shared {
 
 /// What the node says of itself: the owner's words, and its own about its walls.
 fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
-    let owners = config.labels.iter().filter(|(key, _)| key != SANDBOX_LABEL).cloned();
-    owners.chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
+    config.labels.iter().cloned().chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
 }
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.
@@ -170,5 +180,22 @@ async fn keep_working(shared: Rc<Shared>) {
         tracing::info!(reason, ?retry_in, "not connected");
         shared.tell(NodeEvent::Disconnected { reason, retry_in });
         tokio::time::sleep(retry_in).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_transport::GatewayAddr;
+
+    use super::*;
+
+    #[test]
+    fn owner_cannot_say_how_strong_the_sandbox_is() {
+        // The node replaced the label by its own, and told the owner nothing.
+        let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
+        let mut config = NodeConfig::new(gateway, "/no/such/folder");
+        config.labels = vec![("zone".to_owned(), "eu".to_owned()), ("sandbox".to_owned(), "strong".to_owned())];
+        let error = Node::open(config, SecretKey::generate()).unwrap_err();
+        assert!(error.to_string().contains("`sandbox=strong`"), "{error}");
     }
 }

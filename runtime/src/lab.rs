@@ -1,9 +1,11 @@
 //! The runtime without its processes: the same engine profile, meter and host functions, in the caller's own thread. For measurements,
 //! for the golden corpus and for conformance suites. Strangers' guests belong behind both walls, which this has not.
 
+use std::fs::File;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use adit_protocol::JobSpec;
+use adit_protocol::{FRAME_HEADER_BYTES, JobSpec, decode_frame, encode_frame};
 use tokio::net::UnixStream;
 use wasmparser::Validator;
 use wasmtime::{Config, Engine, Module};
@@ -16,10 +18,12 @@ pub use wasmtime::{OptLevel, Strategy};
 
 use crate::account::Account;
 use crate::engine::{self, FEATURES, config as profile};
-use crate::ipc::{FromSandbox, IpcError, Receiver, connection};
+use crate::ipc::{FromSandbox, InputOrder, IpcError, Receiver, RunOrder, ToSandbox, connection};
 use crate::live::Live;
 use crate::meter::{weights, words};
+use crate::process::Role;
 use crate::run::RunReport;
+use crate::walls::{Layers, Need, Walls};
 use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog};
 
 /// Where the counter stands in the meter's memory, in bytes.
@@ -71,12 +75,15 @@ impl Lab {
     /// # Errors
     /// Where the machine lacks what the engine needs.
     pub fn new(config: &Config) -> wasmtime::Result<Self> {
+        Self::over(Engine::new(config)?)
+    }
+
+    fn over(engine: Engine) -> wasmtime::Result<Self> {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let _entered = tokio.enter();
         let (ours, theirs) = UnixStream::pair()?;
         let (outbox, (_, receiver)) = (Arc::new(Outbox::new(connection(ours).0)), connection(theirs));
         let watchdog = Watchdog::start(Live::create()?, Arc::clone(&outbox))?;
-        let engine = Engine::new(config)?;
         let executor = Executor::new(engine.clone(), outbox, watchdog)?;
         drop(_entered);
         Ok(Self { engine, executor, receiver, tokio, runs: 0 })
@@ -140,5 +147,54 @@ async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Re
             }
             FromSandbox::Unusable(reason) => wasmtime::bail!("{reason}"),
         }
+    }
+}
+
+/// A sandbox worker without its supervisor: behind a worker's walls, and with one module ready.
+#[derive(Debug)]
+pub struct Cell {
+    lab: Lab,
+    program: Program,
+}
+
+impl Cell {
+    /// Makes this process one, whose module is in `code`, a file of a cache of this node's. To be called first in `main`, while the
+    /// process has one thread, with a socket of the parent's as standard input.
+    ///
+    /// # Errors
+    /// Where the walls are not what they should be, and where the file is not what it should be.
+    pub fn enter(code: File) -> wasmtime::Result<Self> {
+        let engine = engine::engine()?;
+        let walls = Walls::enter(Role::Sandbox, Need::Strong, Layers::ALL)?;
+        let lab = Lab::over(engine)?;
+        let program = Program(lab.executor.load(code)?);
+        walls.seal()?;
+        Ok(Self { lab, program })
+    }
+
+    /// Does a job again and again until `time` is over: all that a worker does between the bytes of an order, as they lie in its
+    /// buffer, and the bytes of the answer. How often, and how long that took.
+    ///
+    /// # Errors
+    /// Where the machine fails, or the guest does.
+    pub fn work(&mut self, spec: &JobSpec, input: &[u8], time: Duration) -> wasmtime::Result<(u64, Duration)> {
+        let input = InputOrder::Inline(input.to_vec());
+        let order = ToSandbox::Run(Box::new(RunOrder { run: 1, slot: 0, load: false, spec: spec.clone(), input }));
+        let (mut frame, mut answer) = (Vec::new(), Vec::new());
+        encode_frame(&order, &mut frame)?;
+        let (executor, program) = (&self.lab.executor, &self.program.0);
+        self.lab.tokio.block_on(async {
+            let (mut jobs, started) = (0, Instant::now());
+            while started.elapsed() < time {
+                let ToSandbox::Run(order) = decode_frame(&frame[FRAME_HEADER_BYTES..])? else { wasmtime::bail!("no order") };
+                let InputOrder::Inline(input) = order.input else { wasmtime::bail!("no inline input") };
+                let ending = executor.run(order.run, &order.spec, Input::memory(input), &program.clone()).await?;
+                wasmtime::ensure!(ending.outcome.is_success(), "the guest {}: {}", ending.outcome, ending.reason);
+                answer.clear();
+                encode_frame(&FromSandbox::Ended(Box::new(ending)), &mut answer)?;
+                jobs += 1;
+            }
+            Ok((jobs, started.elapsed()))
+        })
     }
 }

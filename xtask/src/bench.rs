@@ -20,7 +20,7 @@ pub(crate) struct Options {
 }
 
 /// What runs kernels as guests, and no other program of ours.
-const WITH_KERNELS: [&str; 2] = ["meter", "calibrate"];
+const WITH_KERNELS: [&str; 3] = ["worker", "meter", "calibrate"];
 
 /// Builds the bench with optimisation, with it what it measures, and runs it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {

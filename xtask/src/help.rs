@@ -148,15 +148,22 @@ measured in alternating rounds of the same run.
 Usage: cargo xtask bench [NAME] [--quick] [--json]
 
 Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start; without one, all of these.
+       worker: what a job costs on its node beside bare wasmtime, for a Rust guest of a megabyte; takes some minutes:
+         worker_job      a no-op in a sandbox worker, from the bytes of the order to those of the answer, in processor time
+         worker_two      two such workers at once
+         worker_call     the same job from the runtime's caller and back, at the median
+         worker_restart  a known module's first answer on a node that started anew
+         worker_first    the first answer of a module of four megabytes that nobody has seen
        meter: what counting costs a guest, over the calibration kernels; takes some minutes
 
 Options:
-  --quick   Fewer rounds: some twenty seconds in all (meter: a minute), noisier
+  --quick   Fewer rounds: some twenty seconds in all (worker, meter: a minute or two), noisier
   --json    One JSON object per figure, and nothing else, on standard output
 
 Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
+  cargo xtask bench worker
   cargo xtask bench meter --quick
 ";
 

@@ -5,9 +5,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::census::{self, Item};
 use super::fit::{self, Sample};
-use super::program::{self, Order, Program};
+use super::program::{Order, Program};
 use super::variant::Variant;
 use super::{Row, compare};
+use crate::guest;
 use crate::plan::Plan;
 
 /// Waits for memory at every step, which no weight of an operator can know: a load is a load. It is left out of the fit and of the first
@@ -45,7 +46,7 @@ pub(crate) fn calibrate(plan: &Plan, json: bool) -> Result<()> {
 fn measure(plan: &Plan) -> Result<Vec<Measured>> {
     // Time is that of the guest as it runs here, with the meter in it.
     let rows = compare(&[Variant::MeterNan], |_| true, plan)?;
-    let wasm = program::kernels()?;
+    let wasm = guest::kernels()?;
     let metered = Program::compile(&wasm, Variant::MeterNan)?;
     let counter = Program::compile(&census::instrument(&wasm)?, Variant::Bare).context("the counting module")?;
     let orders = counter.orders(plan.kernel_divisor)?;

@@ -1,6 +1,5 @@
 //! The kernels as a guest: compiled once per variant, run as often as one likes.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use adit_runtime::lab::{COUNTER_AT, LIMIT_AT, PAGES_MAX_AT};
@@ -13,8 +12,6 @@ use wasmtime_wasi::{Deterministic, I32Exit, WasiCtxBuilder};
 
 use super::variant::Variant;
 
-/// Where `cargo xtask` puts the guests that it builds.
-const GUESTS_VARIABLE: &str = "ADIT_GUESTS";
 /// More than the kernels print.
 const OUTPUT_BYTES_MAX: usize = 16 << 10;
 /// Pages of 64 KiB that a kernel's memory may have: all that there are.
@@ -47,14 +44,6 @@ pub(crate) struct Program {
     instance: InstancePre<WasiP1Ctx>,
     /// The name of the meter's memory, where there is one.
     meter: Option<String>,
-}
-
-/// The kernels' module, as the compiler wrote it.
-pub(crate) fn kernels() -> Result<Vec<u8>> {
-    let folder = std::env::var_os(GUESTS_VARIABLE).map(PathBuf::from);
-    let folder = folder.with_context(|| format!("{GUESTS_VARIABLE} is not set; run this as `cargo xtask bench meter`"))?;
-    let path = folder.join("kernels.wasm");
-    std::fs::read(&path).with_context(|| format!("cannot read {}; next: `cargo xtask guests`", path.display()))
 }
 
 impl Program {

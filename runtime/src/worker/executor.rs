@@ -76,7 +76,7 @@ impl Executor {
     }
 
     /// Makes a module ready from the file that a compile worker wrote.
-    pub(super) fn load(&self, code: File) -> wasmtime::Result<Program> {
+    pub(crate) fn load(&self, code: File) -> wasmtime::Result<Program> {
         let CodeFile { facts, trailer } = CodeFile::read(&code)?;
         let pending = PendingSource::File(code.try_clone()?, trailer);
         self.program(&load_code(&self.engine, code)?, facts, pending)

@@ -237,8 +237,8 @@ fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>, count
 
 /// The guest's randomness.
 enum Random {
-    /// ChaCha20 under a key that the job's seed decides.
-    Seeded(Box<ChaCha20Rng>),
+    /// ChaCha20 under a key that the job's seed decides; made when it is first asked, because few jobs ask.
+    Seeded { seed: u64, generator: Option<Box<ChaCha20Rng>> },
     /// The host's.
     Host,
 }
@@ -246,21 +246,23 @@ enum Random {
 impl Random {
     fn of(spec: &JobSpec) -> Self {
         match spec.profile {
-            Profile::Deterministic => {
-                let key = blake3::derive_key("adit guest randomness v1", &spec.seed.to_le_bytes());
-                Self::Seeded(Box::new(ChaCha20Rng::from_seed(key)))
-            }
+            Profile::Deterministic => Self::Seeded { seed: spec.seed, generator: None },
             Profile::Open => Self::Host,
         }
     }
 
     fn fill(&mut self, bytes: &mut [u8]) -> wasmtime::Result<()> {
         match self {
-            Self::Seeded(generator) => generator.fill_bytes(bytes),
+            Self::Seeded { seed, generator } => generator.get_or_insert_with(|| seeded(*seed)).fill_bytes(bytes),
             Self::Host => fill_from_host(bytes)?,
         }
         Ok(())
     }
+}
+
+fn seeded(seed: u64) -> Box<ChaCha20Rng> {
+    let key = blake3::derive_key("adit guest randomness v1", &seed.to_le_bytes());
+    Box::new(ChaCha20Rng::from_seed(key))
 }
 
 /// Bytes from the kernel's generator.
