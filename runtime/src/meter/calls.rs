@@ -1,8 +1,9 @@
 //! Who calls whom: which functions have to look at the limits when they are entered.
 //!
 //! A function whose whole tree of calls is known, and small, needs to look at nothing: it cannot nest deep, and what it costs in all
-//! apart from loops, which look for themselves, is soon over. Whoever may come back to itself, or calls through a table, looks before
-//! it calls another such function: the many calls that end without calling on, as the leaves of a tree, pay nothing.
+//! apart from loops, which look for themselves, is soon over. Every circle of calls has a call through a table, or only direct calls
+//! between functions that can come back to each other: before such a call the limit is looked at, and before no other. So the many
+//! calls that end without calling on, as the leaves of a tree, pay nothing.
 
 use wasmparser::Operator;
 
@@ -50,29 +51,14 @@ pub(super) struct Entry {
     pub(super) frame: u32,
     /// Whether its callers tell it the depth, and it looks at it before it tells others.
     pub(super) is_counted: bool,
-    /// Whether it may come back to itself.
-    pub(super) may_recur: bool,
+    /// Those that may come back to each other by direct calls have one number; those that may come back only through a table, none.
+    pub(super) circle: Option<u32>,
     /// Whether it looks at the limit when it is entered.
     pub(super) checks_first: bool,
     /// What it may cost before it has looked at the limit or returned, but for how often loops go round, in units.
     pub(super) unchecked: u64,
     /// What the counter lacks when it returns, in units: its callers add it.
     pub(super) owes: i64,
-}
-
-impl Entry {
-    fn new(frame: u32, below: Tree, is_known: bool) -> Self {
-        let bytes = below.bytes + u64::from(frame);
-        let checks_first = below.units > UNCHECKED_UNITS_MAX;
-        Self {
-            frame,
-            is_counted: !is_known || bytes > u64::from(UNCOUNTED_BYTES_MAX),
-            may_recur: !is_known,
-            checks_first,
-            unchecked: if checks_first { 0 } else { below.units },
-            owes: 0,
-        }
-    }
 }
 
 /// The functions that may be called, as a function that calls them must know them.
@@ -84,59 +70,161 @@ pub(super) struct Callees<'a> {
     pub(super) imported_functions: u32,
 }
 
-/// Stands for whatever is called through a table.
-const ANY: Entry =
-    Entry { frame: 0, is_counted: true, may_recur: true, checks_first: false, unchecked: UNCHECKED_UNITS_MAX, owes: 0 };
+/// A function that may be called.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Callee {
+    /// This one.
+    Known(Entry),
+    /// Whatever a table holds.
+    Any,
+}
+
+impl Callee {
+    /// Whether it is to be told the depth.
+    pub(super) fn is_counted(self) -> bool {
+        match self {
+            Self::Known(entry) => entry.is_counted,
+            Self::Any => true,
+        }
+    }
+
+    /// What the counter lacks when it returns.
+    pub(super) fn owes(self) -> i64 {
+        match self {
+            Self::Known(entry) => entry.owes,
+            Self::Any => 0,
+        }
+    }
+
+    /// Whether it may come back to the function `caller`, and nothing that it calls looks at the limit before.
+    pub(super) fn comes_back_to(self, caller: Entry) -> bool {
+        match self {
+            Self::Known(entry) => entry.circle.is_some() && entry.circle == caller.circle,
+            Self::Any => true,
+        }
+    }
+
+    /// What it may cost before it has looked at the limit or returned; nothing where it looks first.
+    pub(super) fn unchecked(self) -> Option<u64> {
+        match self {
+            Self::Known(entry) => (!entry.checks_first).then_some(entry.unchecked),
+            Self::Any => Some(UNCHECKED_UNITS_MAX),
+        }
+    }
+}
 
 impl Callees<'_> {
     /// What an operator calls, where that is a function of the guest's own.
-    pub(super) fn of(self, op: &Operator<'_>) -> Option<Entry> {
+    pub(super) fn of(self, op: &Operator<'_>) -> Option<Callee> {
         match op {
             Operator::Call { function_index } => {
-                function_index.checked_sub(self.imported_functions).map(|index| self.entries[index as usize])
+                function_index.checked_sub(self.imported_functions).map(|index| Callee::Known(self.entries[index as usize]))
             }
-            Operator::CallIndirect { .. } => Some(ANY),
+            Operator::CallIndirect { .. } => Some(Callee::Any),
             _ => None,
         }
     }
 }
 
-/// A function with all that it calls, as far as it is known.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tree {
-    /// The largest of the trees below it, in nominal bytes.
-    bytes: u64,
-    /// All that stands in it, and in each tree below it as often as it is called, in units.
-    units: u64,
+/// What each function that a module defines does, and their order: callees come before their callers.
+pub(super) fn entries(outlines: &[Outline]) -> (Vec<Entry>, Vec<usize>) {
+    let mut entries: Vec<Option<Entry>> = vec![None; outlines.len()];
+    // Nominal bytes of each function's tree of calls; nothing where that has no end.
+    let mut trees: Vec<Option<u64>> = vec![None; outlines.len()];
+    let mut order = Vec::with_capacity(outlines.len());
+    for (number, circle) in circles(outlines).into_iter().enumerate() {
+        let comes_back = circle.len() > 1 || outlines[circle[0]].callees.contains(&(circle[0] as u32));
+        for &index in &circle {
+            let outline = &outlines[index];
+            let below = outline.callees.iter().map(|callee| trees[*callee as usize]);
+            let is_known = !comes_back && !outline.calls_any;
+            trees[index] = below.fold(is_known.then_some(0), |most: Option<u64>, tree| Some(most?.max(tree?)));
+            trees[index] = trees[index].map(|below| below + u64::from(outline.frame));
+            let cost = |callee: &u32| entries[*callee as usize].map_or(outlines[*callee as usize].units, |entry| entry.unchecked);
+            let units = outline.callees.iter().map(cost).fold(outline.units, u64::saturating_add);
+            let checks_first = units > UNCHECKED_UNITS_MAX;
+            entries[index] = Some(Entry {
+                frame: outline.frame,
+                is_counted: trees[index].is_none_or(|bytes| bytes > u64::from(UNCOUNTED_BYTES_MAX)),
+                circle: comes_back.then_some(number as u32),
+                checks_first,
+                unchecked: if checks_first { 0 } else { units },
+                owes: 0,
+            });
+        }
+        order.extend(circle);
+    }
+    (entries.into_iter().map(|entry| entry.expect("every function is in a circle")).collect(), order)
 }
 
-/// What each function that a module defines does, and their order: callees come before their callers, and behind those who calls in a
-/// circle.
-pub(super) fn entries(outlines: &[Outline]) -> (Vec<Entry>, Vec<usize>) {
-    let mut callers = vec![Vec::new(); outlines.len()];
-    for (caller, outline) in outlines.iter().enumerate() {
-        outline.callees.iter().for_each(|callee| callers[*callee as usize].push(caller));
-    }
-    let mut unknown: Vec<usize> = outlines.iter().map(|outline| outline.callees.len() + usize::from(outline.calls_any)).collect();
-    let mut trees: Vec<Tree> = outlines.iter().map(|outline| Tree { bytes: 0, units: outline.units }).collect();
-    let mut open: Vec<usize> = (0..outlines.len()).filter(|index| unknown[*index] == 0).collect();
-    let mut order = Vec::with_capacity(outlines.len());
-    while let Some(index) = open.pop() {
-        order.push(index);
-        let tree = trees[index];
-        let bytes = tree.bytes + u64::from(outlines[index].frame);
-        for &caller in &callers[index] {
-            let sum = &mut trees[caller];
-            *sum = Tree { bytes: sum.bytes.max(bytes), units: sum.units.saturating_add(tree.units) };
-            unknown[caller] -= 1;
-            if unknown[caller] == 0 {
-                open.push(caller);
+/// Groups the functions that may come back to each other by direct calls, callees before callers: the strongly connected components
+/// of the graph of calls (Tarjan 1972), without recursion of our own.
+fn circles(outlines: &[Outline]) -> Vec<Vec<usize>> {
+    const UNSEEN: u32 = u32::MAX;
+    let mut search = Circles { numbers: vec![UNSEEN; outlines.len()], lowest: vec![0; outlines.len()], ..Circles::default() };
+    for root in 0..outlines.len() {
+        if search.numbers[root] != UNSEEN {
+            continue;
+        }
+        let mut path = vec![(root, 0)];
+        while let Some((index, next)) = path.pop() {
+            if next == 0 {
+                search.enter(index);
+            } else {
+                let callee = outlines[index].callees[next - 1] as usize;
+                search.lowest[index] = search.lowest[index].min(search.lowest[callee]);
+            }
+            match (next..outlines[index].callees.len()).find(|next| search.leads_on(index, outlines[index].callees[*next] as usize)) {
+                Some(found) => path.extend([(index, found + 1), (outlines[index].callees[found] as usize, 0)]),
+                None => search.leave(index),
             }
         }
     }
-    let entry = |(index, outline): (usize, &Outline)| Entry::new(outline.frame, trees[index], unknown[index] == 0);
-    order.extend((0..outlines.len()).filter(|index| unknown[*index] != 0));
-    (outlines.iter().enumerate().map(entry).collect(), order)
+    search.found
+}
+
+/// The state of the search for circles.
+#[derive(Debug, Default)]
+struct Circles {
+    /// When each function was come to.
+    numbers: Vec<u32>,
+    /// The earliest of those that it leads back to.
+    lowest: Vec<u32>,
+    /// Functions whose circle is not complete.
+    open: Vec<usize>,
+    is_open: Vec<bool>,
+    count: u32,
+    found: Vec<Vec<usize>>,
+}
+
+impl Circles {
+    fn enter(&mut self, index: usize) {
+        self.is_open.resize(self.numbers.len(), false);
+        (self.numbers[index], self.lowest[index]) = (self.count, self.count);
+        self.count += 1;
+        self.open.push(index);
+        self.is_open[index] = true;
+    }
+
+    /// Whether a call leads to a function not come to before.
+    fn leads_on(&mut self, index: usize, callee: usize) -> bool {
+        if self.numbers[callee] == u32::MAX {
+            return true;
+        }
+        if self.is_open[callee] {
+            self.lowest[index] = self.lowest[index].min(self.numbers[callee]);
+        }
+        false
+    }
+
+    fn leave(&mut self, index: usize) {
+        if self.lowest[index] == self.numbers[index] {
+            let first = self.open.iter().rposition(|open| *open == index).expect("who is left was entered");
+            let circle = self.open.split_off(first);
+            circle.iter().for_each(|member| self.is_open[*member] = false);
+            self.found.push(circle);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +246,7 @@ mod tests {
     #[test]
     fn who_is_small_with_all_that_it_calls_looks_at_nothing() {
         let found = entries_of(&[outline(100, 10, &[1, 1]), outline(50, 7, &[2]), outline(30, 1, &[])]);
-        assert!(found.iter().all(|entry| !entry.is_counted && !entry.may_recur && !entry.checks_first));
+        assert!(found.iter().all(|entry| !entry.is_counted && entry.circle.is_none() && !entry.checks_first));
         assert_eq!(found.iter().map(|entry| entry.unchecked).collect::<Vec<_>>(), [26, 8, 1]);
     }
 
@@ -166,15 +254,14 @@ mod tests {
     fn who_may_come_back_to_itself_is_counted_and_so_is_who_calls_it() {
         let found = entries_of(&[outline(1, 1, &[1]), outline(1, 1, &[2, 3]), outline(1, 1, &[1]), outline(1, 5, &[])]);
         assert_eq!(flags(&found, |entry| entry.is_counted), [true, true, true, false]);
-        assert_eq!(flags(&found, |entry| entry.may_recur), [true, true, true, false]);
-        // Before it calls on it looks: so it is its own, and what it calls that cannot come back.
-        assert_eq!(found.iter().map(|entry| entry.unchecked).collect::<Vec<_>>(), [1, 6, 1, 5]);
+        assert_eq!(flags(&found, |entry| entry.circle.is_some()), [false, true, true, false]);
+        assert_eq!(found[1].circle, found[2].circle);
     }
 
     #[test]
     fn who_calls_through_a_table_may_come_back() {
         let found = entries_of(&[Outline { calls_any: true, ..outline(1, 1, &[]) }]);
-        assert!(found[0].may_recur && found[0].is_counted);
+        assert!(found[0].is_counted && found[0].circle.is_none());
     }
 
     #[test]
@@ -182,15 +269,33 @@ mod tests {
         let chain: Vec<Outline> =
             (0..200).map(|n| outline(64, 1, if n == 0 { vec![] } else { vec![n - 1, n - 1] }.as_slice())).collect();
         let found = entries_of(&chain);
-        let first = found.iter().position(|entry| entry.checks_first).unwrap();
-        assert_eq!(first as u32, (UNCHECKED_UNITS_MAX + 1).ilog2());
-        assert!(found[199].checks_first && !found[199].is_counted);
+        // Who looks first is free for its callers, so that they look no more often than is needed.
+        let every = (UNCHECKED_UNITS_MAX + 1).ilog2() as usize;
+        let look = flags(&found, |entry| entry.checks_first);
+        assert_eq!(look.iter().position(|looks| *looks), Some(every));
+        assert!(look[every..].chunks(every + 1).all(|levels| levels.iter().filter(|looks| **looks).count() == 1), "{look:?}");
     }
 
     #[test]
-    fn callees_come_before_their_callers_and_circles_last() {
+    fn callees_come_before_their_callers() {
         let outlines = [outline(1, 1, &[1, 3]), outline(1, 1, &[2]), outline(1, 1, &[]), outline(1, 1, &[3])];
-        assert_eq!(entries(&outlines).1, [2, 1, 0, 3]);
+        assert_eq!(entries(&outlines).1, [2, 1, 3, 0]);
+    }
+
+    #[test]
+    fn circles_are_found_whatever_hangs_on_them() {
+        // 0 -> 1 -> 2 -> 3 -> 1, and 3 -> 4 -> 5 -> 4, and 6 alone.
+        let outlines =
+            [&[1][..], &[2], &[3], &[1, 4], &[5], &[4], &[]].map(|callees: &[u32]| outline(1, 1, callees));
+        let mut found = circles(&outlines);
+        found.iter_mut().for_each(|circle| circle.sort_unstable());
+        assert_eq!(found, [vec![4, 5], vec![1, 2, 3], vec![0], vec![6]]);
+    }
+
+    #[test]
+    fn a_chain_as_long_as_a_module_can_hold_takes_no_stack_of_ours() {
+        let chain: Vec<Outline> = (0..20_000).map(|n| outline(1, 1, &[(n + 1) % 20_000])).collect();
+        assert_eq!(circles(&chain).len(), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! without a check may be dear. The checks that this asks for stand at the heads of loops, before calls, and behind calls.
 
 use super::body::Step;
-use super::calls::{Callees, Entry, UNCHECKED_UNITS_MAX};
+use super::calls::{Callee, Callees, Entry, UNCHECKED_UNITS_MAX};
 use super::graph::pays_by_size;
 use super::ways::Ways;
 use wasmparser::Operator;
@@ -38,8 +38,8 @@ impl Way {
 }
 
 impl Checks {
-    /// Where a function of these steps needs checks.
-    pub(super) fn of(steps: &[Step<'_>], callees: Callees<'_>) -> Self {
+    /// Where the function `entry` of these steps needs checks.
+    pub(super) fn of(steps: &[Step<'_>], callees: Callees<'_>, entry: Entry) -> Self {
         let mut sites = vec![Site::default(); steps.len()];
         let mut ways = Ways::new(Way { from: 0, units: 0 }, Way::join);
         let mut loops = Vec::new();
@@ -60,7 +60,7 @@ impl Checks {
             } else if pays_by_size(&step.op) {
                 *way = Way::CHECKED;
             } else if let Some(callee) = callees.of(&step.op) {
-                sites[at] = pass(way, callee);
+                sites[at] = pass(way, callee, entry);
             }
         }
         Self(sites)
@@ -77,16 +77,17 @@ impl Checks {
     }
 }
 
-/// Passes a call, with the checks that it asks for.
-fn pass(way: &mut Way, callee: Entry) -> Site {
-    let mut site = Site { before: callee.may_recur && way.from == 0, behind: false };
+/// Passes a call that `caller` makes, with the checks that it asks for.
+fn pass(way: &mut Way, callee: Callee, caller: Entry) -> Site {
+    let mut site = Site { before: way.from == 0 && callee.comes_back_to(caller), behind: false };
+    let Some(units) = callee.unchecked() else {
+        *way = Way::CHECKED;
+        return Site::default();
+    };
     if site.before {
         *way = Way::CHECKED;
     }
-    if callee.checks_first {
-        *way = Way::CHECKED;
-    }
-    way.units = way.units.saturating_add(callee.unchecked);
+    way.units = way.units.saturating_add(units);
     if way.units > UNCHECKED_UNITS_MAX {
         site.behind = true;
         *way = Way::CHECKED;

@@ -7,7 +7,7 @@
 use wasmparser::Operator;
 
 use super::body::Step;
-use super::calls::{Callees, Entry, UNCOUNTED_BYTES_MAX};
+use super::calls::{Callee, Callees, Entry, UNCOUNTED_BYTES_MAX};
 use super::ways::Ways;
 
 /// What a function does before a step for the sake of depth.
@@ -64,7 +64,7 @@ pub(super) struct Depths {
 impl Depths {
     pub(super) fn of(steps: &[Step<'_>], callees: Callees<'_>, entry: Entry) -> Self {
         let is_entered_first = entry.is_counted && entry.frame > UNCOUNTED_BYTES_MAX;
-        let is_noted = |step: &Step<'_>| callees.of(&step.op).is_some_and(|callee| callee.is_counted);
+        let is_noted = |step: &Step<'_>| callees.of(&step.op).is_some_and(Callee::is_counted);
         let mut depths = Self { is_entered_first, is_noted: steps.iter().any(is_noted), steps: Vec::new() };
         if !depths.is_noted {
             return depths;

@@ -44,7 +44,7 @@ pub(super) fn emit(
 ) -> Result<(Code, Pending), MeterError> {
     let entry = context.entries[index];
     let callees = Callees { entries: context.entries, imported_functions: context.signatures.imported_functions };
-    let checks = Checks::of(&body.steps, callees);
+    let checks = Checks::of(&body.steps, callees, entry);
     let depths = Depths::of(&body.steps, callees, entry);
     let is_checked = |at: Option<usize>| at.map_or(entry.checks_first, |at| checks.is_behind(at));
     let function = Function { steps: &body.steps, results, signatures: context.signatures, callees };

@@ -8,7 +8,7 @@
 use wasmparser::Operator;
 
 use super::body::{Signatures, Step};
-use super::calls::Callees;
+use super::calls::{Callee, Callees};
 
 /// Where the counter is exact.
 pub(super) const ROOT: Point = 0;
@@ -217,7 +217,7 @@ impl Builder {
             Operator::Return => self.leave(self.frequency, Site::Before(at)),
             // Nothing is updated before it: after a trap the potential tells what the counter lacks.
             Operator::Unreachable => self.leave(0.0, Site::Before(at)),
-            op if is_root(op) => self.call(at, callees.of(op).map_or(0, |callee| callee.owes)),
+            op if is_root(op) => self.call(at, callees.of(op).map_or(0, Callee::owes)),
             _ => {}
         }
     }
