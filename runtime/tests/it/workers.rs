@@ -4,8 +4,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use adit_protocol::{ByteCount, Outcome};
-use adit_runtime::{RunError, Runtime, RuntimeConfig, WorkerProgram};
+use adit_protocol::limits::FUEL_MAX;
+use adit_protocol::{ByteCount, Fuel, Outcome};
+use adit_runtime::{RunError, RunEvent, Runtime, RuntimeConfig, WorkerProgram};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Host, Job, echo, finish, first_log, spin_after_log, worker_program};
@@ -14,9 +15,12 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
 }
 
-/// Whether a process lives; a zombie does not.
+/// Whether a thread of a process lives; a zombie does not.
 pub(crate) fn is_running(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    let lives = |thread: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(thread?.path().join("stat")).map(|stat| !stat.contains(") Z "))
+    };
+    std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|mut threads| threads.any(|thread| lives(thread).unwrap_or(false)))
 }
 
 /// Waits until a process has ended.
@@ -100,6 +104,47 @@ async fn worker_that_does_not_answer_is_killed_and_billed_by_its_last_word() {
     assert_eq!(ended.report.usage.host_calls, 1);
     gone(pid).await;
     host.run(echo()).await.assert_ok();
+}
+
+/// A job that counts to twenty millions and says so, so many times.
+fn counts(times: u64) -> Job {
+    Job::body(&format!(
+        "(loop $forever
+            (local.set $i (i32.const 20000000))
+            (loop $count (br_if $count (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+            (call $log (i32.const 3) (i32.const 1024) (i32.const 5))
+            (br_if $forever (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const {times}))))"
+    ))
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_used_is_known_as_of_a_moment_before() {
+    let host = Host::new(1);
+    let mut fuel = Vec::new();
+    for times in [1, 3] {
+        fuel.push(host.run(counts(times)).await.assert_ok().report.usage.fuel.0);
+    }
+    let each = (fuel[1] - fuel[0]) / 2;
+
+    let mut run = host.start(counts(1 << 40).with(|spec| spec.limits.fuel = Fuel(FUEL_MAX))).await.unwrap();
+    // Above 10^8 rounds.
+    let mut told = 0;
+    while told < 8 {
+        told += first_log(&mut run).await.iter().filter(|byte| **byte == b'\n').count().max(1) as u64;
+    }
+    signal(run.worker_pid().unwrap(), Signal::KILL);
+    let died = loop {
+        match run.next().await {
+            Ok(RunEvent::Log(line)) => told += line.iter().filter(|byte| **byte == b'\n').count().max(1) as u64,
+            Ok(other) => panic!("expected logs or the worker's death, got {other:?}"),
+            Err(error) => break error,
+        }
+    };
+    let RunError::WorkerDied { usage, .. } = died else { panic!("{died}") };
+    // Each count takes some milliseconds. The note is so old too, and a busy machine may keep it waiting.
+    let counted = usage.fuel.0 as f64 / each as f64;
+    println!("{counted} counted, {told} told");
+    assert!((counted - told as f64).abs() < 8.0, "{counted} counted, {told} told");
 }
 
 #[tokio::test]
