@@ -49,8 +49,9 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SIMD)
     .union(WasmFeatures::WIDE_ARITHMETIC);
 
-/// What the engine must know beyond that: the meter's memory is a second one. Guests are validated before the meter is put in.
-const ENGINE_FEATURES: WasmFeatures = FEATURES.union(WasmFeatures::MULTI_MEMORY);
+/// What the engine must know beyond that: the meter's memory is a second one, of some bytes. Guests are validated before the meter is
+/// put in.
+const ENGINE_FEATURES: WasmFeatures = FEATURES.union(WasmFeatures::MULTI_MEMORY).union(WasmFeatures::CUSTOM_PAGE_SIZES);
 
 /// What the engine takes of the address space. Every process of a node comes to the same, because its limit is inherited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

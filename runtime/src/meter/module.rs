@@ -28,8 +28,9 @@ use super::calls::{self, Callees, Entry, UNCHECKED_UNITS_MAX};
 use super::weights::Weights;
 use super::{MeterError, Options};
 
-/// Pages of the meter's memory.
-const METER_PAGES: u64 = 1;
+/// Bytes of the meter's memory: its words. So small a memory is cleared by writing to it, where for a larger one the kernel is asked which
+/// pages were touched.
+const METER_BYTES: u64 = super::words::BYTES_USED as u64;
 /// What the meter's memory is exported as, with as many `'` behind it as the guest's own names make necessary.
 const MEMORY_EXPORT: &str = "$meter";
 /// The same for a start function.
@@ -401,11 +402,11 @@ fn is_behind(id: u8, section: SectionId) -> bool {
 
 fn with_meter_memory(mut memories: MemorySection) -> MemorySection {
     memories.memory(MemoryType {
-        minimum: METER_PAGES,
-        maximum: Some(METER_PAGES),
+        minimum: METER_BYTES,
+        maximum: Some(METER_BYTES),
         memory64: false,
         shared: false,
-        page_size_log2: None,
+        page_size_log2: Some(0),
     });
     memories
 }

@@ -1,6 +1,6 @@
 //! The page that the meter keeps for each instance, in a memory of its own that nothing in the guest can name.
 //!
-//! A rewritten module has one more memory behind the guest's own, of exactly one page. The guest's validated operators name
+//! A rewritten module has one more memory behind the guest's own, of exactly these bytes. The guest's validated operators name
 //! memories by index, and this index did not exist when they were validated. It begins as zeros: until the host has written a
 //! limit, the first check stops whatever runs.
 
@@ -13,5 +13,5 @@ pub(crate) const LIMIT: u64 = 8;
 pub(crate) const DEPTH: u64 = 16;
 /// Where the most pages are that the guest's memory may have: growth that cannot succeed is not paid for.
 pub(crate) const PAGES_MAX: u64 = 24;
-/// Bytes of the page that are used.
+/// Bytes of the memory.
 pub(crate) const BYTES_USED: usize = 32;
