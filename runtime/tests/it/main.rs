@@ -4,9 +4,11 @@
 
 mod admission;
 mod compiling;
+mod fuzzing;
 mod hostile;
 mod limits;
 mod meter;
+mod oracle;
 mod streams;
 mod support;
 mod walls;
