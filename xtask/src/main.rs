@@ -6,6 +6,7 @@ mod bench;
 mod ci;
 mod conformance;
 mod demo;
+mod fuzz;
 mod help;
 mod process;
 mod test;
@@ -41,6 +42,7 @@ enum Invocation {
     Conformance(conformance::Options),
     Demo(demo::Options),
     Bench(bench::Options),
+    Fuzz(fuzz::Options),
 }
 
 impl Invocation {
@@ -59,7 +61,7 @@ impl Invocation {
             return Ok(Self::Help(topic));
         }
         let (mut demo, mut bench) = (demo::Options::default(), bench::Options::default());
-        let mut conformance = conformance::Options::default();
+        let (mut conformance, mut fuzz) = (conformance::Options::default(), fuzz::Options::default());
         while let Some(arg) = args.next()? {
             match (command.as_str(), arg) {
                 (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
@@ -70,7 +72,9 @@ impl Invocation {
                 ("conformance", Arg::Long("compiler")) => conformance.compiler = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("opt-level")) => conformance.opt_level = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("wasi-testsuite")) => conformance.wasi_testsuite = Some(args.value()?),
-                ("setup" | "guests" | "ci" | "conformance" | "demo" | "bench" | "calibrate", other) => {
+                ("fuzz", Arg::Long("seconds")) => fuzz.seconds = Some(args.value()?.parse()?),
+                ("fuzz", Arg::Value(name)) if fuzz.target.is_none() => fuzz.target = Some(name.string()?),
+                ("setup" | "guests" | "ci" | "conformance" | "demo" | "bench" | "calibrate" | "fuzz", other) => {
                     return Err(other.unexpected().into());
                 }
                 _ => break,
@@ -83,6 +87,7 @@ impl Invocation {
             "conformance" => Ok(Self::Conformance(conformance)),
             "demo" => Ok(Self::Demo(demo)),
             "bench" => Ok(Self::Bench(bench)),
+            "fuzz" => Ok(Self::Fuzz(fuzz)),
             "calibrate" => Ok(Self::Bench(bench::Options { name: Some(command), ..bench })),
             _ => bail!("`{command}` is not a command; `cargo xtask help` lists them"),
         }
@@ -109,6 +114,7 @@ impl Invocation {
             Self::Conformance(options) => conformance::run(&workspace, &options),
             Self::Demo(options) => demo::run(&workspace, &options),
             Self::Bench(options) => bench::run(&workspace, &options),
+            Self::Fuzz(options) => fuzz::run(&workspace, &options),
         }
     }
 }
@@ -159,6 +165,8 @@ mod tests {
             ("bench bulk_in --json", bench(Some("bulk_in"), true)),
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
             ("calibrate --json", bench(Some("calibrate"), true)),
+            ("fuzz", Invocation::Fuzz(fuzz::Options::default())),
+            ("fuzz meter --seconds 60", Invocation::Fuzz(fuzz::Options { target: Some("meter".to_owned()), seconds: Some(60) })),
         ];
         for (line, want) in rows {
             assert_eq!(parse(line).unwrap(), want, "{line}");
@@ -167,15 +175,24 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["tset", "ci --fast", "setup now", "bench a b", "calibrate now", "demo --json", "conformance x", "--version"]
-        {
+        for line in [
+            "tset",
+            "ci --fast",
+            "setup now",
+            "bench a b",
+            "calibrate now",
+            "demo --json",
+            "conformance x",
+            "fuzz a b",
+            "--version",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "conformance", "demo", "bench", "calibrate"] {
+        for command in ["setup", "guests", "test", "ci", "conformance", "demo", "bench", "calibrate", "fuzz"] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");
