@@ -1,6 +1,6 @@
 //! The fuzz targets of this crate on stable Rust: each oracle over its seeds, and over what a seeded generator makes of them.
 //!
-//! Where `ADIT_FUZZ_CORPUS` names a folder, the seeds are written there too, a file each, for cargo-fuzz to begin with.
+//! With `ADIT_FUZZ_SECONDS` each goes on for so long, from round `ADIT_FUZZ_FROM`. Where `ADIT_FUZZ_CORPUS` names a folder, the seeds are written there too, a file each, for cargo-fuzz to begin with.
 
 use std::fs;
 use std::path::Path;
@@ -64,13 +64,35 @@ fn each_input(seeds: &Seeds, mut each: impl FnMut(&[u8])) -> u64 {
         println!("seed {name}");
         each(bytes);
     }
-    for round in 0..ROUNDS {
-        if started.elapsed() > TIME_MAX {
-            return round;
-        }
+    let (rounds, time_max) = match number("ADIT_FUZZ_SECONDS") {
+        Some(seconds) => (u64::MAX, Duration::from_secs(seconds)),
+        None => (ROUNDS, TIME_MAX),
+    };
+    let first = number("ADIT_FUZZ_FROM").unwrap_or(0);
+    let mut done = 0;
+    while done < rounds && started.elapsed() < time_max {
+        let round = first + done;
+        let _told = TellRound(round);
         each(&mutated(seeds, round));
+        done += 1;
     }
-    ROUNDS
+    done
+}
+
+/// A number in the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
+}
+
+/// Says which round it was, if that ends in a panic.
+struct TellRound(u64);
+
+impl Drop for TellRound {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("that was round {}", self.0);
+        }
+    }
 }
 
 /// A seed with a few changes, or bytes of no seed behind its first one.
