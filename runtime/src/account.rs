@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use adit_protocol::limits::INLINE_BYTES_MAX;
+use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Usage};
 
 use crate::ipc::{Ending, Used};
@@ -18,6 +18,8 @@ pub(crate) enum Lied {
     Output,
     #[error("its output in two ways, or in none")]
     OutputWay,
+    #[error("a longer reason than there is")]
+    Reason,
 }
 
 /// The count of one run.
@@ -54,6 +56,10 @@ impl Account {
 
     /// Ends the count.
     pub(crate) fn close(&mut self, ending: Ending) -> Result<RunReport, Lied> {
+        // It goes on in a message of the node's, which has room for no more.
+        if ending.reason.len() > REASON_BYTES_MAX {
+            return Err(Lied::Reason);
+        }
         // The whole output comes at the end, or it came in pieces and is larger than what would.
         match &ending.output {
             Some(output) if self.is_output_empty() && output.len() <= INLINE_BYTES_MAX => self.add_output(output)?,
@@ -150,6 +156,8 @@ mod tests {
         assert_eq!(account().close(ending(Some(&[0; 51]))), Err(Lied::Output));
         assert_eq!(account().close(ending(Some(&[0; INLINE_BYTES_MAX + 1]))), Err(Lied::OutputWay));
         assert_eq!(account().close(ending(None)), Err(Lied::OutputWay));
+        let reason = "x".repeat(REASON_BYTES_MAX + 1);
+        assert_eq!(account().close(Ending { reason, ..ending(Some(b"")) }), Err(Lied::Reason));
         let mut twice = account();
         twice.add_output(b"a").unwrap();
         assert_eq!(twice.close(ending(Some(b"a"))), Err(Lied::OutputWay));

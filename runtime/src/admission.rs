@@ -21,7 +21,6 @@ use self::shape::Unmeasured;
 use self::validation::{Scope, Stop};
 use crate::engine::FEATURES;
 
-#[cfg(test)]
 pub(crate) use self::interface::FUNCTIONS;
 pub use self::limit::MODULE_BYTES_DEFAULT;
 

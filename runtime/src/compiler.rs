@@ -23,7 +23,7 @@ use crate::ipc::{CompileOrder, FromCompiler};
 use crate::process::{Role, WorkerProcess, WorkerProgram};
 use crate::strikes::Strikes;
 use crate::walls::Need;
-use crate::worker::WORKER_FAILED;
+use crate::worker::{WORKER_FAILED, words};
 
 /// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it: of the wall's, and of processors'.
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -173,8 +173,8 @@ impl Compiler {
                 off_thread(move || cache.store(module, code)).await??;
                 Ok(())
             }
-            Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Err(CompileError::Invalid(reason)),
-            Ok(Ok(Some(FromCompiler::Failed(reason)))) => Err(CompileError::Node(reason)),
+            Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Err(CompileError::Invalid(words(&reason))),
+            Ok(Ok(Some(FromCompiler::Failed(reason)))) => Err(CompileError::Node(words(&reason))),
             Ok(Ok(None) | Err(_)) => self.blame(module, death(worker.kill().await?, limits)).await,
             Err(_) => self.blame(module, timed_out(&worker, limits)).await,
         }

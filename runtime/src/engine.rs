@@ -76,7 +76,11 @@ impl Room {
         let Some(limit) = getrlimit(Resource::As).current else { return Ok(Self::ALL[0]) };
         let least = Self::ALL[2].bytes();
         Self::within(limit).ok_or_else(|| {
-            wasmtime::format_err!("a worker needs {} GiB of address space and may have {} (`ulimit -v`)", least >> 30, limit >> 30)
+            wasmtime::format_err!(
+                "a worker needs {} GiB of address space and may have {} (`ulimit -v`)",
+                least >> 30,
+                limit >> 30
+            )
         })
     }
 

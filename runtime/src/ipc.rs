@@ -269,6 +269,26 @@ impl Receiver {
     }
 }
 
+/// What a receiver makes of bytes that come in `pieces`, and of the end of the connection, without a socket: each message, and how it
+/// ended.
+pub(crate) fn receive_pieces<M: DeserializeOwned>(pieces: &[&[u8]], mut each: impl FnMut(M)) -> Result<(), IpcError> {
+    let mut frames = FrameBuffer::new();
+    for mut piece in pieces.iter().copied() {
+        while !piece.is_empty() {
+            let space = frames.space();
+            let (now, later) = piece.split_at(space.len().min(piece.len()));
+            assert!(!now.is_empty(), "a buffer without a whole message has space");
+            space[..now.len()].copy_from_slice(now);
+            frames.filled(now.len());
+            piece = later;
+            while let Some(message) = frames.next()? {
+                each(message);
+            }
+        }
+    }
+    if frames.is_empty() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) }
+}
+
 fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -1,6 +1,8 @@
 //! The runtime without its processes: the same engine profile, meter and host functions, in the caller's own thread. For measurements,
 //! for the golden corpus and for conformance suites. Strangers' guests belong behind both walls, which this has not.
 
+mod frames;
+
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use tokio::net::UnixStream;
 use wasmparser::Validator;
 use wasmtime::{Config, Engine, Module};
 
+pub use self::frames::{Reader, Received, receive};
 pub use crate::meter::{
     Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, Stop, UNITS_PER_FUEL, Weights, class,
     description, fuel, instrument, units,
@@ -17,6 +20,7 @@ pub use crate::meter::{
 pub use wasmtime::{OptLevel, Strategy};
 
 use crate::account::Account;
+use crate::admission::{FUNCTIONS, MODULE_BYTES_DEFAULT, ModuleLimits};
 use crate::engine::{self, FEATURES, config as profile};
 use crate::ipc::{FromSandbox, InputOrder, IpcError, Receiver, RunOrder, ToSandbox, connection};
 use crate::live::Live;
@@ -24,7 +28,7 @@ use crate::meter::{weights, words};
 use crate::process::Role;
 use crate::run::RunReport;
 use crate::walls::{Layers, Need, Walls};
-use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog};
+use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog, prepare};
 
 /// Where the counter stands in the meter's memory, in bytes.
 pub const COUNTER_AT: u64 = words::COUNTER;
@@ -53,6 +57,22 @@ pub fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
 /// What a guest may be made of, before the meter is put in.
 pub fn features() -> wasmparser::WasmFeatures {
     FEATURES
+}
+
+/// Admits a module as a compile worker does for an owner who has not chosen other limits, and makes it count.
+///
+/// # Errors
+/// Why it is not one that runs here, in the words that its author reads.
+pub fn admit(wasm: &[u8]) -> Result<Metered, String> {
+    prepare(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT })
+}
+
+/// A function that a guest may import: its module, its name, and its parameters and results, `i` for i32 and `I` for i64.
+pub type HostFunction = (&'static str, &'static str, &'static str, &'static str);
+
+/// All that a guest may import.
+pub fn host_functions() -> &'static [HostFunction] {
+    FUNCTIONS
 }
 
 /// Runs guests in this thread.

@@ -35,9 +35,9 @@ pub(crate) mod words;
 
 use adit_protocol::{Fuel, MeterId};
 
+pub(crate) use calls::UNCOUNTED_BYTES_MAX;
 pub use module::{Facts, Metered};
 pub use pending::{Pending, PendingError, Stop};
-pub(crate) use calls::UNCOUNTED_BYTES_MAX;
 pub use stack::DEPTH_MAX;
 pub(crate) use stack::NATIVE_BYTES;
 pub use weights::{Class, UNITS_PER_FUEL, Weights, class};

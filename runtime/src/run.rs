@@ -16,6 +16,7 @@ use crate::account::{Account, Lied};
 use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, RunOrder, ToSandbox, Used};
 use crate::pool::SandboxWorker;
 use crate::runtime::Shared;
+use crate::worker::words;
 
 /// A worker that should have stopped a job, at its deadline or when told to, and said nothing for so long is killed. Guests are
 /// looked at every few milliseconds; the rest is for machines under load.
@@ -248,7 +249,7 @@ impl Run {
                 self.shared.pool.give_back(active.worker);
                 Ok(Some(RunEvent::Ended(Box::new(report))))
             }
-            FromSandbox::Unusable(reason) => Err(Fault::Unusable(reason)),
+            FromSandbox::Unusable(reason) => Err(Fault::Unusable(words(&reason))),
         }
     }
 

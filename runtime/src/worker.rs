@@ -29,6 +29,8 @@ use crate::process::Role;
 use crate::unchecked::close_inherited_descriptors;
 use crate::walls::{Layers, Need, SandboxReport, Walls};
 
+pub(crate) use compile::prepare;
+pub(crate) use ending::words;
 pub(crate) use executor::{Executor, Program};
 pub(crate) use outbox::Outbox;
 pub(crate) use prices::host_prices;

@@ -10,6 +10,8 @@ use crate::workspace::Workspace;
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     say("1 of 5: format");
     process::run(workspace.cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all`")?;
+    let fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
+    process::run(workspace.cargo().arg("fmt").args(fuzz).arg("--check"), "`cargo fmt --manifest-path fuzz/Cargo.toml`")?;
     say("2 of 5: licences, sources and bans of dependencies");
     check_dependencies(workspace)?;
     say("3 of 5: lints");

@@ -21,6 +21,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("demo") => DEMO,
         Some("bench") => BENCH,
         Some("calibrate") => CALIBRATE,
+        Some("fuzz") => FUZZ,
         Some(other) => bail!("`{other}` is not a command; `cargo xtask help` lists them"),
     })
 }
@@ -38,6 +39,7 @@ Commands:
   cross        Run the golden corpus and the hostile guests on another processor, under an emulator
   bench        Measure, each figure beside its reference
   calibrate    Compare the meter's weights with time, and fit them anew
+  fuzz         Run the fuzz targets from their seeds
   guests       Compile the guests to target/guests/*.wasm
   setup        Find or install what compiles guests
   help         Explain one command: cargo xtask help test
@@ -180,4 +182,20 @@ Options:
 
 Example:
   cargo xtask calibrate
+";
+
+const FUZZ: &str = "\
+Writes the seeds of fuzz/seeds into fuzz/corpus and runs the fuzz targets from there, one after the other, with nightly Rust and
+cargo-fuzz. The first build takes many minutes. `cargo xtask test` tries the same oracles for some seconds each, without either.
+
+Usage: cargo xtask fuzz [TARGET] [--seconds N]
+
+Targets: frame, receipt, ipc, admission, host_calls, meter, compilers; without one, all of these.
+
+Options:
+  --seconds N   For each target [default: 600]
+
+Examples:
+  cargo xtask fuzz meter
+  cargo xtask fuzz --seconds 3600
 ";

@@ -7,6 +7,7 @@ mod ci;
 mod conformance;
 mod cross;
 mod demo;
+mod fuzz;
 mod help;
 mod process;
 mod test;
@@ -43,6 +44,7 @@ enum Invocation {
     Cross { target: String },
     Demo(demo::Options),
     Bench(bench::Options),
+    Fuzz(fuzz::Options),
 }
 
 impl Invocation {
@@ -62,6 +64,7 @@ impl Invocation {
         }
         let (mut demo, mut bench) = (demo::Options::default(), bench::Options::default());
         let (mut conformance, mut target) = (conformance::Options::default(), None);
+        let mut fuzz = fuzz::Options::default();
         while let Some(arg) = args.next()? {
             match (command.as_str(), arg) {
                 (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
@@ -73,7 +76,9 @@ impl Invocation {
                 ("conformance", Arg::Long("opt-level")) => conformance.opt_level = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("wasi-testsuite")) => conformance.wasi_testsuite = Some(args.value()?),
                 ("cross", Arg::Value(name)) if target.is_none() => target = Some(name.to_string_lossy().into_owned()),
-                ("setup" | "guests" | "ci" | "conformance" | "cross" | "demo" | "bench" | "calibrate", other) => {
+                ("fuzz", Arg::Long("seconds")) => fuzz.seconds = Some(args.value()?.parse()?),
+                ("fuzz", Arg::Value(name)) if fuzz.target.is_none() => fuzz.target = Some(name.string()?),
+                ("setup" | "guests" | "ci" | "conformance" | "cross" | "demo" | "bench" | "calibrate" | "fuzz", other) => {
                     return Err(other.unexpected().into());
                 }
                 _ => break,
@@ -89,6 +94,7 @@ impl Invocation {
             }),
             "demo" => Ok(Self::Demo(demo)),
             "bench" => Ok(Self::Bench(bench)),
+            "fuzz" => Ok(Self::Fuzz(fuzz)),
             "calibrate" => Ok(Self::Bench(bench::Options { name: Some(command), ..bench })),
             _ => bail!("`{command}` is not a command; `cargo xtask help` lists them"),
         }
@@ -116,6 +122,7 @@ impl Invocation {
             Self::Cross { target } => cross::run(&workspace, &target),
             Self::Demo(options) => demo::run(&workspace, &options),
             Self::Bench(options) => bench::run(&workspace, &options),
+            Self::Fuzz(options) => fuzz::run(&workspace, &options),
         }
     }
 }
@@ -167,6 +174,8 @@ mod tests {
             ("bench bulk_in --json", bench(Some("bulk_in"), true)),
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
             ("calibrate --json", bench(Some("calibrate"), true)),
+            ("fuzz", Invocation::Fuzz(fuzz::Options::default())),
+            ("fuzz meter --seconds 60", Invocation::Fuzz(fuzz::Options { target: Some("meter".to_owned()), seconds: Some(60) })),
         ];
         for (line, want) in rows {
             assert_eq!(parse(line).unwrap(), want, "{line}");
@@ -185,6 +194,7 @@ mod tests {
             "conformance x",
             "cross",
             "cross a b",
+            "fuzz a b",
             "--version",
         ] {
             assert!(parse(line).is_err(), "{line}");
@@ -193,7 +203,7 @@ mod tests {
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "bench", "calibrate"] {
+        for command in ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "bench", "calibrate", "fuzz"] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

@@ -174,7 +174,9 @@ fn circles(outlines: &[Outline]) -> Vec<Vec<usize>> {
                 let callee = outlines[index].callees[next - 1] as usize;
                 search.lowest[index] = search.lowest[index].min(search.lowest[callee]);
             }
-            match (next..outlines[index].callees.len()).find(|next| search.leads_on(index, outlines[index].callees[*next] as usize)) {
+            match (next..outlines[index].callees.len())
+                .find(|next| search.leads_on(index, outlines[index].callees[*next] as usize))
+            {
                 Some(found) => path.extend([(index, found + 1), (outlines[index].callees[found] as usize, 0)]),
                 None => search.leave(index),
             }
@@ -285,8 +287,7 @@ mod tests {
     #[test]
     fn circles_are_found_whatever_hangs_on_them() {
         // 0 -> 1 -> 2 -> 3 -> 1, and 3 -> 4 -> 5 -> 4, and 6 alone.
-        let outlines =
-            [&[1][..], &[2], &[3], &[1, 4], &[5], &[4], &[]].map(|callees: &[u32]| outline(1, 1, callees));
+        let outlines = [&[1][..], &[2], &[3], &[1, 4], &[5], &[4], &[]].map(|callees: &[u32]| outline(1, 1, callees));
         let mut found = circles(&outlines);
         found.iter_mut().for_each(|circle| circle.sort_unstable());
         assert_eq!(found, [vec![4, 5], vec![1, 2, 3], vec![0], vec![6]]);

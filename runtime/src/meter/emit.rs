@@ -54,7 +54,19 @@ pub(super) fn emit(
     let declared = body.locals[body.params as usize..].iter().map(|ty| RoundtripReencoder.val_type(*ty));
     let declared = declared.collect::<Result<Vec<_>, _>>().map_err(MeterError::encode)?;
     let code = Code::new_with_locals_types(declared);
-    let mut emitter = Emitter { context, entry, plan, checks, depths, locals, is_in_local: false, code, pending: Pending::default(), lacking: 0 };
+    let mut emitter = Emitter {
+        context,
+        entry,
+        plan,
+        checks,
+        depths,
+        locals,
+        is_in_local: false,
+        code,
+        pending: Pending::default(),
+        lacking: 0,
+        weight: 0,
+    };
 
     emitter.prologue();
     let mut repeated = body.repeated.iter().peekable();
@@ -70,6 +82,8 @@ struct Plan {
     entry: i64,
     /// What the counter lacks in the function's first block.
     entry_lacking: i64,
+    /// What that block weighs.
+    entry_weight: i64,
     steps: Vec<Updates>,
 }
 
@@ -80,13 +94,13 @@ struct Updates {
     after: i64,
     taken: i64,
     no_else: i64,
-    /// What the counter lacks in the block that begins behind this step, where one does.
-    begins: Option<i64>,
+    /// What the counter lacks in the block that begins behind this step, and what that block weighs, where one does.
+    begins: Option<(i64, i64)>,
 }
 
 impl Plan {
     fn new(graph: &Graph, placement: &Placement, steps: usize) -> Self {
-        let mut plan = Self { entry: 0, entry_lacking: 0, steps: vec![Updates::default(); steps] };
+        let mut plan = Self { entry: 0, entry_lacking: 0, entry_weight: 0, steps: vec![Updates::default(); steps] };
         for (edge, update) in graph.edges.iter().zip(&placement.updates) {
             match edge.site {
                 Site::Entry => plan.entry += update,
@@ -99,8 +113,8 @@ impl Plan {
         for edge in graph.blocks.iter().map(|block| &graph.edges[*block]) {
             let lacking = placement.potentials[edge.to];
             match edge.site {
-                Site::After(at) => plan.steps[at].begins = Some(lacking),
-                _ => plan.entry_lacking = lacking,
+                Site::After(at) => plan.steps[at].begins = Some((lacking, edge.weight)),
+                _ => (plan.entry_lacking, plan.entry_weight) = (lacking, edge.weight),
             }
         }
         plan
@@ -152,6 +166,8 @@ struct Emitter<'c> {
     pending: Pending,
     /// What the counter lacks where code is emitted now.
     lacking: i64,
+    /// What the block weighs that is emitted now.
+    weight: i64,
 }
 
 impl Emitter<'_> {
@@ -159,6 +175,7 @@ impl Emitter<'_> {
         self.lacks(0);
         self.add(self.plan.entry);
         self.lacks(self.plan.entry_lacking);
+        self.weight = self.plan.entry_weight;
         if self.entry.checks_first {
             self.check();
         }
@@ -175,6 +192,9 @@ impl Emitter<'_> {
         }
         if is_repeated && !self.is_in_local {
             self.load_counter();
+        }
+        if matches!(op, Operator::Unreachable) && self.weight != 0 {
+            self.settle();
         }
         if updates.no_else != 0 {
             self.code.instruction(&I::Else);
@@ -197,8 +217,9 @@ impl Emitter<'_> {
         }
         self.is_in_local = is_repeated;
         self.add(updates.after);
-        if let Some(lacking) = updates.begins {
+        if let Some((lacking, weight)) = updates.begins {
             self.lacks(lacking);
+            self.weight = weight;
             if self.checks.is_behind(at) {
                 self.check();
             }
@@ -256,6 +277,19 @@ impl Emitter<'_> {
         self.push_counter();
         self.code.instruction(&I::I64Const(units)).instruction(&I::I64Add);
         self.pop_counter();
+    }
+
+    /// Stores the true count before the guest's own `unreachable`. An optimising compiler makes a branch to a block that does nothing
+    /// but trap into a trap where the branch is, and there the counter lacks something else, unless the block weighs nothing. A store
+    /// is something that the block does.
+    fn settle(&mut self) {
+        self.code.instruction(&I::I32Const(0));
+        self.push_counter();
+        if self.lacking != 0 {
+            self.code.instruction(&I::I64Const(self.lacking)).instruction(&I::I64Add);
+        }
+        self.pop_counter();
+        self.lacks(0);
     }
 
     /// Stops where the true count is over the limit. Nothing comes back from here, so no register need survive it.

@@ -9,22 +9,23 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, FunctionSection, MemorySection, MemoryType, Module, RawSection, SectionId, TypeSection,
+    CodeSection, ExportKind, ExportSection, FunctionSection, MemorySection, MemoryType, Module, RawSection, SectionId,
+    TypeSection,
 };
 use wasmparser::{
-    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom, Operator,
-    Parser, Payload, TableInit, TypeRef,
+    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom,
+    Operator, Parser, Payload, TableInit, TypeRef,
 };
 
 use super::body::{Body, Signatures};
+use super::calls::{self, Callees, Entry, UNCHECKED_UNITS_MAX};
 use super::emit::{Context, emit};
-use super::nan::canonicalise;
 use super::graph::{Function, Graph};
+use super::nan::canonicalise;
 use super::pending::Pending;
 use super::pieces::{self, Pieces};
 use super::place::cheapest_debt;
 use super::repeat::repeat_loops;
-use super::calls::{self, Callees, Entry, UNCHECKED_UNITS_MAX};
 use super::weights::Weights;
 use super::{MeterError, Options};
 

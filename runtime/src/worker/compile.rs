@@ -7,11 +7,11 @@ use adit_protocol::Digest;
 use adit_protocol::limits::REASON_BYTES_MAX;
 use wasmtime::{Engine, Module};
 
-use super::ending::{clip, printable};
-use crate::admission::admit;
+use super::ending::{clip, words};
+use crate::admission::{ModuleLimits, admit};
 use crate::code::CodeFile;
 use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender};
-use crate::meter;
+use crate::meter::{Metered, Options, instrument};
 use crate::walls::Walls;
 
 /// Serves one order.
@@ -44,11 +44,16 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
 
 fn compile(engine: &Engine, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
     let wasm = read(order, wasm)?;
-    admit(&wasm, &order.limits).map_err(invalid)?;
-    let metered = meter::instrument(&wasm, &meter::Options::default()).map_err(invalid)?;
+    let metered = prepare(&wasm, &order.limits).map_err(Failure::Invalid)?;
     let module = Module::new(engine, &metered.wasm).map_err(|error| Failure::Invalid(words(&format!("{error:#}"))))?;
     CodeFile::write(&mut code, &module.serialize()?, &metered)?;
     Ok(())
+}
+
+/// Admits a module and makes it count; else why it is not one that runs here.
+pub(crate) fn prepare(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, String> {
+    admit(wasm, limits).map_err(|refusal| words(&refusal.to_string()))?;
+    instrument(wasm, &Options::default()).map_err(|error| words(&error.to_string()))
 }
 
 fn read(order: &CompileOrder, wasm: File) -> Result<Vec<u8>, Failure> {
@@ -60,15 +65,6 @@ fn read(order: &CompileOrder, wasm: File) -> Result<Vec<u8>, Failure> {
         return Err(Failure::Worker(wasmtime::format_err!("module {} has the bytes of {digest}", order.module)));
     }
     Ok(bytes)
-}
-
-fn invalid(why: impl std::fmt::Display) -> Failure {
-    Failure::Invalid(words(&why.to_string()))
-}
-
-/// Words about a module, which repeat names that a stranger chose.
-fn words(text: &str) -> String {
-    clip(printable(text), REASON_BYTES_MAX)
 }
 
 #[cfg(test)]

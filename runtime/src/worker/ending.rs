@@ -120,6 +120,12 @@ fn function_name(frame: &FrameInfo) -> String {
     }
 }
 
+/// Words that a stranger had a part in, for people to read: a module's names are repeated in them, or they come from a worker that may
+/// have been taken over.
+pub(crate) fn words(text: &str) -> String {
+    clip(printable(text), REASON_BYTES_MAX)
+}
+
 /// A guest chooses its function names; they must not speak to the terminal that shows them.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()

@@ -18,14 +18,12 @@ pub(crate) struct Exception {
 }
 
 /// What is not the same everywhere, each with its reason. A test fails where an entry is not so.
-pub(crate) const EXCEPTIONS: &[Exception] = &[
-    Exception {
-        program: "trap_in_a_callee",
-        engines: "inlining",
-        reason: "the engine tells a trap in an inlined callee at the caller's offset, for which the meter's table says another count; \
+pub(crate) const EXCEPTIONS: &[Exception] = &[Exception {
+    program: "trap_in_a_callee",
+    engines: "inlining",
+    reason: "the engine tells a trap in an inlined callee at the caller's offset, for which the meter's table says another count; \
                  nodes do not inline",
-    },
-];
+}];
 
 /// The exception that covers a program under an engine.
 pub(crate) fn exception(program: &str, engine: &str) -> Option<&'static Exception> {
