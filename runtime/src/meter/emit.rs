@@ -18,8 +18,8 @@ use super::pending::{Pending, Stop};
 use super::pieces::{PIECE_BYTES, Pieces};
 use super::place::Placement;
 use super::stack::DEPTH_MAX;
-use super::weights::{BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS};
-use super::words::{COUNTER, DEPTH, LIMIT, PAGES_MAX};
+use super::weights::{BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, accessed_bytes};
+use super::words::{COUNTER, DEPTH, LIMIT, PAGES_MAX, UNREAD};
 
 /// What is known of the module while its functions are emitted.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Context<'a> {
     pub(super) entries: &'a [Entry],
     /// The most elements that each table may have.
     pub(super) table_elements_max: &'a [u64],
+    /// The most bytes that the guest's memory may have.
+    pub(super) memory_bytes_max: u64,
     /// The index of the meter's own memory.
     pub(super) memory: u32,
     /// The meter's own functions.
@@ -193,8 +195,8 @@ impl Emitter<'_> {
         if is_repeated && !self.is_in_local {
             self.load_counter();
         }
-        if matches!(op, Operator::Unreachable) && self.weight != 0 {
-            self.settle();
+        if self.weight != 0 && self.surely_traps(op) {
+            self.keep_apart();
         }
         if updates.no_else != 0 {
             self.code.instruction(&I::Else);
@@ -279,17 +281,17 @@ impl Emitter<'_> {
         self.pop_counter();
     }
 
-    /// Stores the true count before the guest's own `unreachable`. An optimising compiler makes a branch to a block that does nothing
-    /// but trap into a trap where the branch is, and there the counter lacks something else, unless the block weighs nothing. A store
-    /// is something that the block does.
-    fn settle(&mut self) {
-        self.code.instruction(&I::I32Const(0));
-        self.push_counter();
-        if self.lacking != 0 {
-            self.code.instruction(&I::I64Const(self.lacking)).instruction(&I::I64Add);
-        }
-        self.pop_counter();
-        self.lacks(0);
+    /// Whether an operator traps whatever its operands are, and compilers know.
+    fn surely_traps(&self, op: &Operator<'_>) -> bool {
+        matches!(op, Operator::Unreachable) || accessed_bytes(op).is_some_and(|bytes| bytes > self.context.memory_bytes_max)
+    }
+
+    /// Writes a word that nobody reads before an operator of the guest's that surely traps. An optimising compiler makes a branch to a block that does
+    /// nothing but trap into a trap where the branch is, and there the counter lacks something else, unless the block weighs nothing. A
+    /// store is something that the block does.
+    fn keep_apart(&mut self) {
+        let word = self.half_word(UNREAD);
+        self.code.instruction(&I::I32Const(0)).instruction(&I::I32Const(1)).instruction(&I::I32Store(word));
     }
 
     /// Stops where the true count is over the limit. Nothing comes back from here, so no register need survive it.

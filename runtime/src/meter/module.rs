@@ -302,6 +302,7 @@ impl<'a> Outline<'a> {
             signatures: &self.signatures,
             entries: &self.entries,
             table_elements_max: &self.table_elements_max,
+            memory_bytes_max: self.memory_pages_max << 16,
             memory: self.memories,
             pieces: self.pieces(),
         };

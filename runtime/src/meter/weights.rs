@@ -4,7 +4,7 @@
 //! it runs kernels of different nature and fits the table so that the nanoseconds per fuel lie as close together as possible.
 //! Operators are priced by [`Class`], because what they cost is decided by what the processor does and not by their name.
 
-use wasmparser::Operator;
+use wasmparser::{MemArg, Operator};
 
 /// Units of the counter in one fuel.
 pub const UNITS_PER_FUEL: u64 = 256;
@@ -176,70 +176,77 @@ pub fn class(op: &Operator<'_>) -> Class {
         O::TableFill { .. } | O::TableCopy { .. } | O::TableInit { .. } => Class::Bulk,
         O::DataDrop { .. } | O::ElemDrop { .. } => Class::Bulk,
         O::MemoryGrow { .. } | O::TableGrow { .. } => Class::Grow,
-        _ if is_load(op) => Class::Load,
-        _ if is_store(op) => Class::Store,
+        _ if loaded(op).is_some() => Class::Load,
+        _ if stored(op).is_some() => Class::Store,
         _ if is_float_conversion(op) => Class::FloatConvert,
         _ => vector_class(op).unwrap_or(Class::Integer),
     }
 }
 
-fn is_load(op: &Operator<'_>) -> bool {
-    use Operator as O;
-    matches!(
-        op,
-        O::I32Load { .. }
-            | O::I64Load { .. }
-            | O::F32Load { .. }
-            | O::F64Load { .. }
-            | O::I32Load8S { .. }
-            | O::I32Load8U { .. }
-            | O::I32Load16S { .. }
-            | O::I32Load16U { .. }
-            | O::I64Load8S { .. }
-            | O::I64Load8U { .. }
-            | O::I64Load16S { .. }
-            | O::I64Load16U { .. }
-            | O::I64Load32S { .. }
-            | O::I64Load32U { .. }
-            | O::V128Load { .. }
-            | O::V128Load8x8S { .. }
-            | O::V128Load8x8U { .. }
-            | O::V128Load16x4S { .. }
-            | O::V128Load16x4U { .. }
-            | O::V128Load32x2S { .. }
-            | O::V128Load32x2U { .. }
-            | O::V128Load8Splat { .. }
-            | O::V128Load16Splat { .. }
-            | O::V128Load32Splat { .. }
-            | O::V128Load64Splat { .. }
-            | O::V128Load32Zero { .. }
-            | O::V128Load64Zero { .. }
-            | O::V128Load8Lane { .. }
-            | O::V128Load16Lane { .. }
-            | O::V128Load32Lane { .. }
-            | O::V128Load64Lane { .. }
-    )
+/// The least bytes that a memory must have for an access by this operator; nothing for what is none.
+pub(super) fn accessed_bytes(op: &Operator<'_>) -> Option<u64> {
+    loaded(op).or_else(|| stored(op)).map(|memarg| memarg.offset + (1 << memarg.max_align))
 }
 
-fn is_store(op: &Operator<'_>) -> bool {
+/// Where a load from linear memory reads; nothing for what is none.
+fn loaded<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
     use Operator as O;
-    matches!(
-        op,
-        O::I32Store { .. }
-            | O::I64Store { .. }
-            | O::F32Store { .. }
-            | O::F64Store { .. }
-            | O::I32Store8 { .. }
-            | O::I32Store16 { .. }
-            | O::I64Store8 { .. }
-            | O::I64Store16 { .. }
-            | O::I64Store32 { .. }
-            | O::V128Store { .. }
-            | O::V128Store8Lane { .. }
-            | O::V128Store16Lane { .. }
-            | O::V128Store32Lane { .. }
-            | O::V128Store64Lane { .. }
-    )
+    match op {
+        O::I32Load { memarg, .. }
+        | O::I64Load { memarg, .. }
+        | O::F32Load { memarg, .. }
+        | O::F64Load { memarg, .. }
+        | O::I32Load8S { memarg, .. }
+        | O::I32Load8U { memarg, .. }
+        | O::I32Load16S { memarg, .. }
+        | O::I32Load16U { memarg, .. }
+        | O::I64Load8S { memarg, .. }
+        | O::I64Load8U { memarg, .. }
+        | O::I64Load16S { memarg, .. }
+        | O::I64Load16U { memarg, .. }
+        | O::I64Load32S { memarg, .. }
+        | O::I64Load32U { memarg, .. }
+        | O::V128Load { memarg, .. }
+        | O::V128Load8x8S { memarg, .. }
+        | O::V128Load8x8U { memarg, .. }
+        | O::V128Load16x4S { memarg, .. }
+        | O::V128Load16x4U { memarg, .. }
+        | O::V128Load32x2S { memarg, .. }
+        | O::V128Load32x2U { memarg, .. }
+        | O::V128Load8Splat { memarg, .. }
+        | O::V128Load16Splat { memarg, .. }
+        | O::V128Load32Splat { memarg, .. }
+        | O::V128Load64Splat { memarg, .. }
+        | O::V128Load32Zero { memarg, .. }
+        | O::V128Load64Zero { memarg, .. }
+        | O::V128Load8Lane { memarg, .. }
+        | O::V128Load16Lane { memarg, .. }
+        | O::V128Load32Lane { memarg, .. }
+        | O::V128Load64Lane { memarg, .. } => Some(memarg),
+        _ => None,
+    }
+}
+
+/// Where a store to linear memory writes; nothing for what is none.
+fn stored<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
+    use Operator as O;
+    match op {
+        O::I32Store { memarg, .. }
+        | O::I64Store { memarg, .. }
+        | O::F32Store { memarg, .. }
+        | O::F64Store { memarg, .. }
+        | O::I32Store8 { memarg, .. }
+        | O::I32Store16 { memarg, .. }
+        | O::I64Store8 { memarg, .. }
+        | O::I64Store16 { memarg, .. }
+        | O::I64Store32 { memarg, .. }
+        | O::V128Store { memarg, .. }
+        | O::V128Store8Lane { memarg, .. }
+        | O::V128Store16Lane { memarg, .. }
+        | O::V128Store32Lane { memarg, .. }
+        | O::V128Store64Lane { memarg, .. } => Some(memarg),
+        _ => None,
+    }
 }
 
 fn is_float_conversion(op: &Operator<'_>) -> bool {
@@ -320,7 +327,7 @@ mod tests {
 
     #[test]
     fn operators_belong_to_the_class_of_what_they_do() {
-        let memarg = wasmparser::MemArg { align: 0, max_align: 0, offset: 0, memory: 0 };
+        let memarg = MemArg { align: 0, max_align: 0, offset: 0, memory: 0 };
         let rows = [
             (Operator::Nop, Class::Structure),
             (Operator::Loop { blockty: wasmparser::BlockType::Empty }, Class::Loop),

@@ -11,6 +11,8 @@ pub(crate) const COUNTER: u64 = 0;
 pub(crate) const LIMIT: u64 = 8;
 /// Where the stack depth of the innermost caller is, in nominal bytes (32 bits).
 pub(crate) const DEPTH: u64 = 16;
+/// A word that is written and never read (32 bits).
+pub(crate) const UNREAD: u64 = 20;
 /// Where the most pages are that the guest's memory may have: growth that cannot succeed is not paid for.
 pub(crate) const PAGES_MAX: u64 = 24;
 /// Bytes of the memory.

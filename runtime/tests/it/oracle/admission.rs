@@ -55,7 +55,7 @@ fn judge(wasm: &[u8]) -> Verdict {
         }
     };
     Validator::new_with_features(features()).validate_all(wasm).expect("what is admitted is valid under the profile");
-    let with_meter = features().union(WasmFeatures::MULTI_MEMORY);
+    let with_meter = features().union(WasmFeatures::MULTI_MEMORY).union(WasmFeatures::CUSTOM_PAGE_SIZES);
     Validator::new_with_features(with_meter).validate_all(&metered.wasm).expect("the metered module is valid");
     assert_eq!(Pending::from_bytes(&metered.pending.to_bytes()).as_ref(), Ok(&metered.pending));
     let again = instrument(wasm, &Options::default()).expect("what was metered once is metered again");
