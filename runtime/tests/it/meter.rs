@@ -129,6 +129,33 @@ fn block_that_only_traps_is_paid_for_under_every_compiler() {
     }
 }
 
+/// Where Cranelift optimises, it makes new instructions of several, which come from nowhere in the module; and on x86-64 a load can become
+/// part of such a one. If that traps, the engine does not say where, and nobody finds what the counter lacks there.
+#[test]
+#[ignore = "not mended: the engine does not say where it trapped"]
+fn load_that_the_compiler_merged_is_paid_for() {
+    let work = "(drop (f64.sqrt (f64.const 2)))".repeat(20);
+    let mut labs = LEVELS.map(lab);
+    let load = "(i32.load (i32.const 65536))";
+    let merged = [
+        format!("(i32.rem_u {load} (i32.const 8))"),
+        format!("(i32.add (i32.add {load} (i32.const 1)) (i32.const 2))"),
+        format!("(i32.sub (global.get $g) (i32.sub (i32.const 0) {load}))"),
+        "(i32x4.extract_lane 0 (i16x8.extend_low_i8x16_u (v128.load8_splat (i32.const 65536))))".to_owned(),
+    ];
+    for merged in merged {
+        let text = format!(
+            r#"(module (memory 1 1) (global $g (mut i32) (i32.const 5)) (func $f {work} (block (global.set $g {merged})))
+                (func (export "_start") (call $f)))"#
+        );
+        let reports = labs.each_mut().map(|lab| run(lab, &text).run);
+        for report in &reports {
+            assert_eq!(report.outcome, Outcome::Trapped(TrapKind::MemoryOutOfBounds), "{}", report.reason);
+            assert_eq!(report.usage, reports[0].usage, "{merged}");
+        }
+    }
+}
+
 /// The weights of a function without branches, added up by another reader than the pass.
 fn straight_weight(wasm: &[u8]) -> u64 {
     let weights = Weights::standard();

@@ -30,7 +30,7 @@ pub(crate) struct Compared {
     pub(crate) calls: u32,
     /// Those of them that trapped.
     pub(crate) traps: u32,
-    /// Calls after which nothing could be compared, because a stack or the engine's own fuel ended.
+    /// Calls after which nothing could be compared: a stack or the engine's own fuel ended, or the engine did not know where it trapped.
     pub(crate) given_up: u32,
 }
 
@@ -61,6 +61,11 @@ pub(crate) fn check(bytes: &[u8]) -> Compared {
         let ends = [&mut shipped, &mut plain].map(|subject| subject.call(name, at as u64));
         // The meter's limit of depth comes before the end of the native stack, so that the original may go on.
         if ends == [End::TooDeep, End::TooDeep] {
+            compared.given_up += 1;
+            break;
+        }
+        if let Some(End::Unplaced(trap)) = ends.iter().find(|end| matches!(end, End::Unplaced(_))) {
+            assert_eq!(End::Trapped(*trap), wanted, "{name}");
             compared.given_up += 1;
             break;
         }
