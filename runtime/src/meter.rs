@@ -7,11 +7,13 @@
 //! - **Exact.** Fuel is the sum of the weights of the basic blocks entered, never a longest path. What bulk operations and growth
 //!   cost by size is added before they act.
 //! - **Not lost.** Every change of the count is in memory. Where the guest traps, a table of the module ([`Pending`]) tells what the
-//!   word in memory lacks at that offset.
-//! - **Interruptible.** Each function that calls, and each round of a loop, compares the count to a limit word; another thread stops
-//!   the guest by writing 0 there. The check can only trap, so no register has to survive it.
+//!   word in memory lacks at that offset. One case is not mended: Cranelift can make a load part of an instruction that it says stands
+//!   nowhere; where such a load is out of bounds, what the word lacks, at most a block's weight or so, is not known.
+//! - **Interruptible.** Each round of a loop and of a circle of calls compares the count to a limit word ([`checks`]); another thread
+//!   stops the guest by writing 0 there. The check can only trap, so no register has to survive it. Much memory is filled and copied in
+//!   [`pieces`].
 //! - **Cheap.** Updates stand on few edges of the control-flow graph, chosen by a spanning tree; short loops are repeated so that
-//!   several rounds share one update.
+//!   several rounds share one update; functions that end soon do nothing about limits ([`calls`], [`depths`]).
 //!
 //! The way of a function: decoded into a [`body`], made to have canonical NaNs ([`nan`]), its loops repeated ([`repeat`]), its
 //! graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.

@@ -1,8 +1,8 @@
 //! A metered function: its own operators, with the meter's between them.
 //!
-//! A function with a loop keeps the counter in a local and stores it at each change, so that its chain of additions needs no load
-//! and nothing is ever only in a register; other functions change the word in memory. A check compares the true count, so that
-//! where a guest stops does not depend on where updates stand.
+//! In a repeated loop the counter is in a local and is stored at each change, so that its chain of additions needs no load and nothing is
+//! ever only in a register; elsewhere the word in memory is changed. A check compares the true count, so that where a guest stops does
+//! not depend on where updates stand.
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, Function as Code, Instruction as I, MemArg};
