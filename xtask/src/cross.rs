@@ -53,6 +53,7 @@ const SKIPPED: &[(&str, &str)] = &[
         "the emulator takes minutes for it, and the worker's size is its own",
     ),
     ("hostile::a_sleep_of_a_billion_seconds_is_over_at_once_or_at_the_deadline", STOPS),
+    ("hostile::death_of_a_worker_harms_nobody_else", "an emulated worker does not die of a SIGSYS that is sent to it"),
     ("hostile::endless_calls_of_the_host_end_at_their_limits", STOPS),
     ("hostile::long_writes_stop_within_a_call", STOPS),
     ("hostile::loops_stop_whatever_is_in_them", STOPS),

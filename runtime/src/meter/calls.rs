@@ -1,4 +1,4 @@
-//! Who calls whom: which functions have to look at the limits when they are entered.
+//! Who calls whom, and which functions must look at the limits for it.
 //!
 //! A function whose whole tree of calls is known, and small, needs to look at nothing: it cannot nest deep, and what it costs in all
 //! apart from loops, which look for themselves, is soon over. Every circle of calls has a call through a table, or only direct calls
@@ -96,7 +96,7 @@ impl Callee {
         }
     }
 
-    /// Whether it may come back to the function `caller`, and nothing that it calls looks at the limit before.
+    /// Whether a call of it by `caller` may be the one of a circle of calls before which the limit is looked at.
     pub(super) fn comes_back_to(self, caller: Entry) -> bool {
         match self {
             Self::Known(entry) => entry.circle.is_some() && entry.circle == caller.circle,

@@ -286,9 +286,9 @@ impl Emitter<'_> {
         matches!(op, Operator::Unreachable) || accessed_bytes(op).is_some_and(|bytes| bytes > self.context.memory_bytes_max)
     }
 
-    /// Writes a word that nobody reads before an operator of the guest's that surely traps. An optimising compiler makes a branch to a block that does
-    /// nothing but trap into a trap where the branch is, and there the counter lacks something else, unless the block weighs nothing. A
-    /// store is something that the block does.
+    /// Writes a word that nobody reads, before an operator of the guest's that surely traps. An optimising compiler makes a branch to a
+    /// block that does nothing but trap into a trap where the branch is, and there the counter lacks something else, unless the block
+    /// weighs nothing. A store is something that the block does.
     fn keep_apart(&mut self) {
         let word = self.half_word(UNREAD);
         self.code.instruction(&I::I32Const(0)).instruction(&I::I32Const(1)).instruction(&I::I32Store(word));
