@@ -43,7 +43,7 @@ pub struct Runner<'a> {
 }
 
 /// Stack of a thread that runs a script: all that the profile gives a guest, the host's, and that of the script's recursive parser.
-const STACK_BYTES: usize = 96 << 20;
+const STACK_BYTES: usize = 192 << 20;
 
 impl Runner<'_> {
     /// Runs a script to its end, whatever fails, on a thread of its own.
