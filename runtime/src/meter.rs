@@ -7,8 +7,7 @@
 //! - **Exact.** Fuel is the sum of the weights of the basic blocks entered, never a longest path. What bulk operations and growth
 //!   cost by size is added before they act.
 //! - **Not lost.** Every change of the count is in memory. Where the guest traps, a table of the module ([`Pending`]) tells what the
-//!   word in memory lacks at that offset. One case is not mended: Cranelift can make a load part of an instruction that it says stands
-//!   nowhere; where such a load is out of bounds, what the word lacks, at most a block's weight or so, is not known.
+//!   word in memory lacks at that offset, and what is emitted keeps compilers from naming another.
 //! - **Interruptible.** Each round of a loop and of a circle of calls compares the count to a limit word ([`checks`]); another thread
 //!   stops the guest by writing 0 there. The check can only trap, so no register has to survive it. Much memory is filled and copied in
 //!   [`pieces`].
@@ -48,7 +47,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,12 +13,15 @@ use super::body::{Body, Signatures};
 use super::calls::{Callees, Entry};
 use super::checks::Checks;
 use super::depths::{Depths, Enter};
-use super::graph::{Function, Graph, Site, pays_by_size};
+use super::graph::{Function, Graph, Site, is_root, pays_by_size};
 use super::pending::{Pending, Stop};
 use super::pieces::{PIECE_BYTES, Pieces};
 use super::place::Placement;
 use super::stack::DEPTH_MAX;
-use super::weights::{BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, accessed_bytes};
+use super::ways::Ways;
+use super::weights::{
+    BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, accessed_bytes, may_be_merged, stored,
+};
 use super::words::{COUNTER, DEPTH, LIMIT, PAGES_MAX, UNREAD};
 
 /// What is known of the module while its functions are emitted.
@@ -64,6 +67,8 @@ pub(super) fn emit(
         depths,
         locals,
         is_in_local: false,
+        is_load_open: false,
+        stores: Ways::new(Stored::Seen, Stored::join),
         code,
         pending: Pending::default(),
         lacking: 0,
@@ -155,6 +160,26 @@ fn size_units(op: &Operator<'_>) -> Option<i64> {
     }
 }
 
+/// What was stored last on the ways to here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// Nothing, or what something has read since or would be seen after a trap.
+    Seen,
+    /// What nothing has looked at.
+    Unseen {
+        /// The step that stored it.
+        at: usize,
+        /// What the counter lacked there.
+        lacking: i64,
+    },
+}
+
+impl Stored {
+    fn join(self, other: Self) -> Self {
+        if self == other { self } else { Self::Seen }
+    }
+}
+
 struct Emitter<'c> {
     context: &'c Context<'c>,
     entry: Entry,
@@ -164,6 +189,10 @@ struct Emitter<'c> {
     locals: Locals,
     /// Whether the local has the counter, in a repeated loop.
     is_in_local: bool,
+    /// Whether a load stands before in the basic block that could become part of an instruction behind it.
+    is_load_open: bool,
+    /// The store that the next one could overwrite.
+    stores: Ways<Stored>,
     code: Code,
     pending: Pending,
     /// What the counter lacks where code is emitted now.
@@ -198,23 +227,41 @@ impl Emitter<'_> {
         if self.weight != 0 && self.surely_traps(op) {
             self.keep_apart();
         }
+        if self.is_load_open && matches!(op, Operator::Loop { .. }) {
+            self.end_block();
+        }
         if updates.no_else != 0 {
             self.code.instruction(&I::Else);
             self.add(updates.no_else);
         }
         match op {
             Operator::BrIf { relative_depth } if updates.taken != 0 => {
+                let stored = self.stores.here;
                 self.code.instruction(&I::If(BlockType::Empty));
                 self.add(updates.taken);
                 self.code.instruction(&I::Br(relative_depth + 1)).instruction(&I::End);
+                self.stores.here = stored;
             }
             _ => {
+                self.keep_store(op);
                 self.pay_by_size(op)?;
                 if self.checks.is_before(at) {
                     self.check();
                 }
                 self.nest(at);
                 self.code.instruction(&RoundtripReencoder.instruction(op.clone()).map_err(MeterError::encode)?);
+            }
+        }
+        if stored(op).is_some() {
+            self.stores.here = self.stores.here.map(|_| Stored::Unseen { at, lacking: self.lacking });
+        } else if accessed_bytes(op).is_some() || is_root(op) {
+            self.sees_stores();
+        }
+        self.stores.step(op, |_, _| {});
+        if may_be_merged(op) {
+            self.is_load_open = true;
+            if self.lacking != 0 {
+                self.end_block();
             }
         }
         self.is_in_local = is_repeated;
@@ -279,6 +326,7 @@ impl Emitter<'_> {
         self.push_counter();
         self.code.instruction(&I::I64Const(units)).instruction(&I::I64Add);
         self.pop_counter();
+        self.sees_stores();
     }
 
     /// Whether an operator traps whatever its operands are, and compilers know.
@@ -292,6 +340,18 @@ impl Emitter<'_> {
     fn keep_apart(&mut self) {
         let word = self.half_word(UNREAD);
         self.code.instruction(&I::I32Const(0)).instruction(&I::I32Const(1)).instruction(&I::I32Store(word));
+    }
+
+    /// Ends the compiler's basic block, which costs no instruction.
+    ///
+    /// On x86-64 Cranelift makes a load part of the instruction that uses its value, where both are in one block and nothing but
+    /// arithmetic stands between them; and then it is that instruction which traps. One that was made of several by a simplification
+    /// has no place. So a load ends its block where the counter lacks anything, and is never merged. Where it lacks nothing no place is
+    /// needed, but one that says another block would be wrong: arithmetic that is moved out of a loop says that it stands in the loop,
+    /// so loads before a loop end their block too.
+    fn end_block(&mut self) {
+        self.code.instruction(&I::Block(BlockType::Empty)).instruction(&I::End);
+        self.is_load_open = false;
     }
 
     /// Stops where the true count is over the limit. Nothing comes back from here, so no register need survive it.
@@ -312,6 +372,25 @@ impl Emitter<'_> {
         self.code.instruction(&I::If(BlockType::Empty));
         self.pending.add_stop(self.code.byte_len(), stop);
         self.code.instruction(&I::Unreachable).instruction(&I::End);
+        self.sees_stores();
+    }
+
+    /// Something reads what was stored, or shows it by a trap.
+    fn sees_stores(&mut self) {
+        self.stores.here = self.stores.here.map(|_| Stored::Seen);
+    }
+
+    /// Keeps the last store where it is, before a store for which the counter lacks something else.
+    ///
+    /// Cranelift takes out a store that another to the same place makes useless, where nothing could see it in between. If the place is
+    /// bad, it is the other one that traps then. A trap would show what was stored: one that is never reached, and is no code in the
+    /// end, is enough.
+    fn keep_store(&mut self, op: &Operator<'_>) {
+        let Some(Stored::Unseen { lacking, .. }) = self.stores.here.filter(|_| stored(op).is_some()) else { return };
+        if lacking != self.lacking {
+            self.code.instruction(&I::I32Const(0)).instruction(&I::If(BlockType::Empty));
+            self.code.instruction(&I::Unreachable).instruction(&I::End);
+        }
     }
 
     /// Learns how deep this call is, and stops where that is too deep.

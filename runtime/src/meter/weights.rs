@@ -188,6 +188,29 @@ pub(super) fn accessed_bytes(op: &Operator<'_>) -> Option<u64> {
     loaded(op).or_else(|| stored(op)).map(|memarg| memarg.offset + (1 << memarg.max_align))
 }
 
+/// Whether a load is one that a compiler can make part of the instruction that uses its value.
+pub(super) fn may_be_merged(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    matches!(
+        op,
+        O::I32Load { .. }
+            | O::I64Load { .. }
+            | O::F32Load { .. }
+            | O::F64Load { .. }
+            | O::V128Load { .. }
+            | O::V128Load8Splat { .. }
+            | O::V128Load16Splat { .. }
+            | O::V128Load32Splat { .. }
+            | O::V128Load64Splat { .. }
+            | O::V128Load32Zero { .. }
+            | O::V128Load64Zero { .. }
+            | O::V128Load8Lane { .. }
+            | O::V128Load16Lane { .. }
+            | O::V128Load32Lane { .. }
+            | O::V128Load64Lane { .. }
+    )
+}
+
 /// Where a load from linear memory reads; nothing for what is none.
 fn loaded<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
     use Operator as O;
@@ -228,7 +251,7 @@ fn loaded<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
 }
 
 /// Where a store to linear memory writes; nothing for what is none.
-fn stored<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
+pub(super) fn stored<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
     use Operator as O;
     match op {
         O::I32Store { memarg, .. }

@@ -1,6 +1,6 @@
 //! The same module under each of the engine's compilers: the same results, and the same bill.
 
-use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome, TrapKind};
+use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome};
 use adit_runtime::lab::{Lab, OptLevel, Options, Report, Strategy, config, instrument};
 use wasmtime::{Config, Engine};
 
@@ -44,8 +44,6 @@ pub(crate) struct Compared {
     pub(crate) stopped: u32,
     /// Modules of which a compiler ended the native stack before the meter's own limit.
     pub(crate) stack_ended: u32,
-    /// Traps that a compiler could not place, so that what was pending there is not billed. See `docs/fuzzing.md`.
-    pub(crate) unplaced: u32,
 }
 
 /// The first byte says whether the others make a command, which is run as a job, or are those of [`modules::library`].
@@ -74,12 +72,6 @@ fn call_all(bytes: &[u8]) -> Option<Compared> {
         let ends: Vec<End> = subjects.iter_mut().map(|subject| subject.call(function, at as u64)).collect();
         if ends.contains(&End::StackEnded) {
             compared.stack_ended += 1;
-            break;
-        }
-        if ends.iter().any(|end| matches!(end, End::Unplaced(_))) {
-            let traps: Vec<_> = ends.iter().map(End::trap).collect();
-            assert!(traps.iter().all(|trap| trap.is_some() && *trap == traps[0]), "{function} under {names:?}: {ends:?}");
-            compared.unplaced += 1;
             break;
         }
         let seen: Vec<_> = subjects.iter_mut().map(|subject| (subject.units(), subject.state())).collect();
@@ -111,28 +103,16 @@ fn run_job(bytes: &[u8]) -> Option<Compared> {
             reports.push((*name, lab.run(&program, &spec, b"input").unwrap_or_else(|error| panic!("{name}: {error:?}"))));
         }
     });
-    let mut unplaced = 0;
     for (name, report) in &reports {
-        let mut report = report.clone();
-        if is_unplaced(&report, &reports[0].1) {
-            unplaced = 1;
-            report.run.usage = reports[0].1.run.usage;
-        }
-        assert_eq!(told(&report), told(&reports[0].1), "{name} against {}", reports[0].0);
+        assert_eq!(told(report), told(&reports[0].1), "{name} against {}", reports[0].0);
     }
     let outcome = reports[0].1.run.outcome;
     Some(Compared {
         jobs: 1,
-        unplaced,
         traps: u32::from(matches!(outcome, Outcome::Trapped(_))),
         stopped: u32::from(outcome == Outcome::OutOfFuel),
         ..Compared::default()
     })
-}
-
-/// Whether a job was billed less than under the compiler that places every trap, as it is where another cannot say where a load trapped.
-fn is_unplaced(report: &Report, placed: &Report) -> bool {
-    report.run.outcome == Outcome::Trapped(TrapKind::MemoryOutOfBounds) && report.run.usage.fuel < placed.run.usage.fuel
 }
 
 fn spec(wasm: &[u8]) -> JobSpec {

@@ -32,16 +32,13 @@ pub(crate) enum End {
     StackEnded,
     /// The engine's own fuel ended.
     EngineOutOfFuel,
-    /// With a trap of its own, of which the engine cannot say where it was; what was counted is then short of what is pending there.
-    /// A defect that is known: see `docs/fuzzing.md`.
-    Unplaced(Trap),
 }
 
 impl End {
     /// The trap of the module's own that it was.
     pub(crate) fn trap(&self) -> Option<Trap> {
         match self {
-            Self::Trapped(trap) | Self::Unplaced(trap) => Some(*trap),
+            Self::Trapped(trap) => Some(*trap),
             _ => None,
         }
     }
@@ -130,10 +127,9 @@ impl Subject {
                 trap => End::Trapped(trap),
             };
         };
-        let Some(offset) = offset else {
-            return if trap == Trap::StackOverflow { End::StackEnded } else { End::Unplaced(trap) };
-        };
-        let (lacking, stop, budget) = (meter.pending.at(offset), meter.pending.stop_at(offset), meter.budget);
+        // A load without a place stands where nothing is lacking.
+        let (lacking, stop) = offset.map_or((0, None), |at| (meter.pending.at(at), meter.pending.stop_at(at)));
+        let budget = meter.budget;
         let counted = self.units().wrapping_add_signed(lacking);
         let depth = self.word(DEPTH_AT) as u32;
         self.write_word(COUNTER_AT, counted);
