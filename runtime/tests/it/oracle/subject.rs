@@ -34,16 +34,6 @@ pub(crate) enum End {
     EngineOutOfFuel,
 }
 
-impl End {
-    /// The trap of the module's own that it was.
-    pub(crate) fn trap(&self) -> Option<Trap> {
-        match self {
-            Self::Trapped(trap) => Some(*trap),
-            _ => None,
-        }
-    }
-}
-
 /// An instance, with or without a meter.
 pub(crate) struct Subject {
     store: Store<StoreLimits>,
