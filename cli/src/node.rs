@@ -76,6 +76,10 @@ pub(crate) struct OfferArgs {
     /// Work even where the kernel lacks a part of the sandbox, Landlock or seccomp; the node's label says so [env: ADIT_ALLOW_WEAK_SANDBOX]
     #[arg(long)]
     allow_weak_sandbox: bool,
+    /// Wait for optimised code before a module's first job; else a large module that is new here begins in baseline code, which is there
+    /// sooner and slower, and goes on in the optimised
+    #[arg(long)]
+    no_baseline: bool,
     #[command(flatten)]
     price: PriceArgs,
 }
@@ -141,6 +145,7 @@ impl OfferArgs {
             setup.profiles.push(Profile::Open);
         }
         setup.allow_weak_sandbox = allows_weak_sandbox(config, self.allow_weak_sandbox)?;
+        setup.baseline_code = !self.no_baseline;
         setup.labels = self.label.clone();
         Ok(setup)
     }

@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub worker_program: WorkerProgram,
     /// Whether to work even where the kernel lacks a part of the wall around workers.
     pub allow_weak_sandbox: bool,
+    /// Whether a large module that is new here may begin in baseline code, while it is optimised.
+    pub baseline_code: bool,
 }
 
 impl NodeConfig {
@@ -46,6 +48,7 @@ impl NodeConfig {
             labels: Vec::new(),
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
+            baseline_code: true,
         }
     }
 }

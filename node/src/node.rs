@@ -103,6 +103,7 @@ impl Node {
             module_bytes_max: config.module_bytes_max,
             worker_program: config.worker_program.clone(),
             allow_weak_sandbox: config.allow_weak_sandbox,
+            baseline_code: config.baseline_code,
             ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {

@@ -97,16 +97,21 @@ impl ModuleCache {
 
     /// Authenticates the code in `temp`, puts it in the folder, and evicts what that makes too much.
     pub(crate) fn store(&self, module: Digest, mut temp: NamedTempFile) -> io::Result<Arc<File>> {
+        // Opened before it has its name, so that nothing can come between.
+        let file = self.seal(module, &mut temp)?;
+        let path = self.path(module);
+        temp.persist(&path).map_err(|e| e.error)?;
+        self.evict(&path)?;
+        Ok(self.keep_open(module, file))
+    }
+
+    /// Makes the code in `temp` a file like those of the cache, and opens it to be read.
+    pub(crate) fn seal(&self, module: Digest, temp: &mut NamedTempFile) -> io::Result<File> {
         let code_bytes = temp.as_file().metadata()?.len();
         let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
         temp.as_file_mut().seek(SeekFrom::End(0))?;
         temp.write_all(tag.as_bytes())?;
-        let path = self.path(module);
-        // Opened before it has its name, so that nothing can come between.
-        let file = File::open(temp.path())?;
-        temp.persist(&path).map_err(|e| e.error)?;
-        self.evict(&path)?;
-        Ok(self.keep_open(module, file))
+        File::open(temp.path())
     }
 
     fn path(&self, module: Digest) -> PathBuf {

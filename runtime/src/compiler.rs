@@ -1,4 +1,7 @@
-//! Compilation as the supervisor sees it: one compile worker per module, and never two for the same.
+//! Compilation as the supervisor sees it: one compile worker per module, and never two for the same and one tier.
+//!
+//! A large module that is new begins in baseline code, which is there in a fifth of the time, while its optimised code is made. That the
+//! meter counts the same under both compilers makes them one to whoever pays.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,18 +10,20 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use adit_protocol::Digest;
 use adit_protocol::limits::MODULE_BYTES_MAX;
 use humantime::format_rfc3339_seconds;
 use rustix::process::Signal;
-use tokio::sync::{OnceCell, Semaphore};
+use tempfile::NamedTempFile;
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
 use crate::cache::ModuleCache;
+use crate::engine::Tier;
 use crate::ipc::{CompileOrder, FromCompiler};
 use crate::process::{Role, WorkerProcess, WorkerProgram};
 use crate::strikes::Strikes;
@@ -37,6 +42,10 @@ const BUSY_PART: u32 = 2;
 const TICKS_PER_SECOND: u64 = 100;
 /// Compilations at once. Each uses every core; one more hides the time that a small module waits for a large one.
 const COMPILES_MAX: usize = 2;
+/// Modules of fewer bytes are compiled once: their optimised code is there within a tenth of a second.
+const BASELINE_BYTES_MIN: u64 = 128 << 10;
+/// Modules that may have baseline code at a time. More are compiled once, and wait their turn.
+const BASELINES_MAX: usize = 16;
 
 /// How a module came to be ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +92,22 @@ impl Default for CompileLimits {
     }
 }
 
+/// The code of a module.
+#[derive(Debug, Clone)]
+pub(crate) struct Code {
+    pub(crate) file: Arc<File>,
+    pub(crate) tier: Tier,
+    /// There for baseline code: the sender goes when the optimised code is in the cache, or will not be.
+    pub(crate) optimised: Option<watch::Receiver<()>>,
+}
+
+impl Code {
+    /// Optimised code from the cache.
+    pub(crate) fn optimised(file: Arc<File>) -> Self {
+        Self { file, tier: Tier::Optimised, optimised: None }
+    }
+}
+
 type Compilation = Arc<OnceCell<Result<CompileReport, CompileError>>>;
 
 /// Compiles modules into the cache.
@@ -96,6 +121,10 @@ pub(crate) struct Compiler {
     limits: CompileLimits,
     running: Mutex<HashMap<Digest, Compilation>>,
     permits: Semaphore,
+    has_baseline: bool,
+    /// Modules whose optimised code is on its way.
+    baselines: Mutex<HashMap<Digest, Code>>,
+    baseline_permits: Semaphore,
 }
 
 impl Compiler {
@@ -106,6 +135,7 @@ impl Compiler {
         strikes: Strikes,
         module_bytes_max: u64,
         limits: CompileLimits,
+        has_baseline: bool,
     ) -> Self {
         let module_limits = ModuleLimits { module_bytes_max: module_bytes_max.min(MODULE_BYTES_MAX) };
         let strikes = Arc::new(strikes);
@@ -118,13 +148,21 @@ impl Compiler {
             limits,
             running: Mutex::default(),
             permits: Semaphore::new(COMPILES_MAX),
+            has_baseline,
+            baselines: Mutex::default(),
+            baseline_permits: Semaphore::new(COMPILES_MAX),
         }
+    }
+
+    /// The baseline code of a module whose optimised code is on its way.
+    pub(crate) fn baseline(&self, module: Digest) -> Option<Code> {
+        self.baselines().get(&module).cloned()
     }
 
     /// Makes `module` ready. Calls for one module while it compiles share the compilation and its report; where the caller that
     /// drives it is dropped, another goes on.
-    pub(crate) async fn compile(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
-        if self.cache.get(module).is_some() {
+    pub(crate) async fn compile(self: &Arc<Self>, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
+        if self.cache.get(module).is_some() || self.baselines().contains_key(&module) {
             return Ok(CompileReport { cached: true, compile_us: 0 });
         }
         let compilation = Arc::clone(self.lock().entry(module).or_default());
@@ -137,7 +175,7 @@ impl Compiler {
         report
     }
 
-    async fn compile_alone(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
+    async fn compile_alone(self: &Arc<Self>, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
         let (cache, strikes) = (Arc::clone(&self.cache), Arc::clone(&self.strikes));
         match off_thread(move || cache.load(module).ok_or_else(|| strikes.refused_until(module))).await? {
             Ok(_) => return Ok(CompileReport { cached: true, compile_us: 0 }),
@@ -146,20 +184,75 @@ impl Compiler {
             }
             Err(None) => {}
         }
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let started = Instant::now();
-        self.compile_in_worker(module, wasm).await?;
+        let tier = if self.begin_with_baseline(module, wasm).await? {
+            Tier::Baseline
+        } else {
+            self.optimise(module, File::open(wasm)?).await?;
+            Tier::Optimised
+        };
         let compile_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(%module, compile_us, "module compiled");
+        tracing::debug!(%module, ?tier, compile_us, "module compiled");
         Ok(CompileReport { cached: false, compile_us })
     }
 
-    async fn compile_in_worker(&self, module: Digest, wasm: &Path) -> Result<(), CompileError> {
-        let wasm = File::open(wasm)?;
+    /// Makes baseline code where that is worth while and possible, and lets the optimised code follow. What is wrong with a compiler or
+    /// a module, but that it is not valid, is left to the optimising one.
+    async fn begin_with_baseline(self: &Arc<Self>, module: Digest, wasm: &Path) -> Result<bool, CompileError> {
+        let is_large = std::fs::metadata(wasm)?.len() >= BASELINE_BYTES_MIN;
+        if !(self.has_baseline && is_large && self.baselines().len() < BASELINES_MAX) {
+            return Ok(false);
+        }
+        // Opened now, because the file may be gone later.
+        let again = File::open(wasm)?;
+        let permit = self.baseline_permits.acquire().await.expect("the semaphore is never closed");
+        let answer = self.ask_worker(module, File::open(wasm)?, Tier::Baseline).await?;
+        drop(permit);
+        let mut code = match answer {
+            Answer::Code(code) => code,
+            Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
+            Answer::Unsuited(reason) | Answer::Failed(reason) | Answer::Died(Death::Node(reason) | Death::Module(reason)) => {
+                tracing::debug!(%module, reason, "no baseline code");
+                return Ok(false);
+            }
+        };
+        let cache = Arc::clone(&self.cache);
+        // Its file has no name any more, so that it is gone with whoever holds it.
+        let file = Arc::new(off_thread(move || cache.seal(module, &mut code)).await??);
+        let (done, optimised) = watch::channel(());
+        self.baselines().insert(module, Code { file, tier: Tier::Baseline, optimised: Some(optimised) });
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = this.optimise(module, again).await {
+                tracing::warn!(%module, %error, "a module that began in baseline code has no optimised code");
+            }
+            this.baselines().remove(&module);
+            drop(done);
+        });
+        Ok(true)
+    }
+
+    /// Puts optimised code into the cache.
+    async fn optimise(&self, module: Digest, wasm: File) -> Result<(), CompileError> {
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
+        match self.ask_worker(module, wasm, Tier::Optimised).await? {
+            Answer::Code(code) => {
+                let cache = Arc::clone(&self.cache);
+                off_thread(move || cache.store(module, code)).await??;
+                Ok(())
+            }
+            Answer::Invalid(reason) => Err(CompileError::Invalid(reason)),
+            Answer::Unsuited(reason) | Answer::Failed(reason) => Err(CompileError::Node(reason)),
+            Answer::Died(death) => self.blame(module, death).await,
+        }
+    }
+
+    /// Has a worker of its own compile a module.
+    async fn ask_worker(&self, module: Digest, wasm: File, tier: Tier) -> Result<Answer, CompileError> {
         let wasm_bytes = wasm.metadata()?.len();
         self.module_limits.check_bytes(wasm_bytes).map_err(|refusal| CompileError::Invalid(refusal.to_string()))?;
         let limits = self.limits.of(wasm_bytes);
-        let order = CompileOrder { module, limits: self.module_limits };
+        let order = CompileOrder { module, tier, limits: self.module_limits };
         let code = self.cache.temp_file()?;
         let mut worker = WorkerProcess::spawn(&self.program, Role::Compile, self.need)?;
         worker.limit(limits.cpu, limits.memory)?;
@@ -167,17 +260,14 @@ impl Compiler {
             worker.sender.send_with_fds(&order, &[wasm.as_fd(), code.as_file().as_fd()]).await?;
             worker.receiver.recv::<FromCompiler>().await
         });
-        match answer.await {
-            Ok(Ok(Some(FromCompiler::Compiled))) => {
-                let cache = Arc::clone(&self.cache);
-                off_thread(move || cache.store(module, code)).await??;
-                Ok(())
-            }
-            Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Err(CompileError::Invalid(words(&reason))),
-            Ok(Ok(Some(FromCompiler::Failed(reason)))) => Err(CompileError::Node(words(&reason))),
-            Ok(Ok(None) | Err(_)) => self.blame(module, death(worker.kill().await?, limits)).await,
-            Err(_) => self.blame(module, timed_out(&worker, limits)).await,
-        }
+        Ok(match answer.await {
+            Ok(Ok(Some(FromCompiler::Compiled))) => Answer::Code(code),
+            Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Answer::Invalid(words(&reason)),
+            Ok(Ok(Some(FromCompiler::Unsuited(reason)))) => Answer::Unsuited(words(&reason)),
+            Ok(Ok(Some(FromCompiler::Failed(reason)))) => Answer::Failed(words(&reason)),
+            Ok(Ok(None) | Err(_)) => Answer::Died(death(worker.kill().await?, limits)),
+            Err(_) => Answer::Died(timed_out(&worker, limits)),
+        })
     }
 
     /// Makes a worker's death an error, and where it was the module's doing a strike against it.
@@ -195,9 +285,22 @@ impl Compiler {
         }))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Compilation>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Compilation>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn baselines(&self) -> MutexGuard<'_, HashMap<Digest, Code>> {
+        self.baselines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came of a compile worker.
+enum Answer {
+    Code(NamedTempFile),
+    Unsuited(String),
+    Invalid(String),
+    Failed(String),
+    Died(Death),
 }
 
 /// Why a module is refused without another try.

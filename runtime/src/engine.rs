@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use adit_protocol::Digest;
 use rustix::process::{Resource, getrlimit};
+use serde::{Deserialize, Serialize};
 use wasmtime::{
     Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
 };
@@ -53,6 +54,15 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 /// put in.
 const ENGINE_FEATURES: WasmFeatures = FEATURES.union(WasmFeatures::MULTI_MEMORY).union(WasmFeatures::CUSTOM_PAGE_SIZES);
 
+/// Which compiler makes a module's code. A bill comes out the same under both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Tier {
+    /// Winch: one pass, so that code is there soon, and some times slower.
+    Baseline,
+    /// Cranelift at its best.
+    Optimised,
+}
+
 /// What the engine takes of the address space. Every process of a node comes to the same, because its limit is inherited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -92,6 +102,11 @@ impl Room {
         OTHER_BYTES + (self.slots * MEMORIES_PER_MODULE_MAX) as u64 * (MEMORY_RESERVATION_BYTES + self.guard_bytes)
     }
 
+    /// Whether there is room for baseline code, whose instances take their memories beside the slots.
+    pub(crate) fn has_baseline(self) -> bool {
+        cfg!(target_arch = "x86_64") && self == Self::ALL[0]
+    }
+
     /// What an owner should know of it; nothing where the address space is not limited.
     pub(crate) fn remark(self) -> Option<String> {
         (self != Self::ALL[0]).then(|| {
@@ -119,6 +134,16 @@ pub(crate) fn engine() -> wasmtime::Result<Engine> {
 /// As [`engine`].
 pub(crate) fn compiling_engine() -> wasmtime::Result<Engine> {
     let mut config = config_in(Room::here()?, Strategy::Cranelift, OptLevel::Speed);
+    Engine::new(config.allocation_strategy(InstanceAllocationStrategy::OnDemand))
+}
+
+/// The engine for baseline code, of compile workers and of sandbox workers, which make it behind their walls. A guest gets its memories
+/// from the kernel there, for few guests run in such code. To be called where [`Room::has_baseline`].
+///
+/// # Errors
+/// As [`engine`].
+pub(crate) fn baseline_engine() -> wasmtime::Result<Engine> {
+    let mut config = config(Strategy::Winch, OptLevel::Speed);
     Engine::new(config.allocation_strategy(InstanceAllocationStrategy::OnDemand))
 }
 

@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use crate::admission::ModuleLimits;
+use crate::engine::Tier;
 
 /// Descriptors that travel with one message: a module and an input, or a module and the file for its code.
 const FDS_PER_MESSAGE_MAX: usize = 2;
@@ -44,6 +45,8 @@ pub(crate) struct RunOrder {
     pub(crate) slot: u8,
     /// Whether the module's code comes with this message, as its first descriptor, and replaces what the slot holds.
     pub(crate) load: bool,
+    /// Which compiler made it.
+    pub(crate) tier: Tier,
     /// The job.
     pub(crate) spec: JobSpec,
     /// What the guest reads.
@@ -112,6 +115,8 @@ pub(crate) struct Ending {
 pub(crate) struct CompileOrder {
     /// What the module's bytes must hash to.
     pub(crate) module: Digest,
+    /// Which compiler to use.
+    pub(crate) tier: Tier,
     /// What the owner admits.
     pub(crate) limits: ModuleLimits,
 }
@@ -123,6 +128,8 @@ pub(crate) enum FromCompiler {
     Compiled,
     /// The module is not one that runs here, and why.
     Invalid(String),
+    /// The compiler of this tier cannot compile it; another may.
+    Unsuited(String),
     /// The worker could not do its part.
     Failed(String),
 }
@@ -401,7 +408,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"code").unwrap();
         let limits = ModuleLimits { module_bytes_max: 8 << 20 };
-        let order = CompileOrder { module: Digest::of(b"m"), limits };
+        let order = CompileOrder { module: Digest::of(b"m"), tier: Tier::Optimised, limits };
         sender.send_with_fds(&order, &[file.as_fd(), file.as_fd()]).await.unwrap();
         assert_eq!(receiver.recv::<CompileOrder>().await.unwrap(), Some(order));
         let mut got = File::from(receiver.take_fd().unwrap());
@@ -450,7 +457,8 @@ mod tests {
             vec![("k".repeat(limits::LABEL_BYTES_MAX), "v".repeat(limits::LABEL_BYTES_MAX)); limits::LABELS_MAX];
         assert_eq!(spec.check(), Ok(()));
         let input = InputOrder::Inline(vec![0; limits::INLINE_BYTES_MAX]);
-        let order = ToSandbox::Run(Box::new(RunOrder { run: u64::MAX, slot: u8::MAX, load: true, spec, input }));
+        let order =
+            ToSandbox::Run(Box::new(RunOrder { run: u64::MAX, slot: u8::MAX, load: true, tier: Tier::Baseline, spec, input }));
         encode_frame(&order, &mut Vec::new()).unwrap();
     }
 }

@@ -21,7 +21,7 @@ pub use wasmtime::{OptLevel, Strategy};
 
 use crate::account::Account;
 use crate::admission::{FUNCTIONS, MODULE_BYTES_DEFAULT, ModuleLimits};
-use crate::engine::{self, FEATURES, config as profile};
+use crate::engine::{self, FEATURES, Tier, config as profile};
 use crate::ipc::{FromSandbox, InputOrder, IpcError, Receiver, RunOrder, ToSandbox, connection};
 use crate::live::Live;
 use crate::meter::{weights, words};
@@ -187,7 +187,7 @@ impl Cell {
         let engine = engine::engine()?;
         let walls = Walls::enter(Role::Sandbox, Need::Strong, Layers::ALL)?;
         let lab = Lab::over(engine)?;
-        let program = Program(lab.executor.load(code)?);
+        let program = Program(lab.executor.load(code, Tier::Optimised)?);
         walls.seal()?;
         Ok(Self { lab, program })
     }
@@ -199,7 +199,8 @@ impl Cell {
     /// Where the machine fails, or the guest does.
     pub fn work(&mut self, spec: &JobSpec, input: &[u8], time: Duration) -> wasmtime::Result<(u64, Duration)> {
         let input = InputOrder::Inline(input.to_vec());
-        let order = ToSandbox::Run(Box::new(RunOrder { run: 1, slot: 0, load: false, spec: spec.clone(), input }));
+        let order =
+            ToSandbox::Run(Box::new(RunOrder { run: 1, slot: 0, load: false, tier: Tier::Optimised, spec: spec.clone(), input }));
         let (mut frame, mut answer) = (Vec::new(), Vec::new());
         encode_frame(&order, &mut frame)?;
         let (executor, program) = (&self.lab.executor, &self.program.0);

@@ -45,6 +45,7 @@ mod pool;
 mod process;
 mod strikes;
 
+mod given;
 mod ipc;
 mod live;
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use adit_protocol::{Digest, PublicKey};
 use lru::LruCache;
 
+use crate::engine::Tier;
 use crate::ipc::{IpcError, ToSandbox};
 use crate::live::Live;
 use crate::process::{Role, WorkerProcess, WorkerProgram};
@@ -26,7 +27,7 @@ pub(crate) struct SandboxWorker {
 
 /// Which modules a worker has ready, and where.
 #[derive(Debug)]
-pub(crate) struct Modules(LruCache<Digest, u8>);
+pub(crate) struct Modules(LruCache<(Digest, Tier), u8>);
 
 /// Where a module goes in a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,8 +62,8 @@ impl Modules {
         Self(LruCache::new(NonZeroUsize::new(MODULE_SLOTS).expect("a worker has slots")))
     }
 
-    /// Decides where `module` goes: where it is, else in a free slot, else in place of the one not used for longest.
-    pub(crate) fn place(&mut self, module: Digest) -> Place {
+    /// Decides where the code of a module goes: where it is, else in a free slot, else in place of the one not used for longest.
+    pub(crate) fn place(&mut self, module: (Digest, Tier)) -> Place {
         if let Some(&slot) = self.0.get(&module) {
             return Place { slot, loaded: true };
         }
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn module_keeps_its_slot_until_it_is_the_oldest() {
         let mut modules = Modules::new();
-        let module = |n: usize| Digest::of(&n.to_le_bytes());
+        let module = |n: usize| (Digest::of(&n.to_le_bytes()), Tier::Optimised);
         for n in 0..MODULE_SLOTS {
             assert_eq!(modules.place(module(n)), Place { slot: n as u8, loaded: false });
         }

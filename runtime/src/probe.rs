@@ -23,7 +23,11 @@ pub fn attempt<T: Send + 'static>(
     attempt: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     let need = if layers == Layers::ALL { Need::Strong } else { Need::Weak };
-    let entered = if compile { enter_compile(need, layers) } else { enter_sandbox(need, layers) };
+    let entered = if compile {
+        enter_compile(need, layers).map(|(engines, walls)| (engines.optimised, walls))
+    } else {
+        enter_sandbox(need, layers)
+    };
     let (_engine, walls) = entered.map_err(|error| format!("{error:#}"))?;
     let (go, wait) = mpsc::channel();
     let (say, hear) = mpsc::channel();

@@ -1,4 +1,8 @@
 //! One job on its worker.
+//!
+//! A job that began in baseline code begins again when the optimised code is there, in another worker: so it is never over later than
+//! if it had waited for that. What its client was told before is not told twice, because a deterministic job says the same again; one
+//! of the open profile goes on as it is once it has said anything. Only the run that ends is billed.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -8,11 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, JobSpec, Outcome, PublicKey, Usage};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use adit_protocol::{ByteCount, Digest, JobSpec, Outcome, Profile, PublicKey, Usage};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::{Account, Lied};
+use crate::compiler::Code;
+use crate::engine::Tier;
+use crate::given::Given;
 use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, RunOrder, ToSandbox, Used};
 use crate::pool::SandboxWorker;
 use crate::runtime::Shared;
@@ -165,6 +172,8 @@ pub struct Run {
     active: Option<Active>,
     canceller: Canceller,
     account: Account,
+    given: Given,
+    is_optimised: bool,
 }
 
 #[derive(Debug)]
@@ -175,7 +184,20 @@ struct Active {
     /// When the worker is killed.
     kill_at: Instant,
     cancel_sent: bool,
+    /// There while the job runs in baseline code and may begin again.
+    again: Option<Again>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What a job needs to begin again in optimised code.
+#[derive(Debug)]
+struct Again {
+    tenant: PublicKey,
+    input: Input,
+    /// Ends when the code is there, or will not be.
+    optimised: watch::Receiver<()>,
+    /// How the job ended where its time was over before: the slower code shall not be the reason.
+    timed_out: Option<Box<Ending>>,
 }
 
 impl Run {
@@ -183,22 +205,38 @@ impl Run {
     pub(crate) async fn start(
         shared: Arc<Shared>,
         request: RunRequest,
-        code: &File,
+        code: Code,
         mut worker: SandboxWorker,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, RunError> {
-        let RunRequest { spec, input, .. } = request;
+        let RunRequest { tenant, spec, input } = request;
+        let again = match &code.optimised {
+            Some(optimised) => Some(Again { tenant, input: input.try_clone()?, optimised: optimised.clone(), timed_out: None }),
+            None => None,
+        };
         let started = Instant::now();
-        let run = send_order(&mut worker, &spec, input, code).await?;
-        let kill_at = started + Duration::from_millis(spec.limits.wall_ms) + GRACE;
-        let active = Active { worker, run, started, kill_at, cancel_sent: false, _permit: permit };
-        let account = Account::new(Arc::clone(&spec));
-        Ok(Self { shared, spec, active: Some(active), canceller: Canceller::default(), account })
+        let run = send_order(&mut worker, &spec, input, &code).await?;
+        let kill_at = kill_at(&spec, started);
+        let active = Active { worker, run, started, kill_at, cancel_sent: false, again, _permit: permit };
+        Ok(Self {
+            shared,
+            account: Account::new(Arc::clone(&spec)),
+            spec,
+            active: Some(active),
+            canceller: Canceller::default(),
+            given: Given::default(),
+            is_optimised: code.tier == Tier::Optimised,
+        })
     }
 
     /// What withdraws this job.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
+    }
+
+    /// Whether the job runs, or ran, in optimised code.
+    pub fn is_optimised(&self) -> bool {
+        self.is_optimised
     }
 
     /// The process that runs this job, until its end.
@@ -214,14 +252,22 @@ impl Run {
     pub async fn next(&mut self) -> Result<RunEvent, RunError> {
         loop {
             let active = self.active.as_mut().ok_or(RunError::Over)?;
+            let waits = active.again.as_ref().is_some_and(|again| again.timed_out.is_some());
             let message = tokio::select! {
                 biased;
                 () = self.canceller.cancelled(), if !active.cancel_sent => {
                     active.send_cancel()?;
+                    if waits {
+                        return Ok(self.give_up());
+                    }
                     continue;
                 }
-                () = sleep_until(active.kill_at) => return Ok(self.give_up()),
-                message = active.worker.process.receiver.recv::<FromSandbox>() => message,
+                () = sleep_until(active.kill_at), if !waits => return Ok(self.give_up()),
+                () = optimised(&mut active.again), if !active.cancel_sent => match self.begin_again().await {
+                    Some(ending) => Ok(Some(FromSandbox::Ended(ending))),
+                    None => continue,
+                },
+                message = active.worker.process.receiver.recv::<FromSandbox>(), if !waits => message,
             };
             match self.handle(message) {
                 Ok(Some(event)) => return Ok(event),
@@ -236,14 +282,20 @@ impl Run {
         match message?.ok_or(Fault::Closed)? {
             FromSandbox::Log(bytes) => {
                 self.account.add_log(&bytes)?;
-                Ok(Some(RunEvent::Log(bytes)))
+                Ok(self.given.log(bytes).map(RunEvent::Log))
             }
-            FromSandbox::Progress { done, total } => Ok(Some(RunEvent::Progress { done, total })),
+            FromSandbox::Progress { done, total } => Ok(self.given.progress(done).then_some(RunEvent::Progress { done, total })),
             FromSandbox::Output(bytes) => {
                 self.account.add_output(&bytes)?;
-                Ok(Some(RunEvent::Output(bytes)))
+                Ok(self.given.output(bytes).map(RunEvent::Output))
             }
             FromSandbox::Ended(ending) => {
+                if ending.outcome == Outcome::TimedOut
+                    && let Some(again) = self.active.as_mut().and_then(|active| active.again.as_mut())
+                {
+                    again.timed_out = Some(ending);
+                    return Ok(None);
+                }
                 let report = self.account.close(*ending)?;
                 let active = self.active.take().expect("messages come from an active worker");
                 self.shared.pool.give_back(active.worker);
@@ -251,6 +303,41 @@ impl Run {
             }
             FromSandbox::Unusable(reason) => Err(Fault::Unusable(words(&reason))),
         }
+    }
+
+    /// Begins the job again in its optimised code, where that is there and the job may; else the slower run goes on. One whose time was
+    /// over does not: then this is how it ended.
+    async fn begin_again(&mut self) -> Option<Box<Ending>> {
+        let begun = self.worker_again().await;
+        let active = self.active.as_mut().expect("an active run begins again");
+        let again = active.again.take()?;
+        match begun {
+            Ok(Some((worker, run))) => {
+                active.started = Instant::now();
+                active.kill_at = kill_at(&self.spec, active.started);
+                active.run = run;
+                // The old worker is killed: its guest does not read the socket.
+                active.worker = worker;
+                self.account = Account::new(Arc::clone(&self.spec));
+                self.given.begin_again();
+                self.is_optimised = true;
+                return None;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a job goes on in its baseline code"),
+        }
+        again.timed_out
+    }
+
+    /// A worker that has begun the job in optimised code; nothing where it may not begin, or there is none.
+    async fn worker_again(&self) -> Result<Option<(SandboxWorker, u64)>, RunError> {
+        let again = self.active.as_ref().and_then(|active| active.again.as_ref());
+        let may_repeat = self.spec.profile == Profile::Deterministic || self.given.is_nothing();
+        let code = self.shared.cache.get(self.spec.module.digest).map(Code::optimised);
+        let (Some(again), true, Some(code)) = (again, may_repeat, code) else { return Ok(None) };
+        let mut worker = self.shared.pool.take(again.tenant)?;
+        let run = send_order(&mut worker, &self.spec, again.input.try_clone()?, &code).await?;
+        Ok(Some((worker, run)))
     }
 
     /// Ends a run whose worker does not answer any more, with what it said last. Output that the worker still held is lost.
@@ -320,12 +407,37 @@ impl From<IpcError> for Fault {
     }
 }
 
-async fn send_order(worker: &mut SandboxWorker, spec: &JobSpec, input: Input, code: &File) -> Result<u64, RunError> {
+impl Input {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Inline(bytes) => Self::Inline(bytes.clone()),
+            // Its reader minds no position.
+            Self::File(file) => Self::File(file.try_clone()?),
+        })
+    }
+}
+
+/// When a worker is killed that began a job at `started`.
+fn kill_at(spec: &JobSpec, started: Instant) -> Instant {
+    started + Duration::from_millis(spec.limits.wall_ms) + GRACE
+}
+
+/// Ends when the optimised code of a job that may begin again is there, or will not be.
+async fn optimised(again: &mut Option<Again>) {
+    match again {
+        // Nothing is ever sent; the sender goes.
+        Some(again) => while again.optimised.changed().await.is_ok() {},
+        None => std::future::pending().await,
+    }
+}
+
+async fn send_order(worker: &mut SandboxWorker, spec: &JobSpec, input: Input, code: &Code) -> Result<u64, RunError> {
     let (input, file) = input_order(spec, input)?;
-    let place = worker.modules.place(spec.module.digest);
+    let place = worker.modules.place((spec.module.digest, code.tier));
     let run = worker.next_run();
-    let order = RunOrder { run, slot: place.slot, load: !place.loaded, spec: spec.clone(), input };
-    let fds: Vec<_> = [(!place.loaded).then(|| code.as_fd()), file.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+    let order = RunOrder { run, slot: place.slot, load: !place.loaded, tier: code.tier, spec: spec.clone(), input };
+    let fds: Vec<_> =
+        [(!place.loaded).then(|| code.file.as_fd()), file.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
     match worker.process.sender.send_with_fds(&ToSandbox::Run(Box::new(order)), &fds).await {
         Ok(()) => Ok(run),
         Err(IpcError::Io(error)) => Err(error.into()),

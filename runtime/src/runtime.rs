@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
-use crate::compiler::{CompileError, CompileLimits, CompileReport, Compiler};
+use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{Room, compatibility, compiling_engine};
 use crate::pool::Pool;
 use crate::process::{WorkerProgram, probe_walls};
@@ -39,6 +39,8 @@ pub struct RuntimeConfig {
     pub worker_program: WorkerProgram,
     /// Whether to work even where the kernel lacks a part of the wall around workers (see [`Runtime::sandbox`]).
     pub allow_weak_sandbox: bool,
+    /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
+    pub baseline_code: bool,
     /// What a compilation may use.
     #[doc(hidden)]
     pub compile_limits: CompileLimits,
@@ -59,6 +61,7 @@ impl RuntimeConfig {
             module_bytes_max: MODULE_BYTES_DEFAULT,
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
+            baseline_code: true,
             compile_limits: CompileLimits::default(),
             wall_clock: SystemTime::now,
         }
@@ -102,8 +105,8 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     memory_max: ByteCount,
     slots: Arc<Semaphore>,
-    cache: Arc<ModuleCache>,
-    compiler: Compiler,
+    pub(crate) cache: Arc<ModuleCache>,
+    compiler: Arc<Compiler>,
     sandbox: SandboxReport,
 }
 
@@ -123,7 +126,8 @@ impl Runtime {
             return Err(StartError::WeakSandbox(sandbox));
         }
         let need = if allow_weak_sandbox { Need::Weak } else { Need::Strong };
-        if let Some(remark) = Room::here().map_err(StartError::Engine)?.remark() {
+        let room = Room::here().map_err(StartError::Engine)?;
+        if let Some(remark) = room.remark() {
             tracing::warn!("{remark}");
         }
         // The supervisor's engine compiles and runs nothing; it only knows what code it would accept.
@@ -132,9 +136,12 @@ impl Runtime {
         let cache = Arc::new(cache.map_err(|error| StartError::Cache { folder: cache_dir, error })?);
         let strikes = Strikes::new(&cache, config.wall_clock);
         let program = worker_program.clone();
-        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, config.compile_limits);
+        let has_baseline = config.baseline_code && room.has_baseline();
+        let limits = config.compile_limits;
+        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, limits, has_baseline);
         let pool = Pool::new(worker_program, need, slots).map_err(StartError::Worker)?;
-        let shared = Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler, sandbox };
+        let shared =
+            Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler: Arc::new(compiler), sandbox };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -144,12 +151,21 @@ impl Runtime {
     }
 
     /// Makes a module ready to run: compiles the file `wasm`, whose digest is `module`, unless the cache has its code. Calls for
-    /// one module at once share one compilation. Cancel-safe.
+    /// one module at once share one compilation. A large module is ready as soon as its baseline code is; the optimised code follows
+    /// by itself, and jobs that still run then go on in it. Cancel-safe.
     ///
     /// # Errors
     /// [`CompileError::Invalid`] where no node would run the module, [`CompileError::Node`] where this one could not tell.
     pub async fn compile(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
         self.shared.compiler.compile(module, wasm).await
+    }
+
+    /// Waits until a module that is ready has its optimised code, or until it is known that it will have none.
+    pub async fn optimised(&self, module: Digest) {
+        if let Some(mut optimised) = self.shared.compiler.baseline(module).and_then(|code| code.optimised) {
+            // Nothing is ever sent: the sender goes when the work is done.
+            let _ = optimised.changed().await;
+        }
     }
 
     /// Waits for a free slot and starts a job in it.
@@ -164,10 +180,10 @@ impl Runtime {
         let permit = Arc::clone(&self.shared.slots).acquire_owned().await.expect("the semaphore is never closed");
         let module = request.spec.module.digest;
         // Reads the file only where no call of `compile` did in this process.
-        let code = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module));
-        let code = code.ok_or(RunError::NotCompiled(module))?;
+        let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
+        let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
         let worker = self.shared.pool.take(request.tenant)?;
-        let run = Run::start(Arc::clone(&self.shared), request, &code, worker, permit).await?;
+        let run = Run::start(Arc::clone(&self.shared), request, code, worker, permit).await?;
         // Now that the worker is busy there is time to start the next tenant's.
         if let Err(error) = self.shared.pool.top_up() {
             tracing::warn!(%error, "no fresh sandbox worker could be started");

@@ -23,13 +23,13 @@ use adit_protocol::encode_frame;
 use tokio::net::UnixStream;
 use wasmtime::Engine;
 
-use crate::engine::{compiling_engine, engine};
+use crate::engine::{Room, baseline_engine, compiling_engine, engine};
 use crate::ipc::{Receiver, Sender, connection};
 use crate::process::Role;
 use crate::unchecked::close_inherited_descriptors;
 use crate::walls::{Layers, Need, SandboxReport, Walls};
 
-pub(crate) use compile::prepare;
+pub(crate) use compile::{Engines, prepare};
 pub(crate) use ending::words;
 pub(crate) use executor::{Executor, Program};
 pub(crate) use outbox::Outbox;
@@ -65,8 +65,8 @@ fn run_sandbox(need: Need) -> wasmtime::Result<()> {
 }
 
 fn run_compile(need: Need) -> wasmtime::Result<()> {
-    let (engine, walls) = enter_compile(need, Layers::ALL)?;
-    converse(async |sender, receiver| compile::serve(engine, walls, sender, receiver).await)
+    let (engines, walls) = enter_compile(need, Layers::ALL)?;
+    converse(async |sender, receiver| compile::serve(engines, walls, sender, receiver).await)
 }
 
 /// Enters a sandbox worker's walls in the very way of a sandbox worker, and tells of them.
@@ -92,16 +92,17 @@ pub(crate) fn enter_sandbox(need: Need, layers: Layers) -> wasmtime::Result<(Eng
 
 /// The walls of a compile worker but for the last, and within them the threads of parallel compilation: once the worker is sealed
 /// none can start.
-pub(crate) fn enter_compile(need: Need, layers: Layers) -> wasmtime::Result<(Engine, Walls)> {
+pub(crate) fn enter_compile(need: Need, layers: Layers) -> wasmtime::Result<(Engines, Walls)> {
     close_inherited_descriptors()?;
     // Both read the system's limits on processors, which nobody can behind the walls.
-    let engine = compiling_engine()?;
+    let baseline = if Room::here()?.has_baseline() { Some(baseline_engine()?) } else { None };
+    let engines = Engines { baseline, optimised: compiling_engine()? };
     let threads = available_parallelism().map_or(1, usize::from);
     let walls = Walls::enter(Role::Compile, need, layers)?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     // Returns when each has run.
     rayon::broadcast(|_| ());
-    Ok((engine, walls))
+    Ok((engines, walls))
 }
 
 /// Runs a worker's conversation on one thread until its supervisor closes the socket.

@@ -55,9 +55,15 @@ impl Supervised {
     /// Compiles a module, and tells where its code is.
     pub(super) async fn compile(&self, program: &Program) -> Result<PathBuf> {
         self.runtime.compile(program.spec.module.digest, &program.file).await?;
+        self.settle(program).await;
         let entries = std::fs::read_dir(&self.cache)?.collect::<Result<Vec<_>, _>>()?;
         let code = entries.into_iter().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "cwasm"));
         code.context("the cache holds no code")
+    }
+
+    /// Waits until a program's optimised code is there, and the compiler rests.
+    pub(super) async fn settle(&self, program: &Program) {
+        self.runtime.optimised(program.spec.module.digest).await;
     }
 
     /// Runs a job, from the request to its report; its output, and what the module's compilation took.

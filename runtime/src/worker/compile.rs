@@ -10,18 +10,27 @@ use wasmtime::{Engine, Module};
 use super::ending::{clip, words};
 use crate::admission::{ModuleLimits, admit};
 use crate::code::CodeFile;
+use crate::engine::Tier;
 use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender};
 use crate::meter::{Metered, Options, instrument};
 use crate::walls::Walls;
 
+/// The compilers.
+pub(crate) struct Engines {
+    /// Not on every machine.
+    pub(crate) baseline: Option<Engine>,
+    pub(crate) optimised: Engine,
+}
+
 /// Serves one order.
-pub(super) async fn serve(engine: Engine, walls: Walls, sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
+pub(super) async fn serve(engines: Engines, walls: Walls, sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
     walls.seal()?;
     let Some(order) = receiver.recv::<CompileOrder>().await? else { return Ok(()) };
     let (wasm, code) = (File::from(receiver.take_fd()?), File::from(receiver.take_fd()?));
-    let answer = match compile(&engine, &order, wasm, code) {
+    let answer = match compile(&engines, &order, wasm, code) {
         Ok(()) => FromCompiler::Compiled,
         Err(Failure::Invalid(reason)) => FromCompiler::Invalid(reason),
+        Err(Failure::Unsuited(reason)) => FromCompiler::Unsuited(reason),
         Err(Failure::Worker(error)) => FromCompiler::Failed(clip(format!("{error:#}"), REASON_BYTES_MAX)),
     };
     sender.push(&answer)?;
@@ -32,6 +41,8 @@ pub(super) async fn serve(engine: Engine, walls: Walls, sender: Sender, mut rece
 enum Failure {
     /// The module is not one that runs here.
     Invalid(String),
+    /// The compiler does not know all that is in the module.
+    Unsuited(String),
     /// This worker could not do its part.
     Worker(wasmtime::Error),
 }
@@ -42,10 +53,15 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
     }
 }
 
-fn compile(engine: &Engine, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
+fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
     let wasm = read(order, wasm)?;
     let metered = prepare(&wasm, &order.limits).map_err(Failure::Invalid)?;
-    let module = Module::new(engine, &metered.wasm).map_err(|error| Failure::Invalid(words(&format!("{error:#}"))))?;
+    let (engine, refused): (_, fn(String) -> Failure) = match (order.tier, &engines.baseline) {
+        (Tier::Optimised, _) => (&engines.optimised, Failure::Invalid),
+        (Tier::Baseline, Some(engine)) => (engine, Failure::Unsuited),
+        (Tier::Baseline, None) => return Err(Failure::Unsuited("this machine has no baseline compiler".to_owned())),
+    };
+    let module = Module::new(engine, &metered.wasm).map_err(|error| refused(words(&format!("{error:#}"))))?;
     CodeFile::write(&mut code, &module.serialize()?, &metered)?;
     Ok(())
 }
@@ -69,9 +85,24 @@ fn read(order: &CompileOrder, wasm: File) -> Result<Vec<u8>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, Write};
+
     use super::super::guest;
     use super::*;
     use crate::admission::FUNCTIONS;
+
+    #[test]
+    fn order_for_a_compiler_that_is_not_here_is_not_the_modules_fault() {
+        let wasm = wat::parse_str("(module (memory (export \"memory\") 1) (func (export \"_start\")))").unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&wasm).unwrap();
+        file.rewind().unwrap();
+        let engines = Engines { baseline: None, optimised: crate::engine::compiling_engine().unwrap() };
+        let order =
+            CompileOrder { module: Digest::of(&wasm), tier: Tier::Baseline, limits: ModuleLimits { module_bytes_max: 1 << 20 } };
+        let refused = compile(&engines, &order, file, tempfile::tempfile().unwrap());
+        assert!(matches!(refused, Err(Failure::Unsuited(_))));
+    }
 
     #[test]
     fn guests_have_every_function_that_admission_lets_them_import() {

@@ -1,5 +1,6 @@
 //! A guest's run within a worker: from a module that is ready to how it ended.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,16 +19,30 @@ use super::outbox::{Outbox, Remainder};
 use super::stdio::Input;
 use super::watchdog::Watchdog;
 use crate::code::{CodeFile, Trailer};
+use crate::engine::{Tier, baseline_engine};
 use crate::ipc::Ending;
 use crate::meter::{Facts, Pending, Stop, units};
 use crate::unchecked::{MeteredStore, load_code};
 
 /// Runs modules, one at a time.
 pub(crate) struct Executor {
-    engine: Engine,
-    linker: Linker<Guest>,
+    optimised: Linked,
+    /// Made when the first baseline code comes: most workers never see any.
+    baseline: OnceCell<Linked>,
     outbox: Arc<Outbox>,
     watchdog: Watchdog,
+}
+
+/// An engine, with the host's functions for it.
+struct Linked {
+    engine: Engine,
+    linker: Linker<Guest>,
+}
+
+impl Linked {
+    fn new(engine: Engine) -> wasmtime::Result<Self> {
+        Ok(Self { linker: guest::linker(&engine)?, engine })
+    }
 }
 
 /// A module that is ready to be instantiated.
@@ -69,27 +84,42 @@ impl PendingSource {
     }
 }
 
+impl Program {
+    fn new(linked: &Linked, module: &Module, facts: Facts, pending: PendingSource) -> wasmtime::Result<Self> {
+        let module = linked.linker.instantiate_pre(module)?;
+        Ok(Self { module, facts: Arc::new(facts), pending: Arc::new(pending) })
+    }
+}
+
 impl Executor {
     pub(crate) fn new(engine: Engine, outbox: Arc<Outbox>, watchdog: Watchdog) -> wasmtime::Result<Self> {
-        let linker = guest::linker(&engine)?;
-        Ok(Self { engine, linker, outbox, watchdog })
+        Ok(Self { optimised: Linked::new(engine)?, baseline: OnceCell::new(), outbox, watchdog })
     }
 
     /// Makes a module ready from the file that a compile worker wrote.
-    pub(crate) fn load(&self, code: File) -> wasmtime::Result<Program> {
+    pub(crate) fn load(&self, code: File, tier: Tier) -> wasmtime::Result<Program> {
         let CodeFile { facts, trailer } = CodeFile::read(&code)?;
         let pending = PendingSource::File(code.try_clone()?, trailer);
-        self.program(&load_code(&self.engine, code)?, facts, pending)
+        let linked = self.linked(tier)?;
+        Program::new(linked, &load_code(&linked.engine, code)?, facts, pending)
     }
 
     /// Makes a module ready that was compiled here.
     pub(crate) fn take(&self, module: &Module, facts: Facts, pending: Pending) -> wasmtime::Result<Program> {
-        self.program(module, facts, PendingSource::Table(pending))
+        Program::new(&self.optimised, module, facts, PendingSource::Table(pending))
     }
 
-    fn program(&self, module: &Module, facts: Facts, pending: PendingSource) -> wasmtime::Result<Program> {
-        let module = self.linker.instantiate_pre(module)?;
-        Ok(Program { module, facts: Arc::new(facts), pending: Arc::new(pending) })
+    fn linked(&self, tier: Tier) -> wasmtime::Result<&Linked> {
+        match tier {
+            Tier::Optimised => Ok(&self.optimised),
+            Tier::Baseline => match self.baseline.get() {
+                Some(linked) => Ok(linked),
+                None => {
+                    let linked = Linked::new(baseline_engine()?)?;
+                    Ok(self.baseline.get_or_init(|| linked))
+                }
+            },
+        }
     }
 
     /// Where a guest's words go.
@@ -141,7 +171,7 @@ impl Executor {
             return Ok((End::OverBudget(None), fixed));
         }
         let guest = Guest::new(spec, input, Arc::clone(&self.outbox), Arc::clone(counters));
-        let mut store = Store::new(&self.engine, guest);
+        let mut store = Store::new(program.module.module().engine(), guest);
         store.limiter(Guest::limiter);
         let mut store = MeteredStore::new(store, Arc::clone(&counters.page));
         let instance = match program.module.instantiate_async(&mut *store).await {

@@ -66,7 +66,7 @@ impl Sandbox {
         if order.load {
             let code = File::from(self.receiver.take_fd()?);
             *slot = None;
-            match self.executor.load(code) {
+            match self.executor.load(code, order.tier) {
                 Ok(program) => *slot = Some(program),
                 Err(error) => return Ok(Err(format!("{error:#}"))),
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use adit_protocol::Digest;
 use adit_runtime::{CompileError, CompileLimits, CompileReport, Runtime, RuntimeConfig};
 use tempfile::TempDir;
 
@@ -17,11 +18,13 @@ const START: &str = "(func (export \"_start\"))";
 const AMPLE: CompileLimits = CompileLimits { wall: Duration::from_secs(120), cpu: Duration::from_secs(120), memory: 1 << 30 };
 
 /// A host with these limits for compilations, over a folder that may have been another's.
+/// Without baseline code, so that whoever compiles a module hears what came of it.
 fn host(folder: &Arc<TempDir>, compile_limits: CompileLimits, wall_clock: fn() -> SystemTime) -> Host {
     let config = RuntimeConfig {
         worker_program: worker_program(),
         compile_limits,
         wall_clock,
+        baseline_code: false,
         ..RuntimeConfig::new(folder.path().join("cache"))
     };
     Host { runtime: Runtime::new(config).unwrap(), folder: Arc::clone(folder) }
@@ -126,6 +129,28 @@ async fn module_over_its_processor_time_is_refused_for_a_day() {
     assert_eq!(invalid(ample.compile(&wasm).await), refused);
     CLOCK.fetch_add(1, Ordering::Relaxed);
     assert!(!ample.compile(&wasm).await.unwrap().cached);
+}
+
+#[tokio::test]
+async fn module_whose_optimised_code_is_too_dear_is_refused_though_it_has_run() {
+    let folder = folder();
+    let config = RuntimeConfig {
+        worker_program: worker_program(),
+        compile_limits: CompileLimits { cpu: Duration::from_secs(1), ..AMPLE },
+        ..RuntimeConfig::new(folder.path().join("cache"))
+    };
+    let host = Host { runtime: Runtime::new(config).unwrap(), folder };
+    let wasm = slow_module(6);
+    for _ in 0..2 {
+        match host.compile(&wasm).await {
+            Ok(report) => assert!(!report.cached),
+            // On a machine without a baseline compiler, or too busy for it.
+            other => assert!(invalid(other).starts_with("compilation took over 1 s")),
+        }
+        host.runtime.optimised(Digest::of(&wasm)).await;
+    }
+    let refused = invalid(host.compile(&wasm).await);
+    assert!(refused.starts_with("refused until 2") && refused.ends_with("Z: it killed the compile worker twice"), "{refused}");
 }
 
 #[tokio::test]

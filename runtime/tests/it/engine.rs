@@ -17,9 +17,18 @@ const SECTION: &str = ".wasmtime.engine";
 type Told<'a> = (String, Flags<'a>, Flags<'a>, Tunables, u64);
 type Flags<'a> = Vec<(&'a str, FlagValue<'a>)>;
 
-/// The settings, one a line. Those of the processor are not among them: they are each machine's own.
+/// The settings, one a line; those of baseline code where they differ.
 fn settings() -> Vec<String> {
-    let engine = Engine::new(&config(Strategy::Cranelift, OptLevel::Speed)).unwrap();
+    let mut lines = settings_under(Strategy::Cranelift);
+    let baseline = settings_under(Strategy::Winch).into_iter().filter(|line| !lines.contains(line));
+    let baseline: Vec<String> = baseline.map(|line| format!("baseline {line}")).collect();
+    lines.extend(baseline);
+    lines
+}
+
+/// The settings under a compiler. Those of the processor are not among them: they are each machine's own.
+fn settings_under(strategy: Strategy) -> Vec<String> {
+    let engine = Engine::new(&config(strategy, OptLevel::Speed)).unwrap();
     let code = engine.precompile_module(b"\0asm\x01\0\0\0").unwrap();
     let file = object::File::parse(&code[..]).unwrap();
     let section = file.section_by_name(SECTION).unwrap();

@@ -14,6 +14,7 @@ mod meter;
 mod oracle;
 mod streams;
 mod support;
+mod tiers;
 mod walls;
 mod wasi;
 mod workers;

@@ -1,0 +1,172 @@
+//! Baseline code first and optimised code behind it: sooner answers, and the same bills.
+
+use std::time::{Duration, Instant};
+
+use adit_protocol::limits::FUEL_MAX;
+use adit_protocol::{Fuel, Outcome, Profile};
+use adit_runtime::{CompileReport, RunEvent, Runtime, RuntimeConfig};
+
+use crate::support::{Host, Job, finish, first_log, is_emulated, worker_program};
+
+const READY: CompileReport = CompileReport { cached: true, compile_us: 0 };
+
+/// Functions that take an optimising compiler a second or so.
+fn many_functions() -> String {
+    let step = "(local.set 0 (i32.rotl (i32.xor (local.get 0) (i32.mul (local.get 1) (i32.const 7919))) (i32.const 5)))
+        (local.set 1 (i32.add (local.get 1) (i32.popcnt (local.get 0))))";
+    let function =
+        |n: u32| format!("(func (param i32 i32) (result i32) {} (i32.add (local.get 0) (i32.const {n})))", step.repeat(40));
+    (0..500).map(function).collect()
+}
+
+/// A job whose `_start` has this body, in a module that is large enough to begin in baseline code and slow to be optimised.
+fn large(body: &str) -> Job {
+    Job::wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (import "adit_1" "log" (func $log (param i32 i32 i32)))
+            (import "adit_1" "progress" (func $progress (param i64 i64)))
+            (memory (export "memory") 2) (data (i32.const 1024) "hello, world")
+            (func $write
+                (i32.store (i32.const 0) (i32.const 1024))
+                (i32.store (i32.const 4) (i32.const 12))
+                (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable)))
+            (func $read
+                (i32.store (i32.const 0) (i32.const 1024))
+                (i32.store (i32.const 4) (i32.const 12))
+                (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable)))
+            (func (export "_start") (local $n i64) {body}) {})"#,
+        many_functions()
+    ))
+}
+
+const HELLO: &[u8] = b"[info] hello\n";
+
+const SPIN: &str = "(loop $forever (local.set $n (i64.add (local.get $n) (i64.const 1))) (br $forever))";
+
+fn rounds(count: u64) -> String {
+    format!("(loop $more (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const {count}))))")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_and_bills_are_the_same_in_both_tiers() {
+    let host = Host::new(1);
+    let endings = ["(call $write)", "unreachable", "(drop (i32.load (i32.const 131072)))", SPIN];
+    for ending in endings {
+        let job = large(&format!("{} (call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {ending}", rounds(10_000)));
+        let job = job.with(|spec| spec.limits.fuel = Fuel(1_000_000));
+        let module = job.spec.module.digest;
+        let run = host.start(job.clone()).await.unwrap();
+        let begun = run.is_optimised();
+        let first = finish(run).await.unwrap();
+        host.runtime.optimised(module).await;
+        assert_eq!(host.compile(&job.wasm).await, Ok(READY));
+        let run = host.start(job).await.unwrap();
+        assert!(run.is_optimised());
+        let second = finish(run).await.unwrap();
+        assert_eq!(begun, !cfg!(target_arch = "x86_64"));
+        assert_eq!(first.report.usage, second.report.usage, "{ending}");
+        assert_eq!((first.outcome(), &first.report.reason), (second.outcome(), &second.report.reason), "{ending}");
+        assert_eq!((first.output, first.log), (second.output, second.log), "{ending}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_job_goes_on_in_optimised_code_and_says_nothing_twice() {
+    let host = Host::new(1);
+    let hello =
+        "(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) (call $progress (i64.const 1) (i64.const 2)) (call $read)";
+    let body = format!("{hello} {} (call $progress (i64.const 2) (i64.const 2)) (call $write)", rounds(2_000_000_000));
+    let job = large(&body).with(|spec| spec.limits.fuel = Fuel(100_000_000_000));
+    let input = host.folder.path().join("input");
+    std::fs::write(&input, b"read from it").unwrap();
+    let mut run = host.start_over(job.clone(), &input).await;
+    let began_optimised = run.is_optimised();
+    let (mut log, mut progress) = (Vec::new(), Vec::new());
+    let first = loop {
+        match run.next().await.unwrap() {
+            RunEvent::Log(bytes) => log.extend(bytes),
+            RunEvent::Progress { done, .. } => progress.push(done),
+            RunEvent::Output(_) => panic!("so little comes at the end"),
+            RunEvent::Ended(report) => break report,
+        }
+    };
+    assert!(run.is_optimised() && began_optimised != cfg!(target_arch = "x86_64"));
+    assert_eq!(first.outcome, Outcome::Finished { exit_code: 0 }, "{}", first.reason);
+    assert_eq!((log.as_slice(), first.output.as_deref()), (HELLO, Some(b"read from it".as_slice())));
+    assert!(progress.is_sorted(), "{progress:?}");
+
+    let again = host.start_over(job, &input).await;
+    assert!(again.is_optimised());
+    assert_eq!(finish(again).await.unwrap().report.usage, first.usage);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slower_code_is_not_why_a_jobs_time_is_over() {
+    let host = Host::new(1);
+    let job = large(SPIN).with(|spec| (spec.limits.wall_ms, spec.limits.fuel) = (50, Fuel(FUEL_MAX)));
+    let run = host.start(job.clone()).await.unwrap();
+    let ended = finish(run).await.unwrap();
+    assert_eq!(ended.outcome(), Outcome::TimedOut);
+    // It ended in optimised code, which was there only then.
+    assert_eq!(host.compiled_files().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_waits_for_optimised_code_can_be_cancelled() {
+    let host = Host::new(1);
+    let job = large(&format!("(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {SPIN}"));
+    let job = job.with(|spec| (spec.limits.wall_ms, spec.limits.fuel) = (10, Fuel(FUEL_MAX)));
+    let mut run = host.start(job).await.unwrap();
+    let canceller = run.canceller();
+    assert_eq!(first_log(&mut run).await, HELLO);
+    // Its time is over, and its worker idle, while the compiler still works.
+    let _ = tokio::time::timeout(Duration::from_millis(100), run.next()).await;
+    let cancelled = Instant::now();
+    canceller.cancel();
+    let ended = finish(run).await.unwrap();
+    assert!(matches!(ended.outcome(), Outcome::Cancelled | Outcome::TimedOut));
+    assert!(cancelled.elapsed() < Duration::from_secs(3), "{:?}", cancelled.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_job_that_has_said_something_goes_on_as_it_is() {
+    let host = Host::new(1);
+    let body = format!("(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {SPIN}");
+    let job = large(&body).with(|spec| (spec.profile, spec.limits.fuel) = (Profile::Open, Fuel(FUEL_MAX)));
+    let module = job.spec.module.digest;
+    let mut run = host.start(job).await.unwrap();
+    let began_optimised = run.is_optimised();
+    assert_eq!(first_log(&mut run).await, HELLO);
+    host.runtime.optimised(module).await;
+    let canceller = run.canceller();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        canceller.cancel();
+    });
+    match run.next().await.unwrap() {
+        RunEvent::Ended(report) => assert_eq!(report.outcome, Outcome::Cancelled),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(run.is_optimised(), began_optimised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owner_who_wants_no_baseline_code_gets_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RuntimeConfig {
+        worker_program: worker_program(),
+        allow_weak_sandbox: is_emulated(),
+        baseline_code: false,
+        ..RuntimeConfig::new(folder.path().join("cache"))
+    };
+    let runtime = Runtime::new(config).unwrap();
+    let job = large("(call $write)");
+    let path = folder.path().join("module.wasm");
+    std::fs::write(&path, &job.wasm).unwrap();
+    runtime.compile(job.spec.module.digest, &path).await.unwrap();
+    let run = runtime.start(job.request()).await.unwrap();
+    assert!(run.is_optimised());
+    finish(run).await.unwrap().assert_ok();
+}
