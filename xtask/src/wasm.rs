@@ -22,6 +22,9 @@ const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev", "rust-we
 /// Where Debian's wasi-libc is.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 
+/// The oldest rustc that compiles the guests.
+const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// What compiles guests.
 #[derive(Debug, PartialEq, Eq)]
 enum Compiler {
@@ -81,7 +84,7 @@ impl Compiler {
         if choice.allows_debian() && has_apt() {
             install_debian_packages()?;
             return find_debian(workspace)
-                .context("Debian's packages are installed, yet incomplete; next: reinstall them with apt-get");
+                .with_context(|| format!("Debian's packages are installed, yet incomplete or older than rustc {RUST_VERSION}; next: `apt-get update`, and reinstall them"));
         }
         bail!(
             "nothing here compiles to {TARGET}; next: run `rustup target add {TARGET}` where rustup can fetch it, or on Debian 12 \
@@ -207,13 +210,26 @@ fn add_rustup_target(workspace: &Workspace) -> bool {
 }
 
 fn find_debian(workspace: &Workspace) -> Option<Compiler> {
-    let files = process::stdout(Command::new("dpkg-query").args(["-L", DEBIAN_PACKAGES[0]]))?;
-    let rustc = files.lines().map(PathBuf::from).find(|path| path.ends_with("bin/rustc") && path.is_file())?;
+    let rustc = debian_rustc()?;
     let sysroot =
         PathBuf::from(process::stdout(Command::new(&rustc).args(["--print", "sysroot"]).env_remove("LD_LIBRARY_PATH"))?);
     let needed = [sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml"), Path::new(WASI_LIBC).join("crt1-command.o")];
     let complete = missing_debian_packages().is_empty() && needed.iter().all(|path| path.is_file());
     complete.then(|| Compiler::Debian { rustc, linker: toolchain_linker(workspace) })
+}
+
+/// Debian's rustc for wasm, unless it is too old for the guests.
+fn debian_rustc() -> Option<PathBuf> {
+    let files = process::stdout(Command::new("dpkg-query").args(["-L", DEBIAN_PACKAGES[0]]))?;
+    let rustc = files.lines().map(PathBuf::from).find(|path| path.ends_with("bin/rustc") && path.is_file())?;
+    let version = process::stdout(Command::new(&rustc).arg("--version").env_remove("LD_LIBRARY_PATH"))?;
+    is_recent(version.strip_prefix("rustc ")?, RUST_VERSION).then_some(rustc)
+}
+
+/// Whether a version is `least` or later, by its first two numbers.
+fn is_recent(version: &str, least: &str) -> bool {
+    let numbers = |version: &str| version.split('.').take(2).map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+    numbers(version) >= numbers(least)
 }
 
 /// `rust-lld` of the workspace's own toolchain.
@@ -233,7 +249,9 @@ fn missing_debian_packages() -> Vec<&'static str> {
         let state = process::stdout(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
         state.as_deref() == Some("installed")
     };
-    DEBIAN_PACKAGES.into_iter().filter(|package| !installed(package)).collect()
+    // Their versions belong together, so where the compiler is too old all of them are asked for anew.
+    let is_old = debian_rustc().is_none();
+    DEBIAN_PACKAGES.into_iter().filter(|package| is_old || !installed(package)).collect()
 }
 
 fn install_debian_packages() -> Result<()> {
@@ -295,4 +313,18 @@ fn remap(from: &Path, to: &str) -> OsString {
 /// One string of flags as cargo reads it: unlike `RUSTFLAGS`, this holds paths with spaces.
 fn join_flags(flags: Vec<OsString>) -> OsString {
     flags.join("\u{1f}".as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compilers_are_told_apart_by_their_age() {
+        let recent = ["1.95.0 (59807616e 2026-04-14)", "1.100.0", "2.0.1"];
+        let old = ["1.85.0", "0.99.1", "?"];
+        assert!(recent.iter().all(|version| is_recent(version, "1.95")));
+        assert!(!old.iter().any(|version| is_recent(version, "1.95")));
+        assert!(is_recent(RUST_VERSION, RUST_VERSION));
+    }
 }
