@@ -97,21 +97,20 @@ impl ModuleCache {
 
     /// Authenticates the code in `temp`, puts it in the folder, and evicts what that makes too much.
     pub(crate) fn store(&self, module: Digest, mut temp: NamedTempFile) -> io::Result<Arc<File>> {
-        // Opened before it has its name, so that nothing can come between.
-        let file = self.seal(module, &mut temp)?;
+        let code_bytes = temp.as_file().metadata()?.len();
+        let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
         let path = self.path(module);
+        // Opened before it has its name, so that nothing can come between.
+        let file = end(&mut temp, tag.as_bytes())?;
         temp.persist(&path).map_err(|e| e.error)?;
         self.evict(&path)?;
         Ok(self.keep_open(module, file))
     }
 
-    /// Makes the code in `temp` a file like those of the cache, and opens it to be read.
-    pub(crate) fn seal(&self, module: Digest, temp: &mut NamedTempFile) -> io::Result<File> {
-        let code_bytes = temp.as_file().metadata()?.len();
-        let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
-        temp.as_file_mut().seek(SeekFrom::End(0))?;
-        temp.write_all(tag.as_bytes())?;
-        File::open(temp.path())
+    /// Opens the code in `temp` for this process alone. Its name goes, so nobody can alter it or take it for another's, and no tag need
+    /// vouch for it.
+    pub(crate) fn keep_unnamed(mut temp: NamedTempFile) -> io::Result<File> {
+        end(&mut temp, &[0; TAG_BYTES as usize])
     }
 
     fn path(&self, module: Digest) -> PathBuf {
@@ -179,6 +178,13 @@ impl ModuleCache {
     fn open(&self) -> MutexGuard<'_, LruCache<Digest, Arc<File>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends a file of code with its tag, and opens it to be read.
+fn end(temp: &mut NamedTempFile, tag: &[u8; TAG_BYTES as usize]) -> io::Result<File> {
+    temp.as_file_mut().seek(SeekFrom::End(0))?;
+    temp.write_all(tag)?;
+    File::open(temp.path())
 }
 
 fn remove_if_present(path: &Path) -> io::Result<()> {

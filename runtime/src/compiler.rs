@@ -208,7 +208,7 @@ impl Compiler {
         let permit = self.baseline_permits.acquire().await.expect("the semaphore is never closed");
         let answer = self.ask_worker(module, File::open(wasm)?, Tier::Baseline).await?;
         drop(permit);
-        let mut code = match answer {
+        let code = match answer {
             Answer::Code(code) => code,
             Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
             Answer::Unsuited(reason) | Answer::Failed(reason) | Answer::Died(Death::Node(reason) | Death::Module(reason)) => {
@@ -216,9 +216,7 @@ impl Compiler {
                 return Ok(false);
             }
         };
-        let cache = Arc::clone(&self.cache);
-        // Its file has no name any more, so that it is gone with whoever holds it.
-        let file = Arc::new(off_thread(move || cache.seal(module, &mut code)).await??);
+        let file = Arc::new(ModuleCache::keep_unnamed(code)?);
         let (done, optimised) = watch::channel(());
         self.baselines().insert(module, Code { file, tier: Tier::Baseline, optimised: Some(optimised) });
         let this = Arc::clone(self);

@@ -126,12 +126,17 @@ impl Callees<'_> {
     }
 }
 
-/// What each function that a module defines does, and their order: callees come before their callers.
-pub(super) fn entries(outlines: &[Outline]) -> (Vec<Entry>, Vec<usize>) {
+/// Functions that may come back to each other by direct calls; or one alone.
+pub(super) type Circle = Vec<usize>;
+
+/// What each function that a module defines does; and its circles by levels, those that are called before those that call them. Circles of
+/// one level do not call each other.
+pub(super) fn entries(outlines: &[Outline]) -> (Vec<Entry>, Vec<Vec<Circle>>) {
     let mut entries: Vec<Option<Entry>> = vec![None; outlines.len()];
     // Nominal bytes of each function's tree of calls; nothing where that has no end.
     let mut trees: Vec<Option<u64>> = vec![None; outlines.len()];
-    let mut order = Vec::with_capacity(outlines.len());
+    let mut heights = vec![0; outlines.len()];
+    let mut levels: Vec<Vec<Circle>> = Vec::new();
     for (number, circle) in circles(outlines).into_iter().enumerate() {
         let comes_back = circle.len() > 1 || outlines[circle[0]].callees.contains(&(circle[0] as u32));
         for &index in &circle {
@@ -152,14 +157,19 @@ pub(super) fn entries(outlines: &[Outline]) -> (Vec<Entry>, Vec<usize>) {
                 owes: 0,
             });
         }
-        order.extend(circle);
+        // Those of the circle itself are at 0 as yet.
+        let below = circle.iter().flat_map(|index| &outlines[*index].callees).map(|callee| heights[*callee as usize]);
+        let height = below.max().unwrap_or(0);
+        circle.iter().for_each(|index| heights[*index] = height + 1);
+        levels.resize_with(levels.len().max(height + 1), Vec::new);
+        levels[height].push(circle);
     }
-    (entries.into_iter().map(|entry| entry.expect("every function is in a circle")).collect(), order)
+    (entries.into_iter().map(|entry| entry.expect("every function is in a circle")).collect(), levels)
 }
 
 /// Groups the functions that may come back to each other by direct calls, callees before callers: the strongly connected components
 /// of the graph of calls (Tarjan 1972), without recursion of our own.
-fn circles(outlines: &[Outline]) -> Vec<Vec<usize>> {
+fn circles(outlines: &[Outline]) -> Vec<Circle> {
     const UNSEEN: u32 = u32::MAX;
     let mut search = Circles { numbers: vec![UNSEEN; outlines.len()], lowest: vec![0; outlines.len()], ..Circles::default() };
     for root in 0..outlines.len() {
@@ -281,7 +291,7 @@ mod tests {
     #[test]
     fn callees_come_before_their_callers() {
         let outlines = [outline(1, 1, &[1, 3]), outline(1, 1, &[2]), outline(1, 1, &[]), outline(1, 1, &[3])];
-        assert_eq!(entries(&outlines).1, [2, 1, 3, 0]);
+        assert_eq!(entries(&outlines).1, [vec![vec![2], vec![3]], vec![vec![1]], vec![vec![0]]]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
@@ -18,7 +19,7 @@ use wasmparser::{
 };
 
 use super::body::{Body, Signatures};
-use super::calls::{self, Callees, Entry, UNCHECKED_UNITS_MAX};
+use super::calls::{self, Callees, Circle, Entry, UNCHECKED_UNITS_MAX};
 use super::emit::{Context, emit};
 use super::graph::{Function, Graph};
 use super::nan::canonicalise;
@@ -122,17 +123,20 @@ impl<'a> Outline<'a> {
         for payload in Parser::new(0).parse_all(wasm) {
             outline.take(payload?)?;
         }
-        let mut functions = Vec::with_capacity(outline.bodies.len());
-        for (index, body) in outline.bodies.iter().enumerate() {
+        let look = |(index, body)| {
             let body = Body::decode(outline.defined(index), body, |op| weights.of(op))?;
-            functions.push(calls::Outline::of(&body, &outline.signatures));
-            outline.fills |= body.steps.iter().any(|step| matches!(step.op, Operator::MemoryFill { .. }));
-            outline.copies |= body.steps.iter().any(|step| matches!(step.op, Operator::MemoryCopy { .. }));
-        }
-        let (entries, order) = calls::entries(&functions);
+            let fills = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryFill { .. }));
+            let copies = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryCopy { .. }));
+            Ok((calls::Outline::of(&body, &outline.signatures), fills, copies))
+        };
+        let seen: Vec<_> = outline.bodies.par_iter().enumerate().map(look).collect::<Result<_, MeterError>>()?;
+        outline.fills = seen.iter().any(|(_, fills, _)| *fills);
+        outline.copies = seen.iter().any(|(.., copies)| *copies);
+        let functions: Vec<calls::Outline> = seen.into_iter().map(|(function, ..)| function).collect();
+        let (entries, levels) = calls::entries(&functions);
         outline.entries = entries;
-        for index in order {
-            outline.entries[index].owes = outline.debt(index, weights)?;
+        for circles in levels {
+            outline.owe(&circles, weights)?;
         }
         Ok(outline)
     }
@@ -284,6 +288,21 @@ impl<'a> Outline<'a> {
         }
     }
 
+    /// Decides what the functions of circles that do not call each other leave their callers to add.
+    fn owe(&mut self, circles: &[Circle], weights: &Weights) -> Result<(), MeterError> {
+        let (alone, others): (Vec<_>, Vec<_>) = circles.iter().partition(|circle| circle.len() == 1);
+        let debt = |circle: &&Circle| Ok((circle[0], self.debt(circle[0], weights)?));
+        let debts: Vec<_> = alone.par_iter().map(debt).collect::<Result<_, MeterError>>()?;
+        for (index, units) in debts {
+            self.entries[index].owes = units;
+        }
+        // Within a circle each knows of those before it.
+        for index in others.into_iter().flatten() {
+            self.entries[*index].owes = self.debt(*index, weights)?;
+        }
+        Ok(())
+    }
+
     /// What a function leaves its callers to add. Nothing where a caller may not know which function it calls.
     fn debt(&self, index: usize, weights: &Weights) -> Result<i64, MeterError> {
         if self.is_taken.contains(&(self.signatures.imported_functions + index as u32)) {
@@ -306,9 +325,7 @@ impl<'a> Outline<'a> {
             memory: self.memories,
             pieces: self.pieces(),
         };
-        let mut code = CodeSection::new();
-        let mut tables = Vec::with_capacity(self.bodies.len());
-        for (index, body) in self.bodies.iter().enumerate() {
+        let count = |(index, body)| {
             let ty = self.defined(index);
             let mut body = Body::decode(ty, body, |op| options.weights.of(op))?;
             if options.canonical_nan {
@@ -317,11 +334,12 @@ impl<'a> Outline<'a> {
             if options.repeat_loops {
                 repeat_loops(&mut body);
             }
-            let (function, pending) = emit(index, body, ty.results().len(), &context)?;
-            code.function(&function);
-            tables.push(pending);
-        }
-        for (function, pending) in context.pieces.functions(context.memory) {
+            emit(index, body, ty.results().len(), &context)
+        };
+        let counted: Vec<_> = self.bodies.par_iter().enumerate().map(count).collect::<Result<_, MeterError>>()?;
+        let mut code = CodeSection::new();
+        let mut tables = Vec::with_capacity(self.bodies.len());
+        for (function, pending) in counted.into_iter().chain(context.pieces.functions(context.memory)) {
             code.function(&function);
             tables.push(pending);
         }
