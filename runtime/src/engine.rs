@@ -170,6 +170,8 @@ fn config_in(room: Room, strategy: Strategy, opt_level: OptLevel) -> Config {
         .compiler_inlining(Inlining::No)
         .consume_fuel(false)
         .epoch_interruption(false)
+        // The meter's own: what guests say of their branches is dropped with the offsets that it is said of.
+        .wasm_branch_hinting(true)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
         .generate_address_map(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 use wasmparser::{BinaryReaderError, BlockType, FuncType, FunctionBody, Operator, ValType};
 
+use super::nan::Mend;
+
 /// One operator with its price. Operators that a pass adds weigh nothing: a guest pays for what it wrote.
 #[derive(Debug, Clone)]
 pub(crate) struct Step<'a> {
@@ -11,6 +13,8 @@ pub(crate) struct Step<'a> {
     pub(crate) op: Operator<'a>,
     /// What it costs each time that it is reached, in units of the meter.
     pub(crate) weight: u32,
+    /// What makes a NaN canonical before it.
+    pub(crate) mend: Option<Mend>,
 }
 
 /// A function body.
@@ -44,7 +48,7 @@ impl<'a> Body<'a> {
         let mut steps = Vec::new();
         for op in function.get_operators_reader()? {
             let op = op?;
-            steps.push(Step { weight: weight(&op), op });
+            steps.push(Step::new(weight(&op), op));
         }
         Ok(Self { params: ty.params().len() as u32, locals, steps, repeated: Vec::new() })
     }
@@ -57,9 +61,19 @@ impl<'a> Body<'a> {
 }
 
 impl<'a> Step<'a> {
+    /// An operator with its price.
+    pub(crate) fn new(weight: u32, op: Operator<'a>) -> Self {
+        Self { op, weight, mend: None }
+    }
+
     /// An operator that a pass adds.
     pub(crate) fn free(op: Operator<'a>) -> Self {
-        Self { op, weight: 0 }
+        Self::new(0, op)
+    }
+
+    /// A step that does nothing, but for making a NaN canonical before.
+    pub(crate) fn mend(mend: Mend) -> Self {
+        Self { mend: Some(mend), ..Self::free(Operator::Nop) }
     }
 }
 

@@ -5,7 +5,7 @@
 //! not depend on where updates stand.
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
-use wasm_encoder::{BlockType, Function as Code, Instruction as I, MemArg};
+use wasm_encoder::{BlockType, BranchHint, Function as Code, Instruction as I, MemArg};
 use wasmparser::{Operator, ValType};
 
 use super::MeterError;
@@ -40,13 +40,18 @@ pub(super) struct Context<'a> {
     pub(super) pieces: Pieces,
 }
 
-/// Emits the function number `index` of those that the module defines, with its table of pending amounts by offset from its start.
-pub(super) fn emit(
-    index: usize,
-    mut body: Body<'_>,
-    results: usize,
-    context: &Context<'_>,
-) -> Result<(Code, Pending), MeterError> {
+/// A function with what is to be known of it, by offset from its start.
+#[derive(Debug)]
+pub(super) struct Emitted {
+    pub(super) code: Code,
+    /// What the counter lacks where.
+    pub(super) pending: Pending,
+    /// Which way branches hardly ever go.
+    pub(super) hints: Vec<BranchHint>,
+}
+
+/// Emits the function number `index` of those that the module defines.
+pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &Context<'_>) -> Result<Emitted, MeterError> {
     let entry = context.entries[index];
     let callees = Callees { entries: context.entries, imported_functions: context.signatures.imported_functions };
     let checks = Checks::of(&body.steps, callees, entry);
@@ -71,6 +76,7 @@ pub(super) fn emit(
         stores: Ways::new(Stored::Seen, Stored::join),
         code,
         pending: Pending::default(),
+        hints: Vec::new(),
         lacking: 0,
         weight: 0,
     };
@@ -78,10 +84,14 @@ pub(super) fn emit(
     emitter.prologue();
     let mut repeated = body.repeated.iter().peekable();
     for (at, step) in body.steps.iter().enumerate() {
+        if let Some(mend) = step.mend {
+            mend.write(&mut emitter.code, &mut emitter.hints);
+        }
         emitter.step(at, &step.op, repeated.peek().is_some_and(|range| range.contains(&at)))?;
         repeated.next_if(|range| *range.end() == at);
     }
-    Ok((emitter.code, emitter.pending))
+    let Emitter { code, pending, hints, .. } = emitter;
+    Ok(Emitted { code, pending, hints })
 }
 
 /// The updates of one function by where they stand, in units.
@@ -195,6 +205,7 @@ struct Emitter<'c> {
     stores: Ways<Stored>,
     code: Code,
     pending: Pending,
+    hints: Vec<BranchHint>,
     /// What the counter lacks where code is emitted now.
     lacking: i64,
     /// What the block weighs that is emitted now.

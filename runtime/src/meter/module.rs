@@ -10,8 +10,8 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIter
 use serde::{Deserialize, Serialize};
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, FunctionSection, MemorySection, MemoryType, Module, RawSection, SectionId,
-    TypeSection,
+    BranchHints, CodeSection, ExportKind, ExportSection, FunctionSection, MemorySection, MemoryType, Module, RawSection,
+    SectionId, TypeSection,
 };
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom,
@@ -20,7 +20,7 @@ use wasmparser::{
 
 use super::body::{Body, Signatures};
 use super::calls::{self, Callees, Circle, Entry, UNCHECKED_UNITS_MAX};
-use super::emit::{Context, emit};
+use super::emit::{Context, Emitted, emit};
 use super::graph::{Function, Graph};
 use super::nan::canonicalise;
 use super::pending::Pending;
@@ -71,7 +71,7 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
     let outline = Outline::read(wasm, &options.weights)?;
     let meter_export = free_name(MEMORY_EXPORT, &outline.exports);
     let start_export = outline.start.map(|_| free_name(START_EXPORT, &outline.exports));
-    let (code, functions) = outline.code(options)?;
+    let (code, hints, functions) = outline.code(options)?;
     let facts = Facts {
         meter_export,
         start_export,
@@ -80,7 +80,7 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
         data_bytes: outline.data_bytes,
         elements: outline.elements,
     };
-    let wasm = assemble(wasm, &outline, &code, &facts)?;
+    let wasm = assemble(wasm, &outline, &code, &hints, &facts)?;
     let mut pending = Pending::default();
     for (base, function) in code_offsets(&wasm)?.into_iter().zip(&functions) {
         pending.append(base, function);
@@ -316,7 +316,7 @@ impl<'a> Outline<'a> {
         Ok(cheapest_debt(&graph).clamp(0, UNCHECKED_UNITS_MAX as i64))
     }
 
-    fn code(&self, options: &Options) -> Result<(CodeSection, Vec<Pending>), MeterError> {
+    fn code(&self, options: &Options) -> Result<(CodeSection, BranchHints, Vec<Pending>), MeterError> {
         let context = Context {
             signatures: &self.signatures,
             entries: &self.entries,
@@ -336,19 +336,33 @@ impl<'a> Outline<'a> {
             }
             emit(index, body, ty.results().len(), &context)
         };
-        let counted: Vec<_> = self.bodies.par_iter().enumerate().map(count).collect::<Result<_, MeterError>>()?;
+        let counted: Vec<Emitted> = self.bodies.par_iter().enumerate().map(count).collect::<Result<_, MeterError>>()?;
         let mut code = CodeSection::new();
+        let mut hints = BranchHints::new();
         let mut tables = Vec::with_capacity(self.bodies.len());
-        for (function, pending) in counted.into_iter().chain(context.pieces.functions(context.memory)) {
+        for (index, emitted) in counted.into_iter().enumerate() {
+            if !emitted.hints.is_empty() {
+                hints.function_hints(self.signatures.imported_functions + index as u32, emitted.hints);
+            }
+            code.function(&emitted.code);
+            tables.push(emitted.pending);
+        }
+        for (function, pending) in context.pieces.functions(context.memory) {
             code.function(&function);
             tables.push(pending);
         }
-        Ok((code, tables))
+        Ok((code, hints, tables))
     }
 }
 
 /// Puts the sections together, in their order.
-fn assemble(wasm: &[u8], outline: &Outline<'_>, code: &CodeSection, facts: &Facts) -> Result<Vec<u8>, MeterError> {
+fn assemble(
+    wasm: &[u8],
+    outline: &Outline<'_>,
+    code: &CodeSection,
+    hints: &BranchHints,
+    facts: &Facts,
+) -> Result<Vec<u8>, MeterError> {
     let mut module = Module::new();
     let mut memories = Some(());
     let mut exports = Some(());
@@ -399,6 +413,7 @@ fn assemble(wasm: &[u8], outline: &Outline<'_>, code: &CodeSection, facts: &Fact
             }
             Payload::StartSection { .. } => {}
             Payload::CodeSectionStart { .. } => {
+                module.section(hints);
                 module.section(code);
             }
             _ => {

@@ -10,7 +10,8 @@
 //! # Why it is cheap
 //! The specification leaves NaN bits free for arithmetic alone: `add sub mul div sqrt min max ceil floor trunc nearest promote demote`,
 //! scalar and SIMD. Everything else moves or changes bits in one defined way. And arithmetic, comparisons and conversions to integers
-//! do not look at the bits of a NaN. So a chain of arithmetic is left alone, and its end is canonicalised where bits are looked at.
+//! do not look at the bits of a NaN. So a chain of arithmetic is left alone, and its end is canonicalised where bits are looked at. There
+//! a scalar costs a comparison and a branch that is not taken: see [`mend`].
 //!
 //! # Why it is right
 //! For each value of the rewritten module and the same value of the reference, relations are tracked ([`facts::Facts`]):
@@ -49,27 +50,23 @@
 mod facts;
 mod flow;
 mod graph;
+mod mend;
 mod operators;
 #[cfg(test)]
 mod rewrite;
 #[cfg(test)]
 mod tests;
 
-use wasmparser::{Operator, V128, ValType};
-
 use super::body::{Body, Signatures, Step};
-use facts::Lanes;
 use graph::{Form, Holder, Insertion};
+pub(super) use mend::Mend;
 
 /// The NaN that stands for all that arithmetic makes: positive, quiet, no payload.
 const CANONICAL_32: u32 = 0x7fc0_0000;
 /// The same in 64 bits.
 const CANONICAL_64: u64 = 0x7ff8_0000_0000_0000;
 
-/// Steps that one canonicalisation takes, at most.
-const STEPS_PER_INSERTION: usize = 7;
-
-/// Inserts what makes NaN bits the same on every machine. The module must have been validated, without relaxed SIMD.
+/// Makes NaN bits the same on every machine. The module must have been validated, without relaxed SIMD.
 pub(crate) fn canonicalise(body: &mut Body<'_>, signatures: &Signatures) {
     let insertions = match flow::follow(body, signatures) {
         Some(graph) => graph.solve(),
@@ -93,105 +90,18 @@ fn insert(body: &mut Body<'_>, insertions: &[Insertion]) {
         return;
     }
     let steps = std::mem::take(&mut body.steps);
-    let room = steps.len() + insertions.len() * STEPS_PER_INSERTION;
-    let mut writer = Writer { body, steps: Vec::with_capacity(room), scratch: [None; Form::COUNT] };
+    let mut rebuilt = Vec::with_capacity(steps.len() + insertions.len());
+    let mut scratch = [None; Form::COUNT];
     let mut insertions = insertions.iter().peekable();
     for (at, step) in steps.into_iter().enumerate() {
-        while let Some(insertion) = insertions.next_if(|insertion| insertion.step as usize == at) {
-            writer.canonicalise(*insertion);
+        while let Some(Insertion { holder, form, .. }) = insertions.next_if(|insertion| insertion.step as usize == at) {
+            let (local, is_on_top) = match holder {
+                Holder::Local(local) => (*local, false),
+                Holder::Top => (*scratch[*form as usize].get_or_insert_with(|| body.add_local(form.ty())), true),
+            };
+            rebuilt.push(Step::mend(Mend { local, is_on_top, form: *form }));
         }
-        writer.steps.push(step);
+        rebuilt.push(step);
     }
-    let Writer { body, steps, .. } = writer;
-    body.steps = steps;
-}
-
-struct Writer<'b, 'a> {
-    body: &'b mut Body<'a>,
-    steps: Vec<Step<'a>>,
-    /// A local for each form, if it was needed.
-    scratch: [Option<u32>; Form::COUNT],
-}
-
-impl<'a> Writer<'_, 'a> {
-    /// Selects between the value and the canonical NaN by whether the value equals itself.
-    ///
-    /// Measured on x86-64: a float `select` becomes a branch that is never taken, and costs least; through integers, each value would
-    /// travel to other registers and back. A comparison `>=` is one condition of the processor, `==` is two.
-    fn canonicalise(&mut self, Insertion { holder, form, .. }: Insertion) {
-        let (local, keep) = match holder {
-            Holder::Local(local) => (local, Operator::LocalGet { local_index: local }),
-            Holder::Top => {
-                let local_index = self.scratch(form);
-                (local_index, Operator::LocalTee { local_index })
-            }
-        };
-        let get = Operator::LocalGet { local_index: local };
-        let select = if form.is_vector() { Operator::V128Bitselect } else { Operator::Select };
-        self.push([keep, form.nan(), get.clone(), get, form.equals_itself(), select]);
-        if let Holder::Local(local_index) = holder {
-            self.push([Operator::LocalSet { local_index }]);
-        }
-    }
-
-    fn scratch(&mut self, form: Form) -> u32 {
-        let body = &mut *self.body;
-        *self.scratch[form as usize].get_or_insert_with(|| body.add_local(form.ty()))
-    }
-
-    fn push<const N: usize>(&mut self, ops: [Operator<'a>; N]) {
-        self.steps.extend(ops.map(Step::free));
-    }
-}
-
-impl Form {
-    /// How many forms there are.
-    const COUNT: usize = 4;
-
-    fn new(lanes: Lanes, vector: bool) -> Self {
-        match (lanes, vector) {
-            (Lanes::Of32, false) => Self::F32,
-            (Lanes::Of64, false) => Self::F64,
-            (Lanes::Of32, true) => Self::F32x4,
-            (Lanes::Of64, true) => Self::F64x2,
-        }
-    }
-
-    fn is_vector(self) -> bool {
-        self.ty() == ValType::V128
-    }
-
-    fn ty(self) -> ValType {
-        match self {
-            Self::F32 => ValType::F32,
-            Self::F64 => ValType::F64,
-            Self::F32x4 | Self::F64x2 => ValType::V128,
-        }
-    }
-
-    /// The canonical NaN, in every lane.
-    fn nan(self) -> Operator<'static> {
-        match self {
-            Self::F32 => Operator::F32Const { value: f32::from_bits(CANONICAL_32).into() },
-            Self::F64 => Operator::F64Const { value: f64::from_bits(CANONICAL_64).into() },
-            Self::F32x4 => Operator::V128Const { value: repeated(&CANONICAL_32.to_le_bytes()) },
-            Self::F64x2 => Operator::V128Const { value: repeated(&CANONICAL_64.to_le_bytes()) },
-        }
-    }
-
-    /// A comparison that holds between a value and itself unless it is a NaN.
-    fn equals_itself(self) -> Operator<'static> {
-        match self {
-            Self::F32 => Operator::F32Ge,
-            Self::F64 => Operator::F64Ge,
-            Self::F32x4 => Operator::F32x4Eq,
-            Self::F64x2 => Operator::F64x2Eq,
-        }
-    }
-}
-
-fn repeated(lane: &[u8]) -> V128 {
-    let mut bytes = [0; 16];
-    bytes.chunks_exact_mut(lane.len()).for_each(|chunk| chunk.copy_from_slice(lane));
-    i128::from_le_bytes(bytes).into()
+    body.steps = rebuilt;
 }

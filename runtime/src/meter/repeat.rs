@@ -23,7 +23,7 @@ use super::body::{Body, Step};
 use super::graph::is_root;
 
 /// Operators that all copies of a loop have together. Longer bodies gain nothing; and a hostile module of nothing but short loops
-/// becomes at most [`COPIES_MAX`] times as long.
+/// becomes at most [`COPIES_MAX`] times as long. What makes NaNs canonical is not counted, unless it is more than the operators.
 pub(super) const OPERATORS_MAX: usize = 128;
 /// Copies of a loop.
 const COPIES_MAX: usize = 8;
@@ -53,9 +53,10 @@ fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
     if !matches!(steps[0].op, Operator::Loop { blockty: BlockType::Empty }) {
         return None;
     }
-    let (mut nest, mut operators, mut goes_back) = (0, 0, false);
+    let (mut nest, mut operators, mut mends, mut goes_back) = (0, 0, 0, false);
     // No copy pays where the body is over half of the bound, so the search ends there.
     for (at, step) in steps.iter().enumerate().skip(1) {
+        mends += usize::from(step.mend.is_some());
         match &step.op {
             Operator::Loop { .. } | Operator::BrTable { .. } => return None,
             op if is_root(op) => return None,
@@ -65,7 +66,7 @@ fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
                 operators += 1;
             }
             Operator::End if nest == 0 => {
-                let copies = [8, 4, 2].into_iter().find(|copies| operators * copies <= OPERATORS_MAX)?;
+                let copies = [8, 4, 2].into_iter().find(|copies| operators.max(mends) * copies <= OPERATORS_MAX)?;
                 return goes_back.then_some((at, copies.min(COPIES_MAX)));
             }
             Operator::End => nest -= 1,
@@ -76,7 +77,7 @@ fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
                 operators += usize::from(!matches!(op, Operator::Else | Operator::Nop | Operator::Drop));
             }
         }
-        if operators * 2 > OPERATORS_MAX {
+        if operators.max(mends) * 2 > OPERATORS_MAX {
             return None;
         }
     }
@@ -93,12 +94,12 @@ fn push_copies<'a>(out: &mut Vec<Step<'a>>, head: &Step<'a>, body: &[Step<'a>], 
     for copy in 0..copies {
         let round = if copy == 0 { 0 } else { head.weight };
         if copy + 1 < copies {
-            out.push(Step { op: empty(), weight: round });
+            out.push(Step::new(round, empty()));
             push_body(out, body, 2);
             out.push(Step::free(Operator::Br { relative_depth: 2 }));
             out.push(Step::free(Operator::End));
         } else {
-            out.push(Step { op: Operator::Nop, weight: round });
+            out.push(Step::new(round, Operator::Nop));
             push_body(out, body, 1);
         }
     }
@@ -127,6 +128,6 @@ fn push_body<'a>(out: &mut Vec<Step<'a>>, body: &[Step<'a>], deeper: u32) {
             }
             _ => step.op.clone(),
         };
-        out.push(Step { op, weight: step.weight });
+        out.push(Step { op, ..*step });
     }
 }

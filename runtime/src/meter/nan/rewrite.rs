@@ -64,6 +64,9 @@ impl<F: FnMut(&mut Body<'_>, &Signatures)> Reencode for Rewriter<F> {
         let locals = locals.iter().map(|ty| Ok((1, self.val_type(*ty)?))).collect::<Result<Vec<_>, Error<_>>>()?;
         let mut encoded = Function::new(locals);
         for step in body.steps {
+            if let Some(mend) = step.mend {
+                mend.write(&mut encoded, &mut Vec::new());
+            }
             encoded.instruction(&self.instruction(step.op)?);
         }
         code.function(&encoded);

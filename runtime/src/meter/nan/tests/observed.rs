@@ -1,6 +1,7 @@
 //! Every way to make a NaN, seen in every way, after every way to move it; and what costs nothing.
 
 use super::*;
+use crate::meter::body::Step;
 
 /// Operands that NaNs are made of, at fixed addresses so that no compiler folds them: each 16 bytes long, the lanes the same.
 const OPERANDS: [(&str, u64, u32); 10] = [
@@ -397,11 +398,12 @@ fn a_value_that_is_seen_in_a_loop_is_canonicalised_before_it() {
         (local.set $root (f64.sqrt (local.get $x)))
         (loop $l (f64.store (local.get $n) (local.get $root))
                  (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 8))))))";
-    rewrite(&rewritten(&wat::parse_str(format!("(module (memory 1) {code})")).unwrap()), |body, _| {
-        let at = |wanted: fn(&wasmparser::Operator<'_>) -> bool| body.steps.iter().position(|step| wanted(&step.op));
-        let select = at(|op| matches!(op, wasmparser::Operator::Select)).unwrap();
-        let start = at(|op| matches!(op, wasmparser::Operator::Loop { .. })).unwrap();
-        loops.push(select < start);
+    rewrite(&wat::parse_str(format!("(module (memory 1) {code})")).unwrap(), |body, signatures| {
+        canonicalise(body, signatures);
+        let at = |wanted: fn(&Step<'_>) -> bool| body.steps.iter().position(wanted);
+        let mend = at(|step| step.mend.is_some()).unwrap();
+        let start = at(|step| matches!(step.op, wasmparser::Operator::Loop { .. })).unwrap();
+        loops.push(mend < start);
     });
     assert_eq!(loops, [true]);
 }
