@@ -84,7 +84,7 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
     emitter.prologue();
     let mut repeated = body.repeated.iter().peekable();
     for (at, step) in body.steps.iter().enumerate() {
-        if let Some(mend) = step.mend {
+        if let Some(mend) = &step.mend {
             mend.write(&mut emitter.code, &mut emitter.hints);
         }
         emitter.step(at, &step.op, repeated.peek().is_some_and(|range| range.contains(&at)))?;

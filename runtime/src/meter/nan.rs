@@ -11,7 +11,7 @@
 //! The specification leaves NaN bits free for arithmetic alone: `add sub mul div sqrt min max ceil floor trunc nearest promote demote`,
 //! scalar and SIMD. Everything else moves or changes bits in one defined way. And arithmetic, comparisons and conversions to integers
 //! do not look at the bits of a NaN. So a chain of arithmetic is left alone, and its end is canonicalised where bits are looked at. There
-//! a scalar costs a comparison and a branch that is not taken: see [`mend`].
+//! a scalar costs a comparison and a branch that is not taken ([`mend`]), and several that are stored side by side share them ([`group`]).
 //!
 //! # Why it is right
 //! For each value of the rewritten module and the same value of the reference, relations are tracked ([`facts::Facts`]):
@@ -45,11 +45,16 @@
 //! has no runs. Canonicalising a raw value at other places than needed does no harm, as it then is both raw and exact; this allows to
 //! do it once where the value is made, or before a loop.
 //!
+//! Between the stores that share a test, memory has raw values where the reference has canonical ones. No step reads or overwrites these
+//! bytes, traps, branches or leaves the function until they are canonicalised in place, each by the value that was stored, so that the
+//! induction takes the whole line of steps as one: before and after it memory is the same as the reference's.
+//!
 //! Both time and memory are linear in the body. A body whose graph would be too large is canonicalised like the reference does.
 
 mod facts;
 mod flow;
 mod graph;
+mod group;
 mod mend;
 mod operators;
 #[cfg(test)]
@@ -57,8 +62,11 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
+
 use super::body::{Body, Signatures, Step};
 use graph::{Form, Holder, Insertion};
+use group::Group;
 pub(super) use mend::Mend;
 
 /// The NaN that stands for all that arithmetic makes: positive, quiet, no payload.
@@ -89,19 +97,57 @@ fn insert(body: &mut Body<'_>, insertions: &[Insertion]) {
     if insertions.is_empty() {
         return;
     }
+    let mut mends = Mends { body, scratch: HashMap::new(), found: Vec::new() };
+    let groups = group::groups(mends.body, insertions);
+    groups.iter().for_each(|group| mends.add_group(group));
+    let grouped: HashSet<u32> = groups.iter().flat_map(|group| &group.stores).map(|(step, _)| *step).collect();
+    let alone = insertions.iter().filter(|one| one.holder != Holder::Top || !grouped.contains(&one.step));
+    alone.for_each(|insertion| mends.add(*insertion));
+    let mut found = mends.found;
+    // A stable sort: a group is tested before the next one needs its locals.
+    found.sort_by_key(|(step, _)| *step);
     let steps = std::mem::take(&mut body.steps);
-    let mut rebuilt = Vec::with_capacity(steps.len() + insertions.len());
-    let mut scratch = [None; Form::COUNT];
-    let mut insertions = insertions.iter().peekable();
+    let mut rebuilt = Vec::with_capacity(steps.len() + found.len());
+    let mut found = found.into_iter().peekable();
     for (at, step) in steps.into_iter().enumerate() {
-        while let Some(Insertion { holder, form, .. }) = insertions.next_if(|insertion| insertion.step as usize == at) {
-            let (local, is_on_top) = match holder {
-                Holder::Local(local) => (*local, false),
-                Holder::Top => (*scratch[*form as usize].get_or_insert_with(|| body.add_local(form.ty())), true),
-            };
-            rebuilt.push(Step::mend(Mend { local, is_on_top, form: *form }));
+        while let Some((_, mend)) = found.next_if(|(step, _)| *step as usize == at) {
+            rebuilt.push(Step::mend(mend));
         }
         rebuilt.push(step);
     }
     body.steps = rebuilt;
+}
+
+/// What is to be done, each before a step.
+struct Mends<'b, 'a> {
+    body: &'b mut Body<'a>,
+    /// Locals that were needed, by what they hold.
+    scratch: HashMap<(Form, usize), u32>,
+    found: Vec<(u32, Mend)>,
+}
+
+impl Mends<'_, '_> {
+    fn add(&mut self, Insertion { step, holder, form }: Insertion) {
+        let mend = match holder {
+            Holder::Local(local) => Mend::Local { local, form },
+            Holder::Top => Mend::Top { scratch: self.scratch(form, group::STORES_MAX), form },
+        };
+        self.found.push((step, mend));
+    }
+
+    fn add_group(&mut self, Group { form, stores, test }: &Group) {
+        let mut kept = Vec::with_capacity(stores.len());
+        for (n, (step, stored)) in stores.iter().enumerate() {
+            let local = self.scratch(*form, n);
+            self.found.push((*step, Mend::Keep(local)));
+            kept.push((*stored, local));
+        }
+        let sum = self.scratch(*form, group::STORES_MAX);
+        self.found.push((*test, Mend::Stored { form: *form, sum, stores: kept }));
+    }
+
+    fn scratch(&mut self, form: Form, n: usize) -> u32 {
+        let body = &mut *self.body;
+        *self.scratch.entry((form, n)).or_insert_with(|| body.add_local(form.ty()))
+    }
 }

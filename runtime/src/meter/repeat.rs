@@ -128,6 +128,6 @@ fn push_body<'a>(out: &mut Vec<Step<'a>>, body: &[Step<'a>], deeper: u32) {
             }
             _ => step.op.clone(),
         };
-        out.push(Step { op, ..*step });
+        out.push(Step { op, ..step.clone() });
     }
 }

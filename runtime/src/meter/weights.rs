@@ -212,7 +212,7 @@ pub(super) fn may_be_merged(op: &Operator<'_>) -> bool {
 }
 
 /// Where a load from linear memory reads; nothing for what is none.
-fn loaded<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
+pub(super) fn loaded<'o>(op: &'o Operator<'_>) -> Option<&'o MemArg> {
     use Operator as O;
     match op {
         O::I32Load { memarg, .. }

@@ -11,14 +11,14 @@ use super::operators::{Grain, Makes, Parts, Use, effect};
 
 /// How large the graph of a body may become, per step. Real code has two to three values and uses per step; nests of blocks that all
 /// set many locals could have thousands, and are treated without a graph.
-const SIZE_PER_STEP: usize = 16;
+pub(super) const SIZE_PER_STEP: usize = 16;
 /// The same, for short bodies.
-const SIZE_MIN: usize = 1024;
+pub(super) const SIZE_MIN: usize = 1024;
 
 /// The graph of a body; `None` if it is too large, or the body has control flow that no profile of ours allows.
 pub(super) fn follow(body: &Body<'_>, signatures: &Signatures) -> Option<Graph> {
     let size_max = SIZE_MIN + SIZE_PER_STEP * body.steps.len();
-    let assigned = Assigned::new(body, size_max)?;
+    let assigned = Assigned::new(body, size_max, is_float)?;
     let mut flow = Flow {
         body,
         signatures,
@@ -49,7 +49,7 @@ fn is_float(ty: ValType) -> bool {
 }
 
 /// How many operands operators take that are the same in every module.
-struct NoModule;
+pub(super) struct NoModule;
 
 impl ModuleArity for NoModule {
     fn tag_type_arity(&self, _: u32) -> Option<(u32, u32)> {
@@ -510,9 +510,10 @@ fn whole(vector: bool) -> Parts {
     Parts { grain: Grain::Whole, kept: Facts::ALL, compared: false, vector }
 }
 
-/// The float locals that each block assigns, in the order in which blocks open. Others hold at its end what they held at its start.
+/// The locals of some types that each block assigns, in the order in which blocks open. Others hold at its end what they held at its
+/// start.
 #[derive(Debug)]
-struct Assigned {
+pub(super) struct Assigned {
     blocks: Vec<Range<usize>>,
     locals: Vec<u32>,
     opened: usize,
@@ -520,7 +521,7 @@ struct Assigned {
 
 impl Assigned {
     /// `None` if the lists would be longer than `size_max` together.
-    fn new(body: &Body<'_>, size_max: usize) -> Option<Self> {
+    pub(super) fn new(body: &Body<'_>, size_max: usize, is_of_type: fn(ValType) -> bool) -> Option<Self> {
         let (mut blocks, mut locals) = (Vec::new(), Vec::new());
         // The blocks that are open, each with what it assigns so far; the first is the function.
         let mut open: Vec<(usize, Vec<u32>)> = vec![(usize::MAX, Vec::new())];
@@ -543,7 +544,7 @@ impl Assigned {
                     }
                 }
                 Operator::LocalSet { local_index } | Operator::LocalTee { local_index }
-                    if is_float(body.locals[*local_index as usize]) =>
+                    if is_of_type(body.locals[*local_index as usize]) =>
                 {
                     open.last_mut().expect("the module was validated").1.push(*local_index);
                 }
@@ -554,12 +555,12 @@ impl Assigned {
     }
 
     /// What the block assigns that opens next.
-    fn next(&mut self) -> Range<usize> {
+    pub(super) fn next(&mut self) -> Range<usize> {
         self.opened += 1;
         self.blocks[self.opened - 1].clone()
     }
 
-    fn locals(&self, block: &Range<usize>) -> &[u32] {
+    pub(super) fn locals(&self, block: &Range<usize>) -> &[u32] {
         &self.locals[block.clone()]
     }
 }

@@ -72,8 +72,8 @@ pub(super) struct Insertion {
 }
 
 /// The shape of a value that is canonicalised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Form {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::meter) enum Form {
     F32,
     F64,
     F32x4,

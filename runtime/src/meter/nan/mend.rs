@@ -3,22 +3,33 @@
 //! It branches, yet all that comes after the pass takes it for a step that does nothing: both ways meet again at once, count nothing,
 //! trap nowhere, and leave the operand stack as high as it was. So no update of the counter is ever put on one of them.
 
-use wasm_encoder::{BlockType, BranchHint, Function, Instruction as I};
+use wasm_encoder::{BlockType, BranchHint, Function, Instruction as I, MemArg};
 use wasmparser::ValType;
 
 use super::facts::Lanes;
 use super::graph::Form;
 use super::{CANONICAL_32, CANONICAL_64};
 
-/// Makes one value canonical. The operand stack is as high before as after.
+/// A piece of that code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Mend {
+    /// Makes what a local holds canonical.
+    Local { local: u32, form: Form },
+    /// Makes the operand on top of the stack canonical, in a local that nobody else uses.
+    Top { scratch: u32, form: Form },
+    /// Keeps the operand on top of the stack in a local.
+    Keep(u32),
+    /// Makes what was stored canonical, as long as the locals have addresses and values.
+    Stored { form: Form, sum: u32, stores: Vec<(Stored, u32)> },
+}
+
+/// Where a value was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mend {
-    /// What holds the value meanwhile.
-    pub(super) local: u32,
-    /// Whether the value comes from the top of the operand stack, and goes back there.
-    pub(super) is_on_top: bool,
-    /// What the value is.
-    pub(super) form: Form,
+pub(crate) struct Stored {
+    /// The local that has the address.
+    pub(super) address: u32,
+    /// What is added to it.
+    pub(super) offset: u64,
 }
 
 impl Mend {
@@ -27,44 +38,70 @@ impl Mend {
     /// Measured on x86-64: a scalar costs least where it stays as it is, and a branch that is never taken leads to the NaN. Not so with
     /// a `select`, which loads the NaN and moves the value each time; a comparison of the bits as an integer takes more instructions.
     /// A comparison `>=` is one condition of the processor, `==` is two. Vectors are compared and blended by two instructions.
-    pub(crate) fn write(self, code: &mut Function, hints: &mut Vec<BranchHint>) {
-        let Self { local, is_on_top, form } = self;
-        if is_on_top {
-            code.instruction(&I::LocalSet(local));
-        }
-        match form {
-            Form::F32 => branch(code, hints, local, form, &I::F32Ge),
-            Form::F64 => branch(code, hints, local, form, &I::F64Ge),
-            Form::F32x4 => blend(code, local, form, &I::F32x4Eq),
-            Form::F64x2 => blend(code, local, form, &I::F64x2Eq),
-        }
-        if is_on_top {
-            code.instruction(&I::LocalGet(local));
+    pub(crate) fn write(&self, code: &mut Function, hints: &mut Vec<BranchHint>) {
+        match self {
+            Self::Local { local, form } => mend_local(code, hints, *local, *form),
+            Self::Top { scratch, form } => {
+                code.instruction(&I::LocalSet(*scratch));
+                mend_local(code, hints, *scratch, *form);
+                code.instruction(&I::LocalGet(*scratch));
+            }
+            Self::Keep(local) => {
+                code.instruction(&I::LocalTee(*local));
+            }
+            Self::Stored { form, sum, stores } => mend_stored(code, hints, *form, *sum, stores),
         }
     }
 }
 
-/// Puts the canonical NaN into a local that does not equal itself.
-fn branch(code: &mut Function, hints: &mut Vec<BranchHint>, local: u32, form: Form, equals_itself: &I<'_>) {
-    code.instruction(&I::LocalGet(local)).instruction(&I::LocalGet(local)).instruction(equals_itself);
+fn mend_local(code: &mut Function, hints: &mut Vec<BranchHint>, local: u32, form: Form) {
+    if form.is_scalar() {
+        open_cold(code, hints, local, form);
+        code.instruction(&form.nan()).instruction(&I::LocalSet(local)).instruction(&I::End);
+    } else {
+        push_canonical(code, local, form);
+        code.instruction(&I::LocalSet(local));
+    }
+}
+
+/// Tests the sum of what was stored, and stores it again if that is a NaN.
+fn mend_stored(code: &mut Function, hints: &mut Vec<BranchHint>, form: Form, sum: u32, stores: &[(Stored, u32)]) {
+    let add = if form == Form::F32 { I::F32Add } else { I::F64Add };
+    for (n, (_, value)) in stores.iter().enumerate() {
+        code.instruction(&I::LocalGet(*value));
+        if n > 0 {
+            code.instruction(&add);
+        }
+    }
+    code.instruction(&I::LocalSet(sum));
+    open_cold(code, hints, sum, form);
+    for (Stored { address, offset }, value) in stores {
+        code.instruction(&I::LocalGet(*address));
+        push_canonical(code, *value, form);
+        let memarg = MemArg { offset: *offset, align: 0, memory_index: 0 };
+        code.instruction(&if form == Form::F32 { I::F32Store(memarg) } else { I::F64Store(memarg) });
+    }
+    code.instruction(&I::End);
+}
+
+/// Opens what is executed if a scalar in a local is a NaN.
+fn open_cold(code: &mut Function, hints: &mut Vec<BranchHint>, local: u32, form: Form) {
+    let get = I::LocalGet(local);
+    code.instruction(&get).instruction(&get).instruction(&form.equals_itself());
     let branch_func_offset = u32::try_from(code.byte_len()).expect("a function is far below 4 GiB");
     hints.push(BranchHint { branch_func_offset, branch_hint_value: 1 });
     code.instruction(&I::If(BlockType::Empty)).instruction(&I::Else);
-    code.instruction(&form.nan()).instruction(&I::LocalSet(local)).instruction(&I::End);
 }
 
-/// Puts the canonical NaN into the lanes of a local that do not equal themselves.
-fn blend(code: &mut Function, local: u32, form: Form, equals_itself: &I<'_>) {
+/// Pushes what a local holds, with the canonical NaN in place of others.
+fn push_canonical(code: &mut Function, local: u32, form: Form) {
     let get = I::LocalGet(local);
     code.instruction(&get).instruction(&form.nan());
-    code.instruction(&get).instruction(&get).instruction(equals_itself);
-    code.instruction(&I::V128Bitselect).instruction(&I::LocalSet(local));
+    code.instruction(&get).instruction(&get).instruction(&form.equals_itself());
+    code.instruction(&if form.is_scalar() { I::Select } else { I::V128Bitselect });
 }
 
 impl Form {
-    /// How many forms there are.
-    pub(super) const COUNT: usize = 4;
-
     pub(super) fn new(lanes: Lanes, vector: bool) -> Self {
         match (lanes, vector) {
             (Lanes::Of32, false) => Self::F32,
@@ -79,6 +116,20 @@ impl Form {
             Self::F32 => ValType::F32,
             Self::F64 => ValType::F64,
             Self::F32x4 | Self::F64x2 => ValType::V128,
+        }
+    }
+
+    pub(super) fn is_scalar(self) -> bool {
+        matches!(self, Self::F32 | Self::F64)
+    }
+
+    /// A comparison that holds between a value and itself unless it is a NaN.
+    fn equals_itself(self) -> I<'static> {
+        match self {
+            Self::F32 => I::F32Ge,
+            Self::F64 => I::F64Ge,
+            Self::F32x4 => I::F32x4Eq,
+            Self::F64x2 => I::F64x2Eq,
         }
     }
 

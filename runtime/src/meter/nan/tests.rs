@@ -1,5 +1,6 @@
 //! The rewritten module under the plain engine against the original under the engine's own canonicalisation.
 
+mod grouped;
 mod observed;
 mod random;
 
