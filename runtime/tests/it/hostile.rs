@@ -513,7 +513,8 @@ async fn death_of_a_worker_harms_nobody_else() {
         first_log(&mut other).await;
         let pid = doomed.worker_pid().unwrap();
         kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
-        assert!(matches!(doomed.next().await, Err(RunError::WorkerDied { .. })), "{signal:?}");
+        let said = doomed.next().await;
+        assert!(matches!(said, Err(RunError::WorkerDied { .. })), "{signal:?}: {said:?}");
         let next = host.start(echo().input(b"again")).await.unwrap();
         assert_ne!(next.worker_pid(), Some(pid));
         assert_eq!(finish(next).await.unwrap().assert_ok().output, b"again");
