@@ -77,6 +77,7 @@ async fn supervised(plan: &Plan) -> Result<Figure> {
     let program = Program::write(&wasm, folder.path(), "idle.wasm")?;
     let bare = Bare::pooling(&wasm).map_err(into_anyhow)?;
     let node = Supervised::start(folder.path())?;
+    node.compile(&program).await?;
     node.latency(&program, plan.warm_up).await?;
     let mut rounds = Rounds::default();
     for _ in 0..plan.kernel_rounds {

@@ -64,7 +64,10 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
+use wasmparser::Operator;
+
 use super::body::{Body, Signatures, Step};
+use facts::Lanes;
 use graph::{Form, Holder, Insertion};
 use group::Group;
 pub(super) use mend::Mend;
@@ -76,6 +79,10 @@ const CANONICAL_64: u64 = 0x7ff8_0000_0000_0000;
 
 /// Makes NaN bits the same on every machine. The module must have been validated, without relaxed SIMD.
 pub(crate) fn canonicalise(body: &mut Body<'_>, signatures: &Signatures) {
+    // Most functions make no float.
+    if !body.steps.iter().any(|step| made_lanes(&step.op).is_some()) {
+        return;
+    }
     let insertions = match flow::follow(body, signatures) {
         Some(graph) => graph.solve(),
         None => after_arithmetic(body),
@@ -86,10 +93,18 @@ pub(crate) fn canonicalise(body: &mut Body<'_>, signatures: &Signatures) {
 /// Canonicalises whatever arithmetic makes, at once, so that all values are exact.
 fn after_arithmetic(body: &Body<'_>) -> Vec<Insertion> {
     let made = body.steps.iter().enumerate().filter_map(|(step, Step { op, .. })| {
-        let operators::Makes::Arithmetic { lanes, vector } = operators::effect(op)?.makes else { return None };
+        let (lanes, vector) = made_lanes(op)?;
         Some(Insertion { step: step as u32 + 1, holder: Holder::Top, form: Form::new(lanes, vector) })
     });
     made.collect()
+}
+
+/// In which lanes an operator makes floats by arithmetic, and whether of a vector.
+fn made_lanes(op: &Operator<'_>) -> Option<(Lanes, bool)> {
+    match operators::effect(op)?.makes {
+        operators::Makes::Arithmetic { lanes, vector } => Some((lanes, vector)),
+        _ => None,
+    }
 }
 
 /// Rebuilds a body with canonicalisations, which are sorted by step.
