@@ -105,7 +105,7 @@ impl Target {
     /// Says in one line what to install where something is missing; returns the emulator.
     fn check_tools(&self, workspace: &Workspace) -> Result<PathBuf> {
         let mut steps = Vec::new();
-        if !wasm::has_rustup_target(workspace, self.triple) {
+        if !wasm::has_rustup_target(workspace, self.triple) && !wasm::add_rustup_target(workspace, self.triple) {
             steps.push(format!("rustup target add {}", self.triple));
         }
         let emulator = self.emulators.iter().find_map(|name| on_path(name));

@@ -122,8 +122,8 @@ for bit. Says what the emulator lacks, and what is skipped for it. The first bui
 
 Usage: cargo xtask cross aarch64
 
-Needs rustup's target aarch64-unknown-linux-gnu, and Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and
-qemu-user-static; where something is missing, it prints the command that installs it.
+Needs rustup's target aarch64-unknown-linux-gnu, which it fetches, and Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and
+qemu-user-static; where one is missing, it prints the command that installs it.
 
 Example:
   cargo xtask cross aarch64

@@ -78,7 +78,7 @@ impl Compiler {
         if let Some(found) = Self::find(workspace, choice) {
             return Ok(found);
         }
-        if choice.allows_rustup() && add_rustup_target(workspace) {
+        if choice.allows_rustup() && add_rustup_target(workspace, TARGET) {
             return Ok(Self::Rustup);
         }
         if choice.allows_debian() && has_apt() {
@@ -196,11 +196,12 @@ pub(crate) fn has_rustup_target(workspace: &Workspace, target: &str) -> bool {
     })
 }
 
-fn add_rustup_target(workspace: &Workspace) -> bool {
-    say(format!("$ rustup target add {TARGET}   (at most {} s)", RUSTUP_LIMIT.as_secs()));
+/// Has rustup fetch a target's standard library, and says whether it is there.
+pub(crate) fn add_rustup_target(workspace: &Workspace, target: &str) -> bool {
+    say(format!("$ rustup target add {target}   (at most {} s)", RUSTUP_LIMIT.as_secs()));
     let mut command = Command::new("rustup");
-    let output = process::output_within(command.args(["target", "add", TARGET]).current_dir(&workspace.root), RUSTUP_LIMIT);
-    if output.as_ref().is_some_and(|output| output.status.success()) && has_rustup_target(workspace, TARGET) {
+    let output = process::output_within(command.args(["target", "add", target]).current_dir(&workspace.root), RUSTUP_LIMIT);
+    if output.as_ref().is_some_and(|output| output.status.success()) && has_rustup_target(workspace, target) {
         return true;
     }
     let stderr = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
