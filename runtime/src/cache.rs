@@ -99,18 +99,20 @@ impl ModuleCache {
     pub(crate) fn store(&self, module: Digest, mut temp: NamedTempFile) -> io::Result<Arc<File>> {
         let code_bytes = temp.as_file().metadata()?.len();
         let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
+        temp.as_file_mut().seek(SeekFrom::End(0))?;
+        temp.write_all(tag.as_bytes())?;
         let path = self.path(module);
         // Opened before it has its name, so that nothing can come between.
-        let file = end(&mut temp, tag.as_bytes())?;
+        let file = File::open(temp.path())?;
         temp.persist(&path).map_err(|e| e.error)?;
         self.evict(&path)?;
         Ok(self.keep_open(module, file))
     }
 
-    /// Opens the code in `temp` for this process alone. Its name goes, so nobody can alter it or take it for another's, and no tag need
-    /// vouch for it.
-    pub(crate) fn keep_unnamed(mut temp: NamedTempFile) -> io::Result<File> {
-        end(&mut temp, &[0; TAG_BYTES as usize])
+    /// Drops the code of `module`.
+    pub(crate) fn remove(&self, module: Digest) -> io::Result<()> {
+        self.open().pop(&module);
+        remove_if_present(&self.path(module))
     }
 
     fn path(&self, module: Digest) -> PathBuf {
@@ -178,13 +180,6 @@ impl ModuleCache {
     fn open(&self) -> MutexGuard<'_, LruCache<Digest, Arc<File>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Ends a file of code with its tag, and opens it to be read.
-fn end(temp: &mut NamedTempFile, tag: &[u8; TAG_BYTES as usize]) -> io::Result<File> {
-    temp.as_file_mut().seek(SeekFrom::End(0))?;
-    temp.write_all(tag)?;
-    File::open(temp.path())
 }
 
 fn remove_if_present(path: &Path) -> io::Result<()> {
@@ -276,6 +271,18 @@ mod tests {
         store(&cache(folder.path(), 1 << 20), module, b"machine code");
         let other = ModuleCache::new(folder.path(), Digest::of(b"other engine"), 1 << 20).unwrap();
         assert!(other.load(module).is_none());
+    }
+
+    #[test]
+    fn code_that_is_removed_is_gone_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), 1 << 20);
+        let [a, b] = [b"a", b"b"].map(|name| Digest::of(name));
+        store(&cache, a, b"code");
+        store(&cache, b, b"code");
+        cache.remove(a).unwrap();
+        cache.remove(a).unwrap();
+        assert!(cache.load(a).is_none() && cache.load(b).is_some());
     }
 
     #[test]

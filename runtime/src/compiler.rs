@@ -121,7 +121,8 @@ pub(crate) struct Compiler {
     limits: CompileLimits,
     running: Mutex<HashMap<Digest, Compilation>>,
     permits: Semaphore,
-    has_baseline: bool,
+    /// Where baseline code is kept until the optimised code is there; not on every machine.
+    baseline_cache: Option<Arc<ModuleCache>>,
     /// Modules whose optimised code is on its way.
     baselines: Mutex<HashMap<Digest, Code>>,
     baseline_permits: Semaphore,
@@ -135,7 +136,7 @@ impl Compiler {
         strikes: Strikes,
         module_bytes_max: u64,
         limits: CompileLimits,
-        has_baseline: bool,
+        baseline_cache: Option<ModuleCache>,
     ) -> Self {
         let module_limits = ModuleLimits { module_bytes_max: module_bytes_max.min(MODULE_BYTES_MAX) };
         let strikes = Arc::new(strikes);
@@ -148,7 +149,7 @@ impl Compiler {
             limits,
             running: Mutex::default(),
             permits: Semaphore::new(COMPILES_MAX),
-            has_baseline,
+            baseline_cache: baseline_cache.map(Arc::new),
             baselines: Mutex::default(),
             baseline_permits: Semaphore::new(COMPILES_MAX),
         }
@@ -185,38 +186,44 @@ impl Compiler {
             Err(None) => {}
         }
         let started = Instant::now();
-        let tier = if self.begin_with_baseline(module, wasm).await? {
-            Tier::Baseline
-        } else {
+        let begun = self.begin_with_baseline(module, wasm).await?;
+        if begun == Begun::Not {
             self.optimise(module, File::open(wasm)?).await?;
-            Tier::Optimised
-        };
-        let compile_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::debug!(%module, ?tier, compile_us, "module compiled");
-        Ok(CompileReport { cached: false, compile_us })
+        }
+        let cached = begun == Begun::Cached;
+        let compile_us = if cached { 0 } else { u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX) };
+        tracing::debug!(%module, ?begun, compile_us, "module compiled");
+        Ok(CompileReport { cached, compile_us })
     }
 
     /// Makes baseline code where that is worth while and possible, and lets the optimised code follow. What is wrong with a compiler or
     /// a module, but that it is not valid, is left to the optimising one.
-    async fn begin_with_baseline(self: &Arc<Self>, module: Digest, wasm: &Path) -> Result<bool, CompileError> {
+    async fn begin_with_baseline(self: &Arc<Self>, module: Digest, wasm: &Path) -> Result<Begun, CompileError> {
         let is_large = std::fs::metadata(wasm)?.len() >= BASELINE_BYTES_MIN;
-        if !(self.has_baseline && is_large && self.baselines().len() < BASELINES_MAX) {
-            return Ok(false);
-        }
+        let Some(cache) = self.baseline_cache.clone().filter(|_| is_large && self.baselines().len() < BASELINES_MAX) else {
+            return Ok(Begun::Not);
+        };
         // Opened now, because the file may be gone later.
         let again = File::open(wasm)?;
-        let permit = self.baseline_permits.acquire().await.expect("the semaphore is never closed");
-        let answer = self.ask_worker(module, File::open(wasm)?, Tier::Baseline).await?;
-        drop(permit);
-        let code = match answer {
-            Answer::Code(code) => code,
-            Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
-            Answer::Unsuited(reason) | Answer::Failed(reason) | Answer::Died(Death::Node(reason) | Death::Module(reason)) => {
-                tracing::debug!(%module, reason, "no baseline code");
-                return Ok(false);
+        let known = Arc::clone(&cache);
+        let (file, begun) = match off_thread(move || known.load(module)).await? {
+            Some(file) => (file, Begun::Cached),
+            None => {
+                let permit = self.baseline_permits.acquire().await.expect("the semaphore is never closed");
+                let answer = self.ask_worker(module, File::open(wasm)?, Tier::Baseline).await?;
+                drop(permit);
+                match answer {
+                    Answer::Code(code) => (off_thread(move || cache.store(module, code)).await??, Begun::Compiled),
+                    Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
+                    Answer::Unsuited(reason)
+                    | Answer::Failed(reason)
+                    | Answer::Died(Death::Node(reason) | Death::Module(reason)) => {
+                        tracing::debug!(%module, reason, "no baseline code");
+                        return Ok(Begun::Not);
+                    }
+                }
             }
         };
-        let file = Arc::new(ModuleCache::keep_unnamed(code)?);
         let (done, optimised) = watch::channel(());
         self.baselines().insert(module, Code { file, tier: Tier::Baseline, optimised: Some(optimised) });
         let this = Arc::clone(self);
@@ -227,16 +234,21 @@ impl Compiler {
             this.baselines().remove(&module);
             drop(done);
         });
-        Ok(true)
+        Ok(begun)
     }
 
-    /// Puts optimised code into the cache.
+    /// Puts optimised code into the cache, in place of the baseline code.
     async fn optimise(&self, module: Digest, wasm: File) -> Result<(), CompileError> {
         let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         match self.ask_worker(module, wasm, Tier::Optimised).await? {
             Answer::Code(code) => {
                 let cache = Arc::clone(&self.cache);
-                off_thread(move || cache.store(module, code)).await??;
+                let baseline = self.baseline_cache.clone();
+                off_thread(move || {
+                    cache.store(module, code)?;
+                    baseline.map_or(Ok(()), |baseline| baseline.remove(module))
+                })
+                .await??;
                 Ok(())
             }
             Answer::Invalid(reason) => Err(CompileError::Invalid(reason)),
@@ -290,6 +302,17 @@ impl Compiler {
     fn baselines(&self) -> MutexGuard<'_, HashMap<Digest, Code>> {
         self.baselines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a module begins in baseline code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// It does not.
+    Not,
+    /// It does, and the cache had it.
+    Cached,
+    /// It does, and it was compiled for that.
+    Compiled,
 }
 
 /// What came of a compile worker.

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
 use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
-use crate::engine::{Room, compatibility, compiling_engine};
+use crate::engine::{Room, baseline_engine, compatibility, compiling_engine};
 use crate::pool::Pool;
 use crate::process::{WorkerProgram, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
@@ -132,13 +132,20 @@ impl Runtime {
         }
         // The supervisor's engine compiles and runs nothing; it only knows what code it would accept.
         let compatibility = compatibility(&compiling_engine().map_err(StartError::Engine)?);
-        let cache = ModuleCache::new(&cache_dir, compatibility, cache_bytes_max);
-        let cache = Arc::new(cache.map_err(|error| StartError::Cache { folder: cache_dir, error })?);
+        let open = |compatibility| {
+            let cache = ModuleCache::new(&cache_dir, compatibility, cache_bytes_max);
+            cache.map_err(|error| StartError::Cache { folder: cache_dir.clone(), error })
+        };
+        let cache = Arc::new(open(compatibility)?);
+        // One folder, under other names.
+        let baseline_cache = match config.baseline_code && room.has_baseline() {
+            true => Some(open(self::compatibility(&baseline_engine().map_err(StartError::Engine)?))?),
+            false => None,
+        };
         let strikes = Strikes::new(&cache, config.wall_clock);
         let program = worker_program.clone();
-        let has_baseline = config.baseline_code && room.has_baseline();
         let limits = config.compile_limits;
-        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, limits, has_baseline);
+        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, limits, baseline_cache);
         let pool = Pool::new(worker_program, need, slots).map_err(StartError::Worker)?;
         let shared =
             Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler: Arc::new(compiler), sandbox };

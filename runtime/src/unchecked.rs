@@ -28,7 +28,7 @@ pub(crate) fn load_code(engine: &Engine, code: File) -> wasmtime::Result<Module>
     // SAFETY: the file must be what this engine's compiler wrote, and must not change while it is mapped. A sandbox worker gets
     // descriptors from its supervisor alone, and the supervisor passes only files that `ModuleCache` made: written by a compile
     // worker of this configuration (the name carries the compatibility hash), authenticated by a key of this node since, opened
-    // read-only and never written again under that inode; and baseline code, whose file had its name for its compile worker's time alone. Guest bytes never come this way. Should the cache be broken all the
+    // read-only and never written again under that inode. Guest bytes never come this way. Should the cache be broken all the
     // same, the code runs in this worker, which holds no key and serves one tenant.
     unsafe { Module::deserialize_open_file(engine, code) }
 }

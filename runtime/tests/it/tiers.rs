@@ -1,5 +1,6 @@
 //! Baseline code first and optimised code behind it: sooner answers, and the same bills.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
@@ -151,6 +152,24 @@ async fn open_job_that_has_said_something_goes_on_as_it_is() {
         other => panic!("{other:?}"),
     }
     assert_eq!(run.is_optimised(), is_optimised);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn baseline_code_is_kept_until_the_optimised_code_is_there() {
+    let host = Host::new(1);
+    let job = large("(call $write)");
+    assert!(!host.compile(&job.wasm).await.unwrap().cached);
+    // A node that ends while its compiler works.
+    let folder = Arc::clone(&host.folder);
+    drop(host);
+    let host = Host::over(folder, 1);
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(host.compile(&job.wasm).await, Ok(READY));
+    }
+    let module = job.spec.module.digest;
+    finish(host.start(job).await.unwrap()).await.unwrap().assert_ok();
+    host.runtime.optimised(module).await;
+    assert_eq!(host.compiled_files().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
