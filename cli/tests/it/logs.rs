@@ -50,12 +50,12 @@ fn log_is_whole_and_in_order_and_no_longer_than_allowed() {
 async fn progress_comes_in_order_while_the_job_runs() {
     let network = Network::with_slots(&[1]);
     let client = network.client().await;
-    let mut handle = client.submit(Job::new(Source::bytes(guest::tick(5)), Source::bytes(b"".as_slice())));
+    let mut handle = client.submit(Job::new(Source::bytes(guest::tick(20)), Source::bytes(b"".as_slice())));
     let mut seen = Vec::new();
     loop {
         match handle.next().await.unwrap().expect("the end comes before the handle's") {
             Update::Progress { done, total } => {
-                assert_eq!(total, 5);
+                assert_eq!(total, 20);
                 seen.push(done);
             }
             Update::Ended(_) => break,
