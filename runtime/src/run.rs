@@ -291,6 +291,7 @@ impl Run {
             }
             FromSandbox::Ended(ending) => {
                 if ending.outcome == Outcome::TimedOut
+                    && self.may_repeat()
                     && let Some(again) = self.active.as_mut().and_then(|active| active.again.as_mut())
                 {
                     again.timed_out = Some(ending);
@@ -329,12 +330,16 @@ impl Run {
         again.timed_out
     }
 
+    /// Whether a run from the beginning says again all that was given out, and nothing else.
+    fn may_repeat(&self) -> bool {
+        self.spec.profile == Profile::Deterministic || self.given.is_nothing()
+    }
+
     /// A worker that has begun the job in optimised code; nothing where it may not begin, or there is none.
     async fn worker_again(&self) -> Result<Option<(SandboxWorker, u64)>, RunError> {
         let again = self.active.as_ref().and_then(|active| active.again.as_ref());
-        let may_repeat = self.spec.profile == Profile::Deterministic || self.given.is_nothing();
         let code = self.shared.cache.get(self.spec.module.digest).map(Code::optimised);
-        let (Some(again), true, Some(code)) = (again, may_repeat, code) else { return Ok(None) };
+        let (Some(again), true, Some(code)) = (again, self.may_repeat(), code) else { return Ok(None) };
         let mut worker = self.shared.pool.take(again.tenant)?;
         let run = send_order(&mut worker, &self.spec, again.input.try_clone()?, &code).await?;
         Ok(Some((worker, run)))
