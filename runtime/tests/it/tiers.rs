@@ -87,7 +87,7 @@ async fn long_job_goes_on_in_optimised_code_and_says_nothing_twice() {
     let host = Host::new(1);
     let hello =
         "(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) (call $progress (i64.const 1) (i64.const 2)) (call $read)";
-    let body = format!("{hello} {} (call $progress (i64.const 2) (i64.const 2)) (call $write)", rounds(2_000_000_000));
+    let body = format!("{hello} {} (call $progress (i64.const 2) (i64.const 2)) (call $write)", rounds(4_000_000_000));
     let job = large(&body).with(|spec| spec.limits.fuel = Fuel(100_000_000_000));
     let input = host.folder.path().join("input");
     std::fs::write(&input, b"read from it").unwrap();
