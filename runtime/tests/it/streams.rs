@@ -6,7 +6,7 @@ use std::time::Duration;
 use adit_protocol::{ByteCount, Outcome};
 use adit_runtime::RunEvent;
 
-use crate::support::{Host, Job, echo, finish, first_log, spin_after_log};
+use crate::support::{Host, Job, echo, finish, first_log, next_log, spin_after_log};
 
 #[tokio::test]
 async fn log_arrives_while_the_guest_runs() {
@@ -26,7 +26,7 @@ async fn unfinished_line_is_not_held_back() {
          (loop $forever (local.set $n (i64.add (local.get $n) (i64.const 1))) (br $forever))",
     );
     let mut run = host.start(job).await.unwrap();
-    assert_eq!(first_log(&mut run).await, b"hello");
+    assert_eq!(next_log(&mut run).await, b"hello");
     run.canceller().cancel();
     finish(run).await.unwrap();
 }

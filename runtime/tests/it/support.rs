@@ -225,10 +225,19 @@ pub(crate) fn spin_after_log() -> Job {
     )
 }
 
-/// Waits until the job said something, so that it certainly runs.
-pub(crate) async fn first_log(run: &mut Run) -> Vec<u8> {
+/// Waits until the job said something.
+pub(crate) async fn next_log(run: &mut Run) -> Vec<u8> {
     match run.next().await.unwrap() {
         RunEvent::Log(bytes) => bytes,
         other => panic!("expected a log, got {other:?}"),
     }
+}
+
+/// Waits until the job said a line, so that it certainly runs. A line comes in one piece or in several.
+pub(crate) async fn first_log(run: &mut Run) -> Vec<u8> {
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        line.extend(next_log(run).await);
+    }
+    line
 }

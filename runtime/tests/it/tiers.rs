@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{Fuel, Outcome, Profile};
-use adit_runtime::{CompileReport, Run, RunEvent, Runtime, RuntimeConfig};
+use adit_runtime::{CompileReport, RunEvent, Runtime, RuntimeConfig};
 
 use crate::support::{Host, Job, finish, first_log, is_emulated, worker_program};
 
@@ -45,15 +45,6 @@ fn large(body: &str) -> Job {
 const HELLO: &[u8] = b"[info] hello\n";
 
 const SPIN: &str = "(loop $forever (local.set $n (i64.add (local.get $n) (i64.const 1))) (br $forever))";
-
-/// Waits until the job has said [`HELLO`], which comes in one piece or in several.
-async fn hear_hello(run: &mut Run) {
-    let mut heard = Vec::new();
-    while heard != HELLO {
-        heard.extend(first_log(run).await);
-        assert!(HELLO.starts_with(&heard), "{heard:?}");
-    }
-}
 
 fn rounds(count: u64) -> String {
     format!("(loop $more (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const {count}))))")
@@ -130,7 +121,7 @@ async fn job_that_waits_for_optimised_code_can_be_cancelled() {
     let job = job.with(|spec| (spec.limits.wall_ms, spec.limits.fuel) = (10, Fuel(FUEL_MAX)));
     let mut run = host.start(job).await.unwrap();
     let canceller = run.canceller();
-    hear_hello(&mut run).await;
+    assert_eq!(first_log(&mut run).await, HELLO);
     // Its time is over, and its worker idle, while the compiler still works.
     let _ = tokio::time::timeout(Duration::from_millis(100), run.next()).await;
     let cancelled = Instant::now();
@@ -147,7 +138,7 @@ async fn open_job_that_has_said_something_goes_on_as_it_is() {
     let job = large(&body).with(|spec| (spec.profile, spec.limits.fuel) = (Profile::Open, Fuel(FUEL_MAX)));
     let module = job.spec.module.digest;
     let mut run = host.start(job).await.unwrap();
-    hear_hello(&mut run).await;
+    assert_eq!(first_log(&mut run).await, HELLO);
     // It may have begun again before it said so much.
     let is_optimised = run.is_optimised();
     host.runtime.optimised(module).await;

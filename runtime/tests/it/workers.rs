@@ -9,7 +9,7 @@ use adit_protocol::{ByteCount, Fuel, Outcome};
 use adit_runtime::{RunError, RunEvent, Runtime, RuntimeConfig, WorkerProgram};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Host, Job, echo, finish, first_log, spin_after_log, worker_program};
+use crate::support::{Host, Job, echo, finish, first_log, next_log, spin_after_log, worker_program};
 
 fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
@@ -130,7 +130,7 @@ async fn what_a_killed_worker_used_is_known_as_of_a_moment_before() {
     // Above 10^8 rounds.
     let mut told = 0;
     while told < 8 {
-        told += first_log(&mut run).await.iter().filter(|byte| **byte == b'\n').count().max(1) as u64;
+        told += next_log(&mut run).await.iter().filter(|byte| **byte == b'\n').count().max(1) as u64;
     }
     signal(run.worker_pid().unwrap(), Signal::KILL);
     let died = loop {
