@@ -40,7 +40,7 @@ const COMPILE_MEMORY_MAX: u64 = 1 << 30;
 const BUSY_PART: u32 = 2;
 /// What the kernel counts processor time in, towards programs; the same on every Linux that this is built for.
 const TICKS_PER_SECOND: u64 = 100;
-/// Compilations at once. Each uses every core; one more hides the time that a small module waits for a large one.
+/// Compilations of one tier at once. Each uses every core; one more hides the time that a small module waits for a large one.
 const COMPILES_MAX: usize = 2;
 /// Modules of fewer bytes are compiled once: their optimised code is there within a tenth of a second.
 const BASELINE_BYTES_MIN: u64 = 128 << 10;
