@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::JobSpec;
 use tokio::task::unconstrained;
-use wasmtime::{Engine, InstancePre, Linker, Module, Store, WasmBacktrace};
+use wasmtime::{Engine, InstancePre, Linker, Module, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::counters::{Counters, PAGE_BYTES};
@@ -176,7 +176,9 @@ impl Executor {
         let mut store = MeteredStore::new(store, Arc::clone(&counters.page));
         let instance = match program.module.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
-            Err(error) => return Ok((End::Itself(Err(error)), fixed)),
+            // A segment that does not fit.
+            Err(error) if error.is::<Trap>() => return Ok((End::Itself(Err(error)), fixed)),
+            Err(error) => return Err(error),
         };
         let meter = instance.get_memory(&mut *store, &facts.meter_export);
         store.attach(meter.ok_or_else(|| wasmtime::format_err!("the module has no meter"))?)?;
@@ -192,6 +194,10 @@ impl Executor {
             () = stopped.notified() => None,
         };
         let stopped = self.watchdog.disarm();
+        let result = match result {
+            Some(Err(error)) if error.is::<guest::HostExhausted>() => return Err(error),
+            result => result,
+        };
         let trapped = result.as_ref().and_then(|result| result.as_ref().err());
         let (lacking, stop) = trapped.map_or(Ok((0, None)), |error| place(error, program))?;
         let counted = counters.page.counter().saturating_add_signed(lacking);

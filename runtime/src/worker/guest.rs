@@ -44,6 +44,11 @@ pub(super) struct Guest {
     counters: Arc<Counters>,
 }
 
+/// This machine could not give a guest what the rules allow it. The guest must not see that: on another machine it would go on.
+#[derive(Debug, thiserror::Error)]
+#[error("this machine has no more memory for the guest: {0:#}")]
+pub(super) struct HostExhausted(wasmtime::Error);
+
 /// A call of the host that was not answered, because the guest's budget is used up or it was stopped.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the guest was halted in a call of the host")]
@@ -298,8 +303,17 @@ impl ResourceLimiter for Limiter {
         Ok(fits)
     }
 
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        // What is refused by the rules was refused before.
+        Err(HostExhausted(error).into())
+    }
+
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= TABLE_ELEMENTS_MAX)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        Err(HostExhausted(error).into())
     }
 
     fn instances(&self) -> usize {

@@ -14,9 +14,15 @@ use crate::support::{Ended, Host, Job, echo, finish, first_log, is_emulated, spi
 /// What a worker may hold beside its guest's memory: its program, the engine, one module's code, its queues.
 const WORKER_BYTES_MAX: u64 = 96 << 20;
 
-/// What a stop may come late here, where tests share a machine that others use too. Short of the 2 s after which a supervisor kills, so
-/// that who stopped the guest is not in doubt. Figures for an idle machine are printed.
-const LATE_MAX: Duration = Duration::from_millis(1_500);
+/// What a stop may come late on an idle machine.
+const LATE_MAX: Duration = Duration::from_millis(100);
+/// The same for a guest that fills much memory, of which a piece is filled at a time.
+const FILL_LATE_MAX: Duration = Duration::from_millis(500);
+/// What a stop may come late in any case, where tests share a machine that others use too. Short of the 2 s after which a supervisor
+/// kills, so that who stopped the guest is not in doubt.
+const BUSY_LATE_MAX: Duration = Duration::from_millis(1_500);
+/// How often a stop is tried until one is not late.
+const STOP_TRIES: usize = 5;
 
 /// The most memory that a worker ever held, in bytes.
 fn peak_bytes(pid: u32) -> u64 {
@@ -43,16 +49,43 @@ async fn run(host: &Host, job: Job) -> Ended {
     ended
 }
 
-/// Has a guest with fuel for days end by its deadline, and by being cancelled; prints how late each was.
+/// Has a guest with fuel for days end by its deadline, and by being cancelled, neither late.
 async fn assert_stops(what: &str, job: Job) {
-    let host = Host::new(1);
-    let endless = job.with(|spec| (spec.limits.fuel, spec.limits.wall_ms) = (Fuel(FUEL_MAX), 300));
-    let ended = run(&host, endless.clone()).await;
-    assert_eq!(ended.outcome(), Outcome::TimedOut, "{what}: {}", ended.report.reason);
-    let late = Duration::from_micros(ended.report.run_us).saturating_sub(Duration::from_millis(300));
-    assert!(late < LATE_MAX, "{what}: {late:?} after its deadline");
+    assert_stops_within(LATE_MAX, what, job).await;
+}
 
-    let started = host.start(endless.with(|spec| spec.limits.wall_ms = 20_000)).await.unwrap();
+/// As [`assert_stops`], with what is late.
+async fn assert_stops_within(late_max: Duration, what: &str, job: Job) {
+    let host = Host::new(1);
+    let endless = job.with(|spec| spec.limits.fuel = Fuel(FUEL_MAX));
+    let mut least = [Duration::MAX; 2];
+    for _ in 0..STOP_TRIES {
+        let late = [late_after_deadline(what, &host, &endless).await, late_after_cancel(what, &host, &endless).await];
+        assert!(late.iter().all(|late| *late < BUSY_LATE_MAX), "{what}: {late:?}");
+        least = [least[0].min(late[0]), least[1].min(late[1])];
+        if least.iter().all(|late| *late <= late_max) {
+            break;
+        }
+    }
+    println!("{what}: {:?} after its deadline, {:?} after a cancel", least[0], least[1]);
+    assert!(least.iter().all(|late| *late <= late_max), "{what}: {least:?}");
+    host.run(echo().input(b"next")).await.assert_ok();
+}
+
+async fn late_after_deadline(what: &str, host: &Host, endless: &Job) -> Duration {
+    let limit = Duration::from_millis(300);
+    let job = endless.clone().with(|spec| spec.limits.wall_ms = limit.as_millis() as u64);
+    // Compiled before: the time of a job begins when its code is there.
+    host.compile(&job.wasm).await.unwrap();
+    host.runtime.optimised(job.spec.module.digest).await;
+    let begun = Instant::now();
+    let ended = run(host, job).await;
+    assert_eq!(ended.outcome(), Outcome::TimedOut, "{what}: {}", ended.report.reason);
+    begun.elapsed().saturating_sub(limit)
+}
+
+async fn late_after_cancel(what: &str, host: &Host, endless: &Job) -> Duration {
+    let started = host.start(endless.clone().with(|spec| spec.limits.wall_ms = 20_000)).await.unwrap();
     let canceller = started.canceller();
     let cancelled = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -60,12 +93,10 @@ async fn assert_stops(what: &str, job: Job) {
         Instant::now()
     };
     let (ended, cancelled) = tokio::join!(finish(started), cancelled);
-    let (ended, cancel_late) = (ended.unwrap(), cancelled.elapsed());
+    let (ended, late) = (ended.unwrap(), cancelled.elapsed());
     assert_eq!(ended.outcome(), Outcome::Cancelled, "{what}: {}", ended.report.reason);
     assert_ne!(ended.report.reason, "the sandbox worker did not answer and was killed", "{what}");
-    assert!(cancel_late < LATE_MAX, "{what}: {cancel_late:?} after it was cancelled");
-    println!("{what}: {late:?} after its deadline, {cancel_late:?} after a cancel");
-    host.run(echo().input(b"next")).await.assert_ok();
+    late
 }
 
 /// A job with so many pages of memory.
@@ -119,9 +150,9 @@ async fn guest_that_burns_and_traps_pays_for_all_that_it_burnt() {
 #[tokio::test]
 async fn storms_of_filling_and_copying_stop() {
     let fill = format!("(loop $f (memory.fill (i32.const 0) (i32.const 7) (i32.const {MIB_256})) (br $f))");
-    assert_stops("memory.fill of 256 MiB", over(4096, "", &fill)).await;
+    assert_stops_within(FILL_LATE_MAX, "memory.fill of 256 MiB", over(4096, "", &fill)).await;
     let copy = format!("(loop $f (memory.copy (i32.const 0) (i32.const 1) (i32.const {})) (br $f))", MIB_256 - 1);
-    assert_stops("memory.copy of 256 MiB", over(4096, "", &copy)).await;
+    assert_stops_within(FILL_LATE_MAX, "memory.copy of 256 MiB", over(4096, "", &copy)).await;
     let small = "(loop $f (memory.fill (i32.const 0) (i32.const 7) (i32.const 1)) (br $f))";
     assert_stops("memory.fill of a byte", over(1, "", small)).await;
     let table = "(loop $f (table.fill $t (i32.const 0) (ref.func $start) (i32.const 100000)) (br $f))";
@@ -467,7 +498,7 @@ async fn endless_calls_of_the_host_end_at_their_limits() {
         let endless = job.with(|spec| (spec.limits.fuel, spec.limits.wall_ms) = (Fuel(FUEL_MAX), 30));
         let ended = run(&host, endless).await;
         assert_eq!(ended.outcome(), Outcome::TimedOut, "{function:?}");
-        assert!(Duration::from_micros(ended.report.run_us) < LATE_MAX, "{function:?}: {} us", ended.report.run_us);
+        assert!(Duration::from_micros(ended.report.run_us) < BUSY_LATE_MAX, "{function:?}: {} us", ended.report.run_us);
     }
 }
 

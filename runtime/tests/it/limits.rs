@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
+use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{ByteCount, Fuel, Outcome, Profile, TrapKind};
+use adit_runtime::{RunError, RunEvent};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::support::{Host, Job, echo, finish, first_log, spin, spin_after_log};
 
@@ -119,6 +122,34 @@ async fn all_of_the_address_space_can_be_had() {
     );
     let ended = Host::new(1).run(job.with(|spec| spec.limits.memory = ByteCount(4 << 30))).await;
     assert_eq!(ended.assert_ok().report.usage.memory_peak, ByteCount(4 << 30));
+}
+
+/// What a machine cannot give is no answer to a guest: on another machine it would have got it.
+#[tokio::test]
+async fn growth_that_the_machine_refuses_is_never_seen_by_the_guest() {
+    let host = Host::new(1);
+    let rounds =
+        "(loop $more (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const 500000000))))";
+    let job = Job::body(&format!(
+        "(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {rounds}
+         (drop (memory.grow (i32.const 16384)))
+         (call $write (i32.const 1) (i32.const 1024) (i32.const 12))"
+    ));
+    let job = job.with(|spec| (spec.limits.memory, spec.limits.fuel) = (ByteCount(2 << 30), Fuel(FUEL_MAX)));
+    let mut run = host.start(job.clone()).await.unwrap();
+    first_log(&mut run).await;
+    let pid = Pid::from_raw(run.worker_pid().unwrap() as i32);
+    let nothing_more = Rlimit { current: Some(64 << 20), maximum: None };
+    prlimit(pid, Resource::Data, nothing_more).unwrap();
+    let error = loop {
+        match run.next().await {
+            Ok(RunEvent::Ended(report)) => panic!("{report:?}"),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, RunError::WorkerDied { .. }), "{error}");
+    host.run(job).await.assert_ok();
 }
 
 #[tokio::test]
