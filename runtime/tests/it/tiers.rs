@@ -115,6 +115,28 @@ async fn slower_code_is_not_why_a_jobs_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn job_is_over_no_later_than_if_it_had_waited_for_optimised_code() {
+    let (mut late, limit) = (Duration::MAX, Duration::from_millis(200));
+    for _ in 0..5 {
+        let host = Host::new(1);
+        let job = large(SPIN).with(|spec| (spec.limits.wall_ms, spec.limits.fuel) = (limit.as_millis() as u64, Fuel(FUEL_MAX)));
+        let module = job.spec.module.digest;
+        let run = host.start(job).await.unwrap();
+        let ready = async {
+            host.runtime.optimised(module).await;
+            Instant::now()
+        };
+        let (ended, ready) = tokio::join!(finish(run), ready);
+        assert_eq!(ended.unwrap().outcome(), Outcome::TimedOut);
+        late = late.min(ready.elapsed().saturating_sub(limit));
+        if late < Duration::from_millis(100) {
+            return;
+        }
+    }
+    panic!("{late:?} late");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn job_that_waits_for_optimised_code_can_be_cancelled() {
     let host = Host::new(1);
     let job = large(&format!("(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {SPIN}"));

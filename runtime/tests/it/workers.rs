@@ -2,14 +2,14 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{ByteCount, Fuel, Outcome};
 use adit_runtime::{RunError, RunEvent, Runtime, RuntimeConfig, WorkerProgram};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Host, Job, echo, finish, first_log, next_log, spin_after_log, worker_program};
+use crate::support::{Ended, Host, Job, echo, finish, first_log, next_log, spin_after_log, worker_program};
 
 fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
@@ -106,45 +106,124 @@ async fn worker_that_does_not_answer_is_killed_and_billed_by_its_last_word() {
     host.run(echo()).await.assert_ok();
 }
 
-/// A job that counts to twenty millions and says so, so many times.
-fn counts(times: u64) -> Job {
-    Job::body(&format!(
+/// A job that counts to a hundred thousand and says so, so many times.
+fn ticks(times: u64) -> Job {
+    let job = Job::body(&format!(
         "(loop $forever
-            (local.set $i (i32.const 20000000))
+            (local.set $i (i32.const 100000))
             (loop $count (br_if $count (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
             (call $log (i32.const 3) (i32.const 1024) (i32.const 5))
             (br_if $forever (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const {times}))))"
-    ))
+    ));
+    job.with(|spec| (spec.limits.fuel, spec.limits.log) = (Fuel(FUEL_MAX), ByteCount(64 << 20)))
+}
+
+/// Rounds of 10^8, which is what a bill must be right to a thousandth of.
+const TICKS_MIN: u64 = 1_000;
+
+/// What ticks cost.
+struct TickPrice {
+    /// All but the ticks.
+    base: u64,
+    each: u64,
+}
+
+impl TickPrice {
+    async fn learn(host: &Host) -> Self {
+        let one = host.run(ticks(1)).await.assert_ok().report.usage.fuel.0;
+        let many = host.run(ticks(11)).await.assert_ok().report.usage.fuel.0;
+        let each = (many - one) / 10;
+        Self { base: one - each, each }
+    }
+
+    /// How many ticks so much fuel is.
+    fn ticks(&self, fuel: Fuel) -> f64 {
+        (fuel.0 - self.base) as f64 / self.each as f64
+    }
+}
+
+fn lines(log: &[u8]) -> u64 {
+    log.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+#[tokio::test]
+async fn job_that_is_stopped_is_billed_for_what_it_did() {
+    let host = Host::new(1);
+    let price = TickPrice::learn(&host).await;
+    let mut run = host.start(ticks(1 << 40)).await.unwrap();
+    let mut told = 0;
+    while told <= TICKS_MIN {
+        told += lines(&next_log(&mut run).await);
+    }
+    run.canceller().cancel();
+    let cancelled = finish(run).await.unwrap();
+    assert_eq!(cancelled.outcome(), Outcome::Cancelled);
+    assert_billed(&price, told + lines(&cancelled.log), &cancelled);
+
+    let mut wall_ms = 500;
+    let timed_out = loop {
+        let ended = host.run(ticks(1 << 40).with(|spec| spec.limits.wall_ms = wall_ms)).await;
+        assert_eq!(ended.outcome(), Outcome::TimedOut);
+        if lines(&ended.log) >= TICKS_MIN {
+            break ended;
+        }
+        wall_ms *= 2;
+    };
+    assert_billed(&price, lines(&timed_out.log), &timed_out);
+}
+
+/// A stopped job has told of each tick but the last.
+fn assert_billed(price: &TickPrice, told: u64, ended: &Ended) {
+    let billed = price.ticks(ended.report.usage.fuel);
+    println!("{billed} billed, {told} told, {}", ended.outcome());
+    assert!((told as f64 - 0.001..told as f64 + 1.001).contains(&billed), "{billed} billed, {told} told");
+}
+
+#[tokio::test]
+async fn job_that_gets_no_more_memory_is_billed_for_what_it_did() {
+    let host = Host::new(1);
+    let ends = async |answer: &str| {
+        let count = "(local.set $i (i32.const 100000000))
+            (loop $count (br_if $count (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))";
+        let grow = "(if (i32.eq (memory.grow (i32.const 3)) (i32.const -1))";
+        let job = Job::body(&format!("{count} {grow} (then {answer}))"));
+        host.run(job.with(|spec| spec.limits.memory = ByteCount(4 * 65536))).await
+    };
+    let (denied, content) = (ends("unreachable").await, ends("nop").await);
+    assert_eq!(denied.outcome(), Outcome::OutOfMemory);
+    // Whoever traps does not come to its end.
+    let (billed, whole) = (denied.report.usage.fuel.0, content.assert_ok().report.usage.fuel.0);
+    assert!(billed <= whole && whole - billed < 10, "{billed} of {whole}");
 }
 
 #[tokio::test]
 async fn what_a_killed_worker_used_is_known_as_of_a_moment_before() {
     let host = Host::new(1);
-    let mut fuel = Vec::new();
-    for times in [1, 3] {
-        fuel.push(host.run(counts(times)).await.assert_ok().report.usage.fuel.0);
-    }
-    let each = (fuel[1] - fuel[0]) / 2;
-
-    let mut run = host.start(counts(1 << 40).with(|spec| spec.limits.fuel = Fuel(FUEL_MAX))).await.unwrap();
-    // Above 10^8 rounds.
-    let mut told = 0;
-    while told < 8 {
-        told += next_log(&mut run).await.iter().filter(|byte| **byte == b'\n').count().max(1) as u64;
-    }
-    signal(run.worker_pid().unwrap(), Signal::KILL);
-    let died = loop {
-        match run.next().await {
-            Ok(RunEvent::Log(line)) => told += line.iter().filter(|byte| **byte == b'\n').count().max(1) as u64,
-            Ok(other) => panic!("expected logs or the worker's death, got {other:?}"),
-            Err(error) => break error,
+    let price = TickPrice::learn(&host).await;
+    // A busy machine may keep the worker's note waiting, and its news.
+    let mut off_ms = f64::MAX;
+    for _ in 0..5 {
+        let mut run = host.start(ticks(1 << 40)).await.unwrap();
+        first_log(&mut run).await;
+        let (begun, mut told) = (Instant::now(), 1);
+        while told <= TICKS_MIN {
+            told += lines(&next_log(&mut run).await);
         }
-    };
-    let RunError::WorkerDied { usage, .. } = died else { panic!("{died}") };
-    // Each count takes some milliseconds. The note is so old too, and a busy machine may keep it waiting.
-    let counted = usage.fuel.0 as f64 / each as f64;
-    println!("{counted} counted, {told} told");
-    assert!((counted - told as f64).abs() < 8.0, "{counted} counted, {told} told");
+        signal(run.worker_pid().unwrap(), Signal::KILL);
+        let died = loop {
+            match run.next().await {
+                Ok(RunEvent::Log(line)) => told += lines(&line),
+                Ok(other) => panic!("expected logs or the worker's death, got {other:?}"),
+                Err(error) => break error,
+            }
+        };
+        let per_ms = told as f64 / begun.elapsed().as_secs_f64() / 1e3;
+        let RunError::WorkerDied { usage, .. } = died else { panic!("{died}") };
+        let counted = price.ticks(usage.fuel);
+        println!("{counted} ticks counted, {told} told, {per_ms} in a millisecond");
+        off_ms = off_ms.min((counted - told as f64).abs() / per_ms);
+    }
+    assert!(off_ms <= 10.0, "{off_ms} ms");
 }
 
 #[tokio::test]
