@@ -160,6 +160,11 @@ pub(crate) fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
     config_in(Room::ALL[0], strategy, opt_level)
 }
 
+/// The profile on a machine whose address space is small.
+pub(crate) fn small_config() -> Config {
+    config_in(Room::ALL[2], Strategy::Cranelift, OptLevel::Speed)
+}
+
 fn config_in(room: Room, strategy: Strategy, opt_level: OptLevel) -> Config {
     let mut config = Config::new();
     config

@@ -54,6 +54,11 @@ pub fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
     profile(strategy, opt_level)
 }
 
+/// The same on a machine whose address space is small: accesses far behind a memory are checked, where elsewhere they fault.
+pub fn small_config() -> Config {
+    engine::small_config()
+}
+
 /// What a guest may be made of, before the meter is put in.
 pub fn features() -> wasmparser::WasmFeatures {
     FEATURES

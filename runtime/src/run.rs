@@ -119,7 +119,7 @@ pub enum RunError {
     },
     /// The worker died with the job in it, or spoke nonsense and was killed. Whose fault that was nobody can tell, so there is no bill;
     /// what the job had used is not lost all the same.
-    #[error("the sandbox worker died: {reason}")]
+    #[error("the sandbox worker died when its job had used {}: {reason}", .usage.fuel)]
     WorkerDied {
         /// What it died of.
         reason: String,

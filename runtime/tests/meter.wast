@@ -369,6 +369,27 @@
   (func (export "_start") (local $i i32) (local $n i64) (local $x f64)
     (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000)))) (drop (i64.load offset=0xfffffff0 (i32.const 8))) (drop (i32.const 1)) (drop (f64.sqrt (local.get $x)))))
 
+;; trap_in_a_loop_at_an_offset_of_64_mib: trapped
+(module (memory 2)
+  (func (export "_start") (local $i i32) (local $n i64) (local $x f64)
+    (loop $l
+      (if (i32.eq (local.get $i) (i32.const 700)) (then (drop (i64.load offset=0x4000000 (local.get $i)))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))))
+
+;; trap_in_a_loop_at_an_offset_of_3_gib: trapped
+(module (memory 2)
+  (func (export "_start") (local $i i32) (local $n i64) (local $x f64)
+    (loop $l
+      (if (i32.eq (local.get $i) (i32.const 700)) (then (i64.store offset=0xc0000000 (local.get $i) (i64.const 1))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))))
+
+;; trap_in_a_loop_at_an_address_of_4_gib: trapped
+(module (memory 2)
+  (func (export "_start") (local $i i32) (local $n i64) (local $x f64)
+    (loop $l
+      (if (i32.eq (local.get $i) (i32.const 700)) (then (drop (i32.load offset=0x1ffff00 (i32.sub (i32.const 0) (local.get $i))))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))))
+
 ;; trap_store: trapped
 (module (type $v (func)) (type $w (func (param i32))) (memory (export "memory") 1 1) (data $d "abc") (table 4 4 funcref) (elem (i32.const 0) $f) (elem $e func $f) (func $f)
   (func (export "_start") (local $i i32) (local $n i64) (local $x f64)

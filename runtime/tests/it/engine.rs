@@ -1,6 +1,6 @@
 //! Every setting of the engine, in a file: a change is made on purpose or not at all.
 
-use adit_runtime::lab::{BACKTRACE_FRAMES_MAX, OptLevel, Strategy, config, features};
+use adit_runtime::lab::{BACKTRACE_FRAMES_MAX, OptLevel, Strategy, config, description, features};
 use object::{Object, ObjectSection};
 use wasmtime::{Engine, WasmFeatures};
 use wasmtime_environ::{FlagValue, Tunables};
@@ -17,13 +17,31 @@ const SECTION: &str = ".wasmtime.engine";
 type Told<'a> = (String, Flags<'a>, Flags<'a>, Tunables, u64);
 type Flags<'a> = Vec<(&'a str, FlagValue<'a>)>;
 
-/// The settings, one a line; those of baseline code where they differ.
+/// What guests' code is read and made by.
+const CRATES: [&str; 5] = ["wasmtime", "wasmtime-wasi", "cranelift-codegen", "regalloc2", "winch-codegen"];
+
+/// The meter, what code is made by, and the settings, one a line; those of baseline code where they differ.
 fn settings() -> Vec<String> {
-    let mut lines = settings_under(Strategy::Cranelift);
+    let mut lines = vec![format!("meter {}", adit_runtime::meter_id())];
+    lines.extend(CRATES.map(|name| format!("crate {name} {}", locked(name))));
+    lines.extend(settings_under(Strategy::Cranelift));
     let baseline = settings_under(Strategy::Winch).into_iter().filter(|line| !lines.contains(line));
     let baseline: Vec<String> = baseline.map(|line| format!("baseline {line}")).collect();
     lines.extend(baseline);
     lines
+}
+
+/// The version of a crate that this workspace is built with.
+fn locked(name: &str) -> &'static str {
+    let mut packages = include_str!("../../../Cargo.lock").split("[[package]]");
+    let version = |package: &'static str| package.strip_prefix(&format!("\nname = \"{name}\"\nversion = \""))?.split('"').next();
+    packages.find_map(version).unwrap_or_else(|| panic!("{name} is not in the lock file"))
+}
+
+#[test]
+fn receipts_and_bills_name_the_engine_that_is_built_in() {
+    assert_eq!(adit_runtime::ENGINE, format!("wasmtime {}", locked("wasmtime")));
+    assert!(description().contains(&format!("; engine {};", adit_runtime::ENGINE)));
 }
 
 /// The settings under a compiler. Those of the processor are not among them: they are each machine's own.

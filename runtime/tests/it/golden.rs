@@ -122,13 +122,13 @@ fn programs_end_as_the_table_says_and_are_billed_as_the_golden_file_says() {
     let known = Rows::read(&path(rows::FILE), adit_runtime::meter_id());
     assert!(known.is_this_meters() || blesses(), "{} holds another meter's bills; {BLESS} records this one's", rows::FILE);
     assert!(corpus::has_guests() || !blesses(), "the golden file has rows of the guests; set ADIT_GUESTS to their folder");
-    let mut runner = Runner::new(&engines::shipped());
+    let (mut runner, mut unrounded) = (Runner::new(&engines::shipped()), Runner::unrounded(&engines::shipped()));
     let mut new = Rows::of(adit_runtime::meter_id());
     for case in corpus::all() {
         let report = runner.run(case);
         check_ending(case, &report);
         if engines::is_billed_alike(&case.name) {
-            let row = row(case, &report);
+            let row = row(case, &report, &unrounded.run(case));
             compare(case, &known, &row);
             new.push(&case.name, &row);
         }

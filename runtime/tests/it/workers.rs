@@ -39,7 +39,9 @@ async fn killed_worker_fails_its_job_alone_and_is_replaced() {
     first_log(&mut other).await;
     signal(doomed.worker_pid().unwrap(), Signal::KILL);
     let error = doomed.next().await.unwrap_err();
-    assert_eq!(error.to_string(), "the sandbox worker died: signal: 9 (SIGKILL)");
+    let RunError::WorkerDied { usage, .. } = &error else { panic!("{error}") };
+    let want = format!("the sandbox worker died when its job had used {}: signal: 9 (SIGKILL)", usage.fuel);
+    assert_eq!(error.to_string(), want);
     assert!(matches!(doomed.next().await, Err(RunError::Over)));
 
     assert_eq!(host.run(echo().input(b"again")).await.assert_ok().output, b"again");

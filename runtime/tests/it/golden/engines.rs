@@ -1,6 +1,6 @@
 //! The engines that bills must not depend on.
 
-use adit_runtime::lab::{OptLevel, Strategy, config};
+use adit_runtime::lab::{OptLevel, Strategy, config, small_config};
 use wasmtime::{Config, Inlining};
 
 /// An engine with a name.
@@ -48,6 +48,7 @@ pub(crate) fn others() -> Vec<Named> {
         Named { name: "cranelift none, inlining", config: inlining(OptLevel::None) },
         Named { name: "cranelift speed, inlining", config: inlining(OptLevel::Speed) },
         Named { name: "cranelift speed and size, inlining", config: inlining(OptLevel::SpeedAndSize) },
+        Named { name: "cranelift speed, small address space", config: small_config() },
         Named { name: "winch", config: config(Strategy::Winch, OptLevel::None) },
         Named { name: "pulley", config: pulley() },
     ]

@@ -13,8 +13,8 @@ use super::corpus::{Case, word};
 pub(crate) const FILE: &str = "golden.txt";
 
 /// What the columns are.
-const COLUMNS: &str =
-    "# program, module (the digest's first 16 digits), outcome, fuel, peak bytes of memory, memory-fuel, host calls, output";
+const COLUMNS: &str = "# program, module (the digest's first 16 digits), outcome, fuel, peak bytes of memory, memory-fuel, host calls, output, and the \
+     fuel where a unit costs a whole one";
 
 /// Rows by the name of their program.
 pub(crate) struct Rows {
@@ -34,12 +34,12 @@ pub(crate) enum Differs {
     Billed(String),
 }
 
-/// What the file holds of a run.
-pub(crate) fn row(case: &Case, report: &Report) -> String {
+/// What the file holds of a run, and of the same where a bill hides no part of a fuel.
+pub(crate) fn row(case: &Case, report: &Report, unrounded: &Report) -> String {
     let usage = report.run.usage;
     let module = case.spec.module.digest.to_string();
     format!(
-        "{} {} {} {} {} {} {}",
+        "{} {} {} {} {} {} {} {}",
         &module[..16],
         word(report.run.outcome),
         usage.fuel.0,
@@ -47,6 +47,7 @@ pub(crate) fn row(case: &Case, report: &Report) -> String {
         usage.memory_fuel,
         usage.host_calls,
         Digest::of(&report.output),
+        unrounded.run.usage.fuel.0,
     )
 }
 
