@@ -4,10 +4,21 @@ use adit_protocol::{BlobRef, Fuel, JobSpec, Outcome, TrapKind, Usage};
 use adit_runtime::lab::{Class, Lab, OptLevel, Options, Report, Strategy, UNITS_PER_FUEL, Weights, class, config, instrument};
 use wasmparser::{Parser, Payload};
 
+use crate::oracle::modules::word;
+
 const LEVELS: [OptLevel; 3] = [OptLevel::None, OptLevel::Speed, OptLevel::SpeedAndSize];
 
 fn lab(level: OptLevel) -> Lab {
     Lab::new(&config(Strategy::Cranelift, level)).unwrap()
+}
+
+/// One for each of the engine's compilers: the two that nodes have come first.
+fn labs() -> [Lab; 5] {
+    let winch = config(Strategy::Winch, OptLevel::Speed);
+    let mut pulley = config(Strategy::Cranelift, OptLevel::Speed);
+    pulley.target("pulley64").unwrap().signals_based_traps(false);
+    let [none, speed, size] = LEVELS.map(|level| config(Strategy::Cranelift, level));
+    [speed, winch, none, size, pulley].map(|config| Lab::new(&config).unwrap())
 }
 
 fn spec() -> JobSpec {
@@ -68,38 +79,26 @@ const ENDS: [(&str, Option<TrapKind>); 21] = [
 
 #[test]
 fn fuel_is_exact_whatever_ends_the_guest_and_however_it_is_compiled() {
-    // What lies between is a whole number of fuel, whatever a round and every 64th cost, so that nothing is rounded away.
-    let (few, many) = (4_096_u64, 4_096 * 1_561_u64);
-    let mut labs = LEVELS.map(lab);
-    let mut a_round = None;
+    // So many rounds are a whole number of fuel, whatever a round and every 64th cost, so that nothing is rounded away.
+    let few = 4_096;
+    // 10^8 rounds where that takes a moment, and fewer in the interpreter.
+    let more = [24_415, 24_415, 1_561, 1_561, 61];
+    let mut spec = spec();
+    spec.limits.fuel = Fuel(1_000_000_000_000);
+    let mut labs = labs();
+    let mut of_few = None;
     for (end, kind) in ENDS {
         let want = kind.map_or(Outcome::Finished { exit_code: 0 }, Outcome::Trapped);
-        let reports = labs.each_mut().map(|lab| [few, many].map(|n| run(lab, &rounds(n, end))));
-        for [short, long] in &reports {
-            assert_eq!((short.run.outcome, long.run.outcome), (want, want), "{end}: {}", long.run.reason);
-            let more = long.run.usage.fuel.0 - short.run.usage.fuel.0;
-            assert_eq!(more, *a_round.get_or_insert(more), "{end}");
-            assert_eq!((&short.run.usage, &long.run.usage), (&reports[0][0].run.usage, &reports[0][1].run.usage), "{end}");
+        let mut shortest = None;
+        for (lab, more) in labs.iter_mut().zip(more) {
+            let [short, long] = [few, few * (1 + more)].map(|n| run_with(lab, &rounds(n, end), &spec).run);
+            assert_eq!((short.outcome, long.outcome), (want, want), "{end}: {}", long.reason);
+            assert_eq!(short.usage, *shortest.get_or_insert(short.usage), "{end}");
+            let each = (long.usage.fuel.0 - short.usage.fuel.0) as f64 / more as f64;
+            assert_eq!(each, *of_few.get_or_insert(each), "{end}");
         }
     }
-    assert!(a_round.unwrap() >= many - few, "a round costs at least a fuel");
-}
-
-#[test]
-fn job_of_a_hundred_million_rounds_is_billed_after_its_trap() {
-    let mut lab = lab(OptLevel::Speed);
-    let spec = {
-        let mut spec = spec();
-        spec.limits.fuel = Fuel(100_000_000_000);
-        spec
-    };
-    let [returned, trapped] = ["", "(drop (i32.load (i32.const 131072)))"].map(|end| {
-        let report = run_with(&mut lab, &rounds(100_000_000, end), &spec);
-        report.run.usage.fuel.0
-    });
-    assert!(returned > 100_000_000);
-    // The trap's own block, and no more, lies between.
-    assert!((returned..returned + 100).contains(&trapped), "{returned} {trapped}");
+    assert!(of_few.unwrap() >= few as f64, "a round costs at least a fuel");
 }
 
 /// An optimising compiler makes a branch to a block that does nothing but trap into one trap, and says that it is the branch that has
@@ -108,7 +107,7 @@ fn job_of_a_hundred_million_rounds_is_billed_after_its_trap() {
 fn block_that_only_traps_is_paid_for_under_every_compiler() {
     let work = "(drop (i32.mul (i32.const 2) (i32.clz (local.get $n))))".repeat(20);
     let ends = ["unreachable", "(drop (i32.load offset=65536 (i32.const 0)))", "(drop (i32.load (i32.const 65536)))"];
-    let mut labs = LEVELS.map(lab);
+    let mut labs = labs();
     for end in ends {
         for branch in [
             format!("(if (local.get $n) (then {work} {end}))"),
@@ -134,7 +133,7 @@ fn block_that_only_traps_is_paid_for_under_every_compiler() {
 #[test]
 fn load_that_the_compiler_merged_is_paid_for() {
     let work = "(drop (f64.sqrt (f64.const 2)))".repeat(20);
-    let mut labs = LEVELS.map(lab);
+    let mut labs = labs();
     let load = "(i32.load (i32.const 65536))";
     let merged = [
         format!("(i32.rem_u {load} (i32.const 8))"),
@@ -159,7 +158,7 @@ fn load_that_the_compiler_merged_is_paid_for() {
 #[test]
 fn load_before_a_loop_is_paid_for_where_it_stands() {
     let work = "(drop (f64.sqrt (f64.const 2)))".repeat(70);
-    let mut labs = LEVELS.map(lab);
+    let mut labs = labs();
     for [before, within] in [[work.as_str(), ""], ["", work.as_str()], [work.as_str(), work.as_str()]] {
         let text = format!(
             r#"(module (memory 1 1) (global $g (mut i32) (i32.const 5))
@@ -183,7 +182,7 @@ fn load_before_a_loop_is_paid_for_where_it_stands() {
 #[test]
 fn store_that_another_overwrites_is_paid_for_where_it_stands() {
     let work = "(drop (f64.sqrt (f64.const 2)))".repeat(20);
-    let mut labs = LEVELS.map(lab);
+    let mut labs = labs();
     let bodies = [
         format!(
             "(block (i32.store (local.get $at) (i32.const 1)) (br_if 0 (local.get $at))) {work} (i32.store (local.get $at) (i32.const 2))"
@@ -232,7 +231,7 @@ fn fuel_is_the_sum_of_the_weights_of_what_was_entered() {
 
 #[test]
 fn no_bill_is_over_its_limit_and_each_limit_ends_at_itself() {
-    let mut labs = LEVELS.map(lab);
+    let mut labs = labs();
     let text = rounds(1 << 40, "");
     for limit in [5_000, 5_001, 77_777, 1_000_000, 30_000_000] {
         let mut spec = spec();
@@ -273,7 +272,7 @@ fn calls_are_as_deep_under_every_compiler() {
         "(func $f (param i32) (if (local.get 0) (then (call $f (local.get 0)))) (call $f (i32.const 1)))".to_owned(),
         "(func $f (call $g) (call $g) (call $f)) (func $g (local v128) (drop (i32.popcnt (i32.const 7))))".to_owned(),
     ];
-    let mut labs = LEVELS.map(lab);
+    let mut labs = labs();
     for bomb in bombs {
         let arguments = if bomb.contains("(func $f (param i32)") { "(i32.const 1)" } else { "" };
         let text = format!(r#"(module {bomb} (func (export "_start") (call $f {arguments})))"#);
@@ -283,6 +282,69 @@ fn calls_are_as_deep_under_every_compiler() {
             assert_eq!(report.usage, reports[0].usage, "{bomb}");
         }
     }
+}
+
+/// Functions that call each other in a circle for ever, with so many locals, values on the stack, and locals that are used after the
+/// call, as the numbers say.
+fn circle(mut next: impl FnMut(u64) -> u64) -> String {
+    const TYPES: [(&str, &str, &str); 5] = [
+        ("i32", "(i32.const 7)", "(global.set $i32 (i32.xor (global.get $i32)"),
+        ("i64", "(i64.const 7)", "(global.set $i64 (i64.xor (global.get $i64)"),
+        ("f32", "(f32.const 7)", "(global.set $f32 (f32.add (global.get $f32)"),
+        ("f64", "(f64.const 7)", "(global.set $f64 (f64.add (global.get $f64)"),
+        ("v128", "(v128.const i64x2 7 7)", "(global.set $v128 (v128.xor (global.get $v128)"),
+    ];
+    let functions = 1 + next(3);
+    let mut text = format!("(type $f (func (param i32))) (table {functions} funcref)");
+    for (ty, value, _) in TYPES {
+        text += &format!(" (global ${ty} (mut {ty}) {value})");
+    }
+    for f in 0..functions {
+        text += &format!(" (elem (i32.const {f}) $f{f}) (func $f{f} (type $f)");
+        let most = [4, 40, 999][next(3) as usize];
+        let locals: Vec<usize> = (0..next(most)).map(|_| next(5) as usize).collect();
+        text.extend(locals.iter().map(|ty| format!(" (local {})", TYPES[*ty].0)));
+        let live = |(at, ty): (usize, &usize)| (at % (1 + f as usize) == 0).then_some((at + 1, TYPES[*ty]));
+        let live: Vec<_> = locals.iter().enumerate().filter_map(live).collect();
+        text.extend(live.iter().map(|(at, (ty, ..))| format!(" (local.set {at} (global.get ${ty}))")));
+        let operands = next(40);
+        text += &" (local.get 0)".repeat(operands as usize);
+        text += " (i32.add (local.get 0) (i32.const 1))";
+        let callee = (f + 1) % functions;
+        text += &if next(2) == 0 {
+            format!(" (call $f{callee})")
+        } else {
+            format!(" (call_indirect (type $f) (i32.const {callee}))")
+        };
+        text += &" (global.set $i32 (i32.xor (global.get $i32)))".repeat(operands as usize);
+        text.extend(live.iter().map(|(at, (.., used))| format!(" {used} (local.get {at})))")));
+        text += ")";
+    }
+    format!(r#"(module {text} (func (export "_start") (call $f0 (i32.const 0))))"#)
+}
+
+#[test]
+fn calls_of_any_shape_are_as_deep_under_every_compiler() {
+    let mut labs = labs();
+    let mut depths = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let mut at = 0;
+        let text = circle(|below| {
+            at += 1;
+            word(seed, at) % below
+        });
+        let wasm = wat::parse_str(&text).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let reports = labs.each_mut().map(|lab| {
+            let program = lab.compile(&wasm, &Options::default()).unwrap();
+            lab.run(&program, &spec(), b"").unwrap().run
+        });
+        for report in &reports {
+            assert_eq!(report.outcome, Outcome::Trapped(TrapKind::StackOverflow), "seed {seed}: {}", report.reason);
+            assert_eq!((report.usage, &report.reason), (reports[0].usage, &reports[0].reason), "seed {seed}");
+        }
+        depths.insert(reports[0].usage.fuel);
+    }
+    assert!(depths.len() > 20, "{depths:?}");
 }
 
 /// A guest that fills memory with a pattern, moves a part of it in one operator, and exits with 3 where a byte is not where it belongs.
