@@ -42,8 +42,6 @@ pub(crate) struct Compared {
     pub(crate) traps: u32,
     /// What the meter stopped.
     pub(crate) stopped: u32,
-    /// Modules of which a compiler ended the native stack before the meter's own limit.
-    pub(crate) stack_ended: u32,
 }
 
 /// The first byte says whether the others make a command, which is run as a job, or are those of [`modules::library`].
@@ -63,17 +61,18 @@ fn call_all(bytes: &[u8]) -> Option<Compared> {
         engines.iter().map(|(name, _)| *name).collect::<Vec<_>>()
     });
     let failed: Vec<_> = subjects.iter().map(|subject| subject.as_ref().err()).collect();
-    if failed.contains(&Some(&Some(End::StackEnded))) {
-        return Some(Compared { stack_ended: 1, ..compared });
-    }
+    assert!(
+        !failed.contains(&Some(&Some(End::StackEnded))),
+        "the native stack ended before the meter's limit under {names:?}: {failed:?}"
+    );
     assert!(failed.iter().all(|one| *one == failed[0]), "instantiated under {names:?}: {failed:?}");
     let mut subjects: Vec<Subject> = subjects.into_iter().collect::<Result<_, _>>().ok()?;
     for (at, function) in subjects[0].functions().iter().take(CALLS_MAX).enumerate() {
         let ends: Vec<End> = subjects.iter_mut().map(|subject| subject.call(function, at as u64)).collect();
-        if ends.contains(&End::StackEnded) {
-            compared.stack_ended += 1;
-            break;
-        }
+        assert!(
+            !ends.contains(&End::StackEnded),
+            "{function}: the native stack ended before the meter's limit under {names:?}: {ends:?}"
+        );
         let seen: Vec<_> = subjects.iter_mut().map(|subject| (subject.units(), subject.state())).collect();
         for ((name, end), seen_here) in names.iter().zip(&ends).zip(&seen) {
             assert_eq!(*end, ends[0], "{function} under {name} against {}", names[0]);
