@@ -7,11 +7,12 @@ use adit_conformance::prepare::{Metering, Prepare};
 use adit_conformance::report::SpecReport;
 use adit_conformance::script::Runner;
 use adit_conformance::skips::Skips;
+use adit_conformance::suite::{COMPILERS, Compiler};
 use adit_conformance::{suite, wasi};
 use adit_runtime::{WorkerProgram, conformance};
 use anyhow::{Context, Result, bail};
 use lexopt::{Arg, ValueExt};
-use wasmtime::{OptLevel, Strategy};
+use wasmtime::OptLevel;
 
 /// Programs of ours in the layout of wasi-testsuite.
 const OWN_WASI_TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/wasi");
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
 /// What the command line asks for.
 #[derive(Debug)]
 struct Options {
-    compiler: String,
+    /// One of them, or all that nodes of this machine have.
+    compiler: Option<Compiler>,
     level: OptLevel,
     /// A checkout of wasi-testsuite.
     wasi_testsuite: Option<PathBuf>,
@@ -39,10 +41,10 @@ struct Options {
 
 impl Options {
     fn parse(mut args: lexopt::Parser) -> Result<Self> {
-        let mut options = Self { compiler: "cranelift".to_owned(), level: OptLevel::Speed, wasi_testsuite: None };
+        let mut options = Self { compiler: None, level: OptLevel::Speed, wasi_testsuite: None };
         while let Some(arg) = args.next()? {
             match arg {
-                Arg::Long("compiler") => options.compiler = args.value()?.string()?,
+                Arg::Long("compiler") => options.compiler = Some(compiler(&args.value()?.string()?)?),
                 Arg::Long("opt-level") => options.level = level(&args.value()?.string()?)?,
                 Arg::Long("wasi-testsuite") => options.wasi_testsuite = Some(args.value()?.into()),
                 other => return Err(other.unexpected().into()),
@@ -50,6 +52,11 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+fn compiler(name: &str) -> Result<Compiler> {
+    let known = COMPILERS.iter().copied().find(|compiler| compiler.name == name);
+    known.with_context(|| format!("`{name}` is no compiler of nodes on this machine"))
 }
 
 fn level(name: &str) -> Result<OptLevel> {
@@ -64,7 +71,10 @@ fn level(name: &str) -> Result<OptLevel> {
 /// Runs everything; whether all is as it should be.
 fn run(options: &Options) -> Result<bool> {
     let skips = Skips::load().context("skips.toml cannot be read")?;
-    let spec_is_clean = run_spec(options, &skips)?;
+    let mut spec_is_clean = true;
+    for compiler in COMPILERS.iter().copied().filter(|one| options.compiler.is_none_or(|wanted| wanted == *one)) {
+        spec_is_clean &= run_spec(compiler, options.level, &skips)?;
+    }
     let mut wasi_is_clean = run_wasi(Path::new(OWN_WASI_TESTS), &skips)?;
     match &options.wasi_testsuite {
         Some(checkout) => wasi_is_clean &= run_wasi(checkout, &skips)?,
@@ -73,17 +83,12 @@ fn run(options: &Options) -> Result<bool> {
     Ok(spec_is_clean && wasi_is_clean)
 }
 
-fn run_spec(options: &Options, skips: &Skips) -> Result<bool> {
-    let strategy = match options.compiler.as_str() {
-        "cranelift" => Strategy::Cranelift,
-        "winch" => Strategy::Winch,
-        other => bail!("`{other}` is no compiler of the engine; there are cranelift and winch"),
-    };
-    let engine =
-        conformance::engine(strategy, options.level, suite::INSTANCES_MAX).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+fn run_spec(compiler: Compiler, level: OptLevel, skips: &Skips) -> Result<bool> {
+    let engine = conformance::engine(compiler.strategy, level, suite::INSTANCES_MAX);
+    let engine = engine.map_err(|error| anyhow::anyhow!("{error:#}"))?;
     let prepare: &dyn Prepare = &Metering;
-    println!("WebAssembly's specification tests: {}, {}, {:?}\n", prepare.name(), options.compiler, options.level);
-    let judgement = skips.judge(&options.compiler, &suite::run(Runner { engine: &engine, prepare }));
+    println!("WebAssembly's specification tests: {}, {}, {level:?}\n", prepare.name(), compiler.name);
+    let judgement = skips.judge(compiler.name, &suite::run(Runner { engine: &engine, prepare }));
     println!("{}", SpecReport { skips, judgement: &judgement });
     Ok(judgement.is_clean())
 }

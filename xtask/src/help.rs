@@ -100,12 +100,12 @@ const CONFORMANCE: &str = "\
 Runs the WebAssembly specification's test suite for every proposal that guests may use, through the runtime's validation
 and engine configuration, and programs in the layout of wasi-testsuite through the whole runtime; prints counts, and each
 skip with its reason. Fails where anything fails that conformance/skips.toml does not list, and where that list is not so.
-`cargo xtask test` runs the same, with the product's compiler.
+`cargo xtask test` runs the same.
 
 Usage: cargo xtask conformance [--compiler NAME] [--opt-level LEVEL] [--wasi-testsuite PATH]
 
 Options:
-  --compiler NAME        The engine's compiler: cranelift or winch [default: cranelift]
+  --compiler NAME        One of the engine's compilers: cranelift, or winch, which there is on x86-64 [default: each]
   --opt-level LEVEL      How hard it optimises: none, speed or speed-and-size [default: speed]
   --wasi-testsuite PATH  Also runs what a checkout of wasi-testsuite has for preview 1; no registry carries that suite
 

@@ -6,19 +6,21 @@ use adit_conformance::prepare::{Meter, Metering, Prepare, Prepared, Stops, Uncha
 use adit_conformance::report::SpecReport;
 use adit_conformance::script::{Runner, Verdict};
 use adit_conformance::skips::Skips;
-use adit_conformance::suite;
+use adit_conformance::suite::{self, COMPILERS};
 use adit_runtime::conformance::engine;
 use wasmtime::{OptLevel, Strategy};
 
 #[test]
 fn specification_tests_pass_but_for_the_reviewed_skips() {
-    let engine = engine(Strategy::Cranelift, OptLevel::Speed, suite::INSTANCES_MAX).unwrap();
     let skips = Skips::load().unwrap();
-    let judgement = skips.judge("cranelift", &suite::run(Runner { engine: &engine, prepare: &Metering }));
-    let report = SpecReport { skips: &skips, judgement: &judgement };
-    assert!(judgement.is_clean(), "{report}");
-    // Less would be a suite that was not found.
-    assert!(judgement.suites.iter().map(|suite| suite.passed).sum::<usize>() > 100_000, "{report}");
+    for compiler in COMPILERS {
+        let engine = engine(compiler.strategy, OptLevel::Speed, suite::INSTANCES_MAX).unwrap();
+        let judgement = skips.judge(compiler.name, &suite::run(Runner { engine: &engine, prepare: &Metering }));
+        let report = SpecReport { skips: &skips, judgement: &judgement };
+        assert!(judgement.is_clean(), "{}: {report}", compiler.name);
+        // Less would be a suite that was not found.
+        assert!(judgement.suites.iter().map(|suite| suite.passed).sum::<usize>() > 100_000, "{report}");
+    }
 }
 
 /// What each directive of a script fails with.
