@@ -138,9 +138,17 @@ impl MeterPage {
     pub(crate) fn charge(&self, units: u64) -> bool {
         let page = self.lock();
         let Some(page) = &*page else { return false };
-        let counter = page.get(words::COUNTER).saturating_add(units);
+        // Never so much that the word, which may be negative at the start, looks like that.
+        let counter = page.get(words::COUNTER).saturating_add(units).min(i64::MAX as u64);
         page.set(words::COUNTER, counter);
         counter <= page.get(words::LIMIT)
+    }
+
+    /// A page without a guest.
+    #[cfg(test)]
+    pub(crate) fn alone() -> Self {
+        let words: &mut [u64; words::BYTES_USED / 8] = Box::leak(Box::default());
+        Self(Mutex::new(Some(Words(NonNull::from(words).cast()))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Words>> {

@@ -1,12 +1,13 @@
 //! Time as a guest sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use adit_protocol::{JobSpec, Profile, UnixMillis};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 
+use super::guest::Halted;
+use super::prices::SLEPT_NANOSECOND_UNITS;
 use crate::meter::fuel;
 use crate::unchecked::MeterPage;
 
@@ -16,9 +17,9 @@ const RESOLUTION_NS: u64 = 1;
 /// A guest's wall clock and its monotonic clock. Clones are the same clock.
 #[derive(Debug, Clone)]
 pub(super) enum Clock {
-    /// Both clocks go with the fuel that the guest has used, a nanosecond each, and with the time that it asked to sleep; so they show
-    /// the same on every machine. A guest that waits for time to pass by reading it does not wait forever, because reading costs fuel.
-    Virtual { start: UnixMillis, page: Arc<MeterPage>, slept_ns: Arc<AtomicU64> },
+    /// Both clocks go with the fuel that the guest has used, a nanosecond each, and with nothing else; so they show the same on every
+    /// machine. A guest that waits for time to pass by reading it does not wait forever, because reading costs fuel.
+    Virtual { start: UnixMillis, page: Arc<MeterPage> },
     /// The host's clocks.
     Host { start: Instant },
 }
@@ -27,7 +28,7 @@ impl Clock {
     /// The clock that the job's profile gives.
     pub(super) fn of(spec: &JobSpec, page: Arc<MeterPage>) -> Self {
         match spec.profile {
-            Profile::Deterministic => Self::Virtual { start: spec.time, page, slept_ns: Arc::default() },
+            Profile::Deterministic => Self::Virtual { start: spec.time, page },
             Profile::Open => Self::Host { start: Instant::now() },
         }
     }
@@ -43,22 +44,22 @@ impl Clock {
     /// The monotonic clock since the job's start.
     pub(super) fn monotonic(&self) -> Duration {
         match self {
-            Self::Virtual { page, slept_ns, .. } => {
-                let worked_ns = fuel(page.counter()).0;
-                Duration::from_nanos(slept_ns.load(Ordering::Relaxed).saturating_add(worked_ns))
-            }
+            Self::Virtual { page, .. } => Duration::from_nanos(fuel(page.counter()).0),
             Self::Host { start } => start.elapsed(),
         }
     }
 
-    /// Lets time pass: at once where it is virtual.
-    pub(super) async fn sleep(&self, time: Duration) {
+    /// Lets time pass. Virtual time passes at once, and is paid for like the work that would have taken as long.
+    pub(super) async fn sleep(&self, time: Duration) -> Result<(), Halted> {
         match self {
-            Self::Virtual { slept_ns, .. } => {
+            Self::Virtual { page, .. } => {
                 let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-                slept_ns.store(slept_ns.load(Ordering::Relaxed).saturating_add(ns), Ordering::Relaxed);
+                if page.charge(ns.saturating_mul(SLEPT_NANOSECOND_UNITS)) { Ok(()) } else { Err(Halted) }
             }
-            Self::Host { .. } => tokio::time::sleep(time).await,
+            Self::Host { .. } => {
+                tokio::time::sleep(time).await;
+                Ok(())
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::calls;
 use super::clock::Clock;
 use super::counters::Counters;
 use super::outbox::Outbox;
-use super::poll::{EVENT_BYTES, Errno, SUBSCRIPTION_BYTES, poll};
+use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
 use super::stdio::{Input, Output, Way};
 use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
@@ -165,7 +165,8 @@ async fn poll_oneoff(
     let stored = span(data, stored, 4, "poll_oneoff")?;
     let happened = match poll(&data[subscriptions], &guest.clock).await {
         Ok(happened) => happened,
-        Err(Errno(errno)) => return Ok(errno.into()),
+        Err(Refused::Errno(Errno(errno))) => return Ok(errno.into()),
+        Err(Refused::Halted) => return Err(Halted.into()),
     };
     let bytes = happened.as_flattened();
     data[events][..bytes.len()].copy_from_slice(bytes);

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::guest::Halted;
 
 /// Subscriptions in one call. Programs wait for a handful; this many fill a page or so of the guest's memory.
 const SUBSCRIPTIONS_MAX: usize = 1024;
@@ -32,6 +33,27 @@ impl Errno {
     pub(super) const INVALID: Self = Self(28);
 }
 
+/// Why no event is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The guest learns of it.
+    Errno(Errno),
+    /// The guest cannot pay for the time.
+    Halted,
+}
+
+impl From<Errno> for Refused {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<Halted> for Refused {
+    fn from(_: Halted) -> Self {
+        Self::Halted
+    }
+}
+
 /// What a guest waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Subscription {
@@ -50,17 +72,17 @@ enum Ready {
 }
 
 /// Waits for the first of the guest's subscriptions, and returns the events that happened then, ready for the guest's memory.
-pub(super) async fn poll(subscriptions: &[u8], clock: &Clock) -> Result<Vec<[u8; EVENT_BYTES]>, Errno> {
+pub(super) async fn poll(subscriptions: &[u8], clock: &Clock) -> Result<Vec<[u8; EVENT_BYTES]>, Refused> {
     let (subscriptions, _) = subscriptions.as_chunks::<SUBSCRIPTION_BYTES>();
     match subscriptions.len() {
-        0 => return Err(Errno::INVALID),
+        0 => return Err(Errno::INVALID.into()),
         1..=SUBSCRIPTIONS_MAX => {}
-        _ => return Err(Errno::TOO_BIG),
+        _ => return Err(Errno::TOO_BIG.into()),
     }
     let subscriptions: Vec<_> = subscriptions.iter().map(|bytes| Subscription::read(bytes, clock)).collect();
     let wait = subscriptions.iter().map(Subscription::wait).min().unwrap_or_default();
     if !wait.is_zero() {
-        clock.sleep(wait).await;
+        clock.sleep(wait).await?;
     }
     Ok(subscriptions.iter().filter(|s| s.wait() <= wait).map(Subscription::event).collect())
 }
@@ -125,11 +147,15 @@ mod tests {
     use adit_protocol::UnixMillis;
 
     use super::*;
+    use crate::meter::UNITS_PER_FUEL;
+    use crate::unchecked::MeterPage;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn clock() -> Clock {
-        Clock::Virtual { start: UnixMillis(5_000), page: Default::default(), slept_ns: Default::default() }
+        let page = MeterPage::alone();
+        page.start(0, i64::MAX as u64, 0);
+        Clock::Virtual { start: UnixMillis(5_000), page: page.into() }
     }
 
     fn subscription(userdata: u64, event: u8, id: u32, timeout: u64, flags: u16) -> [u8; SUBSCRIPTION_BYTES] {
@@ -163,16 +189,27 @@ mod tests {
         check(&[subscription(1, 0, 0, 6 * SECOND, 1)], &[(1, 0)], SECOND).await;
         check(&[subscription(1, 0, 0, 4 * SECOND, 1)], &[(1, 0)], 0).await;
         check(&[subscription(1, 0, 1, 4 * SECOND, 1)], &[(1, 0)], 4 * SECOND).await;
-        check(&[relative(1, u64::MAX / SECOND)], &[(1, 0)], u64::MAX / SECOND * SECOND).await;
+    }
+
+    #[tokio::test]
+    async fn who_cannot_pay_for_the_time_is_halted() {
+        let clock = clock();
+        let Clock::Virtual { page, .. } = &clock else { unreachable!("it is virtual") };
+        page.start(0, 4 * UNITS_PER_FUEL, 0);
+        let sleep = async |ns| poll(&subscription(1, 0, 1, ns, 0), &clock).await.map(|events| events.len());
+        assert_eq!(sleep(4).await, Ok(1));
+        assert_eq!(sleep(1).await, Err(Refused::Halted));
+        assert_eq!(sleep(u64::MAX).await, Err(Refused::Halted));
+        assert!(clock.monotonic() >= Duration::from_secs(1 << 25));
     }
 
     #[tokio::test]
     async fn what_cannot_be_waited_for_is_told_at_once() {
         check(&[subscription(1, 1, 1, 0, 0), subscription(2, 2, 9, 0, 0)], &[(1, 8), (2, 8)], 0).await;
         check(&[subscription(1, 0, 2, SECOND, 0), subscription(2, 9, 0, 0, 0)], &[(1, 28), (2, 28)], 0).await;
-        assert_eq!(poll(&[], &clock()).await, Err(Errno::INVALID));
+        assert_eq!(poll(&[], &clock()).await, Err(Errno::INVALID.into()));
         let many = [subscription(1, 0, 1, 0, 0)].repeat(SUBSCRIPTIONS_MAX + 1);
-        assert_eq!(poll(many.as_flattened(), &clock()).await, Err(Errno::TOO_BIG));
+        assert_eq!(poll(many.as_flattened(), &clock()).await, Err(Errno::TOO_BIG.into()));
         assert_eq!(poll(many[1..].as_flattened(), &clock()).await.unwrap().len(), SUBSCRIPTIONS_MAX);
     }
 }

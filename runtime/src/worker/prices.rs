@@ -14,11 +14,13 @@ pub(super) const ARGUMENT_BYTE_UNITS: u64 = UNITS_PER_FUEL / 4;
 pub(super) const BUFFER_UNITS: u64 = 4 * UNITS_PER_FUEL;
 /// A subscription of `poll_oneoff`.
 pub(super) const SUBSCRIPTION_UNITS: u64 = 30 * UNITS_PER_FUEL;
+/// A nanosecond of virtual sleep: what it costs to compute for so long, so that a guest's clocks are its fuel however it passes time.
+pub(super) const SLEPT_NANOSECOND_UNITS: u64 = UNITS_PER_FUEL;
 
 /// Every price, as part of the meter's name.
 pub(crate) fn host_prices() -> String {
     format!(
         "call={CALL_UNITS} stream={STREAM_BYTE_UNITS} random={RANDOM_BYTE_UNITS} argument={ARGUMENT_BYTE_UNITS} \
-         buffer={BUFFER_UNITS} subscription={SUBSCRIPTION_UNITS}"
+         buffer={BUFFER_UNITS} subscription={SUBSCRIPTION_UNITS} sleep={SLEPT_NANOSECOND_UNITS}"
     )
 }

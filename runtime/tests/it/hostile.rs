@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{FUEL_MAX, LOG_CHUNK_BYTES_MAX};
-use adit_protocol::{ByteCount, Fuel, Outcome, Profile, TrapKind};
+use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, Profile, TrapKind};
 use adit_runtime::{CompileError, RunError, RunEvent};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -362,11 +362,12 @@ async fn millions_of_subscriptions_are_refused_at_their_price() {
 }
 
 #[tokio::test]
-async fn a_sleep_of_a_billion_seconds_is_over_at_once_or_at_the_deadline() {
+async fn a_sleep_of_a_billion_seconds_uses_up_the_fuel_or_the_time() {
     let body = "(i32.store (i32.const 16) (i32.const 1)) (i64.store (i32.const 24) (i64.const 1000000000000000000))
         (call $exit (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))";
     let ended = run(&Host::new(1), over(1, "", body)).await;
-    assert!(ended.assert_ok().report.run_us < 1_000_000);
+    assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, JobLimits::default().fuel));
+    assert!(ended.report.run_us < 1_000_000, "{}", ended.report.run_us);
     assert_stops("a sleep of a billion seconds", over(1, "", body).with(|spec| spec.profile = Profile::Open)).await;
 }
 

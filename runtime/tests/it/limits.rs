@@ -192,14 +192,21 @@ const SLEEP: &str = r#"(module
         (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
 #[tokio::test]
-async fn virtual_sleep_is_over_at_once() {
-    let ended = Host::new(1).run(Job::wat(SLEEP)).await;
+async fn virtual_sleep_is_over_at_once_and_paid_for_by_the_nanosecond() {
+    let host = Host::new(1);
+    let job = Job::wat(SLEEP).with(|spec| spec.limits.fuel = Fuel(FUEL_MAX));
+    let begun = Instant::now();
+    let ended = host.run(job.clone()).await;
+    assert!(begun.elapsed().as_secs() < 60);
     // The hour, and the nanoseconds of fuel between the two readings.
     let output = ended.assert_ok().output.clone();
     let passed = u64::from_le_bytes(output.try_into().unwrap());
-    let hour = 3_600_000_000_000;
-    assert!((hour + 1..hour + ended.report.usage.fuel.0).contains(&passed), "{passed}");
+    let (hour, fuel) = (3_600_000_000_000, ended.report.usage.fuel.0);
+    assert!((hour + 1..fuel).contains(&passed) && fuel < hour + 10_000, "{passed} {fuel}");
     assert_eq!(ended.report.usage.host_calls, 4);
+
+    let short = host.run(job.with(|spec| spec.limits.fuel = Fuel(hour))).await;
+    assert_eq!((short.outcome(), short.report.usage.fuel), (Outcome::OutOfFuel, Fuel(hour)));
 }
 
 #[tokio::test]
