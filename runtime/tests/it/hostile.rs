@@ -49,7 +49,8 @@ async fn run(host: &Host, job: Job) -> Ended {
     ended
 }
 
-/// Has a guest with fuel for days end by its deadline, and by being cancelled, neither late.
+/// Has an endless guest end by its fuel, which it uses up exactly, and with fuel for days by its deadline and by being cancelled, neither
+/// late.
 async fn assert_stops(what: &str, job: Job) {
     assert_stops_within(LATE_MAX, what, job).await;
 }
@@ -57,10 +58,22 @@ async fn assert_stops(what: &str, job: Job) {
 /// As [`assert_stops`], with what is late.
 async fn assert_stops_within(late_max: Duration, what: &str, job: Job) {
     let host = Host::new(1);
+    for fuel in [200_000, 5_432_101] {
+        let ended = run(&host, job.clone().with(|spec| spec.limits.fuel = Fuel(fuel))).await;
+        assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(fuel)), "{what}");
+    }
+    assert_in_time(late_max, what, &host, job).await;
+}
+
+/// Under an emulator nothing is in time.
+async fn assert_in_time(late_max: Duration, what: &str, host: &Host, job: Job) {
+    if is_emulated() {
+        return;
+    }
     let endless = job.with(|spec| spec.limits.fuel = Fuel(FUEL_MAX));
     let mut least = [Duration::MAX; 2];
     for _ in 0..STOP_TRIES {
-        let late = [late_after_deadline(what, &host, &endless).await, late_after_cancel(what, &host, &endless).await];
+        let late = [late_after_deadline(what, host, &endless).await, late_after_cancel(what, host, &endless).await];
         assert!(late.iter().all(|late| *late < BUSY_LATE_MAX), "{what}: {late:?}");
         least = [least[0].min(late[0]), least[1].min(late[1])];
         if least.iter().all(|late| *late <= late_max) {
@@ -121,10 +134,6 @@ async fn loops_stop_whatever_is_in_them() {
         ["(br $f)", "(nop) (block (block)) (br $f)", "(br_if $f (i32.const 1))", "(block (br_table $f 0 (i32.const 0))) (br $f)"];
     for body in loops {
         let job = over(1, "", &format!("(loop $f {body})"));
-        for fuel in [10_000, 1_234_567] {
-            let ended = run(&Host::new(1), job.clone().with(|spec| spec.limits.fuel = Fuel(fuel))).await;
-            assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(fuel)), "{body}");
-        }
         assert_stops(body, job).await;
     }
 }
@@ -365,10 +374,12 @@ async fn millions_of_subscriptions_are_refused_at_their_price() {
 async fn a_sleep_of_a_billion_seconds_uses_up_the_fuel_or_the_time() {
     let body = "(i32.store (i32.const 16) (i32.const 1)) (i64.store (i32.const 24) (i64.const 1000000000000000000))
         (call $exit (call $poll (i32.const 0) (i32.const 256) (i32.const 1) (i32.const 512)))";
-    let ended = run(&Host::new(1), over(1, "", body)).await;
+    let host = Host::new(1);
+    let ended = run(&host, over(1, "", body)).await;
     assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, JobLimits::default().fuel));
-    assert!(ended.report.run_us < 1_000_000, "{}", ended.report.run_us);
-    assert_stops("a sleep of a billion seconds", over(1, "", body).with(|spec| spec.profile = Profile::Open)).await;
+    assert!(ended.report.run_us < 1_000_000 || is_emulated(), "{}", ended.report.run_us);
+    let open = over(1, "", body).with(|spec| spec.profile = Profile::Open);
+    assert_in_time(LATE_MAX, "a sleep of a billion seconds", &host, open).await;
 }
 
 /// Every function of the host, with a letter per parameter: `i` of 32 bits, `I` of 64; and whether it returns an error number.
@@ -499,7 +510,8 @@ async fn endless_calls_of_the_host_end_at_their_limits() {
         let endless = job.with(|spec| (spec.limits.fuel, spec.limits.wall_ms) = (Fuel(FUEL_MAX), 30));
         let ended = run(&host, endless).await;
         assert_eq!(ended.outcome(), Outcome::TimedOut, "{function:?}");
-        assert!(Duration::from_micros(ended.report.run_us) < BUSY_LATE_MAX, "{function:?}: {} us", ended.report.run_us);
+        let ran = Duration::from_micros(ended.report.run_us);
+        assert!(ran < BUSY_LATE_MAX || is_emulated(), "{function:?}: {} us", ended.report.run_us);
     }
 }
 
