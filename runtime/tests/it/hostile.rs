@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{FUEL_MAX, LOG_CHUNK_BYTES_MAX};
 use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, Profile, TrapKind};
+use adit_runtime::lab::{Lab, OptLevel, Options, Strategy, config};
 use adit_runtime::{CompileError, RunError, RunEvent};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -515,11 +516,6 @@ async fn endless_calls_of_the_host_end_at_their_limits() {
     }
 }
 
-/// Jobs of `nobody_reads_what_another_wrote`: enough here to go round tenants and workers; ten thousand with `ADIT_LONG` set.
-fn alternations() -> u32 {
-    if std::env::var_os("ADIT_LONG").is_some() { 10_000 } else { 120 }
-}
-
 #[tokio::test]
 async fn nobody_reads_what_another_wrote() {
     // Looks through memory that it began with and memory that it grew, then leaves a canary all over it.
@@ -530,9 +526,61 @@ async fn nobody_reads_what_another_wrote() {
             (br_if $look (i32.lt_u (local.get $i) (i32.const 2097152))))
         (memory.fill (i32.const 0) (i32.const 0xca) (i32.const 2097152))";
     let (host, job) = (Host::new(1), over(17, "", body));
-    for n in 0..alternations() {
+    for n in 0..120 {
         // Twice each: in a worker that has served the same tenant, and in one that is new.
-        run(&host, job.clone().tenant((n / 2 % 3) as u8)).await.assert_ok();
+        run(&host, job.clone().tenant(n / 2 % 3)).await.assert_ok();
+    }
+}
+
+/// Modules that take turns in one process: more than its engine has places for, so that each place goes from one to another.
+const STRANGERS: u64 = 9;
+
+/// A guest that looks at all that it begins with and all that it grows by, and then leaves a canary everywhere.
+fn canary(stranger: u64) -> String {
+    // The first one's memory is over what an engine zeroes by hand.
+    let pages = if stranger == 0 { 33 } else { stranger };
+    let (data, begins) = if stranger.is_multiple_of(2) { ("", 0) } else { ("own data", u64::from_le_bytes(*b"own data")) };
+    format!(
+        r#"(module
+            (memory (export "memory") {pages}) (data (i32.const 0) "{data}")
+            (table $table 100 funcref) (global $global (mut i64) (i64.const {stranger}))
+            (func $look_at_global (if (i64.ne (global.get $global) (i64.const {stranger})) (then unreachable)))
+            (func $look_at_table (local $slot i32)
+                (loop $look
+                    (if (i32.eqz (ref.is_null (table.get $table (local.get $slot)))) (then unreachable))
+                    (local.set $slot (i32.add (local.get $slot) (i32.const 1)))
+                    (br_if $look (i32.lt_u (local.get $slot) (i32.const 100)))))
+            (func $look_at_data (if (i64.ne (i64.load (i32.const 0)) (i64.const {begins})) (then unreachable)))
+            (func $look_at_memory (param $at i32)
+                (loop $look
+                    (if (i64.ne (i64.load (local.get $at)) (i64.const 0)) (then unreachable))
+                    (local.set $at (i32.add (local.get $at) (i32.const 8)))
+                    (br_if $look (i32.lt_u (local.get $at) (i32.mul (memory.size) (i32.const 65536))))))
+            (func $start (export "_start") (local $grown i32)
+                (call $look_at_global) (call $look_at_table) (call $look_at_data) (call $look_at_memory (i32.const 8))
+                (local.set $grown (memory.grow (i32.const {pages})))
+                (call $look_at_memory (i32.mul (local.get $grown) (i32.const 65536)))
+                (global.set $global (i64.const -1))
+                (table.fill $table (i32.const 0) (ref.func $start) (i32.const 100))
+                (memory.fill (i32.const 0) (i32.const 0xca) (i32.mul (memory.size) (i32.const 65536)))))"#
+    )
+}
+
+#[test]
+fn ten_thousand_jobs_in_one_process_find_nothing_of_each_other() {
+    let mut lab = Lab::new(&config(Strategy::Cranelift, OptLevel::Speed)).unwrap();
+    let programs: Vec<_> = (0..STRANGERS)
+        .map(|stranger| lab.compile(&wat::parse_str(canary(stranger)).unwrap(), &Options::default()).unwrap())
+        .collect();
+    let spec = Job::wat("(module)").spec;
+    let mut first = vec![None; programs.len()];
+    for n in 0..10_000 {
+        // Twice each: where another was, and where it has been itself.
+        let stranger = n / 2 % programs.len();
+        let run = lab.run(&programs[stranger], &spec, b"").unwrap().run;
+        assert_eq!(run.outcome, Outcome::Finished { exit_code: 0 }, "job {n}: {}", run.reason);
+        // The meter's own memory is a place like others.
+        assert_eq!(*first[stranger].get_or_insert(run.usage), run.usage, "job {n}");
     }
 }
 
