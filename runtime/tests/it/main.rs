@@ -8,6 +8,7 @@ mod determinism;
 mod engine;
 mod fuzzing;
 mod golden;
+mod heavy;
 mod hostile;
 mod limits;
 mod meter;

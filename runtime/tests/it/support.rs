@@ -117,7 +117,11 @@ impl Host {
 impl Job {
     /// A job that runs a module in text form.
     pub(crate) fn wat(text: &str) -> Self {
-        let wasm = wat::parse_str(text).unwrap();
+        Self::of(wat::parse_str(text).unwrap())
+    }
+
+    /// A job that runs a module.
+    pub(crate) fn of(wasm: Vec<u8>) -> Self {
         let mut spec = JobSpec::new(BlobRef::of(&wasm), BlobRef::of(b""));
         spec.limits.wall_ms = if is_emulated() { 300_000 } else { 30_000 };
         Self { wasm, spec, input: Vec::new(), tenant: PublicKey([1; 32]) }
