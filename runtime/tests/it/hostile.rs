@@ -216,12 +216,9 @@ fn empty_module(code_size: &[u8], name: &[u8; 6]) -> Vec<u8> {
 async fn odd_encodings_are_refused_or_mean_the_same() {
     let host = Host::new(1);
     let minimal = empty_module(b"\x04", b"_start");
-    let job = |wasm: Vec<u8>| {
-        Job { wasm: wasm.clone(), ..Job::wat("(module)") }.with(|spec| spec.module = adit_protocol::BlobRef::of(&wasm))
-    };
-    let plain = run(&host, job(minimal.clone())).await;
+    let plain = run(&host, Job::of(minimal.clone())).await;
     // Longer than need be, yet within what the format allows: another module with the same bill.
-    let padded = run(&host, job(empty_module(b"\x84\x80\x80\x80\0", b"_start"))).await;
+    let padded = run(&host, Job::of(empty_module(b"\x84\x80\x80\x80\0", b"_start"))).await;
     assert_eq!((plain.assert_ok().report.usage, padded.outcome()), (padded.report.usage, plain.outcome()));
 
     let mut refused = vec![empty_module(b"\x84\x80\x80\x80\x80\0", b"_start"), empty_module(b"\x04", b"_\xff\xfeart")];
@@ -241,8 +238,7 @@ async fn names_that_are_no_text_do_no_harm() {
     // A section of names: one function, whose name is no UTF-8; and one that ends in the middle of itself.
     for section in [&b"\0\x0c\x04name\x01\x05\x01\0\x02\xff\xfe"[..], b"\0\x09\x04name\x01\xff\xff\x03"] {
         let wasm = [&plain[..], section].concat();
-        let spec_of = adit_protocol::BlobRef::of(&wasm);
-        let ended = run(&Host::new(1), Job { wasm, ..Job::wat("(module)") }.with(|spec| spec.module = spec_of)).await;
+        let ended = run(&Host::new(1), Job::of(wasm)).await;
         assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::Unreachable));
         assert!(!ended.report.reason.contains(char::is_control), "{:?}", ended.report.reason);
     }
@@ -581,6 +577,67 @@ fn ten_thousand_jobs_in_one_process_find_nothing_of_each_other() {
         assert_eq!(run.outcome, Outcome::Finished { exit_code: 0 }, "job {n}: {}", run.reason);
         // The meter's own memory is a place like others.
         assert_eq!(*first[stranger].get_or_insert(run.usage), run.usage, "job {n}");
+    }
+}
+
+/// NaNs of this processor's choice would tell two machines apart: what arithmetic makes of any NaN is the canonical one, however it is
+/// looked at, and what only moves keeps its bits.
+#[tokio::test]
+async fn nan_payloads_cannot_be_laundered() {
+    const CANONICAL: u64 = 0x7ff8_0000_0000_0000;
+    const CANONICAL_32: u64 = 0x7fc0_0000;
+    const NEGATIVE: u64 = 0xfff8_0000_0000_0000;
+    // Loaded, so that no compiler computes with them.
+    let operands = r#"(data (i32.const 1024)
+        "\ef\be\ad\de\00\00\f8\7f" "\01\00\00\00\00\00\f0\7f" "\ef\be\c0\7f\00\00\00\00" "\00\00\00\00\00\00\f0\bf")
+        (global $global (mut f64) (f64.const 0))
+        (func $pass (param f64) (result f64) (local.get 0))
+        (func $keep (param f64) (result f64) (global.set $global (local.get 0)) (global.get $global))"#;
+    let rows = [
+        ("f64.store", "$payload", 0x7ff8_0000_dead_beef),
+        ("f64.store", "$signalling", 0x7ff0_0000_0000_0001),
+        ("f64.store", "(f64.neg $payload)", 0xfff8_0000_dead_beef),
+        ("f64.store", "(call $keep (call $pass $signalling))", 0x7ff0_0000_0000_0001),
+        ("f64.store", "(f64x2.extract_lane 1 (f64x2.splat $payload))", 0x7ff8_0000_dead_beef),
+        ("f64.store", "(f64.add $payload (f64.const 1))", CANONICAL),
+        ("f64.store", "(f64.sub (f64.const 1) $signalling)", CANONICAL),
+        ("f64.store", "(f64.sqrt $minus_one)", CANONICAL),
+        ("f64.store", "(f64.min $payload $signalling)", CANONICAL),
+        ("f64.store", "(f64.nearest $signalling)", CANONICAL),
+        ("f64.store", "(f64.promote_f32 $payload_32)", CANONICAL),
+        ("f64.store", "(f64.neg (f64.sqrt $minus_one))", NEGATIVE),
+        ("f64.store", "(f64.abs (f64.neg (f64.sqrt $minus_one)))", CANONICAL),
+        ("f64.store", "(f64.copysign (f64.mul $payload $payload) $minus_one)", NEGATIVE),
+        ("f64.store", "(select (f64.div $payload $minus_one) $minus_one (i32.const 1))", CANONICAL),
+        ("f64.store", "(call $keep (call $pass (f64.max $payload $minus_one)))", CANONICAL),
+        ("f64.store", "(f64x2.extract_lane 1 (f64x2.mul (f64x2.splat $payload) (f64x2.splat $minus_one)))", CANONICAL),
+        ("i64.store", "(i64.reinterpret_f64 (f64.floor $payload))", CANONICAL),
+        ("i64.store", "(i64x2.extract_lane 0 (f64x2.ceil (f64x2.splat $signalling)))", CANONICAL),
+        ("f32.store", "(f32.demote_f64 $payload)", CANONICAL_32),
+        ("f32.store", "(f32.trunc $payload_32)", CANONICAL_32),
+        ("i32.store", "(i32.reinterpret_f32 (f32.div $payload_32 (f32.const 2)))", CANONICAL_32),
+        ("i32.store", "(i32x4.extract_lane 3 (f32x4.add (f32x4.splat $payload_32) (f32x4.splat $payload_32)))", CANONICAL_32),
+    ];
+    let (at, bytes) = (2048, 8 * rows.len());
+    let mut body = format!("(i32.store (i32.const 0) (i32.const {at})) (i32.store (i32.const 4) (i32.const {bytes}))");
+    for (n, (store, expression, _)) in rows.iter().enumerate() {
+        write!(body, "({store} (i32.const {}) {expression})", at + 8 * n).unwrap();
+    }
+    body.push_str("(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))");
+    for (name, load) in [
+        ("$payload_32", "(f32.load (i32.const 1040))"),
+        ("$payload", "(f64.load (i32.const 1024))"),
+        ("$signalling", "(f64.load (i32.const 1032))"),
+        ("$minus_one", "(f64.load (i32.const 1048))"),
+    ] {
+        body = body.replace(name, load);
+    }
+    let ended = run(&Host::new(1), over(1, operands, &body)).await;
+    ended.assert_ok();
+    assert_eq!(ended.output.len(), bytes);
+    for ((store, expression, want), seen) in rows.iter().zip(ended.output.chunks(8)) {
+        let seen = u64::from_le_bytes(seen.try_into().unwrap());
+        assert_eq!(seen, *want, "{store} of {expression}: {seen:x}");
     }
 }
 
