@@ -204,6 +204,7 @@ fn attempts_succeed_without_walls() {
         "map_writable_and_executable",
         "make_executable_writable",
         "become_dumpable",
+        "am_dumpable",
         "outlive_parent",
         "be_told_by_signal",
     ];
@@ -261,6 +262,7 @@ fn what_a_process_gives_up_is_refused_alone() {
     let walls = Walls { layers: "process", ..SANDBOX };
     outside.check(walls, &[("raise_limit", &[NOT_PERMITTED]), ("become_another_user", &[NOT_PERMITTED, Refused(libc::EINVAL)])]);
     outside.check(walls, &[("open_performance_counter", &[NO_ACCESS, NOT_PERMITTED]), ("mount", &[NOT_PERMITTED])]);
+    outside.check(walls, &[("am_dumpable", &[NOT_PERMITTED])]);
     if walls_here().network_namespace {
         outside.check(walls, &[("connect_tcp", &[Refused(libc::ENETUNREACH)])]);
         outside.check(walls, &[("connect_abstract_socket", &[Refused(libc::ECONNREFUSED)])]);

@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use adit_runtime::probe::{Layers, attempt};
+use rustix::process::{DumpableBehavior, dumpable_behavior};
 
 /// First argument of such a process.
 const ATTEMPT: &str = "attempt";
@@ -68,6 +69,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("catch_page_faults", |_| call(libc::SYS_userfaultfd, [1, 0, 0, 0, 0, 0])),
     ("become_another_user", |_| call(libc::SYS_setuid, [1, 0, 0, 0, 0, 0])),
     ("become_dumpable", |_| call(libc::SYS_prctl, [libc::PR_SET_DUMPABLE as c_long, 1, 0, 0, 0, 0])),
+    ("am_dumpable", |_| am_dumpable()),
     ("outlive_parent", |_| call(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as c_long, 0, 0, 0, 0, 0])),
     ("read_kernel_keys", |_| call(libc::SYS_keyctl, [0, -3, 0, 0, 0, 0])),
     ("share_memory_by_key", |_| call(libc::SYS_shmget, [0x0ad1, PAGE as c_long, 0o1600, 0, 0, 0])),
@@ -202,6 +204,14 @@ fn mount() -> io::Result<()> {
     let [kind, target] = [c"tmpfs", c"/"].map(|text| text.as_ptr() as c_long);
     // A bind of the root onto itself would need no right over the target; this needs the right to mount.
     call(libc::SYS_mount, [kind, target, kind, libc::MS_REMOUNT as c_long | libc::MS_BIND as c_long, 0, 0])
+}
+
+/// Whether others of the same user may read this process; no call is refused here.
+fn am_dumpable() -> io::Result<()> {
+    match dumpable_behavior()? {
+        DumpableBehavior::NotDumpable => Err(io::Error::from_raw_os_error(libc::EPERM)),
+        _ => Ok(()),
+    }
 }
 
 /// The 32-bit entry of a 64-bit kernel has other numbers: 20 is `getpid`.
