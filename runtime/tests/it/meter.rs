@@ -1,6 +1,6 @@
 //! The meter: exact, the same at every optimisation level, bounded by its limit, and hidden from the guest.
 
-use adit_protocol::{BlobRef, Fuel, JobSpec, Outcome, TrapKind, Usage};
+use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome, TrapKind, Usage};
 use adit_runtime::lab::{Class, Lab, OptLevel, Options, Report, Strategy, UNITS_PER_FUEL, Weights, class, config, instrument};
 use wasmparser::{Parser, Payload};
 
@@ -227,6 +227,87 @@ fn fuel_is_the_sum_of_the_weights_of_what_was_entered() {
     let want = (fixed + straight_weight(&wasm)).div_ceil(UNITS_PER_FUEL);
     assert_eq!(run(&mut lab(OptLevel::Speed), &text).run.usage.fuel, Fuel(want));
     assert!(straight_weight(&wasm) > 50 * u64::from(Weights::standard().units(Class::IntegerMultiply)));
+}
+
+/// What a guest pays beside its operators, which are free here.
+fn beside_operators(fields: &str, body: &str, input: &[u8]) -> u64 {
+    let options = Options { weights: Weights::by_class(|_| 0), ..Options::default() };
+    let mut lab = lab(OptLevel::Speed);
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+            (import "adit_1" "log" (func $log (param i32 i32 i32)))
+            (import "adit_1" "progress" (func $progress (param i64 i64)))
+            {fields} (func $start (export "_start") {body}))"#
+    );
+    let program = lab.compile(&wat::parse_str(text).unwrap(), &options).unwrap();
+    let mut spec = spec();
+    spec.limits.memory = ByteCount(4 << 30);
+    let run = lab.run(&program, &spec, input).unwrap().run;
+    assert_eq!(run.outcome, Outcome::Finished { exit_code: 0 }, "{fields} {body}: {}", run.reason);
+    run.usage.fuel.0
+}
+
+#[test]
+fn instances_cost_what_they_begin_with() {
+    let data = |bytes: usize| format!("(memory 1) (data (i32.const 8) \"{}\")", "x".repeat(bytes));
+    let elements = |count: usize| format!("(table 100 funcref) (elem (i32.const 0) func{})", " $start".repeat(count));
+    let rows = [
+        (String::new(), 4_000),
+        ("(memory 1)".into(), 4_025),
+        ("(memory 2 100)".into(), 4_050),
+        ("(memory 65536)".into(), 4_000 + 65_536 * 25),
+        // By the KiB, of all segments together.
+        (data(1), 4_025 + 60),
+        (data(1_024), 4_025 + 60),
+        (data(1_025), 4_025 + 2 * 60),
+        (format!("{} (data (i32.const 9) \"{}\")", data(512), "y".repeat(512)), 4_025 + 60),
+        (data(60 << 10), 4_025 + 60 * 60),
+        ("(table 100 funcref)".into(), 4_000),
+        (elements(1), 4_002),
+        (elements(100), 4_200),
+        // What is put nowhere yet is paid for when it is put.
+        ("(memory 1) (data \"passive\") (elem func $start)".into(), 4_025),
+        ("(elem declare func $start) (global v128 (v128.const i64x2 1 2))".into(), 4_000),
+    ];
+    for (fields, want) in rows {
+        assert_eq!(beside_operators(&fields, "", b""), want, "{fields}");
+    }
+}
+
+#[test]
+fn calls_of_the_host_cost_what_they_do() {
+    // A list of two buffers, of 1,000 bytes and of 24.
+    let fields = r#"(memory (export "memory") 1)
+        (data (i32.const 0) "\00\10\00\00\e8\03\00\00" "\00\20\00\00\18\00\00\00")"#;
+    let rows = [
+        ("(call $progress (i64.const 1) (i64.const 2))", 150),
+        ("(call $progress (i64.const 1) (i64.const 2)) (call $progress (i64.const 2) (i64.const 2))", 2 * 150),
+        ("(drop (call $clock (i32.const 0) (i64.const 0) (i32.const 64)))", 150),
+        ("(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 64)))", 150 + 4 + 1_000),
+        ("(drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 64)))", 150 + 4 + 1_000),
+        // No more than the first is taken, but the list is looked through.
+        ("(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 2) (i32.const 64)))", 150 + 2 * 4 + 1_000),
+        ("(drop (call $fd_write (i32.const 7) (i32.const 0) (i32.const 1) (i32.const 64)))", 150 + 4),
+        // There are 600 bytes of input.
+        ("(drop (call $fd_read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 64)))", 150 + 4 + 24),
+        ("(drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 64)))", 150 + 4 + 600),
+        ("(call $log (i32.const 3) (i32.const 0) (i32.const 0))", 150),
+        ("(call $log (i32.const 3) (i32.const 0) (i32.const 65536))", 150 + 65_536),
+        ("(drop (call $random (i32.const 64) (i32.const 1000)))", 150 + 1_000),
+        // The program's name, with a zero behind: a quarter for each byte.
+        ("(drop (call $args (i32.const 64) (i32.const 128)))", 150 + 1),
+        ("(drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 64)))", 150 + 30),
+    ];
+    let nothing = beside_operators(fields, "", b"");
+    for (body, want) in rows {
+        assert_eq!(beside_operators(fields, body, &[7; 600]) - nothing, want, "{body}");
+    }
 }
 
 #[test]
