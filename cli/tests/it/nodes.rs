@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::guest;
 use crate::network::{Gateway, Home, Network, nodes_until};
-use crate::process::until;
+use crate::process::{until, without_landlock};
 
 /// Waits until an attempt starts, and says where.
 async fn started(handle: &mut JobHandle) -> PublicKey {
@@ -213,4 +213,24 @@ fn nodes_are_listed_with_what_they_offer() {
     assert_eq!(run(&["--memory", "1GiB"])["node"], plain["node"]);
     let table = network.adit(["nodes"]).run().ok();
     assert!(table.text().contains("region=eu") && table.text().lines().count() == 3, "{table:?}");
+}
+
+#[test]
+fn without_landlock_a_node_starts_only_where_its_owner_allows_a_weak_sandbox_and_says_so() {
+    without_landlock(|| {
+        let mut network = Network::empty();
+        let want = "the sandbox would be weak, because this kernel lacks Landlock";
+        let gateway = network.gateway.address.to_string();
+        let refused = network.home.adit(["node", "--gateway", &gateway]).run().code(1);
+        refused.says(want).says("--allow-weak-sandbox");
+        network.add_node(&["--slots", "1", "--allow-weak-sandbox"]);
+        let [node] = &network.adit(["nodes", "--json"]).run().ok().json_lines()[..] else { panic!("one node came") };
+        assert_eq!(node["labels"], serde_json::json!([["sandbox", "weak"]]));
+
+        let echo = || network.run(&guest::echo()).args(["--input", "-"]).input("weak");
+        assert_eq!(echo().run().ok().text(), "weak");
+        assert_eq!(echo().args(["--label", "sandbox=weak"]).run().ok().text(), "weak");
+        echo().args(["--local"]).run().code(1).says(want).says("--allow-weak-sandbox");
+        assert_eq!(echo().args(["--local", "--allow-weak-sandbox"]).run().ok().text(), "weak");
+    });
 }

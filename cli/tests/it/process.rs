@@ -1,5 +1,6 @@
 //! A process of the program under test: what it says, when it ends, and that it never outlives its test.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde_json::Value;
 
 /// How long anything may take. Nothing comes near it, but for a test that has failed.
@@ -25,6 +27,20 @@ pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Runs `test` where the kernel has no Landlock for this thread and what it starts.
+pub(crate) fn without_landlock(test: impl FnOnce() + Send) {
+    let rules = BTreeMap::from([(libc::SYS_landlock_create_ruleset, Vec::new())]);
+    let (lacking, architecture) = (SeccompAction::Errno(libc::ENOSYS as u32), std::env::consts::ARCH.try_into().unwrap());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, lacking, architecture).unwrap();
+    let filter: BpfProgram = filter.try_into().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            apply_filter(&filter).unwrap();
+            test();
+        });
+    });
 }
 
 /// A running process. Dropped, it is killed.
