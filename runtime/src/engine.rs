@@ -88,7 +88,7 @@ impl Room {
         Self::within(limit).ok_or_else(|| {
             wasmtime::format_err!(
                 "a worker needs {} GiB of address space and may have {} (`ulimit -v`)",
-                least >> 30,
+                least.div_ceil(1 << 30),
                 limit >> 30
             )
         })
@@ -98,8 +98,12 @@ impl Room {
         Self::ALL.into_iter().find(|room| room.bytes() <= limit)
     }
 
-    const fn bytes(self) -> u64 {
-        OTHER_BYTES + (self.slots * MEMORIES_PER_MODULE_MAX) as u64 * (MEMORY_RESERVATION_BYTES + self.guard_bytes)
+    fn bytes(self) -> u64 {
+        let memory_bytes = MEMORY_RESERVATION_BYTES + self.guard_bytes;
+        // There is a guard before the first place too, and before each memory beside the places.
+        let places = self.guard_bytes + u64::from(self.slots * MEMORIES_PER_MODULE_MAX) * memory_bytes;
+        let baseline = u64::from(MEMORIES_PER_MODULE_MAX) * (self.guard_bytes + memory_bytes);
+        OTHER_BYTES + places + if self.has_baseline() { baseline } else { 0 }
     }
 
     /// Whether there is room for baseline code, whose instances take their memories beside the slots.
@@ -246,7 +250,14 @@ mod tests {
     #[test]
     fn room_is_the_most_that_fits() {
         let gib = 1 << 30;
-        let rows = [(u64::MAX, Some(0)), (60 * gib, Some(0)), (40 * gib, Some(1)), (12 * gib, Some(2)), (9 * gib, None)];
+        let rows = [
+            (u64::MAX, Some(0)),
+            (68 * gib, Some(0)),
+            (40 * gib, Some(1)),
+            (16 * gib, Some(1)),
+            (15 * gib, Some(2)),
+            (10 * gib, None),
+        ];
         for (limit, want) in rows {
             assert_eq!(Room::within(limit), want.map(|index: usize| Room::ALL[index]), "{limit}");
         }

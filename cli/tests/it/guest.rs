@@ -7,11 +7,14 @@ pub(crate) const READY: &str = "ready";
 
 /// Copies its input to its output.
 pub(crate) fn echo() -> Vec<u8> {
-    body(
-        r"(loop $more
-            (local.set $n (call $read))
-            (if (local.get $n) (then (call $write (i32.const 1) (i32.const 65536) (local.get $n)) (br $more))))",
-    )
+    body(ECHO)
+}
+
+/// As [`echo`], among so many functions that it begins in baseline code.
+pub(crate) fn large_echo() -> Vec<u8> {
+    let step = "(local.set 0 (i32.rotl (i32.xor (local.get 0) (i32.const 7919)) (i32.const 5)))";
+    let function = format!("(func (param i32) (result i32) {} (local.get 0))", step.repeat(100));
+    module(&function.repeat(500), ECHO)
 }
 
 /// Reads all of its input; its output is [`Sum`]'s bytes. Takes one step for eight bytes, so that a gibibyte is quickly read.
@@ -151,6 +154,10 @@ impl Sum {
         Self { bytes, rotated: words.iter().map(rotate).fold(0, |sum, word| sum ^ word) }
     }
 }
+
+const ECHO: &str = r"(loop $more
+    (local.set $n (call $read))
+    (if (local.get $n) (then (call $write (i32.const 1) (i32.const 65536) (local.get $n)) (br $more))))";
 
 const SAY_READY: &str = "(call $log (i32.const 3) (i32.const 1030) (i32.const 5))";
 

@@ -44,6 +44,15 @@ impl Home {
         Adit { command, input: Vec::new() }
     }
 
+    /// As [`Home::adit`], in an address space of so many gibibytes.
+    pub(crate) fn adit_within(&self, gibibytes: u64, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Adit {
+        let mut command = Command::new("/bin/sh");
+        self.settle(&mut command);
+        let limited = format!("ulimit -v {} && exec \"$0\" \"$@\"", gibibytes << 20);
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_adit")]).args(args);
+        Adit { command, input: Vec::new() }
+    }
+
     /// Makes this folder all that a command knows of its user: it finds no other config, cache, key or gateway.
     pub(crate) fn settle(&self, command: &mut Command) {
         command.env_clear().env("HOME", self.0.path()).env("RUST_BACKTRACE", "1").current_dir(self.0.path());

@@ -234,3 +234,17 @@ fn without_landlock_a_node_starts_only_where_its_owner_allows_a_weak_sandbox_and
         assert_eq!(echo().args(["--local", "--allow-weak-sandbox"]).run().ok().text(), "weak");
     });
 }
+
+#[test]
+fn node_in_a_small_address_space_says_so_when_it_starts_and_bills_alike() {
+    let mut network = Network::with_slots(&[1]);
+    let usage = |network: &Network| network.run(&guest::echo()).args(["--json"]).run().ok().json()["usage"].clone();
+    let roomy = usage(&network);
+    network.nodes.clear();
+    let args = ["node", "--slots", "1", "--gateway", &network.gateway.address.to_string()];
+    let small = network.home.adit_within(12, args).start();
+    small.stderr.wait_for_text("the address space is limited: one place for memories at once and 32 MiB of guard behind each");
+    small.stderr.wait_for_text("connected to");
+    assert_eq!(usage(&network), roomy);
+    network.home.adit_within(9, args).run().code(1).says("address space").says("`ulimit -v`");
+}

@@ -202,3 +202,34 @@ fn measured_times_tell_a_known_module_from_a_new_one() {
     assert_eq!(compile_ms(&second), 0.0, "{second}");
     assert_eq!(first["price_microcredits"], second["price_microcredits"]);
 }
+
+/// From 51 to 67 GiB a worker gave the engine's places all that there was, and a guest in baseline code, whose memory lies beside them,
+/// was told to have trapped.
+#[test]
+fn job_in_a_small_address_space_is_billed_alike_and_the_limit_is_told() {
+    let network = Network::empty();
+    let module = network.module(&guest::large_echo());
+    let run = |gibibytes| {
+        let run = network.home.adit_within(gibibytes, ["run", "--local", "--json", "--input", "-"]);
+        // Compiled anew each time, for who has no room for baseline code begins with the other.
+        run.args([&module]).env("XDG_CACHE_HOME", network.home.path(gibibytes.to_string())).input("hello").run()
+    };
+    let told =
+        |place: &str, guard: u64| format!("the address space is limited: {place} for memories at once and {guard} MiB of guard");
+    let roomy = run(1 << 20).ok();
+    assert_eq!(roomy.stderr.matches("address space").count(), 0, "{roomy:?}");
+    for (gibibytes, remark) in [
+        (68, String::new()),
+        (60, if cfg!(target_arch = "x86_64") { told("one place", 2_048) } else { String::new() }),
+        (51, told("one place", 2_048)),
+        (40, told("one place", 2_048)),
+        (16, told("one place", 2_048)),
+        (14, told("one place", 32)),
+        (11, told("one place", 32)),
+    ] {
+        let small = run(gibibytes).ok().says(&remark);
+        assert_eq!(small.json()["usage"], roomy.json()["usage"], "{gibibytes} GiB");
+    }
+    run(10).code(1).says("a worker needs 11 GiB of address space and may have 10 (`ulimit -v`)");
+    run(1).code(1).says("`ulimit -v`");
+}
