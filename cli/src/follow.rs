@@ -18,7 +18,7 @@ use crate::report::{End, short};
 use crate::screen::Screen;
 use crate::sink::Sink;
 
-/// How long the end of the log may come after the end of the job.
+/// How long more of the log may let wait for itself after the end of the job.
 const LOG_TAIL: Duration = Duration::from_secs(3);
 /// How long a log that broke off is left alone.
 const LOG_RETRY: Duration = Duration::from_millis(250);
@@ -54,11 +54,18 @@ impl Follow<'_> {
         let mut stop = Stop { signals: StopSignals::listen()?, job: handle.id(), asked: false };
         let mut log = None;
         let done = self.until_end(&mut handle, &mut stop, &mut log).await;
-        if let Some(log) = log {
-            self.drain(log).await;
-        }
+        let left = match log {
+            Some(log) => tokio::select! {
+                () = self.drain(log) => None,
+                left = stop.twice() => Some(left),
+            },
+            None => None,
+        };
         self.screen.finish();
         let done = done?;
+        if let Some(left) = left {
+            return Err(left);
+        }
 
         let mut end = End::of_done(&done);
         let trouble = tokio::select! {
@@ -103,15 +110,14 @@ impl Follow<'_> {
         }
     }
 
-    /// Shows what is left of the log.
+    /// Shows what is left of the log, as fast as the screen takes it.
     async fn drain(&mut self, mut log: Log) {
-        let rest = async {
-            while let Some(bytes) = log.pieces.recv().await {
-                self.screen.log(&bytes);
+        loop {
+            match timeout(LOG_TAIL, log.pieces.recv()).await {
+                Ok(Some(bytes)) => self.screen.log(&bytes),
+                Ok(None) => return,
+                Err(_) => return tracing::warn!("the end of the log did not come"),
             }
-        };
-        if timeout(LOG_TAIL, rest).await.is_err() {
-            tracing::warn!("the end of the log did not come");
         }
     }
 

@@ -49,14 +49,16 @@ impl Screen {
         if self.bar.is_none() {
             return self.log.write(bytes);
         }
-        self.line.extend_from_slice(bytes);
-        if let Some(end) = self.line.iter().rposition(|b| *b == b'\n') {
-            let rest = self.line.split_off(end + 1);
-            let lines = std::mem::replace(&mut self.line, rest);
+        // What is kept back has no end of a line, so that a long one is not looked through again and again.
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        self.line.extend_from_slice(&bytes[..whole]);
+        if whole > 0 {
+            let lines = std::mem::take(&mut self.line);
             if let Some(bar) = &self.bar {
                 bar.suspend(|| self.log.write(&lines));
             }
         }
+        self.line.extend_from_slice(&bytes[whole..]);
     }
 
     /// Shows how far the guest is, on a terminal.
