@@ -74,6 +74,26 @@ pub(crate) fn tick(steps: u32) -> Vec<u8> {
     ))
 }
 
+/// Clears the screen, and rings.
+pub(crate) const ESCAPES: &str = "\x1b[2J\x07";
+
+/// Tells of its progress; then writes [`ESCAPES`] 200,000 times, a million bytes, to its log and to its output, each without a line's end.
+pub(crate) fn escapes() -> Vec<u8> {
+    body(
+        r"(call $progress (i64.const 1) (i64.const 2))
+        (loop $more
+            (i32.store (i32.add (i32.const 65536) (local.get $i)) (i32.const 0x4a325b1b))
+            (i32.store8 (i32.add (i32.const 65540) (local.get $i)) (i32.const 7))
+            (local.set $i (i32.add (local.get $i) (i32.const 5)))
+            (br_if $more (i32.lt_u (local.get $i) (i32.const 50000))))
+        (loop $more
+            (call $write (i32.const 2) (i32.const 65536) (i32.const 50000))
+            (call $write (i32.const 1) (i32.const 65536) (i32.const 50000))
+            (local.set $n (i32.add (local.get $n) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $n) (i32.const 20))))",
+    )
+}
+
 /// Takes memory until it gets no more, then stops as a program does whose allocation failed.
 pub(crate) fn grow() -> Vec<u8> {
     body("(loop $more (br_if $more (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable")

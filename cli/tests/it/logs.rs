@@ -64,3 +64,25 @@ async fn progress_comes_in_order_while_the_job_runs() {
     }
     assert!(seen.len() >= 2 && seen.is_sorted(), "{seen:?}");
 }
+
+#[test]
+fn terminal_is_shown_all_escapes_and_obeys_none() {
+    let network = Network::with_slots(&[1]);
+    let module = network.module(&guest::escapes());
+    let line = guest::ESCAPES.repeat(200_000);
+    let shown = line.replace('\x1b', "\\x1b").replace('\x07', "\\x07");
+    let run = network.adit(["run", "--json", "--output", "/dev/null"]).args([&module]).run().ok();
+    assert!(run.stderr.contains(&line));
+    let job = run.json()["job"].as_str().unwrap().to_owned();
+    let run = ["run", module.to_str().unwrap()];
+    for (command, streams) in [(["logs", &job], 1), (["output", &job], 1), (run, 2)] {
+        let piped = network.adit(command).run().ok().stdout;
+        assert!(piped == line.as_bytes(), "{command:?} wrote {} bytes", piped.len());
+        let terminal = network.adit(command).run_on_terminal().ok();
+        let seen = terminal.text();
+        assert!(!seen.contains("\x1b[2J") && !seen.contains('\x07'), "{command:?}");
+        assert!(seen.contains(&shown), "{command:?}");
+        // Where log and output are shown, a progress bar may stand between two pieces of the log.
+        assert_eq!(seen.matches('J').count(), streams * 200_000, "{command:?}");
+    }
+}

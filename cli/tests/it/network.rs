@@ -99,6 +99,13 @@ impl Adit {
         Process::start_into(self.command, self.input, stdout.into())
     }
 
+    /// Runs it to its end on a terminal, whose content is its standard output.
+    #[track_caller]
+    pub(crate) fn run_on_terminal(mut self) -> Ran {
+        self.command.env("TERM", "xterm");
+        Process::start_on_terminal(self.command).wait()
+    }
+
     /// Runs it to its end.
     #[track_caller]
     pub(crate) fn run(self) -> Ran {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde_json::Value;
 
@@ -74,6 +76,24 @@ impl Process {
             None => Captured::read(std::io::empty()),
         };
         let stderr = Captured::read(child.stderr.take().unwrap());
+        Self::watch(what, child, stdout, stderr)
+    }
+
+    /// Starts `command` on a terminal. What that is shown counts as standard output.
+    pub(crate) fn start_on_terminal(mut command: Command) -> Self {
+        let what = format!("{command:?}");
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let end = ioctl_tiocgptpeer(&terminal, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        command.stdin(Stdio::null()).stdout(end.try_clone().unwrap()).stderr(end);
+        let child = command.spawn().unwrap();
+        // Nobody holds the terminal's other end but the child now, so that reading ends with it.
+        drop(command);
+        Self::watch(what, child, Captured::read(File::from(terminal)), Captured::read(std::io::empty()))
+    }
+
+    fn watch(what: String, child: Child, stdout: Captured, stderr: Captured) -> Self {
         let (alive, ended) = mpsc::channel::<()>();
         let pid = Pid::from_child(&child);
         thread::spawn(move || {
