@@ -132,6 +132,7 @@ fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
     let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
+        let job = client.salted(job);
         let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
         let mut handle = client.submit(job);
         let mut screen = Screen::new(common.quiet);

@@ -190,7 +190,7 @@ impl Map<'_> {
             Ok(input) => input,
             Err(error) => return Ok(Some(Row { reason: error.to_string(), outcome: "refused".into(), ..item.row() })),
         };
-        let job = self.terms.job(&self.module, &input.source, &self.args.trailing, Start::Epoch)?;
+        let job = self.client.salted(self.terms.job(&self.module, &input.source, &self.args.trailing, Start::Epoch)?);
         let before = self.manifest.borrow().row(&item.output).cloned();
         let retry = before.as_ref().map_or(0, next_retry);
         let job = Job { key: derive_key(&job.spec.digest(), &item.output, retry), ..job };

@@ -123,6 +123,7 @@ pub(crate) mod tests {
             times: NodeTimes { run_us: 1_240_000, ..NodeTimes::default() },
             price,
             cost: price.cost(&usage).unwrap(),
+            salt: Some(spec.salt),
         };
         let receipt = sign_receipts(&node, vec![receipt]).remove(0);
         let settlement = Settlement {

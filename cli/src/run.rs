@@ -99,6 +99,7 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
             return ending.show(Followed { end, trouble: None }, screen);
         }
         let client = link::connect(&config, &args.link).await?;
+        let job = client.salted(job);
         let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
         let handle = client.submit(job);
         let exit = follow(&client, handle, ending, screen, true).await;

@@ -2,7 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use adit_protocol::{BlobRef, IdempotencyKey, JobSpec, UnixMillis};
+use adit_protocol::{BlobRef, IdempotencyKey, JobSpec, Salt, UnixMillis};
 use adit_transport::hash_file;
 use bytes::Bytes;
 
@@ -59,12 +59,13 @@ impl Source {
 }
 
 impl Job {
-    /// A job with a fresh key, started at the present time, and everything else at its default.
+    /// A job with a fresh key and a fresh salt, started at the present time, and everything else at its default.
     pub fn new(module: Source, input: Source) -> Self {
         let mut spec = JobSpec::new(module.blob(), input.blob());
         // A clock before 1970 is as good a start for the guest's virtual clock as any other.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         spec.time = UnixMillis(now.as_millis() as u64);
+        spec.salt = Salt(rand::random());
         Self { spec, module, input, key: new_key() }
     }
 }

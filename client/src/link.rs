@@ -143,6 +143,12 @@ impl Client {
         self.shared.client()
     }
 
+    /// The job with the salt that this client's key gives it, so that public statements about it tell strangers nothing of its bytes. The
+    /// same job gets the same salt, so it can be submitted again under its key.
+    pub fn salted(&self, job: Job) -> Job {
+        Job { spec: job.spec.salted(self.shared.secret()), ..job }
+    }
+
     /// Submits `job` and returns at once; everything that happens comes through the handle.
     pub fn submit(&self, job: Job) -> JobHandle {
         let id = JobId::derive(&self.key(), &job.key);
@@ -294,7 +300,11 @@ impl Tracked {
 
 impl Shared {
     pub(crate) fn client(&self) -> PublicKey {
-        self.dialer.key().public()
+        self.secret().public()
+    }
+
+    fn secret(&self) -> &SecretKey {
+        self.dialer.key()
     }
 
     pub(crate) fn known(&self) -> MutexGuard<'_, KnownRoots> {

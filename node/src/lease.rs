@@ -219,6 +219,7 @@ fn finish(link: &Link, lease: &Lease, times: NodeTimes, report: RunReport) -> Re
         times,
         price,
         cost,
+        salt: Some(spec.salt),
     };
     debug_assert!(
         report.output.as_deref().is_none_or(|bytes| Digest::of(bytes) == receipt.output),

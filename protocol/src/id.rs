@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::PublicKey;
+use crate::{PublicKey, SecretKey};
 
 /// A hexadecimal id that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,28 @@ hex_id! {
     MeterId, 32
 }
 
+hex_id! {
+    /// Bytes that only the parties of a job know. Public statements name an input or an output by its [commitment](Salt::commit), so
+    /// that nobody else can try which bytes those were.
+    Salt, 32
+}
+
+impl Salt {
+    /// The salt of a job that `key` asks for, given the digest of its specification without one. The same key asks for the same job under
+    /// the same salt, so that it can be asked for again; nobody without the key can tell the salt.
+    pub fn derive(key: &SecretKey, unsalted: &Digest) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("adit job salt v1");
+        hasher.update(key.seed());
+        hasher.update(&unsalted.0);
+        Self(*hasher.finalize().as_bytes())
+    }
+
+    /// What stands for `digest` where everybody may read: BLAKE3 of it, keyed by the salt.
+    pub fn commit(&self, digest: &Digest) -> Digest {
+        Digest(*blake3::keyed_hash(&self.0, &digest.0).as_bytes())
+    }
+}
+
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -112,6 +134,18 @@ mod tests {
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert!("12".parse::<Digest>().is_err());
         assert!("zz".repeat(32).parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn salt_depends_on_key_and_job_and_hides_what_it_commits_to() {
+        let (key, job) = (SecretKey::from_seed([1; 32]), Digest::of(b"specification"));
+        let salt = Salt::derive(&key, &job);
+        assert_eq!(salt, Salt::derive(&SecretKey::from_seed([1; 32]), &job));
+        assert_ne!(salt, Salt::derive(&SecretKey::from_seed([2; 32]), &job));
+        assert_ne!(salt, Salt::derive(&key, &Digest::of(b"another")));
+        let other = Salt::derive(&key, &Digest::of(b"another"));
+        assert_ne!(salt.commit(&job), other.commit(&job));
+        assert_ne!(salt.commit(&job), job);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::{ByteCount, Digest, Fuel, Microcredits, UnixMillis};
+use crate::{ByteCount, Digest, Fuel, Microcredits, Salt, SecretKey, UnixMillis};
 
 /// A job as its client asks for it: everything that decides what runs and what it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct JobSpec {
     pub max_price: Option<Microcredits>,
     /// Where the job may run.
     pub placement: Placement,
+    /// Keeps others from guessing what public statements about the job are of; zeros keep nobody.
+    pub salt: Salt,
 }
 
 /// A blob by name and size. The size is part of the name's meaning: a store can refuse it before a byte arrives.
@@ -150,7 +152,14 @@ impl JobSpec {
             time: UnixMillis(0),
             max_price: None,
             placement: Placement::default(),
+            salt: Salt([0; 32]),
         }
+    }
+
+    /// The same job under the salt that `key` gives it.
+    pub fn salted(self, key: &SecretKey) -> Self {
+        let unsalted = Self { salt: Salt([0; 32]), ..self };
+        Self { salt: Salt::derive(key, &unsalted.digest()), ..unsalted }
     }
 
     /// The digest that a receipt carries: BLAKE3 of the postcard encoding.
@@ -217,13 +226,14 @@ mod tests {
     #[test]
     fn digest_covers_every_field() {
         let base = spec().digest();
-        let changes: [fn(&mut JobSpec); 6] = [
+        let changes: [fn(&mut JobSpec); 7] = [
             |s| s.seed = 1,
             |s| s.time = UnixMillis(1),
             |s| s.args.push(String::new()),
             |s| s.limits.queue_ms += 1,
             |s| s.profile = Profile::Open,
             |s| s.max_price = Some(Microcredits(0)),
+            |s| s.salt = Salt([1; 32]),
         ];
         for change in changes {
             let mut changed = spec();

@@ -29,7 +29,7 @@ mod usage;
 
 pub use batch::{BatchError, BatchProof, BatchRoot, prove_batch};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, decode_exact, decode_frame, encode_frame, frame_length};
-pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError};
+pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError, Salt};
 pub use job::{BlobRef, JobLimits, JobSpec, Placement, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
 pub use message::{

@@ -7,7 +7,7 @@ use crate::frame::decode_exact;
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
     Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey,
-    SecretKey, Signature, UnixMillis, Usage,
+    Salt, SecretKey, Signature, UnixMillis, Usage,
 };
 
 /// What a node's signature over a receipt is for.
@@ -17,7 +17,8 @@ const SETTLEMENT_DOMAIN: &str = "adit settlement v1";
 
 /// One finished attempt: what ran, for whom, where, how it ended, what it used and what that costs.
 ///
-/// Canonical bytes are the postcard encoding of the fields in this order; other encodings of the same values are refused.
+/// Canonical bytes are the postcard encoding of the fields in this order; other encodings of the same values are refused. A node signs
+/// the [public form](Receipt::public), so that its signature can be checked by those who must not know what was read and written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The job.
@@ -34,9 +35,9 @@ pub struct Receipt {
     pub spec: Digest,
     /// The module that ran.
     pub module: Digest,
-    /// What it read.
+    /// What it read; in the public form, a [commitment](Salt::commit) to that.
     pub input: Digest,
-    /// What it wrote.
+    /// What it wrote; in the public form, a commitment to that.
     pub output: Digest,
     /// How it ended.
     pub outcome: Outcome,
@@ -54,6 +55,8 @@ pub struct Receipt {
     pub price: Price,
     /// [`Price::cost`] of the usage.
     pub cost: Microcredits,
+    /// What the commitments of the public form are made with: the specification's. The public form has none.
+    pub salt: Option<Salt>,
 }
 
 /// What a node's clocks saw of an attempt. Measured, so never part of a bill.
@@ -124,6 +127,22 @@ impl Receipt {
     pub fn to_bytes(&self) -> Vec<u8> {
         postcard::to_allocvec(self).expect("a receipt always encodes")
     }
+
+    /// What everybody may read, and what the node signs: input and output are commitments, and the salt is left out. The public form of
+    /// a public form is itself.
+    pub fn public(&self) -> Self {
+        match self.salt {
+            Some(salt) => {
+                Self { input: salt.commit(&self.input), output: salt.commit(&self.output), salt: None, ..self.clone() }
+            }
+            None => self.clone(),
+        }
+    }
+
+    /// The statement that the node signs.
+    fn statement(&self) -> Vec<u8> {
+        self.public().to_bytes()
+    }
 }
 
 /// Signs `receipts` as one batch, in order.
@@ -131,7 +150,7 @@ impl Receipt {
 /// # Panics
 /// As [`prove_batch`], where there are none or too many.
 pub fn sign_receipts(key: &SecretKey, receipts: Vec<Receipt>) -> Vec<SignedReceipt> {
-    let statements: Vec<Vec<u8>> = receipts.iter().map(Receipt::to_bytes).collect();
+    let statements: Vec<Vec<u8>> = receipts.iter().map(Receipt::statement).collect();
     let proofs = prove_batch(key, RECEIPT_DOMAIN, &statements);
     receipts.into_iter().zip(proofs).map(|(receipt, proof)| SignedReceipt { receipt, proof }).collect()
 }
@@ -154,6 +173,11 @@ impl SignedReceipt {
         Ok(receipt)
     }
 
+    /// What everybody may read of it, with the same proof.
+    pub fn public(&self) -> Self {
+        Self { receipt: self.receipt.public(), proof: self.proof.clone() }
+    }
+
     /// The digest that a settlement names.
     pub fn digest(&self) -> Digest {
         Digest::of(&self.to_bytes())
@@ -174,7 +198,7 @@ impl SignedReceipt {
     pub fn verify_with(self, known: &mut KnownRoots) -> Result<VerifiedReceipt, VerifyError> {
         let receipt = &self.receipt;
         known
-            .vouch(RECEIPT_DOMAIN, &receipt.node, &receipt.to_bytes(), &self.proof)
+            .vouch(RECEIPT_DOMAIN, &receipt.node, &receipt.statement(), &self.proof)
             .map_err(|error| VerifyError::Batch { job: receipt.job, error })?;
         let computed = receipt.price.cost(&receipt.usage);
         if computed != Ok(receipt.cost) {
@@ -244,6 +268,7 @@ impl VerifiedReceipt {
             ("memory-fuel", r.usage.memory_fuel <= u128::from(spec.limits.memory.0) * u128::from(r.usage.fuel.0)),
             ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
             ("output bytes", r.usage.bytes_out <= spec.limits.output),
+            ("salt", r.salt == Some(spec.salt)),
             ("cost", spec.max_price.is_none_or(|max| r.cost <= max)),
         ];
         match rows.into_iter().find(|(_, holds)| !holds) {
@@ -348,6 +373,7 @@ mod tests {
             times: NodeTimes::default(),
             price,
             cost: price.cost(&usage).unwrap(),
+            salt: Some(spec.salt),
         }
     }
 
@@ -361,6 +387,22 @@ mod tests {
         let read = SignedReceipt::from_bytes(&signed().to_bytes()).unwrap();
         assert_eq!(read, signed());
         read.verify().unwrap().check_spec(&spec()).unwrap();
+    }
+
+    #[test]
+    fn public_form_verifies_and_names_neither_input_nor_output() {
+        let receipt = signed();
+        let public = receipt.public();
+        assert_eq!(SignedReceipt::from_bytes(&public.to_bytes()).unwrap().verify().unwrap().signed(), &public);
+        assert_eq!((public.public(), public.receipt.salt), (public.clone(), None));
+        for secret in [&receipt.receipt.input.0, &receipt.receipt.output.0] {
+            assert!(!public.to_bytes().windows(32).any(|bytes| bytes == secret));
+        }
+        // Whoever knows the salt can open a commitment, and no other value fits.
+        assert_eq!(public.receipt.input, spec().salt.commit(&spec().input.digest));
+        let claimed = Receipt { input: Digest::of(b"another"), ..receipt.receipt.clone() };
+        assert!(SignedReceipt { receipt: claimed, ..receipt }.verify().is_err());
+        assert_eq!(public.verify().unwrap().check_spec(&spec()).unwrap_err().field, "input");
     }
 
     #[test]
@@ -387,7 +429,7 @@ mod tests {
     fn receipt_with_wrong_domain_is_rejected() {
         let node = SecretKey::from_seed([4; 32]);
         let receipt = receipt(&node);
-        let proof = prove_batch(&node, SETTLEMENT_DOMAIN, &[receipt.to_bytes()]).remove(0);
+        let proof = prove_batch(&node, SETTLEMENT_DOMAIN, &[receipt.statement()]).remove(0);
         let error = SignedReceipt { receipt, proof }.verify().unwrap_err();
         assert!(matches!(error, VerifyError::Batch { error: BatchError::Signature, .. }), "{error}");
     }
@@ -423,12 +465,13 @@ mod tests {
     fn receipt_over_its_limits_is_told_from_its_job() {
         let node = SecretKey::from_seed([4; 32]);
         type Change = fn(&mut Receipt);
-        let rows: [(&str, Change); 5] = [
+        let rows: [(&str, Change); 6] = [
             ("fuel", |r| r.usage.fuel = Fuel(10_000_000_001)),
             ("peak memory", |r| r.usage.memory_peak = ByteCount((256 << 20) + 1)),
             ("module", |r| r.module = Digest([0; 32])),
             ("profile", |r| r.profile = Profile::Open),
             ("output bytes", |r| r.usage.bytes_out = ByteCount(u64::MAX >> 8)),
+            ("salt", |r| r.salt = Some(Salt([1; 32]))),
         ];
         for (field, change) in rows {
             let mut changed = receipt(&node);

@@ -115,6 +115,7 @@ fn receipt(spec: &JobSpec, job: JobId, client: PublicKey, gateway: PublicKey, ou
         times: NodeTimes::default(),
         price: Price::default(),
         cost: Price::default().cost(&usage).unwrap(),
+        salt: Some(spec.salt),
     };
     sign_receipts(&node, vec![receipt]).remove(0)
 }

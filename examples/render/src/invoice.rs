@@ -128,6 +128,7 @@ mod tests {
             times: NodeTimes::default(),
             price,
             cost: price.cost(&usage).unwrap(),
+            salt: None,
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn receipt(n: u64) -> Receipt {
         times: NodeTimes { started: UnixMillis(n), fetch_us: 1, compile_us: 2, run_us: 3 },
         price,
         cost: price.cost(&usage).unwrap(),
+        salt: Some(spec.salt),
     }
 }
 

@@ -7,7 +7,7 @@ use adit_protocol::{
     ALPN, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, ClientMessage, Digest, Fuel, GatewayToClient,
     GatewayToNode, Greeting, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState, JobStatus, MeterId,
     Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Outcome, PROTOCOL_VERSION, Placement, Price, Profile, PublicKey,
-    Query, Receipt, Refusal, Rejection, SecretKey, Settlement, Signature, SignedReceipt, SignedSettlement, StreamReply,
+    Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement, Signature, SignedReceipt, SignedSettlement, StreamReply,
     StreamRequest, TrapKind, UnfitReason, UnixMillis, Usage, sign_receipts, sign_settlements,
 };
 
@@ -20,6 +20,7 @@ const GATEWAY: PublicKey = PublicKey([0x6a; 32]);
 const MODULE: BlobRef = BlobRef { digest: Digest([0x4d; 32]), bytes: 300 };
 const INPUT: BlobRef = BlobRef { digest: Digest([0x14; 32]), bytes: 5 };
 const OUTPUT: Digest = Digest([0x07; 32]);
+const SALT: Salt = Salt([0x5a; 32]);
 const METER: MeterId = MeterId([0x3e; 32]);
 const PRICE: Price = Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 50, per_gib_out: 70 };
 
@@ -35,6 +36,7 @@ fn spec() -> JobSpec {
         time: UnixMillis(1_700_000_000_000),
         max_price: Some(Microcredits(5_000)),
         placement: Placement { labels: vec![("region".into(), "eu".into())] },
+        salt: SALT,
     }
 }
 
@@ -54,6 +56,7 @@ pub(crate) const SPEC: &str = "
     80d095ffbc31            # time: 1,700,000,000,000 ms
     01 8827                 # max_price: some, 5,000 microcredits
     01 06 726567696f6e 02 6575  # placement.labels: one, `region` = `eu`
+    5a*32                   # salt
 ";
 
 /// A receipt with a value in every field. Its signature here is a pattern; a real one is pinned below.
@@ -89,6 +92,7 @@ pub(crate) fn receipt(node: PublicKey) -> Receipt {
         times: NodeTimes { started: UnixMillis(1_700_000_000_000), fetch_us: 200, compile_us: 0, run_us: 128 },
         price: PRICE,
         cost: PRICE.cost(&usage).unwrap(),
+        salt: Some(SALT),
     }
 }
 
@@ -100,8 +104,8 @@ const RECEIPT_BEFORE_NODE: &str = "
 
 const RECEIPT_AFTER_NODE: &str = "
     6a*32                   # gateway
-    fd29e876f1ac34a13ab85dd099a49064  # spec: BLAKE3 of the specification's bytes
-    03c541344ed8c88395dec3319da4643d
+    956942c47374c94b332cc16cbca850b4  # spec: BLAKE3 of the specification's bytes
+    f6fee5575e086c4abbaf653b00f8464d
     4d*32                   # module
     14*32                   # input
     07*32                   # output
@@ -124,6 +128,7 @@ const RECEIPT_AFTER_NODE: &str = "
     32                      # price.per_gib_in: 50
     46                      # price.per_gib_out: 70
     8508                    # cost
+    01 5a*32                # salt: some
 ";
 
 pub(crate) const PROOF: &str = "
@@ -229,7 +234,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         (
             ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
             format!(
-                "92000000 01        # length 146, version 1
+                "b2000000 01        # length 178, version 1
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -553,7 +558,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "a9010000 01        # length 425, version 1
+                "ca010000 01        # length 458, version 1
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -616,7 +621,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "b3000000 01        # length 179, version 1
+                "d3000000 01        # length 211, version 1
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -791,7 +796,7 @@ fn signed_settlement_bytes() {
 fn receipt_signature_covers_domain_size_and_root() {
     let node = SecretKey::from_seed([4; 32]);
     let receipts = vec![receipt(node.public()), Receipt { attempt: Attempt(2), ..receipt(node.public()) }];
-    let leaves = receipts.iter().map(|r| sha256(&[&[0], &r.to_bytes()])).collect::<Vec<_>>();
+    let leaves = receipts.iter().map(|r| sha256(&[&[0], &public_bytes(r)])).collect::<Vec<_>>();
     let root = sha256(&[&[1], &leaves[0], &leaves[1]]);
     let message = [b"adit receipt v1".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
 
@@ -812,6 +817,13 @@ fn settlement_signature_covers_domain_size_and_root() {
     let signed = sign_settlements(&gateway, &[settlement]).remove(0);
     assert!(signed.proof.path.is_empty());
     assert!(ed25519_verifies(&gateway.public(), &message, &signed.proof.signature));
+}
+
+/// The statement that a node signs of a receipt: its bytes without the salt, and with commitments in place of input and output.
+fn public_bytes(receipt: &Receipt) -> Vec<u8> {
+    let commit = |digest: Digest| Digest(*blake3::keyed_hash(&SALT.0, &digest.0).as_bytes());
+    let (input, output) = (commit(receipt.input), commit(receipt.output));
+    postcard::to_allocvec(&Receipt { input, output, salt: None, ..receipt.clone() }).unwrap()
 }
 
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {
