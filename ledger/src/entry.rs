@@ -1,9 +1,6 @@
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{Digest, JobId, PublicKey, SignedReceipt, UnixMillis, VerifiedReceipt};
 
-/// A signed receipt's bytes. An honest one is under 1 KiB; a node that fills the free text of its own must not fill the ledger.
-pub const RECEIPT_BYTES_MAX: usize = 4 * 1024;
-
 /// A job that ended on a node, to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -21,12 +18,12 @@ pub struct Entry {
     pub rtt_us: u64,
 }
 
-/// What [`Ledger::append`](crate::Ledger::append) did with an entry. Either way the job's receipt is durable.
+/// What became of an entry. Either way the job's receipt is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
     /// It is recorded now.
     New {
-        /// Its position in the ledger, from 0.
+        /// The index of its leaf.
         index: u64,
     },
     /// The same receipt was recorded before. A settlement is made from what is stored: its proof may come from another batch of
@@ -77,7 +74,7 @@ pub enum EntryError {
 /// A job as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredJob {
-    /// Its position in the ledger, from 0.
+    /// The index of its leaf.
     pub index: u64,
     /// The node's receipt.
     pub receipt: SignedReceipt,
@@ -99,19 +96,15 @@ impl Entry {
         self.receipt.receipt().job
     }
 
-    /// Checks all that can be said without the store, given the receipt's bytes.
-    pub(crate) fn check(&self, gateway: PublicKey, receipt_bytes: usize) -> Result<(), EntryError> {
+    /// Checks all that can be said without the store.
+    pub(crate) fn check(&self, gateway: PublicKey) -> Result<(), EntryError> {
         let job = self.job();
         let receipt = self.receipt.receipt();
         if receipt.gateway != gateway {
             return Err(EntryError::ForeignGateway { job, gateway: receipt.gateway });
         }
         let output = self.output.as_deref().unwrap_or_default();
-        let sizes = [
-            ("receipt", receipt_bytes, RECEIPT_BYTES_MAX),
-            ("reason", self.reason.len(), REASON_BYTES_MAX),
-            ("output", output.len(), INLINE_BYTES_MAX),
-        ];
+        let sizes = [("reason", self.reason.len(), REASON_BYTES_MAX), ("output", output.len(), INLINE_BYTES_MAX)];
         if let Some((part, bytes, bytes_max)) = sizes.into_iter().find(|(_, bytes, max)| bytes > max) {
             return Err(EntryError::TooLarge { job, part, bytes, bytes_max });
         }

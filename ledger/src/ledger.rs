@@ -2,28 +2,30 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adit_protocol::PublicKey;
+use adit_protocol::{PublicKey, Terms};
 use redb::backends::FileBackend;
-use redb::{Builder, ReadableTable, ReadableTableMetadata, StorageBackend, Table, WriteTransaction};
+use redb::{Builder, StorageBackend};
 
-use crate::file;
-use crate::reader::read_job;
-use crate::row::Row;
-use crate::schema::{self, CLIENTS, JOBS, OUTPUTS, RECEIPTS};
-use crate::{Appended, Corruption, Entry, EntryError, FORMAT_VERSION, Reader, StoreError};
+use crate::books::BooksError;
+use crate::change::Change;
+use crate::tree::{Edge, TreeHead};
+use crate::{Applied, FORMAT_VERSION, Operation, Reader, Refused, StoreError, file, schema};
 
 /// Memory for pages, of which the indexes' inner pages and the right edge of the receipts are the ones in use. A gateway may be a
 /// small machine, and redb would take 1 GiB.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// The record of what was settled: one database, one writer.
+/// The accounts, the holds and the log: one database, one writer.
 ///
-/// **Invariant:** an entry is acknowledged only when it is on the disk, and a batch is there whole or not at all. After an error of
-/// the store nothing more is written: the ledger does not guess what the disk holds, the next open reads it.
+/// **Invariant:** an operation is acknowledged only when it is on the disk, and a batch is there whole or not at all: leaf, balances,
+/// hold and the record of what was done before change in one transaction. After an error of the store nothing more is written: the
+/// ledger does not guess what the disk holds, the next open reads it.
 #[derive(Debug)]
 pub struct Ledger {
     reader: Reader,
     gateway: PublicKey,
+    edge: Edge,
+    terms: Option<Terms>,
     stopped: Option<Arc<StoreError>>,
 }
 
@@ -63,19 +65,18 @@ pub enum OpenError {
         given: PublicKey,
     },
     /// The tables do not agree with each other.
-    #[error(
-        "the ledger is damaged: {receipts} receipts up to index {next}, {jobs} jobs, {clients} client rows; restore a backup"
-    )]
+    #[error("the ledger is damaged: {found} {what} where there should be {due}; restore a backup")]
     Inconsistent {
-        /// One more than the last index.
-        next: u64,
-        /// Receipts.
-        receipts: u64,
-        /// Jobs.
-        jobs: u64,
-        /// Receipts by client.
-        clients: u64,
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many there should be.
+        due: u64,
     },
+    /// The balances break a rule.
+    #[error("the ledger is damaged: {0}; restore a backup")]
+    Books(#[from] BooksError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -137,7 +138,9 @@ impl Ledger {
     pub fn open_with(backend: impl StorageBackend, gateway: PublicKey) -> Result<Self, OpenError> {
         let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
         schema::prepare(&database, gateway)?;
-        Ok(Self { reader: Reader::new(Arc::new(database)), gateway, stopped: None })
+        let reader = Reader::new(Arc::new(database));
+        let (edge, terms) = reader.edge_and_terms()?;
+        Ok(Self { reader, gateway, edge, terms, stopped: None })
     }
 
     /// A handle for reading. Clone it: it is cheap, and it reads beside the writer, from any thread.
@@ -145,94 +148,51 @@ impl Ledger {
         &self.reader
     }
 
-    /// Records `entries` in one durable transaction, in order, and says of each what became of it.
+    /// The tree over all leaves.
+    pub fn tree(&self) -> TreeHead {
+        self.edge.head()
+    }
+
+    /// The terms that hold; nothing before the gateway has stated any.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.terms.as_ref()
+    }
+
+    /// Applies `operations` in one durable transaction, in order, and says of each what became of it.
     ///
-    /// A second entry of the same job has no second effect, whether it comes in the same batch, later or after a restart.
+    /// The same operation again has no second effect, whether it comes in the same batch, later or after a restart.
     ///
     /// # Errors
     /// [`CommitError`] where the store fails, for this batch and every later one.
-    pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Result<Appended, EntryError>>, CommitError> {
+    pub fn apply(&mut self, operations: &[Operation]) -> Result<Vec<Result<Applied, Refused>>, CommitError> {
         if let Some(cause) = &self.stopped {
             return Err(CommitError::Stopped { cause: Arc::clone(cause) });
         }
-        self.commit(entries).map_err(|error| {
+        self.commit(operations).map_err(|error| {
             let cause = Arc::new(error);
             self.stopped = Some(Arc::clone(&cause));
             CommitError::Failed { cause }
         })
     }
 
-    fn commit(&self, entries: &[Entry]) -> Result<Vec<Result<Appended, EntryError>>, StoreError> {
-        if entries.is_empty() {
+    fn commit(&mut self, operations: &[Operation]) -> Result<Vec<Result<Applied, Refused>>, StoreError> {
+        if operations.is_empty() {
             return Ok(Vec::new());
         }
         let transaction = schema::begin_durable(self.reader.database())?;
-        let outcomes = {
-            let mut tables = Tables::open(&transaction)?;
-            entries.iter().map(|entry| tables.append(entry, self.gateway)).collect::<Result<Vec<_>, _>>()?
+        let (outcomes, ended) = {
+            let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms)?;
+            let outcomes = operations.iter().map(|operation| change.apply(operation)).collect::<Result<Vec<_>, _>>()?;
+            (outcomes, change.end()?)
         };
-        let changed = outcomes.iter().any(|outcome| matches!(outcome, Ok(Appended::New { .. })));
-        // What exists was durable before; only what is new is worth a sync.
-        if changed {
-            transaction.commit()?
-        } else {
-            transaction.abort()?
+        // What was done before was durable then; only what is new is worth a sync.
+        match ended {
+            Some((edge, terms)) => {
+                transaction.commit()?;
+                (self.edge, self.terms) = (edge, terms);
+            }
+            None => transaction.abort()?,
         }
         Ok(outcomes)
-    }
-}
-
-/// The tables, open for writing.
-struct Tables<'txn> {
-    receipts: Table<'txn, u64, &'static [u8]>,
-    outputs: Table<'txn, u64, &'static [u8]>,
-    jobs: Table<'txn, &'static [u8; 16], u64>,
-    clients: Table<'txn, (&'static [u8; 32], u64), ()>,
-}
-
-impl<'txn> Tables<'txn> {
-    fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
-        Ok(Self {
-            receipts: transaction.open_table(RECEIPTS)?,
-            outputs: transaction.open_table(OUTPUTS)?,
-            jobs: transaction.open_table(JOBS)?,
-            clients: transaction.open_table(CLIENTS)?,
-        })
-    }
-
-    fn append(&mut self, entry: &Entry, gateway: PublicKey) -> Result<Result<Appended, EntryError>, StoreError> {
-        let receipt_bytes = entry.receipt.signed().to_bytes();
-        if let Err(error) = entry.check(gateway, receipt_bytes.len()) {
-            return Ok(Err(error));
-        }
-        let settled = self.jobs.get(&entry.job().0)?.map(|index| index.value());
-        match settled {
-            Some(index) => self.compare(index, entry),
-            None => Ok(Ok(Appended::New { index: self.insert(entry, &receipt_bytes)? })),
-        }
-    }
-
-    /// The receipt decides, not its proof: a node that sends a receipt again may have signed it in another batch.
-    fn compare(&self, index: u64, entry: &Entry) -> Result<Result<Appended, EntryError>, StoreError> {
-        let job = entry.job();
-        let stored = read_job(&self.receipts, &self.outputs, index, job)?;
-        if stored.receipt.receipt != *entry.receipt.receipt() {
-            return Ok(Err(EntryError::Conflict { job, index }));
-        }
-        Ok(Ok(Appended::Existing(Box::new(stored))))
-    }
-
-    fn insert(&mut self, entry: &Entry, receipt_bytes: &[u8]) -> Result<u64, StoreError> {
-        let index = self.receipts.len()?;
-        let replaced = self.receipts.insert(index, Row::encode(index, entry, receipt_bytes).as_slice())?.is_some();
-        if replaced {
-            return Err(StoreError::Corrupt { index, fault: Corruption::Gap });
-        }
-        if let Some(output) = &entry.output {
-            self.outputs.insert(index, output.as_slice())?;
-        }
-        self.jobs.insert(&entry.job().0, index)?;
-        self.clients.insert((&entry.receipt.receipt().client.0, index), ())?;
-        Ok(index)
     }
 }

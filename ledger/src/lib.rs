@@ -1,35 +1,49 @@
-//! What is *recorded* in Adit: settled receipts, durably, in one [`redb`] database.
+//! What is *recorded* in Adit: accounts, holds and the public log of everything that moves money, durably, in one [`redb`] database.
 //!
-//! A [`Ledger`] is the one writer. [`Ledger::append`] stores a batch of receipts in one durable transaction, all or nothing, and
-//! gives each its index; the same job again has no second effect. A [`Reader`] answers questions beside it, from any thread. A
-//! [`Writer`] is the gateway's way in: a thread that turns whatever is queued into the next batch, so that under load a hundred
-//! receipts share one sync and a lone receipt waits for nobody.
+//! A [`Ledger`] is the one writer. [`Ledger::apply`] carries out a batch of operations in one durable transaction, all or nothing, and
+//! says what each came to; the same operation again has no second effect. What moves money becomes a [leaf](adit_protocol::Leaf) of the
+//! log, a Merkle tree (RFC 6962) in tiles; the [`Books`] are the fold of the leaves, and the balances that the ledger keeps are theirs.
+//! A [`Reader`] answers questions beside it, from any thread. A [`Writer`] is the gateway's way in: a thread that turns whatever is
+//! queued into the next batch, so that under load a hundred receipts share one sync and a lone receipt waits for nobody.
 //!
 //! This crate has no clock and no async: times come in as arguments, and the only thread is the [`Writer`]'s.
 //!
 //! ```
-//! use adit_ledger::Ledger;
-//! use adit_protocol::SecretKey;
+//! use adit_ledger::{Account, Applied, Ledger, Operation};
+//! use adit_protocol::{Grant, Microcredits, PublicKey, SecretKey, Terms, TransferId, UnixMillis};
 //! use redb::backends::InMemoryBackend;
 //!
-//! let gateway = SecretKey::from_seed([1; 32]).public();
+//! let (gateway, time) = (SecretKey::from_seed([1; 32]).public(), UnixMillis(0));
 //! let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
-//! assert_eq!(ledger.append(&[]).unwrap(), []);
-//! assert_eq!(ledger.reader().len().unwrap(), 0);
+//! let customer = PublicKey([2; 32]);
+//! let grant = Grant { id: TransferId([3; 16]), customer, amount: Microcredits(500), time };
+//! let done = ledger.apply(&[Operation::State(Terms { gateway, fee_ppm: 0, time }), Operation::Grant(grant)]).unwrap();
+//! assert_eq!(done[1], Ok(Applied::Recorded { index: 1 }));
+//! assert_eq!(ledger.reader().balance(Account::Customer(customer)).unwrap().available(), 500);
+//! // Granted again, it is the same grant.
+//! assert_eq!(ledger.apply(&[Operation::Grant(grant)]).unwrap(), [Ok(Applied::Before { index: Some(1) })]);
+//! assert_eq!(ledger.tree().size, 2);
 //! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod books;
+mod change;
 mod entry;
 mod file;
 mod ledger;
+mod operation;
 mod reader;
 mod row;
 mod schema;
+mod tree;
 mod writer;
 
-pub use entry::{Appended, Entry, EntryError, RECEIPT_BYTES_MAX, StoredJob};
+pub use books::{Account, Balance, Books, BooksError, Posting, postings};
+pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
+pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};
 pub use reader::{Corruption, Reader, ReceiptPage, StoreError};
 pub use schema::FORMAT_VERSION;
-pub use writer::{BATCH_ENTRIES_MAX, Batch, QUEUE_ENTRIES_MAX, SubmitError, Writer};
+pub use tree::TreeHead;
+pub use writer::{BATCH_OPERATIONS_MAX, Batch, QUEUE_OPERATIONS_MAX, SubmitError, Writer};

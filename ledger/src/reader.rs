@@ -1,11 +1,16 @@
 use std::sync::Arc;
 
-use adit_protocol::{Digest, JobId, PublicKey, SignedReceipt};
+use adit_protocol::limits::LEAF_BYTES_MAX;
+use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, UnixMillis};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use tlog_tiles::{prove_record, prove_tree, record_hash};
 
 use crate::StoredJob;
+use crate::books::{Account, Balance, BooksError};
+use crate::operation::Hold;
 use crate::row::Row;
-use crate::schema::{CLIENTS, JOBS, OUTPUTS, RECEIPTS};
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, OUTPUTS, ROWS, STATEMENTS, TILES};
+use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
 ///
@@ -31,10 +36,13 @@ pub enum StoreError {
     /// The database, or the disk under it, failed.
     #[error("the ledger's database failed: {0}")]
     Database(redb::Error),
+    /// What is stored breaks a rule that was kept when it was written.
+    #[error("the ledger is damaged: {0}; restore a backup")]
+    Books(#[from] BooksError),
     /// What is stored is not what was written.
     #[error("the ledger is damaged at index {index}: {fault}; restore a backup")]
     Corrupt {
-        /// The receipt's position.
+        /// The leaf's index.
         index: u64,
         /// How it shows.
         fault: Corruption,
@@ -45,12 +53,24 @@ pub enum StoreError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Corruption {
-    /// An index of the tables names a receipt that is not there.
-    #[error("the receipt is missing")]
+    /// A leaf or a row is not there that another table names.
+    #[error("it is missing")]
     Missing,
-    /// The indexes have a gap: as many receipts as this index says are stored, yet it is taken.
+    /// The indexes have a gap: as many leaves as this index says are stored, yet it is taken.
     #[error("the indexes have a gap")]
     Gap,
+    /// The leaf is not the one of which the tree has the hash.
+    #[error("the leaf is not the one in the tree")]
+    Leaf,
+    /// The leaf is the tree's, but is no leaf that this software knows.
+    #[error("the leaf does not decode")]
+    LeafEncoding,
+    /// A tile of the tree is missing or cut short; the index is the tile's.
+    #[error("a tile of level {level} is damaged")]
+    Tile {
+        /// The tile's level.
+        level: u8,
+    },
     /// The row is shorter than any row.
     #[error("the row is cut short")]
     Truncated,
@@ -71,11 +91,16 @@ pub enum Corruption {
     Output,
 }
 
-impl<E: Into<redb::Error>> From<E> for StoreError {
-    fn from(error: E) -> Self {
-        Self::Database(error.into())
-    }
+macro_rules! from_redb {
+    ($($error:ident),+) => {
+        $(impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                Self::Database(error.into())
+            }
+        })+
+    };
 }
+from_redb!(CommitError, DatabaseError, SetDurabilityError, StorageError, TableError, TransactionError);
 
 impl Reader {
     pub(crate) fn new(db: Arc<Database>) -> Self {
@@ -86,20 +111,43 @@ impl Reader {
         &self.db
     }
 
-    /// How many receipts there are; the next one's index.
+    /// The tree's right edge and the terms, for a ledger that is opened.
+    pub(crate) fn edge_and_terms(&self) -> Result<(Edge, Option<Terms>), StoreError> {
+        let transaction = self.db.begin_read()?;
+        let leaves = transaction.open_table(LEAVES)?;
+        let edge = Edge::read(leaves.len()?, &transaction.open_table(TILES)?)?;
+        let meta = transaction.open_table(META)?;
+        let Some(index) = meta.get(META_TERMS)? else { return Ok((edge, None)) };
+        let damaged = |index, fault| StoreError::Corrupt { index, fault };
+        let index = index.value().try_into().map(u64::from_le_bytes).map_err(|_| damaged(0, Corruption::Missing))?;
+        match read_leaf(&leaves, index)? {
+            Leaf::Terms(terms) => Ok((edge, Some(terms))),
+            _ => Err(damaged(index, Corruption::Index)),
+        }
+    }
+
+    /// How many leaves there are; the next one's index.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.db.begin_read()?.open_table(RECEIPTS)?.len()?)
+        Ok(self.db.begin_read()?.open_table(LEAVES)?.len()?)
     }
 
-    /// Whether nothing was ever settled.
+    /// Whether nothing was ever recorded.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub fn is_empty(&self) -> Result<bool, StoreError> {
         Ok(self.len()? == 0)
+    }
+
+    /// The tree over all leaves.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tree(&self) -> Result<TreeHead, StoreError> {
+        Ok(self.edge_and_terms()?.0.head())
     }
 
     /// A settled job; nothing where it is unknown.
@@ -111,7 +159,10 @@ impl Reader {
         let Some(index) = transaction.open_table(JOBS)?.get(&job.0)?.map(|index| index.value()) else {
             return Ok(None);
         };
-        read_job(&transaction.open_table(RECEIPTS)?, &transaction.open_table(OUTPUTS)?, index, job).map(Some)
+        check_leaf(&transaction.open_table(LEAVES)?, &transaction.open_table(TILES)?, index)?;
+        let (leaves, rows, outputs) =
+            (transaction.open_table(LEAVES)?, transaction.open_table(ROWS)?, transaction.open_table(OUTPUTS)?);
+        read_job(&leaves, &rows, &outputs, index, job).map(Some)
     }
 
     /// The receipts of `client` from index `from` on, oldest first, at most `limit`.
@@ -120,31 +171,146 @@ impl Reader {
     /// [`StoreError`]. A damaged receipt ends the page with an error that has its index; asking again from behind it goes on.
     pub fn receipts_of(&self, client: &PublicKey, from: u64, limit: usize) -> Result<ReceiptPage, StoreError> {
         let transaction = self.db.begin_read()?;
-        let receipts = transaction.open_table(RECEIPTS)?;
-        let clients = transaction.open_table(CLIENTS)?;
-        let mut indexes = clients.range((&client.0, from)..=(&client.0, u64::MAX))?;
-        let mut rows = Vec::new();
-        for entry in indexes.by_ref().take(limit) {
-            let index = entry?.0.value().1;
-            let receipt = read_row(&receipts, index)?.receipt;
+        let (leaves, tiles, rows) =
+            (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?, transaction.open_table(ROWS)?);
+        let statements = transaction.open_table(STATEMENTS)?;
+        let key = Account::Customer(*client).to_key();
+        let entries = statements.range((&key, from)..=(&key, u64::MAX))?;
+        let mut indexes = entries.filter_map(|entry| match entry {
+            Ok((key, is_settlement)) => is_settlement.value().then(|| Ok(key.value().1)),
+            Err(error) => Some(Err(error)),
+        });
+        let mut page = Vec::new();
+        for index in indexes.by_ref().take(limit) {
+            let index = index?;
+            check_leaf(&leaves, &tiles, index)?;
+            let (_, receipt) = read_receipt(&leaves, &rows, index)?;
             if receipt.receipt.client != *client {
                 return Err(StoreError::Corrupt { index, fault: Corruption::Index });
             }
-            rows.push((index, receipt));
+            page.push((index, receipt));
         }
-        let next = indexes.next().transpose()?.map(|(key, _)| key.value().1);
-        Ok(ReceiptPage { rows, next })
+        Ok(ReceiptPage { rows: page, next: indexes.next().transpose()? })
+    }
+
+    /// What an account has.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn balance(&self, account: Account) -> Result<Balance, StoreError> {
+        let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
+        let stored = accounts.get(&account.to_key())?;
+        Ok(stored.map_or(Balance::default(), |balance| Balance::from_bytes(balance.value())))
+    }
+
+    /// Every account and what it has, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn balances(&self) -> Result<Vec<(Account, Balance)>, StoreError> {
+        let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
+        let row = |row: Result<(redb::AccessGuard<'_, &[u8; 33]>, redb::AccessGuard<'_, &[u8; 32]>), _>| {
+            let (key, balance) = row?;
+            let account = Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?;
+            Ok((account, Balance::from_bytes(balance.value())))
+        };
+        accounts.iter()?.map(row).collect()
+    }
+
+    /// The holds that have not ended.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        let holds = self.db.begin_read()?.open_table(HOLDS)?;
+        let mut open = Vec::new();
+        for row in holds.iter()? {
+            let (job, hold) = row?;
+            let (customer, amount, expires) = hold.value();
+            open.push(Hold {
+                job: JobId(*job.value()),
+                customer: PublicKey(*customer),
+                amount: Microcredits(amount),
+                expires: UnixMillis(expires),
+            });
+        }
+        Ok(open)
+    }
+
+    /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn statement(&self, account: Account, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
+        let statements = self.db.begin_read()?.open_table(STATEMENTS)?;
+        let key = account.to_key();
+        let entries = statements.range((&key, from)..=(&key, u64::MAX))?.take(limit);
+        entries.map(|entry| Ok(entry?.0.value().1)).collect()
+    }
+
+    /// The bytes of a leaf, which are those in the tree; nothing where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leaf(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let transaction = self.db.begin_read()?;
+        let leaves = transaction.open_table(LEAVES)?;
+        if index >= leaves.len()? {
+            return Ok(None);
+        }
+        check_leaf(&leaves, &transaction.open_table(TILES)?, index).map(Some)
+    }
+
+    /// The first `width` hashes of a tile, one behind the other; nothing where the tree has not so many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tile(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        let transaction = self.db.begin_read()?;
+        let hashes = transaction.open_table(LEAVES)?.len()?.checked_shr(8 * u32::from(level)).unwrap_or(0);
+        let first = index.checked_mul(TILE_HASHES as u64);
+        let has = first.and_then(|first| first.checked_add(width as u64)).is_some_and(|end| end <= hashes);
+        if !has || width == 0 || width > TILE_HASHES {
+            return Ok(None);
+        }
+        read_tile(&transaction.open_table(TILES)?, (level, index), width).map(Some)
+    }
+
+    /// The proof that leaf `index` is in the tree of `size` leaves (RFC 6962, section 2.1.1); nothing where there is no such tree or leaf.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn prove_leaf(&self, index: u64, size: u64) -> Result<Option<Vec<[u8; HASH_BYTES]>>, StoreError> {
+        let transaction = self.db.begin_read()?;
+        if index >= size || size > transaction.open_table(LEAVES)?.len()? {
+            return Ok(None);
+        }
+        Tiles::new(&transaction.open_table(TILES)?).prove(|tiles| prove_record(size, index, tiles)).map(Some)
+    }
+
+    /// The proof that the tree of `old` leaves is the beginning of that of `new` (RFC 6962, section 2.1.2); nothing where there are no such
+    /// trees.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn prove_growth(&self, old: u64, new: u64) -> Result<Option<Vec<[u8; HASH_BYTES]>>, StoreError> {
+        let transaction = self.db.begin_read()?;
+        if old == 0 || old > new || new > transaction.open_table(LEAVES)?.len()? {
+            return Ok(None);
+        }
+        Tiles::new(&transaction.open_table(TILES)?).prove(|tiles| prove_tree(new, old, tiles)).map(Some)
     }
 }
 
 /// The job at `index`, which the index of jobs says is `job`.
 pub(crate) fn read_job(
-    receipts: &impl ReadableTable<u64, &'static [u8]>,
+    leaves: &impl ReadableTable<u64, &'static [u8]>,
+    rows: &impl ReadableTable<u64, &'static [u8]>,
     outputs: &impl ReadableTable<u64, &'static [u8]>,
     index: u64,
     job: JobId,
 ) -> Result<StoredJob, StoreError> {
-    let Row { head, receipt } = read_row(receipts, index)?;
+    let (settled, receipt) = read_receipt(leaves, rows, index)?;
     if receipt.receipt.job != job {
         return Err(StoreError::Corrupt { index, fault: Corruption::Index });
     }
@@ -152,18 +318,50 @@ pub(crate) fn read_job(
     if output.as_deref().is_some_and(|output| Digest::of(output) != receipt.receipt.output) {
         return Err(StoreError::Corrupt { index, fault: Corruption::Output });
     }
-    Ok(StoredJob {
-        index,
-        receipt,
-        settled: head.settled,
-        reason: head.reason,
-        output,
-        queue_us: head.queue_us,
-        rtt_us: head.rtt_us,
-    })
+    let Row { queue_us, rtt_us, reason, .. } = read_row(rows, index)?;
+    Ok(StoredJob { index, receipt, settled, reason, output, queue_us, rtt_us })
 }
 
-fn read_row(receipts: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Row, StoreError> {
-    let row = receipts.get(index)?.ok_or(StoreError::Corrupt { index, fault: Corruption::Missing })?;
+/// The receipt at `index`, and when it was settled.
+fn read_receipt(
+    leaves: &impl ReadableTable<u64, &'static [u8]>,
+    rows: &impl ReadableTable<u64, &'static [u8]>,
+    index: u64,
+) -> Result<(UnixMillis, SignedReceipt), StoreError> {
+    let damaged = |fault| StoreError::Corrupt { index, fault };
+    let Leaf::Settlement(settled) = read_leaf(leaves, index)? else { return Err(damaged(Corruption::Index)) };
+    let SignedReceipt { receipt, proof } = settled.receipt;
+    let opened = SignedReceipt { receipt: read_row(rows, index)?.open(receipt.clone()), proof };
+    if opened.receipt.public() != receipt {
+        return Err(damaged(Corruption::Index));
+    }
+    Ok((settled.time, opened))
+}
+
+fn read_row(rows: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Row, StoreError> {
+    let row = rows.get(index)?.ok_or(StoreError::Corrupt { index, fault: Corruption::Missing })?;
     Row::decode(index, row.value()).map_err(|fault| StoreError::Corrupt { index, fault })
+}
+
+/// The leaf at `index`, whose bytes were not compared to the tree.
+pub(crate) fn read_leaf(leaves: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Leaf, StoreError> {
+    let bytes = leaves.get(index)?.ok_or(StoreError::Corrupt { index, fault: Corruption::Missing })?;
+    debug_assert!(bytes.value().len() <= LEAF_BYTES_MAX);
+    Leaf::from_bytes(bytes.value()).map_err(|_| StoreError::Corrupt { index, fault: Corruption::LeafEncoding })
+}
+
+/// The bytes of a leaf, where they are those in the tree.
+fn check_leaf(
+    leaves: &impl ReadableTable<u64, &'static [u8]>,
+    tiles: &impl ReadableTable<crate::tree::Place, &'static [u8]>,
+    index: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let damaged = |fault| StoreError::Corrupt { index, fault };
+    let bytes = leaves.get(index)?.ok_or(damaged(Corruption::Missing))?.value().to_vec();
+    let (place, at) = leaf_place(index);
+    let tile = read_tile(tiles, place, at + 1)?;
+    if tile[at * HASH_BYTES..] != record_hash(&bytes).0 {
+        return Err(damaged(Corruption::Leaf));
+    }
+    Ok(bytes)
 }

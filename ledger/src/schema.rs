@@ -2,29 +2,44 @@
 
 use adit_protocol::PublicKey;
 use redb::{
-    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableError, WriteTransaction,
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
+    WriteTransaction,
 };
 
+use crate::books::{ACCOUNT_BYTES, Balance, check_sum};
+use crate::tree::Place;
 use crate::{OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
-/// By index, dense from 0: a row of [`crate::row`]. Ordered keys make every append touch the same right edge of the tree.
-pub(crate) const RECEIPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("receipts");
-/// By index, where there is one: the inline output. Apart from the receipts, so that a scan over receipts does not read it.
+/// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
+pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
+/// The hashes over the leaves, in tiles; the last of each level is rewritten as it grows.
+pub(crate) const TILES: TableDefinition<'_, Place, &[u8]> = TableDefinition::new("tiles");
+/// By the index of a settlement's leaf: a row of [`crate::row`], with what the public does not see.
+pub(crate) const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
+/// By the same index, where there is one: the inline output. Apart from the rows, so that a scan over them does not read it.
 pub(crate) const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
-/// A job's index.
+/// A settled job's index.
 pub(crate) const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
-/// The indexes of a client's receipts, in order.
-pub(crate) const CLIENTS: TableDefinition<'_, (&[u8; 32], u64), ()> = TableDefinition::new("clients");
+/// The indexes of the leaves that concern a customer or an owner, in order; and whether each is a settlement.
+pub(crate) const STATEMENTS: TableDefinition<'_, (&[u8; ACCOUNT_BYTES], u64), bool> = TableDefinition::new("statements");
+/// What each account has.
+pub(crate) const ACCOUNTS: TableDefinition<'_, &[u8; ACCOUNT_BYTES], &[u8; 32]> = TableDefinition::new("accounts");
+/// A job's open hold: customer, amount, time of its end.
+pub(crate) const HOLDS: TableDefinition<'_, &[u8; 16], (&[u8; 32], u64, u64)> = TableDefinition::new("holds");
+/// The index of each order's leaf.
+pub(crate) const ORDERS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("orders");
 /// Facts about the ledger itself.
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// In [`META`]: [`FORMAT_VERSION`], little-endian.
 const META_FORMAT: &str = "format";
 /// In [`META`]: the public key of the gateway whose ledger this is.
 const META_GATEWAY: &str = "gateway";
+/// In [`META`], once there are any: the index of the leaf with the terms that hold, little-endian.
+pub(crate) const META_TERMS: &str = "terms";
 
 /// Begins a transaction that is on the disk when its commit returns.
 ///
@@ -46,7 +61,8 @@ pub(crate) fn prepare(db: &Database, gateway: PublicKey) -> Result<(), OpenError
         return Ok(initialise(db, gateway)?);
     }
     check_identity(&transaction, gateway)?;
-    check_counts(&transaction)
+    check_counts(&transaction)?;
+    check_balances(&transaction)
 }
 
 /// One transaction, so that a crash leaves either nothing or a whole empty ledger.
@@ -57,10 +73,15 @@ fn initialise(db: &Database, gateway: PublicKey) -> Result<(), StoreError> {
         meta.insert(META_FORMAT, FORMAT_VERSION.to_le_bytes().as_slice())?;
         meta.insert(META_GATEWAY, gateway.0.as_slice())?;
     }
-    transaction.open_table(RECEIPTS)?;
+    transaction.open_table(LEAVES)?;
+    transaction.open_table(TILES)?;
+    transaction.open_table(ROWS)?;
     transaction.open_table(OUTPUTS)?;
     transaction.open_table(JOBS)?;
-    transaction.open_table(CLIENTS)?;
+    transaction.open_table(STATEMENTS)?;
+    transaction.open_table(ACCOUNTS)?;
+    transaction.open_table(HOLDS)?;
+    transaction.open_table(ORDERS)?;
     transaction.commit()?;
     Ok(())
 }
@@ -83,16 +104,29 @@ fn check_identity(transaction: &ReadTransaction, gateway: PublicKey) -> Result<(
     Ok(())
 }
 
-/// Every receipt stands once in each of its indexes, and indexes are dense. What costs nothing to check is checked at every open.
+/// Every leaf has its index, every settlement its row and its job. What costs nothing to check is checked at every
+/// open.
 fn check_counts(transaction: &ReadTransaction) -> Result<(), OpenError> {
-    let counts = || -> Result<_, StoreError> {
-        let receipts = transaction.open_table(RECEIPTS)?;
-        let next = redb::ReadableTable::last(&receipts)?.map_or(0, |(index, _)| index.value().saturating_add(1));
-        Ok((next, receipts.len()?, transaction.open_table(JOBS)?.len()?, transaction.open_table(CLIENTS)?.len()?))
+    let count = || -> Result<_, StoreError> {
+        let leaves = transaction.open_table(LEAVES)?;
+        let next = leaves.last()?.map_or(0, |(index, _)| index.value() + 1);
+        let counts = [
+            ("leaves", leaves.len()?, next),
+            ("settled jobs", transaction.open_table(JOBS)?.len()?, transaction.open_table(ROWS)?.len()?),
+        ];
+        Ok(counts)
     };
-    let (next, receipts, jobs, clients) = counts()?;
-    if [receipts, jobs, clients] != [next; 3] {
-        return Err(OpenError::Inconsistent { next, receipts, jobs, clients });
+    match count()?.into_iter().find(|(_, found, due)| found != due) {
+        Some((what, found, due)) => Err(OpenError::Inconsistent { what, found, due }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Nothing was made or lost.
+fn check_balances(transaction: &ReadTransaction) -> Result<(), OpenError> {
+    let posted = || -> Result<Vec<i128>, StoreError> {
+        let accounts = transaction.open_table(ACCOUNTS)?;
+        accounts.iter()?.map(|row| Ok(Balance::from_bytes(row?.1.value()).posted)).collect()
+    };
+    Ok(check_sum(posted()?.into_iter())?)
 }

@@ -3,15 +3,15 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use crate::{Appended, CommitError, Entry, EntryError, Ledger, Reader};
+use crate::{Applied, CommitError, Ledger, Operation, Reader, Refused};
 
-/// Entries in one transaction. By 1,000 the two syncs of a commit are a small part of its work, and a larger batch would only make
+/// Operations in one transaction. By 1,000 the two syncs of a commit are a small part of its work, and a larger batch would only make
 /// those behind it wait longer.
-pub const BATCH_ENTRIES_MAX: usize = 1_000;
+pub const BATCH_OPERATIONS_MAX: usize = 1_000;
 
-/// Entries that wait for the writer: while one batch is committed, the next ones form. With every entry at its largest, this is
+/// Operations that wait for the writer: while one batch is committed, the next ones form. With every one at its largest, this is
 /// under 100 MiB.
-pub const QUEUE_ENTRIES_MAX: usize = 4 * BATCH_ENTRIES_MAX;
+pub const QUEUE_OPERATIONS_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
 
 /// Group commit: one thread that owns the ledger and records whatever is queued, as one batch, again and again.
 ///
@@ -21,29 +21,29 @@ pub const QUEUE_ENTRIES_MAX: usize = 4 * BATCH_ENTRIES_MAX;
 pub struct Writer {
     reader: Reader,
     /// Nothing once the writer is closing, which is how the thread hears of it.
-    queue: Option<SyncSender<Entry>>,
+    queue: Option<SyncSender<Operation>>,
     thread: Option<JoinHandle<Ledger>>,
 }
 
-/// What became of the entries of one transaction.
+/// What became of the operations of one transaction.
 #[derive(Debug)]
 pub struct Batch {
     /// What was queued, in order.
-    pub entries: Vec<Entry>,
+    pub operations: Vec<Operation>,
     /// What became of each, in the same order; or of all.
-    pub result: Result<Vec<Result<Appended, EntryError>>, CommitError>,
+    pub result: Result<Vec<Result<Applied, Refused>>, CommitError>,
 }
 
-/// An entry that was not queued.
+/// An operation that was not queued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
-    /// [`QUEUE_ENTRIES_MAX`] entries wait already. Try again after the next batch.
-    #[error("job {}: {QUEUE_ENTRIES_MAX} receipts wait for the ledger already", .0.job())]
-    Full(Box<Entry>),
+    /// [`QUEUE_OPERATIONS_MAX`] operations wait already. Try again after the next batch.
+    #[error("{QUEUE_OPERATIONS_MAX} operations wait for the ledger already")]
+    Full(Box<Operation>),
     /// The writer's thread has panicked. Nothing more will be recorded.
-    #[error("job {}: the ledger's writer is gone", .0.job())]
-    Gone(Box<Entry>),
+    #[error("the ledger's writer is gone")]
+    Gone(Box<Operation>),
 }
 
 impl Writer {
@@ -55,8 +55,8 @@ impl Writer {
     /// Where the system has no thread to give.
     pub fn spawn(ledger: Ledger, on_commit: impl FnMut(Batch) + Send + 'static) -> io::Result<Self> {
         let reader = ledger.reader().clone();
-        let (queue, entries) = sync_channel(QUEUE_ENTRIES_MAX);
-        let thread = thread::Builder::new().name("ledger".into()).spawn(|| record(ledger, entries, on_commit))?;
+        let (queue, operations) = sync_channel(QUEUE_OPERATIONS_MAX);
+        let thread = thread::Builder::new().name("ledger".into()).spawn(|| record(ledger, operations, on_commit))?;
         Ok(Self { reader, queue: Some(queue), thread: Some(thread) })
     }
 
@@ -65,15 +65,15 @@ impl Writer {
         &self.reader
     }
 
-    /// Queues `entry` for the next batch. Never waits.
+    /// Queues `operation` for the next batch. Never waits.
     ///
     /// # Errors
-    /// [`SubmitError`] gives the entry back.
-    pub fn submit(&self, entry: Entry) -> Result<(), SubmitError> {
+    /// [`SubmitError`] gives the operation back.
+    pub fn submit(&self, operation: Operation) -> Result<(), SubmitError> {
         let queue = self.queue.as_ref().expect("the queue is open until the writer is consumed");
-        queue.try_send(entry).map_err(|error| match error {
-            TrySendError::Full(entry) => SubmitError::Full(Box::new(entry)),
-            TrySendError::Disconnected(entry) => SubmitError::Gone(Box::new(entry)),
+        queue.try_send(operation).map_err(|error| match error {
+            TrySendError::Full(operation) => SubmitError::Full(Box::new(operation)),
+            TrySendError::Disconnected(operation) => SubmitError::Gone(Box::new(operation)),
         })
     }
 
@@ -105,12 +105,12 @@ impl fmt::Debug for Writer {
 }
 
 /// Ends when all senders are gone and the queue is empty, in that order: what was queued is recorded.
-fn record(mut ledger: Ledger, queue: Receiver<Entry>, mut on_commit: impl FnMut(Batch)) -> Ledger {
+fn record(mut ledger: Ledger, queue: Receiver<Operation>, mut on_commit: impl FnMut(Batch)) -> Ledger {
     while let Ok(first) = queue.recv() {
-        let mut entries = vec![first];
-        entries.extend(queue.try_iter().take(BATCH_ENTRIES_MAX - 1));
-        let result = ledger.append(&entries);
-        on_commit(Batch { entries, result });
+        let mut operations = vec![first];
+        operations.extend(queue.try_iter().take(BATCH_OPERATIONS_MAX - 1));
+        let result = ledger.apply(&operations);
+        on_commit(Batch { operations, result });
     }
     ledger
 }

@@ -19,6 +19,7 @@ mod frame;
 mod id;
 mod job;
 mod key;
+mod leaf;
 pub mod limits;
 mod message;
 mod price;
@@ -32,6 +33,7 @@ pub use frame::{FRAME_HEADER_BYTES, FrameError, decode_exact, decode_frame, enco
 pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError, Salt};
 pub use job::{BlobRef, JobLimits, JobSpec, Placement, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
+pub use leaf::{Grant, Leaf, LeafError, Payout, Settled, Terms, TransferId, VoidReason, Voided};
 pub use message::{
     Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult, JobState, JobStatus,
     NodeMessage, NodeOffer, NodeStatus, Query, Refusal, Rejection, UnfitReason,

@@ -52,6 +52,10 @@ pub const BATCH_LEAVES_MAX: usize = 64;
 /// A human reason carried in a message (a trap's text, a validation error).
 pub const REASON_BYTES_MAX: usize = 2 * 1024;
 
+/// One leaf of the public log. A settlement is under 1 KiB; a node that fills the free text of its receipt must not fill the log, and
+/// an entry bundle's lengths have 16 bits.
+pub const LEAF_BYTES_MAX: usize = 4 * 1024;
+
 /// Rows in one answer to a query.
 pub const ANSWER_ROWS_MAX: usize = 200;
 

@@ -6,8 +6,8 @@ use crate::batch::{BatchError, BatchProof, BatchRoot, prove_batch};
 use crate::frame::decode_exact;
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
-    Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey,
-    Salt, SecretKey, Signature, UnixMillis, Usage,
+    Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey, Salt,
+    SecretKey, Signature, UnixMillis, Usage,
 };
 
 /// What a node's signature over a receipt is for.
@@ -132,9 +132,7 @@ impl Receipt {
     /// a public form is itself.
     pub fn public(&self) -> Self {
         match self.salt {
-            Some(salt) => {
-                Self { input: salt.commit(&self.input), output: salt.commit(&self.output), salt: None, ..self.clone() }
-            }
+            Some(salt) => Self { input: salt.commit(&self.input), output: salt.commit(&self.output), salt: None, ..self.clone() },
             None => self.clone(),
         }
     }

@@ -1,15 +1,20 @@
 //! Bytes that are not what was written are reported, and never become an answer.
 
-use adit_ledger::{CommitError, Corruption, Ledger, OpenError, StoreError};
-use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
+use std::borrow::Borrow;
+
+use adit_ledger::{BooksError, CommitError, Corruption, Ledger, OpenError, StoreError};
+use redb::{Database, Key, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::disk::Disk;
-use crate::fixture::{client, disk_with, entry, gateway, job, open, rival};
+use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, job, open, rival};
 
-const RECEIPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("receipts");
+const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
+const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
+const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
 const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
-const CLIENTS: TableDefinition<'_, (&[u8; 32], u64), ()> = TableDefinition::new("clients");
+const STATEMENTS: TableDefinition<'_, (&[u8; 33], u64), bool> = TableDefinition::new("statements");
+const ACCOUNTS: TableDefinition<'_, &[u8; 33], &[u8; 32]> = TableDefinition::new("accounts");
 
 fn damage(disk: &Disk, change: impl FnOnce(&WriteTransaction)) {
     let transaction = Database::builder().create_with_backend(disk.backend()).unwrap().begin_write().unwrap();
@@ -17,19 +22,31 @@ fn damage(disk: &Disk, change: impl FnOnce(&WriteTransaction)) {
     transaction.commit().unwrap();
 }
 
-/// Replaces the row at `index` by what `change` makes of it.
-fn rewrite(transaction: &WriteTransaction, index: u64, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut receipts = transaction.open_table(RECEIPTS).unwrap();
-    let mut row = receipts.remove(index).unwrap().unwrap().value().to_vec();
+/// Replaces what is stored at a key of a table by what `change` makes of it.
+fn rewrite<K: Key + 'static>(
+    transaction: &WriteTransaction,
+    table: TableDefinition<'_, K, &'static [u8]>,
+    key: impl for<'k> Borrow<K::SelfType<'k>> + Copy,
+    change: impl FnOnce(&mut Vec<u8>),
+) {
+    let mut table = transaction.open_table(table).unwrap();
+    let mut row = table.remove(key).unwrap().unwrap().value().to_vec();
     change(&mut row);
-    receipts.insert(index, row.as_slice()).unwrap();
+    table.insert(key, row.as_slice()).unwrap();
 }
 
-/// Makes the row at `to` a copy of the one at `from`.
-fn put_in_place_of(transaction: &WriteTransaction, from: u64, to: u64) {
-    let mut receipts = transaction.open_table(RECEIPTS).unwrap();
-    let row = receipts.get(from).unwrap().unwrap().value().to_vec();
-    receipts.insert(to, row.as_slice()).unwrap();
+/// Makes what is stored at `to` a copy of what is at `from`.
+fn put_in_place_of(transaction: &WriteTransaction, table: TableDefinition<'_, u64, &'static [u8]>, from: u64, to: u64) {
+    let mut table = transaction.open_table(table).unwrap();
+    let row = table.get(from).unwrap().unwrap().value().to_vec();
+    table.insert(to, row.as_slice()).unwrap();
+}
+
+/// A customer's account, as a key.
+fn customer(n: u64) -> [u8; 33] {
+    let mut key = [2; 33];
+    key[1..].copy_from_slice(&client(n).0);
+    key
 }
 
 fn fault<T: std::fmt::Debug>(result: Result<T, StoreError>) -> (u64, Corruption) {
@@ -44,25 +61,32 @@ type Change = fn(&WriteTransaction);
 
 #[test]
 fn damaged_row_is_reported_and_its_neighbours_are_read() {
+    const AT: u64 = FIRST + 2;
     // How it shows when job 2 is asked for.
-    let rows: [(&str, Change, Corruption); 9] = [
-        ("empty", |t| rewrite(t, 2, Vec::clear), Corruption::Truncated),
-        ("head only", |t| rewrite(t, 2, |row| row.truncate(5)), Corruption::Truncated),
-        ("version", |t| rewrite(t, 2, |row| row[0] = 9), Corruption::RowVersion(9)),
-        ("checksum", |t| rewrite(t, 2, |row| row[1] ^= 1), Corruption::Checksum),
-        ("first byte", |t| rewrite(t, 2, |row| row[9] ^= 1), Corruption::Checksum),
-        ("last byte", |t| rewrite(t, 2, |row| *row.last_mut().unwrap() ^= 1), Corruption::Checksum),
-        ("cut", |t| rewrite(t, 2, |row| row.truncate(row.len() - 1)), Corruption::Checksum),
-        ("prolonged", |t| rewrite(t, 2, |row| row.push(0)), Corruption::Checksum),
-        ("another's", |t| put_in_place_of(t, 3, 2), Corruption::Checksum),
+    let rows: [(&str, Change, Corruption); 15] = [
+        ("row: empty", |t| rewrite(t, ROWS, AT, Vec::clear), Corruption::Truncated),
+        ("row: head only", |t| rewrite(t, ROWS, AT, |row| row.truncate(5)), Corruption::Truncated),
+        ("row: version", |t| rewrite(t, ROWS, AT, |row| row[0] = 9), Corruption::RowVersion(9)),
+        ("row: checksum", |t| rewrite(t, ROWS, AT, |row| row[1] ^= 1), Corruption::Checksum),
+        ("row: first byte", |t| rewrite(t, ROWS, AT, |row| row[9] ^= 1), Corruption::Checksum),
+        ("row: last byte", |t| rewrite(t, ROWS, AT, |row| *row.last_mut().unwrap() ^= 1), Corruption::Checksum),
+        ("row: cut", |t| rewrite(t, ROWS, AT, |row| row.truncate(row.len() - 1)), Corruption::Checksum),
+        ("row: prolonged", |t| rewrite(t, ROWS, AT, |row| row.push(0)), Corruption::Checksum),
+        ("row: another's", |t| put_in_place_of(t, ROWS, AT + 1, AT), Corruption::Checksum),
+        ("leaf: empty", |t| rewrite(t, LEAVES, AT, Vec::clear), Corruption::Leaf),
+        ("leaf: first byte", |t| rewrite(t, LEAVES, AT, |leaf| leaf[0] ^= 1), Corruption::Leaf),
+        ("leaf: prolonged", |t| rewrite(t, LEAVES, AT, |leaf| leaf.push(0)), Corruption::Leaf),
+        ("leaf: another's", |t| put_in_place_of(t, LEAVES, AT + 1, AT), Corruption::Leaf),
+        ("leaf: a grant", |t| put_in_place_of(t, LEAVES, 1, AT), Corruption::Leaf),
+        ("tile", |t| rewrite(t, TILES, (0, 0), |tile| tile[AT as usize * 32] ^= 1), Corruption::Leaf),
     ];
     for (name, change, want) in rows {
         let disk = disk_with(0..4);
         damage(&disk, change);
         let ledger = open(&disk);
         let reader = ledger.reader();
-        assert_eq!(fault(reader.job(job(2))), (2, want), "{name}");
-        assert_eq!(fault(reader.receipts_of(&client(2), 0, 10)), (2, want), "{name}");
+        assert_eq!(fault(reader.job(job(2))), (AT, want), "{name}");
+        assert_eq!(fault(reader.receipts_of(&client(2), 0, 10)), (AT, want), "{name}");
         assert!(reader.job(job(1)).unwrap().is_some(), "{name}");
         assert_eq!(reader.receipts_of(&client(0), 0, 10).unwrap().rows.len(), 2, "{name}");
     }
@@ -73,27 +97,25 @@ fn index_that_leads_astray_is_reported() {
     let disk = disk_with(0..4);
     damage(&disk, |t| {
         let mut jobs = t.open_table(JOBS).unwrap();
-        jobs.insert(&job(2).0, 1).unwrap();
+        jobs.insert(&job(2).0, FIRST + 1).unwrap();
         jobs.insert(&job(3).0, 99).unwrap();
-        let mut clients = t.open_table(CLIENTS).unwrap();
-        clients.remove((&client(1).0, 1)).unwrap();
-        clients.insert((&client(1).0, 0), ()).unwrap();
-        t.open_table(OUTPUTS).unwrap().insert(0, b"another output".as_slice()).unwrap();
+        let mut statements = t.open_table(STATEMENTS).unwrap();
+        statements.insert((&customer(1), FIRST), true).unwrap();
+        t.open_table(OUTPUTS).unwrap().insert(FIRST, b"another output".as_slice()).unwrap();
     });
     let ledger = open(&disk);
-    assert_eq!(fault(ledger.reader().job(job(2))), (1, Corruption::Index));
+    assert_eq!(fault(ledger.reader().job(job(2))), (FIRST + 1, Corruption::Index));
     assert_eq!(fault(ledger.reader().job(job(3))), (99, Corruption::Missing));
-    assert_eq!(fault(ledger.reader().receipts_of(&client(1), 0, 10)), (0, Corruption::Index));
-    assert_eq!(fault(ledger.reader().job(job(0))), (0, Corruption::Output));
+    assert_eq!(fault(ledger.reader().receipts_of(&client(1), 0, 10)), (FIRST, Corruption::Index));
+    assert_eq!(fault(ledger.reader().job(job(0))), (FIRST, Corruption::Output));
 }
 
 #[test]
 fn tables_that_disagree_are_found_at_open() {
-    let changes: [(&str, Change); 4] = [
-        ("last receipt", |t| drop(t.open_table(RECEIPTS).unwrap().remove(3).unwrap())),
-        ("first receipt", |t| drop(t.open_table(RECEIPTS).unwrap().remove(0).unwrap())),
+    let changes: [(&str, Change); 3] = [
+        ("first leaf", |t| drop(t.open_table(LEAVES).unwrap().remove(0).unwrap())),
         ("job", |t| drop(t.open_table(JOBS).unwrap().remove(&job(1).0).unwrap())),
-        ("client row", |t| drop(t.open_table(CLIENTS).unwrap().remove((&client(1).0, 1)).unwrap())),
+        ("row", |t| drop(t.open_table(ROWS).unwrap().remove(FIRST).unwrap())),
     ];
     for (missing, change) in changes {
         let disk = disk_with(0..4);
@@ -103,20 +125,51 @@ fn tables_that_disagree_are_found_at_open() {
     }
 }
 
+#[test]
+fn money_from_nowhere_is_found_at_open() {
+    let disk = disk_with(0..4);
+    damage(&disk, |t| {
+        let mut accounts = t.open_table(ACCOUNTS).unwrap();
+        let mut balance = *accounts.get(&customer(1)).unwrap().unwrap().value();
+        balance[0] ^= 1;
+        accounts.insert(&customer(1), &balance).unwrap();
+    });
+    let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
+    assert!(matches!(error, OpenError::Books(BooksError::Unbalanced(1 | -1))), "{error}");
+}
+
+#[test]
+fn tile_that_is_not_over_all_leaves_is_found_at_open() {
+    let changes: [Change; 4] = [
+        |t| rewrite(t, TILES, (0, 0), |tile| tile.truncate(tile.len() - 31)),
+        |t| rewrite(t, TILES, (0, 0), |tile| tile.extend([0; 32])),
+        |t| drop(t.open_table(TILES).unwrap().remove((0, 0)).unwrap()),
+        |t| drop(t.open_table(LEAVES).unwrap().remove(FIRST + 3).unwrap()),
+    ];
+    for change in changes {
+        let disk = disk_with(0..4);
+        damage(&disk, change);
+        let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
+        let OpenError::Store(StoreError::Corrupt { index: 0, fault }) = error else { panic!("{error}") };
+        assert_eq!(fault, Corruption::Tile { level: 0 });
+    }
+}
+
 /// The ledger cannot say whether a receipt is the recorded one when it cannot read that, so it does not go on.
 #[test]
 fn damage_met_while_appending_stops_the_ledger() {
     let disk = disk_with(0..4);
-    damage(&disk, |t| rewrite(t, 2, |row| row[20] ^= 1));
+    damage(&disk, |t| rewrite(t, ROWS, FIRST + 2, |row| row[20] ^= 1));
     let mut ledger = open(&disk);
-    let corrupt = |cause: &StoreError| matches!(cause, StoreError::Corrupt { index: 2, fault: Corruption::Checksum });
+    let corrupt =
+        |cause: &StoreError| matches!(cause, StoreError::Corrupt { index, fault: Corruption::Checksum } if *index == FIRST + 2);
 
-    let error = ledger.append(&[entry(4), rival(2), entry(5)]).unwrap_err();
+    let error = append(&mut ledger, &[entry(4), rival(2), entry(5)]).unwrap_err();
     assert!(matches!(&error, CommitError::Failed { cause } if corrupt(cause)), "{error}");
-    let error = ledger.append(&[entry(6)]).unwrap_err();
+    let error = append(&mut ledger, &[entry(6)]).unwrap_err();
     assert!(matches!(&error, CommitError::Stopped { cause } if corrupt(cause)), "{error}");
 
-    assert_eq!(ledger.reader().len().unwrap(), 4);
+    assert_eq!(ledger.reader().len().unwrap(), FIRST + 4);
     assert_eq!(ledger.reader().job(job(4)).unwrap(), None);
     assert!(ledger.reader().job(job(1)).unwrap().is_some());
 }
@@ -124,13 +177,13 @@ fn damage_met_while_appending_stops_the_ledger() {
 /// Under the database too: redb trusts a file that was closed cleanly.
 #[test]
 fn every_flipped_byte_of_a_stored_receipt_is_found() {
-    let receipt = entry(1).receipt.signed().to_bytes();
+    let receipt = entry(1).receipt.signed().public().to_bytes();
     let image = disk_with([1]).image();
     let at = image.windows(receipt.len()).position(|bytes| bytes == receipt).unwrap();
     for i in 0..receipt.len() {
         let mut image = image.clone();
         image[at + i] ^= 0x10;
         let ledger = open(&Disk::with_image(image));
-        assert_eq!(fault(ledger.reader().job(job(1))), (0, Corruption::Checksum), "byte {i}");
+        assert_eq!(fault(ledger.reader().job(job(1))), (FIRST, Corruption::Leaf), "byte {i}");
     }
 }

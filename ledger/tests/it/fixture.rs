@@ -1,10 +1,11 @@
 //! Receipts and entries, each by a number.
 
-use adit_ledger::{Entry, Ledger, StoredJob};
+use adit_ledger::{Appended, Applied, CommitError, Entry, EntryError, Hold, Ledger, Operation, Refused, StoredJob};
 use adit_protocol::{
     Attempt, BlobRef, ByteCount, Digest, Fuel, IdempotencyKey, JobId, JobSpec, MeterId, NodeTimes, Outcome, Price, Profile,
     PublicKey, Receipt, SecretKey, UnixMillis, Usage, sign_receipts,
 };
+use adit_protocol::{Grant, Microcredits, Terms, TransferId};
 
 use crate::disk::Disk;
 
@@ -82,10 +83,10 @@ pub(crate) fn rival(n: u64) -> Entry {
     entry_of(n, Receipt { attempt: Attempt(2), ..receipt(n) })
 }
 
-/// What the ledger has to answer for `entry`, recorded at `index`.
-pub(crate) fn stored(index: u64, entry: &Entry) -> StoredJob {
+/// What the ledger has to answer for `entry`, the `n`th that was recorded.
+pub(crate) fn stored(n: u64, entry: &Entry) -> StoredJob {
     StoredJob {
-        index,
+        index: FIRST + n,
         receipt: entry.receipt.signed().clone(),
         settled: entry.settled,
         reason: entry.reason.clone(),
@@ -95,14 +96,67 @@ pub(crate) fn stored(index: u64, entry: &Entry) -> StoredJob {
     }
 }
 
+/// The index of the first receipt's leaf: the gateway's terms and what each client was granted come before.
+pub(crate) const FIRST: u64 = 4;
+/// What each client was granted.
+pub(crate) const GRANTED: u64 = 1_000_000_000;
+/// What the gateway keeps.
+pub(crate) const FEE_PPM: u32 = 50_000;
+/// What is held for a job.
+pub(crate) const HELD: u64 = 1_500;
+
+pub(crate) fn terms() -> Terms {
+    Terms { gateway: gateway(), fee_ppm: FEE_PPM, time: UnixMillis(1) }
+}
+
+pub(crate) fn grant(n: u64) -> Grant {
+    Grant { id: TransferId([n as u8; 16]), customer: client(n), amount: Microcredits(GRANTED), time: UnixMillis(2) }
+}
+
+/// The ledger on a disk; on an empty one, with terms and grants.
 pub(crate) fn open(disk: &Disk) -> Ledger {
-    Ledger::open_with(disk.backend(), gateway()).unwrap()
+    begun(Ledger::open_with(disk.backend(), gateway()).unwrap())
+}
+
+/// The ledger with terms and grants, where it was empty.
+pub(crate) fn begun(mut ledger: Ledger) -> Ledger {
+    if ledger.tree().size == 0 {
+        let grants = (0..3).map(|n| Operation::Grant(grant(n)));
+        let outcomes = ledger.apply(&std::iter::once(Operation::State(terms())).chain(grants).collect::<Vec<_>>()).unwrap();
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+    ledger
+}
+
+/// What is held for the job of an entry.
+pub(crate) fn hold(entry: &Entry) -> Operation {
+    let customer = entry.receipt.receipt().client;
+    Operation::Hold(Hold { job: entry.job(), customer, amount: Microcredits(HELD), expires: UnixMillis(u64::MAX) })
+}
+
+pub(crate) fn settle(entry: Entry) -> Operation {
+    Operation::Settle(Box::new(entry))
+}
+
+/// Has the ledger record entries, each with its hold, in one batch. What becomes of the holds is not told.
+pub(crate) fn append(ledger: &mut Ledger, entries: &[Entry]) -> Result<Vec<Result<Appended, EntryError>>, CommitError> {
+    let operations: Vec<Operation> = entries.iter().flat_map(|entry| [hold(entry), settle(entry.clone())]).collect();
+    let outcomes = ledger.apply(&operations)?;
+    Ok(outcomes.into_iter().skip(1).step_by(2).map(appended).collect())
+}
+
+pub(crate) fn appended(outcome: Result<Applied, Refused>) -> Result<Appended, EntryError> {
+    match outcome {
+        Ok(Applied::Settled(appended)) => Ok(appended),
+        Err(Refused::Entry(error)) => Err(error),
+        other => panic!("{other:?} of an entry"),
+    }
 }
 
 /// A ledger with the entries of these numbers, closed.
 pub(crate) fn disk_with(numbers: impl IntoIterator<Item = u64>) -> Disk {
     let disk = Disk::default();
-    let outcomes = open(&disk).append(&entries(numbers)).unwrap();
+    let outcomes = append(&mut open(&disk), &entries(numbers)).unwrap();
     assert!(outcomes.iter().all(Result::is_ok));
     disk
 }

@@ -9,7 +9,7 @@ use redb::{Database, TableDefinition};
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Fault, Survivors};
-use crate::fixture::{disk_with, entries, entry, gateway, job, open, stored};
+use crate::fixture::{FIRST, append, begun, disk_with, entries, entry, gateway, job, open, stored};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -37,10 +37,10 @@ fn refusal(disk: &Disk) -> OpenError {
 fn reopened_ledger_goes_on_where_it_ended() {
     let (_dir, path) = file();
     for round in 0..4 {
-        let mut ledger = Ledger::open(&path, gateway()).unwrap();
-        assert_eq!(ledger.reader().len().unwrap(), round * 3);
-        let outcomes = ledger.append(&entries(round * 3..round * 3 + 3)).unwrap();
-        assert_eq!(outcomes[0], Ok(Appended::New { index: round * 3 }));
+        let mut ledger = begun(Ledger::open(&path, gateway()).unwrap());
+        assert_eq!(ledger.reader().len().unwrap(), FIRST + round * 3);
+        let outcomes = append(&mut ledger, &entries(round * 3..round * 3 + 3)).unwrap();
+        assert_eq!(outcomes[0], Ok(Appended::New { index: FIRST + round * 3 }));
     }
     let ledger = Ledger::open(&path, gateway()).unwrap();
     for n in 0..12 {
@@ -70,7 +70,7 @@ fn ledger_of_another_gateway_is_refused() {
     let other = PublicKey([8; 32]);
     let error = Ledger::open_with(disk.backend(), other).unwrap_err();
     assert!(matches!(error, OpenError::ForeignGateway { owner, given } if owner == gateway() && given == other), "{error}");
-    assert_eq!(open(&disk).reader().len().unwrap(), 1);
+    assert_eq!(open(&disk).reader().len().unwrap(), FIRST + 1);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn unknown_format_is_refused() {
 fn what_is_no_ledger_is_refused() {
     let stranger = Disk::default();
     let transaction = raw(&stranger).begin_write().unwrap();
-    transaction.open_table(TableDefinition::<u64, u64>::new("receipts")).unwrap();
+    transaction.open_table(TableDefinition::<u64, u64>::new("leaves")).unwrap();
     transaction.commit().unwrap();
     assert!(matches!(refusal(&stranger), OpenError::NotALedger));
 
@@ -113,10 +113,10 @@ fn ledger_whose_making_was_cut_short_is_made_again() {
             let (_dir, path) = file();
             let draft = path.with_added_extension("new");
             fs::write(&draft, disk.after_power_cut(survivors).image()).unwrap();
-            let mut ledger = Ledger::open(&path, gateway()).unwrap();
-            ledger.append(&[entry(0)]).unwrap();
+            let mut ledger = begun(Ledger::open(&path, gateway()).unwrap());
+            append(&mut ledger, &[entry(0)]).unwrap();
             drop(ledger);
-            assert_eq!(Ledger::open(&path, gateway()).unwrap().reader().len().unwrap(), 1);
+            assert_eq!(Ledger::open(&path, gateway()).unwrap().reader().len().unwrap(), FIRST + 1);
             assert!(!draft.exists());
         }
     }
@@ -139,8 +139,8 @@ fn ledger_that_another_is_making_is_refused_and_left_alone() {
 fn empty_file_becomes_a_ledger() {
     let (_dir, path) = file();
     fs::write(&path, "").unwrap();
-    Ledger::open(&path, gateway()).unwrap().append(&[entry(0)]).unwrap();
-    assert_eq!(Ledger::open(&path, gateway()).unwrap().reader().len().unwrap(), 1);
+    append(&mut begun(Ledger::open(&path, gateway()).unwrap()), &[entry(0)]).unwrap();
+    assert_eq!(Ledger::open(&path, gateway()).unwrap().reader().len().unwrap(), FIRST + 1);
 }
 
 #[test]

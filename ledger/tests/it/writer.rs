@@ -5,16 +5,27 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use adit_ledger::{Appended, BATCH_ENTRIES_MAX, Batch, CommitError, EntryError, QUEUE_ENTRIES_MAX, SubmitError, Writer};
+use adit_ledger::{
+    Appended, Applied, BATCH_OPERATIONS_MAX, Batch, CommitError, EntryError, Ledger, Operation, QUEUE_OPERATIONS_MAX, Refused,
+    SubmitError, Writer,
+};
 
 use crate::disk::{Disk, Fault};
-use crate::fixture::{client, entries, entry, job, open, rival, stored};
+use crate::fixture::{FIRST, append, client, entries, entry, hold, job, open, rival, settle, stored};
+
+/// A ledger with holds for so many jobs.
+fn held(disk: &Disk, jobs: u64) -> Ledger {
+    let mut ledger = open(disk);
+    let holds: Vec<Operation> = entries(0..jobs).iter().map(hold).collect();
+    ledger.apply(&holds).unwrap();
+    ledger
+}
 
 /// A writer that tells of its batches, and waits after each until it is let go on. Once the gate is gone it never waits.
 fn gated(disk: &Disk) -> (Writer, Receiver<Batch>, Sender<()>) {
     let (told, batches) = channel();
     let (gate, go) = channel();
-    let writer = Writer::spawn(open(disk), move |batch| {
+    let writer = Writer::spawn(held(disk, 50), move |batch| {
         told.send(batch).unwrap();
         let _ = go.recv();
     });
@@ -23,18 +34,18 @@ fn gated(disk: &Disk) -> (Writer, Receiver<Batch>, Sender<()>) {
 
 /// The writer's next batch is committed, and the writer held, when this returns.
 fn occupy(writer: &Writer, batches: &Receiver<Batch>, n: u64) {
-    writer.submit(entry(n)).unwrap();
-    assert_eq!(batches.recv().unwrap().entries, [entry(n)]);
+    writer.submit(settle(entry(n))).unwrap();
+    assert_eq!(batches.recv().unwrap().operations, [settle(entry(n))]);
 }
 
 #[test]
 fn lone_entry_waits_for_nobody() {
     let (writer, batches, gate) = gated(&Disk::default());
     for n in 0..3 {
-        writer.submit(entry(n)).unwrap();
+        writer.submit(settle(entry(n))).unwrap();
         let batch = batches.recv().unwrap();
-        assert_eq!(batch.entries, [entry(n)]);
-        assert_eq!(batch.result.unwrap(), [Ok(Appended::New { index: n })]);
+        assert_eq!(batch.operations, [settle(entry(n))]);
+        assert_eq!(batch.result.unwrap(), [Ok(Applied::Settled(Appended::New { index: FIRST + n }))]);
         gate.send(()).unwrap();
     }
 }
@@ -44,18 +55,18 @@ fn what_comes_during_a_commit_is_the_next_batch() {
     let (writer, batches, gate) = gated(&Disk::default());
     occupy(&writer, &batches, 0);
     for entry in [entry(1), rival(0), entry(2), entry(1)] {
-        writer.submit(entry).unwrap();
+        writer.submit(settle(entry)).unwrap();
     }
     drop(gate);
     let batch = batches.recv().unwrap();
-    assert_eq!(batch.entries, [entry(1), rival(0), entry(2), entry(1)]);
+    assert_eq!(batch.operations, [entry(1), rival(0), entry(2), entry(1)].map(settle));
     assert_eq!(
         batch.result.unwrap(),
         [
-            Ok(Appended::New { index: 1 }),
-            Err(EntryError::Conflict { job: job(0), index: 0 }),
-            Ok(Appended::New { index: 2 }),
-            Ok(Appended::Existing(Box::new(stored(1, &entry(1))))),
+            Ok(Applied::Settled(Appended::New { index: FIRST + 1 })),
+            Err(Refused::Entry(EntryError::Conflict { job: job(0), index: FIRST })),
+            Ok(Applied::Settled(Appended::New { index: FIRST + 2 })),
+            Ok(Applied::Settled(Appended::Existing(Box::new(stored(1, &entry(1)))))),
         ]
     );
 }
@@ -64,38 +75,39 @@ fn what_comes_during_a_commit_is_the_next_batch() {
 fn full_queue_refuses_at_once_and_drains_in_whole_batches() {
     let (writer, batches, gate) = gated(&Disk::default());
     occupy(&writer, &batches, 0);
-    let one = entry(1);
-    for _ in 0..QUEUE_ENTRIES_MAX {
+    let one = settle(entry(1));
+    for _ in 0..QUEUE_OPERATIONS_MAX {
         writer.submit(one.clone()).unwrap();
     }
-    assert_eq!(writer.submit(entry(2)), Err(SubmitError::Full(Box::new(entry(2)))));
+    assert_eq!(writer.submit(settle(entry(2))), Err(SubmitError::Full(Box::new(settle(entry(2))))));
 
     drop(gate);
-    for _ in 0..QUEUE_ENTRIES_MAX / BATCH_ENTRIES_MAX {
-        assert_eq!(batches.recv().unwrap().entries.len(), BATCH_ENTRIES_MAX);
+    for _ in 0..QUEUE_OPERATIONS_MAX / BATCH_OPERATIONS_MAX {
+        assert_eq!(batches.recv().unwrap().operations.len(), BATCH_OPERATIONS_MAX);
     }
-    writer.submit(entry(2)).unwrap();
-    assert_eq!(batches.recv().unwrap().result.unwrap(), [Ok(Appended::New { index: 2 })]);
+    writer.submit(settle(entry(2))).unwrap();
+    assert_eq!(batches.recv().unwrap().result.unwrap(), [Ok(Applied::Settled(Appended::New { index: FIRST + 2 }))]);
 }
 
 #[test]
 fn entry_is_readable_when_it_is_told_of() {
-    let ledger = open(&Disk::default());
+    let ledger = held(&Disk::default(), 20);
     let reader = ledger.reader().clone();
     let (told, seen) = channel();
     let writer = Writer::spawn(ledger, move |batch: Batch| {
-        for entry in batch.entries {
+        for operation in batch.operations {
+            let Operation::Settle(entry) = operation else { panic!("{operation:?}") };
             told.send(reader.job(entry.job()).unwrap()).unwrap();
         }
     })
     .unwrap();
     for n in 0..20 {
-        writer.submit(entry(n)).unwrap();
+        writer.submit(settle(entry(n))).unwrap();
     }
     for n in 0..20 {
         assert_eq!(seen.recv().unwrap(), Some(stored(n, &entry(n))));
     }
-    assert_eq!(writer.reader().len().unwrap(), 20);
+    assert_eq!(writer.reader().len().unwrap(), FIRST + 20);
 }
 
 #[test]
@@ -104,14 +116,14 @@ fn many_submitters_and_readers_agree_on_one_order() {
     const EACH: u64 = 50;
     let disk = Disk::default();
     let (told, batches) = channel();
-    let writer = Arc::new(Writer::spawn(open(&disk), move |batch| told.send(batch).unwrap()).unwrap());
+    let writer = Arc::new(Writer::spawn(held(&disk, SUBMITTERS * EACH), move |batch| told.send(batch).unwrap()).unwrap());
     let threads: Vec<_> = (0..SUBMITTERS)
         .map(|t| {
             let writer = Arc::clone(&writer);
             thread::spawn(move || {
                 let mut len = 0;
                 for n in t * EACH..(t + 1) * EACH {
-                    writer.submit(entry(n)).unwrap();
+                    writer.submit(settle(entry(n))).unwrap();
                     let now = writer.reader().len().unwrap();
                     assert!(now >= len, "a ledger never shrinks");
                     len = now;
@@ -126,8 +138,9 @@ fn many_submitters_and_readers_agree_on_one_order() {
     let mut next = 0;
     let ledger = open(&disk);
     for batch in batches {
-        for (entry, outcome) in batch.entries.iter().zip(batch.result.unwrap()) {
-            assert_eq!(outcome, Ok(Appended::New { index: next }));
+        for (operation, outcome) in batch.operations.iter().zip(batch.result.unwrap()) {
+            let Operation::Settle(entry) = operation else { panic!("{operation:?}") };
+            assert_eq!(outcome, Ok(Applied::Settled(Appended::New { index: FIRST + next })));
             assert_eq!(ledger.reader().job(entry.job()).unwrap(), Some(stored(next, entry)));
             jobs.insert(entry.job());
             next += 1;
@@ -143,21 +156,21 @@ fn dropped_writer_records_what_is_queued() {
     let disk = Disk::default();
     let (writer, batches, gate) = gated(&disk);
     occupy(&writer, &batches, 0);
-    entries(1..11).into_iter().for_each(|entry| writer.submit(entry).unwrap());
+    entries(1..11).into_iter().for_each(|entry| writer.submit(settle(entry)).unwrap());
     drop(gate);
     drop(writer);
-    assert_eq!(batches.try_recv().unwrap().entries.len(), 10, "told before the drop returned");
-    assert_eq!(open(&disk).reader().len().unwrap(), 11);
+    assert_eq!(batches.try_recv().unwrap().operations.len(), 10, "told before the drop returned");
+    assert_eq!(open(&disk).reader().len().unwrap(), FIRST + 11);
 }
 
 #[test]
 fn closed_writer_gives_the_ledger_back() {
     let (writer, batches, gate) = gated(&Disk::default());
     occupy(&writer, &batches, 0);
-    writer.submit(entry(1)).unwrap();
+    writer.submit(settle(entry(1))).unwrap();
     drop(gate);
     let mut ledger = writer.close();
-    assert_eq!(ledger.append(&[entry(2)]).unwrap(), [Ok(Appended::New { index: 2 })]);
+    assert_eq!(append(&mut ledger, &[entry(2)]).unwrap(), [Ok(Appended::New { index: FIRST + 2 })]);
 }
 
 #[test]
@@ -167,14 +180,14 @@ fn failed_commit_is_told_for_its_batch_and_for_every_later_one() {
     occupy(&writer, &batches, 0);
     disk.fail_at(1, Fault::Once);
     drop(gate);
-    writer.submit(entry(1)).unwrap();
+    writer.submit(settle(entry(1))).unwrap();
     let batch = batches.recv().unwrap();
-    assert_eq!(batch.entries, [entry(1)]);
+    assert_eq!(batch.operations, [settle(entry(1))]);
     assert!(matches!(batch.result, Err(CommitError::Failed { .. })), "{:?}", batch.result);
     for n in 2..4 {
-        writer.submit(entry(n)).unwrap();
+        writer.submit(settle(entry(n))).unwrap();
         let batch = batches.recv().unwrap();
-        assert_eq!(batch.entries, [entry(n)]);
+        assert_eq!(batch.operations, [settle(entry(n))]);
         assert!(matches!(batch.result, Err(CommitError::Stopped { .. })), "{:?}", batch.result);
     }
     drop(writer);
@@ -184,20 +197,20 @@ fn failed_commit_is_told_for_its_batch_and_for_every_later_one() {
 #[test]
 fn writer_whose_thread_panicked_says_so() {
     let (told, batches) = channel();
-    let writer = Writer::spawn(open(&Disk::default()), move |_| {
+    let writer = Writer::spawn(held(&Disk::default(), 2), move |_| {
         told.send(()).unwrap();
         panic!("part of the test: the callback panics");
     })
     .unwrap();
-    writer.submit(entry(0)).unwrap();
+    writer.submit(settle(entry(0))).unwrap();
     batches.recv().unwrap();
     // The sender goes with the thread's stack, and the queue before or after it: the first refusal ends the wait.
     assert!(batches.recv().is_err());
     let refused = loop {
-        match writer.submit(entry(1)) {
+        match writer.submit(settle(entry(1))) {
             Ok(()) => thread::yield_now(),
             Err(error) => break error,
         }
     };
-    assert_eq!(refused, SubmitError::Gone(Box::new(entry(1))));
+    assert_eq!(refused, SubmitError::Gone(Box::new(settle(entry(1)))));
 }

@@ -1,0 +1,333 @@
+//! A batch of operations on its way into one transaction.
+
+use std::collections::BTreeMap;
+
+use adit_protocol::limits::LEAF_BYTES_MAX;
+use adit_protocol::{
+    Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, VoidReason, Voided,
+};
+use redb::{ReadableTable, Table, WriteTransaction};
+
+use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Posting, postings};
+use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};
+use crate::reader::{read_job, read_leaf};
+use crate::row::Row;
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
+use crate::tree::{Edge, Place};
+use crate::{Appended, Corruption, Entry, EntryError, StoreError};
+
+/// What an operation comes to: done or refused, where the store works.
+type Outcome = Result<Result<Applied, Refused>, StoreError>;
+
+/// The tables, open for writing, with what is written once for the whole batch.
+pub(crate) struct Change<'txn> {
+    gateway: PublicKey,
+    leaves: Table<'txn, u64, &'static [u8]>,
+    tiles: Table<'txn, Place, &'static [u8]>,
+    rows: Table<'txn, u64, &'static [u8]>,
+    outputs: Table<'txn, u64, &'static [u8]>,
+    jobs: Table<'txn, &'static [u8; 16], u64>,
+    statements: Table<'txn, (&'static [u8; ACCOUNT_BYTES], u64), bool>,
+    accounts: Table<'txn, &'static [u8; ACCOUNT_BYTES], &'static [u8; 32]>,
+    holds: Table<'txn, &'static [u8; 16], (&'static [u8; 32], u64, u64)>,
+    orders: Table<'txn, &'static [u8; 16], u64>,
+    meta: Table<'txn, &'static str, &'static [u8]>,
+    edge: Edge,
+    terms: Option<Terms>,
+    /// Accounts that were looked at, as they are now.
+    balances: BTreeMap<Account, Balance>,
+    /// Tiles that became full.
+    full: Vec<(Place, Vec<u8>)>,
+    has_changed: bool,
+}
+
+impl<'txn> Change<'txn> {
+    pub(crate) fn begin(
+        transaction: &'txn WriteTransaction,
+        gateway: PublicKey,
+        edge: Edge,
+        terms: Option<Terms>,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            gateway,
+            leaves: transaction.open_table(LEAVES)?,
+            tiles: transaction.open_table(TILES)?,
+            rows: transaction.open_table(ROWS)?,
+            outputs: transaction.open_table(OUTPUTS)?,
+            jobs: transaction.open_table(JOBS)?,
+            statements: transaction.open_table(STATEMENTS)?,
+            accounts: transaction.open_table(ACCOUNTS)?,
+            holds: transaction.open_table(HOLDS)?,
+            orders: transaction.open_table(ORDERS)?,
+            meta: transaction.open_table(META)?,
+            edge,
+            terms,
+            balances: BTreeMap::new(),
+            full: Vec::new(),
+            has_changed: false,
+        })
+    }
+
+    /// Writes what is written once. Returns the tree's edge and the terms as they are then; nothing where nothing has changed.
+    pub(crate) fn end(mut self) -> Result<Option<(Edge, Option<Terms>)>, StoreError> {
+        if !self.has_changed {
+            return Ok(None);
+        }
+        for (account, balance) in &self.balances {
+            self.accounts.insert(&account.to_key(), &balance.to_bytes())?;
+        }
+        let full = self.full.iter().map(|(place, tile)| (*place, tile.as_slice()));
+        for (place, tile) in full.chain(self.edge.partial()) {
+            self.tiles.insert(place, tile)?;
+        }
+        Ok(Some((self.edge, self.terms)))
+    }
+
+    pub(crate) fn apply(&mut self, operation: &Operation) -> Outcome {
+        match operation {
+            Operation::State(terms) => self.state(*terms),
+            Operation::Grant(grant) => self.grant(*grant),
+            Operation::Hold(hold) => self.hold(hold),
+            Operation::Settle(entry) => self.settle(entry),
+            Operation::Void { job, reason, time } => self.void(*job, *reason, *time),
+            Operation::Expire { now } => self.expire(*now),
+            Operation::Payout(payout) => self.payout(*payout),
+        }
+    }
+
+    fn state(&mut self, terms: Terms) -> Outcome {
+        if let Some(old) = self.terms.filter(|old| (old.gateway, old.fee_ppm) == (terms.gateway, terms.fee_ppm)) {
+            let index = self.meta.get(META_TERMS)?.and_then(|index| Some(u64::from_le_bytes(index.value().try_into().ok()?)));
+            debug_assert!(index.is_some(), "terms {old:?} stand in a leaf");
+            return Ok(Ok(Applied::Before { index }));
+        }
+        if terms.gateway != self.gateway {
+            return Ok(Err(BooksError::Terms.into()));
+        }
+        let leaf = Leaf::Terms(terms);
+        Ok(match self.record(&leaf, None)? {
+            Ok(index) => {
+                self.terms = Some(terms);
+                self.meta.insert(META_TERMS, index.to_le_bytes().as_slice())?;
+                Ok(Applied::Recorded { index })
+            }
+            Err(refused) => Err(refused),
+        })
+    }
+
+    fn grant(&mut self, grant: Grant) -> Outcome {
+        let same = |leaf: &Leaf| matches!(leaf, Leaf::Grant(old) if Grant { time: grant.time, ..*old } == grant);
+        self.order(grant.id, &Leaf::Grant(grant), same)
+    }
+
+    fn payout(&mut self, payout: Payout) -> Outcome {
+        let same = |leaf: &Leaf| matches!(leaf, Leaf::Payout(old) if Payout { time: payout.time, ..*old } == payout);
+        self.order(payout.id, &Leaf::Payout(payout), same)
+    }
+
+    /// Carries out an order, or finds that it was carried out before. The first time is the one that stands.
+    fn order(&mut self, id: TransferId, leaf: &Leaf, is_same: impl Fn(&Leaf) -> bool) -> Outcome {
+        if let Some(index) = self.orders.get(&id.0)?.map(|index| index.value()) {
+            let same = is_same(&self.leaf(index)?);
+            return Ok(if same { Ok(Applied::Before { index: Some(index) }) } else { Err(Refused::OtherOrder { id, index }) });
+        }
+        Ok(match self.record(leaf, None)? {
+            Ok(index) => {
+                self.orders.insert(&id.0, index)?;
+                Ok(Applied::Recorded { index })
+            }
+            Err(refused) => Err(refused),
+        })
+    }
+
+    fn hold(&mut self, hold: &Hold) -> Outcome {
+        let Hold { job, customer, amount, .. } = *hold;
+        if self.terms.is_none() {
+            return Ok(Err(BooksError::NoTerms.into()));
+        }
+        if let Some(index) = self.settled(job)? {
+            return Ok(Err(Refused::AlreadySettled { job, index }));
+        }
+        if let Some(known) = self.held(job)? {
+            return Ok(if known == *hold { Ok(Applied::Before { index: None }) } else { Err(Refused::OtherHold { job }) });
+        }
+        let balance = self.balance(Account::Customer(customer))?;
+        if balance.available() < i128::from(amount.0) {
+            return Ok(Err(Refused::Insufficient { customer, available: balance.available(), asked: amount.0 }));
+        }
+        self.set(Account::Customer(customer), Balance { held: balance.held + i128::from(amount.0), ..balance });
+        self.holds.insert(&job.0, (&customer.0, amount.0, hold.expires.0))?;
+        Ok(Ok(Applied::Held))
+    }
+
+    fn settle(&mut self, entry: &Entry) -> Outcome {
+        let job = entry.job();
+        let receipt = entry.receipt.receipt();
+        if let Err(error) = entry.check(self.gateway) {
+            return Ok(Err(error.into()));
+        }
+        if let Some(index) = self.settled(job)? {
+            return Ok(self.compare(index, entry)?.map(Applied::Settled).map_err(Refused::from));
+        }
+        let Some(hold) = self.held(job)? else { return Ok(Err(Refused::NoHold { job })) };
+        if hold.customer != receipt.client {
+            return Ok(Err(Refused::ForeignHold { job }));
+        }
+        let fee = self.terms.ok_or(StoreError::Books(BooksError::NoTerms))?.fee(receipt.cost);
+        let settled = Settled { receipt: entry.receipt.signed().public(), held: hold.amount, fee, time: entry.settled };
+        Ok(match self.record(&Leaf::Settlement(Box::new(settled)), Some(&hold))? {
+            Ok(index) => {
+                self.rows.insert(index, Row::of(entry).encode(index).as_slice())?;
+                if let Some(output) = &entry.output {
+                    self.outputs.insert(index, output.as_slice())?;
+                }
+                self.jobs.insert(&job.0, index)?;
+                Ok(Applied::Settled(Appended::New { index }))
+            }
+            Err(refused) => Err(refused),
+        })
+    }
+
+    /// The receipt decides, not its proof: a node that sends a receipt again may have signed it in another batch.
+    fn compare(&self, index: u64, entry: &Entry) -> Result<Result<Appended, EntryError>, StoreError> {
+        let job = entry.job();
+        let stored = read_job(&self.leaves, &self.rows, &self.outputs, index, job)?;
+        if stored.receipt.receipt != *entry.receipt.receipt() {
+            return Ok(Err(EntryError::Conflict { job, index }));
+        }
+        Ok(Ok(Appended::Existing(Box::new(stored))))
+    }
+
+    fn void(&mut self, job: JobId, reason: VoidReason, time: UnixMillis) -> Outcome {
+        let Some(hold) = self.held(job)? else {
+            return Ok(Err(match self.settled(job)? {
+                Some(index) => Refused::AlreadySettled { job, index },
+                None => Refused::NoHold { job },
+            }));
+        };
+        Ok(self.give_back(&hold, reason, time)?.map(|index| Applied::Recorded { index }))
+    }
+
+    fn expire(&mut self, now: UnixMillis) -> Outcome {
+        let mut over = Vec::new();
+        for row in self.holds.iter()? {
+            let (job, hold) = row?;
+            if hold.value().2 <= now.0 {
+                over.push((hold.value().2, JobId(*job.value())));
+            }
+        }
+        over.sort_unstable();
+        let mut expired = Vec::new();
+        for (_, job) in over.into_iter().take(EXPIRED_MAX) {
+            let hold = self.held(job)?.ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Missing })?;
+            match self.give_back(&hold, VoidReason::Expired, now)? {
+                Ok(index) => expired.push((job, index)),
+                Err(refused) => return Ok(Err(refused)),
+            }
+        }
+        Ok(Ok(Applied::Expired(expired)))
+    }
+
+    fn give_back(&mut self, hold: &Hold, reason: VoidReason, time: UnixMillis) -> Result<Result<u64, Refused>, StoreError> {
+        let Hold { job, customer, amount, .. } = *hold;
+        self.record(&Leaf::Void(Voided { job, customer, held: amount, reason, time }), Some(hold))
+    }
+
+    /// Adds a leaf and moves what it moves, out of `hold` where that ends with it.
+    fn record(&mut self, leaf: &Leaf, hold: Option<&Hold>) -> Result<Result<u64, Refused>, StoreError> {
+        let bytes = leaf.to_bytes();
+        if bytes.len() > LEAF_BYTES_MAX {
+            return Ok(Err(too_large(leaf, bytes.len())));
+        }
+        let postings = match postings(leaf, self.terms.as_ref()) {
+            Ok(postings) => postings,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        if let Err(error) = self.post(&postings, hold)? {
+            // What is held is there to be spent: else the books are wrong, and nobody shall guess how.
+            return if hold.is_some() { Err(error.into()) } else { Ok(Err(error.into())) };
+        }
+        let index = self.edge.size();
+        if self.leaves.insert(index, bytes.as_slice())?.is_some() {
+            return Err(StoreError::Corrupt { index, fault: Corruption::Gap });
+        }
+        self.edge.push(&bytes, &mut self.full);
+        self.state_to_parties(leaf, &postings, hold, index)?;
+        if let Some(hold) = hold {
+            self.holds.remove(&hold.job.0)?;
+        }
+        self.has_changed = true;
+        Ok(Ok(index))
+    }
+
+    /// Changes balances, all or none.
+    fn post(&mut self, postings: &[Posting], hold: Option<&Hold>) -> Result<Result<(), BooksError>, StoreError> {
+        let mut changed = BTreeMap::new();
+        if let Some(Hold { customer, amount, .. }) = hold {
+            let account = Account::Customer(*customer);
+            let balance = self.balance(account)?;
+            changed.insert(account, Balance { held: balance.held - i128::from(amount.0), ..balance });
+        }
+        for posting in postings {
+            let before = match changed.get(&posting.account) {
+                Some(balance) => *balance,
+                None => self.balance(posting.account)?,
+            };
+            match before.post(*posting) {
+                Ok(after) => changed.insert(posting.account, after),
+                Err(error) => return Ok(Err(error)),
+            };
+        }
+        self.balances.extend(changed);
+        Ok(Ok(()))
+    }
+
+    /// Lets the parties of a leaf find it.
+    fn state_to_parties(&mut self, leaf: &Leaf, postings: &[Posting], hold: Option<&Hold>, index: u64) -> Result<(), StoreError> {
+        let is_settlement = matches!(leaf, Leaf::Settlement(_));
+        let posted = postings.iter().map(|posting| posting.account);
+        let held = hold.map(|hold| Account::Customer(hold.customer)).filter(|_| postings.is_empty());
+        for account in posted.chain(held).filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
+            self.statements.insert((&account.to_key(), index), is_settlement)?;
+        }
+        Ok(())
+    }
+
+    fn balance(&mut self, account: Account) -> Result<Balance, StoreError> {
+        if let Some(balance) = self.balances.get(&account) {
+            return Ok(*balance);
+        }
+        let stored = self.accounts.get(&account.to_key())?;
+        Ok(stored.map_or(Balance::default(), |balance| Balance::from_bytes(balance.value())))
+    }
+
+    fn set(&mut self, account: Account, balance: Balance) {
+        self.balances.insert(account, balance);
+        self.has_changed = true;
+    }
+
+    fn settled(&self, job: JobId) -> Result<Option<u64>, StoreError> {
+        Ok(self.jobs.get(&job.0)?.map(|index| index.value()))
+    }
+
+    fn held(&self, job: JobId) -> Result<Option<Hold>, StoreError> {
+        Ok(self.holds.get(&job.0)?.map(|hold| {
+            let (customer, amount, expires) = hold.value();
+            Hold { job, customer: PublicKey(*customer), amount: Microcredits(amount), expires: UnixMillis(expires) }
+        }))
+    }
+
+    /// A leaf that was written before. One of this batch is in no tile yet, so its bytes are taken as they are.
+    fn leaf(&self, index: u64) -> Result<Leaf, StoreError> {
+        read_leaf(&self.leaves, index)
+    }
+}
+
+fn too_large(leaf: &Leaf, bytes: usize) -> Refused {
+    match leaf {
+        Leaf::Settlement(settled) => {
+            EntryError::TooLarge { job: settled.receipt.receipt.job, part: "receipt", bytes, bytes_max: LEAF_BYTES_MAX }.into()
+        }
+        _ => unreachable!("only a receipt has a text of its node's"),
+    }
+}

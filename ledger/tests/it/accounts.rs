@@ -1,0 +1,426 @@
+//! Money: what each operation does to whom, and random scripts against a model.
+
+use std::collections::BTreeMap;
+
+use adit_ledger::{
+    Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Hold, Ledger, Operation, Refused, StoredJob,
+};
+use adit_protocol::{
+    Fuel, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Receipt, Terms, TransferId, UnixMillis, VoidReason,
+};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use redb::backends::InMemoryBackend;
+
+use crate::disk::Disk;
+use crate::fixture::{FIRST, GRANTED, HELD, client, entry_of, gateway, grant, job, node, open, receipt, settle, stored, terms};
+
+/// An entry of a job that costs so much, in one of several receipts of it.
+fn costing(n: u64, cost: u64, variant: u64) -> Entry {
+    let mut receipt = Receipt { engine: format!("variant {variant}"), ..receipt(n) };
+    receipt.usage.fuel = Fuel(60_000_000 * cost);
+    receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
+    assert_eq!(receipt.cost, Microcredits(cost));
+    entry_of(n, receipt)
+}
+
+fn hold_of(n: u64, amount: u64, expires: u64) -> Hold {
+    Hold { job: job(n), customer: client(n), amount: Microcredits(amount), expires: UnixMillis(expires) }
+}
+
+fn void(n: u64, reason: VoidReason) -> Operation {
+    Operation::Void { job: job(n), reason, time: UnixMillis(9) }
+}
+
+fn customer(n: u64) -> Account {
+    Account::Customer(client(n))
+}
+
+fn owner() -> Account {
+    Account::Owner(node().public())
+}
+
+fn balance(ledger: &Ledger, account: Account) -> Balance {
+    ledger.reader().balance(account).unwrap()
+}
+
+/// One operation, alone.
+fn one(ledger: &mut Ledger, operation: Operation) -> Result<Applied, Refused> {
+    ledger.apply(&[operation]).unwrap().remove(0)
+}
+
+#[test]
+fn settled_job_costs_what_its_receipt_says_and_the_rest_of_its_hold_goes_back() {
+    let mut ledger = open(&Disk::default());
+    let granted = i128::from(GRANTED);
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(0, 1_500, 50))), Ok(Applied::Held));
+    assert_eq!(balance(&ledger, customer(0)), Balance { posted: granted, held: 1_500 });
+    assert_eq!(ledger.reader().holds().unwrap(), [hold_of(0, 1_500, 50)]);
+
+    let settled = one(&mut ledger, settle(costing(0, 1_019, 0)));
+    assert_eq!(settled, Ok(Applied::Settled(Appended::New { index: FIRST })));
+    assert_eq!(balance(&ledger, customer(0)), Balance { posted: granted - 1_019, held: 0 });
+    // A fee of 5 %, rounded down; its remainder is the owner's.
+    assert_eq!((balance(&ledger, Account::Fee).posted, balance(&ledger, owner()).posted), (50, 969));
+    assert_eq!(balance(&ledger, Account::Issuer).posted, -3 * granted);
+    assert!(ledger.reader().holds().unwrap().is_empty());
+    for account in [customer(0), owner()] {
+        assert_eq!(ledger.reader().statement(account, FIRST, 10).unwrap(), [FIRST]);
+    }
+}
+
+#[test]
+fn hold_ends_once_however_it_ends() {
+    let ends: [fn(&mut Ledger) -> Result<Applied, Refused>; 3] = [
+        |ledger| one(ledger, settle(costing(0, 1_000, 0))),
+        |ledger| one(ledger, void(0, VoidReason::Cancelled)),
+        |ledger| one(ledger, Operation::Expire { now: UnixMillis(50) }),
+    ];
+    for (first, end) in ends.iter().enumerate() {
+        let mut ledger = open(&Disk::default());
+        one(&mut ledger, Operation::Hold(hold_of(0, 1_500, 50))).unwrap();
+        end(&mut ledger).unwrap();
+        let (after, size) = (balance(&ledger, customer(0)), ledger.tree().size);
+        assert_eq!((after.held, size), (0, FIRST + 1), "{first}");
+        for again in ends {
+            match again(&mut ledger) {
+                Ok(Applied::Expired(none)) => assert!(none.is_empty()),
+                Ok(Applied::Settled(Appended::Existing(stored))) => assert_eq!((stored.index, first), (FIRST, 0)),
+                Err(Refused::NoHold { .. } | Refused::AlreadySettled { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+            assert_eq!((balance(&ledger, customer(0)), ledger.tree().size), (after, size), "{first}");
+        }
+    }
+}
+
+#[test]
+fn hold_that_expires_later_is_left() {
+    let mut ledger = open(&Disk::default());
+    for (n, expires) in [(0, 50), (1, 49), (2, 51)] {
+        one(&mut ledger, Operation::Hold(hold_of(n, 10, expires))).unwrap();
+    }
+    let expired = one(&mut ledger, Operation::Expire { now: UnixMillis(50) });
+    assert_eq!(expired, Ok(Applied::Expired(vec![(job(1), FIRST), (job(0), FIRST + 1)])));
+    assert_eq!(ledger.reader().holds().unwrap(), [hold_of(2, 10, 51)]);
+}
+
+#[test]
+fn nobody_holds_or_is_paid_more_than_there_is() {
+    let mut ledger = open(&Disk::default());
+    one(&mut ledger, Operation::Hold(hold_of(0, GRANTED - 10, 50))).unwrap();
+    let refused = one(&mut ledger, Operation::Hold(hold_of(3, 11, 50)));
+    assert_eq!(refused, Err(Refused::Insufficient { customer: client(0), available: 10, asked: 11 }));
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(3, 10, 50))), Ok(Applied::Held));
+
+    let cost = costing(1, HELD + 1, 0);
+    one(&mut ledger, Operation::Hold(hold_of(1, HELD, 50))).unwrap();
+    let refused = one(&mut ledger, settle(cost));
+    assert_eq!(refused, Err(BooksError::OverHold { cost: HELD + 1, held: HELD }.into()));
+    assert_eq!(ledger.reader().holds().unwrap().len(), 3, "the hold is still there, for a receipt that it covers");
+    one(&mut ledger, settle(costing(1, HELD, 0))).unwrap();
+
+    let due = balance(&ledger, owner()).posted;
+    let payout = |id, amount: i128| {
+        let amount = Microcredits(amount as u64);
+        Operation::Payout(Payout { id: TransferId([id; 16]), owner: node().public(), amount, time: UnixMillis(9) })
+    };
+    let refused = one(&mut ledger, payout(200, due + 1));
+    assert_eq!(refused, Err(BooksError::Overdrawn { account: owner(), left: -1 }.into()));
+    one(&mut ledger, payout(200, due)).unwrap();
+    assert_eq!(balance(&ledger, owner()).posted, 0);
+}
+
+#[test]
+fn order_is_carried_out_once() {
+    let mut ledger = open(&Disk::default());
+    let again = Grant { time: UnixMillis(99), ..grant(0) };
+    assert_eq!(one(&mut ledger, Operation::Grant(again)), Ok(Applied::Before { index: Some(1) }));
+    let other = Grant { amount: Microcredits(1), ..grant(0) };
+    assert_eq!(one(&mut ledger, Operation::Grant(other)), Err(Refused::OtherOrder { id: grant(0).id, index: 1 }));
+    let payout = Payout { id: grant(0).id, owner: client(0), amount: grant(0).amount, time: UnixMillis(2) };
+    assert_eq!(one(&mut ledger, Operation::Payout(payout)), Err(Refused::OtherOrder { id: grant(0).id, index: 1 }));
+    // In the same batch too.
+    let twice = Grant { id: TransferId([77; 16]), ..grant(0) };
+    let outcomes = ledger.apply(&[Operation::Grant(twice), Operation::Grant(twice)]).unwrap();
+    assert_eq!(outcomes, [Ok(Applied::Recorded { index: FIRST }), Ok(Applied::Before { index: Some(FIRST) })]);
+    assert_eq!(balance(&ledger, customer(0)).posted, 2 * i128::from(GRANTED));
+}
+
+#[test]
+fn nothing_moves_before_the_gateway_has_stated_its_terms() {
+    let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway()).unwrap();
+    assert_eq!(one(&mut ledger, Operation::Grant(grant(0))), Err(BooksError::NoTerms.into()));
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(0, 0, 50))), Err(BooksError::NoTerms.into()));
+    let foreign = Terms { gateway: PublicKey([7; 32]), ..terms() };
+    assert_eq!(one(&mut ledger, Operation::State(foreign)), Err(BooksError::Terms.into()));
+    assert_eq!(one(&mut ledger, Operation::State(terms())), Ok(Applied::Recorded { index: 0 }));
+    assert_eq!(
+        one(&mut ledger, Operation::State(Terms { time: UnixMillis(5), ..terms() })),
+        Ok(Applied::Before { index: Some(0) })
+    );
+}
+
+/// A step of a script, by small numbers, so that jobs, orders and times meet.
+#[derive(Debug, Clone)]
+enum Step {
+    Grant { order: u8, customer: u64, amount: u64 },
+    Hold { job: u64, amount: u64, expires: u64 },
+    Settle { job: u64, variant: u64 },
+    Void { job: u64 },
+    Expire { now: u64 },
+    Payout { order: u8, amount: u64 },
+    State { fee_ppm: u32 },
+}
+
+const JOBS: u64 = 32;
+const STEPS: usize = 400;
+const SCRIPTS: u32 = 256;
+
+/// What the job's receipt, in this variant, says that it costs.
+fn cost(job: u64, variant: u64) -> u64 {
+    1 + (job * 37 + variant * 101) % 400
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (0..12u8, 0..3u64, 0..9_000u64).prop_map(|(order, customer, amount)| Step::Grant { order, customer, amount }),
+        7 => (0..JOBS, 150..500u64, 0..100u64).prop_map(|(job, amount, expires)| Step::Hold { job, amount, expires }),
+        6 => (0..JOBS, 0..2u64).prop_map(|(job, variant)| Step::Settle { job, variant }),
+        2 => (0..JOBS).prop_map(|job| Step::Void { job }),
+        1 => (0..60u64).prop_map(|now| Step::Expire { now }),
+        1 => (0..12u8, 0..700u64).prop_map(|(order, amount)| Step::Payout { order, amount }),
+        1 => prop_oneof![Just(0), Just(50_000), Just(1_000_000), Just(1_000_001)].prop_map(|fee_ppm| Step::State { fee_ppm }),
+    ]
+}
+
+/// The ledger as plain maps.
+#[derive(Default)]
+struct Model {
+    fee_ppm: Option<(u32, u64)>,
+    next: u64,
+    posted: BTreeMap<Account, i128>,
+    holds: BTreeMap<u64, Hold>,
+    settled: BTreeMap<u64, (u64, u64)>,
+    orders: BTreeMap<u8, (Step, u64)>,
+}
+
+impl Model {
+    fn record(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn shift(&mut self, from: Account, to: Account, amount: u64) {
+        *self.posted.entry(from).or_default() -= i128::from(amount);
+        *self.posted.entry(to).or_default() += i128::from(amount);
+    }
+
+    fn posted(&self, account: Account) -> i128 {
+        self.posted.get(&account).copied().unwrap_or(0)
+    }
+
+    fn held(&self, account: Account) -> i128 {
+        let of = |hold: &&Hold| Account::Customer(hold.customer) == account;
+        self.holds.values().filter(of).map(|hold| i128::from(hold.amount.0)).sum()
+    }
+
+    fn available(&self, account: Account) -> i128 {
+        self.posted(account) - self.held(account)
+    }
+
+    /// The operation of a step, and what must become of it.
+    fn step(&mut self, step: &Step) -> (Operation, Result<Applied, Refused>) {
+        match *step {
+            Step::State { fee_ppm } => {
+                let operation = Operation::State(Terms { fee_ppm, ..terms() });
+                let outcome = match self.fee_ppm {
+                    Some((old, index)) if old == fee_ppm => Ok(Applied::Before { index: Some(index) }),
+                    _ if fee_ppm > 1_000_000 => Err(BooksError::Terms.into()),
+                    _ => {
+                        let index = self.record();
+                        self.fee_ppm = Some((fee_ppm, index));
+                        Ok(Applied::Recorded { index })
+                    }
+                };
+                (operation, outcome)
+            }
+            Step::Grant { order, customer: n, amount } => {
+                let id = TransferId([order; 16]);
+                let grant = Grant { id, customer: client(n), amount: Microcredits(amount), time: UnixMillis(self.next) };
+                let outcome = self.order(order, step, |model| {
+                    model.shift(Account::Issuer, customer(n), amount);
+                    Ok(())
+                });
+                (Operation::Grant(grant), outcome)
+            }
+            Step::Payout { order, amount } => {
+                let id = TransferId([order; 16]);
+                let payout = Payout { id, owner: node().public(), amount: Microcredits(amount), time: UnixMillis(self.next) };
+                let outcome = self.order(order, step, |model| {
+                    let left = model.posted(owner()) - i128::from(amount);
+                    if left < 0 {
+                        return Err(BooksError::Overdrawn { account: owner(), left }.into());
+                    }
+                    model.shift(owner(), Account::Issuer, amount);
+                    Ok(())
+                });
+                (Operation::Payout(payout), outcome)
+            }
+            Step::Hold { job: n, amount, expires } => {
+                let hold = hold_of(n, amount, expires);
+                (Operation::Hold(hold), self.hold(n, hold))
+            }
+            Step::Settle { job: n, variant } => (settle(costing(n, cost(n, variant), variant)), self.settle(n, variant)),
+            Step::Void { job: n } => {
+                let outcome = match (self.holds.remove(&n), self.settled.get(&n)) {
+                    (Some(_), _) => Ok(Applied::Recorded { index: self.record() }),
+                    (None, Some((index, _))) => Err(Refused::AlreadySettled { job: job(n), index: *index }),
+                    (None, None) => Err(Refused::NoHold { job: job(n) }),
+                };
+                (void(n, VoidReason::Refused), outcome)
+            }
+            Step::Expire { now } => {
+                let mut over: Vec<_> = self
+                    .holds
+                    .iter()
+                    .filter(|(_, hold)| hold.expires.0 <= now)
+                    .map(|(n, hold)| (hold.expires, job(*n), *n))
+                    .collect();
+                over.sort();
+                let expired = over.into_iter().map(|(_, job, n)| {
+                    self.holds.remove(&n);
+                    (job, self.record())
+                });
+                (Operation::Expire { now: UnixMillis(now) }, Ok(Applied::Expired(expired.collect())))
+            }
+        }
+    }
+
+    fn order(
+        &mut self,
+        order: u8,
+        step: &Step,
+        carry_out: impl FnOnce(&mut Self) -> Result<(), Refused>,
+    ) -> Result<Applied, Refused> {
+        if let Some((known, index)) = self.orders.get(&order) {
+            let same = format!("{known:?}") == format!("{step:?}");
+            let other = Refused::OtherOrder { id: TransferId([order; 16]), index: *index };
+            return if same { Ok(Applied::Before { index: Some(*index) }) } else { Err(other) };
+        }
+        self.fee_ppm.ok_or(BooksError::NoTerms)?;
+        carry_out(self)?;
+        let index = self.record();
+        self.orders.insert(order, (step.clone(), index));
+        Ok(Applied::Recorded { index })
+    }
+
+    fn hold(&mut self, n: u64, hold: Hold) -> Result<Applied, Refused> {
+        self.fee_ppm.ok_or(BooksError::NoTerms)?;
+        if let Some((index, _)) = self.settled.get(&n) {
+            return Err(Refused::AlreadySettled { job: job(n), index: *index });
+        }
+        if let Some(known) = self.holds.get(&n) {
+            return if *known == hold { Ok(Applied::Before { index: None }) } else { Err(Refused::OtherHold { job: job(n) }) };
+        }
+        let available = self.available(customer(n));
+        if available < i128::from(hold.amount.0) {
+            return Err(Refused::Insufficient { customer: client(n), available, asked: hold.amount.0 });
+        }
+        self.holds.insert(n, hold);
+        Ok(Applied::Held)
+    }
+
+    fn settle(&mut self, n: u64, variant: u64) -> Result<Applied, Refused> {
+        let (job, cost) = (job(n), cost(n, variant));
+        if let Some((index, known)) = self.settled.get(&n) {
+            if *known != variant {
+                return Err(EntryError::Conflict { job, index: *index }.into());
+            }
+            let entry = costing(n, cost, variant);
+            let stored = StoredJob { index: *index, ..stored(0, &entry) };
+            return Ok(Applied::Settled(Appended::Existing(Box::new(stored))));
+        }
+        let hold = *self.holds.get(&n).ok_or(Refused::NoHold { job })?;
+        if cost > hold.amount.0 {
+            return Err(BooksError::OverHold { cost, held: hold.amount.0 }.into());
+        }
+        let fee = cost * u64::from(self.fee_ppm.expect("a hold was placed under terms").0) / 1_000_000;
+        self.holds.remove(&n);
+        self.shift(customer(n), owner(), cost - fee);
+        self.shift(customer(n), Account::Fee, fee);
+        let index = self.record();
+        self.settled.insert(n, (index, variant));
+        Ok(Applied::Settled(Appended::New { index }))
+    }
+
+    /// Checks all that the ledger keeps, against this and against the fold of its own log.
+    fn check(&self, ledger: &Ledger, books: &mut Books, folded: &mut u64) {
+        let reader = ledger.reader();
+        let balances = reader.balances().unwrap();
+        assert_eq!(balances.iter().map(|(_, balance)| balance.posted).sum::<i128>(), 0);
+        for (account, balance) in &balances {
+            assert_eq!(*balance, Balance { posted: self.posted(*account), held: self.held(*account) }, "{account:?}");
+            assert!(*account == Account::Issuer || balance.available() >= 0 && balance.held >= 0, "{account:?} {balance:?}");
+        }
+        while let Some(bytes) = reader.leaf(*folded).unwrap() {
+            let leaf = Leaf::from_bytes(&bytes).unwrap();
+            if let Leaf::Settlement(settled) = &leaf {
+                assert!(settled.receipt.receipt.cost <= settled.held);
+            }
+            books.apply(&leaf).unwrap();
+            *folded += 1;
+        }
+        assert_eq!(*folded, self.next);
+        books.check().unwrap();
+        for (account, posted) in books.accounts() {
+            assert_eq!(posted, self.posted(account), "{account:?}, folded");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: SCRIPTS, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    /// Some hundred thousand steps, in batches of every size.
+    #[test]
+    fn ledger_does_what_plain_maps_would(
+        steps in prop::collection::vec(step(), STEPS),
+        sizes in prop::collection::vec(1..60usize, STEPS),
+    ) {
+        let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway()).unwrap();
+        let (mut model, mut books, mut folded) = (Model::default(), Books::default(), 0);
+        let (mut rest, mut sizes) = (steps.as_slice(), sizes.iter());
+        while !rest.is_empty() {
+            let (batch, behind) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+            rest = behind;
+            let (operations, wanted): (Vec<_>, Vec<_>) = batch.iter().map(|step| model.step(step)).unzip();
+            prop_assert_eq!(ledger.apply(&operations).unwrap(), wanted);
+            model.check(&ledger, &mut books, &mut folded);
+        }
+    }
+}
+
+/// Scripts mean little if most of their steps are refused.
+#[test]
+fn scripts_do_more_than_fail() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut done, mut settled, mut voided) = (0, 0, 0);
+    for _ in 0..20 {
+        let mut model = Model::default();
+        for step in prop::collection::vec(step(), STEPS).new_tree(&mut runner).unwrap().current() {
+            let outcome = model.step(&step).1;
+            done += usize::from(outcome.is_ok());
+            settled += usize::from(matches!(outcome, Ok(Applied::Settled(Appended::New { .. }))));
+            voided += usize::from(matches!((step, outcome), (Step::Void { .. }, Ok(_))));
+        }
+    }
+    assert!(done > 20 * STEPS / 4 && settled > 20 * 8 && voided > 20 * 5, "{done} {settled} {voided}");
+}
+
+/// Jobs are not mixed up by the fixtures.
+#[test]
+fn fixtures_tell_jobs_apart() {
+    let jobs: std::collections::BTreeSet<JobId> = (0..JOBS).map(job).collect();
+    assert_eq!(jobs.len() as u64, JOBS);
+}
