@@ -44,7 +44,7 @@ impl Network {
         let folder = scratch_folder()?;
         let ready = folder.path().join("gateway.ready");
         let mut command = adit("gateway")?;
-        command.args(["--listen", "127.0.0.1:0"]).arg("--data").arg(folder.path().join("gateway"));
+        command.args(["--listen", "127.0.0.1:0", "--welcome", "1000000"]).arg("--data").arg(folder.path().join("gateway"));
         command.arg("--key").arg(folder.path().join("gateway.key")).arg("--ready-file").arg(&ready);
         let mut gateway = Process::spawn("gateway", &mut command, folder.path())?;
         let addr = gateway.await_ready(&ready).await?;

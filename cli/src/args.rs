@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
-use crate::{audit, build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify};
+use crate::{account, audit, build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify};
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
 #[derive(Debug, Parser)]
@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Cancel(jobs::CancelArgs),
     Nodes(nodes::NodesArgs),
     Receipts(receipts::ReceiptsArgs),
+    Account(account::AccountArgs),
+    Credit(account::CreditArgs),
     Verify(verify::VerifyArgs),
     Audit(audit::AuditArgs),
     New(new::NewArgs),
@@ -88,6 +90,8 @@ impl Command {
             Self::Cancel(args) => jobs::cancel(args, common),
             Self::Nodes(args) => nodes::run(args, common),
             Self::Receipts(args) => receipts::run(args, common),
+            Self::Account(args) => account::account(args, common),
+            Self::Credit(args) => account::credit(args, common),
             Self::Verify(args) => verify::run(args),
             Self::Audit(args) => audit::run(args, common),
             Self::New(args) => new::run(args),

@@ -35,10 +35,15 @@ pub(crate) fn load_key(role: &str, path: &Path) -> anyhow::Result<SecretKey> {
     Ok(key)
 }
 
+/// The user's key.
+pub(crate) fn load_user_key(config: &Config, flag: Option<&Path>) -> anyhow::Result<SecretKey> {
+    load_key("client", &config.path_or(&KEY, flag, config.dirs.config.join("client.key")).value)
+}
+
 /// Connects as the user.
 pub(crate) async fn connect(config: &Config, args: &LinkArgs) -> anyhow::Result<Client> {
     let gateway = gateway(config, args.gateway.as_ref())?;
-    let key = load_key("client", &config.path_or(&KEY, args.key.as_deref(), config.dirs.config.join("client.key")).value)?;
+    let key = load_user_key(config, args.key.as_deref())?;
     tracing::debug!(%gateway, client = %key.public(), "connecting");
     let behaviour = ClientConfig { software: concat!("adit ", env!("CARGO_PKG_VERSION")).into(), ..ClientConfig::default() };
     Ok(Client::connect_with(key, gateway, behaviour).await?)

@@ -3,6 +3,7 @@
 //! Everything that decides lives in the libraries; this crate reads arguments and files, wires, and shows.
 #![forbid(unsafe_code)]
 
+mod account;
 mod args;
 mod config;
 mod dirs;

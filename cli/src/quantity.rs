@@ -35,6 +35,18 @@ pub(crate) fn parse_credits(text: &str) -> Result<Microcredits, String> {
     whole.checked_mul(1_000_000).and_then(|n| n.checked_add(fraction)).map(Microcredits).ok_or_else(error)
 }
 
+/// Reads a percentage such as `5` or `2.5`, as millionths of the whole.
+pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
+    let error =
+        || format!("`{text}` is not a percentage; write a decimal number up to 100 with at most four decimals, as in 2.5");
+    // A percent is ten thousand millionths, and a credit a million: a hundred times as many.
+    let Microcredits(millionths) = parse_credits(text).map_err(|_| error())?;
+    match (millionths % 100, millionths / 100) {
+        (0, ppm @ 0..=1_000_000) => Ok(ppm as u32),
+        _ => Err(error()),
+    }
+}
+
 /// Reads an RFC 3339 time such as `2026-01-31T12:00:00Z`, or a number of milliseconds since 1970.
 pub(crate) fn parse_time(text: &str) -> Result<UnixMillis, String> {
     if let Ok(millis) = text.parse() {
@@ -78,6 +90,16 @@ pub(crate) fn show_time(time: UnixMillis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentages_are_read_as_millionths() {
+        for (text, ppm) in [("0", 0), ("5", 50_000), ("2.5", 25_000), ("0.0001", 1), ("100", 1_000_000)] {
+            assert_eq!(parse_percent(text), Ok(ppm), "{text}");
+        }
+        for text in ["", "-1", "100.0001", "0.00001", "five", "1000000000000000000"] {
+            assert!(parse_percent(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_their_units() {

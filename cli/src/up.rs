@@ -5,25 +5,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adit_client::Client;
 use adit_gateway::{Gateway, GatewayConfig};
 use adit_node::{NodeConfig, NodeEvent};
-use adit_protocol::SecretKey;
+use adit_protocol::{Microcredits, Order, PublicKey, SecretKey};
 use adit_transport::GatewayAddr;
 use anyhow::{Context, bail};
 use clap::Args;
 use tokio::sync::oneshot;
 
+use crate::account;
 use crate::args::Common;
 use crate::dirs::Dirs;
 use crate::exit::Exit;
 use crate::keys::Role;
-use crate::link::load_key;
+use crate::link::{self, load_key};
 use crate::node::{self, OfferArgs};
 use crate::quantity::show_bytes;
 use crate::reactor::{StopSignals, block_on};
 use crate::screen::Screen;
 use crate::service::{Service, announce};
 use crate::sink::AtomicFile;
+
+/// What the user is granted at each start: these credits buy nothing elsewhere.
+const GRANTED: Microcredits = Microcredits(1_000_000_000);
 
 /// Be a whole network: a gateway and a node in one process, on this machine only
 #[derive(Debug, Args)]
@@ -33,7 +38,8 @@ Examples:
   adit up --slots 4 --memory 2GiB --allow-open
   adit up --ready-file up.addr --data /tmp/adit
 
-While it runs, commands without --gateway use it. What it prints is ADDR#KEY, for --gateway elsewhere.")]
+While it runs, commands without --gateway use it. What it prints is ADDR#KEY, for --gateway elsewhere. Each start grants the
+user's key 1,000 credits, which are worth nothing outside of it.")]
 pub(crate) struct UpArgs {
     /// The UDP address to listen on; port 0 for any
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
@@ -59,7 +65,10 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         // Heard from the start, so that whoever was told of this can stop it.
         let mut signals = StopSignals::listen()?;
+        let operator = SecretKey::from_seed(*gateway_key.seed());
         let (gateway, address) = start_gateway(GatewayConfig::new(args.listen, data.join("gateway")), gateway_key).await?;
+        let user = link::load_user_key(&config, None)?.public();
+        grant(operator, &address, user).await.context("the user was not granted credits")?;
         let setup = args.offer.read(&config, address.clone(), data.join("node"))?;
         let words = format!("{} slots of {}, data in {}", setup.slots, show_bytes(setup.memory), data.display());
         let (node, connected) = start_node(setup, node_key, common.quiet)?;
@@ -123,6 +132,15 @@ async fn start_gateway(setup: GatewayConfig, key: SecretKey) -> anyhow::Result<(
             bail!("the gateway ended before it listened")
         }
     }
+}
+
+/// Grants the user of this machine what it takes to try it.
+async fn grant(operator: SecretKey, address: &GatewayAddr, customer: PublicKey) -> anyhow::Result<()> {
+    let client = Client::connect(operator, address.clone()).await?;
+    let order = Order::Grant { id: account::new_order(), customer, amount: GRANTED };
+    let given = account::give(&client, order).await;
+    client.close().await;
+    given.map(drop)
 }
 
 /// Starts the node. What comes with it tells when it is connected, and fails where the node ends before.

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
-use adit_ledger::{Appended, Batch, Entry, Reader, ReceiptPage, StoredJob, SubmitError, Writer};
+use adit_ledger::{
+    Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoredJob, SubmitError, Writer,
+};
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
-    Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent,
-    JobId, JobResult, JobSpec, JobStatus, KnownRoots, NodeMessage, NodeStatus, PublicKey, Query, Refusal, SecretKey, Settlement,
-    SignedReceipt, SignedSettlement, VerifiedReceipt, encode_frame, sign_settlements,
+    AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
+    IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, Microcredits, NodeMessage, NodeStatus, Order,
+    Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
+    VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
 };
 use adit_transport::{BlobPin, BlobStore};
 use serde::Serialize;
@@ -19,6 +22,7 @@ use crate::clock::{Clock, wall_time};
 use crate::job::{Job, Live, Stage, done_state, event_message};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
+use crate::purse::{Purses, shown};
 use crate::{GatewayConfig, settle};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
@@ -30,6 +34,13 @@ const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 /// Bytes of arguments, environments and inline inputs of all jobs that have not ended. The queue's bound counts jobs; this one keeps a
 /// few clients with large ones from taking the machine's memory.
 const LIVE_BYTES_MAX: usize = 256 << 20;
+
+/// How long the ledger holds credits for a job beyond the times that its client allowed, for its attempts and for a clock that is set. A
+/// hold that nobody ends is given back then.
+const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Attempts that a job has at most, as far as its hold's time goes.
+const ATTEMPTS: u64 = 4;
 
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
@@ -47,13 +58,18 @@ pub(crate) struct Core {
     armed: Option<Tick>,
     ledger: Writer,
     reader: Reader,
-    /// Receipts that the ledger's thread does not have yet.
-    unrecorded: VecDeque<Entry>,
+    /// What the ledger's thread does not have yet.
+    unrecorded: VecDeque<Operation>,
     /// Wakes the task that hands them over.
     pub(crate) recorder: Arc<Notify>,
     /// Wakes whoever ends the gateway.
     pub(crate) stopping: Arc<Notify>,
-    /// The ledger's queue had no room for a receipt. No job is accepted until it has.
+    purses: Purses,
+    /// What a key is granted that never had credits.
+    welcome: Microcredits,
+    /// Who waits for an order to be carried out.
+    ordered: HashMap<TransferId, Vec<(Client, u64)>>,
+    /// The ledger's queue had no room for an operation. No job is accepted until it has.
     ledger_full: bool,
     /// Why the ledger records nothing any more.
     ledger_stopped: Option<String>,
@@ -86,6 +102,9 @@ impl Core {
             unrecorded: VecDeque::new(),
             recorder: Arc::new(Notify::new()),
             stopping: Arc::new(Notify::new()),
+            purses: Purses::default(),
+            welcome: config.welcome,
+            ordered: HashMap::new(),
             ledger_full: false,
             ledger_stopped: None,
             jobs: HashMap::new(),
@@ -155,6 +174,25 @@ impl Core {
             return;
         };
         let Stage::Live(live) = &mut job.stage else { return };
+        let needed = node.offer.price.cost_max(&live.spec.limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        if needed > live.reserved {
+            // It is dearer than any node was when the job came.
+            let more = i128::from(needed.0 - live.reserved.0);
+            if self.purses.available(&job.client, &self.reader).is_ok_and(|available| available < more) {
+                let failure = AttemptFailure::Node("it can cost more than the client has".to_owned());
+                return self.dispatcher.handle(self.clock.now(), Event::AttemptFailed { node: key, job: id, attempt, failure });
+            }
+            self.purses.add(&job.client, -more);
+            live.reserved = needed;
+        }
+        if live.held.is_none_or(|held| held < needed) {
+            live.held = Some(needed);
+            let limits = &live.spec.limits;
+            let time_ms = limits.queue_ms.saturating_add(limits.wall_ms.saturating_mul(ATTEMPTS)).saturating_add(HOLD_MARGIN_MS);
+            let expires = UnixMillis(job.submitted.0.saturating_add(time_ms));
+            self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: job.client, amount: needed, expires }));
+            self.recorder.notify_one();
+        }
         if attempt.0 > 1 {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
             self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
@@ -173,8 +211,25 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.tell(&JobEvent::Ended(result.clone()));
         job.followers.clear();
+        self.give_back(id, &result);
         self.end(id, Stage::Failed(result));
         self.retire(id);
+    }
+
+    /// Gives back what was taken from the client's purse for a job that costs nothing.
+    fn give_back(&mut self, id: JobId, result: &JobResult) {
+        let Some(Job { client, stage: Stage::Live(live), .. }) = self.jobs.get(&id) else { return };
+        let (client, reserved, held) = (*client, live.reserved, live.held);
+        self.purses.add(&client, reserved.0.into());
+        if held.is_none() {
+            return self.purses.release(&client);
+        }
+        let reason = match result {
+            JobResult::CancelledInQueue => VoidReason::Cancelled,
+            JobResult::NodeLost { .. } => VoidReason::NodesLost,
+            JobResult::Refused(_) | JobResult::Done { .. } => VoidReason::Refused,
+        };
+        self.record(Operation::Void { job: id, customer: client, reason, time: wall_time() });
     }
 
     /// Puts an ended stage in the place of the live one.
@@ -224,6 +279,7 @@ impl Core {
                     self.dispatch(Event::Cancelled { job });
                 }
             }
+            ClientMessage::Ask { request, query: Query::Order(order) } => self.order(client, request, order),
             ClientMessage::Ask { request, query } => {
                 let answer = self.answer(client.connection.peer(), query);
                 client.send(&GatewayToClient::Answer { request, answer });
@@ -259,9 +315,13 @@ impl Core {
         }
         let request = Box::new(Request::new(&owner, &spec));
         let module = spec.module.digest;
-        let live = Live::new(spec, input, pins);
+        let reserved = self.dearest(&spec);
+        let live = Live::new(spec, input, pins, reserved);
         if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
             return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
+        }
+        if let Err(refusal) = self.reserve(owner, reserved) {
+            return refuse(refusal);
         }
         self.live_bytes += live.bytes();
         client.send_soon(&GatewayToClient::Accepted { job: id });
@@ -283,6 +343,64 @@ impl Core {
         {
             job.tell(&JobEvent::Queued);
         }
+    }
+
+    /// The most that a job can cost on any node that is here, and that its client would pay.
+    fn dearest(&self, spec: &JobSpec) -> Microcredits {
+        let prices = self.nodes.values().map(|node| node.offer.price.cost_max(&spec.limits, spec.input.bytes));
+        let dearest = prices.filter_map(Result::ok).max().unwrap_or(Microcredits(0));
+        spec.max_price.map_or(dearest, |max| max.min(dearest))
+    }
+
+    /// Takes what a job can cost from its client's purse.
+    fn reserve(&mut self, client: PublicKey, amount: Microcredits) -> Result<(), Refusal> {
+        let unavailable = |error: adit_ledger::StoreError| Refusal::LedgerUnavailable(error.to_string());
+        self.greet(client).map_err(unavailable)?;
+        let available = self.purses.available(&client, &self.reader).map_err(unavailable)?;
+        if available < i128::from(amount.0) {
+            return Err(Refusal::InsufficientCredit { available: shown(available), needed: amount });
+        }
+        self.purses.take(client, available);
+        self.purses.add(&client, -i128::from(amount.0));
+        Ok(())
+    }
+
+    /// Grants a key that never had credits what this gateway gives to such.
+    fn greet(&mut self, client: PublicKey) -> Result<(), adit_ledger::StoreError> {
+        let id = welcome_id(&client);
+        let available = self.purses.available(&client, &self.reader)?;
+        if self.welcome.0 == 0 || available != 0 || self.ordered.contains_key(&id) || self.reader.order(id)?.is_some() {
+            return Ok(());
+        }
+        self.purses.take(client, available);
+        self.purses.add(&client, self.welcome.0.into());
+        self.ordered.insert(id, Vec::new());
+        self.record(Operation::Grant(Grant { id, customer: client, amount: self.welcome, time: wall_time() }));
+        Ok(())
+    }
+
+    /// Has the ledger carry out an order of the operator's; the answer comes when it is durable.
+    fn order(&mut self, client: &Client, request: u64, order: Order) {
+        if client.connection.peer() != self.key.public() {
+            let answer =
+                Answer::OrderRefused("orders are the gateway's operator's: connect with the gateway's own key".to_owned());
+            return client.send(&GatewayToClient::Answer { request, answer });
+        }
+        let time = wall_time();
+        let (id, operation) = match order {
+            Order::Grant { id, customer, amount } => (id, Operation::Grant(Grant { id, customer, amount, time })),
+            Order::Payout { id, owner, amount } => (id, Operation::Payout(Payout { id, owner, amount, time })),
+        };
+        self.ordered.entry(id).or_default().push((client.clone(), request));
+        self.record(operation);
+    }
+
+    /// What a key has.
+    fn account(&self, key: PublicKey) -> Result<AccountStatus, adit_ledger::StoreError> {
+        let customer = self.reader.balance(Account::Customer(key))?;
+        let available = self.purses.available(&key, &self.reader)?;
+        let earned = self.reader.balance(Account::Owner(key))?.posted;
+        Ok(AccountStatus { available: shown(available), held: shown(customer.posted - available), earned: shown(earned) })
     }
 
     /// Whether the key names a job already, and the same one.
@@ -387,6 +505,11 @@ impl Core {
                 Answer::Jobs(fitting(jobs))
             }
             Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
+            Query::Account => match self.account(client) {
+                Ok(status) => Answer::Account(status),
+                Err(error) => Answer::Unavailable(error.to_string()),
+            },
+            Query::Order(_) => Answer::Unavailable("an order is answered when it is carried out".to_owned()),
             Query::Receipts { from, limit } => {
                 let limit = (limit as usize).min(ANSWER_ROWS_MAX);
                 match self.reader.receipts_of(&client, from, limit) {
@@ -571,8 +694,12 @@ impl Core {
             job.tell(&JobEvent::Ended(result.clone()));
             job.log.end();
         }
+        if let Some(Job { client, stage: Stage::Live(live), .. }) = self.jobs.get(&id) {
+            self.purses.add(client, i128::from(live.reserved.0) - i128::from(receipt.receipt().cost.0));
+        }
         self.end(id, Stage::Done { result, output: pin, settlement: None });
-        self.record(Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us });
+        let entry = Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us };
+        self.record(Operation::Settle(Box::new(entry)));
     }
 
     /// Checks a receipt against the job that was leased. Returns with it the pin of a large output.
@@ -595,6 +722,7 @@ impl Core {
             ("client", told.client == job.client),
             ("gateway", told.gateway == self.key.public()),
             ("price", told.price == offer.price),
+            ("cost", live.held.is_some_and(|held| told.cost <= held)),
             ("meter", told.meter == offer.meter),
             ("engine", told.engine.len() <= settle::ENGINE_BYTES_MAX),
         ];
@@ -613,19 +741,19 @@ impl Core {
 
 /// What the ledger does.
 impl Core {
-    /// Notes a receipt for the ledger.
-    fn record(&mut self, entry: Entry) {
-        self.unrecorded.push_back(entry);
+    /// Notes an operation for the ledger.
+    fn record(&mut self, operation: Operation) {
+        self.unrecorded.push_back(operation);
         self.recorder.notify_one();
     }
 
     /// Hands what was noted to the ledger's thread, as far as its queue has room; the rest waits for the next commit.
     pub(crate) fn hand_over(&mut self) {
-        while let Some(entry) = self.unrecorded.pop_front() {
-            match self.ledger.submit(entry) {
+        while let Some(operation) = self.unrecorded.pop_front() {
+            match self.ledger.submit(operation) {
                 Ok(()) => {}
-                Err(SubmitError::Full(entry)) => {
-                    self.unrecorded.push_front(*entry);
+                Err(SubmitError::Full(operation)) => {
+                    self.unrecorded.push_front(*operation);
                     self.ledger_full = true;
                     return;
                 }
@@ -648,7 +776,7 @@ impl Core {
         self.ledger_stopped.clone()
     }
 
-    /// Whether every receipt is in the ledger's hands.
+    /// Whether every operation is in the ledger's hands.
     pub(crate) fn is_handed_over(&self) -> bool {
         self.unrecorded.is_empty() || self.ledger_stopped.is_some()
     }
@@ -661,21 +789,72 @@ impl Core {
             Err(error) => return self.stop_ledger(error.to_string()),
         };
         let mut settlements = Vec::with_capacity(results.len());
-        for (entry, result) in batch.entries.iter().zip(results) {
-            match result {
-                Ok(Appended::New { index }) => settlements.push(Settlement {
-                    gateway: self.key.public(),
-                    job: entry.job(),
-                    receipt: entry.receipt.signed().digest(),
-                    index,
-                    time: entry.settled,
-                }),
-                Ok(Appended::Existing(stored)) => settlements.push(self.settlement(&stored)),
-                Err(error) => tracing::error!(job = %entry.job(), %error, "a receipt was not recorded"),
+        for (operation, result) in batch.operations.iter().zip(results) {
+            match operation {
+                Operation::Settle(entry) => settlements.extend(self.recorded(entry, result)),
+                Operation::Void { customer, .. } => {
+                    self.purses.release(customer);
+                    self.expect(result);
+                }
+                Operation::Grant(grant) => self.granted(grant, result),
+                Operation::Payout(payout) => self.answer_order(payout.id, result),
+                Operation::Hold(_) | Operation::State(_) | Operation::Expire { .. } => self.expect(result),
             }
         }
         for settlement in sign_settlements(&self.key, &settlements) {
             self.settled(settlement);
+        }
+    }
+
+    /// Takes in what became of a receipt. Returns what to tell its client.
+    fn recorded(&mut self, entry: &Entry, result: Result<Applied, Refused>) -> Option<Settlement> {
+        self.purses.release(&entry.receipt.receipt().client);
+        match result {
+            Ok(Applied::Settled(Appended::New { index })) => Some(Settlement {
+                gateway: self.key.public(),
+                job: entry.job(),
+                receipt: entry.receipt.signed().digest(),
+                index,
+                time: entry.settled,
+            }),
+            Ok(Applied::Settled(Appended::Existing(stored))) => Some(self.settlement(&stored)),
+            Ok(other) => {
+                tracing::error!(job = %entry.job(), ?other, "a receipt became something else");
+                None
+            }
+            Err(error) => {
+                tracing::error!(job = %entry.job(), %error, "a receipt was not recorded");
+                None
+            }
+        }
+    }
+
+    /// Takes in what became of a grant.
+    fn granted(&mut self, grant: &Grant, result: Result<Applied, Refused>) {
+        if grant.id == welcome_id(&grant.customer) {
+            // It was in the purse from when it was handed over.
+            self.purses.release(&grant.customer);
+        } else if matches!(result, Ok(Applied::Recorded { .. })) {
+            self.purses.add(&grant.customer, grant.amount.0.into());
+        }
+        self.answer_order(grant.id, result);
+    }
+
+    fn answer_order(&mut self, id: TransferId, result: Result<Applied, Refused>) {
+        let answer = match result {
+            Ok(Applied::Recorded { index } | Applied::Before { index: Some(index) }) => Answer::Ordered(index),
+            Ok(other) => Answer::OrderRefused(format!("it became {other:?}")),
+            Err(error) => Answer::OrderRefused(error.to_string()),
+        };
+        for (client, request) in self.ordered.remove(&id).unwrap_or_default() {
+            client.send(&GatewayToClient::Answer { request, answer: answer.clone() });
+        }
+    }
+
+    /// What the purses allowed, the ledger does: else one of the two is wrong, and nobody shall guess which.
+    fn expect(&mut self, result: Result<Applied, Refused>) {
+        if let Err(error) = result {
+            self.stop_ledger(format!("the gateway and its ledger disagree: {error}"));
         }
     }
 
@@ -690,6 +869,12 @@ impl Core {
         }
         self.retire(id);
     }
+}
+
+/// The order by which a key is granted what it is welcomed with: one and the same for each key.
+fn welcome_id(client: &PublicKey) -> TransferId {
+    let digest = Digest::of(&[b"adit welcome v1".as_slice(), &client.0].concat());
+    TransferId(*digest.0.first_chunk().expect("a digest is longer than an id"))
 }
 
 /// As many of the first rows as fit a frame beside the answer's own bytes.

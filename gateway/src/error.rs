@@ -2,7 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use adit_ledger::OpenError;
+use adit_ledger::{CommitError, OpenError, Refused};
 
 /// A gateway that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,12 @@ pub enum StartError {
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The ledger does not allow what a gateway begins with.
+    #[error("the gateway cannot begin with these terms: {0}")]
+    Terms(#[from] Refused),
     /// The ledger's thread cannot be started.
     #[error("the ledger's thread cannot be started: {0}")]
     Thread(io::Error),

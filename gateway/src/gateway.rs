@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_ledger::{Ledger, Writer};
-use adit_protocol::SecretKey;
+use adit_ledger::{BATCH_OPERATIONS_MAX, Ledger, OpenError, Operation, Writer};
+use adit_protocol::{SecretKey, Terms, VoidReason};
 use adit_transport::{BlobStore, GatewayAddr, Listener};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::clock::wall_time;
 use crate::core::Core;
 use crate::{GatewayConfig, RunError, StartError, link, settle};
 
@@ -31,7 +32,8 @@ impl Gateway {
         let data = |error| StartError::Data { path: config.data_dir.clone(), error };
         std::fs::create_dir_all(&config.data_dir).map_err(data)?;
         // The ledger first: it is what keeps a second gateway out of the folder.
-        let ledger = Ledger::open(&config.data_dir.join("ledger.redb"), key.public())?;
+        let mut ledger = Ledger::open(&config.data_dir.join("ledger.redb"), key.public())?;
+        begin(&mut ledger, &config, &key)?;
         let store = BlobStore::open(&config.data_dir.join("blobs"), config.store_bytes_max).map_err(data)?;
         let listener = Listener::bind(config.listen, &key).map_err(|error| StartError::Listen { addr: config.listen, error })?;
         let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };
@@ -83,6 +85,22 @@ impl Gateway {
         drop(tasks);
         served
     }
+}
+
+/// States the gateway's terms, and gives back what is held for jobs of which this process knows nothing: their clients submit them again.
+fn begin(ledger: &mut Ledger, config: &GatewayConfig, key: &SecretKey) -> Result<(), StartError> {
+    let time = wall_time();
+    let terms = Operation::State(Terms { gateway: key.public(), fee_ppm: config.fee_ppm, time });
+    let holds = ledger.reader().holds().map_err(OpenError::from)?;
+    let voids =
+        holds.iter().map(|hold| Operation::Void { job: hold.job, customer: hold.customer, reason: VoidReason::Restarted, time });
+    let operations: Vec<Operation> = std::iter::once(terms).chain(voids).collect();
+    for batch in operations.chunks(BATCH_OPERATIONS_MAX) {
+        for outcome in ledger.apply(batch)? {
+            outcome?;
+        }
+    }
+    Ok(())
 }
 
 async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>) {

@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use adit_protocol::{Attempt, BlobRef, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, PublicKey, UnixMillis};
+use adit_protocol::{
+    Attempt, BlobRef, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, UnixMillis,
+};
 use adit_protocol::{JobId, SignedReceipt, SignedSettlement};
 use adit_transport::BlobPin;
 
@@ -51,11 +53,15 @@ pub(crate) struct Live {
     pub(crate) progress_told: Option<Instant>,
     /// A large output that has arrived ahead of its receipt.
     pub(crate) output: Option<(Attempt, BlobRef, BlobPin)>,
+    /// What is taken from the client's purse for it.
+    pub(crate) reserved: Microcredits,
+    /// What the ledger was told to hold for it; nothing before a node has it.
+    pub(crate) held: Option<Microcredits>,
 }
 
 impl Live {
-    pub(crate) fn new(spec: Box<JobSpec>, input: Option<Vec<u8>>, pins: Vec<BlobPin>) -> Self {
-        Self { spec, input, _pins: pins, running: None, progress: None, progress_told: None, output: None }
+    pub(crate) fn new(spec: Box<JobSpec>, input: Option<Vec<u8>>, pins: Vec<BlobPin>, reserved: Microcredits) -> Self {
+        Self { spec, input, _pins: pins, running: None, progress: None, progress_told: None, output: None, reserved, held: None }
     }
 
     /// Bytes that its client chose, and that stay in memory until it ends.

@@ -19,6 +19,7 @@ mod job;
 mod link;
 mod log;
 mod peer;
+mod purse;
 mod settle;
 mod transfer;
 

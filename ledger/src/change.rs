@@ -89,7 +89,7 @@ impl<'txn> Change<'txn> {
             Operation::Grant(grant) => self.grant(*grant),
             Operation::Hold(hold) => self.hold(hold),
             Operation::Settle(entry) => self.settle(entry),
-            Operation::Void { job, reason, time } => self.void(*job, *reason, *time),
+            Operation::Void { job, customer, reason, time } => self.void(*job, *customer, *reason, *time),
             Operation::Expire { now } => self.expire(*now),
             Operation::Payout(payout) => self.payout(*payout),
         }
@@ -148,14 +148,17 @@ impl<'txn> Change<'txn> {
         if let Some(index) = self.settled(job)? {
             return Ok(Err(Refused::AlreadySettled { job, index }));
         }
-        if let Some(known) = self.held(job)? {
-            return Ok(if known == *hold { Ok(Applied::Before { index: None }) } else { Err(Refused::OtherHold { job }) });
+        let held = match self.held(job)? {
+            Some(known) if known == *hold => return Ok(Ok(Applied::Before { index: None })),
+            Some(known) if known.customer == customer && known.amount < amount => known.amount,
+            Some(_) => return Ok(Err(Refused::OtherHold { job })),
+            None => Microcredits(0),
+        };
+        let (balance, more) = (self.balance(Account::Customer(customer))?, amount.0 - held.0);
+        if balance.available() < i128::from(more) {
+            return Ok(Err(Refused::Insufficient { customer, available: balance.available(), asked: more }));
         }
-        let balance = self.balance(Account::Customer(customer))?;
-        if balance.available() < i128::from(amount.0) {
-            return Ok(Err(Refused::Insufficient { customer, available: balance.available(), asked: amount.0 }));
-        }
-        self.set(Account::Customer(customer), Balance { held: balance.held + i128::from(amount.0), ..balance });
+        self.set(Account::Customer(customer), Balance { held: balance.held + i128::from(more), ..balance });
         self.holds.insert(&job.0, (&customer.0, amount.0, hold.expires.0))?;
         Ok(Ok(Applied::Held))
     }
@@ -198,13 +201,16 @@ impl<'txn> Change<'txn> {
         Ok(Ok(Appended::Existing(Box::new(stored))))
     }
 
-    fn void(&mut self, job: JobId, reason: VoidReason, time: UnixMillis) -> Outcome {
+    fn void(&mut self, job: JobId, customer: PublicKey, reason: VoidReason, time: UnixMillis) -> Outcome {
         let Some(hold) = self.held(job)? else {
             return Ok(Err(match self.settled(job)? {
                 Some(index) => Refused::AlreadySettled { job, index },
                 None => Refused::NoHold { job },
             }));
         };
+        if hold.customer != customer {
+            return Ok(Err(Refused::ForeignHold { job }));
+        }
         Ok(self.give_back(&hold, reason, time)?.map(|index| Applied::Recorded { index }))
     }
 

@@ -13,7 +13,7 @@ pub enum Operation {
     State(Terms),
     /// Credits are made for a customer.
     Grant(Grant),
-    /// The most that a job can cost is put aside.
+    /// The most that a job can cost is put aside; again with more, where it goes to a node that can cost more.
     Hold(Hold),
     /// A job is paid for, out of its hold; the rest goes back.
     Settle(Box<Entry>),
@@ -21,6 +21,8 @@ pub enum Operation {
     Void {
         /// The job.
         job: JobId,
+        /// Whose credits are held.
+        customer: PublicKey,
         /// Why.
         reason: VoidReason,
         /// When, by the gateway's wall clock.
@@ -97,7 +99,7 @@ pub enum Refused {
         /// What was to be held.
         asked: u64,
     },
-    /// There is a hold for the job, of another amount, customer or time.
+    /// There is a hold for the job, of another customer, or of no less.
     #[error("job {job} has another hold")]
     OtherHold {
         /// The job.
@@ -117,8 +119,8 @@ pub enum Refused {
         /// Its leaf.
         index: u64,
     },
-    /// The receipt's customer is not the one whose credits are held.
-    #[error("job {job}: its receipt is for another customer than its hold")]
+    /// Another customer's credits are held for the job.
+    #[error("job {job}: its hold is another customer's")]
     ForeignHold {
         /// The job.
         job: JobId,

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
-use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, UnixMillis};
+use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, TransferId, UnixMillis};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
 
@@ -9,7 +9,7 @@ use crate::StoredJob;
 use crate::books::{Account, Balance, BooksError};
 use crate::operation::Hold;
 use crate::row::Row;
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, OUTPUTS, ROWS, STATEMENTS, TILES};
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
 use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
@@ -215,6 +215,14 @@ impl Reader {
             Ok((account, Balance::from_bytes(balance.value())))
         };
         accounts.iter()?.map(row).collect()
+    }
+
+    /// The index of the leaf of an order; nothing where it was not carried out.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn order(&self, id: TransferId) -> Result<Option<u64>, StoreError> {
+        Ok(self.db.begin_read()?.open_table(ORDERS)?.get(&id.0)?.map(|index| index.value()))
     }
 
     /// The holds that have not ended.

@@ -113,6 +113,8 @@ pub enum VoidReason {
     NodesLost,
     /// Nobody ended it in its time.
     Expired,
+    /// The gateway was started anew, and knows nothing of the job.
+    Restarted,
 }
 
 /// Bytes that are no leaf.

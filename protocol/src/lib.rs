@@ -35,8 +35,8 @@ pub use job::{BlobRef, JobLimits, JobSpec, Placement, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
 pub use leaf::{Grant, Leaf, LeafError, Payout, Settled, Terms, TransferId, VoidReason, Voided};
 pub use message::{
-    Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult, JobState, JobStatus,
-    NodeMessage, NodeOffer, NodeStatus, Query, Refusal, Rejection, UnfitReason,
+    AccountStatus, Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult,
+    JobState, JobStatus, NodeMessage, NodeOffer, NodeStatus, Order, Query, Refusal, Rejection, UnfitReason,
 };
 pub use price::{Price, PriceError};
 pub use receipt::{

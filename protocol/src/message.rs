@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Attempt, ByteCount, Digest, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, Profile, PublicKey,
-    SignedReceipt, SignedSettlement, UnixMillis,
+    SignedReceipt, SignedSettlement, TransferId, UnixMillis,
 };
 
 /// The first message on a control stream, from whoever dialled: what it wants to be. Everything after it is a [`ClientMessage`] or
@@ -72,6 +72,10 @@ pub enum Query {
         /// At most so many.
         limit: u32,
     },
+    /// What this client's key has.
+    Account,
+    /// Carries out an order of the gateway's operator.
+    Order(Order),
 }
 
 /// What a gateway says to a client.
@@ -208,6 +212,16 @@ pub enum Refusal {
     /// The gateway cannot promise durability now.
     #[error("the gateway's ledger is not writable: {0}")]
     LedgerUnavailable(String),
+    /// The client has less than the job can cost.
+    #[error(
+        "the job can cost {needed} and the account has {available}; lower --fuel, --memory or --output-max, or ask the gateway's operator for credits"
+    )]
+    InsufficientCredit {
+        /// What the client can spend.
+        available: Microcredits,
+        /// The most that the job can cost.
+        needed: Microcredits,
+    },
 }
 
 /// What rules a node out for a job.
@@ -277,6 +291,46 @@ pub enum Answer {
     },
     /// The question cannot be answered now, and why.
     Unavailable(String),
+    /// To `Account`.
+    Account(AccountStatus),
+    /// To `Order`: the index of its leaf, in the log of this gateway. The same for an order that was carried out before.
+    Ordered(u64),
+    /// To an `Order` that is not carried out, and why.
+    OrderRefused(String),
+}
+
+/// What a key has with a gateway.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountStatus {
+    /// As a customer: what can be spent.
+    pub available: Microcredits,
+    /// As a customer: what is held for jobs that have not ended.
+    pub held: Microcredits,
+    /// As an owner: what was earned and not paid out.
+    pub earned: Microcredits,
+}
+
+/// What the operator of a gateway has it do with credits. The client must have the gateway's own key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Makes credits for a customer.
+    Grant {
+        /// Which order this is.
+        id: TransferId,
+        /// Whose they are to be.
+        customer: PublicKey,
+        /// How many.
+        amount: Microcredits,
+    },
+    /// Takes credits from an owner, to whom they are paid elsewhere.
+    Payout {
+        /// Which order this is.
+        id: TransferId,
+        /// Whose they were.
+        owner: PublicKey,
+        /// How many.
+        amount: Microcredits,
+    },
 }
 
 /// Where a job stands.

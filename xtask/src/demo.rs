@@ -111,7 +111,12 @@ impl Stage {
         say(format!("starting a gateway on loopback; keys, data and logs are in {}", self.folder.display()));
         let ready = self.folder.join("gateway.ready");
         let mut command = self.adit("gateway");
-        command.args(["--listen", "127.0.0.1:0"]).arg("--data").arg(self.folder.join("gateway")).arg("--ready-file").arg(&ready);
+        command
+            .args(["--listen", "127.0.0.1:0", "--welcome", "1000"])
+            .arg("--data")
+            .arg(self.folder.join("gateway"))
+            .arg("--ready-file")
+            .arg(&ready);
         self.spawn("gateway", &mut command)?;
         let deadline = Instant::now() + GATEWAY_LIMIT;
         loop {

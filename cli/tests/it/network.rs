@@ -141,6 +141,8 @@ impl Gateway {
             home.path("gateway").as_os_str(),
             OsStr::new("--key"),
             home.path("gateway.key").as_os_str(),
+            OsStr::new("--welcome"),
+            OsStr::new("1000000"),
         ])
     }
 }

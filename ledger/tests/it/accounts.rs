@@ -29,7 +29,7 @@ fn hold_of(n: u64, amount: u64, expires: u64) -> Hold {
 }
 
 fn void(n: u64, reason: VoidReason) -> Operation {
-    Operation::Void { job: job(n), reason, time: UnixMillis(9) }
+    Operation::Void { job: job(n), customer: client(n), reason, time: UnixMillis(9) }
 }
 
 fn customer(n: u64) -> Account {
@@ -64,6 +64,9 @@ fn settled_job_costs_what_its_receipt_says_and_the_rest_of_its_hold_goes_back() 
     assert_eq!((balance(&ledger, Account::Fee).posted, balance(&ledger, owner()).posted), (50, 969));
     assert_eq!(balance(&ledger, Account::Issuer).posted, -3 * granted);
     assert!(ledger.reader().holds().unwrap().is_empty());
+    one(&mut ledger, Operation::Hold(hold_of(3, 5, 50))).unwrap();
+    let foreign = Operation::Void { job: job(3), customer: client(1), reason: VoidReason::Refused, time: UnixMillis(9) };
+    assert_eq!(one(&mut ledger, foreign), Err(Refused::ForeignHold { job: job(3) }));
     for account in [customer(0), owner()] {
         assert_eq!(ledger.reader().statement(account, FIRST, 10).unwrap(), [FIRST]);
     }
@@ -92,6 +95,19 @@ fn hold_ends_once_however_it_ends() {
             assert_eq!((balance(&ledger, customer(0)), ledger.tree().size), (after, size), "{first}");
         }
     }
+}
+
+#[test]
+fn hold_is_raised_and_never_lowered() {
+    let mut ledger = open(&Disk::default());
+    let mut hold = |amount| one(&mut ledger, Operation::Hold(hold_of(0, amount, 50)));
+    assert_eq!((hold(100), hold(150), hold(150)), (Ok(Applied::Held), Ok(Applied::Held), Ok(Applied::Before { index: None })));
+    assert_eq!(hold(149), Err(Refused::OtherHold { job: job(0) }));
+    assert_eq!(
+        hold(GRANTED + 1),
+        Err(Refused::Insufficient { customer: client(0), available: i128::from(GRANTED) - 150, asked: GRANTED - 149 })
+    );
+    assert_eq!(balance(&ledger, customer(0)).held, 150);
 }
 
 #[test]
@@ -320,12 +336,17 @@ impl Model {
         if let Some((index, _)) = self.settled.get(&n) {
             return Err(Refused::AlreadySettled { job: job(n), index: *index });
         }
-        if let Some(known) = self.holds.get(&n) {
-            return if *known == hold { Ok(Applied::Before { index: None }) } else { Err(Refused::OtherHold { job: job(n) }) };
+        let known = self.holds.get(&n);
+        if known == Some(&hold) {
+            return Ok(Applied::Before { index: None });
         }
-        let available = self.available(customer(n));
-        if available < i128::from(hold.amount.0) {
-            return Err(Refused::Insufficient { customer: client(n), available, asked: hold.amount.0 });
+        let held = known.map_or(0, |known| known.amount.0);
+        if known.is_some() && held >= hold.amount.0 {
+            return Err(Refused::OtherHold { job: job(n) });
+        }
+        let (available, asked) = (self.available(customer(n)), hold.amount.0 - held);
+        if available < i128::from(asked) {
+            return Err(Refused::Insufficient { customer: client(n), available, asked });
         }
         self.holds.insert(n, hold);
         Ok(Applied::Held)

@@ -62,6 +62,7 @@ fn every_limit_is_stated() {
         ("PRICE_COMPONENT_MAX", limits::PRICE_COMPONENT_MAX),
         ("BATCH_LEAVES_MAX", limits::BATCH_LEAVES_MAX as u64),
         ("REASON_BYTES_MAX", limits::REASON_BYTES_MAX as u64),
+        ("LEAF_BYTES_MAX", limits::LEAF_BYTES_MAX as u64),
         ("ANSWER_ROWS_MAX", limits::ANSWER_ROWS_MAX as u64),
     ];
     for (name, value) in rows {

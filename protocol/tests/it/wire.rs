@@ -4,11 +4,12 @@
 //! such a change takes a new [`adit_protocol::PROTOCOL_VERSION`] or a new signature domain.
 
 use adit_protocol::{
-    ALPN, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, ClientMessage, Digest, Fuel, GatewayToClient,
-    GatewayToNode, Greeting, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState, JobStatus, MeterId,
-    Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Outcome, PROTOCOL_VERSION, Placement, Price, Profile, PublicKey,
-    Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement, Signature, SignedReceipt, SignedSettlement, StreamReply,
-    StreamRequest, TrapKind, UnfitReason, UnixMillis, Usage, sign_receipts, sign_settlements,
+    ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, ClientMessage, Digest, Fuel,
+    GatewayToClient, GatewayToNode, Greeting, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState,
+    JobStatus, MeterId, Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Order, Outcome, PROTOCOL_VERSION, Placement,
+    Price, Profile, PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement, Signature, SignedReceipt,
+    SignedSettlement, StreamReply, StreamRequest, TransferId, TrapKind, UnfitReason, UnixMillis, Usage, sign_receipts,
+    sign_settlements,
 };
 
 use crate::dump::{self, Pin, check_bytes, check_frames, check_values};
@@ -283,6 +284,11 @@ pub(crate) fn query_pins() -> Vec<Pin<Query>> {
         (Query::Jobs { limit: 200 }, "01 c801 # Jobs: limit 200".into()),
         (Query::Nodes, "02 # Nodes".into()),
         (Query::Receipts { from: 300, limit: 200 }, "03 ac02 c801 # Receipts: from 300, limit 200".into()),
+        (Query::Account, "04 # Account".into()),
+        (
+            Query::Order(Order::Grant { id: TransferId([0x1d; 16]), customer: CLIENT, amount: Microcredits(300) }),
+            "05 00 1d*16 c1*32 ac02 # Order, Grant: id, customer, 300 microcredits".into(),
+        ),
     ]
 }
 
@@ -446,6 +452,10 @@ pub(crate) fn refusal_pins() -> Vec<Pin<Refusal>> {
         (Refusal::KeyConflict, "06 # KeyConflict".into()),
         (Refusal::UnknownJob, "07 # UnknownJob".into()),
         (Refusal::LedgerUnavailable("full".into()), "08 04 66756c6c # LedgerUnavailable: `full`".into()),
+        (
+            Refusal::InsufficientCredit { available: Microcredits(5), needed: Microcredits(300) },
+            "09 05 ac02 # InsufficientCredit: 5 available, 300 needed".into(),
+        ),
     ]
 }
 
@@ -502,6 +512,12 @@ pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
             ),
         ),
         (Answer::Unavailable("busy".into()), "04 04 62757379 # Unavailable: `busy`".into()),
+        (
+            Answer::Account(AccountStatus { available: Microcredits(300), held: Microcredits(7), earned: Microcredits(0) }),
+            "05 ac02 07 00 # Account: 300 available, 7 held, none earned".into(),
+        ),
+        (Answer::Ordered(300), "06 ac02 # Ordered: leaf 300".into()),
+        (Answer::OrderRefused("no".into()), "07 02 6e6f # OrderRefused: `no`".into()),
     ]
 }
 
@@ -765,6 +781,12 @@ fn exit_codes_are_zigzag_over_their_whole_range() {
 fn specification_and_its_digest() {
     check_bytes(&(spec(), SPEC.to_owned()));
     assert_eq!(spec().digest(), Digest::of(&dump::bytes(SPEC)));
+}
+
+#[test]
+fn order_of_a_payout() {
+    let order = Order::Payout { id: TransferId([0x1d; 16]), owner: NODE, amount: Microcredits(7) };
+    check_bytes(&(order, "01 1d*16 ed*32 07 # Payout: id, owner, 7 microcredits".to_owned()));
 }
 
 #[test]
