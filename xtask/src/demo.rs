@@ -257,8 +257,8 @@ impl ProgressLine {
 mod tests {
     use super::*;
 
-    /// A gateway that is ready at once, and nodes that only live. The ready file is `$7`.
-    const ADIT: &str = "case $1 in gateway) echo 127.0.0.1:7#ab > $7;; esac; exec sleep 600";
+    /// A gateway that is ready at once, and nodes that only live. The ready file is `$9`.
+    const ADIT: &str = "case $1 in gateway) echo 127.0.0.1:7#ab > $9;; esac; exec sleep 600";
 
     #[test]
     fn a_node_is_killed_half_way_and_the_picture_is_still_made() {

@@ -9,6 +9,7 @@ mod guest;
 mod network;
 mod process;
 
+mod account;
 mod attach;
 mod audit;
 mod big;

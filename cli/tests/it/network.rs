@@ -113,6 +113,9 @@ impl Adit {
     }
 }
 
+/// What a gateway is told so that nobody has to be granted credits.
+pub(crate) const WELCOME: [&str; 2] = ["--welcome", "1000000"];
+
 /// A gateway's process.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
@@ -123,7 +126,7 @@ impl Gateway {
     /// Starts a gateway over the data and the key in `home`, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(home: &Home, listen: &str) -> Self {
-        Self::start_with(home, listen, &[])
+        Self::start_with(home, listen, &WELCOME)
     }
 
     /// As [`Gateway::start`], with further arguments.
@@ -141,8 +144,6 @@ impl Gateway {
             home.path("gateway").as_os_str(),
             OsStr::new("--key"),
             home.path("gateway.key").as_os_str(),
-            OsStr::new("--welcome"),
-            OsStr::new("1000000"),
         ])
     }
 }
@@ -167,6 +168,16 @@ impl Network {
         let home = Home::new();
         let gateway = Gateway::start(&home, "127.0.0.1:0");
         Self { home, gateway, nodes: Vec::new() }
+    }
+
+    /// A gateway that grants nobody anything, with these further arguments, and a node of one slot.
+    #[track_caller]
+    pub(crate) fn of_the_poor(args: &[&str]) -> Self {
+        let home = Home::new();
+        let gateway = Gateway::start_with(&home, "127.0.0.1:0", args);
+        let mut network = Self { home, gateway, nodes: Vec::new() };
+        network.add_node(&["--slots", "1"]);
+        network
     }
 
     /// A gateway and for each number a node with so many slots, all connected.

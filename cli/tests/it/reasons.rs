@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use adit_protocol::SecretKey;
 
 use crate::guest;
-use crate::network::{Gateway, Home, Network};
+use crate::network::{Gateway, Home, Network, WELCOME};
 
 #[test]
 fn gateway_that_does_not_answer() {
@@ -142,7 +142,7 @@ fn limits_that_nobody_may_ask_for() {
 #[test]
 fn queue_that_is_full_or_too_slow() {
     let home = Home::new();
-    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--queue-max", "1"]);
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--queue-max", "1", WELCOME[0], WELCOME[1]]);
     let mut network = Network { home, gateway, nodes: Vec::new() };
     network.add_node(&["--slots", "1"]);
     let running = network.run(&guest::hold()).args(["--fuel", "100T"]).start();
@@ -160,7 +160,7 @@ fn queue_that_is_full_or_too_slow() {
 #[test]
 fn store_that_is_full() {
     let home = Home::new();
-    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--store-max", "64KiB"]);
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--store-max", "64KiB", WELCOME[0], WELCOME[1]]);
     let mut network = Network { home, gateway, nodes: Vec::new() };
     network.add_node(&["--slots", "1"]);
     let ran = network.run(&guest::echo()).args(["--input", "-"]).input(vec![1; 100_000]).run();
