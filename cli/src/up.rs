@@ -272,7 +272,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [config, cache, data, state] = ["c", "h", "d", "s"].map(|d| dir.path().join(d));
         let dirs = Dirs { config, cache, data, state };
-        let address: GatewayAddr = format!("127.0.0.1:7#{}", adit_protocol::PublicKey([7; 32])).parse().unwrap();
+        let address: GatewayAddr = format!("127.0.0.1:7#{}", PublicKey([7; 32])).parse().unwrap();
         assert_eq!(running(&dirs), None);
 
         let registration = Registration::claim(&dirs).unwrap().unwrap();

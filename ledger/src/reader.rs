@@ -209,12 +209,13 @@ impl Reader {
     /// [`StoreError`].
     pub fn balances(&self) -> Result<Vec<(Account, Balance)>, StoreError> {
         let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
-        let row = |row: Result<(redb::AccessGuard<'_, &[u8; 33]>, redb::AccessGuard<'_, &[u8; 32]>), _>| {
+        let mut balances = Vec::new();
+        for row in accounts.iter()? {
             let (key, balance) = row?;
             let account = Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?;
-            Ok((account, Balance::from_bytes(balance.value())))
-        };
-        accounts.iter()?.map(row).collect()
+            balances.push((account, Balance::from_bytes(balance.value())));
+        }
+        Ok(balances)
     }
 
     /// The index of the leaf of an order; nothing where it was not carried out.

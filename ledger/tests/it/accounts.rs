@@ -72,9 +72,12 @@ fn settled_job_costs_what_its_receipt_says_and_the_rest_of_its_hold_goes_back() 
     }
 }
 
+/// A way in which a hold ends.
+type End = fn(&mut Ledger) -> Result<Applied, Refused>;
+
 #[test]
 fn hold_ends_once_however_it_ends() {
-    let ends: [fn(&mut Ledger) -> Result<Applied, Refused>; 3] = [
+    let ends: [End; 3] = [
         |ledger| one(ledger, settle(costing(0, 1_000, 0))),
         |ledger| one(ledger, void(0, VoidReason::Cancelled)),
         |ledger| one(ledger, Operation::Expire { now: UnixMillis(50) }),
