@@ -2,6 +2,7 @@
 
 use adit_client::Client;
 use adit_protocol::{AccountStatus, Answer, Microcredits, Order, PublicKey, Query, TransferId};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -59,7 +60,7 @@ struct OrderArgs {
     /// How many credits, with at most six decimals
     #[arg(value_name = "CREDITS", value_parser = parse_credits)]
     amount: Microcredits,
-    /// The order's id [default: a fresh one, which is printed]
+    /// The order's id [default: a fresh one, which is printed, also where the order fails]
     #[arg(long, value_name = "ID")]
     id: Option<TransferId>,
     /// Print one JSON object
@@ -122,9 +123,10 @@ pub(crate) fn credit(args: &CreditArgs, common: &Common) -> anyhow::Result<Exit>
     };
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
-        let index = give(&client, order).await;
+        let given = give(&client, order).await;
         client.close().await;
-        let index = index?;
+        // Whoever loses the answer must be able to give the same order again.
+        let index = given.with_context(|| format!("order {id}; give it again with --id {id}"))?;
         if args.json {
             let report = serde_json::json!({ "order": id.to_string(), "leaf": index, "amount_microcredits": amount.0 });
             print_json(&report)?;

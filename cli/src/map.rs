@@ -100,6 +100,7 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             spool: config.dirs.cache.clone(),
             manifest: RefCell::new(manifest),
             kept: Cell::new(0),
+            asked: Cell::new(0),
             stopped,
             lost: Cell::new(false),
             quiet: common.quiet,
@@ -124,6 +125,9 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
 fn keep_module(module: &Source, path: &Path, config: &Config) -> anyhow::Result<()> {
     JobStore::of_user(config)?.copy(module.blob(), File::open(path)?)
 }
+
+/// How long a job waits for the credits that others hold.
+const CREDIT_WAIT: Duration = Duration::from_millis(250);
 
 /// An input and the name of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,6 +161,8 @@ struct Map<'a> {
     manifest: RefCell<Manifest>,
     /// Results that earlier runs left.
     kept: Cell<usize>,
+    /// Jobs that the gateway was asked for and that have not ended.
+    asked: Cell<usize>,
     /// Whether the user wants it to end.
     stopped: watch::Receiver<bool>,
     /// Whether the gateway is lost, as far as it was said.
@@ -227,10 +233,19 @@ impl Map<'_> {
     async fn outcome(&self, item: &Item, job: Job) -> anyhow::Result<End> {
         loop {
             let mut handle = self.client.submit(job.clone());
-            match self.settled(&mut handle).await {
+            self.asked.set(self.asked.get() + 1);
+            let settled = self.settled(&mut handle).await;
+            self.asked.set(self.asked.get() - 1);
+            match settled {
                 Err(JobError::Refused { refusal: Refusal::QueueFull { retry_after_ms, .. }, .. }) if !*self.stopped.borrow() => {
                     // Jitter, so that those refused together do not come back together.
                     sleep(Duration::from_millis(retry_after_ms + rand::random_range(0..=retry_after_ms))).await;
+                }
+                // What the others hold comes back when they end.
+                Err(JobError::Refused { refusal: Refusal::InsufficientCredit { .. }, .. })
+                    if self.asked.get() > 0 && !*self.stopped.borrow() =>
+                {
+                    sleep(CREDIT_WAIT).await;
                 }
                 settled => return self.take_results(item, &job.spec, &settled?).await,
             }

@@ -143,7 +143,7 @@ impl Client {
         self.shared.client()
     }
 
-    /// The job with the salt that this client's key gives it, so that public statements about it tell strangers nothing of its bytes. The
+    /// The job with the salt that this client's key gives it, so that public statements about it do not name its bytes. The
     /// same job gets the same salt, so it can be submitted again under its key.
     pub fn salted(&self, job: Job) -> Job {
         Job { spec: job.spec.salted(self.shared.secret()), ..job }

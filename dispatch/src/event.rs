@@ -57,6 +57,16 @@ pub enum Event {
         /// Why.
         failure: AttemptFailure,
     },
+    /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there. The node
+    /// never heard of it, so it is no attempt, and the job goes elsewhere.
+    Declined {
+        /// The node.
+        node: PublicKey,
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+    },
 }
 
 /// What the driver is to do. `Refuse`, `CancelledInQueue` and `Lost` each end a job, and so does an accepted

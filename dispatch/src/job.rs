@@ -7,6 +7,9 @@ use crate::request::Demand;
 use crate::timer::{Armed, Tick};
 use crate::{Config, Request};
 
+/// Nodes that are too dear for a job's client before it is refused.
+pub(crate) const DECLINED_MAX: usize = 16;
+
 /// A job that has not ended.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -18,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) attempts: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
+    /// Nodes on which its client cannot pay for it; at most [`DECLINED_MAX`].
+    pub(crate) declined: Vec<PublicKey>,
     /// The last attempt's end, where there was an attempt and it came to nothing.
     pub(crate) setback: Option<Setback>,
     /// Time in the queue, over all waits that ended.
@@ -84,6 +89,7 @@ impl Job {
             seq,
             attempts: 0,
             failed: Vec::new(),
+            declined: Vec::new(),
             setback: None,
             waited_us: 0,
             phase: Phase::Queued { since: now },

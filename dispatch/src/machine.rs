@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, VecDeque};
 use adit_protocol::{Attempt, AttemptFailure, JobId, NodeOffer, PublicKey, Refusal, UnfitReason};
 
 use crate::grace::Grace;
-use crate::job::{Cause, Job, Setback};
+use crate::job::{Cause, DECLINED_MAX, Job, Setback};
 use crate::node::{Node, NodeView, Nodes};
 use crate::queue::Queue;
 use crate::request::Demand;
@@ -55,6 +55,7 @@ impl Dispatcher {
             Event::Cancelled { job } => self.cancelled(now, job),
             Event::AttemptFinished { node, job, attempt } => self.finished(now, node, job, attempt),
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
+            Event::Declined { node, job, attempt } => self.declined(now, node, job, attempt),
         }
     }
 
@@ -107,6 +108,12 @@ impl Dispatcher {
     /// Jobs that wait for a node.
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// What the connected nodes offer that fit a request, busy or not.
+    pub fn fitting(&self, request: Request) -> impl Iterator<Item = &NodeOffer> {
+        let demand = Demand::from(request);
+        self.nodes.iter().map(|(_, node)| &node.offer).filter(move |offer| demand.unfit(offer).is_none())
     }
 
     /// The connected nodes, by key.
@@ -225,6 +232,35 @@ impl Dispatcher {
         self.fill(now, &node);
     }
 
+    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+        if !self.nodes.release(&node, id, attempt) {
+            return;
+        }
+        if self.lease(id, attempt) == Some(node) {
+            self.attempt_declined(now, id, node);
+        }
+        self.fill(now, &node);
+    }
+
+    fn attempt_declined(&mut self, now: Tick, id: JobId, node: PublicKey) {
+        let job = self.job_mut(id);
+        if matches!(job.phase, Phase::Stopping(_)) {
+            self.end(id);
+            return self.actions.push_back(Action::CancelledInQueue { job: id });
+        }
+        job.declined.push(node);
+        if job.declined.len() > DECLINED_MAX {
+            let refusal = self.no_node_fits(&self.jobs[&id]);
+            return self.refuse(id, refusal);
+        }
+        job.attempts -= 1;
+        job.phase = Phase::Queued { since: now };
+        let deadline = job.queue_deadline(now);
+        self.queue.push(id, &self.jobs[&id]);
+        self.arm(id, deadline, Timer::Queue(id));
+        self.place(now, id);
+    }
+
     fn attempt_failed(&mut self, now: Tick, id: JobId, failure: AttemptFailure) {
         let is_stopping = matches!(self.phase(id), Some(Phase::Stopping(_)));
         match failure {
@@ -285,7 +321,10 @@ impl Dispatcher {
     fn next_for(&self, key: &PublicKey) -> Option<JobId> {
         let node = self.nodes.get(key)?;
         let retry = self.queue.retries().find(|id| self.may_start(*id, &self.jobs[id], key, node));
-        retry.or_else(|| self.queue.next(|demand, id| demand.unfit(&node.offer).is_none() && !node.holds(id)))
+        let may = |demand: &Demand, id| {
+            demand.unfit(&node.offer).is_none() && !node.holds(id) && !self.jobs[&id].declined.contains(key)
+        };
+        retry.or_else(|| self.queue.next(may))
     }
 
     /// A node that was told to stop this very job and did not answer yet must not get it: its late report could not be told
@@ -297,11 +336,17 @@ impl Dispatcher {
     /// The first thing that rules a node out for a job. That it failed the job before counts only while there is one that did not.
     fn unfit(&self, job: &Job, key: &PublicKey, node: &Node) -> Option<UnfitReason> {
         let failed_before = || job.failed.contains(key) && self.has_fresh_node(job);
+        if job.declined.contains(key) {
+            return Some(UnfitReason::Price);
+        }
         job.demand.unfit(&node.offer).or_else(|| failed_before().then_some(UnfitReason::FailedBefore))
     }
 
     fn has_fresh_node(&self, job: &Job) -> bool {
-        self.nodes.iter().any(|(key, node)| !job.failed.contains(key) && job.demand.unfit(&node.offer).is_none())
+        let fits = |key, node: &Node| {
+            !job.failed.contains(key) && !job.declined.contains(key) && job.demand.unfit(&node.offer).is_none()
+        };
+        self.nodes.iter().any(|(key, node)| fits(key, node))
     }
 
     /// Whether no connected node fits, busy or not, and none that would is expected back.

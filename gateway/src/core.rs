@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
 use adit_ledger::{
-    Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoredJob, SubmitError, Writer,
+    Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError,
+    Writer,
 };
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
-    IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, Microcredits, NodeMessage, NodeStatus, Order,
-    Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
+    IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, Microcredits, NodeMessage, NodeStatus,
+    Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
     VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
 };
 use adit_transport::{BlobPin, BlobStore};
@@ -35,12 +36,12 @@ const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 /// few clients with large ones from taking the machine's memory.
 const LIVE_BYTES_MAX: usize = 256 << 20;
 
-/// How long the ledger holds credits for a job beyond the times that its client allowed, for its attempts and for a clock that is set. A
-/// hold that nobody ends is given back then.
+/// How long the ledger holds credits for a job beyond all the times that it may take, for a clock that is set. A hold that nobody ended
+/// is given back then.
 const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Attempts that a job has at most, as far as its hold's time goes.
-const ATTEMPTS: u64 = 4;
+/// What an attempt may take beyond the times that the client allowed, with room to spare: a node's grace, and the answer to a stop.
+const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
@@ -67,8 +68,8 @@ pub(crate) struct Core {
     purses: Purses,
     /// What a key is granted that never had credits.
     welcome: Microcredits,
-    /// Who waits for an order to be carried out.
-    ordered: HashMap<TransferId, Vec<(Client, u64)>>,
+    /// Orders on their way into the ledger, and who waits for each; those of one id in order.
+    ordered: HashMap<TransferId, VecDeque<Option<(Client, u64)>>>,
     /// The ledger's queue had no room for an operation. No job is accepted until it has.
     ledger_full: bool,
     /// Why the ledger records nothing any more.
@@ -169,30 +170,14 @@ impl Core {
     }
 
     fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey) {
+        if !self.put_aside(id, key) {
+            return self.dispatcher.handle(self.clock.now(), Event::Declined { node: key, job: id, attempt });
+        }
         let (Some(job), Some(node)) = (self.jobs.get_mut(&id), self.nodes.get(&key)) else {
             tracing::error!(job = %id, node = %key, "the dispatcher started a job or on a node that is not there");
             return;
         };
         let Stage::Live(live) = &mut job.stage else { return };
-        let needed = node.offer.price.cost_max(&live.spec.limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
-        if needed > live.reserved {
-            // It is dearer than any node was when the job came.
-            let more = i128::from(needed.0 - live.reserved.0);
-            if self.purses.available(&job.client, &self.reader).is_ok_and(|available| available < more) {
-                let failure = AttemptFailure::Node("it can cost more than the client has".to_owned());
-                return self.dispatcher.handle(self.clock.now(), Event::AttemptFailed { node: key, job: id, attempt, failure });
-            }
-            self.purses.add(&job.client, -more);
-            live.reserved = needed;
-        }
-        if live.held.is_none_or(|held| held < needed) {
-            live.held = Some(needed);
-            let limits = &live.spec.limits;
-            let time_ms = limits.queue_ms.saturating_add(limits.wall_ms.saturating_mul(ATTEMPTS)).saturating_add(HOLD_MARGIN_MS);
-            let expires = UnixMillis(job.submitted.0.saturating_add(time_ms));
-            self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: job.client, amount: needed, expires }));
-            self.recorder.notify_one();
-        }
         if attempt.0 > 1 {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
             self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
@@ -204,6 +189,29 @@ impl Core {
             GatewayToNode::Lease { job: id, attempt, client: job.client, spec: live.spec.clone(), input: live.input.clone() };
         node.send(&lease);
         job.tell(&JobEvent::Started { node: key, attempt });
+    }
+
+    /// Has the ledger hold the most that a job can cost on a node; says whether its client has that.
+    fn put_aside(&mut self, id: JobId, node: PublicKey) -> bool {
+        let (Some(job), Some(node)) = (self.jobs.get(&id), self.nodes.get(&node)) else { return true };
+        let Stage::Live(live) = &job.stage else { return true };
+        let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
+        let needed = node.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        // Dearer than the cheapest that was here when the job came.
+        if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
+            match self.afford(client, Microcredits(more)) {
+                Ok(()) => self.purses.add(&client, -i128::from(more)),
+                Err(_) => return false,
+            }
+        }
+        let Some(Job { submitted, stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
+        live.reserved = reserved.max(needed);
+        if live.held.is_none_or(|held| held < needed) {
+            live.held = Some(needed);
+            let expires = UnixMillis(submitted.0.saturating_add(hold_time_ms(&limits)));
+            self.record(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
+        }
+        true
     }
 
     /// Ends a job that came to no outcome.
@@ -315,7 +323,7 @@ impl Core {
         }
         let request = Box::new(Request::new(&owner, &spec));
         let module = spec.module.digest;
-        let reserved = self.dearest(&spec);
+        let reserved = self.cheapest(&request);
         let live = Live::new(spec, input, pins, reserved);
         if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
             return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
@@ -345,38 +353,48 @@ impl Core {
         }
     }
 
-    /// The most that a job can cost on any node that is here, and that its client would pay.
-    fn dearest(&self, spec: &JobSpec) -> Microcredits {
-        let prices = self.nodes.values().map(|node| node.offer.price.cost_max(&spec.limits, spec.input.bytes));
-        let dearest = prices.filter_map(Result::ok).max().unwrap_or(Microcredits(0));
-        spec.max_price.map_or(dearest, |max| max.min(dearest))
+    /// The most that a job can cost on the cheapest node that is here and fits; nothing where none is.
+    fn cheapest(&self, request: &Request) -> Microcredits {
+        let fitting = self.dispatcher.fitting(request.clone());
+        let costs = fitting.filter_map(|offer| offer.price.cost_max(&request.limits, request.input_bytes).ok());
+        costs.min().unwrap_or(Microcredits(0))
     }
 
     /// Takes what a job can cost from its client's purse.
     fn reserve(&mut self, client: PublicKey, amount: Microcredits) -> Result<(), Refusal> {
-        let unavailable = |error: adit_ledger::StoreError| Refusal::LedgerUnavailable(error.to_string());
-        self.greet(client).map_err(unavailable)?;
+        self.afford(client, amount)?;
         let available = self.purses.available(&client, &self.reader).map_err(unavailable)?;
-        if available < i128::from(amount.0) {
-            return Err(Refusal::InsufficientCredit { available: shown(available), needed: amount });
-        }
         self.purses.take(client, available);
         self.purses.add(&client, -i128::from(amount.0));
         Ok(())
     }
 
-    /// Grants a key that never had credits what this gateway gives to such.
-    fn greet(&mut self, client: PublicKey) -> Result<(), adit_ledger::StoreError> {
-        let id = welcome_id(&client);
-        let available = self.purses.available(&client, &self.reader)?;
-        if self.welcome.0 == 0 || available != 0 || self.ordered.contains_key(&id) || self.reader.order(id)?.is_some() {
+    /// Checks that a client has so much; a new key may be welcomed with it.
+    fn afford(&mut self, client: PublicKey, amount: Microcredits) -> Result<(), Refusal> {
+        let available = self.purses.available(&client, &self.reader).map_err(unavailable)?;
+        if available >= i128::from(amount.0) {
             return Ok(());
         }
-        self.purses.take(client, available);
-        self.purses.add(&client, self.welcome.0.into());
-        self.ordered.insert(id, Vec::new());
-        self.record(Operation::Grant(Grant { id, customer: client, amount: self.welcome, time: wall_time() }));
-        Ok(())
+        if amount <= self.welcome && self.is_new(&client).map_err(unavailable)? {
+            self.welcome(client, available);
+            return Ok(());
+        }
+        Err(Refusal::InsufficientCredit { available: shown(available), needed: amount })
+    }
+
+    /// Whether a key never had credits, as far as the ledger knows and what is on its way there.
+    fn is_new(&self, client: &PublicKey) -> Result<bool, StoreError> {
+        let is_welcomed = self.ordered.contains_key(&welcome_id(client));
+        Ok(!is_welcomed && self.reader.statement(Account::Customer(*client), 0, 1)?.is_empty())
+    }
+
+    /// Grants a new key what this gateway gives to such.
+    fn welcome(&mut self, customer: PublicKey, available: i128) {
+        let grant = Grant { id: welcome_id(&customer), customer, amount: self.welcome, time: wall_time() };
+        self.purses.take(customer, available);
+        self.purses.add(&customer, grant.amount.0.into());
+        self.ordered.entry(grant.id).or_default().push_back(None);
+        self.record(Operation::Grant(grant));
     }
 
     /// Has the ledger carry out an order of the operator's; the answer comes when it is durable.
@@ -388,15 +406,25 @@ impl Core {
         }
         let time = wall_time();
         let (id, operation) = match order {
-            Order::Grant { id, customer, amount } => (id, Operation::Grant(Grant { id, customer, amount, time })),
+            Order::Grant { id, customer, amount } => {
+                // So that the purse cannot be made anew between the commit and the news of it, and have the amount twice.
+                match self.purses.available(&customer, &self.reader) {
+                    Ok(available) => self.purses.take(customer, available),
+                    Err(error) => {
+                        let answer = Answer::Unavailable(error.to_string());
+                        return client.send(&GatewayToClient::Answer { request, answer });
+                    }
+                }
+                (id, Operation::Grant(Grant { id, customer, amount, time }))
+            }
             Order::Payout { id, owner, amount } => (id, Operation::Payout(Payout { id, owner, amount, time })),
         };
-        self.ordered.entry(id).or_default().push((client.clone(), request));
+        self.ordered.entry(id).or_default().push_back(Some((client.clone(), request)));
         self.record(operation);
     }
 
     /// What a key has.
-    fn account(&self, key: PublicKey) -> Result<AccountStatus, adit_ledger::StoreError> {
+    fn account(&self, key: PublicKey) -> Result<AccountStatus, StoreError> {
         let customer = self.reader.balance(Account::Customer(key))?;
         let available = self.purses.available(&key, &self.reader)?;
         let earned = self.reader.balance(Account::Owner(key))?.posted;
@@ -798,7 +826,8 @@ impl Core {
                 }
                 Operation::Grant(grant) => self.granted(grant, result),
                 Operation::Payout(payout) => self.answer_order(payout.id, result),
-                Operation::Hold(_) | Operation::State(_) | Operation::Expire { .. } => self.expect(result),
+                Operation::Hold(_) | Operation::State(_) => self.expect(result),
+                Operation::Expire { .. } => self.expired(result),
             }
         }
         for settlement in sign_settlements(&self.key, &settlements) {
@@ -823,7 +852,7 @@ impl Core {
                 None
             }
             Err(error) => {
-                tracing::error!(job = %entry.job(), %error, "a receipt was not recorded");
+                self.stop_ledger(format!("the gateway and its ledger disagree about job {}: {error}", entry.job()));
                 None
             }
         }
@@ -831,12 +860,15 @@ impl Core {
 
     /// Takes in what became of a grant.
     fn granted(&mut self, grant: &Grant, result: Result<Applied, Refused>) {
-        if grant.id == welcome_id(&grant.customer) {
-            // It was in the purse from when it was handed over.
-            self.purses.release(&grant.customer);
-        } else if matches!(result, Ok(Applied::Recorded { .. })) {
-            self.purses.add(&grant.customer, grant.amount.0.into());
+        // What is given as a welcome was in the purse from when it was handed over.
+        let is_welcome = grant.id == welcome_id(&grant.customer);
+        match &result {
+            Ok(Applied::Recorded { .. }) if !is_welcome => self.purses.add(&grant.customer, grant.amount.0.into()),
+            Ok(Applied::Recorded { .. }) => {}
+            _ if is_welcome => self.purses.add(&grant.customer, -i128::from(grant.amount.0)),
+            _ => {}
         }
+        self.purses.release(&grant.customer);
         self.answer_order(grant.id, result);
     }
 
@@ -846,9 +878,31 @@ impl Core {
             Ok(other) => Answer::OrderRefused(format!("it became {other:?}")),
             Err(error) => Answer::OrderRefused(error.to_string()),
         };
-        for (client, request) in self.ordered.remove(&id).unwrap_or_default() {
-            client.send(&GatewayToClient::Answer { request, answer: answer.clone() });
+        let Some(waiting) = self.ordered.get_mut(&id) else { return };
+        let first = waiting.pop_front().flatten();
+        if waiting.is_empty() {
+            self.ordered.remove(&id);
         }
+        if let Some((client, request)) = first {
+            client.send(&GatewayToClient::Answer { request, answer });
+        }
+    }
+
+    /// Has the ledger give back holds that nobody ended in their time.
+    pub(crate) fn expire(&mut self) {
+        self.record(Operation::Expire { now: wall_time() });
+    }
+
+    /// A job's hold outlasts the job, whatever becomes of that: one that ends before says that the clock was set by a day and more.
+    fn expired(&mut self, result: Result<Applied, Refused>) {
+        if let Ok(Applied::Expired(jobs)) = &result {
+            match jobs.iter().find(|(job, _)| self.jobs.get(job).is_some_and(Job::is_live)) {
+                Some((job, _)) => self.stop_ledger(format!("the hold of job {job} expired while it ran; is the clock right?")),
+                None if !jobs.is_empty() => tracing::warn!(holds = jobs.len(), "holds that nobody ended were given back"),
+                None => {}
+            }
+        }
+        self.expect(result);
     }
 
     /// What the purses allowed, the ledger does: else one of the two is wrong, and nobody shall guess which.
@@ -869,6 +923,17 @@ impl Core {
         }
         self.retire(id);
     }
+}
+
+fn unavailable(error: StoreError) -> Refusal {
+    Refusal::LedgerUnavailable(error.to_string())
+}
+
+/// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed.
+fn hold_time_ms(limits: &JobLimits) -> u64 {
+    let attempt_ms = limits.queue_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
+    let attempts = u64::from(Config::default().attempts_max) + 1;
+    attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
 }
 
 /// The order by which a key is granted what it is welcomed with: one and the same for each key.

@@ -62,6 +62,7 @@ impl Gateway {
         tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
         tasks.spawn_local(settle::hand_over_receipts(Rc::clone(&core)));
         tasks.spawn_local(keep_time(Rc::clone(&core)));
+        tasks.spawn_local(expire_holds(Rc::clone(&core)));
         let listener = Rc::new(listener);
         let accepting = accept(Rc::clone(&listener), Rc::clone(&core));
         let stopping = Arc::clone(&core.borrow().stopping);
@@ -112,6 +113,17 @@ async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>) {
                 Err(error) => tracing::debug!(%error, "a handshake failed"),
             }
         });
+    }
+}
+
+/// How often holds are looked for that nobody ended.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// Lets holds expire.
+async fn expire_holds(core: Rc<RefCell<Core>>) {
+    loop {
+        tokio::time::sleep(EXPIRY_INTERVAL).await;
+        core.borrow_mut().expire();
     }
 }
 

@@ -1,8 +1,8 @@
 //! The accounts: what each leaf moves between them, and the fold of all leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use adit_protocol::{Leaf, Microcredits, PublicKey, Terms};
+use adit_protocol::{Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Terms, TransferId};
 
 /// Bytes of an account as a key: a tag, and a public key or zeros.
 pub(crate) const ACCOUNT_BYTES: usize = 33;
@@ -71,6 +71,33 @@ pub enum BooksError {
         account: Account,
         /// How much.
         left: i128,
+    },
+    /// The job was settled before. A job is paid once, and a hold ends once.
+    #[error("job {0} was settled before")]
+    Settled(JobId),
+    /// The order was carried out before.
+    #[error("order {0} was carried out before")]
+    Ordered(TransferId),
+    /// The receipt is another gateway's.
+    #[error("the receipt of job {0} is for another gateway")]
+    ForeignGateway(JobId),
+    /// More or less is held of an account than its holds say.
+    #[error("{account:?} has {held} microcredits more held than its holds say")]
+    Held {
+        /// Whose.
+        account: Account,
+        /// How much more.
+        held: i128,
+    },
+    /// A balance is not the fold of the leaves.
+    #[error("{account:?} has {kept} microcredits, and by the log {due}")]
+    Kept {
+        /// Whose.
+        account: Account,
+        /// What is kept.
+        kept: i128,
+        /// What the leaves make it.
+        due: i128,
     },
     /// The accounts do not sum to zero.
     #[error("the sum over all accounts is {0} microcredits, not zero")]
@@ -169,6 +196,9 @@ pub fn postings(leaf: &Leaf, terms: Option<&Terms>) -> Result<Vec<Posting>, Book
         Leaf::Settlement(settled) => {
             let receipt = &settled.receipt.receipt;
             let (cost, fee, due) = (receipt.cost, settled.fee, terms.fee(receipt.cost));
+            if receipt.gateway != terms.gateway {
+                return Err(BooksError::ForeignGateway(receipt.job));
+            }
             if fee != due {
                 return Err(BooksError::Fee { claimed: fee.0, due: due.0 });
             }
@@ -185,11 +215,15 @@ pub fn postings(leaf: &Leaf, terms: Option<&Terms>) -> Result<Vec<Posting>, Book
     })
 }
 
-/// All balances, made from the leaves alone: what an auditor computes, and what a ledger must agree with.
+/// All balances, made from the leaves alone: what an auditor computes, and what a ledger must agree with. It knows that a job is settled
+/// once and an order carried out once. Signatures of receipts are not its business: whoever does not trust the log verifies each
+/// ([`SignedReceipt::verify`](adit_protocol::SignedReceipt::verify)).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Books {
     terms: Option<Terms>,
     accounts: BTreeMap<Account, i128>,
+    settled: HashSet<JobId>,
+    ordered: HashSet<TransferId>,
 }
 
 impl Books {
@@ -199,16 +233,34 @@ impl Books {
     /// [`BooksError`] for a leaf that the rules do not allow.
     pub fn apply(&mut self, leaf: &Leaf) -> Result<(), BooksError> {
         let postings = postings(leaf, self.terms.as_ref())?;
+        self.check_once(leaf)?;
         let mut changed = Vec::with_capacity(postings.len());
         for posting in postings {
             let before = Balance { posted: self.posted(posting.account), held: 0 };
             changed.push((posting.account, before.post(posting)?.posted));
         }
         self.accounts.extend(changed);
-        if let Leaf::Terms(terms) = leaf {
-            self.terms = Some(*terms);
+        match leaf {
+            Leaf::Terms(terms) => self.terms = Some(*terms),
+            Leaf::Grant(grant) => _ = self.ordered.insert(grant.id),
+            Leaf::Payout(payout) => _ = self.ordered.insert(payout.id),
+            Leaf::Settlement(settled) => _ = self.settled.insert(settled.receipt.receipt.job),
+            Leaf::Void(_) => {}
         }
         Ok(())
+    }
+
+    /// Checks that a leaf does nothing a second time. A job may have had holds that were void before it was settled, and none behind.
+    fn check_once(&self, leaf: &Leaf) -> Result<(), BooksError> {
+        let job = match leaf {
+            Leaf::Grant(Grant { id, .. }) | Leaf::Payout(Payout { id, .. }) => {
+                return if self.ordered.contains(id) { Err(BooksError::Ordered(*id)) } else { Ok(()) };
+            }
+            Leaf::Terms(_) => return Ok(()),
+            Leaf::Settlement(settled) => settled.receipt.receipt.job,
+            Leaf::Void(voided) => voided.job,
+        };
+        if self.settled.contains(&job) { Err(BooksError::Settled(job)) } else { Ok(()) }
     }
 
     /// The terms that hold now; nothing before the first leaf.
@@ -245,7 +297,7 @@ pub(crate) fn check_sum(posted: impl Iterator<Item = i128>) -> Result<(), BooksE
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{Grant, Payout, TransferId, UnixMillis};
+    use adit_protocol::UnixMillis;
 
     use super::*;
 
@@ -255,6 +307,15 @@ mod tests {
 
     fn terms(gateway: u8, fee_ppm: u32) -> Leaf {
         Leaf::Terms(Terms { gateway: PublicKey([gateway; 32]), fee_ppm, time: TIME })
+    }
+
+    #[test]
+    fn order_that_stands_twice_in_a_log_is_refused() {
+        let mut books = Books::default();
+        books.apply(&terms(9, 0)).unwrap();
+        books.apply(&grant(5)).unwrap();
+        assert_eq!(books.apply(&grant(5)), Err(BooksError::Ordered(TransferId([1; 16]))));
+        assert_eq!(books.posted(Account::Customer(CUSTOMER)), 5);
     }
 
     fn grant(amount: u64) -> Leaf {

@@ -10,7 +10,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Posting, postings};
 use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};
-use crate::reader::{read_job, read_leaf};
+use crate::reader::{check_leaf, read_job, read_leaf};
 use crate::row::Row;
 use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
 use crate::tree::{Edge, Place};
@@ -27,7 +27,7 @@ pub(crate) struct Change<'txn> {
     rows: Table<'txn, u64, &'static [u8]>,
     outputs: Table<'txn, u64, &'static [u8]>,
     jobs: Table<'txn, &'static [u8; 16], u64>,
-    statements: Table<'txn, (&'static [u8; ACCOUNT_BYTES], u64), bool>,
+    statements: Table<'txn, (&'static [u8; ACCOUNT_BYTES], bool, u64), ()>,
     accounts: Table<'txn, &'static [u8; ACCOUNT_BYTES], &'static [u8; 32]>,
     holds: Table<'txn, &'static [u8; 16], (&'static [u8; 32], u64, u64)>,
     orders: Table<'txn, &'static [u8; 16], u64>,
@@ -36,6 +36,8 @@ pub(crate) struct Change<'txn> {
     terms: Option<Terms>,
     /// Accounts that were looked at, as they are now.
     balances: BTreeMap<Account, Balance>,
+    /// How many leaves there were before.
+    begun: u64,
     /// Tiles that became full.
     full: Vec<(Place, Vec<u8>)>,
     has_changed: bool,
@@ -60,6 +62,7 @@ impl<'txn> Change<'txn> {
             holds: transaction.open_table(HOLDS)?,
             orders: transaction.open_table(ORDERS)?,
             meta: transaction.open_table(META)?,
+            begun: edge.size(),
             edge,
             terms,
             balances: BTreeMap::new(),
@@ -194,6 +197,7 @@ impl<'txn> Change<'txn> {
     /// The receipt decides, not its proof: a node that sends a receipt again may have signed it in another batch.
     fn compare(&self, index: u64, entry: &Entry) -> Result<Result<Appended, EntryError>, StoreError> {
         let job = entry.job();
+        self.leaf(index)?;
         let stored = read_job(&self.leaves, &self.rows, &self.outputs, index, job)?;
         if stored.receipt.receipt != *entry.receipt.receipt() {
             return Ok(Err(EntryError::Conflict { job, index }));
@@ -294,7 +298,7 @@ impl<'txn> Change<'txn> {
         let posted = postings.iter().map(|posting| posting.account);
         let held = hold.map(|hold| Account::Customer(hold.customer)).filter(|_| postings.is_empty());
         for account in posted.chain(held).filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
-            self.statements.insert((&account.to_key(), index), is_settlement)?;
+            self.statements.insert((&account.to_key(), !is_settlement, index), ())?;
         }
         Ok(())
     }
@@ -325,6 +329,9 @@ impl<'txn> Change<'txn> {
 
     /// A leaf that was written before. One of this batch is in no tile yet, so its bytes are taken as they are.
     fn leaf(&self, index: u64) -> Result<Leaf, StoreError> {
+        if index < self.begun {
+            check_leaf(&self.leaves, &self.tiles, index)?;
+        }
         read_leaf(&self.leaves, index)
     }
 }

@@ -160,7 +160,8 @@ impl Ledger {
 
     /// Applies `operations` in one durable transaction, in order, and says of each what became of it.
     ///
-    /// The same operation again has no second effect, whether it comes in the same batch, later or after a restart.
+    /// A grant, a payout or a settlement that comes again has no second effect, whether in the same batch, later or after a restart; and a
+    /// hold ends once.
     ///
     /// # Errors
     /// [`CommitError`] where the store fails, for this batch and every later one.

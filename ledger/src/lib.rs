@@ -1,7 +1,7 @@
 //! What is *recorded* in Adit: accounts, holds and the public log of everything that moves money, durably, in one [`redb`] database.
 //!
 //! A [`Ledger`] is the one writer. [`Ledger::apply`] carries out a batch of operations in one durable transaction, all or nothing, and
-//! says what each came to; the same operation again has no second effect. What moves money becomes a [leaf](adit_protocol::Leaf) of the
+//! says what each came to; what came before has no second effect. What moves money becomes a [leaf](adit_protocol::Leaf) of the
 //! log, a Merkle tree (RFC 6962) in tiles; the [`Books`] are the fold of the leaves, and the balances that the ledger keeps are theirs.
 //! A [`Reader`] answers questions beside it, from any thread. A [`Writer`] is the gateway's way in: a thread that turns whatever is
 //! queued into the next batch, so that under load a hundred receipts share one sync and a lone receipt waits for nobody.
@@ -29,6 +29,7 @@
 
 mod books;
 mod change;
+mod checkpoint;
 mod entry;
 mod file;
 mod ledger;
@@ -40,6 +41,7 @@ mod tree;
 mod writer;
 
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
+pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
 pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};

@@ -6,7 +6,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
 
 use crate::StoredJob;
-use crate::books::{Account, Balance, BooksError};
+use crate::books::{Account, Balance, Books, BooksError};
 use crate::operation::Hold;
 use crate::row::Row;
 use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
@@ -120,6 +120,7 @@ impl Reader {
         let Some(index) = meta.get(META_TERMS)? else { return Ok((edge, None)) };
         let damaged = |index, fault| StoreError::Corrupt { index, fault };
         let index = index.value().try_into().map(u64::from_le_bytes).map_err(|_| damaged(0, Corruption::Missing))?;
+        check_leaf(&leaves, &transaction.open_table(TILES)?, index)?;
         match read_leaf(&leaves, index)? {
             Leaf::Terms(terms) => Ok((edge, Some(terms))),
             _ => Err(damaged(index, Corruption::Index)),
@@ -175,11 +176,8 @@ impl Reader {
             (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?, transaction.open_table(ROWS)?);
         let statements = transaction.open_table(STATEMENTS)?;
         let key = Account::Customer(*client).to_key();
-        let entries = statements.range((&key, from)..=(&key, u64::MAX))?;
-        let mut indexes = entries.filter_map(|entry| match entry {
-            Ok((key, is_settlement)) => is_settlement.value().then(|| Ok(key.value().1)),
-            Err(error) => Some(Err(error)),
-        });
+        let entries = statements.range((&key, false, from)..=(&key, false, u64::MAX))?;
+        let mut indexes = entries.map(|entry| entry.map(|(key, _)| key.value().2));
         let mut page = Vec::new();
         for index in indexes.by_ref().take(limit) {
             let index = index?;
@@ -253,8 +251,41 @@ impl Reader {
     pub fn statement(&self, account: Account, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
         let statements = self.db.begin_read()?.open_table(STATEMENTS)?;
         let key = account.to_key();
-        let entries = statements.range((&key, from)..=(&key, u64::MAX))?.take(limit);
-        entries.map(|entry| Ok(entry?.0.value().1)).collect()
+        let mut indexes = Vec::new();
+        for is_other in [false, true] {
+            for entry in statements.range((&key, is_other, from)..=(&key, is_other, u64::MAX))?.take(limit) {
+                indexes.push(entry?.0.value().2);
+            }
+        }
+        indexes.sort_unstable();
+        indexes.truncate(limit);
+        Ok(indexes)
+    }
+
+    /// Folds the whole log again, and compares the balances that come of it to those that are kept: what a start leaves out, because it
+    /// takes as long as the log is.
+    ///
+    /// # Errors
+    /// [`StoreError`] names the first leaf or account that is wrong.
+    pub fn check_books(&self) -> Result<Books, StoreError> {
+        let transaction = self.db.begin_read()?;
+        let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
+        let mut books = Books::default();
+        for index in 0..leaves.len()? {
+            check_leaf(&leaves, &tiles, index)?;
+            books.apply(&read_leaf(&leaves, index)?)?;
+        }
+        books.check()?;
+        let accounts = transaction.open_table(ACCOUNTS)?;
+        for row in accounts.iter()? {
+            let (key, balance) = row?;
+            let account = Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?;
+            let (kept, due) = (Balance::from_bytes(balance.value()).posted, books.posted(account));
+            if kept != due {
+                return Err(BooksError::Kept { account, kept, due }.into());
+            }
+        }
+        Ok(books)
     }
 
     /// The bytes of a leaf, which are those in the tree; nothing where there is none.
@@ -360,7 +391,7 @@ pub(crate) fn read_leaf(leaves: &impl ReadableTable<u64, &'static [u8]>, index: 
 }
 
 /// The bytes of a leaf, where they are those in the tree.
-fn check_leaf(
+pub(crate) fn check_leaf(
     leaves: &impl ReadableTable<u64, &'static [u8]>,
     tiles: &impl ReadableTable<crate::tree::Place, &'static [u8]>,
     index: u64,

@@ -1,12 +1,14 @@
 //! The tables, and what marks a database as a ledger of ours.
 
+use std::collections::BTreeMap;
+
 use adit_protocol::PublicKey;
 use redb::{
     Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableError,
     WriteTransaction,
 };
 
-use crate::books::{ACCOUNT_BYTES, Balance, check_sum};
+use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, check_sum};
 use crate::tree::Place;
 use crate::{OpenError, StoreError};
 
@@ -23,8 +25,9 @@ pub(crate) const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("r
 pub(crate) const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
 /// A settled job's index.
 pub(crate) const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
-/// The indexes of the leaves that concern a customer or an owner, in order; and whether each is a settlement.
-pub(crate) const STATEMENTS: TableDefinition<'_, (&[u8; ACCOUNT_BYTES], u64), bool> = TableDefinition::new("statements");
+/// The indexes of the leaves that concern a customer or an owner, in order: first all settlements, then all others. Apart, because what
+/// is no settlement may be much, and is looked at by few.
+pub(crate) const STATEMENTS: TableDefinition<'_, (&[u8; ACCOUNT_BYTES], bool, u64), ()> = TableDefinition::new("statements");
 /// What each account has.
 pub(crate) const ACCOUNTS: TableDefinition<'_, &[u8; ACCOUNT_BYTES], &[u8; 32]> = TableDefinition::new("accounts");
 /// A job's open hold: customer, amount, time of its end.
@@ -122,11 +125,27 @@ fn check_counts(transaction: &ReadTransaction) -> Result<(), OpenError> {
     }
 }
 
-/// Nothing was made or lost.
+/// Nothing was made or lost, and what is held is what the holds say.
 fn check_balances(transaction: &ReadTransaction) -> Result<(), OpenError> {
-    let posted = || -> Result<Vec<i128>, StoreError> {
-        let accounts = transaction.open_table(ACCOUNTS)?;
-        accounts.iter()?.map(|row| Ok(Balance::from_bytes(row?.1.value()).posted)).collect()
+    let read = || -> Result<_, StoreError> {
+        let (mut posted, mut held) = (Vec::new(), BTreeMap::new());
+        for row in transaction.open_table(ACCOUNTS)?.iter()? {
+            let (key, balance) = row?;
+            let balance = Balance::from_bytes(balance.value());
+            posted.push(balance.posted);
+            held.insert(*key.value(), balance.held);
+        }
+        for row in transaction.open_table(HOLDS)?.iter()? {
+            let (_, hold) = row?;
+            let (customer, amount, _) = hold.value();
+            *held.entry(Account::Customer(PublicKey(*customer)).to_key()).or_default() -= i128::from(amount);
+        }
+        Ok((posted, held))
     };
-    Ok(check_sum(posted()?.into_iter())?)
+    let (posted, unexplained) = read()?;
+    check_sum(posted.into_iter())?;
+    match unexplained.into_iter().find(|(_, held)| *held != 0) {
+        Some((key, held)) => Err(BooksError::Held { account: Account::from_key(&key).unwrap_or(Account::Issuer), held }.into()),
+        None => Ok(()),
+    }
 }

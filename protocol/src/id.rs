@@ -74,8 +74,8 @@ hex_id! {
 }
 
 hex_id! {
-    /// Bytes that only the parties of a job know. Public statements name an input or an output by its [commitment](Salt::commit), so
-    /// that nobody else can try which bytes those were.
+    /// Bytes that only the parties of a job know. Public statements name an input or an output by a commitment under it, so that nobody
+    /// else can try which bytes those were. How many they were is no secret: that is billed.
     Salt, 32
 }
 
@@ -89,9 +89,19 @@ impl Salt {
         Self(*hasher.finalize().as_bytes())
     }
 
-    /// What stands for `digest` where everybody may read: BLAKE3 of it, keyed by the salt.
-    pub fn commit(&self, digest: &Digest) -> Digest {
-        Digest(*blake3::keyed_hash(&self.0, &digest.0).as_bytes())
+    /// What stands for the digest of an input where everybody may read.
+    pub fn commit_input(&self, digest: &Digest) -> Digest {
+        self.commit(0, digest)
+    }
+
+    /// What stands for the digest of an output where everybody may read: another than for an input of the same bytes.
+    pub fn commit_output(&self, digest: &Digest) -> Digest {
+        self.commit(1, digest)
+    }
+
+    /// BLAKE3, keyed by the salt, of what the digest is of and the digest.
+    fn commit(&self, of: u8, digest: &Digest) -> Digest {
+        Digest(*blake3::keyed_hash(&self.0, &[&[of], digest.0.as_slice()].concat()).as_bytes())
     }
 }
 
@@ -144,8 +154,9 @@ mod tests {
         assert_ne!(salt, Salt::derive(&SecretKey::from_seed([2; 32]), &job));
         assert_ne!(salt, Salt::derive(&key, &Digest::of(b"another")));
         let other = Salt::derive(&key, &Digest::of(b"another"));
-        assert_ne!(salt.commit(&job), other.commit(&job));
-        assert_ne!(salt.commit(&job), job);
+        assert_ne!(salt.commit_input(&job), other.commit_input(&job));
+        assert_ne!(salt.commit_input(&job), salt.commit_output(&job));
+        assert_ne!(salt.commit_input(&job), job);
     }
 
     #[test]

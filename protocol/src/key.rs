@@ -34,9 +34,19 @@ impl PublicKey {
     /// # Errors
     /// [`SignatureError`] where it was not, or where this key is no valid curve point.
     pub fn verify(&self, domain: &str, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
-        UnparsedPublicKey::new(&ED25519, &self.0)
-            .verify(&signed_bytes(domain, message), signature.0.as_ref())
-            .map_err(|_| SignatureError)
+        self.verify_bytes(&signed_bytes(domain, message), signature)
+    }
+
+    /// Checks that `signature` was made by [`SecretKey::sign_note`] over `text` with the secret half of this key.
+    ///
+    /// # Errors
+    /// As [`PublicKey::verify`], and where the text is none that is signed so.
+    pub fn verify_note(&self, text: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+        if text.contains(&0) { Err(SignatureError) } else { self.verify_bytes(text, signature) }
+    }
+
+    fn verify_bytes(&self, bytes: &[u8], signature: &Signature) -> Result<(), SignatureError> {
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(bytes, signature.0.as_ref()).map_err(|_| SignatureError)
     }
 }
 
@@ -76,7 +86,21 @@ impl SecretKey {
 
     /// Signs `message` for the purpose that `domain` names.
     pub fn sign(&self, domain: &str, message: &[u8]) -> Signature {
-        let signature = self.pair.sign(&signed_bytes(domain, message));
+        self.sign_bytes(&signed_bytes(domain, message))
+    }
+
+    /// Signs the text of a note, which says itself what it is, in the way that other tools check (<https://c2sp.org/signed-note>). It has
+    /// no zero byte, and whatever [`SecretKey::sign`] signs has one, so neither can be shown for the other.
+    ///
+    /// # Panics
+    /// Where the text has a zero byte.
+    pub fn sign_note(&self, text: &[u8]) -> Signature {
+        assert!(!text.contains(&0), "a note's text has no zero byte");
+        self.sign_bytes(text)
+    }
+
+    fn sign_bytes(&self, bytes: &[u8]) -> Signature {
+        let signature = self.pair.sign(bytes);
         Signature(ByteArray::new(signature.as_ref().try_into().expect("an Ed25519 signature has 64 bytes")))
     }
 }
@@ -106,6 +130,15 @@ mod tests {
         assert!(key.public().verify("adit test v2", b"hello", &signature).is_err());
         assert!(key.public().verify("adit test v1", b"hellO", &signature).is_err());
         assert!(SecretKey::from_seed([8; 32]).public().verify("adit test v1", b"hello", &signature).is_err());
+    }
+
+    #[test]
+    fn note_and_message_are_never_taken_for_each_other() {
+        let key = SecretKey::from_seed([7; 32]);
+        let (note, message) = (key.sign_note(b"adit test v1"), key.sign("adit test v1", b""));
+        key.public().verify_note(b"adit test v1", &note).unwrap();
+        assert!(key.public().verify("adit test v1", b"", &note).is_err());
+        assert!(key.public().verify_note(b"adit test v1\0", &message).is_err());
     }
 
     #[test]

@@ -105,11 +105,11 @@ pub struct Voided {
 /// Why a hold was given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VoidReason {
-    /// No node took the job, or its queue time was over.
+    /// The job was refused after a node had it: its module is invalid, its input missing, or its time in the queue was over.
     Refused,
-    /// The client withdrew the job before it ran.
+    /// The client withdrew the job, and no node has a receipt for it.
     Cancelled,
-    /// Every node that tried it was lost.
+    /// Each node that tried it was lost, or could not do its part.
     NodesLost,
     /// Nobody ended it in its time.
     Expired,

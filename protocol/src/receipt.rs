@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a node's signature over a receipt is for.
-const RECEIPT_DOMAIN: &str = "adit receipt v1";
+const RECEIPT_DOMAIN: &str = "adit receipt v2";
 /// What a gateway's signature over a settlement is for.
 const SETTLEMENT_DOMAIN: &str = "adit settlement v1";
 
@@ -35,7 +35,7 @@ pub struct Receipt {
     pub spec: Digest,
     /// The module that ran.
     pub module: Digest,
-    /// What it read; in the public form, a [commitment](Salt::commit) to that.
+    /// What it read; in the public form, a [commitment](Salt::commit_input) to that.
     pub input: Digest,
     /// What it wrote; in the public form, a commitment to that.
     pub output: Digest,
@@ -132,7 +132,12 @@ impl Receipt {
     /// a public form is itself.
     pub fn public(&self) -> Self {
         match self.salt {
-            Some(salt) => Self { input: salt.commit(&self.input), output: salt.commit(&self.output), salt: None, ..self.clone() },
+            Some(salt) => Self {
+                input: salt.commit_input(&self.input),
+                output: salt.commit_output(&self.output),
+                salt: None,
+                ..self.clone()
+            },
             None => self.clone(),
         }
     }
@@ -397,7 +402,7 @@ mod tests {
             assert!(!public.to_bytes().windows(32).any(|bytes| bytes == secret));
         }
         // Whoever knows the salt can open a commitment, and no other value fits.
-        assert_eq!(public.receipt.input, spec().salt.commit(&spec().input.digest));
+        assert_eq!(public.receipt.input, spec().salt.commit_input(&spec().input.digest));
         let claimed = Receipt { input: Digest::of(b"another"), ..receipt.receipt.clone() };
         assert!(SignedReceipt { receipt: claimed, ..receipt }.verify().is_err());
         assert_eq!(public.verify().unwrap().check_spec(&spec()).unwrap_err().field, "input");

@@ -93,7 +93,8 @@ fn jobs_that_together_cost_too_much_are_not_begun_together() {
 fn order_is_the_operators_and_is_carried_out_once() {
     let network = Network::of_the_poor(&[]);
     let (user, id) = (user(&network), "00112233445566778899aabbccddeeff");
-    network.adit(["credit", "grant", &user, "5"]).run().code(20).says("orders are the gateway's operator's");
+    let refused = network.adit(["credit", "grant", &user, "5"]).run().code(20).says("orders are the gateway's operator's");
+    refused.says("give it again with --id");
     let grant = |amount: &str| operator(&network, &["grant", &user, amount, "--id", id, "--json"]).run();
     let first = grant("5").ok().json();
     assert_eq!((&first["order"], &first["amount_microcredits"]), (&id.into(), &(5 * CREDIT).into()));
@@ -105,6 +106,36 @@ fn order_is_the_operators_and_is_carried_out_once() {
     operator(&network, &["payout", &stranger.to_string(), "0.1"]).run().code(20).says("has -100000 microcredits left");
     operator(&network, &["grant", "no key", "1"]).run().code(2);
     operator(&network, &["grant", &user, "-1"]).run().code(2);
+}
+
+/// A node whose price nobody can pay takes no job from others, and no attempt.
+#[test]
+fn dear_node_is_passed_over() {
+    let mut network = Network::of_the_poor(&["--welcome", "1"]);
+    network.add_node(&["--slots", "4", "--price-per-minute", "1000000"]);
+    let cheap = network.nodes[0].key;
+    for _ in 0..4 {
+        let job = network.run(&guest::echo()).args(["--json"]).run().ok().json();
+        assert_eq!(job["node"], cheap.to_string());
+    }
+    // Without the other, the job is refused for what the dear one costs.
+    network.take_node(cheap).kill();
+    network.run(&guest::echo()).run().code(20).says("the job can cost");
+}
+
+/// A batch whose jobs can together cost more than there is goes on as they end.
+#[test]
+fn map_goes_on_with_what_comes_back() {
+    let network = Network::of_the_poor(&[]);
+    let flags = ["--fuel", "60G", "--memory", "64MiB"];
+    let refused = network.run(&guest::echo()).args(flags).run().code(20);
+    let needed: f64 = refused.stderr.split("can cost ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    operator(&network, &["grant", &user(&network), &format!("{:.6}", needed * 1.5)]).run().ok();
+    let inputs: Vec<_> = (0..6).map(|n| network.home.file(&format!("in/{n}"), format!("input {n}"))).collect();
+    let module = network.module(&guest::echo());
+    let map = network.adit(["map"]).args([module]).args(&inputs).args(["--out", "out", "--jobs", "6"]).args(flags);
+    map.run().ok();
+    assert_eq!(std::fs::read(network.home.path("out/5.out")).unwrap(), b"input 5");
 }
 
 #[test]

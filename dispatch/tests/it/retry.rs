@@ -1,3 +1,4 @@
+use adit_dispatch::{Action, Event};
 use adit_protocol::{Attempt, AttemptFailure, Digest, Refusal};
 
 use crate::world::*;
@@ -171,4 +172,59 @@ fn full_queue_takes_a_lost_job_back() {
     assert_eq!(world.leave(1), []);
     assert_eq!(world.dispatcher.queued(), 2);
     assert_eq!(world.join(2, 2), [start(1, 2, 2), start(2, 1, 2)]);
+}
+
+#[test]
+fn declined_node_is_not_asked_again_and_counts_for_nothing() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    // Elsewhere at once, as the first attempt still.
+    assert_eq!(world.decline(1, 1, 1), [start(1, 1, 2)]);
+    assert_eq!(world.view(1).leases, 0);
+    // Nowhere, until somebody comes who was not asked.
+    assert_eq!(world.decline(2, 1, 1), []);
+    assert_eq!((world.dispatcher.queued(), world.pass(SECOND)), (1, vec![]));
+    assert_eq!(world.join(3, 1), [start(1, 1, 3)]);
+    assert_eq!(world.finish(3, 1, 1), []);
+    assert!(world.is_forgotten(1));
+}
+
+#[test]
+fn declined_job_lets_others_pass_and_times_out_where_nobody_else_comes() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    world.submit_for(2, 2);
+    assert_eq!(world.decline(1, 1, 1), [start(2, 1, 1)]);
+    assert_eq!(world.finish(1, 2, 1), []);
+    let refused = world.pass(600 * SECOND);
+    assert!(matches!(refused.as_slice(), [Action::Refuse { refusal: Refusal::QueueTimeout { .. }, .. }]), "{refused:?}");
+}
+
+#[test]
+fn job_that_is_declined_everywhere_is_refused_in_the_end() {
+    let mut world = World::settled(&[]);
+    let mut started = world.submit(1);
+    for n in 1..40 {
+        started.extend(world.join(n, 1));
+        match started.pop() {
+            Some(Action::Start { node, attempt, .. }) => {
+                assert_eq!(attempt, Attempt(1));
+                started.extend(world.handle(Event::Declined { node, job: job(1), attempt }));
+            }
+            Some(Action::Refuse { refusal: Refusal::NoNodeFits { .. }, .. }) => return,
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("nobody refuses it");
+}
+
+#[test]
+fn late_word_of_a_declined_attempt_is_ignored() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.decline(1, 1, 1);
+    assert_eq!(world.decline(1, 1, 1), []);
+    assert_eq!(world.finish(1, 1, 1), []);
+    assert_eq!(world.finish(2, 1, 1), []);
+    assert!(world.is_forgotten(1));
 }

@@ -94,6 +94,10 @@ impl World {
         self.handle(Event::AttemptFailed { node: node(n), job: job(j), attempt: Attempt(attempt), failure })
     }
 
+    pub(crate) fn decline(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
+        self.handle(Event::Declined { node: node(n), job: job(j), attempt: Attempt(attempt) })
+    }
+
     pub(crate) fn view(&self, n: u8) -> NodeView<'_> {
         self.dispatcher.nodes().find(|view| view.node == node(n)).expect("the node is connected")
     }

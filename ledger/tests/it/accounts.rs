@@ -422,6 +422,7 @@ proptest! {
             prop_assert_eq!(ledger.apply(&operations).unwrap(), wanted);
             model.check(&ledger, &mut books, &mut folded);
         }
+        prop_assert_eq!(ledger.reader().check_books().unwrap(), books);
     }
 }
 

@@ -13,7 +13,7 @@ const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
 const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
-const STATEMENTS: TableDefinition<'_, (&[u8; 33], u64), bool> = TableDefinition::new("statements");
+const STATEMENTS: TableDefinition<'_, (&[u8; 33], bool, u64), ()> = TableDefinition::new("statements");
 const ACCOUNTS: TableDefinition<'_, &[u8; 33], &[u8; 32]> = TableDefinition::new("accounts");
 
 fn damage(disk: &Disk, change: impl FnOnce(&WriteTransaction)) {
@@ -100,7 +100,7 @@ fn index_that_leads_astray_is_reported() {
         jobs.insert(&job(2).0, FIRST + 1).unwrap();
         jobs.insert(&job(3).0, 99).unwrap();
         let mut statements = t.open_table(STATEMENTS).unwrap();
-        statements.insert((&customer(1), FIRST), true).unwrap();
+        statements.insert((&customer(1), false, FIRST), ()).unwrap();
         t.open_table(OUTPUTS).unwrap().insert(FIRST, b"another output".as_slice()).unwrap();
     });
     let ledger = open(&disk);
@@ -136,6 +136,35 @@ fn money_from_nowhere_is_found_at_open() {
     });
     let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
     assert!(matches!(error, OpenError::Books(BooksError::Unbalanced(1 | -1))), "{error}");
+}
+
+/// What a start does not see, the fold of the whole log does.
+#[test]
+fn money_that_changed_hands_is_found_by_the_log() {
+    let disk = disk_with(0..4);
+    open(&disk).reader().check_books().unwrap();
+    damage(&disk, |t| {
+        let mut accounts = t.open_table(ACCOUNTS).unwrap();
+        for (n, more) in [(0, 7), (1, -7)] {
+            let mut balance = *accounts.get(&customer(n)).unwrap().unwrap().value();
+            let posted = i128::from_le_bytes(*balance.first_chunk().unwrap()) + more;
+            balance[..16].copy_from_slice(&posted.to_le_bytes());
+            accounts.insert(&customer(n), &balance).unwrap();
+        }
+    });
+    let error = open(&disk).reader().check_books().unwrap_err();
+    assert!(matches!(error, StoreError::Books(BooksError::Kept { .. })), "{error}");
+}
+
+#[test]
+fn hold_that_no_balance_knows_of_is_found_at_open() {
+    let disk = disk_with(0..4);
+    damage(&disk, |t| {
+        let holds = TableDefinition::<&[u8; 16], (&[u8; 32], u64, u64)>::new("holds");
+        t.open_table(holds).unwrap().insert(&[1; 16], (&client(1).0, 5, 6)).unwrap();
+    });
+    let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
+    assert!(matches!(error, OpenError::Books(BooksError::Held { held: -5, .. })), "{error}");
 }
 
 #[test]

@@ -11,4 +11,5 @@ mod model;
 mod open;
 mod paging;
 mod record;
+mod tree;
 mod writer;

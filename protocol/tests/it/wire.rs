@@ -820,7 +820,7 @@ fn receipt_signature_covers_domain_size_and_root() {
     let receipts = vec![receipt(node.public()), Receipt { attempt: Attempt(2), ..receipt(node.public()) }];
     let leaves = receipts.iter().map(|r| sha256(&[&[0], &public_bytes(r)])).collect::<Vec<_>>();
     let root = sha256(&[&[1], &leaves[0], &leaves[1]]);
-    let message = [b"adit receipt v1".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
+    let message = [b"adit receipt v2".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
 
     let signed = sign_receipts(&node, receipts);
     assert_eq!((signed[0].proof.path.as_slice(), signed[1].proof.path.as_slice()), (&leaves[1..], &leaves[..1]));
@@ -843,8 +843,8 @@ fn settlement_signature_covers_domain_size_and_root() {
 
 /// The statement that a node signs of a receipt: its bytes without the salt, and with commitments in place of input and output.
 fn public_bytes(receipt: &Receipt) -> Vec<u8> {
-    let commit = |digest: Digest| Digest(*blake3::keyed_hash(&SALT.0, &digest.0).as_bytes());
-    let (input, output) = (commit(receipt.input), commit(receipt.output));
+    let commit = |of: u8, digest: Digest| Digest(*blake3::keyed_hash(&SALT.0, &[&[of], digest.0.as_slice()].concat()).as_bytes());
+    let (input, output) = (commit(0, receipt.input), commit(1, receipt.output));
     postcard::to_allocvec(&Receipt { input, output, salt: None, ..receipt.clone() }).unwrap()
 }
 
