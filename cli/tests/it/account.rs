@@ -120,6 +120,7 @@ fn dear_node_is_passed_over() {
     }
     // Without the other, the job is refused for what the dear one costs.
     network.take_node(cheap).kill();
+    until("the gateway knows", || network.adit(["nodes", "--json"]).run().ok().json_lines().len() == 1);
     network.run(&guest::echo()).run().code(20).says("the job can cost");
 }
 
