@@ -209,7 +209,8 @@ impl Core {
         if live.held.is_none_or(|held| held < needed) {
             live.held = Some(needed);
             let expires = UnixMillis(submitted.0.saturating_add(hold_time_ms(&limits)));
-            self.record(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
+            // Not news that anybody waits for: a short job's hold goes with its receipt, in one commit instead of two.
+            self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
         }
         true
     }

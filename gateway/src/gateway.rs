@@ -63,6 +63,7 @@ impl Gateway {
         tasks.spawn_local(settle::hand_over_receipts(Rc::clone(&core)));
         tasks.spawn_local(keep_time(Rc::clone(&core)));
         tasks.spawn_local(expire_holds(Rc::clone(&core)));
+        tasks.spawn_local(record_holds(Rc::clone(&core)));
         let listener = Rc::new(listener);
         let accepting = accept(Rc::clone(&listener), Rc::clone(&core));
         let stopping = Arc::clone(&core.borrow().stopping);
@@ -113,6 +114,17 @@ async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>) {
                 Err(error) => tracing::debug!(%error, "a handshake failed"),
             }
         });
+    }
+}
+
+/// How long a hold may wait for an operation that it can go to the ledger with.
+const HOLD_DELAY: Duration = Duration::from_millis(250);
+
+/// Hands over holds of jobs that take longer.
+async fn record_holds(core: Rc<RefCell<Core>>) {
+    loop {
+        tokio::time::sleep(HOLD_DELAY).await;
+        core.borrow_mut().hand_over();
     }
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct Change<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
     edge: Edge,
     terms: Option<Terms>,
+    /// Holds that this batch placed or raised and that have not ended: most end in the batch in which they were placed, and never touch
+    /// the table.
+    placed: BTreeMap<JobId, Hold>,
     /// Accounts that were looked at, as they are now.
     balances: BTreeMap<Account, Balance>,
     /// How many leaves there were before.
@@ -65,6 +68,7 @@ impl<'txn> Change<'txn> {
             begun: edge.size(),
             edge,
             terms,
+            placed: BTreeMap::new(),
             balances: BTreeMap::new(),
             full: Vec::new(),
             has_changed: false,
@@ -75,6 +79,9 @@ impl<'txn> Change<'txn> {
     pub(crate) fn end(mut self) -> Result<Option<(Edge, Option<Terms>)>, StoreError> {
         if !self.has_changed {
             return Ok(None);
+        }
+        for (job, Hold { customer, amount, expires, .. }) in &self.placed {
+            self.holds.insert(&job.0, (&customer.0, amount.0, expires.0))?;
         }
         for (account, balance) in &self.balances {
             self.accounts.insert(&account.to_key(), &balance.to_bytes())?;
@@ -162,7 +169,7 @@ impl<'txn> Change<'txn> {
             return Ok(Err(Refused::Insufficient { customer, available: balance.available(), asked: more }));
         }
         self.set(Account::Customer(customer), Balance { held: balance.held + i128::from(more), ..balance });
-        self.holds.insert(&job.0, (&customer.0, amount.0, hold.expires.0))?;
+        self.placed.insert(job, *hold);
         Ok(Ok(Applied::Held))
     }
 
@@ -222,10 +229,11 @@ impl<'txn> Change<'txn> {
         let mut over = Vec::new();
         for row in self.holds.iter()? {
             let (job, hold) = row?;
-            if hold.value().2 <= now.0 {
-                over.push((hold.value().2, JobId(*job.value())));
-            }
+            over.push((hold.value().2, JobId(*job.value())));
         }
+        over.retain(|(_, job)| !self.placed.contains_key(job));
+        over.extend(self.placed.values().map(|hold| (hold.expires.0, hold.job)));
+        over.retain(|(expires, _)| *expires <= now.0);
         over.sort_unstable();
         let mut expired = Vec::new();
         for (_, job) in over.into_iter().take(EXPIRED_MAX) {
@@ -264,7 +272,10 @@ impl<'txn> Change<'txn> {
         self.edge.push(&bytes, &mut self.full);
         self.state_to_parties(leaf, &postings, hold, index)?;
         if let Some(hold) = hold {
-            self.holds.remove(&hold.job.0)?;
+            self.placed.remove(&hold.job);
+            if self.stored_hold(hold.job)?.is_some() {
+                self.holds.remove(&hold.job.0)?;
+            }
         }
         self.has_changed = true;
         Ok(Ok(index))
@@ -321,6 +332,13 @@ impl<'txn> Change<'txn> {
     }
 
     fn held(&self, job: JobId) -> Result<Option<Hold>, StoreError> {
+        match self.placed.get(&job) {
+            Some(hold) => Ok(Some(*hold)),
+            None => self.stored_hold(job),
+        }
+    }
+
+    fn stored_hold(&self, job: JobId) -> Result<Option<Hold>, StoreError> {
         Ok(self.holds.get(&job.0)?.map(|hold| {
             let (customer, amount, expires) = hold.value();
             Hold { job, customer: PublicKey(*customer), amount: Microcredits(amount), expires: UnixMillis(expires) }
