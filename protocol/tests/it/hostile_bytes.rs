@@ -26,7 +26,7 @@ fn bodies() -> Vec<Vec<u8>> {
 
 /// Bodies of `Event` frames, with every event and every result in them.
 fn events() -> impl Iterator<Item = Vec<u8>> {
-    let before = dump::bytes("01 04 0b*16");
+    let before = dump::bytes("02 04 0b*16");
     let results = wire::job_result_pins().into_iter().map(|(_, dump)| format!("03 {dump}"));
     let dumps = wire::job_event_pins().into_iter().map(|(_, dump)| dump).chain(results);
     dumps.map(move |dump| [before.clone(), dump::bytes(&dump)].concat())

@@ -197,7 +197,7 @@ const STATUS: &str = "
 
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (1, &b"adit/1"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (2, &b"adit/2"[..]));
 }
 
 #[test]
@@ -209,7 +209,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 01            # length 7, version 1
+            "07000000 02            # length 7, version 2
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
@@ -217,7 +217,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
         (
             Greeting::Node { offer: offer() },
             format!(
-                "40000000 01        # length 64, version 1
+                "40000000 02        # length 64, version 2
                  01                 # Node
                  {OFFER}"
             ),
@@ -235,7 +235,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         (
             ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
             format!(
-                "b2000000 01        # length 178, version 1
+                "b2000000 02        # length 178, version 2
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -244,21 +244,21 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 01            # length 18, version 1
+            "12000000 02            # length 18, version 2
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 01            # length 18, version 1
+            "12000000 02            # length 18, version 2
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 01            # length 5, version 1
+            "05000000 02            # length 5, version 2
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -301,28 +301,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 01            # length 7, version 1
+            "07000000 02            # length 7, version 2
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 01            # length 5, version 1
+            "05000000 02            # length 5, version 2
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 01            # length 18, version 1
+            "12000000 02            # length 18, version 2
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 01            # length 83, version 1
+            "53000000 02            # length 83, version 2
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -330,7 +330,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 01            # length 19, version 1
+            "13000000 02            # length 19, version 2
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -338,7 +338,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 01            # length 6, version 1
+            "06000000 02            # length 6, version 2
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -550,14 +550,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 01            # length 19, version 1
+            "13000000 02            # length 19, version 2
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 01            # length 25, version 1
+            "19000000 02            # length 25, version 2
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -565,7 +565,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 01            # length 23, version 1
+            "17000000 02            # length 23, version 2
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -574,7 +574,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "ca010000 01        # length 458, version 1
+                "ca010000 02        # length 458, version 2
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -584,7 +584,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 01            # length 20, version 1
+            "14000000 02            # length 20, version 2
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
@@ -616,14 +616,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 01            # length 7, version 1
+            "07000000 02            # length 7, version 2
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 01            # length 7, version 1
+            "07000000 02            # length 7, version 2
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -637,7 +637,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "d3000000 01        # length 211, version 1
+                "d3000000 02        # length 211, version 2
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -647,7 +647,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 01            # length 19, version 1
+            "13000000 02            # length 19, version 2
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -664,28 +664,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 01            # length 36, version 1
+            "24000000 02            # length 36, version 2
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 01            # length 34, version 1
+            "22000000 02            # length 34, version 2
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 01            # length 19, version 1
+            "13000000 02            # length 19, version 2
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 01            # length 20, version 1
+            "14000000 02            # length 20, version 2
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -703,23 +703,23 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 01            # length 36, version 1
+            "24000000 02            # length 36, version 2
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 01            # length 7, version 1
+            "07000000 02            # length 7, version 2
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 01 02 # length 2, version 1, Following".into()),
-        (StreamReply::NotFound, "02000000 01 03 # length 2, version 1, NotFound".into()),
+        (StreamReply::Following, "02000000 02 02 # length 2, version 2, Following".into()),
+        (StreamReply::NotFound, "02000000 02 03 # length 2, version 2, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 01            # length 7, version 1
+            "07000000 02            # length 7, version 2
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
