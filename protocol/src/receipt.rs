@@ -290,7 +290,7 @@ pub struct Settlement {
     pub job: JobId,
     /// [`SignedReceipt::digest`] of the receipt.
     pub receipt: Digest,
-    /// The receipt's position in the gateway's ledger.
+    /// The index of its leaf in the gateway's log.
     pub index: u64,
     /// When, by the gateway's wall clock.
     pub time: UnixMillis,
