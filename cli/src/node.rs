@@ -179,6 +179,8 @@ impl PriceArgs {
             per_gib_compute_minute: read(&NODE_PRICE_MEMORY, self.price_per_gib_minute)?,
             per_gib_in: read(&NODE_PRICE_IN, self.price_per_gib_in)?,
             per_gib_out: read(&NODE_PRICE_OUT, self.price_per_gib_out)?,
+            // A node has no GPU to ask for.
+            per_gpu_minute: 0,
         })
     }
 }

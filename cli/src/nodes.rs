@@ -58,9 +58,11 @@ struct NodeReport {
     price_per_gib_minute: u64,
     price_per_gib_in: u64,
     price_per_gib_out: u64,
+    price_per_gpu_minute: u64,
     meter_id: String,
     rtt_ms: f64,
     jobs_done: u64,
+    receipts_refused: u64,
 }
 
 impl NodeReport {
@@ -78,16 +80,18 @@ impl NodeReport {
             price_per_gib_minute: offer.price.per_gib_compute_minute,
             price_per_gib_in: offer.price.per_gib_in,
             price_per_gib_out: offer.price.per_gib_out,
+            price_per_gpu_minute: offer.price.per_gpu_minute,
             meter_id: offer.meter.to_string(),
             rtt_ms: status.rtt_us as f64 / 1e3,
             jobs_done: status.jobs_done,
+            receipts_refused: status.receipts_refused,
         }
     }
 }
 
-fn table(nodes: &[NodeStatus]) -> Table<8> {
-    let mut table = Table::new(["node", "slots", "memory", "away", "per minute", "done", "profiles", "labels"]);
-    for NodeStatus { node, offer, slots_used, rtt_us, jobs_done } in nodes {
+fn table(nodes: &[NodeStatus]) -> Table<9> {
+    let mut table = Table::new(["node", "slots", "memory", "away", "per minute", "done", "refused", "profiles", "labels"]);
+    for NodeStatus { node, offer, slots_used, rtt_us, jobs_done, receipts_refused } in nodes {
         let profiles: Vec<&str> = offer.profiles.iter().map(Profile::name).collect();
         let labels: Vec<String> = offer.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.push([
@@ -97,6 +101,7 @@ fn table(nodes: &[NodeStatus]) -> Table<8> {
             show_micros(*rtt_us),
             adit_protocol::Microcredits(offer.price.per_compute_minute).to_string(),
             jobs_done.to_string(),
+            receipts_refused.to_string(),
             profiles.join(","),
             labels.join(","),
         ]);

@@ -34,6 +34,7 @@ impl Terms {
             log: config.value(&LOG_MAX, args.log_max, parse_bytes)?,
             wall_ms: millis(config.value(&TIMEOUT, args.timeout, parse_duration)?),
             queue_ms: millis(config.value(&QUEUE_TIMEOUT, args.queue_timeout, parse_duration)?),
+            gpu_ns: 0,
         };
         let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
         let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);

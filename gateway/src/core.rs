@@ -546,6 +546,9 @@ impl Core {
                     Err(error) => Answer::Unavailable(error.to_string()),
                 }
             }
+            Query::Statement { .. } | Query::Holds | Query::Unpaid { .. } | Query::Proof(_) | Query::Log | Query::Backup => {
+                Answer::Unavailable("not yet".to_owned())
+            }
         }
     }
 
@@ -569,6 +572,7 @@ impl Core {
             slots_used: view.slots_used,
             rtt_us: self.rtt_us(&view.node),
             jobs_done: view.jobs_done,
+            receipts_refused: 0,
         };
         self.dispatcher.nodes().take(ANSWER_ROWS_MAX).map(row).collect()
     }

@@ -144,12 +144,10 @@ async fn reject<M: serde::Serialize>(outbox: &Outbox, message: &M) -> String {
 }
 
 fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
-    let price = offer.price;
-    let components = [price.per_compute_minute, price.per_gib_compute_minute, price.per_gib_in, price.per_gib_out];
     let labels = &offer.labels;
     if offer.slots > SLOTS_MAX {
         Err("too many slots")
-    } else if components.iter().any(|component| *component > PRICE_COMPONENT_MAX) {
+    } else if offer.price.components().iter().any(|component| *component > PRICE_COMPONENT_MAX) {
         Err("a component of the price is too large")
     } else if labels.len() > LABELS_MAX || labels.iter().any(|(k, v)| k.len().max(v.len()) > LABEL_BYTES_MAX) {
         Err("too many or too long labels")

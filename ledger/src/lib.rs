@@ -29,7 +29,6 @@
 
 mod books;
 mod change;
-mod checkpoint;
 mod entry;
 mod file;
 mod ledger;
@@ -41,7 +40,6 @@ mod tree;
 mod writer;
 
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
-pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
 pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};

@@ -55,5 +55,5 @@ impl NodeConfig {
 
 /// 0.001 credits per compute minute, a tenth of it per GiB held as long, 0.0005 per GiB moved.
 fn default_price() -> Price {
-    Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 500, per_gib_out: 500 }
+    Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 500, per_gib_out: 500, per_gpu_minute: 0 }
 }

@@ -64,6 +64,8 @@ pub struct JobLimits {
     pub wall_ms: u64,
     /// The longest wait for a node, in milliseconds.
     pub queue_ms: u64,
+    /// GPU time, in nanoseconds; 0 where the job has no GPU.
+    pub gpu_ns: u64,
 }
 
 impl Default for JobLimits {
@@ -76,6 +78,7 @@ impl Default for JobLimits {
             log: ByteCount(1 << 20),
             wall_ms: 60_000,
             queue_ms: 300_000,
+            gpu_ns: 0,
         }
     }
 }
@@ -189,6 +192,7 @@ impl JobSpec {
             ("the log limit in bytes", self.limits.log.0, limits::LOG_BYTES_MAX),
             ("the timeout in milliseconds", self.limits.wall_ms, limits::WALL_MS_MAX),
             ("the queue timeout in milliseconds", self.limits.queue_ms, limits::WALL_MS_MAX),
+            ("the GPU time in nanoseconds", self.limits.gpu_ns, limits::GPU_NS_MAX),
         ];
         match rows.into_iter().find(|(_, value, limit)| value > limit) {
             Some((name, value, limit)) => Err(SpecError { name, value, limit }),
@@ -226,11 +230,12 @@ mod tests {
     #[test]
     fn digest_covers_every_field() {
         let base = spec().digest();
-        let changes: [fn(&mut JobSpec); 7] = [
+        let changes: [fn(&mut JobSpec); 8] = [
             |s| s.seed = 1,
             |s| s.time = UnixMillis(1),
             |s| s.args.push(String::new()),
             |s| s.limits.queue_ms += 1,
+            |s| s.limits.gpu_ns += 1,
             |s| s.profile = Profile::Open,
             |s| s.max_price = Some(Microcredits(0)),
             |s| s.salt = Salt([1; 32]),

@@ -35,8 +35,9 @@ pub use job::{BlobRef, JobLimits, JobSpec, Placement, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
 pub use leaf::{Grant, Leaf, LeafError, Payout, Settled, Terms, TransferId, VoidReason, Voided};
 pub use message::{
-    AccountStatus, Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult,
-    JobState, JobStatus, NodeMessage, NodeOffer, NodeStatus, Order, Query, Refusal, Rejection, UnfitReason,
+    AccountStatus, Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, HoldStatus, JobEvent,
+    JobResult, JobState, JobStatus, LeafBytes, LogStatus, NodeMessage, NodeOffer, NodeStatus, Order, Query, Refusal, Rejection,
+    UnfitReason, UnpaidAttempt,
 };
 pub use price::{Price, PriceError};
 pub use receipt::{
@@ -48,7 +49,7 @@ pub use units::{ByteCount, Fuel, Microcredits, ParseFuelError, UnixMillis};
 pub use usage::{Outcome, TrapKind, Usage};
 
 /// The version of everything on the wire; the first byte of every frame's payload.
-pub const PROTOCOL_VERSION: u8 = 2;
+pub const PROTOCOL_VERSION: u8 = 3;
 
 /// The TLS application protocol (RFC 7301) that every Adit connection negotiates.
-pub const ALPN: &[u8] = b"adit/2";
+pub const ALPN: &[u8] = b"adit/3";

@@ -40,6 +40,9 @@ pub const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Wall time of one attempt: a day.
 pub const WALL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
+/// GPU time of one job: a day, in nanoseconds.
+pub const GPU_NS_MAX: u64 = WALL_MS_MAX * 1_000_000;
+
 /// Log bytes that a job may ask to keep.
 pub const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

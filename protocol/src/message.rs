@@ -76,6 +76,28 @@ pub enum Query {
     Account,
     /// Carries out an order of the gateway's operator.
     Order(Order),
+    /// The leaves that concern this client's key, as a customer or as a node, from a ledger index on, oldest first.
+    Statement {
+        /// The first ledger index to look at.
+        from: u64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// What is held of this client's credits.
+    Holds,
+    /// The attempts of this client's key, as a node, that were not paid, from a number on, oldest first.
+    Unpaid {
+        /// The first number to look at.
+        from: u64,
+        /// At most so many.
+        limit: u32,
+    },
+    /// The proof that a settled job of this client's, or of this node's, is in the gateway's log.
+    Proof(JobId),
+    /// The gateway's log: what it last said of it, and where it can be had.
+    Log,
+    /// Makes a copy of the gateway's ledger, beside it. The client must have the gateway's own key.
+    Backup,
 }
 
 /// What a gateway says to a client.
@@ -295,8 +317,72 @@ pub enum Answer {
     Account(AccountStatus),
     /// To `Order`: the index of its leaf, in the log of this gateway. The same for an order that was carried out before.
     Ordered(u64),
-    /// To an `Order` that is not carried out, and why.
+    /// To an `Order` or a `Backup` that is not carried out, and why.
     OrderRefused(String),
+    /// To `Statement`: each leaf's canonical bytes with its ledger index, and where to go on.
+    Statement {
+        /// The leaves, oldest first.
+        rows: Vec<(u64, LeafBytes)>,
+        /// The index to ask from next; nothing where the end was reached.
+        next: Option<u64>,
+    },
+    /// To `Holds`, oldest end first.
+    Holds(Vec<HoldStatus>),
+    /// To `Unpaid`: each with its number, and where to go on.
+    Unpaid {
+        /// The attempts, oldest first.
+        rows: Vec<(u64, UnpaidAttempt)>,
+        /// The number to ask from next; nothing where the end was reached.
+        next: Option<u64>,
+    },
+    /// To `Proof`; nothing where the job is unknown, not settled, or another's.
+    Proof(Option<String>),
+    /// To `Log`.
+    Log(LogStatus),
+    /// To `Backup`.
+    BackedUp {
+        /// Where the copy is, on the gateway's machine.
+        path: String,
+        /// How many leaves it has.
+        leaves: u64,
+    },
+}
+
+/// A leaf's canonical bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafBytes(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
+/// What is held for a job that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// The job.
+    pub job: JobId,
+    /// How much: the most that it can cost where it is placed.
+    pub amount: Microcredits,
+    /// When it is given back at the latest, by the gateway's wall clock.
+    pub expires: UnixMillis,
+}
+
+/// An attempt that its node was not paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnpaidAttempt {
+    /// The job.
+    pub job: JobId,
+    /// Which try.
+    pub attempt: Attempt,
+    /// When, by the gateway's wall clock.
+    pub time: UnixMillis,
+    /// Why, at most [`crate::limits::REASON_BYTES_MAX`].
+    pub reason: String,
+}
+
+/// A gateway's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogStatus {
+    /// Where it is served over HTTP; nothing where it is not.
+    pub url: Option<String>,
+    /// The last checkpoint, with the witnesses' cosignatures that it has; nothing before the first.
+    pub checkpoint: Option<String>,
 }
 
 /// What a key has with a gateway.
@@ -388,6 +474,8 @@ pub struct NodeStatus {
     pub rtt_us: u64,
     /// Jobs that it finished in this connection.
     pub jobs_done: u64,
+    /// Receipts of its that were refused, since the gateway started.
+    pub receipts_refused: u64,
 }
 
 /// What a node says on its control stream.

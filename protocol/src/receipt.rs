@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a node's signature over a receipt is for.
-const RECEIPT_DOMAIN: &str = "adit receipt v2";
+const RECEIPT_DOMAIN: &str = "adit receipt v3";
 /// What a gateway's signature over a settlement is for.
 const SETTLEMENT_DOMAIN: &str = "adit settlement v1";
 
@@ -271,6 +271,7 @@ impl VerifiedReceipt {
             ("memory-fuel", r.usage.memory_fuel <= u128::from(spec.limits.memory.0) * u128::from(r.usage.fuel.0)),
             ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
             ("output bytes", r.usage.bytes_out <= spec.limits.output),
+            ("GPU time", r.usage.gpu_ns <= spec.limits.gpu_ns),
             ("salt", r.salt == Some(spec.salt)),
             ("cost", spec.max_price.is_none_or(|max| r.cost <= max)),
         ];
@@ -468,12 +469,13 @@ mod tests {
     fn receipt_over_its_limits_is_told_from_its_job() {
         let node = SecretKey::from_seed([4; 32]);
         type Change = fn(&mut Receipt);
-        let rows: [(&str, Change); 6] = [
+        let rows: [(&str, Change); 7] = [
             ("fuel", |r| r.usage.fuel = Fuel(10_000_000_001)),
             ("peak memory", |r| r.usage.memory_peak = ByteCount((256 << 20) + 1)),
             ("module", |r| r.module = Digest([0; 32])),
             ("profile", |r| r.profile = Profile::Open),
             ("output bytes", |r| r.usage.bytes_out = ByteCount(u64::MAX >> 8)),
+            ("GPU time", |r| r.usage.gpu_ns = 1),
             ("salt", |r| r.salt = Some(Salt([1; 32]))),
         ];
         for (field, change) in rows {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ByteCount, Fuel};
 
-/// What a run used: the part of a bill that anyone can compute again. A CPU job is billed by this alone, never by a clock.
+/// What a run used: the part of a bill that anyone can compute again. A CPU job is billed by fuel and bytes alone, never by a clock.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Work, in the meter's unit.
@@ -19,6 +19,8 @@ pub struct Usage {
     pub bytes_out: ByteCount,
     /// Calls from the guest into the host.
     pub host_calls: u64,
+    /// Nanoseconds of GPU time. Measured, so only what a GPU did is billed by a clock, and never the rest.
+    pub gpu_ns: u64,
 }
 
 /// How a guest's run ended. Each of these is billed: what a guest does is an outcome, not an error.

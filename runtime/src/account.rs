@@ -89,6 +89,8 @@ impl Account {
             bytes_in: ByteCount(self.spec.input.bytes),
             bytes_out: ByteCount(self.output_bytes),
             host_calls: used.host_calls,
+            // No guest has a GPU.
+            gpu_ns: 0,
         }
     }
 }
@@ -128,6 +130,7 @@ mod tests {
             bytes_in: ByteCount(5),
             bytes_out: ByteCount(3),
             host_calls: 3,
+            gpu_ns: 0,
         };
         assert_eq!(report.usage, usage);
         assert_eq!(report.output_digest, Digest::of(b"out"));

@@ -136,7 +136,7 @@ pub fn meter_id() -> MeterId {
 pub fn description() -> String {
     let mut text = format!(
         "adit meter {VERSION}; profile core-1; engine {ENGINE}; {UNITS_PER_FUEL} units per fuel; depth {DEPTH_MAX}; instance {INSTANCE_UNITS}; \
-         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS}; copy {}, fill {}, elements {}, grow {}; price formula v1; weights",
+         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
         weights::COPIED_BYTE_UNITS,
         weights::FILLED_BYTE_UNITS,
         weights::BULK_ELEMENT_UNITS,

@@ -58,6 +58,7 @@ fn every_limit_is_stated() {
         ("FUEL_MAX", limits::FUEL_MAX),
         ("MEMORY_BYTES_MAX", limits::MEMORY_BYTES_MAX),
         ("WALL_MS_MAX", limits::WALL_MS_MAX),
+        ("GPU_NS_MAX", limits::GPU_NS_MAX),
         ("LOG_BYTES_MAX", limits::LOG_BYTES_MAX),
         ("PRICE_COMPONENT_MAX", limits::PRICE_COMPONENT_MAX),
         ("BATCH_LEAVES_MAX", limits::BATCH_LEAVES_MAX as u64),

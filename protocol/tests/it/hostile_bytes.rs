@@ -26,7 +26,7 @@ fn bodies() -> Vec<Vec<u8>> {
 
 /// Bodies of `Event` frames, with every event and every result in them.
 fn events() -> impl Iterator<Item = Vec<u8>> {
-    let before = dump::bytes("02 04 0b*16");
+    let before = dump::bytes("03 04 0b*16");
     let results = wire::job_result_pins().into_iter().map(|(_, dump)| format!("03 {dump}"));
     let dumps = wire::job_event_pins().into_iter().map(|(_, dump)| dump).chain(results);
     dumps.map(move |dump| [before.clone(), dump::bytes(&dump)].concat())
@@ -91,11 +91,11 @@ fn pinned_frames_pass_the_oracle() {
 #[test]
 fn huge_lengths_are_refused_without_an_allocation() {
     let rows = [
-        ("a string", "01 00 ffffffffffffffffff01"),
-        ("inline input", &format!("01 00 1d*16 {} 01 ffffffffffffffffff01", wire::SPEC)),
-        ("missing blobs", "01 03 0b*16 ffffffffffffffffff01 4d*32"),
-        ("labels", "01 01 04 61646974 02 00 00 00 00 00 00 ffffffffffffffffff01"),
-        ("an integer that goes on for ever", "01 03 ff*32"),
+        ("a string", "03 00 ffffffffffffffffff01"),
+        ("inline input", &format!("03 00 1d*16 {} 01 ffffffffffffffffff01", wire::SPEC)),
+        ("missing blobs", "03 03 0b*16 ffffffffffffffffff01 4d*32"),
+        ("labels", "03 01 04 61646974 02 00 00 00 00 00 00 00 ffffffffffffffffff01"),
+        ("an integer that goes on for ever", "03 03 ff*32"),
     ];
     for (what, dump) in rows {
         assert_eq!(oracle::frame(&dump::bytes(dump)), 0, "{what}");

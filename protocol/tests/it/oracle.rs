@@ -45,8 +45,13 @@ fn message<M: Serialize + DeserializeOwned + PartialEq + Debug>(body: &[u8]) -> 
 pub(crate) fn specification(bytes: &[u8]) -> bool {
     let Ok(spec) = decode_exact::<JobSpec>(bytes) else { return false };
     let checked = spec.check();
-    let dearest =
-        Price { per_compute_minute: 1 << 20, per_gib_compute_minute: 1 << 20, per_gib_in: 1 << 20, per_gib_out: 1 << 20 };
+    let dearest = Price {
+        per_compute_minute: 1 << 20,
+        per_gib_compute_minute: 1 << 20,
+        per_gib_in: 1 << 20,
+        per_gib_out: 1 << 20,
+        per_gpu_minute: 1 << 20,
+    };
     let price = dearest.cost_max(&spec.limits, spec.input.bytes);
     assert!(checked.is_err() || price.is_ok(), "within the limits, yet without a price: {spec:?}");
     true

@@ -5,11 +5,11 @@
 
 use adit_protocol::{
     ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, ClientMessage, Digest, Fuel,
-    GatewayToClient, GatewayToNode, Greeting, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState,
-    JobStatus, MeterId, Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Order, Outcome, PROTOCOL_VERSION, Placement,
-    Price, Profile, PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement, Signature, SignedReceipt,
-    SignedSettlement, StreamReply, StreamRequest, TransferId, TrapKind, UnfitReason, UnixMillis, Usage, sign_receipts,
-    sign_settlements,
+    GatewayToClient, GatewayToNode, Greeting, HoldStatus, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec,
+    JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Order,
+    Outcome, PROTOCOL_VERSION, Placement, Price, Profile, PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey,
+    Settlement, Signature, SignedReceipt, SignedSettlement, StreamReply, StreamRequest, TransferId, TrapKind, UnfitReason,
+    UnixMillis, UnpaidAttempt, Usage, sign_receipts, sign_settlements,
 };
 
 use crate::dump::{self, Pin, check_bytes, check_frames, check_values};
@@ -23,7 +23,8 @@ const INPUT: BlobRef = BlobRef { digest: Digest([0x14; 32]), bytes: 5 };
 const OUTPUT: Digest = Digest([0x07; 32]);
 const SALT: Salt = Salt([0x5a; 32]);
 const METER: MeterId = MeterId([0x3e; 32]);
-const PRICE: Price = Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 50, per_gib_out: 70 };
+const PRICE: Price =
+    Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 50, per_gib_out: 70, per_gpu_minute: 9_000 };
 
 fn spec() -> JobSpec {
     JobSpec {
@@ -52,6 +53,7 @@ pub(crate) const SPEC: &str = "
     808040                  # limits.log: 1 MiB
     e0d403                  # limits.wall_ms: 60,000
     e0a712                  # limits.queue_ms: 300,000
+    00                      # limits.gpu_ns: none
     00                      # profile: deterministic
     07                      # seed
     80d095ffbc31            # time: 1,700,000,000,000 ms
@@ -74,6 +76,7 @@ pub(crate) fn receipt(node: PublicKey) -> Receipt {
         bytes_in: ByteCount(5),
         bytes_out: ByteCount(1_024),
         host_calls: 3,
+        gpu_ns: 300,
     };
     Receipt {
         job: JOB,
@@ -105,8 +108,8 @@ const RECEIPT_BEFORE_NODE: &str = "
 
 const RECEIPT_AFTER_NODE: &str = "
     6a*32                   # gateway
-    956942c47374c94b332cc16cbca850b4  # spec: BLAKE3 of the specification's bytes
-    f6fee5575e086c4abbaf653b00f8464d
+    39a3c9b55dcebe3c94dac1ca29e1cb78  # spec: BLAKE3 of the specification's bytes
+    73f4734eaa8e8255118d885047e1a710
     4d*32                   # module
     14*32                   # input
     07*32                   # output
@@ -120,6 +123,7 @@ const RECEIPT_AFTER_NODE: &str = "
     05                      # usage.bytes_in
     8008                    # usage.bytes_out: 1,024
     03                      # usage.host_calls
+    ac02                    # usage.gpu_ns: 300
     80d095ffbc31            # times.started: 1,700,000,000,000 ms
     c801                    # times.fetch_us: 200
     00                      # times.compile_us
@@ -128,6 +132,7 @@ const RECEIPT_AFTER_NODE: &str = "
     64                      # price.per_gib_compute_minute: 100
     32                      # price.per_gib_in: 50
     46                      # price.per_gib_out: 70
+    a846                    # price.per_gpu_minute: 9,000
     8508                    # cost
     01 5a*32                # salt: some
 ";
@@ -179,7 +184,7 @@ const OFFER: &str = "
     02                      # slots
     8080808004              # memory: 1 GiB
     02 00 01                # profiles: two, deterministic and open
-    e807 64 32 46           # price: 1,000, 100, 50, 70
+    e807 64 32 46 a846      # price: 1,000, 100, 50, 70, 9,000
     01 06 726567696f6e 02 6575  # labels: one, `region` = `eu`
     3e*32                   # meter
 ";
@@ -197,7 +202,7 @@ const STATUS: &str = "
 
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (2, &b"adit/2"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (3, &b"adit/3"[..]));
 }
 
 #[test]
@@ -209,7 +214,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 02            # length 7, version 2
+            "07000000 03            # length 7, version 3
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
@@ -217,7 +222,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
         (
             Greeting::Node { offer: offer() },
             format!(
-                "40000000 02        # length 64, version 2
+                "42000000 03        # length 66, version 3
                  01                 # Node
                  {OFFER}"
             ),
@@ -235,7 +240,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         (
             ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
             format!(
-                "b2000000 02        # length 178, version 2
+                "b3000000 03        # length 179, version 3
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -244,21 +249,21 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 02            # length 18, version 2
+            "12000000 03            # length 18, version 3
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 02            # length 18, version 2
+            "12000000 03            # length 18, version 3
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 02            # length 5, version 2
+            "05000000 03            # length 5, version 3
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -289,6 +294,12 @@ pub(crate) fn query_pins() -> Vec<Pin<Query>> {
             Query::Order(Order::Grant { id: TransferId([0x1d; 16]), customer: CLIENT, amount: Microcredits(300) }),
             "05 00 1d*16 c1*32 ac02 # Order, Grant: id, customer, 300 microcredits".into(),
         ),
+        (Query::Statement { from: 300, limit: 200 }, "06 ac02 c801 # Statement: from 300, limit 200".into()),
+        (Query::Holds, "07 # Holds".into()),
+        (Query::Unpaid { from: 300, limit: 200 }, "08 ac02 c801 # Unpaid: from 300, limit 200".into()),
+        (Query::Proof(JOB), "09 0b*16 # Proof: job".into()),
+        (Query::Log, "0a # Log".into()),
+        (Query::Backup, "0b # Backup".into()),
     ]
 }
 
@@ -301,28 +312,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 02            # length 7, version 2
+            "07000000 03            # length 7, version 3
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 02            # length 5, version 2
+            "05000000 03            # length 5, version 3
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 02            # length 18, version 2
+            "12000000 03            # length 18, version 3
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 02            # length 83, version 2
+            "53000000 03            # length 83, version 3
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -330,7 +341,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 02            # length 19, version 2
+            "13000000 03            # length 19, version 3
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -338,7 +349,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 02            # length 6, version 2
+            "06000000 03            # length 6, version 3
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -491,14 +502,22 @@ pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
         (Answer::Job(Some(Box::new(status()))), format!("00 01 # Job: some\n {STATUS}")),
         (Answer::Jobs(vec![status(), status()]), format!("01 02 # Jobs: two\n {STATUS} {STATUS}")),
         (
-            Answer::Nodes(vec![NodeStatus { node: NODE, offer: offer(), slots_used: 1, rtt_us: 20_000, jobs_done: 300 }]),
+            Answer::Nodes(vec![NodeStatus {
+                node: NODE,
+                offer: offer(),
+                slots_used: 1,
+                rtt_us: 20_000,
+                jobs_done: 300,
+                receipts_refused: 7,
+            }]),
             format!(
                 "02 01              # Nodes: one
                  ed*32              # node
                  {OFFER}
                  01                 # slots_used
                  a09c01             # rtt_us: 20,000
-                 ac02               # jobs_done: 300"
+                 ac02               # jobs_done: 300
+                 07                 # receipts_refused"
             ),
         ),
         (
@@ -518,6 +537,27 @@ pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
         ),
         (Answer::Ordered(300), "06 ac02 # Ordered: leaf 300".into()),
         (Answer::OrderRefused("no".into()), "07 02 6e6f # OrderRefused: `no`".into()),
+        (
+            Answer::Statement { rows: vec![(300, LeafBytes(vec![1, 2]))], next: None },
+            "08 01 ac02 02 0102 00 # Statement: one, ledger index 300, a leaf of two bytes; no next".into(),
+        ),
+        (
+            Answer::Holds(vec![HoldStatus { job: JOB, amount: Microcredits(300), expires: UnixMillis(7) }]),
+            "09 01 0b*16 ac02 07 # Holds: one; job, 300 microcredits, until 7 ms".into(),
+        ),
+        (
+            Answer::Unpaid {
+                rows: vec![(300, UnpaidAttempt { job: JOB, attempt: Attempt(1), time: UnixMillis(7), reason: "no".into() })],
+                next: Some(301),
+            },
+            "0a 01 ac02 0b*16 01 07 02 6e6f 01 ad02 # Unpaid: one, number 300; job, attempt, 7 ms, `no`; next: some, 301".into(),
+        ),
+        (Answer::Proof(Some("p".into())), "0b 01 01 70 # Proof: some, `p`".into()),
+        (
+            Answer::Log(LogStatus { url: Some("u".into()), checkpoint: None }),
+            "0c 01 01 75 00 # Log: url: some, `u`; no checkpoint".into(),
+        ),
+        (Answer::BackedUp { path: "f".into(), leaves: 300 }, "0d 01 66 ac02 # BackedUp: `f`, 300 leaves".into()),
     ]
 }
 
@@ -550,14 +590,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 02            # length 19, version 2
+            "13000000 03            # length 19, version 3
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 02            # length 25, version 2
+            "19000000 03            # length 25, version 3
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -565,7 +605,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 02            # length 23, version 2
+            "17000000 03            # length 23, version 3
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -574,7 +614,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "ca010000 02        # length 458, version 2
+                "ce010000 03        # length 462, version 3
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -584,7 +624,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 02            # length 20, version 2
+            "14000000 03            # length 20, version 3
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
@@ -616,14 +656,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 02            # length 7, version 2
+            "07000000 03            # length 7, version 3
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 02            # length 7, version 2
+            "07000000 03            # length 7, version 3
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -637,7 +677,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "d3000000 02        # length 211, version 2
+                "d4000000 03        # length 212, version 3
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -647,7 +687,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 02            # length 19, version 2
+            "13000000 03            # length 19, version 3
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -664,28 +704,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 02            # length 36, version 2
+            "24000000 03            # length 36, version 3
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 02            # length 34, version 2
+            "22000000 03            # length 34, version 3
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 02            # length 19, version 2
+            "13000000 03            # length 19, version 3
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 02            # length 20, version 2
+            "14000000 03            # length 20, version 3
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -703,23 +743,23 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 02            # length 36, version 2
+            "24000000 03            # length 36, version 3
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 02            # length 7, version 2
+            "07000000 03            # length 7, version 3
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 02 02 # length 2, version 2, Following".into()),
-        (StreamReply::NotFound, "02000000 02 03 # length 2, version 2, NotFound".into()),
+        (StreamReply::Following, "02000000 03 02 # length 2, version 3, Following".into()),
+        (StreamReply::NotFound, "02000000 03 03 # length 2, version 3, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 02            # length 7, version 2
+            "07000000 03            # length 7, version 3
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
@@ -820,7 +860,7 @@ fn receipt_signature_covers_domain_size_and_root() {
     let receipts = vec![receipt(node.public()), Receipt { attempt: Attempt(2), ..receipt(node.public()) }];
     let leaves = receipts.iter().map(|r| sha256(&[&[0], &public_bytes(r)])).collect::<Vec<_>>();
     let root = sha256(&[&[1], &leaves[0], &leaves[1]]);
-    let message = [b"adit receipt v2".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
+    let message = [b"adit receipt v3".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
 
     let signed = sign_receipts(&node, receipts);
     assert_eq!((signed[0].proof.path.as_slice(), signed[1].proof.path.as_slice()), (&leaves[1..], &leaves[..1]));

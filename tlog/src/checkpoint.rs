@@ -1,11 +1,10 @@
 //! The gateway's signed word for its log: a C2SP checkpoint (<https://c2sp.org/tlog-checkpoint>) in a signed note
 //! (<https://c2sp.org/signed-note>), which any tool for those formats can check.
 
+use adit_ledger::TreeHead;
 use adit_protocol::{PublicKey, SecretKey, Signature};
 use signed_note::{Note, NoteError, Signer, Verifier, VerifierList, key_id};
 use tlog_tiles::{Checkpoint, Hash, MalformedCheckpointError};
-
-use crate::tree::TreeHead;
 
 /// The signature algorithm Ed25519, as signed notes name it.
 const ED25519: u8 = 1;

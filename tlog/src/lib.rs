@@ -1,0 +1,7 @@
+//! The public log as everybody sees it: the formats of C2SP for it, and what serves, witnesses and checks it.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod checkpoint;
+
+pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
