@@ -3,5 +3,7 @@
 #![warn(missing_docs)]
 
 mod checkpoint;
+mod http;
 
 pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
+pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
