@@ -301,6 +301,17 @@ impl Reader {
         check_leaf(&leaves, &transaction.open_table(TILES)?, index).map(Some)
     }
 
+    /// The bytes of leaves from `from` on, at most `limit`: fewer where the log ends.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let transaction = self.db.begin_read()?;
+        let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
+        let end = leaves.len()?.min(from.saturating_add(limit as u64));
+        (from..end).map(|index| check_leaf(&leaves, &tiles, index)).collect()
+    }
+
     /// The first `width` hashes of a tile, one behind the other; nothing where the tree has not so many.
     ///
     /// # Errors

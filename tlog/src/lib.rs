@@ -4,6 +4,8 @@
 
 mod checkpoint;
 mod http;
+mod tiles;
 
 pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
 pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
+pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
