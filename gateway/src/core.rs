@@ -602,6 +602,7 @@ impl Core {
         let (key, offer) = (node.connection.peer(), node.offer.clone());
         if let Some(older) = self.nodes.insert(key, node) {
             older.connection.close_replaced();
+            self.note_lost(key);
         }
         self.dispatch(Event::NodeJoined { node: key, offer });
         self.node_rtt(key);
@@ -611,11 +612,16 @@ impl Core {
         // A connection that was replaced has left already.
         if self.nodes.get(&key).is_some_and(|node| node.link == link) {
             self.nodes.remove(&key);
-            let lost: Vec<_> = self.dispatcher.leases(&key).collect();
-            for (job, attempt) in lost {
-                self.note_unpaid(key, job, attempt, "its connection to the gateway was lost");
-            }
+            self.note_lost(key);
             self.dispatch(Event::NodeLeft { node: key });
+        }
+    }
+
+    /// Notes what a node was at when its connection ended.
+    fn note_lost(&mut self, node: PublicKey) {
+        let lost: Vec<_> = self.dispatcher.leases(&node).collect();
+        for (job, attempt) in lost {
+            self.note_unpaid(node, job, attempt, "its connection to the gateway was lost");
         }
     }
 
