@@ -3,7 +3,13 @@
 #![warn(missing_docs)]
 
 mod checkpoint;
+mod cosignature;
 mod http;
+mod key;
+mod line;
 
-pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
+
+pub use checkpoint::{CheckpointError, log_key, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
+pub use cosignature::{Cosignature, CosignatureError, Cosigner, UnixSeconds, verify_cosignature, with_cosignatures};
 pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
+pub use key::{KeyError, LogKey, NoteKey, WitnessKey};
