@@ -7,9 +7,14 @@ mod cosignature;
 mod http;
 mod key;
 mod line;
+mod policy;
 
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
 
 pub use checkpoint::{CheckpointError, log_key, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
 pub use cosignature::{Cosignature, CosignatureError, Cosigner, UnixSeconds, verify_cosignature, with_cosignatures};
 pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
 pub use key::{KeyError, LogKey, NoteKey, WitnessKey};
+pub use policy::{Policy, PolicyError, PolicyFault, PolicyFileError, PolicyLog, PolicyWitness, Verdict, Witnessed};
