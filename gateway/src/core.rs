@@ -13,12 +13,13 @@ use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
     IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, Microcredits, NodeMessage, NodeStatus,
     Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
-    VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
+    UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
 };
 use adit_transport::{BlobPin, BlobStore};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::account;
 use crate::clock::{Clock, wall_time};
 use crate::job::{Job, Live, Stage, done_state, event_message};
 use crate::log::Log;
@@ -35,6 +36,9 @@ const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 /// Bytes of arguments, environments and inline inputs of all jobs that have not ended. The queue's bound counts jobs; this one keeps a
 /// few clients with large ones from taking the machine's memory.
 const LIVE_BYTES_MAX: usize = 256 << 20;
+
+/// Nodes whose refused receipts are counted.
+const REFUSED_NODES_MAX: usize = 16_384;
 
 /// How long the ledger holds credits for a job beyond all the times that it may take, for a clock that is set. A hold that nobody ended
 /// is given back then.
@@ -83,6 +87,8 @@ pub(crate) struct Core {
     /// Log bytes of all jobs.
     log_bytes: usize,
     nodes: BTreeMap<PublicKey, Node>,
+    /// Receipts of each node that were refused.
+    refused: HashMap<PublicKey, u64>,
     clients: usize,
     next_link: u64,
 }
@@ -114,6 +120,7 @@ impl Core {
             ended_log_bytes: 0,
             log_bytes: 0,
             nodes: BTreeMap::new(),
+            refused: HashMap::new(),
             clients: 0,
             next_link: 0,
         }
@@ -534,21 +541,19 @@ impl Core {
                 Answer::Jobs(fitting(jobs))
             }
             Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
-            Query::Account => match self.account(client) {
-                Ok(status) => Answer::Account(status),
-                Err(error) => Answer::Unavailable(error.to_string()),
-            },
+            Query::Account => available(self.account(client).map(Answer::Account)),
             Query::Order(_) => Answer::Unavailable("an order is answered when it is carried out".to_owned()),
             Query::Receipts { from, limit } => {
-                let limit = (limit as usize).min(ANSWER_ROWS_MAX);
-                match self.reader.receipts_of(&client, from, limit) {
-                    Ok(page) => receipts_answer(page),
-                    Err(error) => Answer::Unavailable(error.to_string()),
-                }
+                let page = self.reader.receipts_of(&client, from, (limit as usize).min(ANSWER_ROWS_MAX));
+                available(page.map(|ReceiptPage { rows, next }| {
+                    let (rows, next) = fitting_page(rows, next);
+                    Answer::Receipts { rows, next }
+                }))
             }
-            Query::Statement { .. } | Query::Holds | Query::Unpaid { .. } | Query::Proof(_) | Query::Log | Query::Backup => {
-                Answer::Unavailable("not yet".to_owned())
-            }
+            Query::Statement { from, limit } => available(account::statement(&self.reader, client, from, limit)),
+            Query::Holds => available(account::holds(&self.reader, client)),
+            Query::Unpaid { from, limit } => available(account::unpaid(&self.reader, client, from, limit)),
+            Query::Proof(_) | Query::Log | Query::Backup => Answer::Unavailable("not yet".to_owned()),
         }
     }
 
@@ -572,7 +577,7 @@ impl Core {
             slots_used: view.slots_used,
             rtt_us: self.rtt_us(&view.node),
             jobs_done: view.jobs_done,
-            receipts_refused: 0,
+            receipts_refused: self.refused.get(&view.node).copied().unwrap_or(0),
         };
         self.dispatcher.nodes().take(ANSWER_ROWS_MAX).map(row).collect()
     }
@@ -606,6 +611,10 @@ impl Core {
         // A connection that was replaced has left already.
         if self.nodes.get(&key).is_some_and(|node| node.link == link) {
             self.nodes.remove(&key);
+            let lost: Vec<_> = self.dispatcher.leases(&key).collect();
+            for (job, attempt) in lost {
+                self.note_unpaid(key, job, attempt, "its connection to the gateway was lost");
+            }
             self.dispatch(Event::NodeLeft { node: key });
         }
     }
@@ -640,6 +649,10 @@ impl Core {
             NodeMessage::Finished { receipt, reason, output } => self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
+                // Nothing was done that was withdrawn before it began.
+                if failure != AttemptFailure::Withdrawn {
+                    self.note_unpaid(key, job, attempt, &failure.to_string());
+                }
                 self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
             }
         }
@@ -701,14 +714,18 @@ impl Core {
         let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
         if !self.holds(node, id, attempt) {
             // It ends no job, but the node's slot is free again.
+            self.note_unpaid(node, id, attempt, "the job was taken back before the receipt came");
             return self.dispatch(Event::AttemptFinished { node, job: id, attempt });
         }
         let checked = self.check(node, known, receipt, output.as_deref());
         let (receipt, pin) = match checked {
             Ok(checked) => checked,
             Err(fault) => {
-                tracing::warn!(job = %id, %node, fault, "a receipt was refused");
-                let failure = AttemptFailure::Node(format!("its receipt was refused: {fault}"));
+                let refused = self.count_refused(node);
+                tracing::warn!(job = %id, %node, fault, refused, "a receipt was refused");
+                let fault = format!("its receipt was refused: {fault}");
+                self.note_unpaid(node, id, attempt, &fault);
+                let failure = AttemptFailure::Node(fault);
                 return self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
             }
         };
@@ -733,6 +750,28 @@ impl Core {
         self.end(id, Stage::Done { result, output: pin, settlement: None });
         let entry = Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us };
         self.record(Operation::Settle(Box::new(entry)));
+    }
+
+    /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
+    fn note_unpaid(&mut self, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
+        if !self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
+            return;
+        }
+        let mut reason = reason.to_owned();
+        truncate(&mut reason, REASON_BYTES_MAX);
+        let attempt = Box::new(UnpaidAttempt { job, attempt, time: wall_time(), reason });
+        // Nobody waits for it.
+        self.unrecorded.push_back(Operation::Unpaid { node, attempt });
+    }
+
+    /// Counts a receipt that is refused. How many of its node's there were.
+    fn count_refused(&mut self, node: PublicKey) -> u64 {
+        if self.refused.len() >= REFUSED_NODES_MAX && !self.refused.contains_key(&node) {
+            return 1;
+        }
+        let count = self.refused.entry(node).or_default();
+        *count += 1;
+        *count
     }
 
     /// Checks a receipt against the job that was leased. Returns with it the pin of a large output.
@@ -831,7 +870,7 @@ impl Core {
                 }
                 Operation::Grant(grant) => self.granted(grant, result),
                 Operation::Payout(payout) => self.answer_order(payout.id, result),
-                Operation::Hold(_) | Operation::State(_) => self.expect(result),
+                Operation::Hold(_) | Operation::State(_) | Operation::Unpaid { .. } => self.expect(result),
                 Operation::Expire { .. } => self.expired(result),
             }
         }
@@ -959,13 +998,16 @@ fn fitting<T: Serialize>(mut rows: Vec<T>) -> Vec<T> {
     rows
 }
 
-/// A page of receipts that fits a frame; what does not is for the next page.
-fn receipts_answer(page: ReceiptPage) -> Answer {
-    let ReceiptPage { rows, next } = page;
-    let (count, after) = (rows.len(), rows.iter().map(|(index, _)| *index).collect::<Vec<_>>());
+/// As many of the first numbered rows as fit a frame, and the number to ask from next: what does not fit is for the next page.
+pub(crate) fn fitting_page<T: Serialize>(rows: Vec<(u64, T)>, next: Option<u64>) -> (Vec<(u64, T)>, Option<u64>) {
+    let numbers: Vec<u64> = rows.iter().map(|(number, _)| *number).collect();
     let rows = fitting(rows);
-    let next = if rows.len() < count { Some(after[rows.len()]) } else { next };
-    Answer::Receipts { rows, next }
+    let next = numbers.get(rows.len()).copied().or(next);
+    (rows, next)
+}
+
+fn available(answer: Result<Answer, StoreError>) -> Answer {
+    answer.unwrap_or_else(|error| Answer::Unavailable(error.to_string()))
 }
 
 /// What stands before the rows of an answer: frame, request, variants, count.

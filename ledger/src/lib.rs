@@ -42,7 +42,7 @@ mod writer;
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
-pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};
+pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
 pub use reader::{Corruption, Reader, ReceiptPage, StoreError};
 pub use schema::FORMAT_VERSION;
 pub use tree::TreeHead;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
-use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, TransferId, UnixMillis};
+use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
 
@@ -9,7 +9,7 @@ use crate::StoredJob;
 use crate::books::{Account, Balance, Books, BooksError};
 use crate::operation::Hold;
 use crate::row::Row;
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
@@ -244,6 +244,29 @@ impl Reader {
         Ok(open)
     }
 
+    /// The attempts of `node` that were not paid, from number `from` on, oldest first, at most `limit`; and the number to ask from next.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unpaid(
+        &self,
+        node: &PublicKey,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<(u64, UnpaidAttempt)>, Option<u64>), StoreError> {
+        let unpaid = self.db.begin_read()?.open_table(UNPAID)?;
+        let mut entries = unpaid.range((&node.0, from)..=(&node.0, u64::MAX))?;
+        let mut rows = Vec::new();
+        for entry in entries.by_ref().take(limit) {
+            let (key, attempt) = entry?;
+            let number = key.value().1;
+            let damaged = |_| StoreError::Corrupt { index: number, fault: Corruption::Encoding };
+            rows.push((number, postcard::from_bytes(attempt.value()).map_err(damaged)?));
+        }
+        let next = entries.next().transpose()?.map(|(key, _)| key.value().1);
+        Ok((rows, next))
+    }
+
     /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`.
     ///
     /// # Errors
@@ -299,6 +322,17 @@ impl Reader {
             return Ok(None);
         }
         check_leaf(&leaves, &transaction.open_table(TILES)?, index).map(Some)
+    }
+
+    /// The bytes of leaves from `from` on, at most `limit`: fewer where the log ends.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let transaction = self.db.begin_read()?;
+        let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
+        let end = leaves.len()?.min(from.saturating_add(limit as u64));
+        (from..end).map(|index| check_leaf(&leaves, &tiles, index)).collect()
     }
 
     /// The first `width` hashes of a tile, one behind the other; nothing where the tree has not so many.

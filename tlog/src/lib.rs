@@ -9,6 +9,7 @@ mod key;
 mod line;
 mod policy;
 mod proof;
+mod tiles;
 
 #[cfg(test)]
 mod hostile;
@@ -21,3 +22,4 @@ pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
 pub use key::{KeyError, LogKey, NoteKey, WitnessKey};
 pub use policy::{Policy, PolicyError, PolicyFault, PolicyFileError, PolicyLog, PolicyWitness, Verdict, Witnessed};
 pub use proof::{LogProof, ProofError};
+pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
