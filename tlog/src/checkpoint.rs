@@ -90,6 +90,11 @@ impl SignedCheckpoint {
         TreeHead { size: self.checkpoint.size(), root: self.checkpoint.hash().0 }
     }
 
+    /// The note with these signatures alone.
+    pub(crate) fn with_signatures(&self, signatures: &[NoteSignature]) -> Vec<u8> {
+        Note::new(self.text(), signatures).expect("the text is that of a note").to_bytes()
+    }
+
     /// The signatures of known keys, each of them checked.
     pub(crate) fn verify(&self, known: &impl Verifiers) -> Result<Vec<NoteSignature>, NoteError> {
         self.note.verify(known).map(|(verified, _)| verified)

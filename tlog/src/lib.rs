@@ -9,7 +9,9 @@ mod key;
 mod line;
 mod policy;
 mod proof;
+mod submit;
 mod tiles;
+mod witness;
 
 #[cfg(test)]
 mod hostile;
@@ -22,4 +24,6 @@ pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
 pub use key::{KeyError, LogKey, NoteKey, WitnessKey};
 pub use policy::{Policy, PolicyError, PolicyFault, PolicyFileError, PolicyLog, PolicyWitness, Verdict, Witnessed};
 pub use proof::{LogProof, ProofError};
+pub use submit::{Cosigned, SubmitError, request_cosignature, witness_agent};
 pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
+pub use witness::{Evidence, EvidenceKind, Witness, WitnessError};
