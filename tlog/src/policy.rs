@@ -224,7 +224,7 @@ impl Policy {
             return Err(PolicyError::UnknownLog(origin.to_owned()));
         }
         let unsigned = || PolicyError::Unsigned(origin.to_owned());
-        let signatures = match checkpoint.verify(&Known { policy: self, origin }) {
+        let signatures = match checkpoint.verify(&Known(self)) {
             Err(NoteError::UnverifiedNote) => return Err(unsigned()),
             signatures => signatures.map_err(CheckpointError::from)?,
         };
@@ -278,22 +278,18 @@ impl FromStr for Policy {
     }
 }
 
-/// The keys whose signatures count for the checkpoints of one log.
-struct Known<'p> {
-    policy: &'p Policy,
-    origin: &'p str,
-}
+/// The keys whose signatures are checked. That of another log than the checkpoint's counts for nothing.
+struct Known<'p>(&'p Policy);
 
 impl Verifiers for Known<'_> {
     fn verifier(&self, name: &str, id: u32) -> Result<&dyn Verifier, VerificationError> {
-        let is_it = |key_name: &str, key_id: u32| key_name == name && key_id == id;
-        let log = self.policy.logs.iter().map(|log| &log.key).find(|key| is_it(key.name(), key.id()));
-        if let Some(log) = log.filter(|_| name == self.origin) {
-            return Ok(log);
-        }
-        match self.policy.witnesses.iter().map(|witness| &witness.key).find(|key| is_it(key.name(), key.id())) {
-            Some(witness) => Ok(witness),
-            None => Err(VerificationError::UnknownKey { name: name.to_owned(), id }),
+        let Policy { logs, witnesses, .. } = self.0;
+        let log = logs.iter().map(|log| &log.key).find(|key| key.name() == name && key.id() == id);
+        let witness = witnesses.iter().map(|witness| &witness.key).find(|key| key.name() == name && key.id() == id);
+        match (log, witness) {
+            (Some(log), _) => Ok(log),
+            (None, Some(witness)) => Ok(witness),
+            (None, None) => Err(VerificationError::UnknownKey { name: name.to_owned(), id }),
         }
     }
 }

@@ -187,6 +187,8 @@ mod tests {
         let line = |line: usize| format!("line {line} of the proof");
         let rows = [
             (text.replace("@v1", "@v2"), "it is no proof".to_owned()),
+            (text.replace("@v1\n", "@v1"), "it is no proof".to_owned()),
+            (text.replace("@v1\n", "@v1\n\n"), line(2)),
             (text.replace("index 1", "index 01"), line(2)),
             (text.replace("index 1", "index +1"), line(2)),
             (text.replace("index 1", "index  1"), line(2)),
