@@ -30,7 +30,7 @@
 mod books;
 mod change;
 mod entry;
-mod file;
+pub mod file;
 mod ledger;
 mod operation;
 mod reader;

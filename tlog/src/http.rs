@@ -38,8 +38,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Bytes of a request's body: a checkpoint with a hundred signatures and 63 hashes.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a request's body: 63 hashes, and a checkpoint with 16 signatures of the largest kind (<https://c2sp.org/signed-note>).
+const BODY_BYTES_MAX: usize = 128 * 1024;
 
 /// What is asked.
 #[derive(Debug, Clone)]
