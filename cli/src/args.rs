@@ -99,7 +99,7 @@ impl Command {
             Self::Quote(args) => quote::run(args, common),
             Self::Invoice(args) => invoice::run(args, common),
             Self::Credit(args) => account::credit(args, common),
-            Self::Verify(args) => verify::run(args),
+            Self::Verify(args) => verify::run(args, common),
             Self::Audit(args) => audit::run(args, common),
             Self::New(args) => new::run(args),
             Self::Build(args) => build::run(args),
