@@ -11,5 +11,6 @@ mod model;
 mod open;
 mod paging;
 mod record;
+mod steps;
 mod tree;
 mod writer;
