@@ -3,14 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod answers;
 mod crash;
 mod damage;
 mod disk;
+mod faults;
 mod fixture;
 mod model;
 mod open;
 mod paging;
 mod record;
+mod script;
 mod steps;
 mod tree;
 mod writer;

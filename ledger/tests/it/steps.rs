@@ -64,6 +64,21 @@ pub(crate) struct Model {
     pub(crate) statements: BTreeMap<Account, Vec<u64>>,
 }
 
+impl Step {
+    /// A step by numbers below given bounds: from a generator, or from bytes. Most jobs meet more than once.
+    pub(crate) fn draw(jobs: u64, mut below: impl FnMut(u64) -> u64) -> Self {
+        match below(20) {
+            0 => Self::Grant { order: below(12) as u8, customer: below(3), amount: below(9_000) },
+            1..=7 => Self::Hold { job: below(jobs), amount: 150 + below(350), expires: below(100) },
+            8..=13 => Self::Settle { job: below(jobs), variant: below(2) },
+            14 | 15 => Self::Void { job: below(jobs) },
+            16 => Self::Expire { now: below(60) },
+            17 | 18 => Self::Payout { order: below(12) as u8, amount: below(700) },
+            _ => Self::State { fee_ppm: [0, 50_000, 1_000_000, 1_000_001][below(4) as usize] },
+        }
+    }
+}
+
 impl Model {
     /// Counts a leaf, which concerns so many.
     fn record(&mut self, parties: &[Account]) -> u64 {
