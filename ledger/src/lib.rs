@@ -29,6 +29,7 @@
 
 mod books;
 mod change;
+mod check;
 mod checkpoint;
 mod entry;
 mod file;
