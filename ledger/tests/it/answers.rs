@@ -16,6 +16,9 @@ pub(crate) enum Question {
     Job(u64),
     Receipts(u64),
     Leaf(u64),
+    Tile(u8, u64, usize),
+    LeafProof(u64, u64),
+    GrowthProof(u64, u64),
 }
 
 /// What a ledger says.
@@ -30,6 +33,7 @@ pub(crate) enum Answer {
     Job(Option<Box<StoredJob>>),
     Receipts(Vec<(u64, SignedReceipt)>),
     Bytes(Option<Vec<u8>>),
+    Proof(Option<Vec<[u8; 32]>>),
 }
 
 impl Question {
@@ -46,6 +50,9 @@ impl Question {
             Self::Job(n) => Answer::Job(reader.job(job(n))?.map(Box::new)),
             Self::Receipts(n) => Answer::Receipts(reader.receipts_of(&client(n), 0, usize::MAX)?.rows),
             Self::Leaf(index) => Answer::Bytes(reader.leaf(index)?),
+            Self::Tile(level, index, width) => Answer::Bytes(reader.tile(level, index, width)?),
+            Self::LeafProof(index, size) => Answer::Proof(reader.prove_leaf(index, size)?),
+            Self::GrowthProof(old, new) => Answer::Proof(reader.prove_growth(old, new)?),
         })
     }
 }

@@ -154,8 +154,8 @@ fn disk_that_fails_at_any_operation_loses_nothing_acknowledged() {
     let mut crashes = Crashes::of(script());
     let operations = crashes.operations();
     for n in 1..=operations {
-        crashes.fail_at(n, Fault::Dead, survivors(n, 20));
-        crashes.fail_at(n, Fault::Once, survivors(!n, 12));
+        crashes.fail_at(n, Fault::Dead, survivors(n, 16));
+        crashes.fail_at(n, Fault::Once, survivors(!n, 8));
     }
     (1..=operations).step_by(3).for_each(|n| fail_again(&mut crashes, n));
     let checked = crashes.checked.len();

@@ -9,6 +9,7 @@ mod damage;
 mod disk;
 mod faults;
 mod fixture;
+mod flips;
 mod model;
 mod open;
 mod paging;

@@ -56,6 +56,11 @@ impl Script {
         self.batches.len()
     }
 
+    /// What is answered after so many batches.
+    pub(crate) fn due(&self, batches: usize) -> &[(Question, Answer)] {
+        &self.due[batches]
+    }
+
     pub(crate) fn batches(&self) -> &[Batch] {
         &self.batches
     }
@@ -210,12 +215,11 @@ fn due(
         let job = model.settled.get(&n).map(|(index, variant)| StoredJob { index: *index, ..stored(0, &entry(n, *variant)) });
         due.push((Question::Job(n), Answer::Job(job.map(Box::new))));
     }
-    for c in 0..3 {
-        let mut receipts: Vec<_> = model.settled.iter().filter(|(n, _)| client(**n) == client(c)).collect();
-        receipts.sort_by_key(|(_, (index, _))| *index);
-        let receipts = receipts.into_iter().map(|(n, (index, variant))| (*index, entry(*n, *variant).receipt.signed().clone()));
-        due.push((Question::Receipts(c), Answer::Receipts(receipts.collect())));
-    }
+    // Those of the other clients are found in the same way.
+    let mut receipts: Vec<_> = model.settled.iter().filter(|(n, _)| client(**n) == client(0)).collect();
+    receipts.sort_by_key(|(_, (index, _))| *index);
+    let receipts = receipts.into_iter().map(|(n, (index, variant))| (*index, entry(*n, *variant).receipt.signed().clone()));
+    due.push((Question::Receipts(0), Answer::Receipts(receipts.collect())));
     for (index, leaf) in leaves.iter().enumerate() {
         let leaf = (index < model.next as usize).then(|| leaf.clone());
         due.push((Question::Leaf(index as u64), Answer::Bytes(leaf)));
