@@ -10,12 +10,16 @@ use redb::Database;
 use sha2_11::Sha256;
 
 use crate::answers::{Answer, Question, first_wrong};
-use crate::disk::Disk;
+use crate::disk::{Disk, Fault, Survivors};
 use crate::fixture::{client, gateway, stored};
 use crate::steps::{Model, Step, cost, costing, customer, owner};
 
 /// How many orders there are.
 const ORDERS: u8 = 12;
+/// How many jobs the scripts of [`any`] have.
+const JOBS: u64 = 16;
+/// Of how many bytes they are made.
+const BYTES_MAX: usize = 1_200;
 
 /// A script, which begins on a ledger without leaves.
 pub(crate) struct Script {
@@ -141,6 +145,36 @@ impl Script {
         assert_eq!(self.run(disk, batches), self.len());
         assert_eq!(first_wrong(open(disk).reader(), &self.due[self.len()]), None);
     }
+}
+
+/// What must hold for a script and a fault made of any bytes: whatever is left by the fault holds the acknowledged batches or one more, and
+/// the script can be finished. Says whether the fault stopped it.
+pub(crate) fn any(bytes: &[u8]) -> bool {
+    let mut bytes = bytes.iter().take(BYTES_MAX).map(|byte| u64::from(*byte));
+    let mut fault = [0; 4];
+    fault.iter_mut().for_each(|part| *part = bytes.next().unwrap_or(0));
+    let [kind, at, survivors, seed] = fault;
+    let begin = [Step::State { fee_ppm: 50_000 }, Step::Grant { order: 0, customer: 0, amount: 9_000 }];
+    let mut batches = vec![(false, begin.to_vec())];
+    while let Some(size) = bytes.next() {
+        let steps = (0..1 + size % 16).map(|_| Step::draw(JOBS, |below| bytes.next().unwrap_or(0) * below / 256));
+        batches.push((size >= 192, steps.collect()));
+    }
+    let script = Script::new(JOBS, &batches);
+    let whole = empty();
+    let begun = whole.operations();
+    script.run(&whole, 0);
+
+    let disk = empty();
+    let fault = [Fault::Dead, Fault::Once, Fault::Full, Fault::NoBlocks, Fault::ReadOnly][kind as usize % 5];
+    disk.fail_at(1 + at * (whole.operations() - begun) / 256, fault);
+    let acknowledged = script.run(&disk, 0);
+    disk.mend();
+    let survivors = [Survivors::Nothing, Survivors::Everything, Survivors::Torn(seed)][survivors as usize % 3];
+    let left = disk.after_power_cut(survivors);
+    let batches = script.check(&left, acknowledged);
+    script.check_end(&left, batches);
+    acknowledged < script.len()
 }
 
 /// The leaf of an operation that was done and is done once, however often it is asked for.
