@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
-use crate::{account, audit, build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify};
+use crate::{
+    account, audit, build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify, witness,
+};
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
 #[derive(Debug, Parser)]
@@ -72,6 +74,7 @@ pub(crate) enum Command {
     Up(up::UpArgs),
     Gateway(gateway::GatewayArgs),
     Node(node::NodeArgs),
+    Witness(witness::WitnessArgs),
     Key(keys::KeyArgs),
     Config(settings::ConfigArgs),
     Completions(manual::CompletionsArgs),
@@ -99,6 +102,7 @@ impl Command {
             Self::Up(args) => up::run(args, common),
             Self::Gateway(args) => gateway::run(args, common),
             Self::Node(args) => node::run(args, common),
+            Self::Witness(args) => witness::run(args, common),
             Self::Key(args) => keys::run(args, common),
             Self::Config(args) => settings::run(args, common),
             Self::Completions(args) => manual::completions(args),

@@ -48,6 +48,7 @@ mod gateway;
 mod node;
 mod service;
 mod up;
+mod witness;
 
 use std::process::ExitCode;
 

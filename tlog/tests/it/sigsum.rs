@@ -1,6 +1,6 @@
-//! Sigsum's logs and witnesses sign the same checkpoints and cosignatures, in a format of their own around them. The crate `sigsum`
-//! (of Mullvad) is a verifier of that which shares no code with ours but the curve; and its documentation has a proof from a log in operation, with
-//! the cosignatures of eight witnesses that six organisations run, some of them with other software again.
+//! Sigsum's logs and witnesses sign the same checkpoints and cosignatures, in a format of their own around them. The crate `sigsum`, of
+//! Mullvad, is a verifier of that which has another Ed25519 and another Merkle tree than ours; and its documentation has a proof from a log
+//! in operation, with the cosignatures of eight witnesses of six operators.
 
 use adit_protocol::{PublicKey, SecretKey, Signature};
 use adit_tlog::{
