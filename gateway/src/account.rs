@@ -2,7 +2,8 @@
 
 use adit_ledger::{Account, Reader, StoreError};
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, HoldStatus, LeafBytes, PublicKey};
+use adit_protocol::{Answer, HoldStatus, JobId, LeafBytes, PublicKey};
+use adit_tlog::{LogProof, Published};
 
 use crate::core::fitting_page;
 
@@ -43,4 +44,22 @@ pub(crate) fn unpaid(ledger: &Reader, key: PublicKey, from: u64, limit: u32) -> 
     let (rows, next) = ledger.unpaid(&key, from, (limit as usize).min(ANSWER_ROWS_MAX))?;
     let (rows, next) = fitting_page(rows, next);
     Ok(Answer::Unpaid { rows, next })
+}
+
+/// The proof that a job's settlement is under the last checkpoint, for the two whose job it is.
+pub(crate) fn proof(ledger: &Reader, published: &Published, key: PublicKey, job: JobId) -> Result<Answer, StoreError> {
+    let Some(stored) =
+        ledger.job(job)?.filter(|stored| [stored.receipt.receipt.client, stored.receipt.receipt.node].contains(&key))
+    else {
+        return Ok(Answer::Proof(None));
+    };
+    let index = stored.index;
+    let Some(checkpoint) = published.get().filter(|checkpoint| checkpoint.head.size > index) else {
+        return Ok(Answer::Unavailable(format!("leaf {index} is not under a checkpoint yet; ask again in a second")));
+    };
+    let (Some(leaf), Some(hashes)) = (ledger.leaf(index)?, ledger.prove_leaf(index, checkpoint.head.size)?) else {
+        return Ok(Answer::Unavailable(format!("leaf {index} is not where its checkpoint says")));
+    };
+    let proof = LogProof { extra: leaf, index, hashes, checkpoint: checkpoint.note.to_vec() };
+    Ok(Answer::Proof(Some(String::from_utf8_lossy(&proof.to_bytes()).into_owned())))
 }

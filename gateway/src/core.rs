@@ -1,6 +1,7 @@
 //! The gateway's state and every change of it, free of I/O but for the outboxes, the ledger's queue and the blob store's index.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
@@ -11,10 +12,11 @@ use adit_ledger::{
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
-    IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, Microcredits, NodeMessage, NodeStatus,
-    Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
-    UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
+    IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
+    NodeStatus, Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId,
+    UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
 };
+use adit_tlog::Published;
 use adit_transport::{BlobPin, BlobStore};
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -50,6 +52,23 @@ const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
 
+/// The ledger as the core has it.
+#[derive(Debug)]
+pub(crate) enum LedgerAccess {
+    /// To record.
+    Write(Writer),
+    /// To read alone, and why: no job is taken.
+    Read(Reader, String),
+}
+
+/// The log as the core has it.
+#[derive(Debug)]
+pub(crate) struct LogAccess {
+    pub(crate) published: Published,
+    /// Where it is served.
+    pub(crate) url: Option<String>,
+}
+
 /// Everything that the gateway knows.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -61,8 +80,12 @@ pub(crate) struct Core {
     dispatcher: Dispatcher,
     /// When the timer task will wake by itself.
     armed: Option<Tick>,
-    ledger: Writer,
+    /// Nothing where the gateway only reads.
+    ledger: Option<Writer>,
     reader: Reader,
+    /// What was last said of the log, and where it is served.
+    published: Published,
+    log_url: Option<String>,
     /// What the ledger's thread does not have yet.
     unrecorded: VecDeque<Operation>,
     /// Wakes the task that hands them over.
@@ -70,6 +93,8 @@ pub(crate) struct Core {
     /// Wakes whoever ends the gateway.
     pub(crate) stopping: Arc<Notify>,
     purses: Purses,
+    /// The folder for copies of the ledger.
+    backups: PathBuf,
     /// What a key is granted that never had credits.
     welcome: Microcredits,
     /// Orders on their way into the ledger, and who waits for each; those of one id in order.
@@ -94,9 +119,13 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(config: &GatewayConfig, key: SecretKey, store: BlobStore, ledger: Writer) -> Self {
+    pub(crate) fn new(config: &GatewayConfig, key: &SecretKey, store: BlobStore, books: LedgerAccess, log: LogAccess) -> Self {
         let dispatcher = Dispatcher::new(Config { queue_max: config.queue_max, ..Config::default() });
-        let reader = ledger.reader().clone();
+        let (reader, ledger, ledger_stopped) = match books {
+            LedgerAccess::Write(writer) => (writer.reader().clone(), Some(writer), None),
+            LedgerAccess::Read(reader, why) => (reader, None, Some(why)),
+        };
+        let key = SecretKey::from_seed(*key.seed());
         Self {
             key,
             clock: Clock::start(),
@@ -106,14 +135,17 @@ impl Core {
             armed: None,
             ledger,
             reader,
+            published: log.published,
+            log_url: log.url,
             unrecorded: VecDeque::new(),
             recorder: Arc::new(Notify::new()),
             stopping: Arc::new(Notify::new()),
             purses: Purses::default(),
+            backups: config.data_dir.join("backups"),
             welcome: config.welcome,
             ordered: HashMap::new(),
             ledger_full: false,
-            ledger_stopped: None,
+            ledger_stopped,
             jobs: HashMap::new(),
             live_bytes: 0,
             ended: VecDeque::new(),
@@ -296,6 +328,7 @@ impl Core {
                 }
             }
             ClientMessage::Ask { request, query: Query::Order(order) } => self.order(client, request, order),
+            ClientMessage::Ask { request, query: Query::Backup } => self.backup(client, request),
             ClientMessage::Ask { request, query } => {
                 let answer = self.answer(client.connection.peer(), query);
                 client.send(&GatewayToClient::Answer { request, answer });
@@ -412,6 +445,10 @@ impl Core {
                 Answer::OrderRefused("orders are the gateway's operator's: connect with the gateway's own key".to_owned());
             return client.send(&GatewayToClient::Answer { request, answer });
         }
+        if let Some(why) = &self.ledger_stopped {
+            let answer = Answer::OrderRefused(format!("the ledger records nothing: {why}"));
+            return client.send(&GatewayToClient::Answer { request, answer });
+        }
         let time = wall_time();
         let (id, operation) = match order {
             Order::Grant { id, customer, amount } => {
@@ -429,6 +466,30 @@ impl Core {
         };
         self.ordered.entry(id).or_default().push_back(Some((client.clone(), request)));
         self.record(operation);
+    }
+
+    /// Copies the ledger beside itself, on a thread of its own; the answer comes when the copy is whole.
+    fn backup(&self, client: &Client, request: u64) {
+        let (client, reader, folder) = (client.clone(), self.reader.clone(), self.backups.clone());
+        if client.connection.peer() != self.key.public() {
+            let answer =
+                Answer::OrderRefused("a backup is the gateway's operator's: connect with the gateway's own key".to_owned());
+            return client.send(&GatewayToClient::Answer { request, answer });
+        }
+        tokio::task::spawn_local(async move {
+            let copy = move || {
+                let name = format!("ledger-{}.redb", wall_time().0);
+                let path = std::path::absolute(folder.join(name))?;
+                std::fs::create_dir_all(&folder)?;
+                reader.backup(&path).map(|head| (path, head.size)).map_err(std::io::Error::other)
+            };
+            let answer = match tokio::task::spawn_blocking(copy).await {
+                Ok(Ok((path, leaves))) => Answer::BackedUp { path: path.display().to_string(), leaves },
+                Ok(Err(error)) => Answer::OrderRefused(format!("the backup failed: {error}")),
+                Err(error) => Answer::OrderRefused(format!("the backup failed: {error}")),
+            };
+            client.send(&GatewayToClient::Answer { request, answer });
+        });
     }
 
     /// What a key has.
@@ -553,7 +614,12 @@ impl Core {
             Query::Statement { from, limit } => available(account::statement(&self.reader, client, from, limit)),
             Query::Holds => available(account::holds(&self.reader, client)),
             Query::Unpaid { from, limit } => available(account::unpaid(&self.reader, client, from, limit)),
-            Query::Proof(_) | Query::Log | Query::Backup => Answer::Unavailable("not yet".to_owned()),
+            Query::Proof(job) => available(account::proof(&self.reader, &self.published, client, job)),
+            Query::Log => {
+                let checkpoint = self.published.get().map(|published| String::from_utf8_lossy(&published.note).into_owned());
+                Answer::Log(LogStatus { url: self.log_url.clone(), checkpoint })
+            }
+            Query::Backup => Answer::Unavailable("a backup is answered when it is made".to_owned()),
         }
     }
 
@@ -602,6 +668,7 @@ impl Core {
         let (key, offer) = (node.connection.peer(), node.offer.clone());
         if let Some(older) = self.nodes.insert(key, node) {
             older.connection.close_replaced();
+            self.note_lost(key);
         }
         self.dispatch(Event::NodeJoined { node: key, offer });
         self.node_rtt(key);
@@ -611,11 +678,16 @@ impl Core {
         // A connection that was replaced has left already.
         if self.nodes.get(&key).is_some_and(|node| node.link == link) {
             self.nodes.remove(&key);
-            let lost: Vec<_> = self.dispatcher.leases(&key).collect();
-            for (job, attempt) in lost {
-                self.note_unpaid(key, job, attempt, "its connection to the gateway was lost");
-            }
+            self.note_lost(key);
             self.dispatch(Event::NodeLeft { node: key });
+        }
+    }
+
+    /// Notes what a node was at when its connection ended.
+    fn note_lost(&mut self, node: PublicKey) {
+        let lost: Vec<_> = self.dispatcher.leases(&node).collect();
+        for (job, attempt) in lost {
+            self.note_unpaid(node, job, attempt, "its connection to the gateway was lost");
         }
     }
 
@@ -821,8 +893,9 @@ impl Core {
 
     /// Hands what was noted to the ledger's thread, as far as its queue has room; the rest waits for the next commit.
     pub(crate) fn hand_over(&mut self) {
+        let Some(ledger) = &self.ledger else { return self.unrecorded.clear() };
         while let Some(operation) = self.unrecorded.pop_front() {
-            match self.ledger.submit(operation) {
+            match ledger.submit(operation) {
                 Ok(()) => {}
                 Err(SubmitError::Full(operation)) => {
                     self.unrecorded.push_front(*operation);
@@ -835,10 +908,13 @@ impl Core {
         self.ledger_full = false;
     }
 
-    /// A gateway that cannot record ends: its clients submit again to the next one, instead of waiting for a settlement that never comes
-    /// while nodes work unpaid.
-    fn stop_ledger(&mut self, reason: String) {
-        tracing::error!(reason, "the ledger records nothing any more; the gateway stops");
+    /// A gateway that cannot record begins again, and only reads: its clients and nodes are not kept waiting for settlements that never
+    /// come.
+    pub(crate) fn stop_ledger(&mut self, reason: String) {
+        if self.ledger_stopped.is_some() {
+            return;
+        }
+        tracing::error!(reason, "the ledger records nothing any more");
         self.ledger_stopped = Some(reason);
         self.stopping.notify_one();
     }

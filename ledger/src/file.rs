@@ -52,6 +52,6 @@ pub fn publish(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn draft_path(path: &Path) -> PathBuf {
+pub(crate) fn draft_path(path: &Path) -> PathBuf {
     path.with_added_extension("new")
 }

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod backup;
 mod books;
 mod change;
 mod entry;
@@ -39,6 +40,7 @@ mod schema;
 mod tree;
 mod writer;
 
+pub use backup::BackupError;
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};

@@ -111,6 +111,12 @@ impl Reader {
         &self.db
     }
 
+    /// The tree as a transaction has it.
+    pub(crate) fn head_in(transaction: &redb::ReadTransaction) -> Result<TreeHead, StoreError> {
+        let leaves = transaction.open_table(LEAVES)?.len()?;
+        Ok(Edge::read(leaves, &transaction.open_table(TILES)?)?.head())
+    }
+
     /// The tree's right edge and the terms, for a ledger that is opened.
     pub(crate) fn edge_and_terms(&self) -> Result<(Edge, Option<Terms>), StoreError> {
         let transaction = self.db.begin_read()?;
@@ -148,7 +154,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tree(&self) -> Result<TreeHead, StoreError> {
-        Ok(self.edge_and_terms()?.0.head())
+        Self::head_in(&self.db.begin_read()?)
     }
 
     /// A settled job; nothing where it is unknown.

@@ -10,7 +10,7 @@ use redb::{
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, check_sum};
 use crate::tree::Place;
-use crate::{OpenError, StoreError};
+use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
 pub const FORMAT_VERSION: u32 = 3;
@@ -90,6 +90,13 @@ fn initialise(db: &Database, gateway: PublicKey) -> Result<(), StoreError> {
     transaction.open_table(UNPAID)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Whose ledger it is.
+pub(crate) fn owner(transaction: &ReadTransaction) -> Result<PublicKey, StoreError> {
+    let meta = transaction.open_table(META)?;
+    let owner = meta.get(META_GATEWAY)?.and_then(|owner| owner.value().try_into().ok());
+    owner.map(PublicKey).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Missing })
 }
 
 fn check_identity(transaction: &ReadTransaction, gateway: PublicKey) -> Result<(), OpenError> {
