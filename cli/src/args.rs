@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
     account, audit, build, gateway, invoice, jobs, keys, manual, map, new, node, nodes, quote, receipts, run, settings, up,
-    verify,
+    verify, witness,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -77,6 +77,7 @@ pub(crate) enum Command {
     Up(up::UpArgs),
     Gateway(gateway::GatewayArgs),
     Node(node::NodeArgs),
+    Witness(witness::WitnessArgs),
     Key(keys::KeyArgs),
     Config(settings::ConfigArgs),
     Completions(manual::CompletionsArgs),
@@ -106,6 +107,7 @@ impl Command {
             Self::Up(args) => up::run(args, common),
             Self::Gateway(args) => gateway::run(args, common),
             Self::Node(args) => node::run(args, common),
+            Self::Witness(args) => witness::run(args, common),
             Self::Key(args) => keys::run(args, common),
             Self::Config(args) => settings::run(args, common),
             Self::Completions(args) => manual::completions(args),

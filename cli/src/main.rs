@@ -52,6 +52,7 @@ mod gateway;
 mod node;
 mod service;
 mod up;
+mod witness;
 
 use std::process::ExitCode;
 

@@ -25,3 +25,4 @@ mod run;
 mod twice;
 mod up;
 mod verify;
+mod witness;
