@@ -6,6 +6,15 @@ mod checkpoint;
 mod http;
 mod tiles;
 
-pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
+mod source;
+
+mod lanes;
+
+mod fsck;
+
+
+pub use checkpoint::{CheckpointError, log_origin, log_verifier_key, parse_log_key, sign_checkpoint, verify_checkpoint};
+pub use fsck::{FAULTS_MAX, Fault, FsckError, LeafCounts, Report, fsck};
 pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
+pub use source::{BundleError, DirSource, Exported, HttpSource, Source, SourceError, export, open_source, split_bundle};
 pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
