@@ -5,3 +5,4 @@
 mod fixture;
 mod fsck;
 mod source;
+mod watch;
