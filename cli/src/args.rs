@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
-use crate::{account, audit, build, gateway, jobs, keys, manual, map, new, node, nodes, receipts, run, settings, up, verify};
+use crate::{
+    account, audit, build, gateway, jobs, keys, log, manual, map, new, node, nodes, receipts, run, settings, up, verify,
+};
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
 #[derive(Debug, Parser)]
@@ -67,6 +69,7 @@ pub(crate) enum Command {
     Credit(account::CreditArgs),
     Verify(verify::VerifyArgs),
     Audit(audit::AuditArgs),
+    Log(log::LogArgs),
     New(new::NewArgs),
     Build(build::BuildArgs),
     Up(up::UpArgs),
@@ -94,6 +97,7 @@ impl Command {
             Self::Credit(args) => account::credit(args, common),
             Self::Verify(args) => verify::run(args),
             Self::Audit(args) => audit::run(args, common),
+            Self::Log(args) => log::run(args, common),
             Self::New(args) => new::run(args),
             Self::Build(args) => build::run(args),
             Self::Up(args) => up::run(args, common),

@@ -32,6 +32,7 @@ mod kept;
 mod rerun;
 
 mod jobs;
+mod log;
 mod manifest;
 mod map;
 mod nodes;
