@@ -1,7 +1,7 @@
 //! `adit account` and `adit credit`: who has what.
 
 use adit_client::Client;
-use adit_protocol::{AccountStatus, Answer, Microcredits, Order, PublicKey, Query, TransferId};
+use adit_protocol::{AccountStatus, Answer, Leaf, Microcredits, Order, PublicKey, Query, TransferId, UnixMillis, VoidReason};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -9,9 +9,11 @@ use serde::Serialize;
 use crate::args::{Common, LinkArgs};
 use crate::exit::{Exit, RefusedError};
 use crate::link::{self, ask, unexpected};
-use crate::quantity::parse_credits;
+use crate::quantity::{parse_credits, parse_moment, show_time};
 use crate::reactor::block_on;
-use crate::table::{print_json, print_line};
+use crate::report::short;
+use crate::statement::{Fact, Period, earned, facts};
+use crate::table::{Table, print_json, print_line};
 
 /// Show what this key has with the gateway
 #[derive(Debug, Args)]
@@ -20,10 +22,21 @@ Examples:
   adit account
   adit account --key ~/.config/adit/node.key      # what a node has earned
   adit account --json | jq .available_microcredits
+  adit account --statement --since 30d            # every leaf of the gateway's log about this key
+  adit account --holds                            # what is held, for which jobs
 
 What a job can cost at most is held while a node has it, and what it did not cost goes back when it ends.")]
 pub(crate) struct AccountArgs {
-    /// Print one JSON object
+    /// Show all that was moved instead: grants, settled jobs, holds that came back, payouts
+    #[arg(long)]
+    statement: bool,
+    /// Show what is held instead, by job
+    #[arg(long, conflicts_with = "statement")]
+    holds: bool,
+    /// With --statement, the first moment: a date, a time, or how long ago, as in 2026-11-01 or 30d [default: the beginning]
+    #[arg(long, value_name = "TIME", requires = "statement", value_parser = parse_moment)]
+    since: Option<UnixMillis>,
+    /// Print one JSON object; with --statement or --holds one a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -79,8 +92,37 @@ struct AccountReport {
     earned_microcredits: u64,
 }
 
+/// An object of `adit account --statement --json`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct StatementLine {
+    leaf: u64,
+    time: String,
+    what: &'static str,
+    /// A job or an order.
+    of: String,
+    /// What it did to the credits that can be spent, or to those that were earned.
+    spendable_microcredits: i128,
+    earned_microcredits: i128,
+}
+
+/// An object of `adit account --holds --json`.
+#[derive(Debug, Serialize)]
+struct HoldLine {
+    job: String,
+    held_microcredits: u64,
+    expires: String,
+}
+
 pub(crate) fn account(args: &AccountArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
+    if args.statement || args.holds {
+        return block_on(async {
+            let client = link::connect(&config, &args.link).await?;
+            let shown = if args.statement { statement(&client, args).await } else { holds(&client, args).await };
+            client.close().await;
+            shown.map(|()| Exit::Success)
+        });
+    }
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
         let status = match ask(&client, Query::Account).await? {
@@ -108,6 +150,83 @@ fn show(status: &AccountStatus, key: PublicKey, json: bool) -> anyhow::Result<()
     print_line(&format!("available  {available}"))?;
     print_line(&format!("held       {held}, for jobs that have not ended"))?;
     print_line(&format!("earned     {earned}, as a node"))
+}
+
+async fn statement(client: &Client, args: &AccountArgs) -> anyhow::Result<()> {
+    let period = Period { since: args.since, until: None };
+    let facts = facts(client, 0).await?;
+    let lines =
+        facts.iter().filter(|fact| period.holds(fact.leaf.time())).filter_map(|fact| StatementLine::of(fact, client.key()));
+    if args.json {
+        return lines.into_iter().try_for_each(|line| print_json(&line));
+    }
+    let mut table = Table::new(["leaf", "time", "what", "of", "spendable", "earned"]);
+    for line in lines {
+        let StatementLine { leaf, time, what, of, spendable_microcredits, earned_microcredits } = line;
+        let (spendable, earned) = (signed(spendable_microcredits), signed(earned_microcredits));
+        table.push([leaf.to_string(), time, what.to_owned(), short(of), spendable, earned]);
+    }
+    Ok(table.print()?)
+}
+
+impl StatementLine {
+    /// What a leaf is to `key`; nothing where it is nothing to it.
+    fn of(fact: &Fact, key: PublicKey) -> Option<Self> {
+        let amount = |amount: Microcredits| i128::from(amount.0);
+        let (what, of, spendable_microcredits, earned_microcredits) = match &fact.leaf {
+            Leaf::Grant(grant) => ("granted", grant.id.to_string(), amount(grant.amount), 0),
+            Leaf::Payout(payout) => ("paid out", payout.id.to_string(), 0, -amount(payout.amount)),
+            Leaf::Void(voided) => (void_word(voided.reason), voided.job.to_string(), 0, 0),
+            Leaf::Settlement(settled) => {
+                let receipt = &settled.receipt.receipt;
+                let spent = if receipt.client == key { -amount(receipt.cost) } else { 0 };
+                let earned = if receipt.node == key { amount(earned(settled)) } else { 0 };
+                ("settled", receipt.job.to_string(), spent, earned)
+            }
+            Leaf::Terms(_) => return None,
+        };
+        let time = show_time(fact.leaf.time());
+        Some(Self { leaf: fact.index, time, what, of, spendable_microcredits, earned_microcredits })
+    }
+}
+
+fn void_word(reason: VoidReason) -> &'static str {
+    match reason {
+        VoidReason::Refused => "given back: refused",
+        VoidReason::Cancelled => "given back: cancelled",
+        VoidReason::NodesLost => "given back: nodes lost",
+        VoidReason::Expired => "given back: expired",
+        VoidReason::Restarted => "given back: the gateway was restarted",
+    }
+}
+
+/// Credits that were added, or taken.
+fn signed(amount: i128) -> String {
+    let sign = match amount.signum() {
+        1 => "+",
+        -1 => "-",
+        _ => return "0".to_owned(),
+    };
+    let credits = amount.unsigned_abs();
+    format!("{sign}{}.{:06}", credits / 1_000_000, credits % 1_000_000)
+}
+
+async fn holds(client: &Client, args: &AccountArgs) -> anyhow::Result<()> {
+    let holds = match ask(client, Query::Holds).await? {
+        Answer::Holds(holds) => holds,
+        other => return Err(unexpected(&other)),
+    };
+    if args.json {
+        return holds.iter().try_for_each(|hold| {
+            let expires = show_time(hold.expires);
+            print_json(&HoldLine { job: hold.job.to_string(), held_microcredits: hold.amount.0, expires })
+        });
+    }
+    let mut table = Table::new(["job", "held", "given back at the latest"]);
+    for hold in holds {
+        table.push([hold.job.to_string(), hold.amount.to_string(), show_time(hold.expires)]);
+    }
+    Ok(table.print()?)
 }
 
 pub(crate) fn credit(args: &CreditArgs, common: &Common) -> anyhow::Result<Exit> {

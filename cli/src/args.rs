@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
-    account, audit, build, gateway, jobs, keys, log, manual, map, new, node, nodes, receipts, run, settings, up, verify,
+    account, audit, build, gateway, invoice, jobs, keys, log, manual, map, new, node, nodes, quote, receipts, run, settings, up,
+    verify,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Nodes(nodes::NodesArgs),
     Receipts(receipts::ReceiptsArgs),
     Account(account::AccountArgs),
+    Quote(Box<quote::QuoteArgs>),
+    Invoice(invoice::InvoiceArgs),
     Credit(account::CreditArgs),
     Verify(verify::VerifyArgs),
     Audit(audit::AuditArgs),
@@ -94,6 +97,8 @@ impl Command {
             Self::Nodes(args) => nodes::run(args, common),
             Self::Receipts(args) => receipts::run(args, common),
             Self::Account(args) => account::account(args, common),
+            Self::Quote(args) => quote::run(args, common),
+            Self::Invoice(args) => invoice::run(args, common),
             Self::Credit(args) => account::credit(args, common),
             Self::Verify(args) => verify::run(args),
             Self::Audit(args) => audit::run(args, common),

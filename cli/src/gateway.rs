@@ -1,15 +1,16 @@
 //! `adit gateway`: places jobs on nodes and records their receipts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adit_gateway::{Gateway, GatewayConfig};
+use adit_gateway::{Gateway, GatewayConfig, StartError};
 use adit_protocol::{ByteCount, Microcredits};
+use adit_tlog::{Policy, log_verifier_key};
 use clap::Args;
 
 use crate::args::Common;
 use crate::config::{SERVE_DATA, SERVE_LISTEN};
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
 use crate::keys::Role;
 use crate::link::load_key;
 use crate::quantity::{parse_bytes, parse_credits, parse_percent};
@@ -24,9 +25,12 @@ Examples:
   adit gateway --listen 0.0.0.0:4433 --data /var/lib/adit
   adit gateway --listen 127.0.0.1:0 --ready-file gateway.addr   # any free port; ADDR#KEY in the file
   adit gateway --fee 5 --welcome 0.5    # keeps 5 % of each cost; new keys can try it
+  adit gateway --witness-policy witnesses.policy --log-url https://log.example/adit
 
 Nodes and clients need ADDR#KEY, which is printed; where the address is 0.0.0.0, with a name or an address of this machine
-instead. The key is the gateway's name: keep its file, and its data. UDP must be open on the port.")]
+instead. The key is the gateway's name: keep its file, and its data (`adit ledger backup`). UDP must be open on the port, and TCP on that of the log.
+Where the ledger cannot record any more, as on a full disk, the gateway goes on reading only, and says so; start it anew when the cause is
+mended.")]
 pub(crate) struct GatewayArgs {
     /// The UDP address to listen on; port 0 for any [env: ADIT_SERVE_LISTEN] [default: 0.0.0.0:4433]
     #[arg(long, value_name = "ADDR")]
@@ -49,9 +53,53 @@ pub(crate) struct GatewayArgs {
     /// Credits that each key gets that never had any. Keys cost nothing to make, so whoever likes can have this again and again
     #[arg(long, value_name = "CREDITS", default_value = "0", value_parser = parse_credits)]
     welcome: Microcredits,
+    /// The TCP address at which the public log is served over HTTP, for auditors; or `off` [default: the address of --listen, port 4480]
+    #[arg(long, value_name = "ADDR|off", value_parser = parse_log_listen, help_heading = "Log")]
+    log_listen: Option<LogListen>,
+    /// Where others find the log, such as https://log.example/adit where a proxy stands before it [default: http://ADDR]
+    #[arg(long, value_name = "URL", help_heading = "Log")]
+    log_url: Option<String>,
+    /// A C2SP tlog-policy file: the witnesses to ask, each with its URL, and the quorum without which no checkpoint is shown
+    #[arg(long, value_name = "FILE", help_heading = "Log")]
+    witness_policy: Option<PathBuf>,
+    /// Start also where too few witnesses answer. Then nobody may notice that the ledger is an older backup
+    #[arg(long, requires = "witness_policy", help_heading = "Log")]
+    start_without_witnesses: bool,
     /// Gets one line, ADDR#KEY, when the gateway listens
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+}
+
+/// Where to serve the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LogListen {
+    At(SocketAddr),
+    Off,
+}
+
+/// The port of the log's HTTP where nobody says.
+const LOG_PORT: u16 = 4480;
+
+fn parse_log_listen(text: &str) -> Result<LogListen, String> {
+    match text {
+        "off" => Ok(LogListen::Off),
+        addr => addr.parse().map(LogListen::At).map_err(|_| format!("`{addr}` is no address with a port, and not `off`")),
+    }
+}
+
+/// Where the log of a gateway at `listen` is served; on any port where the gateway is on any.
+fn log_address(listen: SocketAddr, asked: Option<LogListen>) -> Option<SocketAddr> {
+    match asked {
+        Some(LogListen::Off) => None,
+        Some(LogListen::At(addr)) => Some(addr),
+        None => Some(SocketAddr::new(listen.ip(), if listen.port() == 0 { 0 } else { LOG_PORT })),
+    }
+}
+
+/// Reads a policy file.
+pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
+    let text = std::fs::read(path).map_err(|error| usage(format!("policy {}: {error}", path.display())))?;
+    Policy::from_bytes(&text).map_err(|error| usage(format!("policy {}: {error}", path.display())))
 }
 
 pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -63,12 +111,23 @@ pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
     setup.store_bytes_max = args.store_max.0;
     setup.queue_max = args.queue_max.unwrap_or(setup.queue_max);
     (setup.fee_ppm, setup.welcome) = (args.fee, args.welcome);
+    setup.log_listen = log_address(listen, args.log_listen);
+    setup.log_url = args.log_url.clone();
+    setup.witnesses = args.witness_policy.as_deref().map(read_policy).transpose()?;
+    setup.starts_without_witnesses = args.start_without_witnesses;
     let mut screen = Screen::new(common.quiet);
     block_on(async {
         // Heard from the start, so that a signal during the opening is not lost.
         let mut signals = StopSignals::listen()?;
-        let gateway = Gateway::open(setup, key)?;
+        let gateway = Gateway::open(setup, key).map_err(|error| match error {
+            StartError::Witnesses(error) if error.is_passing() => {
+                anyhow::Error::from(error).context("too few witnesses answer; --start-without-witnesses starts all the same")
+            }
+            error => error.into(),
+        })?;
+        let log = gateway.log_url().map_or_else(|| "not served".to_owned(), |url| format!("at {url}"));
         announce(gateway.address(), args.ready_file.as_deref())?;
+        screen.note(format!("log {log}; its key is {}", log_verifier_key(&gateway.address().key)));
         screen.note(format!("gateway ready, data in {}; Ctrl-C stops it", data.display()));
         gateway.run(signals.next()).await?;
         screen.note("gateway stopped");

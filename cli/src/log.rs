@@ -8,7 +8,7 @@ use std::time::Duration;
 use adit_ledger::{Account, TreeHead};
 use adit_protocol::{ByteCount, Microcredits, PublicKey};
 use adit_tlog::{
-    Evidence, FsckError, LeafCounts, Misbehaviour, Report, Seen, Watch, WatchError, export, fsck, open_source, parse_log_key,
+    FsckError, LeafCounts, LogEvidence, Misbehaviour, Report, Seen, Watch, WatchError, export, fsck, open_source, parse_log_key,
 };
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
@@ -397,7 +397,7 @@ fn run_mirror(args: &MirrorArgs, common: &Common) -> anyhow::Result<Exit> {
 fn run_check_evidence(args: &EvidenceArgs) -> anyhow::Result<Exit> {
     let name = args.file.display();
     let bytes = fs::read(&args.file).with_context(|| name.to_string())?;
-    let shown = Evidence::from_bytes(&bytes).and_then(|evidence| Ok((evidence.gateway, evidence.check()?)));
+    let shown = LogEvidence::from_bytes(&bytes).and_then(|evidence| Ok((evidence.gateway, evidence.check()?)));
     let (gateway, misbehaviour) = shown.map_err(|error| ProofError(format!("{name}: {error}")))?;
     if let Some(want) = args.gateway_key.filter(|want| *want != gateway) {
         return Err(ProofError(format!("{name}: it is about gateway {gateway}, not {want}")).into());

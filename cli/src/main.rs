@@ -7,8 +7,10 @@ mod account;
 mod args;
 mod config;
 mod dirs;
+mod earnings;
 mod exit;
 mod quantity;
+mod quote;
 mod reactor;
 mod tracing_output;
 
@@ -23,6 +25,7 @@ mod proof;
 mod report;
 mod screen;
 mod sink;
+mod statement;
 mod table;
 mod visible;
 
@@ -40,6 +43,7 @@ mod receipts;
 mod verify;
 
 mod build;
+mod invoice;
 mod keys;
 mod manual;
 mod new;

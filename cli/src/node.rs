@@ -8,7 +8,7 @@ use adit_node::{Node, NodeConfig, NodeEvent};
 use adit_protocol::limits::MODULE_BYTES_MAX;
 use adit_protocol::{ByteCount, Microcredits, Price, Profile, SecretKey};
 use adit_transport::GatewayAddr;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::args::Common;
@@ -16,6 +16,7 @@ use crate::config::{
     ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_IN,
     NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_SLOTS,
 };
+use crate::earnings;
 use crate::exit::Exit;
 use crate::keys::Role;
 use crate::link::{self, load_key};
@@ -27,14 +28,20 @@ use crate::table::print_json;
 
 /// Be a node: lend slots, memory and time of this machine, and earn
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   adit node --gateway gateway.example:4433#6f1d5b…
   adit node --slots 2 --memory 2GiB --label region=eu --price-per-minute 0.002
+  adit node earnings --since 7d
   adit node --json | jq -r 'select(.event == \"job_ended\") | .price_microcredits'
 
-A node only dials out, so it works behind any NAT, and it connects again by itself.")]
+A node only dials out, so it works behind any NAT, and it connects again by itself."
+)]
 pub(crate) struct NodeArgs {
+    #[command(subcommand)]
+    command: Option<NodeCommand>,
     /// The gateway and the key it must prove [env: ADIT_GATEWAY] [default: the running `adit up`]
     #[arg(long, value_name = "ADDR#KEY")]
     gateway: Option<GatewayAddr>,
@@ -52,6 +59,11 @@ pub(crate) struct NodeArgs {
     /// Print what happens as one JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    Earnings(earnings::EarningsArgs),
 }
 
 /// What an owner lends, and for how much.
@@ -103,6 +115,9 @@ pub(crate) struct PriceArgs {
 }
 
 pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
+    if let Some(NodeCommand::Earnings(args)) = &args.command {
+        return earnings::run(args, common);
+    }
     let config = common.load_config()?;
     let gateway = link::gateway(&config, args.gateway.as_ref())?;
     let key = load_key("node", &Role::Node.file(&config, args.key.as_deref()))?;

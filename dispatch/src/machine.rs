@@ -95,6 +95,11 @@ impl Dispatcher {
         (lease.attempt == attempt).then_some(lease.node)
     }
 
+    /// What a node is at, by job: also attempts that were taken back and of which it has not said yet that it let go.
+    pub fn leases(&self, node: &PublicKey) -> impl Iterator<Item = (JobId, Attempt)> {
+        self.nodes.get(node).into_iter().flat_map(|node| node.leases())
+    }
+
     /// Where a job stands; nothing where it has ended or was never submitted.
     pub fn phase(&self, job: JobId) -> Option<Phase> {
         self.jobs.get(&job).map(|job| job.phase)

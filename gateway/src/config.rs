@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use adit_protocol::Microcredits;
+use adit_tlog::Policy;
 
 /// Where a gateway listens, where it keeps its data, and how much of it.
 #[derive(Debug, Clone)]
@@ -18,12 +19,32 @@ pub struct GatewayConfig {
     pub fee_ppm: u32,
     /// What each key that never had credits is granted with its first job.
     pub welcome: Microcredits,
+    /// The TCP address at which the log is served over HTTP; port 0 for any, nothing for none.
+    pub log_listen: Option<SocketAddr>,
+    /// Where others find the log, such as behind a proxy; nothing for where it listens.
+    pub log_url: Option<String>,
+    /// The witnesses that cosign the log, with their URLs, and the quorum without which no checkpoint is shown.
+    pub witnesses: Option<Policy>,
+    /// Whether to start also where fewer than the quorum of witnesses answer: then nobody may have seen that leaves were lost.
+    pub starts_without_witnesses: bool,
 }
 
 impl GatewayConfig {
-    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which keeps nothing of a cost and grants nobody anything.
+    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which keeps nothing of a cost, grants nobody anything, and
+    /// serves no log.
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
         let queue_max = adit_dispatch::Config::default().queue_max;
-        Self { listen, data_dir: data_dir.into(), store_bytes_max: 16 << 30, queue_max, fee_ppm: 0, welcome: Microcredits(0) }
+        Self {
+            listen,
+            data_dir: data_dir.into(),
+            store_bytes_max: 16 << 30,
+            queue_max,
+            fee_ppm: 0,
+            welcome: Microcredits(0),
+            log_listen: None,
+            log_url: None,
+            witnesses: None,
+            starts_without_witnesses: false,
+        }
     }
 }

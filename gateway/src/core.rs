@@ -1,6 +1,7 @@
 //! The gateway's state and every change of it, free of I/O but for the outboxes, the ledger's queue and the blob store's index.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
@@ -11,14 +12,16 @@ use adit_ledger::{
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
-    IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, Microcredits, NodeMessage, NodeStatus,
-    Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
-    VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
+    IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
+    NodeStatus, Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId,
+    UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
 };
+use adit_tlog::Published;
 use adit_transport::{BlobPin, BlobStore};
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::account;
 use crate::clock::{Clock, wall_time};
 use crate::job::{Job, Live, Stage, done_state, event_message};
 use crate::log::Log;
@@ -36,6 +39,9 @@ const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 /// few clients with large ones from taking the machine's memory.
 const LIVE_BYTES_MAX: usize = 256 << 20;
 
+/// Nodes whose refused receipts are counted.
+const REFUSED_NODES_MAX: usize = 16_384;
+
 /// How long the ledger holds credits for a job beyond all the times that it may take, for a clock that is set. A hold that nobody ended
 /// is given back then.
 const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
@@ -45,6 +51,23 @@ const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
+
+/// The ledger as the core has it.
+#[derive(Debug)]
+pub(crate) enum LedgerAccess {
+    /// To record.
+    Write(Writer),
+    /// To read alone, and why: no job is taken.
+    Read(Reader, String),
+}
+
+/// The log as the core has it.
+#[derive(Debug)]
+pub(crate) struct LogAccess {
+    pub(crate) published: Published,
+    /// Where it is served.
+    pub(crate) url: Option<String>,
+}
 
 /// Everything that the gateway knows.
 #[derive(Debug)]
@@ -57,8 +80,12 @@ pub(crate) struct Core {
     dispatcher: Dispatcher,
     /// When the timer task will wake by itself.
     armed: Option<Tick>,
-    ledger: Writer,
+    /// Nothing where the gateway only reads.
+    ledger: Option<Writer>,
     reader: Reader,
+    /// What was last said of the log, and where it is served.
+    published: Published,
+    log_url: Option<String>,
     /// What the ledger's thread does not have yet.
     unrecorded: VecDeque<Operation>,
     /// Wakes the task that hands them over.
@@ -66,6 +93,8 @@ pub(crate) struct Core {
     /// Wakes whoever ends the gateway.
     pub(crate) stopping: Arc<Notify>,
     purses: Purses,
+    /// The folder for copies of the ledger.
+    backups: PathBuf,
     /// What a key is granted that never had credits.
     welcome: Microcredits,
     /// Orders on their way into the ledger, and who waits for each; those of one id in order.
@@ -83,14 +112,20 @@ pub(crate) struct Core {
     /// Log bytes of all jobs.
     log_bytes: usize,
     nodes: BTreeMap<PublicKey, Node>,
+    /// Receipts of each node that were refused.
+    refused: HashMap<PublicKey, u64>,
     clients: usize,
     next_link: u64,
 }
 
 impl Core {
-    pub(crate) fn new(config: &GatewayConfig, key: SecretKey, store: BlobStore, ledger: Writer) -> Self {
+    pub(crate) fn new(config: &GatewayConfig, key: &SecretKey, store: BlobStore, books: LedgerAccess, log: LogAccess) -> Self {
         let dispatcher = Dispatcher::new(Config { queue_max: config.queue_max, ..Config::default() });
-        let reader = ledger.reader().clone();
+        let (reader, ledger, ledger_stopped) = match books {
+            LedgerAccess::Write(writer) => (writer.reader().clone(), Some(writer), None),
+            LedgerAccess::Read(reader, why) => (reader, None, Some(why)),
+        };
+        let key = SecretKey::from_seed(*key.seed());
         Self {
             key,
             clock: Clock::start(),
@@ -100,20 +135,24 @@ impl Core {
             armed: None,
             ledger,
             reader,
+            published: log.published,
+            log_url: log.url,
             unrecorded: VecDeque::new(),
             recorder: Arc::new(Notify::new()),
             stopping: Arc::new(Notify::new()),
             purses: Purses::default(),
+            backups: config.data_dir.join("backups"),
             welcome: config.welcome,
             ordered: HashMap::new(),
             ledger_full: false,
-            ledger_stopped: None,
+            ledger_stopped,
             jobs: HashMap::new(),
             live_bytes: 0,
             ended: VecDeque::new(),
             ended_log_bytes: 0,
             log_bytes: 0,
             nodes: BTreeMap::new(),
+            refused: HashMap::new(),
             clients: 0,
             next_link: 0,
         }
@@ -289,6 +328,7 @@ impl Core {
                 }
             }
             ClientMessage::Ask { request, query: Query::Order(order) } => self.order(client, request, order),
+            ClientMessage::Ask { request, query: Query::Backup } => self.backup(client, request),
             ClientMessage::Ask { request, query } => {
                 let answer = self.answer(client.connection.peer(), query);
                 client.send(&GatewayToClient::Answer { request, answer });
@@ -405,6 +445,10 @@ impl Core {
                 Answer::OrderRefused("orders are the gateway's operator's: connect with the gateway's own key".to_owned());
             return client.send(&GatewayToClient::Answer { request, answer });
         }
+        if let Some(why) = &self.ledger_stopped {
+            let answer = Answer::OrderRefused(format!("the ledger records nothing: {why}"));
+            return client.send(&GatewayToClient::Answer { request, answer });
+        }
         let time = wall_time();
         let (id, operation) = match order {
             Order::Grant { id, customer, amount } => {
@@ -422,6 +466,30 @@ impl Core {
         };
         self.ordered.entry(id).or_default().push_back(Some((client.clone(), request)));
         self.record(operation);
+    }
+
+    /// Copies the ledger beside itself, on a thread of its own; the answer comes when the copy is whole.
+    fn backup(&self, client: &Client, request: u64) {
+        let (client, reader, folder) = (client.clone(), self.reader.clone(), self.backups.clone());
+        if client.connection.peer() != self.key.public() {
+            let answer =
+                Answer::OrderRefused("a backup is the gateway's operator's: connect with the gateway's own key".to_owned());
+            return client.send(&GatewayToClient::Answer { request, answer });
+        }
+        tokio::task::spawn_local(async move {
+            let copy = move || {
+                let name = format!("ledger-{}.redb", wall_time().0);
+                let path = std::path::absolute(folder.join(name))?;
+                std::fs::create_dir_all(&folder)?;
+                reader.backup(&path).map(|head| (path, head.size)).map_err(std::io::Error::other)
+            };
+            let answer = match tokio::task::spawn_blocking(copy).await {
+                Ok(Ok((path, leaves))) => Answer::BackedUp { path: path.display().to_string(), leaves },
+                Ok(Err(error)) => Answer::OrderRefused(format!("the backup failed: {error}")),
+                Err(error) => Answer::OrderRefused(format!("the backup failed: {error}")),
+            };
+            client.send(&GatewayToClient::Answer { request, answer });
+        });
     }
 
     /// What a key has.
@@ -534,21 +602,24 @@ impl Core {
                 Answer::Jobs(fitting(jobs))
             }
             Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
-            Query::Account => match self.account(client) {
-                Ok(status) => Answer::Account(status),
-                Err(error) => Answer::Unavailable(error.to_string()),
-            },
+            Query::Account => available(self.account(client).map(Answer::Account)),
             Query::Order(_) => Answer::Unavailable("an order is answered when it is carried out".to_owned()),
             Query::Receipts { from, limit } => {
-                let limit = (limit as usize).min(ANSWER_ROWS_MAX);
-                match self.reader.receipts_of(&client, from, limit) {
-                    Ok(page) => receipts_answer(page),
-                    Err(error) => Answer::Unavailable(error.to_string()),
-                }
+                let page = self.reader.receipts_of(&client, from, (limit as usize).min(ANSWER_ROWS_MAX));
+                available(page.map(|ReceiptPage { rows, next }| {
+                    let (rows, next) = fitting_page(rows, next);
+                    Answer::Receipts { rows, next }
+                }))
             }
-            Query::Statement { .. } | Query::Holds | Query::Unpaid { .. } | Query::Proof(_) | Query::Log | Query::Backup => {
-                Answer::Unavailable("not yet".to_owned())
+            Query::Statement { from, limit } => available(account::statement(&self.reader, client, from, limit)),
+            Query::Holds => available(account::holds(&self.reader, client)),
+            Query::Unpaid { from, limit } => available(account::unpaid(&self.reader, client, from, limit)),
+            Query::Proof(job) => available(account::proof(&self.reader, &self.published, client, job)),
+            Query::Log => {
+                let checkpoint = self.published.get().map(|published| String::from_utf8_lossy(&published.note).into_owned());
+                Answer::Log(LogStatus { url: self.log_url.clone(), checkpoint })
             }
+            Query::Backup => Answer::Unavailable("a backup is answered when it is made".to_owned()),
         }
     }
 
@@ -572,7 +643,7 @@ impl Core {
             slots_used: view.slots_used,
             rtt_us: self.rtt_us(&view.node),
             jobs_done: view.jobs_done,
-            receipts_refused: 0,
+            receipts_refused: self.refused.get(&view.node).copied().unwrap_or(0),
         };
         self.dispatcher.nodes().take(ANSWER_ROWS_MAX).map(row).collect()
     }
@@ -597,6 +668,7 @@ impl Core {
         let (key, offer) = (node.connection.peer(), node.offer.clone());
         if let Some(older) = self.nodes.insert(key, node) {
             older.connection.close_replaced();
+            self.note_lost(key);
         }
         self.dispatch(Event::NodeJoined { node: key, offer });
         self.node_rtt(key);
@@ -606,7 +678,16 @@ impl Core {
         // A connection that was replaced has left already.
         if self.nodes.get(&key).is_some_and(|node| node.link == link) {
             self.nodes.remove(&key);
+            self.note_lost(key);
             self.dispatch(Event::NodeLeft { node: key });
+        }
+    }
+
+    /// Notes what a node was at when its connection ended.
+    fn note_lost(&mut self, node: PublicKey) {
+        let lost: Vec<_> = self.dispatcher.leases(&node).collect();
+        for (job, attempt) in lost {
+            self.note_unpaid(node, job, attempt, "its connection to the gateway was lost");
         }
     }
 
@@ -640,6 +721,10 @@ impl Core {
             NodeMessage::Finished { receipt, reason, output } => self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
+                // Nothing was done that was withdrawn before it began.
+                if failure != AttemptFailure::Withdrawn {
+                    self.note_unpaid(key, job, attempt, &failure.to_string());
+                }
                 self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
             }
         }
@@ -701,14 +786,18 @@ impl Core {
         let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
         if !self.holds(node, id, attempt) {
             // It ends no job, but the node's slot is free again.
+            self.note_unpaid(node, id, attempt, "the job was taken back before the receipt came");
             return self.dispatch(Event::AttemptFinished { node, job: id, attempt });
         }
         let checked = self.check(node, known, receipt, output.as_deref());
         let (receipt, pin) = match checked {
             Ok(checked) => checked,
             Err(fault) => {
-                tracing::warn!(job = %id, %node, fault, "a receipt was refused");
-                let failure = AttemptFailure::Node(format!("its receipt was refused: {fault}"));
+                let refused = self.count_refused(node);
+                tracing::warn!(job = %id, %node, fault, refused, "a receipt was refused");
+                let fault = format!("its receipt was refused: {fault}");
+                self.note_unpaid(node, id, attempt, &fault);
+                let failure = AttemptFailure::Node(fault);
                 return self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
             }
         };
@@ -733,6 +822,28 @@ impl Core {
         self.end(id, Stage::Done { result, output: pin, settlement: None });
         let entry = Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us };
         self.record(Operation::Settle(Box::new(entry)));
+    }
+
+    /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
+    fn note_unpaid(&mut self, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
+        if !self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
+            return;
+        }
+        let mut reason = reason.to_owned();
+        truncate(&mut reason, REASON_BYTES_MAX);
+        let attempt = Box::new(UnpaidAttempt { job, attempt, time: wall_time(), reason });
+        // Nobody waits for it.
+        self.unrecorded.push_back(Operation::Unpaid { node, attempt });
+    }
+
+    /// Counts a receipt that is refused. How many of its node's there were.
+    fn count_refused(&mut self, node: PublicKey) -> u64 {
+        if self.refused.len() >= REFUSED_NODES_MAX && !self.refused.contains_key(&node) {
+            return 1;
+        }
+        let count = self.refused.entry(node).or_default();
+        *count += 1;
+        *count
     }
 
     /// Checks a receipt against the job that was leased. Returns with it the pin of a large output.
@@ -782,8 +893,9 @@ impl Core {
 
     /// Hands what was noted to the ledger's thread, as far as its queue has room; the rest waits for the next commit.
     pub(crate) fn hand_over(&mut self) {
+        let Some(ledger) = &self.ledger else { return self.unrecorded.clear() };
         while let Some(operation) = self.unrecorded.pop_front() {
-            match self.ledger.submit(operation) {
+            match ledger.submit(operation) {
                 Ok(()) => {}
                 Err(SubmitError::Full(operation)) => {
                     self.unrecorded.push_front(*operation);
@@ -796,10 +908,13 @@ impl Core {
         self.ledger_full = false;
     }
 
-    /// A gateway that cannot record ends: its clients submit again to the next one, instead of waiting for a settlement that never comes
-    /// while nodes work unpaid.
-    fn stop_ledger(&mut self, reason: String) {
-        tracing::error!(reason, "the ledger records nothing any more; the gateway stops");
+    /// A gateway that cannot record begins again, and only reads: its clients and nodes are not kept waiting for settlements that never
+    /// come.
+    pub(crate) fn stop_ledger(&mut self, reason: String) {
+        if self.ledger_stopped.is_some() {
+            return;
+        }
+        tracing::error!(reason, "the ledger records nothing any more");
         self.ledger_stopped = Some(reason);
         self.stopping.notify_one();
     }
@@ -831,7 +946,7 @@ impl Core {
                 }
                 Operation::Grant(grant) => self.granted(grant, result),
                 Operation::Payout(payout) => self.answer_order(payout.id, result),
-                Operation::Hold(_) | Operation::State(_) => self.expect(result),
+                Operation::Hold(_) | Operation::State(_) | Operation::Unpaid { .. } => self.expect(result),
                 Operation::Expire { .. } => self.expired(result),
             }
         }
@@ -959,13 +1074,16 @@ fn fitting<T: Serialize>(mut rows: Vec<T>) -> Vec<T> {
     rows
 }
 
-/// A page of receipts that fits a frame; what does not is for the next page.
-fn receipts_answer(page: ReceiptPage) -> Answer {
-    let ReceiptPage { rows, next } = page;
-    let (count, after) = (rows.len(), rows.iter().map(|(index, _)| *index).collect::<Vec<_>>());
+/// As many of the first numbered rows as fit a frame, and the number to ask from next: what does not fit is for the next page.
+pub(crate) fn fitting_page<T: Serialize>(rows: Vec<(u64, T)>, next: Option<u64>) -> (Vec<(u64, T)>, Option<u64>) {
+    let numbers: Vec<u64> = rows.iter().map(|(number, _)| *number).collect();
     let rows = fitting(rows);
-    let next = if rows.len() < count { Some(after[rows.len()]) } else { next };
-    Answer::Receipts { rows, next }
+    let next = numbers.get(rows.len()).copied().or(next);
+    (rows, next)
+}
+
+fn available(answer: Result<Answer, StoreError>) -> Answer {
+    answer.unwrap_or_else(|error| Answer::Unavailable(error.to_string()))
 }
 
 /// What stands before the rows of an answer: frame, request, variants, count.

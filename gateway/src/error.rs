@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use adit_ledger::{CommitError, OpenError, Refused};
 
+use crate::PublishError;
+
 /// A gateway that cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +35,17 @@ pub enum StartError {
     /// The ledger does not allow what a gateway begins with.
     #[error("the gateway cannot begin with these terms: {0}")]
     Terms(#[from] Refused),
+    /// A witness contradicts the ledger, or too few of them answer.
+    #[error(transparent)]
+    Witnesses(#[from] PublishError),
+    /// The log's address cannot be had.
+    #[error("cannot serve the log on {addr}: {error}; --log-listen takes another address, or off")]
+    LogListen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The ledger's thread cannot be started.
     #[error("the ledger's thread cannot be started: {0}")]
     Thread(io::Error),
@@ -43,7 +56,7 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum RunError {
     /// The ledger records nothing any more.
-    #[error("the ledger stopped: {0}; mend the disk and start the gateway again")]
+    #[error("the ledger stopped: {0}; mend the cause and start the gateway again")]
     Ledger(String),
     /// The socket was closed under it.
     #[error("the listening socket is closed")]

@@ -1,50 +1,89 @@
 use std::cell::RefCell;
 use std::future::Future;
+use std::net::TcpListener;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_ledger::{BATCH_OPERATIONS_MAX, Ledger, OpenError, Operation, Writer};
+use adit_ledger::{BATCH_OPERATIONS_MAX, Ledger, OpenError, Operation, Reader, Writer};
 use adit_protocol::{SecretKey, Terms, VoidReason};
+use adit_tlog::{HttpServer, LogService, Published};
 use adit_transport::{BlobStore, GatewayAddr, Listener};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::clock::wall_time;
-use crate::core::Core;
-use crate::{GatewayConfig, RunError, StartError, link, settle};
+use crate::core::{Core, LedgerAccess, LogAccess};
+use crate::publisher::{Publisher, Signer};
+use crate::{GatewayConfig, PublishError, RunError, StartError, link, settle};
 
 /// A gateway that listens.
 #[derive(Debug)]
 pub struct Gateway {
+    config: GatewayConfig,
+    key: SecretKey,
     listener: Listener,
     address: GatewayAddr,
+    store: BlobStore,
+    /// Where the log is served.
+    log_listener: Option<TcpListener>,
+    log_url: Option<String>,
+    published: Published,
+    engine: Engine,
+}
+
+/// What depends on the ledger, and begins again where that fails. Dropped in this order: nobody rings for a publisher that has ended.
+#[derive(Debug)]
+struct Engine {
     core: Rc<RefCell<Core>>,
     commits: mpsc::UnboundedReceiver<adit_ledger::Batch>,
+    /// Nothing where nothing is signed any more.
+    publisher: Option<Publisher>,
+    faults: mpsc::UnboundedReceiver<PublishError>,
+    http: Option<HttpServer>,
+    /// A ledger that is only read, so that nobody else opens it.
+    _idle: Option<Ledger>,
+}
+
+/// How serving ended.
+enum Ending {
+    Asked,
+    Socket,
+    /// The ledger records nothing any more, and why.
+    Ledger(String),
 }
 
 impl Gateway {
-    /// Opens the ledger and the blob store, and listens. To be called inside of a tokio runtime.
+    /// Opens the ledger and the blob store, asks the witnesses whether the ledger is the newest, and listens. To be called inside of a
+    /// tokio runtime.
     ///
     /// # Errors
-    /// [`StartError`], for one where another gateway has the ledger open.
+    /// [`StartError`], for one where another gateway has the ledger open, or where a witness has seen more of its log.
     pub fn open(config: GatewayConfig, key: SecretKey) -> Result<Self, StartError> {
         let data = |error| StartError::Data { path: config.data_dir.clone(), error };
         std::fs::create_dir_all(&config.data_dir).map_err(data)?;
         // The ledger first: it is what keeps a second gateway out of the folder.
-        let mut ledger = Ledger::open(&config.data_dir.join("ledger.redb"), key.public())?;
+        let mut ledger = Ledger::open(&ledger_file(&config.data_dir), key.public())?;
+        let published = Published::default();
+        let mut signer = Signer::new(&key, ledger.reader().clone(), published.clone(), config.witnesses.clone());
+        // Before anything is added: what was signed before is signed again, and shows whether it is all there.
+        match signer.publish() {
+            Err(error) if error.is_passing() && config.starts_without_witnesses => {
+                tracing::warn!(%error, "the gateway starts without a quorum of witnesses");
+            }
+            signed => signed?,
+        }
         begin(&mut ledger, &config, &key)?;
         let store = BlobStore::open(&config.data_dir.join("blobs"), config.store_bytes_max).map_err(data)?;
         let listener = Listener::bind(config.listen, &key).map_err(|error| StartError::Listen { addr: config.listen, error })?;
         let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };
-        let (sender, commits) = mpsc::unbounded_channel();
-        let on_commit = move |batch| {
-            // The receiver is gone only when the gateway stops; what was committed is found at the next start.
-            let _ = sender.send(batch);
-        };
-        let ledger = Writer::spawn(ledger, on_commit).map_err(StartError::Thread)?;
-        let core = Rc::new(RefCell::new(Core::new(&config, key, store, ledger)));
-        Ok(Self { listener, address, core, commits })
+        let log_error = |addr| move |error| StartError::LogListen { addr, error };
+        let log_listener = config.log_listen.map(|addr| TcpListener::bind(addr).map_err(log_error(addr))).transpose()?;
+        let log_at = log_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let log_url = config.log_url.clone().or(log_at.map(|addr| format!("http://{addr}")));
+        let engine = Engine::new(&config, &key, store.clone(), ledger, signer, log_listener.as_ref(), log_url.clone())?;
+        Ok(Self { config, key, listener, address, store, log_listener, log_url, published, engine })
     }
 
     /// Where it listens and who it is.
@@ -52,40 +91,148 @@ impl Gateway {
         &self.address
     }
 
+    /// Where the log is served over HTTP; nothing where it is not.
+    pub fn log_url(&self) -> Option<&str> {
+        self.log_url.as_deref()
+    }
+
     /// Serves until `shutdown`. Then every connection is told, and what was queued for the ledger is recorded before this returns.
+    ///
+    /// Where the ledger fails, it begins again as a gateway that only reads: accounts, receipts and the log are served, and no job is
+    /// taken. It ends with the error then, at `shutdown`, and at once where the ledger cannot even be opened.
     ///
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { listener, core, commits, .. } = self;
+        let Self { config, key, listener, store, log_listener, log_url, published, engine, .. } = self;
+        let (listener, mut shutdown) = (Rc::new(listener), std::pin::pin!(shutdown));
+        let reason = match engine.serve(&listener, shutdown.as_mut()).await {
+            Ending::Asked => return Ok(()),
+            Ending::Socket => return Err(RunError::Socket),
+            Ending::Ledger(reason) => reason,
+        };
+        let stopped = || RunError::Ledger(reason.clone());
+        let reader = Ledger::open(&ledger_file(&config.data_dir), key.public()).map_err(|error| {
+            tracing::error!(%error, "the ledger cannot be opened again; the gateway stops");
+            stopped()
+        })?;
+        tracing::error!(
+            reason,
+            "the gateway only reads now: accounts, receipts and the log; it takes no jobs until it is started anew"
+        );
+        let engine = Engine::read_only(&config, &key, store, reader, reason.clone(), published, log_listener.as_ref(), log_url);
+        let ending = engine.map_err(|_| stopped())?.serve(&listener, shutdown).await;
+        debug_assert!(!matches!(ending, Ending::Ledger(_)), "what is only read does not fail to record");
+        Err(stopped())
+    }
+}
+
+fn ledger_file(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("ledger.redb")
+}
+
+/// Serves what a ledger's reader reads.
+fn serve_log(listener: Option<&TcpListener>, reader: &Reader, published: &Published) -> Result<Option<HttpServer>, StartError> {
+    let Some(listener) = listener else { return Ok(None) };
+    let service = LogService::new(reader.clone(), published.clone());
+    let answer = move |request| service.answer(&request);
+    let server = listener.try_clone().and_then(|listener| HttpServer::spawn("log-http", listener, answer));
+    server.map(Some).map_err(StartError::Thread)
+}
+
+impl Engine {
+    fn new(
+        config: &GatewayConfig,
+        key: &SecretKey,
+        store: BlobStore,
+        ledger: Ledger,
+        signer: Signer,
+        log_listener: Option<&TcpListener>,
+        log_url: Option<String>,
+    ) -> Result<Self, StartError> {
+        let published = signer.published().clone();
+        let http = serve_log(log_listener, ledger.reader(), &published)?;
+        let (tell_fault, faults) = mpsc::unbounded_channel();
+        // The receiver is gone only when the gateway stops.
+        let publisher = Publisher::spawn(signer, move |error| _ = tell_fault.send(error)).map_err(StartError::Thread)?;
+        let (sender, commits) = mpsc::unbounded_channel();
+        let ring = publisher.bell();
+        let on_commit = move |batch: adit_ledger::Batch| {
+            if batch.result.is_ok() {
+                ring();
+            }
+            // As above; what was committed is found at the next start.
+            let _ = sender.send(batch);
+        };
+        let writer = Writer::spawn(ledger, on_commit).map_err(StartError::Thread)?;
+        let log = LogAccess { published, url: log_url };
+        let core = Rc::new(RefCell::new(Core::new(config, key, store, LedgerAccess::Write(writer), log)));
+        Ok(Self { core, commits, publisher: Some(publisher), faults, http, _idle: None })
+    }
+
+    /// A gateway over a ledger that is only read, because of `reason`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of them are parts of the gateway, which does not exist any more as a whole"
+    )]
+    fn read_only(
+        config: &GatewayConfig,
+        key: &SecretKey,
+        store: BlobStore,
+        ledger: Ledger,
+        reason: String,
+        published: Published,
+        log_listener: Option<&TcpListener>,
+        log_url: Option<String>,
+    ) -> Result<Self, StartError> {
+        let http = serve_log(log_listener, ledger.reader(), &published)?;
+        let log = LogAccess { published, url: log_url };
+        let reason = format!("the gateway only reads since its ledger failed: {reason}");
+        let access = LedgerAccess::Read(ledger.reader().clone(), reason);
+        let core = Rc::new(RefCell::new(Core::new(config, key, store, access, log)));
+        let (commits, faults) = (mpsc::unbounded_channel().1, mpsc::unbounded_channel().1);
+        Ok(Self { core, commits, publisher: None, faults, http, _idle: Some(ledger) })
+    }
+
+    /// Serves until `shutdown` or until the ledger fails. All connections are gone then, and all that was read is let go.
+    async fn serve(self, listener: &Rc<Listener>, shutdown: impl Future<Output = ()>) -> Ending {
+        let Self { core, commits, publisher, faults, http, _idle } = self;
         let tasks = LocalSet::new();
-        tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
-        tasks.spawn_local(settle::hand_over_receipts(Rc::clone(&core)));
+        if _idle.is_none() {
+            tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
+            tasks.spawn_local(settle::take_in_faults(Rc::clone(&core), faults));
+            tasks.spawn_local(settle::hand_over_receipts(Rc::clone(&core)));
+            tasks.spawn_local(expire_holds(Rc::clone(&core)));
+            tasks.spawn_local(record_holds(Rc::clone(&core)));
+        }
         tasks.spawn_local(keep_time(Rc::clone(&core)));
-        tasks.spawn_local(expire_holds(Rc::clone(&core)));
-        tasks.spawn_local(record_holds(Rc::clone(&core)));
-        let listener = Rc::new(listener);
-        let accepting = accept(Rc::clone(&listener), Rc::clone(&core));
+        let accepting = accept(Rc::clone(listener), Rc::clone(&core));
         let stopping = Arc::clone(&core.borrow().stopping);
-        let served = tasks
+        let ending = tasks
             .run_until(async {
                 tokio::select! {
-                    () = accepting => Err(RunError::Socket),
-                    () = stopping.notified() => Err(RunError::Ledger(core.borrow().ledger_stopped().unwrap_or_default())),
-                    () = shutdown => Ok(()),
+                    () = accepting => Ending::Socket,
+                    () = stopping.notified() => Ending::Ledger(core.borrow().ledger_stopped().unwrap_or_default()),
+                    () = shutdown => Ending::Asked,
                 }
             })
             .await;
-        listener.close("the gateway stops");
-        tasks.run_until(listener.flush()).await;
-        // Ends the tasks, which hold the core; the ledger's writer then records what is queued and joins its thread.
+        if !matches!(ending, Ending::Ledger(_)) {
+            listener.close("the gateway stops");
+            tasks.run_until(listener.flush()).await;
+        }
         core.borrow_mut().hand_over();
         while !core.borrow().is_handed_over() {
             // The ledger's queue is full; the next commit makes room, and its report hands over more.
             tasks.run_until(tokio::time::sleep(Duration::from_millis(5))).await;
         }
+        // Ends the tasks, which hold the core; the ledger's writer then records what is queued and joins its thread, and only then does the
+        // publisher hear that nothing more comes.
         drop(tasks);
-        served
+        drop(core);
+        drop(publisher);
+        drop(http);
+        ending
     }
 }
 

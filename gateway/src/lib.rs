@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod account;
 mod clock;
 mod config;
 mod core;
@@ -19,6 +20,7 @@ mod job;
 mod link;
 mod log;
 mod peer;
+mod publisher;
 mod purse;
 mod settle;
 mod transfer;
@@ -26,3 +28,4 @@ mod transfer;
 pub use config::GatewayConfig;
 pub use error::{RunError, StartError};
 pub use gateway::Gateway;
+pub use publisher::PublishError;

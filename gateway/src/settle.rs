@@ -7,6 +7,7 @@ use std::sync::Arc;
 use adit_ledger::Batch;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::PublishError;
 use crate::core::Core;
 
 /// Bytes of a receipt's engine name: free text of the node's, which must not fill the ledger.
@@ -33,5 +34,12 @@ const TURNS_TO_LEAVE: usize = 2;
 pub(crate) async fn take_in_commits(core: Rc<RefCell<Core>>, mut batches: UnboundedReceiver<Batch>) {
     while let Some(batch) = batches.recv().await {
         core.borrow_mut().committed(batch);
+    }
+}
+
+/// Hands on why nothing more must be signed.
+pub(crate) async fn take_in_faults(core: Rc<RefCell<Core>>, mut faults: UnboundedReceiver<PublishError>) {
+    while let Some(fault) = faults.recv().await {
+        core.borrow_mut().stop_ledger(fault.to_string());
     }
 }

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use adit_protocol::limits::LEAF_BYTES_MAX;
+use adit_protocol::limits::{LEAF_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
-    Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, VoidReason, Voided,
+    Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, UnpaidAttempt, VoidReason,
+    Voided,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Posting, postings};
-use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};
+use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
 use crate::reader::{check_leaf, read_job, read_leaf};
 use crate::row::Row;
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::tree::{Edge, Place};
 use crate::{Appended, Corruption, Entry, EntryError, StoreError};
 
@@ -31,6 +32,7 @@ pub(crate) struct Change<'txn> {
     accounts: Table<'txn, &'static [u8; ACCOUNT_BYTES], &'static [u8; 32]>,
     holds: Table<'txn, &'static [u8; 16], (&'static [u8; 32], u64, u64)>,
     orders: Table<'txn, &'static [u8; 16], u64>,
+    unpaid: Table<'txn, (&'static [u8; 32], u64), &'static [u8]>,
     meta: Table<'txn, &'static str, &'static [u8]>,
     edge: Edge,
     terms: Option<Terms>,
@@ -64,6 +66,7 @@ impl<'txn> Change<'txn> {
             accounts: transaction.open_table(ACCOUNTS)?,
             holds: transaction.open_table(HOLDS)?,
             orders: transaction.open_table(ORDERS)?,
+            unpaid: transaction.open_table(UNPAID)?,
             meta: transaction.open_table(META)?,
             begun: edge.size(),
             edge,
@@ -102,6 +105,7 @@ impl<'txn> Change<'txn> {
             Operation::Void { job, customer, reason, time } => self.void(*job, *customer, *reason, *time),
             Operation::Expire { now } => self.expire(*now),
             Operation::Payout(payout) => self.payout(*payout),
+            Operation::Unpaid { node, attempt } => self.note_unpaid(node, attempt),
         }
     }
 
@@ -244,6 +248,24 @@ impl<'txn> Change<'txn> {
             }
         }
         Ok(Ok(Applied::Expired(expired)))
+    }
+
+    /// Notes an attempt behind the others of its node, and forgets the oldest ones that are over [`UNPAID_MAX`].
+    fn note_unpaid(&mut self, node: &PublicKey, attempt: &UnpaidAttempt) -> Outcome {
+        let bytes = attempt.reason.len();
+        if bytes > REASON_BYTES_MAX {
+            let error = EntryError::TooLarge { job: attempt.job, part: "reason", bytes, bytes_max: REASON_BYTES_MAX };
+            return Ok(Err(error.into()));
+        }
+        let last = self.unpaid.range((&node.0, 0)..=(&node.0, u64::MAX))?.next_back().transpose()?;
+        let number = last.map_or(0, |(key, _)| key.value().1 + 1);
+        let attempt = postcard::to_allocvec(attempt).expect("an attempt always encodes");
+        self.unpaid.insert((&node.0, number), attempt.as_slice())?;
+        if let Some(end) = number.checked_sub(UNPAID_MAX) {
+            self.unpaid.retain_in((&node.0, 0)..=(&node.0, end), |_, _| false)?;
+        }
+        self.has_changed = true;
+        Ok(Ok(Applied::Noted))
     }
 
     fn give_back(&mut self, hold: &Hold, reason: VoidReason, time: UnixMillis) -> Result<Result<u64, Refused>, StoreError> {

@@ -1,14 +1,17 @@
-//! The ledger's file, made in one step: a crash while it is made leaves nothing that cannot be opened.
+//! A database's file, made in one step: a crash while it is made leaves nothing that cannot be opened.
 //!
-//! redb fills a new file in several steps and refuses one that was left half-way. So a ledger is made in a draft beside its place,
-//! and renamed into it once it is a whole, durable, empty ledger. A draft that a crash left behind is begun again.
+//! redb fills a new file in several steps and refuses one that was left half-way. So a database is made in a draft beside its place,
+//! and renamed into it once it is a whole, durable, empty one. A draft that a crash left behind is begun again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 /// The file at `path`, where there is one that holds anything.
-pub(crate) fn open(path: &Path) -> Result<Option<File>> {
+///
+/// # Errors
+/// Where it cannot be opened.
+pub fn open(path: &Path) -> Result<Option<File>> {
     match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) if file.metadata()?.len() == 0 => Ok(None),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -20,7 +23,7 @@ pub(crate) fn open(path: &Path) -> Result<Option<File>> {
 ///
 /// # Errors
 /// [`ErrorKind::WouldBlock`] where another process is at it, or was a moment ago.
-pub(crate) fn draft(path: &Path) -> Result<File> {
+pub fn draft(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -36,7 +39,10 @@ pub(crate) fn draft(path: &Path) -> Result<File> {
 }
 
 /// Moves the draft, open and locked as it is, to its place, and makes its new name durable.
-pub(crate) fn publish(path: &Path) -> Result<()> {
+///
+/// # Errors
+/// Where it cannot be moved.
+pub fn publish(path: &Path) -> Result<()> {
     fs::rename(draft_path(path), path)?;
     #[cfg(unix)]
     {
@@ -46,6 +52,6 @@ pub(crate) fn publish(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn draft_path(path: &Path) -> PathBuf {
+pub(crate) fn draft_path(path: &Path) -> PathBuf {
     path.with_added_extension("new")
 }

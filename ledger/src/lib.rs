@@ -27,10 +27,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod backup;
 mod books;
 mod change;
 mod entry;
-mod file;
+pub mod file;
 mod ledger;
 mod operation;
 mod reader;
@@ -39,10 +40,11 @@ mod schema;
 mod tree;
 mod writer;
 
+pub use backup::BackupError;
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
-pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused};
+pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
 pub use reader::{Corruption, Reader, ReceiptPage, StoreError};
 pub use schema::FORMAT_VERSION;
 pub use tree::TreeHead;

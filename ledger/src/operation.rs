@@ -1,10 +1,13 @@
-use adit_protocol::{Grant, JobId, Microcredits, Payout, PublicKey, Terms, TransferId, UnixMillis, VoidReason};
+use adit_protocol::{Grant, JobId, Microcredits, Payout, PublicKey, Terms, TransferId, UnixMillis, UnpaidAttempt, VoidReason};
 
 use crate::books::BooksError;
 use crate::{Appended, Entry, EntryError};
 
 /// Holds that one [`Operation::Expire`] ends: about what a commit has room for beside other work.
 pub const EXPIRED_MAX: usize = 1_000;
+
+/// Unpaid attempts that are kept of each node; the oldest go first.
+pub const UNPAID_MAX: u64 = 1_000;
 
 /// A change of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,13 @@ pub enum Operation {
     },
     /// Credits of an owner are paid out.
     Payout(Payout),
+    /// An attempt that its node is not paid for is noted for the node's owner. It moves nothing, and is no leaf.
+    Unpaid {
+        /// The node.
+        node: PublicKey,
+        /// The attempt, and why.
+        attempt: Box<UnpaidAttempt>,
+    },
 }
 
 /// A pending transfer: what a job can cost at most, taken from its customer until it is settled, voided or expired.
@@ -69,6 +79,8 @@ pub enum Applied {
     Settled(Appended),
     /// Holds that have ended, each with its leaf.
     Expired(Vec<(JobId, u64)>),
+    /// An unpaid attempt is noted.
+    Noted,
 }
 
 /// An operation that the rules do not allow. It changes nothing, and the others of its batch are applied without it.

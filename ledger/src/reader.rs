@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
-use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, TransferId, UnixMillis};
+use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
 
@@ -9,7 +9,7 @@ use crate::StoredJob;
 use crate::books::{Account, Balance, Books, BooksError};
 use crate::operation::Hold;
 use crate::row::Row;
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES};
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
@@ -111,6 +111,12 @@ impl Reader {
         &self.db
     }
 
+    /// The tree as a transaction has it.
+    pub(crate) fn head_in(transaction: &redb::ReadTransaction) -> Result<TreeHead, StoreError> {
+        let leaves = transaction.open_table(LEAVES)?.len()?;
+        Ok(Edge::read(leaves, &transaction.open_table(TILES)?)?.head())
+    }
+
     /// The tree's right edge and the terms, for a ledger that is opened.
     pub(crate) fn edge_and_terms(&self) -> Result<(Edge, Option<Terms>), StoreError> {
         let transaction = self.db.begin_read()?;
@@ -148,7 +154,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tree(&self) -> Result<TreeHead, StoreError> {
-        Ok(self.edge_and_terms()?.0.head())
+        Self::head_in(&self.db.begin_read()?)
     }
 
     /// A settled job; nothing where it is unknown.
@@ -242,6 +248,29 @@ impl Reader {
             });
         }
         Ok(open)
+    }
+
+    /// The attempts of `node` that were not paid, from number `from` on, oldest first, at most `limit`; and the number to ask from next.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unpaid(
+        &self,
+        node: &PublicKey,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<(u64, UnpaidAttempt)>, Option<u64>), StoreError> {
+        let unpaid = self.db.begin_read()?.open_table(UNPAID)?;
+        let mut entries = unpaid.range((&node.0, from)..=(&node.0, u64::MAX))?;
+        let mut rows = Vec::new();
+        for entry in entries.by_ref().take(limit) {
+            let (key, attempt) = entry?;
+            let number = key.value().1;
+            let damaged = |_| StoreError::Corrupt { index: number, fault: Corruption::Encoding };
+            rows.push((number, postcard::from_bytes(attempt.value()).map_err(damaged)?));
+        }
+        let next = entries.next().transpose()?.map(|(key, _)| key.value().1);
+        Ok((rows, next))
     }
 
     /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`.

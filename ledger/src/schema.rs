@@ -10,10 +10,10 @@ use redb::{
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, check_sum};
 use crate::tree::Place;
-use crate::{OpenError, StoreError};
+use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
 pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
@@ -34,6 +34,8 @@ pub(crate) const ACCOUNTS: TableDefinition<'_, &[u8; ACCOUNT_BYTES], &[u8; 32]> 
 pub(crate) const HOLDS: TableDefinition<'_, &[u8; 16], (&[u8; 32], u64, u64)> = TableDefinition::new("holds");
 /// The index of each order's leaf.
 pub(crate) const ORDERS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("orders");
+/// By node and a number that only grows: an attempt that was not paid, in postcard.
+pub(crate) const UNPAID: TableDefinition<'_, (&[u8; 32], u64), &[u8]> = TableDefinition::new("unpaid");
 /// Facts about the ledger itself.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
@@ -85,8 +87,16 @@ fn initialise(db: &Database, gateway: PublicKey) -> Result<(), StoreError> {
     transaction.open_table(ACCOUNTS)?;
     transaction.open_table(HOLDS)?;
     transaction.open_table(ORDERS)?;
+    transaction.open_table(UNPAID)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Whose ledger it is.
+pub(crate) fn owner(transaction: &ReadTransaction) -> Result<PublicKey, StoreError> {
+    let meta = transaction.open_table(META)?;
+    let owner = meta.get(META_GATEWAY)?.and_then(|owner| owner.value().try_into().ok());
+    owner.map(PublicKey).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Missing })
 }
 
 fn check_identity(transaction: &ReadTransaction, gateway: PublicKey) -> Result<(), OpenError> {

@@ -2,12 +2,11 @@
 //! (<https://c2sp.org/signed-note>), which any tool for those formats can check.
 
 use adit_ledger::TreeHead;
-use adit_protocol::{PublicKey, SecretKey, Signature};
-use signed_note::{Note, NoteError, Signer, Verifier, VerifierList, key_id};
+use adit_protocol::{PublicKey, SecretKey};
+use signed_note::{Note, NoteError, Signature as NoteSignature, Signer, VerifierList, Verifiers};
 use tlog_tiles::{Checkpoint, Hash, MalformedCheckpointError};
 
-/// The signature algorithm Ed25519, as signed notes name it.
-const ED25519: u8 = 1;
+use crate::key::LogKey;
 
 /// A checkpoint that proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -29,17 +28,21 @@ pub fn log_origin(gateway: &PublicKey) -> String {
     format!("adit/{gateway}")
 }
 
+/// The gateway's key under the name of its log.
+pub fn log_key(gateway: &PublicKey) -> LogKey {
+    LogKey::new(&log_origin(gateway), *gateway).expect("the name of a gateway's log is one that notes allow")
+}
+
 /// The gateway's key as tools for signed notes read it: `NAME+ID+KEY`.
 pub fn log_verifier_key(gateway: &PublicKey) -> String {
-    let key = LogKey::of(gateway);
-    format!("{}+{:08x}+{}", key.name, key.id, base64::Engine::encode(&base64::prelude::BASE64_STANDARD, key.encoded()))
+    log_key(gateway).to_string()
 }
 
 /// The gateway that a text names: by its key, or as [`log_verifier_key`] writes it. Nothing where it is neither.
 pub fn parse_log_key(text: &str) -> Option<PublicKey> {
-    match text.strip_prefix("adit/") {
-        Some(name) => name.split_once('+')?.0.parse().ok().filter(|key| log_verifier_key(key) == text),
-        None => text.parse().ok(),
+    match text.parse::<LogKey>() {
+        Ok(log) => Some(*log.key()).filter(|key| log_key(key) == log),
+        Err(_) => text.parse().ok(),
     }
 }
 
@@ -48,9 +51,9 @@ pub fn parse_log_key(text: &str) -> Option<PublicKey> {
 /// # Panics
 /// Never: the name of a log is one that notes allow.
 pub fn sign_checkpoint(key: &SecretKey, head: &TreeHead) -> Vec<u8> {
-    let log = LogKey::of(&key.public());
+    let log = log_key(&key.public());
     let text =
-        Checkpoint::new(&log.name, head.size, Hash(head.root), "").expect("a checkpoint without extensions is well formed");
+        Checkpoint::new(log.name(), head.size, Hash(head.root), "").expect("a checkpoint without extensions is well formed");
     let mut note = Note::new(&text.to_bytes(), &[]).expect("a checkpoint is a note's text");
     note.add_sigs(&[&LogSigner { log, key }]).expect("an Ed25519 key signs whatever it is given");
     note.to_bytes()
@@ -61,46 +64,48 @@ pub fn sign_checkpoint(key: &SecretKey, head: &TreeHead) -> Vec<u8> {
 /// # Errors
 /// [`CheckpointError`] says what it is instead.
 pub fn verify_checkpoint(bytes: &[u8], gateway: &PublicKey) -> Result<TreeHead, CheckpointError> {
-    let note = Note::from_bytes(bytes)?;
-    note.verify(&VerifierList::new(vec![Box::new(LogKey::of(gateway))]))?;
-    let checkpoint = Checkpoint::from_bytes(note.text()).map_err(CheckpointError::Text)?;
+    let checkpoint = SignedCheckpoint::from_bytes(bytes)?;
+    checkpoint.verify(&VerifierList::new(vec![Box::new(log_key(gateway))]))?;
     if checkpoint.origin() != log_origin(gateway) {
         return Err(CheckpointError::Origin(checkpoint.origin().to_owned()));
     }
-    Ok(TreeHead { size: checkpoint.size(), root: checkpoint.hash().0 })
+    Ok(checkpoint.head())
 }
 
-/// A gateway's key under the name of its log.
-struct LogKey {
-    name: String,
-    id: u32,
-    key: PublicKey,
+/// A checkpoint in a signed note, of which no signature was checked.
+pub(crate) struct SignedCheckpoint {
+    note: Note,
+    checkpoint: Checkpoint,
 }
 
-impl LogKey {
-    fn of(gateway: &PublicKey) -> Self {
-        let mut key = Self { name: log_origin(gateway), id: 0, key: *gateway };
-        key.id = key_id(&key.name, &key.encoded());
-        key
+impl SignedCheckpoint {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let note = Note::from_bytes(bytes)?;
+        let checkpoint = Checkpoint::from_bytes(note.text()).map_err(CheckpointError::Text)?;
+        Ok(Self { note, checkpoint })
     }
 
-    fn encoded(&self) -> Vec<u8> {
-        [&[ED25519], self.key.0.as_slice()].concat()
-    }
-}
-
-impl Verifier for LogKey {
-    fn name(&self) -> &str {
-        &self.name
+    /// What is signed.
+    pub(crate) fn text(&self) -> &[u8] {
+        self.note.text()
     }
 
-    fn key_id(&self) -> u32 {
-        self.id
+    pub(crate) fn origin(&self) -> &str {
+        self.checkpoint.origin()
     }
 
-    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        let signature: Result<[u8; 64], _> = signature.try_into();
-        signature.is_ok_and(|signature| self.key.verify_note(message, &Signature(signature.into())).is_ok())
+    pub(crate) fn head(&self) -> TreeHead {
+        TreeHead { size: self.checkpoint.size(), root: self.checkpoint.hash().0 }
+    }
+
+    /// The note with these signatures alone.
+    pub(crate) fn with_signatures(&self, signatures: &[NoteSignature]) -> Vec<u8> {
+        Note::new(self.text(), signatures).expect("the text is that of a note").to_bytes()
+    }
+
+    /// The signatures of known keys, each of them checked.
+    pub(crate) fn verify(&self, known: &impl Verifiers) -> Result<Vec<NoteSignature>, NoteError> {
+        self.note.verify(known).map(|(verified, _)| verified)
     }
 }
 
@@ -112,11 +117,11 @@ struct LogSigner<'k> {
 
 impl Signer for LogSigner<'_> {
     fn name(&self) -> &str {
-        &self.log.name
+        self.log.name()
     }
 
     fn key_id(&self) -> u32 {
-        self.log.id
+        self.log.id()
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
@@ -187,7 +192,7 @@ mod tests {
     fn another_logs_checkpoint_under_this_key_is_refused() {
         let text = Checkpoint::new("elsewhere", 1, Hash([0; 32]), "").unwrap();
         let mut note = Note::new(&text.to_bytes(), &[]).unwrap();
-        note.add_sigs(&[&LogSigner { log: LogKey::of(&key().public()), key: &key() }]).unwrap();
+        note.add_sigs(&[&LogSigner { log: log_key(&key().public()), key: &key() }]).unwrap();
         let error = verify_checkpoint(&note.to_bytes(), &key().public()).unwrap_err();
         assert!(matches!(&error, CheckpointError::Origin(origin) if origin == "elsewhere"), "{error}");
     }

@@ -11,14 +11,14 @@ use crate::source::LEAVES_MAX;
 /// The first field of an evidence file.
 const FORMAT: &str = "adit log evidence v1";
 
-/// Two checkpoints of one gateway and the hashes that show how they stand to each other. What they show, [`Evidence::check`] tells; it needs
+/// Two checkpoints of one gateway and the hashes that show how they stand to each other. What they show, [`LogEvidence::check`] tells; it needs
 /// nothing but this and the gateway's key.
 ///
 /// The hashes are those of RFC 6962's consistency proof (section 2.1.2) from the smaller tree to the larger, made such that they lead to both
 /// roots by themselves: from left to right, the largest perfect subtrees of which the smaller tree consists, then those that the larger one
 /// has behind it. Hashes that lead to the larger tree's root are under the gateway's signature, and so is the beginning that they make.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
+pub struct LogEvidence {
     /// Whose log.
     pub gateway: PublicKey,
     /// The checkpoint of the smaller tree, a signed note.
@@ -50,10 +50,10 @@ pub enum Misbehaviour {
     },
 }
 
-/// Evidence that shows no misbehaviour.
+/// LogEvidence that shows no misbehaviour.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum EvidenceError {
+pub enum LogEvidenceError {
     /// It is no evidence file.
     #[error("no evidence: {0}")]
     Encoding(String),
@@ -83,7 +83,7 @@ struct EvidenceFile {
     hashes: Vec<String>,
 }
 
-impl Evidence {
+impl LogEvidence {
     /// The file: one JSON object.
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = |note: &[u8]| String::from_utf8_lossy(note).into_owned();
@@ -99,12 +99,12 @@ impl Evidence {
         bytes
     }
 
-    /// Reads what [`Evidence::to_bytes`] wrote.
+    /// Reads what [`LogEvidence::to_bytes`] wrote.
     ///
     /// # Errors
-    /// [`EvidenceError::Encoding`].
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let wrong = |error: &dyn std::fmt::Display| EvidenceError::Encoding(error.to_string());
+    /// [`LogEvidenceError::Encoding`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LogEvidenceError> {
+        let wrong = |error: &dyn std::fmt::Display| LogEvidenceError::Encoding(error.to_string());
         let file: EvidenceFile = serde_json::from_slice(bytes).map_err(|error| wrong(&error))?;
         if file.format != FORMAT {
             return Err(wrong(&format_args!("its format is `{}`", file.format)));
@@ -121,11 +121,11 @@ impl Evidence {
     /// What the gateway did.
     ///
     /// # Errors
-    /// [`EvidenceError`] where this does not show that it did anything.
-    pub fn check(&self) -> Result<Misbehaviour, EvidenceError> {
+    /// [`LogEvidenceError`] where this does not show that it did anything.
+    pub fn check(&self) -> Result<Misbehaviour, LogEvidenceError> {
         let smaller = verify_checkpoint(&self.smaller, &self.gateway)?;
         let larger = verify_checkpoint(&self.larger, &self.gateway)?;
-        let agrees = EvidenceError::Agrees { smaller: smaller.size, larger: larger.size };
+        let agrees = LogEvidenceError::Agrees { smaller: smaller.size, larger: larger.size };
         if smaller.size == larger.size {
             let roots = [smaller.root, larger.root];
             return if roots[0] == roots[1] { Err(agrees) } else { Ok(Misbehaviour::Forked { size: smaller.size, roots }) };
@@ -133,7 +133,7 @@ impl Evidence {
         if smaller.size > larger.size || self.hashes.is_empty() {
             return Err(agrees);
         }
-        let beginning = beginning(&larger, smaller.size, &self.hashes).ok_or(EvidenceError::Hashes)?;
+        let beginning = beginning(&larger, smaller.size, &self.hashes).ok_or(LogEvidenceError::Hashes)?;
         if beginning == smaller.root {
             return Err(agrees);
         }

@@ -38,8 +38,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// Bytes of a request's body: a checkpoint with a hundred signatures and 63 hashes.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a request's body: 63 hashes, and a checkpoint with 16 signatures of the largest kind (<https://c2sp.org/signed-note>).
+const BODY_BYTES_MAX: usize = 128 * 1024;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -168,9 +168,8 @@ where
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            match tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a connection failed"),
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await {
+                tracing::debug!(%peer, %error, "a connection failed");
             }
             drop(place);
         });

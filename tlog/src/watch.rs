@@ -13,7 +13,7 @@ use tempfile::{Builder, NamedTempFile};
 use tlog_tiles::{HASH_SIZE, Tile};
 
 use crate::checkpoint::{CheckpointError, verify_checkpoint};
-use crate::evidence::{Evidence, Misbehaviour, Subtree, beginning, subtrees};
+use crate::evidence::{LogEvidence, Misbehaviour, Subtree, beginning, subtrees};
 use crate::source::{LEAVES_MAX, Source, SourceError, read_file};
 use crate::tiles::TILE_HASHES;
 
@@ -64,7 +64,7 @@ pub enum Seen {
     Misbehaved {
         /// What it did.
         misbehaviour: Misbehaviour,
-        /// The file that proves it: [`Evidence`].
+        /// The file that proves it: [`LogEvidence`].
         evidence: PathBuf,
     },
 }
@@ -180,8 +180,8 @@ impl Watch {
         Ok(Seen::WentBack { from: old.head, to: new.head, record })
     }
 
-    fn evidence(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> Evidence {
-        Evidence { gateway: self.gateway, smaller: smaller.note.clone(), larger: larger.note.clone(), hashes }
+    fn evidence(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> LogEvidence {
+        LogEvidence { gateway: self.gateway, smaller: smaller.note.clone(), larger: larger.note.clone(), hashes }
     }
 
     fn blame(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> Result<Seen, WatchError> {
@@ -211,7 +211,7 @@ impl Watch {
     }
 
     /// Keeps evidence in a file of its own, named for what is in it: the same again is the same file, and none is ever written over.
-    fn keep(&self, kind: &str, evidence: &Evidence) -> Result<PathBuf, WatchError> {
+    fn keep(&self, kind: &str, evidence: &LogEvidence) -> Result<PathBuf, WatchError> {
         let bytes = evidence.to_bytes();
         let digest = Digest::of(&bytes).to_string();
         let path = self.state.with_file_name(format!("{kind}-{}.json", &digest[..32]));

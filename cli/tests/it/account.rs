@@ -153,3 +153,74 @@ fn welcome_is_given_once() {
     spent += cost(&run(&network));
     assert_eq!(account(&network, &[]), [3 * CREDIT - spent, 0, 0]);
 }
+
+#[test]
+fn invoice_is_the_sum_of_the_receipts_and_the_owner_sees_what_was_paid() {
+    let mut network = Network::of_the_poor(&["--fee", "10"]);
+    operator(&network, &["grant", &user(&network), "10"]).run().ok();
+    let jobs: Vec<Value> = (0..3)
+        .map(|n| network.run(&guest::echo()).args(["--input", "-", "--json"]).input(vec![b'x'; 1 << (10 + n)]).run().ok().json())
+        .collect();
+    let costs: Vec<u64> = jobs.iter().map(cost).collect();
+    let sum: u64 = costs.iter().sum();
+
+    let invoice = network.adit(["invoice", "--since", "1h", "--json"]).run().ok().json();
+    assert_eq!(invoice["total_microcredits"].as_u64(), Some(sum));
+    let listed: Vec<&Value> = invoice["jobs"].as_array().unwrap().iter().map(|job| &job["job"]).collect();
+    assert_eq!(listed, jobs.iter().map(|job| &job["job"]).collect::<Vec<_>>());
+    let csv = network.adit(["invoice", "--since", "1h", "--csv"]).run().ok();
+    assert_eq!(csv.text().lines().count(), 5);
+    assert_eq!(csv.text().lines().last().unwrap(), format!("total,,,,,,,,,,,{sum}"));
+    let before = network.adit(["invoice", "--since", "2000-01-01", "--until", "2001-01-01", "--json"]).run().ok().json();
+    assert_eq!((before["total_microcredits"].as_u64(), before["jobs"].as_array().unwrap().len()), (Some(0), 0));
+
+    let statement = network.adit(["account", "--statement", "--json"]).run().ok().json_lines();
+    let moved: i64 = statement.iter().map(|line| line["spendable_microcredits"].as_i64().unwrap()).sum();
+    assert_eq!(moved, 10 * CREDIT as i64 - sum as i64);
+    assert_eq!(statement[0]["what"], "granted");
+
+    // An attempt whose node is lost is not paid, and its owner is told why.
+    let ran = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100G"]).run().ok();
+    let job = ran.text().trim().to_owned();
+    network.adit(["logs", "-f", &job]).start().stdout.wait_for_text(guest::READY);
+    let holds = network.adit(["account", "--holds", "--json"]).run().ok().json_lines();
+    assert_eq!((holds.len(), holds[0]["job"].as_str()), (1, Some(job.as_str())));
+    assert!(holds[0]["held_microcredits"].as_u64().unwrap() > 0);
+    let key = network.nodes[0].key;
+    network.take_node(key).kill();
+    network.start_node("node-0", &["--slots", "1"]);
+    network.adit(["cancel", &job]).run();
+    let node_key = network.home.path("node-0.key");
+    let earnings = || network.adit(["node", "earnings", "--json", "--key"]).args([&node_key]).run().ok().json_lines();
+    until("the unpaid attempt is noted", || earnings().iter().any(|line| line["kind"] == "unpaid"));
+    let earnings = earnings();
+    let finished = earnings.iter().filter(|line| line["outcome"] == "finished");
+    let earned: u64 = finished.filter_map(|line| line["earned_microcredits"].as_u64()).sum();
+    assert_eq!(earned, costs.iter().map(|cost| cost - cost / 10).sum::<u64>());
+    let unpaid = earnings.iter().find(|line| line["kind"] == "unpaid").unwrap();
+    assert_eq!(
+        (unpaid["job"].as_str(), unpaid["reason"].as_str()),
+        (Some(job.as_str()), Some("its connection to the gateway was lost"))
+    );
+}
+
+#[test]
+fn quote_is_what_a_job_then_costs() {
+    let network = Network::of_the_poor(&[]);
+    let quote = |args: &[&str]| {
+        network.adit(["quote"]).args([network.module(&guest::echo())]).args(["--input", "-", "--json"]).args(args).input("input")
+    };
+    let by_limits = quote(&[]).run().ok().json();
+    assert_eq!(by_limits["dry_run_microcredits"], Value::Null);
+    let quoted = quote(&["--dry-run"]).run().ok().json();
+    let at_most = quoted["at_most_microcredits"]["max"].as_u64().unwrap();
+    assert_eq!(by_limits["at_most_microcredits"], quoted["at_most_microcredits"]);
+
+    // Nothing was submitted, and what is held for the job is what was quoted: a microcredit less does not do.
+    operator(&network, &["grant", &user(&network), &format!("{}.{:06}", at_most / CREDIT, at_most % CREDIT - 1)]).run().ok();
+    let run = || network.run(&guest::echo()).args(["--input", "-", "--json"]).input("input").run();
+    run().code(20);
+    operator(&network, &["grant", &user(&network), "0.000001"]).run().ok();
+    assert_eq!(Some(cost(&run().ok().json())), quoted["dry_run_microcredits"]["max"].as_u64());
+    quote(&["--memory", "4GiB"]).run().code(20);
+}

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use adit_ledger::TreeHead;
 use adit_protocol::{Leaf, SecretKey};
-use adit_tlog::{CheckpointError, Evidence, EvidenceError, Misbehaviour, Seen, Source, Watch, WatchError, sign_checkpoint};
+use adit_tlog::{CheckpointError, LogEvidence, LogEvidenceError, Misbehaviour, Seen, Source, Watch, WatchError, sign_checkpoint};
 use tlog_tiles::record_hash;
 
 use crate::fixture::{Log, gateway, grant, leaves, tree_hash};
@@ -63,7 +63,7 @@ fn split_view_is_caught_and_its_evidence_holds_offline() {
     log.grow(&bytes(&other));
     let Seen::Misbehaved { misbehaviour, evidence } = watch.poll().unwrap() else { panic!("not caught") };
     assert_eq!(misbehaviour, Misbehaviour::Forked { size: 300, roots: [head(&all).root, head(&other).root] });
-    let kept = Evidence::from_bytes(&fs::read(&evidence).unwrap()).unwrap();
+    let kept = LogEvidence::from_bytes(&fs::read(&evidence).unwrap()).unwrap();
     assert_eq!((kept.gateway, kept.check().unwrap()), (gateway().public(), misbehaviour));
     // What was accepted stays, and the same again is no second file.
     assert_eq!(watch.head(), Some(head(&all)));
@@ -86,7 +86,7 @@ fn rewritten_log_is_caught_wherever_the_change_is() {
         };
         let (smaller, larger, beginning) = (head(&all[..old]), head(&other), head(&other[..old]).root);
         assert_eq!(misbehaviour, Misbehaviour::Rewritten { smaller, beginning, larger });
-        assert_eq!(Evidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
+        assert_eq!(LogEvidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
     }
 }
 
@@ -99,42 +99,42 @@ fn tampered_evidence_shows_nothing() {
     log.grow(&bytes(&rewritten(&all, 17)));
     let Seen::Misbehaved { evidence, .. } = watch.poll().unwrap() else { panic!("not caught") };
     let file = fs::read(evidence).unwrap();
-    let good = Evidence::from_bytes(&file).unwrap();
+    let good = LogEvidence::from_bytes(&file).unwrap();
     assert_eq!(good.to_bytes(), file);
 
     for at in 0..good.hashes.len() {
         let mut bad = good.clone();
         bad.hashes[at][0] ^= 1;
-        assert!(matches!(bad.check(), Err(EvidenceError::Hashes)), "hash {at}");
+        assert!(matches!(bad.check(), Err(LogEvidenceError::Hashes)), "hash {at}");
         bad.hashes.remove(at);
         assert!(bad.check().is_err(), "without hash {at}");
     }
-    let more = Evidence { hashes: [good.hashes.clone(), vec![[0; 32]]].concat(), ..good.clone() };
-    assert!(matches!(more.check(), Err(EvidenceError::Hashes)));
-    let none = Evidence { hashes: Vec::new(), ..good.clone() };
-    assert!(matches!(none.check(), Err(EvidenceError::Agrees { smaller: 200, larger: 300 })));
+    let more = LogEvidence { hashes: [good.hashes.clone(), vec![[0; 32]]].concat(), ..good.clone() };
+    assert!(matches!(more.check(), Err(LogEvidenceError::Hashes)));
+    let none = LogEvidence { hashes: Vec::new(), ..good.clone() };
+    assert!(matches!(none.check(), Err(LogEvidenceError::Agrees { smaller: 200, larger: 300 })));
     // Hashes that show that the log grew as it must.
-    let honest = Evidence { larger: good.smaller.clone(), ..good.clone() };
-    assert!(matches!(honest.check(), Err(EvidenceError::Agrees { .. })));
-    let turned = Evidence { smaller: good.larger.clone(), larger: good.smaller.clone(), ..good.clone() };
+    let honest = LogEvidence { larger: good.smaller.clone(), ..good.clone() };
+    assert!(matches!(honest.check(), Err(LogEvidenceError::Agrees { .. })));
+    let turned = LogEvidence { smaller: good.larger.clone(), larger: good.smaller.clone(), ..good.clone() };
     assert!(turned.check().is_err());
     // Nobody but the gateway can have signed either.
     let forged = sign_checkpoint(&SecretKey::from_seed([8; 32]), &head(&all));
-    for bad in [Evidence { smaller: forged.clone(), ..good.clone() }, Evidence { larger: forged, ..good.clone() }] {
-        assert!(matches!(bad.check(), Err(EvidenceError::Checkpoint(CheckpointError::Note(_)))));
+    for bad in [LogEvidence { smaller: forged.clone(), ..good.clone() }, LogEvidence { larger: forged, ..good.clone() }] {
+        assert!(matches!(bad.check(), Err(LogEvidenceError::Checkpoint(CheckpointError::Note(_)))));
     }
-    let other = Evidence { gateway: SecretKey::from_seed([8; 32]).public(), ..good.clone() };
-    assert!(matches!(other.check(), Err(EvidenceError::Checkpoint(_))));
+    let other = LogEvidence { gateway: SecretKey::from_seed([8; 32]).public(), ..good.clone() };
+    assert!(matches!(other.check(), Err(LogEvidenceError::Checkpoint(_))));
     // No byte of the file can be changed to show anything else.
     let shown = good.check().unwrap();
     for at in 0..file.len() {
         let mut bad = file.clone();
         bad[at] ^= 1;
-        let verdict = Evidence::from_bytes(&bad).and_then(|evidence| evidence.check());
+        let verdict = LogEvidence::from_bytes(&bad).and_then(|evidence| evidence.check());
         assert!(verdict.is_err() || verdict.is_ok_and(|still| still == shown), "byte {at}");
     }
     for cut in 0..file.len() - 1 {
-        assert!(Evidence::from_bytes(&file[..cut]).is_err(), "{cut} bytes");
+        assert!(LogEvidence::from_bytes(&file[..cut]).is_err(), "{cut} bytes");
     }
 }
 
@@ -143,12 +143,13 @@ fn honest_growth_is_no_evidence() {
     let all = leaves(300, 64);
     let smaller = Log::of(&all[..200]).checkpoint().unwrap();
     let log = Log::of(&all);
-    let mut evidence = Evidence { gateway: gateway().public(), smaller, larger: log.checkpoint().unwrap(), hashes: Vec::new() };
+    let mut evidence =
+        LogEvidence { gateway: gateway().public(), smaller, larger: log.checkpoint().unwrap(), hashes: Vec::new() };
     // The first of a rewritten log's hashes are of the other tree; an honest log's lead to what was signed.
     let hashes: Vec<_> = all.iter().map(|leaf| record_hash(&leaf.to_bytes())).collect();
     let parts = [0..128, 128..192, 192..200, 200..208, 208..224, 224..256, 256..288, 288..296, 296..300];
     evidence.hashes = parts.into_iter().map(|part| tree_hash(&hashes[part]).0).collect();
-    assert!(matches!(evidence.check(), Err(EvidenceError::Agrees { smaller: 200, larger: 300 })), "{:?}", evidence.check());
+    assert!(matches!(evidence.check(), Err(LogEvidenceError::Agrees { smaller: 200, larger: 300 })), "{:?}", evidence.check());
 }
 
 #[test]
@@ -162,8 +163,8 @@ fn log_that_goes_back_is_told_and_only_proved_where_it_can_be() {
     let seen = watch.poll().unwrap();
     let Seen::WentBack { from, to, record } = &seen else { panic!("{seen:?}") };
     assert_eq!((*from, *to, watch.head()), (head(&all), head(&all[..200]), Some(head(&all))));
-    let kept = Evidence::from_bytes(&fs::read(record).unwrap()).unwrap();
-    assert!(matches!(kept.check(), Err(EvidenceError::Agrees { smaller: 200, larger: 300 })));
+    let kept = LogEvidence::from_bytes(&fs::read(record).unwrap()).unwrap();
+    assert!(matches!(kept.check(), Err(LogEvidenceError::Agrees { smaller: 200, larger: 300 })));
     assert_eq!(watch.poll().unwrap(), seen);
     assert_eq!(evidence_in(dir.path()).len(), 1);
     // A smaller tree that the larger one does not begin with.
@@ -172,7 +173,7 @@ fn log_that_goes_back_is_told_and_only_proved_where_it_can_be() {
     let Seen::Misbehaved { misbehaviour, evidence } = watch.poll().unwrap() else { panic!("not caught") };
     let beginning = head(&all[..200]).root;
     assert_eq!(misbehaviour, Misbehaviour::Rewritten { smaller: other, beginning, larger: head(&all) });
-    assert_eq!(Evidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
+    assert_eq!(LogEvidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
     // Without the larger tree's tiles it is not proved, and is caught when the log grows again.
     let set_back = Log::of(&rewritten(&all[..200], 5));
     let mut watch = open(&set_back, dir.path());

@@ -1,0 +1,208 @@
+//! `adit invoice`: what jobs cost, one by one and in all.
+
+use std::io;
+
+use adit_protocol::{Leaf, Microcredits, PublicKey, SignedReceipt, UnixMillis};
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::{Common, LinkArgs};
+use crate::exit::Exit;
+use crate::link;
+use crate::quantity::{parse_moment, show_time};
+use crate::reactor::block_on;
+use crate::report::short;
+use crate::screen::Screen;
+use crate::statement::{Fact, Period, facts, total};
+use crate::table::{Table, print_json};
+
+/// List what your jobs cost, each by its checked receipt, and the total
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit invoice --since 2026-11-01
+  adit invoice --since 30d --csv > november.csv
+  adit invoice --since 2026-11-01 --until 2026-12-01 --json | jq .total_microcredits
+
+The total is the sum of the receipts, each of which is checked again. A month is told by the time of settlement, in UTC. Exit code 23
+where a receipt does not hold.")]
+pub(crate) struct InvoiceArgs {
+    /// The first moment: a date, a time, or how long ago, as in 2026-11-01, 2026-11-01T12:00:00Z or 30d
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    since: UnixMillis,
+    /// The first moment that is not in it any more [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    until: Option<UnixMillis>,
+    /// Print comma-separated values (RFC 4180), the total as the last row
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+/// A job on an invoice.
+#[derive(Debug, Serialize)]
+struct Item {
+    leaf: u64,
+    settled: String,
+    job: String,
+    attempt: u32,
+    node: String,
+    outcome: &'static str,
+    fuel: u64,
+    memory_fuel: u128,
+    bytes_in: u64,
+    bytes_out: u64,
+    gpu_ns: u64,
+    cost_microcredits: u64,
+}
+
+/// The object of `adit invoice --json`.
+#[derive(Debug, Serialize)]
+struct Invoice {
+    key: String,
+    since: String,
+    until: Option<String>,
+    jobs: Vec<Item>,
+    total_microcredits: u64,
+}
+
+pub(crate) fn run(args: &InvoiceArgs, common: &Common) -> anyhow::Result<Exit> {
+    let config = common.load_config()?;
+    let (key, facts) = block_on(async {
+        let client = link::connect(&config, &args.link).await?;
+        let (key, facts) = (client.key(), facts(&client, 0).await);
+        client.close().await;
+        anyhow::Ok((key, facts?))
+    })?;
+    let period = Period { since: Some(args.since), until: args.until };
+    let items = items(&facts, key, period);
+    let total = total(items.iter().map(|item| Microcredits(item.cost_microcredits)))?;
+    if args.json {
+        let (since, until) = (show_time(args.since), args.until.map(show_time));
+        print_json(&Invoice { key: key.to_string(), since, until, jobs: items, total_microcredits: total.0 })?;
+    } else if args.csv {
+        write_csv(io::stdout().lock(), &items, total)?;
+    } else {
+        table(&items).print()?;
+        Screen::new(common.quiet).note(format!("{} jobs, {total} in all", items.len()));
+    }
+    Ok(Exit::Success)
+}
+
+/// The jobs that `key` pays for.
+fn items(facts: &[Fact], key: PublicKey, period: Period) -> Vec<Item> {
+    let item = |fact: &Fact| match &fact.leaf {
+        Leaf::Settlement(settled) if settled.receipt.receipt.client == key && period.holds(settled.time) => {
+            Some(Item::of(fact.index, settled.time, &settled.receipt))
+        }
+        _ => None,
+    };
+    facts.iter().filter_map(item).collect()
+}
+
+impl Item {
+    fn of(leaf: u64, settled: UnixMillis, signed: &SignedReceipt) -> Self {
+        let (receipt, usage) = (&signed.receipt, signed.receipt.usage);
+        Self {
+            leaf,
+            settled: show_time(settled),
+            job: receipt.job.to_string(),
+            attempt: receipt.attempt.0,
+            node: receipt.node.to_string(),
+            outcome: receipt.outcome.name(),
+            fuel: usage.fuel.0,
+            memory_fuel: usage.memory_fuel,
+            bytes_in: usage.bytes_in.0,
+            bytes_out: usage.bytes_out.0,
+            gpu_ns: usage.gpu_ns,
+            cost_microcredits: receipt.cost.0,
+        }
+    }
+}
+
+fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow::Result<()> {
+    const HEAD: [&str; 12] = [
+        "leaf",
+        "settled",
+        "job",
+        "attempt",
+        "node",
+        "outcome",
+        "fuel",
+        "memory_fuel",
+        "bytes_in",
+        "bytes_out",
+        "gpu_ns",
+        "cost_microcredits",
+    ];
+    let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+    csv.write_record(HEAD)?;
+    for item in items {
+        csv.serialize(item)?;
+    }
+    let mut last = [const { String::new() }; HEAD.len()];
+    last[0] = "total".to_owned();
+    last[HEAD.len() - 1] = total.0.to_string();
+    csv.write_record(last)?;
+    csv.flush()?;
+    Ok(())
+}
+
+fn table(items: &[Item]) -> Table<6> {
+    let mut table = Table::new(["settled", "job", "node", "outcome", "fuel", "cost"]);
+    for item in items {
+        table.push([
+            item.settled.clone(),
+            short(&item.job),
+            short(&item.node),
+            item.outcome.to_owned(),
+            adit_protocol::Fuel(item.fuel).to_string(),
+            Microcredits(item.cost_microcredits).to_string(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::Settled;
+
+    use super::*;
+    use crate::proof::tests::good;
+
+    fn fact(index: u64, time: u64) -> Fact {
+        let receipt = good().receipt.public();
+        let held = receipt.receipt.cost;
+        Fact { index, leaf: Leaf::Settlement(Box::new(Settled { receipt, held, fee: Microcredits(0), time: UnixMillis(time) })) }
+    }
+
+    #[test]
+    fn invoice_has_the_jobs_of_its_time_and_its_payer() {
+        let facts = [fact(4, 1_000), fact(5, 2_000), fact(6, 3_000)];
+        let payer = good().receipt.receipt.client;
+        let period = Period { since: Some(UnixMillis(2_000)), until: Some(UnixMillis(3_000)) };
+        let leaves = |key| items(&facts, key, period).iter().map(|item| item.leaf).collect::<Vec<_>>();
+        assert_eq!(leaves(payer), [5]);
+        // What a node earned is no cost of its owner's.
+        assert!(leaves(good().receipt.receipt.node).is_empty());
+    }
+
+    #[test]
+    fn csv_ends_in_the_total() {
+        let facts = [fact(4, 1_000), fact(5, 2_000)];
+        let items = items(&facts, good().receipt.receipt.client, Period::default());
+        let cost = good().receipt.receipt.cost.0;
+        let mut out = Vec::new();
+        write_csv(&mut out, &items, Microcredits(2 * cost)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4);
+        assert!(lines[0].starts_with("leaf,settled,job,") && lines[0].ends_with(",cost_microcredits"));
+        assert!(lines[1].starts_with("4,1970-01-01T00:00:01Z,") && lines[1].ends_with(&format!(",{cost}")));
+        assert_eq!(lines[3], format!("total,,,,,,,,,,,{}", 2 * cost));
+    }
+}

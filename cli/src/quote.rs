@@ -1,0 +1,216 @@
+//! `adit quote`: what a job would cost on the nodes that are connected.
+
+use adit_dispatch::{Config as DispatchConfig, Dispatcher, Event, Request, Tick};
+use adit_protocol::{Answer, Fuel, JobLimits, JobSpec, Microcredits, NodeStatus, PublicKey, Query, Usage};
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+
+use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
+use crate::config::Config;
+use crate::exit::{Exit, RefusedError};
+use crate::link::{self, ask, unexpected};
+use crate::local;
+use crate::node;
+use crate::reactor::block_on;
+use crate::report::short;
+use crate::screen::Screen;
+use crate::sink::Sink;
+use crate::spec::{Submission, Terms};
+use crate::table::{Table, print_json, print_line};
+
+/// Say what a job would cost on the nodes that are connected now
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit quote render.wasm --fuel 200G --memory 512MiB       # at most, by its limits
+  adit quote render.wasm --input scene.json --dry-run      # and what it really takes, run once here
+  adit quote render.wasm --json | jq .at_most_microcredits
+
+The most that a job can cost is what its account needs: so much is held while it runs, and what it did not cost goes back. A dry run is
+`adit run --local`: the same meter, so that the same bytes have the same bill on any node. Nothing is submitted.")]
+pub(crate) struct QuoteArgs {
+    #[command(flatten)]
+    submission: SubmissionArgs,
+    /// Run the job once on this machine, for nothing, to see what it uses
+    #[arg(long)]
+    dry_run: bool,
+    /// With --dry-run, run even where the kernel lacks a part of the sandbox, Landlock or seccomp [env: ADIT_ALLOW_WEAK_SANDBOX]
+    #[arg(long, requires = "dry_run")]
+    allow_weak_sandbox: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    link: LinkArgs,
+}
+
+/// From the cheapest node to the dearest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Range {
+    min: u64,
+    max: u64,
+}
+
+/// What one node would ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct NodeQuote {
+    node: String,
+    at_most_microcredits: u64,
+    dry_run_microcredits: Option<u64>,
+}
+
+/// The object of `adit quote --json`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Quote {
+    at_most_microcredits: Range,
+    dry_run_microcredits: Option<Range>,
+    dry_run_fuel: Option<u64>,
+    dry_run_outcome: Option<String>,
+    nodes: Vec<NodeQuote>,
+    nodes_unfit: usize,
+}
+
+pub(crate) fn run(args: &QuoteArgs, common: &Common) -> anyhow::Result<Exit> {
+    let config = common.load_config()?;
+    let terms = Terms::read(&args.job, &config)?;
+    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
+    let screen = &mut Screen::new(common.quiet);
+    block_on(async {
+        let (key, nodes) = nodes(&config, &args.link).await?;
+        let tried = if args.dry_run {
+            let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
+            let (module, sink) = (&args.submission.module, Sink::Discard);
+            let end = local::run(&job, module, &input, &sink, &config, allow_weak, screen).await.context("the dry run")?;
+            Some((end.usage, end.outcome.to_string()))
+        } else {
+            None
+        };
+        let quote = quote(key, &job.spec, &nodes, tried)?;
+        if args.json {
+            print_json(&quote)?;
+        } else {
+            show(&quote, terms.limits())?;
+        }
+        Ok(Exit::Success)
+    })
+}
+
+async fn nodes(config: &Config, link: &LinkArgs) -> anyhow::Result<(PublicKey, Vec<NodeStatus>)> {
+    let client = link::connect(config, link).await?;
+    let answer = ask(&client, Query::Nodes).await;
+    let key = client.key();
+    client.close().await;
+    match answer? {
+        Answer::Nodes(nodes) => Ok((key, nodes)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The nodes that the dispatcher of a gateway would take for the job, each with what it asks.
+fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Usage, String)>) -> anyhow::Result<Quote> {
+    let request = Request::new(&key, spec);
+    let mut quotes = Vec::new();
+    for NodeStatus { node, offer, .. } in nodes {
+        let mut dispatcher = Dispatcher::new(DispatchConfig::default());
+        dispatcher.handle(Tick::default(), Event::NodeJoined { node: *node, offer: offer.clone() });
+        if dispatcher.fitting(request.clone()).next().is_none() {
+            continue;
+        }
+        let at_most = offer.price.cost_max(&spec.limits, spec.input.bytes).with_context(|| format!("node {node}"))?;
+        let tried = tried.as_ref().map(|(usage, _)| offer.price.cost(usage)).transpose()?;
+        quotes.push(NodeQuote {
+            node: node.to_string(),
+            at_most_microcredits: at_most.0,
+            dry_run_microcredits: tried.map(|cost| cost.0),
+        });
+    }
+    quotes.sort_by(|a, b| (a.at_most_microcredits, &a.node).cmp(&(b.at_most_microcredits, &b.node)));
+    let nodes_unfit = nodes.len() - quotes.len();
+    let at_most = Range::over(quotes.iter().map(|quote| quote.at_most_microcredits));
+    let Some(at_most_microcredits) = at_most else {
+        let why = if nodes.is_empty() { "no node is connected" } else { "none of the connected nodes fits the job" };
+        return Err(RefusedError(format!("{why}; `adit nodes` shows what they offer")).into());
+    };
+    Ok(Quote {
+        at_most_microcredits,
+        dry_run_microcredits: Range::over(quotes.iter().filter_map(|quote| quote.dry_run_microcredits)),
+        dry_run_fuel: tried.as_ref().map(|(usage, _)| usage.fuel.0),
+        dry_run_outcome: tried.map(|(_, outcome)| outcome),
+        nodes: quotes,
+        nodes_unfit,
+    })
+}
+
+impl Range {
+    fn over(costs: impl Iterator<Item = u64> + Clone) -> Option<Self> {
+        Some(Self { min: costs.clone().min()?, max: costs.max()? })
+    }
+
+    fn show(&self) -> String {
+        let (min, max) = (Microcredits(self.min), Microcredits(self.max));
+        if min == max { min.to_string() } else { format!("{min} to {max}") }
+    }
+}
+
+fn show(quote: &Quote, limits: &JobLimits) -> anyhow::Result<()> {
+    let mut table = Table::new(["node", "at most", "by the dry run"]);
+    for NodeQuote { node, at_most_microcredits, dry_run_microcredits } in &quote.nodes {
+        let tried = dry_run_microcredits.map_or_else(|| "-".to_owned(), |cost| Microcredits(cost).to_string());
+        table.push([short(node), Microcredits(*at_most_microcredits).to_string(), tried]);
+    }
+    table.print()?;
+    print_line(&format!(
+        "at most     {}, where it uses all of its limits ({} fuel)",
+        quote.at_most_microcredits.show(),
+        limits.fuel
+    ))?;
+    if let (Some(range), Some(fuel), Some(outcome)) = (&quote.dry_run_microcredits, quote.dry_run_fuel, &quote.dry_run_outcome) {
+        print_line(&format!("by dry run  {}, for {} fuel; the job {outcome}", range.show(), Fuel(fuel)))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{BlobRef, ByteCount, MeterId, NodeOffer, Price, Profile};
+
+    use super::*;
+
+    fn node(n: u8, per_compute_minute: u64, memory: u64) -> NodeStatus {
+        let price = Price { per_compute_minute, ..Price::default() };
+        let offer = NodeOffer {
+            software: String::new(),
+            slots: 1,
+            memory: ByteCount(memory),
+            profiles: vec![Profile::Deterministic],
+            price,
+            labels: Vec::new(),
+            meter: MeterId([0; 32]),
+        };
+        NodeStatus { node: PublicKey([n; 32]), offer, slots_used: 1, rtt_us: 0, jobs_done: 0, receipts_refused: 0 }
+    }
+
+    #[test]
+    fn quote_is_over_the_nodes_that_fit() {
+        let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b""));
+        spec.limits.fuel = Fuel(60_000_000_000);
+        let nodes = [node(1, 3_000, 1 << 30), node(2, 1_000, 1 << 30), node(3, 1, 1 << 20)];
+        let usage = Usage { fuel: Fuel(6_000_000_000), ..Usage::default() };
+        let quote = quote(PublicKey([9; 32]), &spec, &nodes, Some((usage, "finished".into()))).unwrap();
+        assert_eq!(quote.at_most_microcredits, Range { min: 1_000, max: 3_000 });
+        assert_eq!(quote.dry_run_microcredits, Some(Range { min: 100, max: 300 }));
+        assert_eq!((quote.nodes.len(), quote.nodes_unfit), (2, 1));
+        assert_eq!(quote.nodes[0].node, PublicKey([2; 32]).to_string());
+    }
+
+    #[test]
+    fn job_that_fits_nowhere_has_no_quote() {
+        let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b""));
+        let of = |nodes: &[NodeStatus]| quote(PublicKey([9; 32]), &spec, nodes, None).unwrap_err().to_string();
+        assert!(of(&[]).contains("no node is connected"));
+        assert!(of(&[node(1, 1, 1)]).contains("none of the connected nodes fits"));
+    }
+}

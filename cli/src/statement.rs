@@ -1,0 +1,150 @@
+//! What a gateway's ledger has about one key: the leaves of its log, read page by page and checked.
+
+use std::fmt::Display;
+
+use adit_client::Client;
+use adit_protocol::limits::ANSWER_ROWS_MAX;
+use adit_protocol::{Answer, Leaf, Microcredits, PublicKey, Query, Settled, UnixMillis, UnpaidAttempt};
+
+use crate::exit::ProofError;
+use crate::link::{ask, unexpected};
+
+/// A leaf that concerns a key, with its index in the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Fact {
+    pub(crate) index: u64,
+    pub(crate) leaf: Leaf,
+}
+
+/// Every leaf about the client's key, oldest first, from index `from` on.
+///
+/// # Errors
+/// Where the gateway gives what is no leaf, what is not about this key, or a receipt that does not hold.
+pub(crate) async fn facts(client: &Client, from: u64) -> anyhow::Result<Vec<Fact>> {
+    let (key, mut facts, mut next) = (client.key(), Vec::new(), Some(from));
+    while let Some(from) = next {
+        let Answer::Statement { rows, next: after } =
+            ask(client, Query::Statement { from, limit: ANSWER_ROWS_MAX as u32 }).await?
+        else {
+            return Err(unexpected(&Answer::Unavailable("something else".into())));
+        };
+        for (index, bytes) in rows {
+            let leaf = Leaf::from_bytes(&bytes.0).map_err(|error| wrong(index, error))?;
+            check(&leaf, &key).map_err(|error| wrong(index, error))?;
+            facts.push(Fact { index, leaf });
+        }
+        // An answer that does not get ahead would be asked for for ever.
+        next = after.filter(|after| *after > from);
+    }
+    Ok(facts)
+}
+
+/// Every attempt of the client's key, as a node, that was not paid, oldest first.
+pub(crate) async fn unpaid(client: &Client) -> anyhow::Result<Vec<UnpaidAttempt>> {
+    let (mut attempts, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        let (rows, after) = match ask(client, Query::Unpaid { from, limit: ANSWER_ROWS_MAX as u32 }).await? {
+            Answer::Unpaid { rows, next } => (rows, next),
+            other => return Err(unexpected(&other)),
+        };
+        attempts.extend(rows.into_iter().map(|(_, attempt)| attempt));
+        next = after.filter(|after| *after > from);
+    }
+    Ok(attempts)
+}
+
+fn wrong(index: u64, error: impl Display) -> anyhow::Error {
+    ProofError(format!("leaf {index} of the gateway's log: {error}")).into()
+}
+
+/// A leaf is about the key, and a receipt in it holds.
+fn check(leaf: &Leaf, key: &PublicKey) -> Result<(), String> {
+    let concerns = match leaf {
+        Leaf::Grant(grant) => grant.customer == *key,
+        Leaf::Payout(payout) => payout.owner == *key,
+        Leaf::Void(voided) => voided.customer == *key,
+        Leaf::Settlement(settled) => [settled.receipt.receipt.client, settled.receipt.receipt.node].contains(key),
+        Leaf::Terms(_) => false,
+    };
+    if !concerns {
+        return Err("it is not about this key".to_owned());
+    }
+    match leaf {
+        Leaf::Settlement(settled) => match settled.receipt.clone().verify() {
+            Ok(_) if settled.fee > settled.receipt.receipt.cost => Err("the fee is more than the cost".to_owned()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// What a node's owner gets of a settlement.
+pub(crate) fn earned(settled: &Settled) -> Microcredits {
+    Microcredits(settled.receipt.receipt.cost.0.saturating_sub(settled.fee.0))
+}
+
+/// Times from `since` on and before `until`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Period {
+    pub(crate) since: Option<UnixMillis>,
+    pub(crate) until: Option<UnixMillis>,
+}
+
+impl Period {
+    pub(crate) fn holds(&self, time: UnixMillis) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// A sum that does not wrap.
+pub(crate) fn total(amounts: impl Iterator<Item = Microcredits>) -> anyhow::Result<Microcredits> {
+    let sum = amounts.map(|amount| u128::from(amount.0)).sum::<u128>();
+    Ok(Microcredits(u64::try_from(sum).map_err(|_| anyhow::anyhow!("the sum, {sum} microcredits, does not fit 64 bits"))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{Grant, TransferId};
+
+    use super::*;
+    use crate::proof::tests::good;
+
+    fn settled() -> Settled {
+        let receipt = good().receipt.public();
+        let cost = receipt.receipt.cost;
+        Settled { receipt, held: cost, fee: Microcredits(0), time: UnixMillis(5) }
+    }
+
+    #[test]
+    fn leaf_must_hold_and_be_about_the_key() {
+        let settled = settled();
+        let (client, node) = (settled.receipt.receipt.client, settled.receipt.receipt.node);
+        let leaf = Leaf::Settlement(Box::new(settled.clone()));
+        assert_eq!((check(&leaf, &client), check(&leaf, &node)), (Ok(()), Ok(())));
+        assert!(check(&leaf, &PublicKey([7; 32])).unwrap_err().contains("not about this key"));
+        let mut dear = settled.clone();
+        dear.fee.0 = dear.receipt.receipt.cost.0 + 1;
+        assert!(check(&Leaf::Settlement(Box::new(dear)), &client).unwrap_err().contains("more than the cost"));
+        let mut forged = settled;
+        forged.receipt.receipt.usage.fuel.0 += 1;
+        assert!(check(&Leaf::Settlement(Box::new(forged)), &client).is_err());
+        let grant = Grant { id: TransferId([1; 16]), customer: client, amount: Microcredits(1), time: UnixMillis(0) };
+        assert_eq!(check(&Leaf::Grant(grant), &client), Ok(()));
+        assert!(check(&Leaf::Grant(grant), &node).is_err());
+    }
+
+    #[test]
+    fn period_has_its_beginning_and_not_its_end() {
+        let period = Period { since: Some(UnixMillis(5)), until: Some(UnixMillis(7)) };
+        let held: Vec<u64> = (4..9).filter(|ms| period.holds(UnixMillis(*ms))).collect();
+        assert_eq!(held, [5, 6]);
+        assert!(Period::default().holds(UnixMillis(0)));
+    }
+
+    #[test]
+    fn sums_do_not_wrap() {
+        assert_eq!(total([Microcredits(1), Microcredits(2)].into_iter()).unwrap(), Microcredits(3));
+        assert!(total([Microcredits(u64::MAX), Microcredits(1)].into_iter()).is_err());
+    }
+}
