@@ -332,6 +332,7 @@ impl Audit {
         let (computed, signed) = (self.tree.as_ref().map(Tree::root), self.report.head.root);
         let root = computed.filter(|computed| *computed != signed).map(|computed| Fault::Root { computed, signed });
         self.report.faults.extend([sum, root].into_iter().flatten());
+        self.report.faults.truncate(FAULTS_MAX);
     }
 
     fn into_report(self) -> Report {

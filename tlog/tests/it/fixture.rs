@@ -16,7 +16,7 @@ use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use sha2_11::Sha256;
 use tlog_tiles::{EMPTY_HASH, Hash, node_hash, record_hash};
 
-pub(crate) const FEE_PPM: u32 = 50_000;
+const FEE_PPM: u32 = 50_000;
 pub(crate) const HELD: u64 = 1_500;
 pub(crate) const GRANTED: u64 = 1_000_000_000;
 
@@ -154,6 +154,10 @@ impl Log {
 
     pub(crate) fn get(&self, path: &str) -> Option<Vec<u8>> {
         self.0.lock().unwrap().get(path).cloned()
+    }
+
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.0.lock().unwrap().keys().cloned().collect()
     }
 
     pub(crate) fn remove(&self, path: &str) {
