@@ -196,8 +196,13 @@ fn show_report(report: &Report, args: &FsckArgs) -> anyhow::Result<()> {
     }
     print_line(&format!("receipts   {} verified: signature and cost", report.receipts_verified))?;
     let posted = |account| report.balances.iter().find(|(of, _)| *of == account).map_or(0, |(_, posted)| *posted);
-    let (made, fee) = (-posted(Account::Issuer), posted(Account::Fee));
-    print_line(&format!("balances   {} accounts; {} made, {} kept as fees", report.balances.len(), credits(made), credits(fee)))?;
+    let (circulating, fee) = (-posted(Account::Issuer), posted(Account::Fee));
+    print_line(&format!(
+        "balances   {} accounts; {} in circulation, {} kept as fees",
+        report.balances.len(),
+        credits(circulating),
+        credits(fee)
+    ))?;
     if report.folded < report.head.size {
         print_line(&format!("           as of leaf {}: what follows could not be counted", report.folded))?;
     }
