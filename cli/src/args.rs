@@ -100,7 +100,7 @@ impl Command {
             Self::Quote(args) => quote::run(args, common),
             Self::Invoice(args) => invoice::run(args, common),
             Self::Credit(args) => account::credit(args, common),
-            Self::Verify(args) => verify::run(args),
+            Self::Verify(args) => verify::run(args, common),
             Self::Audit(args) => audit::run(args, common),
             Self::Log(args) => log::run(args, common),
             Self::New(args) => new::run(args),

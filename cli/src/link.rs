@@ -1,9 +1,10 @@
 //! The way to a gateway: its address, our key, the connection.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
-use adit_protocol::{Answer, Query, SecretKey};
+use adit_protocol::{Answer, JobId, Query, SecretKey};
 use adit_transport::{GatewayAddr, load_or_create_key_file};
 use anyhow::{Context, bail};
 
@@ -75,6 +76,24 @@ pub(crate) async fn ask(client: &Client, query: Query) -> anyhow::Result<Answer>
     match client.ask(query).await.context("the gateway was asked")? {
         Answer::Unavailable(reason) => bail!(RefusedError(format!("the gateway cannot say now: {reason}"))),
         answer => Ok(answer),
+    }
+}
+
+/// How long a job's proof is waited for, where its gateway has signed no checkpoint over it yet.
+const PROOF_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often it is asked for.
+const PROOF_EVERY: Duration = Duration::from_millis(25);
+
+/// The proof that a settled job is in the gateway's log. Nothing where it is not to be had soon: it can be asked for at any later time.
+pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
+    let begun = Instant::now();
+    loop {
+        match client.ask(Query::Proof(job)).await {
+            Ok(Answer::Proof(proof)) => return proof,
+            Ok(Answer::Unavailable(_)) if begun.elapsed() < PROOF_PATIENCE => tokio::time::sleep(PROOF_EVERY).await,
+            Ok(_) | Err(_) => return None,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub(crate) struct Proof {
     pub(crate) receipt: SignedReceipt,
     pub(crate) settlement: Option<SignedSettlement>,
+    /// That it stands in the gateway's public log: a C2SP tlog-proof, with the leaf as its extra data.
+    pub(crate) log: Option<String>,
 }
 
 /// The file's form. An object of `adit run --json` has these fields too, so it can be verified as well.
@@ -30,6 +32,8 @@ struct Form {
     version: u32,
     receipt: Option<String>,
     settlement: Option<String>,
+    #[serde(default)]
+    log_proof: Option<String>,
 }
 
 fn present_version() -> u32 {
@@ -49,7 +53,8 @@ impl Proof {
 
     /// Writes the file.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let form = Form { version: VERSION, receipt: Some(self.receipt_hex()), settlement: self.settlement_hex() };
+        let (receipt, settlement, log_proof) = (Some(self.receipt_hex()), self.settlement_hex(), self.log.clone());
+        let form = Form { version: VERSION, receipt, settlement, log_proof };
         let mut text = serde_json::to_vec(&form).context("a receipt file always encodes")?;
         text.push(b'\n');
         AtomicFile::write(path, &text)
@@ -77,7 +82,7 @@ impl Proof {
             Some(text) => Some(decode_exact(&from_hex(&text)?).map_err(|e| format!("not a settlement: {e}"))?),
             None => None,
         };
-        Ok(Self { receipt, settlement })
+        Ok(Self { receipt, settlement, log: form.log_proof })
     }
 }
 
@@ -87,10 +92,13 @@ fn from_hex(text: &str) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use adit_ledger::{Entry, Hold, Ledger, Operation};
     use adit_protocol::{
-        Attempt, BlobRef, ByteCount, Fuel, JobId, JobSpec, MeterId, NodeTimes, Outcome, Price, PublicKey, Receipt, SecretKey,
-        Settlement, UnixMillis, Usage, sign_receipts, sign_settlements,
+        Attempt, BlobRef, ByteCount, Fuel, Grant, JobId, JobSpec, MeterId, Microcredits, NodeTimes, Outcome, Price, PublicKey,
+        Receipt, SecretKey, Settlement, Terms, TransferId, UnixMillis, Usage, sign_receipts, sign_settlements,
     };
+    use adit_tlog::{LogProof, sign_checkpoint};
+    use redb::backends::InMemoryBackend;
 
     use super::*;
 
@@ -134,14 +142,48 @@ pub(crate) mod tests {
             time: UnixMillis(1_000),
         };
         let settlement = sign_settlements(&gateway(), &[settlement]).remove(0);
-        Proof { receipt, settlement: Some(settlement) }
+        let log = Some(log_proof(&receipt, 7));
+        Proof { receipt, settlement: Some(settlement), log }
+    }
+
+    /// A log in which `receipt` is the leaf of this index, and the last.
+    pub(crate) fn log_proof(receipt: &SignedReceipt, index: u64) -> String {
+        let (key, time) = (gateway(), UnixMillis(1_000));
+        let gateway = key.public();
+        let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
+        let customer = receipt.receipt.client;
+        let grant = |n: u64| Grant { id: TransferId([n as u8; 16]), customer, amount: Microcredits(1_000_000), time };
+        let terms = Operation::State(Terms { gateway, fee_ppm: 0, time });
+        let held = receipt.receipt.cost;
+        let hold = Hold { job: receipt.receipt.job, customer, amount: held, expires: time };
+        let entry = Entry {
+            receipt: receipt.clone().verify().unwrap(),
+            settled: time,
+            reason: String::new(),
+            output: None,
+            queue_us: 0,
+            rtt_us: 0,
+        };
+        let grants = (1..index).map(|n| Operation::Grant(grant(n)));
+        let ends = [Operation::Hold(hold), Operation::Settle(Box::new(entry))];
+        let done = ledger.apply(&std::iter::once(terms).chain(grants).chain(ends).collect::<Vec<_>>()).unwrap();
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+        let (reader, head) = (ledger.reader(), ledger.tree());
+        assert_eq!(head.size, index + 1);
+        let proof = LogProof {
+            extra: reader.leaf(index).unwrap().unwrap(),
+            index,
+            hashes: reader.prove_leaf(index, head.size).unwrap().unwrap(),
+            checkpoint: sign_checkpoint(&key, &head),
+        };
+        String::from_utf8(proof.to_bytes()).unwrap()
     }
 
     #[test]
     fn receipt_file_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("receipts/job.receipt");
-        for proof in [good(), Proof { settlement: None, ..good() }] {
+        for proof in [good(), Proof { settlement: None, log: None, ..good() }] {
             proof.save(&path).unwrap();
             assert_eq!(Proof::load(&path).unwrap(), proof);
         }
@@ -152,6 +194,7 @@ pub(crate) mod tests {
         let proof = good();
         let text = serde_json::json!({
             "job": "x", "outcome": "finished", "receipt": proof.receipt_hex(), "settlement": proof.settlement_hex(),
+            "log_proof": proof.log,
         });
         assert_eq!(Proof::from_json(text.to_string().as_bytes()).unwrap(), proof);
     }

@@ -32,7 +32,7 @@ pub(crate) struct ReceiptsArgs {
     /// Show at most so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Write each to DIR/JOB.receipt as well
+    /// Write each to DIR/JOB.receipt as well, with the proof that it is in the gateway's log
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Print one JSON object a line
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &ReceiptsArgs, common: &Common) -> anyhow::Result<Exit> 
         while let Some(from) = next.filter(|_| !list.is_full()) {
             let rows;
             (rows, next) = page(&client, from).await?;
-            list.take(rows)?;
+            list.take(&client, rows).await?;
         }
         client.close().await;
         list.finish(&mut Screen::new(common.quiet))
@@ -86,7 +86,7 @@ impl<'a> List<'a> {
         self.args.limit.is_some_and(|limit| self.seen >= limit)
     }
 
-    fn take(&mut self, rows: Vec<(u64, SignedReceipt)>) -> anyhow::Result<()> {
+    async fn take(&mut self, client: &Client, rows: Vec<(u64, SignedReceipt)>) -> anyhow::Result<()> {
         for (index, signed) in rows {
             if self.is_full() {
                 break;
@@ -101,7 +101,8 @@ impl<'a> List<'a> {
             self.show(index, &signed, verdict.is_ok())?;
             if let Some(dir) = &self.args.save {
                 let path = dir.join(format!("{}.receipt", signed.receipt.job));
-                Proof { receipt: signed, settlement: None }.save(&path)?;
+                let log = link::log_proof(client, signed.receipt.job).await;
+                Proof { receipt: signed, settlement: None, log }.save(&path)?;
             }
         }
         Ok(())

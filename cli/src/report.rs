@@ -55,6 +55,7 @@ pub(crate) struct Report {
     output_digest: Option<String>,
     receipt: Option<String>,
     settlement: Option<String>,
+    log_proof: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,14 +98,15 @@ impl End {
             cost: receipt.cost,
             output: receipt.output,
             node: Some(receipt.node),
-            proof: Some(Proof { receipt: done.receipt.signed().clone(), settlement: None }),
+            proof: Some(Proof { receipt: done.receipt.signed().clone(), settlement: None, log: None }),
         }
     }
 
     /// A job that ran on the network, and whose receipt is stored.
     pub(crate) fn of_settled(settled: &Settled) -> Self {
         let receipt = settled.done.receipt.signed().clone();
-        Self { proof: Some(Proof { receipt, settlement: Some(settled.settlement.clone()) }), ..Self::of_done(&settled.done) }
+        let proof = Proof { receipt, settlement: Some(settled.settlement.clone()), log: None };
+        Self { proof: Some(proof), ..Self::of_done(&settled.done) }
     }
 
     /// What the end means to the shell.
@@ -130,6 +132,7 @@ impl End {
             output_digest: Some(self.output.to_string()),
             receipt: self.proof.as_ref().map(Proof::receipt_hex),
             settlement: self.proof.as_ref().and_then(Proof::settlement_hex),
+            log_proof: self.proof.as_ref().and_then(|proof| proof.log.clone()),
         }
     }
 

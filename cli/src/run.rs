@@ -119,7 +119,10 @@ pub(crate) async fn follow(
 ) -> anyhow::Result<Exit> {
     let spool = ending.config.dirs.cache.clone();
     let follow = Follow { client, screen, sink: ending.sink, spool, show_log };
-    let followed = follow.run(handle).await?;
+    let mut followed = follow.run(handle).await?;
+    if let Some(proof) = followed.end.proof.as_mut().filter(|proof| proof.settlement.is_some()) {
+        proof.log = link::log_proof(client, proof.receipt.receipt.job).await;
+    }
     ending.show(followed, screen)
 }
 

@@ -2,14 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use adit_protocol::{Digest, PublicKey, Receipt, VerifyError};
+use adit_ledger::TreeHead;
+use adit_protocol::{Digest, Leaf, PublicKey, Receipt, VerifyError};
+use adit_tlog::{LogProof, Policy, log_key, verify_checkpoint};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
+use crate::args::Common;
 use crate::exit::{Exit, ProofError};
+use crate::gateway::read_policy;
+use crate::kept::{JobStore, KeptJob};
 use crate::proof::Proof;
 use crate::quantity::show_time;
 use crate::report::short;
@@ -19,8 +24,9 @@ use crate::visible::visible;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
+const ABSENT: Style = AnsiColor::Yellow.on_default();
 
-/// Check receipts offline: who signed them, what they cost, that they are stored
+/// Check receipts offline: who signed them, what they cost, that they are in the gateway's log
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +34,10 @@ Examples:
   adit run job.wasm --json --output out.bin > run.json && adit verify run.json --output out.bin
   adit verify job.receipt --gateway-key 6f1d5b…    # and that it is this gateway that says so
 
-Exit code 0 where every check of every file holds, else 23.")]
+  adit verify job.receipt --policy witnesses.policy    # and that so many witnesses saw it in the log
+
+Nothing is asked of anybody. What cannot be checked is said, such as limits where the job's own file is not here; with --policy the log's
+proof must be there. Exit code 0 where every check of every file holds, else 23.")]
 pub(crate) struct VerifyArgs {
     /// Receipt files, or objects of `adit run --json`
     #[arg(required = true, value_name = "FILE")]
@@ -36,6 +45,12 @@ pub(crate) struct VerifyArgs {
     /// The gateway that must have settled it
     #[arg(long, value_name = "KEY")]
     gateway_key: Option<PublicKey>,
+    /// A C2SP tlog-policy file: the witnesses of which a quorum must have cosigned the log's checkpoint
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The job's file, SPEC.job, for its limits [default: the one in ~/.local/share/adit/jobs]
+    #[arg(long, value_name = "FILE")]
+    job: Option<PathBuf>,
     /// The node that must have run it
     #[arg(long, value_name = "KEY")]
     node_key: Option<PublicKey>,
@@ -61,6 +76,16 @@ struct Pins {
     module: Option<Digest>,
     input: Option<Digest>,
     output: Option<Digest>,
+    policy: Option<Policy>,
+    /// Where the files of jobs are, or the one file.
+    jobs: Option<Jobs>,
+}
+
+/// Where the job of a receipt is looked for.
+#[derive(Debug)]
+enum Jobs {
+    Store(JobStore),
+    File(PathBuf),
 }
 
 /// One thing that was checked.
@@ -68,11 +93,13 @@ struct Pins {
 struct Check {
     check: &'static str,
     ok: bool,
+    /// Whether there was nothing to check.
+    absent: bool,
     detail: String,
 }
 
-pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
-    let pins = Pins::read(args)?;
+pub(crate) fn run(args: &VerifyArgs, common: &Common) -> anyhow::Result<Exit> {
+    let pins = Pins::read(args, common)?;
     let mut valid = true;
     for file in &args.files {
         valid &= verify_file(file, &pins, args.json)?;
@@ -110,8 +137,12 @@ fn verify_file(file: &Path, pins: &Pins, json: bool) -> anyhow::Result<bool> {
 fn show(file: &Path, receipt: &Receipt, checks: &[Check]) -> anyhow::Result<()> {
     let head = format!("{}: job {}, {}, {}", file.display(), short(receipt.job), receipt.outcome, receipt.cost);
     print_line(&visible(&head))?;
-    for Check { check, ok, detail } in checks {
-        let (style, word) = if *ok { (GOOD, "ok  ") } else { (BAD, "FAIL") };
+    for Check { check, ok, absent, detail } in checks {
+        let (style, word) = match (ok, absent) {
+            (true, false) => (GOOD, "ok  "),
+            (true, true) => (ABSENT, "none"),
+            (false, _) => (BAD, "FAIL"),
+        };
         print_line(&format!("  {style}{word}{style:#}  {check}: {}", visible(detail)))?;
     }
     Ok(())
@@ -127,7 +158,8 @@ pub(crate) fn fault(proof: &Proof) -> Option<String> {
 /// All checks of a receipt, each with what was found.
 fn check(proof: &Proof, pins: &Pins) -> Vec<Check> {
     let receipt = &proof.receipt.receipt;
-    let mut checks = vec![check_signature(proof), check_cost(receipt), check_settlement(proof)];
+    let mut checks = vec![check_signature(proof), check_limits(proof, pins), check_cost(receipt), check_settlement(proof)];
+    checks.extend(check_log(proof, pins));
     checks.extend(pins.gateway.map(|want| pinned("gateway", want, receipt.gateway)));
     checks.extend(pins.node.map(|want| pinned("node", want, receipt.node)));
     checks.extend(pins.module.map(|want| pinned("module", want, receipt.module)));
@@ -155,7 +187,11 @@ fn check_cost(receipt: &Receipt) -> Check {
 
 fn check_settlement(proof: &Proof) -> Check {
     let Some(signed) = &proof.settlement else {
-        return Check::new("settlement", false, "there is none: only the node vouches for this receipt");
+        let vouches = "the gateway's promise is not with it";
+        return match &proof.log {
+            Some(_) => Check::absent("settlement", format!("{vouches}; the log's proof is better")),
+            None => Check::new("settlement", false, "there is none: only the node vouches for this receipt"),
+        };
     };
     let told = &signed.settlement;
     match signed.verify(&proof.receipt) {
@@ -167,6 +203,87 @@ fn check_settlement(proof: &Proof) -> Check {
     }
 }
 
+/// What was used is within what was asked for. The receipt names the specification's digest, so no other file will do.
+fn check_limits(proof: &Proof, pins: &Pins) -> Check {
+    let wanted = proof.receipt.receipt.spec;
+    let job = match &pins.jobs {
+        Some(Jobs::Store(store)) => KeptJob::load(&store.job_path(&wanted)),
+        Some(Jobs::File(path)) => KeptJob::load(path),
+        None => return Check::absent("limits", "the job's own file is not looked for"),
+    };
+    let spec = match job {
+        Ok(job) => job.spec,
+        Err(_) if matches!(pins.jobs, Some(Jobs::Store(_))) => {
+            return Check::absent("limits", "the job's own file is not here; --job FILE names it");
+        }
+        Err(error) => return Check::new("limits", false, describe(&error)),
+    };
+    match proof.receipt.clone().verify() {
+        Ok(receipt) => match receipt.check_spec(&spec) {
+            Ok(()) => Check::new("limits", true, "all that was used is within what was asked for"),
+            Err(error) => Check::new("limits", false, error),
+        },
+        Err(error) => Check::new("limits", false, format!("the receipt itself does not hold: {error}")),
+    }
+}
+
+/// The receipt stands in the gateway's log, the log's checkpoint is the gateway's, and the witnesses that are asked for saw it.
+fn check_log(proof: &Proof, pins: &Pins) -> Vec<Check> {
+    const NAMES: [&str; 3] = ["log inclusion", "log checkpoint", "log witnesses"];
+    let Some(text) = &proof.log else {
+        let why = "no proof is with it; `adit receipts --save DIR` asks the gateway for it";
+        return match &pins.policy {
+            Some(_) => vec![Check::new(NAMES[0], false, why)],
+            None => vec![Check::absent(NAMES[0], why)],
+        };
+    };
+    let log = match LogProof::from_bytes(text.as_bytes()) {
+        Ok(log) => log,
+        Err(error) => return vec![Check::new(NAMES[0], false, error)],
+    };
+    let mut checks = vec![match check_leaf(proof, &log) {
+        Ok(head) => {
+            let detail = format!("leaf {} of {}, by {} hashes", log.index, head.size, log.hashes.len());
+            Check::new(NAMES[0], true, detail)
+        }
+        Err(error) => Check::new(NAMES[0], false, error),
+    }];
+    let gateway = proof.receipt.receipt.gateway;
+    checks.push(match verify_checkpoint(&log.checkpoint, &gateway) {
+        Ok(head) => Check::new(NAMES[1], true, format!("gateway {} signed the tree of {} leaves", short(gateway), head.size)),
+        Err(error) => Check::new(NAMES[1], false, error),
+    });
+    if let Some(policy) = &pins.policy {
+        let policy = if policy.logs().is_empty() { policy.clone().for_log(log_key(&gateway)) } else { policy.clone() };
+        checks.push(match policy.check(&log.checkpoint) {
+            Ok(verdict) => {
+                let names: Vec<&str> = verdict.witnesses.iter().map(|witness| witness.name.as_str()).collect();
+                let seen = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+                Check::new(NAMES[2], true, format!("{seen} cosigned it; asked for: {}", verdict.quorum))
+            }
+            Err(error) => Check::new(NAMES[2], false, error),
+        });
+    }
+    checks
+}
+
+/// The leaf is this receipt's, at the index that was promised, and leads to the checkpoint's root.
+fn check_leaf(proof: &Proof, log: &LogProof) -> Result<TreeHead, String> {
+    let Leaf::Settlement(settled) = Leaf::from_bytes(&log.extra).map_err(|error| error.to_string())? else {
+        return Err("the leaf is no settlement".to_owned());
+    };
+    if settled.receipt.receipt != proof.receipt.receipt.public() {
+        return Err("the leaf is another receipt's".to_owned());
+    }
+    if settled.receipt.receipt.cost > settled.held || settled.fee > settled.receipt.receipt.cost {
+        return Err("the leaf pays more than was held, or keeps more than was paid".to_owned());
+    }
+    if let Some(promised) = proof.settlement.as_ref().map(|signed| signed.settlement.index).filter(|index| *index != log.index) {
+        return Err(format!("it is leaf {}, and the gateway promised {promised}: keep both as evidence", log.index));
+    }
+    log.verify(&log.extra).map_err(|error| error.to_string())
+}
+
 fn pinned<T: PartialEq + ToString>(name: &'static str, want: T, is: T) -> Check {
     let ok = want == is;
     let detail =
@@ -176,12 +293,21 @@ fn pinned<T: PartialEq + ToString>(name: &'static str, want: T, is: T) -> Check 
 
 impl Check {
     fn new(check: &'static str, ok: bool, detail: impl ToString) -> Self {
-        Self { check, ok, detail: detail.to_string() }
+        Self { check, ok, absent: false, detail: detail.to_string() }
+    }
+
+    /// Nothing to check, which is no fault.
+    fn absent(check: &'static str, detail: impl ToString) -> Self {
+        Self { check, ok: true, absent: true, detail: detail.to_string() }
     }
 }
 
 impl Pins {
-    fn read(args: &VerifyArgs) -> anyhow::Result<Self> {
+    fn read(args: &VerifyArgs, common: &Common) -> anyhow::Result<Self> {
+        let jobs = match &args.job {
+            Some(path) => Jobs::File(path.clone()),
+            None => Jobs::Store(JobStore::of_user(&common.load_config()?)?),
+        };
         let digest = |path: &Option<PathBuf>| {
             let hash = |path: &PathBuf| hash_file(path).map(|blob| blob.digest).with_context(|| path.display().to_string());
             path.as_ref().map(hash).transpose()
@@ -192,16 +318,19 @@ impl Pins {
             module: digest(&args.module)?,
             input: digest(&args.input)?,
             output: digest(&args.output)?,
+            policy: args.policy.as_deref().map(read_policy).transpose()?,
+            jobs: Some(jobs),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, SecretKey, sign_receipts};
+    use adit_protocol::{BlobRef, JobSpec, SecretKey, sign_receipts};
+    use adit_tlog::{Cosigner, UnixSeconds, sign_checkpoint, with_cosignatures};
 
     use super::*;
-    use crate::proof::tests::{gateway, good};
+    use crate::proof::tests::{gateway, good, log_proof};
 
     /// The names of the checks that fail.
     fn failed(proof: &Proof, pins: &Pins) -> Vec<&'static str> {
@@ -217,7 +346,7 @@ mod tests {
             ..Pins::default()
         };
         assert!(failed(&good(), &pins).is_empty());
-        assert_eq!(check(&good(), &pins).len(), 6);
+        assert_eq!(check(&good(), &pins).len(), 9);
     }
 
     #[test]
@@ -229,16 +358,57 @@ mod tests {
         if let Some(settlement) = &mut moved.settlement {
             settlement.settlement.index += 1;
         }
-        let rows: [(Proof, &[&str]); 4] = [
+        let mut forged = LogProof::from_bytes(good().log.unwrap().as_bytes()).unwrap();
+        let head = verify_checkpoint(&forged.checkpoint, &gateway().public()).unwrap();
+        forged.checkpoint = sign_checkpoint(&SecretKey::from_seed([8; 32]), &head);
+        let forged = String::from_utf8(forged.to_bytes()).unwrap();
+        let rows: [(Proof, &[&str]); 7] = [
             // Whoever changes a receipt breaks the node's signature, and the settlement names another receipt.
-            (dear.clone(), &["node signature", "cost", "settlement"]),
-            (Proof { receipt: dear_signed, ..dear }, &["cost", "settlement"]),
-            (moved, &["settlement"]),
-            (Proof { settlement: None, ..good() }, &["settlement"]),
+            (dear.clone(), &["node signature", "cost", "settlement", "log inclusion"]),
+            (Proof { receipt: dear_signed, ..dear }, &["cost", "settlement", "log inclusion"]),
+            (moved, &["settlement", "log inclusion"]),
+            (Proof { settlement: None, log: None, ..good() }, &["settlement"]),
+            (Proof { log: Some(forged), ..good() }, &["log checkpoint"]),
+            (Proof { log: Some(log_proof(&good().receipt, 8)), ..good() }, &["log inclusion"]),
+            (Proof { log: Some(String::new()), ..good() }, &["log inclusion"]),
         ];
         for (proof, want) in rows {
             assert_eq!(failed(&proof, &Pins::default()), want);
         }
+    }
+
+    #[test]
+    fn proof_in_the_log_is_enough_without_a_promise_and_a_policy_wants_it() {
+        let unpromised = Proof { settlement: None, ..good() };
+        assert!(failed(&unpromised, &Pins::default()).is_empty());
+        let policy = |text: &str| Pins { policy: Some(Policy::from_bytes(text.as_bytes()).unwrap()), ..Pins::default() };
+        assert!(failed(&good(), &policy("quorum none\n")).is_empty());
+        assert_eq!(failed(&Proof { log: None, ..good() }, &policy("quorum none\n")), ["log inclusion"]);
+        let witness = Cosigner::new("witness.example", SecretKey::from_seed([5; 32])).unwrap();
+        let wanted = policy(&format!("witness w {}\nquorum w\n", witness.key()));
+        assert_eq!(failed(&good(), &wanted), ["log witnesses"]);
+        let mut log = LogProof::from_bytes(good().log.unwrap().as_bytes()).unwrap();
+        let cosignature = witness.cosign(&log.checkpoint, UnixSeconds(1)).unwrap();
+        log.checkpoint = with_cosignatures(&log.checkpoint, [cosignature.line.as_str()]);
+        let cosigned = Proof { log: Some(String::from_utf8(log.to_bytes()).unwrap()), ..good() };
+        assert!(failed(&cosigned, &wanted).is_empty());
+        let other_log = policy(&format!("log {}\nquorum none\n", log_key(&PublicKey([1; 32]))));
+        assert_eq!(failed(&cosigned, &other_log), ["log witnesses"]);
+    }
+
+    #[test]
+    fn usage_over_the_jobs_limits_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job");
+        let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+        KeptJob::new(&spec, Path::new("module"), None).save(&path).unwrap();
+        let pins = Pins { jobs: Some(Jobs::File(path.clone())), ..Pins::default() };
+        assert!(failed(&good(), &pins).is_empty());
+        spec.limits.fuel.0 = 1;
+        KeptJob::new(&spec, Path::new("module"), None).save(&path).unwrap();
+        assert_eq!(failed(&good(), &pins), ["limits"]);
+        std::fs::write(&path, "no job").unwrap();
+        assert_eq!(failed(&good(), &pins), ["limits"]);
     }
 
     #[test]

@@ -268,6 +268,11 @@ impl Books {
         self.terms.as_ref()
     }
 
+    /// Whether a job was settled.
+    pub fn has_settled(&self, job: JobId) -> bool {
+        self.settled.contains(&job)
+    }
+
     /// What an account has.
     pub fn posted(&self, account: Account) -> i128 {
         self.accounts.get(&account).copied().unwrap_or(0)

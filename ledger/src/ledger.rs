@@ -112,21 +112,34 @@ impl Ledger {
     /// # Errors
     /// [`OpenError`]; in particular [`OpenError::AlreadyOpen`] while another ledger or a [`Reader`] of one holds the file.
     pub fn open(path: &Path, gateway: PublicKey) -> Result<Self, OpenError> {
-        Self::open_file(path, gateway).map_err(|error| match error {
+        Self::open_file(path, gateway, &mut Builder::new())
+    }
+
+    /// Opens as [`Ledger::open`] does, after reading the whole file: each of its pages must have the checksum that was written with it. A plain
+    /// start trusts a file that was closed, or that was committed to before a crash. With [`Reader::check_books`] it is the full check.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`]; [`OpenError::Store`] where a page is damaged.
+    pub fn open_checked(path: &Path, gateway: PublicKey) -> Result<Self, OpenError> {
+        Self::open_file(path, gateway, Builder::new().set_check_integrity_on_open(true))
+    }
+
+    fn open_file(path: &Path, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
+        Self::open_or_make(path, gateway, builder).map_err(|error| match error {
             OpenError::Store(StoreError::Database(redb::Error::DatabaseAlreadyOpen)) => OpenError::already_open(path),
             OpenError::File { error, .. } if error.kind() == ErrorKind::WouldBlock => OpenError::already_open(path),
             error => error,
         })
     }
 
-    fn open_file(path: &Path, gateway: PublicKey) -> Result<Self, OpenError> {
+    fn open_or_make(path: &Path, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
         let at_path = |error| OpenError::File { path: path.to_owned(), error };
         let backend = |file| FileBackend::new(file).map_err(StoreError::from);
         if let Some(file) = file::open(path).map_err(at_path)? {
-            return Self::open_with(backend(file)?, gateway);
+            return Self::open_backend(backend(file)?, gateway, builder);
         }
         let draft = file::draft(path).map_err(at_path)?;
-        let ledger = Self::open_with(backend(draft)?, gateway)?;
+        let ledger = Self::open_backend(backend(draft)?, gateway, builder)?;
         file::publish(path).map_err(at_path)?;
         Ok(ledger)
     }
@@ -136,7 +149,19 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::open`]. A backend in which a crash left half a new database is not opened; a file never gets into that state.
     pub fn open_with(backend: impl StorageBackend, gateway: PublicKey) -> Result<Self, OpenError> {
-        let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
+        Self::open_backend(backend, gateway, &mut Builder::new())
+    }
+
+    /// Opens as [`Ledger::open_with`] does, with the check of [`Ledger::open_checked`].
+    ///
+    /// # Errors
+    /// As [`Ledger::open_checked`].
+    pub fn open_checked_with(backend: impl StorageBackend, gateway: PublicKey) -> Result<Self, OpenError> {
+        Self::open_backend(backend, gateway, Builder::new().set_check_integrity_on_open(true))
+    }
+
+    fn open_backend(backend: impl StorageBackend, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
+        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
         schema::prepare(&database, gateway)?;
         let reader = Reader::new(Arc::new(database));
         let (edge, terms) = reader.edge_and_terms()?;

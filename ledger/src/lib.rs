@@ -30,6 +30,7 @@
 mod backup;
 mod books;
 mod change;
+mod check;
 mod entry;
 pub mod file;
 mod ledger;

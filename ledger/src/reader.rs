@@ -1,12 +1,15 @@
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
-use adit_protocol::{Digest, JobId, Leaf, Microcredits, PublicKey, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt};
+use adit_protocol::{
+    Digest, JobId, Leaf, Microcredits, PublicKey, Settled, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt,
+};
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
 
 use crate::StoredJob;
 use crate::books::{Account, Balance, Books, BooksError};
+use crate::check::check;
 use crate::operation::Hold;
 use crate::row::Row;
 use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
@@ -39,6 +42,16 @@ pub enum StoreError {
     /// What is stored breaks a rule that was kept when it was written.
     #[error("the ledger is damaged: {0}; restore a backup")]
     Books(#[from] BooksError),
+    /// A table has more or less than the leaves say.
+    #[error("the ledger is damaged: {found} {what} where there should be {due}; restore a backup")]
+    Inconsistent {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+        /// How many there should be.
+        due: u64,
+    },
     /// What is stored is not what was written.
     #[error("the ledger is damaged at index {index}: {fault}; restore a backup")]
     Corrupt {
@@ -83,8 +96,8 @@ pub enum Corruption {
     /// The row's checksum matches, but the row does not decode.
     #[error("the row does not decode")]
     Encoding,
-    /// The row is about another job, or another client, than the index says that led to it.
-    #[error("the receipt is another's")]
+    /// The row is about another job, or another client, than the index says that led to it; or an index leads elsewhere.
+    #[error("an index leads to another's")]
     Index,
     /// The output is not the one of which the receipt has the digest.
     #[error("the output is not the one in the receipt")]
@@ -188,7 +201,7 @@ impl Reader {
         for index in indexes.by_ref().take(limit) {
             let index = index?;
             check_leaf(&leaves, &tiles, index)?;
-            let (_, receipt) = read_receipt(&leaves, &rows, index)?;
+            let receipt = open_receipt(read_settled(&leaves, index)?.receipt, &read_row(&rows, index)?, index)?;
             if receipt.receipt.client != *client {
                 return Err(StoreError::Corrupt { index, fault: Corruption::Index });
             }
@@ -291,30 +304,16 @@ impl Reader {
         Ok(indexes)
     }
 
-    /// Folds the whole log again, and compares the balances that come of it to those that are kept: what a start leaves out, because it
-    /// takes as long as the log is.
+    /// Folds the whole log again, and compares all else to it: the tree, every balance, and for each leaf its row, output, job, order and
+    /// statements, of which there are no others. What a start leaves out, because it takes as long as the log is.
+    ///
+    /// No leaf says of which job an open hold is and when it ends, nor whether an output was recorded: that this is as it was written, and
+    /// that the file is, [`Ledger::open_checked`](crate::Ledger::open_checked) says.
     ///
     /// # Errors
-    /// [`StoreError`] names the first leaf or account that is wrong.
+    /// [`StoreError`] names the first leaf, account or table that is wrong.
     pub fn check_books(&self) -> Result<Books, StoreError> {
-        let transaction = self.db.begin_read()?;
-        let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
-        let mut books = Books::default();
-        for index in 0..leaves.len()? {
-            check_leaf(&leaves, &tiles, index)?;
-            books.apply(&read_leaf(&leaves, index)?)?;
-        }
-        books.check()?;
-        let accounts = transaction.open_table(ACCOUNTS)?;
-        for row in accounts.iter()? {
-            let (key, balance) = row?;
-            let account = Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?;
-            let (kept, due) = (Balance::from_bytes(balance.value()).posted, books.posted(account));
-            if kept != due {
-                return Err(BooksError::Kept { account, kept, due }.into());
-            }
-        }
-        Ok(books)
+        check(&self.db.begin_read()?)
     }
 
     /// The bytes of a leaf, which are those in the tree; nothing where there is none.
@@ -390,32 +389,45 @@ pub(crate) fn read_job(
     index: u64,
     job: JobId,
 ) -> Result<StoredJob, StoreError> {
-    let (settled, receipt) = read_receipt(leaves, rows, index)?;
-    if receipt.receipt.job != job {
+    let settled = read_settled(leaves, index)?;
+    if settled.receipt.receipt.job != job {
         return Err(StoreError::Corrupt { index, fault: Corruption::Index });
     }
+    open_job(settled, rows, outputs, index)
+}
+
+/// The job whose leaf at `index` is `settled`.
+pub(crate) fn open_job(
+    settled: Settled,
+    rows: &impl ReadableTable<u64, &'static [u8]>,
+    outputs: &impl ReadableTable<u64, &'static [u8]>,
+    index: u64,
+) -> Result<StoredJob, StoreError> {
+    let row = read_row(rows, index)?;
+    let receipt = open_receipt(settled.receipt, &row, index)?;
     let output = outputs.get(index)?.map(|output| output.value().to_vec());
     if output.as_deref().is_some_and(|output| Digest::of(output) != receipt.receipt.output) {
         return Err(StoreError::Corrupt { index, fault: Corruption::Output });
     }
-    let Row { queue_us, rtt_us, reason, .. } = read_row(rows, index)?;
-    Ok(StoredJob { index, receipt, settled, reason, output, queue_us, rtt_us })
+    let Row { queue_us, rtt_us, reason, .. } = row;
+    Ok(StoredJob { index, receipt, settled: settled.time, reason, output, queue_us, rtt_us })
 }
 
-/// The receipt at `index`, and when it was settled.
-fn read_receipt(
-    leaves: &impl ReadableTable<u64, &'static [u8]>,
-    rows: &impl ReadableTable<u64, &'static [u8]>,
-    index: u64,
-) -> Result<(UnixMillis, SignedReceipt), StoreError> {
-    let damaged = |fault| StoreError::Corrupt { index, fault };
-    let Leaf::Settlement(settled) = read_leaf(leaves, index)? else { return Err(damaged(Corruption::Index)) };
-    let SignedReceipt { receipt, proof } = settled.receipt;
-    let opened = SignedReceipt { receipt: read_row(rows, index)?.open(receipt.clone()), proof };
-    if opened.receipt.public() != receipt {
-        return Err(damaged(Corruption::Index));
+/// The receipt whose public form is in the leaf at `index`, opened by its row.
+fn open_receipt(public: SignedReceipt, row: &Row, index: u64) -> Result<SignedReceipt, StoreError> {
+    let SignedReceipt { receipt, proof } = public;
+    let opened = row.open(receipt.clone());
+    if opened.public() != receipt {
+        return Err(StoreError::Corrupt { index, fault: Corruption::Index });
     }
-    Ok((settled.time, opened))
+    Ok(SignedReceipt { receipt: opened, proof })
+}
+
+fn read_settled(leaves: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Settled, StoreError> {
+    match read_leaf(leaves, index)? {
+        Leaf::Settlement(settled) => Ok(*settled),
+        _ => Err(StoreError::Corrupt { index, fault: Corruption::Index }),
+    }
 }
 
 fn read_row(rows: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Row, StoreError> {

@@ -136,7 +136,7 @@ fn check_counts(transaction: &ReadTransaction) -> Result<(), OpenError> {
 }
 
 /// Nothing was made or lost, and what is held is what the holds say.
-fn check_balances(transaction: &ReadTransaction) -> Result<(), OpenError> {
+pub(crate) fn check_balances<E: From<StoreError> + From<BooksError>>(transaction: &ReadTransaction) -> Result<(), E> {
     let read = || -> Result<_, StoreError> {
         let (mut posted, mut held) = (Vec::new(), BTreeMap::new());
         for row in transaction.open_table(ACCOUNTS)?.iter()? {

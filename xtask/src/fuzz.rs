@@ -6,7 +6,8 @@ use crate::process::{self, say};
 use crate::workspace::Workspace;
 
 /// The targets in `fuzz/fuzz_targets/`.
-const TARGETS: [&str; 7] = ["frame", "receipt", "ipc", "admission", "host_calls", "meter", "compilers"];
+const TARGETS: [&str; 10] =
+    ["frame", "receipt", "leaf", "checkpoint", "ledger", "ipc", "admission", "host_calls", "meter", "compilers"];
 /// Long enough to see that a target works; hours find more.
 const SECONDS_DEFAULT: u64 = 600;
 
@@ -33,9 +34,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     say("writing the seeds, and trying them");
     let corpus = workspace.root.join("fuzz/corpus");
-    let mut seeds = workspace.cargo();
-    seeds.args(["test", "--package", "adit-runtime", "--test", "it", "fuzzing::"]).env("ADIT_FUZZ_CORPUS", &corpus);
-    process::run(&mut seeds, "mend the oracle or the seed that failed")?;
+    for package in ["adit-ledger", "adit-runtime"] {
+        let mut seeds = workspace.cargo();
+        seeds.args(["test", "--package", package, "--test", "it", "fuzzing::"]).env("ADIT_FUZZ_CORPUS", &corpus);
+        process::run(&mut seeds, "mend the oracle or the seed that failed")?;
+    }
     for target in targets {
         std::fs::create_dir_all(corpus.join(target)).context("fuzz/corpus cannot be written")?;
         let seconds = options.seconds.unwrap_or(SECONDS_DEFAULT);

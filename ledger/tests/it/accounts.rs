@@ -1,44 +1,14 @@
 //! Money: what each operation does to whom, and random scripts against a model.
 
-use std::collections::BTreeMap;
-
-use adit_ledger::{
-    Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Hold, Ledger, Operation, Refused, StoredJob,
-};
-use adit_protocol::{
-    Fuel, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Receipt, Terms, TransferId, UnixMillis, VoidReason,
-};
+use adit_ledger::{Account, Appended, Applied, Balance, Books, BooksError, Ledger, Operation, Refused};
+use adit_protocol::{Grant, JobId, Microcredits, Payout, PublicKey, Terms, TransferId, UnixMillis, VoidReason};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use redb::backends::InMemoryBackend;
 
 use crate::disk::Disk;
-use crate::fixture::{FIRST, GRANTED, HELD, client, entry_of, gateway, grant, job, node, open, receipt, settle, stored, terms};
-
-/// An entry of a job that costs so much, in one of several receipts of it.
-fn costing(n: u64, cost: u64, variant: u64) -> Entry {
-    let mut receipt = Receipt { engine: format!("variant {variant}"), ..receipt(n) };
-    receipt.usage.fuel = Fuel(60_000_000 * cost);
-    receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
-    assert_eq!(receipt.cost, Microcredits(cost));
-    entry_of(n, receipt)
-}
-
-fn hold_of(n: u64, amount: u64, expires: u64) -> Hold {
-    Hold { job: job(n), customer: client(n), amount: Microcredits(amount), expires: UnixMillis(expires) }
-}
-
-fn void(n: u64, reason: VoidReason) -> Operation {
-    Operation::Void { job: job(n), customer: client(n), reason, time: UnixMillis(9) }
-}
-
-fn customer(n: u64) -> Account {
-    Account::Customer(client(n))
-}
-
-fn owner() -> Account {
-    Account::Owner(node().public())
-}
+use crate::fixture::{FIRST, GRANTED, HELD, client, gateway, grant, job, node, open, settle, terms};
+use crate::steps::{Model, Step, costing, customer, hold_of, owner, void};
 
 fn balance(ledger: &Ledger, account: Account) -> Balance {
     ledger.reader().balance(account).unwrap()
@@ -180,26 +150,9 @@ fn nothing_moves_before_the_gateway_has_stated_its_terms() {
     );
 }
 
-/// A step of a script, by small numbers, so that jobs, orders and times meet.
-#[derive(Debug, Clone)]
-enum Step {
-    Grant { order: u8, customer: u64, amount: u64 },
-    Hold { job: u64, amount: u64, expires: u64 },
-    Settle { job: u64, variant: u64 },
-    Void { job: u64 },
-    Expire { now: u64 },
-    Payout { order: u8, amount: u64 },
-    State { fee_ppm: u32 },
-}
-
 const JOBS: u64 = 32;
 const STEPS: usize = 400;
 const SCRIPTS: u32 = 256;
-
-/// What the job's receipt, in this variant, says that it costs.
-fn cost(job: u64, variant: u64) -> u64 {
-    1 + (job * 37 + variant * 101) % 400
-}
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -211,196 +164,6 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..12u8, 0..700u64).prop_map(|(order, amount)| Step::Payout { order, amount }),
         1 => prop_oneof![Just(0), Just(50_000), Just(1_000_000), Just(1_000_001)].prop_map(|fee_ppm| Step::State { fee_ppm }),
     ]
-}
-
-/// The ledger as plain maps.
-#[derive(Default)]
-struct Model {
-    fee_ppm: Option<(u32, u64)>,
-    next: u64,
-    posted: BTreeMap<Account, i128>,
-    holds: BTreeMap<u64, Hold>,
-    settled: BTreeMap<u64, (u64, u64)>,
-    orders: BTreeMap<u8, (Step, u64)>,
-}
-
-impl Model {
-    fn record(&mut self) -> u64 {
-        self.next += 1;
-        self.next - 1
-    }
-
-    fn shift(&mut self, from: Account, to: Account, amount: u64) {
-        *self.posted.entry(from).or_default() -= i128::from(amount);
-        *self.posted.entry(to).or_default() += i128::from(amount);
-    }
-
-    fn posted(&self, account: Account) -> i128 {
-        self.posted.get(&account).copied().unwrap_or(0)
-    }
-
-    fn held(&self, account: Account) -> i128 {
-        let of = |hold: &&Hold| Account::Customer(hold.customer) == account;
-        self.holds.values().filter(of).map(|hold| i128::from(hold.amount.0)).sum()
-    }
-
-    fn available(&self, account: Account) -> i128 {
-        self.posted(account) - self.held(account)
-    }
-
-    /// The operation of a step, and what must become of it.
-    fn step(&mut self, step: &Step) -> (Operation, Result<Applied, Refused>) {
-        match *step {
-            Step::State { fee_ppm } => {
-                let operation = Operation::State(Terms { fee_ppm, ..terms() });
-                let outcome = match self.fee_ppm {
-                    Some((old, index)) if old == fee_ppm => Ok(Applied::Before { index: Some(index) }),
-                    _ if fee_ppm > 1_000_000 => Err(BooksError::Terms.into()),
-                    _ => {
-                        let index = self.record();
-                        self.fee_ppm = Some((fee_ppm, index));
-                        Ok(Applied::Recorded { index })
-                    }
-                };
-                (operation, outcome)
-            }
-            Step::Grant { order, customer: n, amount } => {
-                let id = TransferId([order; 16]);
-                let grant = Grant { id, customer: client(n), amount: Microcredits(amount), time: UnixMillis(self.next) };
-                let outcome = self.order(order, step, |model| {
-                    model.shift(Account::Issuer, customer(n), amount);
-                    Ok(())
-                });
-                (Operation::Grant(grant), outcome)
-            }
-            Step::Payout { order, amount } => {
-                let id = TransferId([order; 16]);
-                let payout = Payout { id, owner: node().public(), amount: Microcredits(amount), time: UnixMillis(self.next) };
-                let outcome = self.order(order, step, |model| {
-                    let left = model.posted(owner()) - i128::from(amount);
-                    if left < 0 {
-                        return Err(BooksError::Overdrawn { account: owner(), left }.into());
-                    }
-                    model.shift(owner(), Account::Issuer, amount);
-                    Ok(())
-                });
-                (Operation::Payout(payout), outcome)
-            }
-            Step::Hold { job: n, amount, expires } => {
-                let hold = hold_of(n, amount, expires);
-                (Operation::Hold(hold), self.hold(n, hold))
-            }
-            Step::Settle { job: n, variant } => (settle(costing(n, cost(n, variant), variant)), self.settle(n, variant)),
-            Step::Void { job: n } => {
-                let outcome = match (self.holds.remove(&n), self.settled.get(&n)) {
-                    (Some(_), _) => Ok(Applied::Recorded { index: self.record() }),
-                    (None, Some((index, _))) => Err(Refused::AlreadySettled { job: job(n), index: *index }),
-                    (None, None) => Err(Refused::NoHold { job: job(n) }),
-                };
-                (void(n, VoidReason::Refused), outcome)
-            }
-            Step::Expire { now } => {
-                let mut over: Vec<_> = self
-                    .holds
-                    .iter()
-                    .filter(|(_, hold)| hold.expires.0 <= now)
-                    .map(|(n, hold)| (hold.expires, job(*n), *n))
-                    .collect();
-                over.sort();
-                let expired = over.into_iter().map(|(_, job, n)| {
-                    self.holds.remove(&n);
-                    (job, self.record())
-                });
-                (Operation::Expire { now: UnixMillis(now) }, Ok(Applied::Expired(expired.collect())))
-            }
-        }
-    }
-
-    fn order(
-        &mut self,
-        order: u8,
-        step: &Step,
-        carry_out: impl FnOnce(&mut Self) -> Result<(), Refused>,
-    ) -> Result<Applied, Refused> {
-        if let Some((known, index)) = self.orders.get(&order) {
-            let same = format!("{known:?}") == format!("{step:?}");
-            let other = Refused::OtherOrder { id: TransferId([order; 16]), index: *index };
-            return if same { Ok(Applied::Before { index: Some(*index) }) } else { Err(other) };
-        }
-        self.fee_ppm.ok_or(BooksError::NoTerms)?;
-        carry_out(self)?;
-        let index = self.record();
-        self.orders.insert(order, (step.clone(), index));
-        Ok(Applied::Recorded { index })
-    }
-
-    fn hold(&mut self, n: u64, hold: Hold) -> Result<Applied, Refused> {
-        self.fee_ppm.ok_or(BooksError::NoTerms)?;
-        if let Some((index, _)) = self.settled.get(&n) {
-            return Err(Refused::AlreadySettled { job: job(n), index: *index });
-        }
-        let known = self.holds.get(&n);
-        if known == Some(&hold) {
-            return Ok(Applied::Before { index: None });
-        }
-        let held = known.map_or(0, |known| known.amount.0);
-        if known.is_some() && held >= hold.amount.0 {
-            return Err(Refused::OtherHold { job: job(n) });
-        }
-        let (available, asked) = (self.available(customer(n)), hold.amount.0 - held);
-        if available < i128::from(asked) {
-            return Err(Refused::Insufficient { customer: client(n), available, asked });
-        }
-        self.holds.insert(n, hold);
-        Ok(Applied::Held)
-    }
-
-    fn settle(&mut self, n: u64, variant: u64) -> Result<Applied, Refused> {
-        let (job, cost) = (job(n), cost(n, variant));
-        if let Some((index, known)) = self.settled.get(&n) {
-            if *known != variant {
-                return Err(EntryError::Conflict { job, index: *index }.into());
-            }
-            let entry = costing(n, cost, variant);
-            let stored = StoredJob { index: *index, ..stored(0, &entry) };
-            return Ok(Applied::Settled(Appended::Existing(Box::new(stored))));
-        }
-        let hold = *self.holds.get(&n).ok_or(Refused::NoHold { job })?;
-        if cost > hold.amount.0 {
-            return Err(BooksError::OverHold { cost, held: hold.amount.0 }.into());
-        }
-        let fee = cost * u64::from(self.fee_ppm.expect("a hold was placed under terms").0) / 1_000_000;
-        self.holds.remove(&n);
-        self.shift(customer(n), owner(), cost - fee);
-        self.shift(customer(n), Account::Fee, fee);
-        let index = self.record();
-        self.settled.insert(n, (index, variant));
-        Ok(Applied::Settled(Appended::New { index }))
-    }
-
-    /// Checks all that the ledger keeps, against this and against the fold of its own log.
-    fn check(&self, ledger: &Ledger, books: &mut Books, folded: &mut u64) {
-        let reader = ledger.reader();
-        let balances = reader.balances().unwrap();
-        assert_eq!(balances.iter().map(|(_, balance)| balance.posted).sum::<i128>(), 0);
-        for (account, balance) in &balances {
-            assert_eq!(*balance, Balance { posted: self.posted(*account), held: self.held(*account) }, "{account:?}");
-            assert!(*account == Account::Issuer || balance.available() >= 0 && balance.held >= 0, "{account:?} {balance:?}");
-        }
-        while let Some(bytes) = reader.leaf(*folded).unwrap() {
-            let leaf = Leaf::from_bytes(&bytes).unwrap();
-            if let Leaf::Settlement(settled) = &leaf {
-                assert!(settled.receipt.receipt.cost <= settled.held);
-            }
-            books.apply(&leaf).unwrap();
-            *folded += 1;
-        }
-        assert_eq!(*folded, self.next);
-        books.check().unwrap();
-        for (account, posted) in books.accounts() {
-            assert_eq!(posted, self.posted(account), "{account:?}, folded");
-        }
-    }
 }
 
 proptest! {

@@ -2,11 +2,12 @@
 
 use std::borrow::Borrow;
 
-use adit_ledger::{BooksError, CommitError, Corruption, Ledger, OpenError, StoreError};
+use adit_ledger::{BooksError, CommitError, Corruption, Ledger, OpenError, Operation, StoreError};
+use adit_protocol::{Grant, TransferId};
 use redb::{Database, Key, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::disk::Disk;
-use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, job, open, rival};
+use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, grant, job, open, rival};
 
 const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
@@ -14,6 +15,9 @@ const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
 const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
 const STATEMENTS: TableDefinition<'_, (&[u8; 33], bool, u64), ()> = TableDefinition::new("statements");
+const HOLDS: TableDefinition<'_, &[u8; 16], (&[u8; 32], u64, u64)> = TableDefinition::new("holds");
+const ORDERS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("orders");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const ACCOUNTS: TableDefinition<'_, &[u8; 33], &[u8; 32]> = TableDefinition::new("accounts");
 
 fn damage(disk: &Disk, change: impl FnOnce(&WriteTransaction)) {
@@ -156,12 +160,89 @@ fn money_that_changed_hands_is_found_by_the_log() {
     assert!(matches!(error, StoreError::Books(BooksError::Kept { .. })), "{error}");
 }
 
+/// What a start lets pass, the full check finds, whatever redb's own checksums say.
+#[test]
+fn what_a_table_lacks_or_has_too_much_is_found_by_the_log() {
+    let changes: [(&str, Change, &str); 17] = [
+        ("a row", |t| rewrite(t, ROWS, FIRST + 2, |row| row[20] ^= 1), "at index 6: the row's checksum"),
+        ("another's row", |t| put_in_place_of(t, ROWS, FIRST + 1, FIRST), "at index 4: the row's checksum"),
+        ("a leaf", |t| rewrite(t, LEAVES, FIRST, |leaf| leaf[9] ^= 1), "at index 4: the leaf is not the one in the tree"),
+        ("a hash", |t| rewrite(t, TILES, (0, 0), |tile| tile[64] ^= 1), "at index 2: the leaf is not the one in the tree"),
+        (
+            "a tile of no tree",
+            |t| drop(t.open_table(TILES).unwrap().insert((0, 9), b"".as_slice())),
+            "2 tiles where there should be 1",
+        ),
+        ("a job's index", |t| drop(t.open_table(JOBS).unwrap().insert(&job(2).0, 5)), "at index 6: an index leads to another's"),
+        ("a job's name", |t| rename(t, JOBS, job(2).0, [7; 16]), "at index 6: it is missing"),
+        (
+            "an order's index",
+            |t| drop(t.open_table(ORDERS).unwrap().insert(&[1; 16], 5)),
+            "at index 2: an index leads to another's",
+        ),
+        ("an order's name", |t| rename(t, ORDERS, [1; 16], [7; 16]), "at index 2: it is missing"),
+        ("an order too many", |t| drop(t.open_table(ORDERS).unwrap().insert(&[7; 16], 2)), "4 orders where there should be 3"),
+        ("an output", |t| rewrite(t, OUTPUTS, FIRST, |output| output[0] ^= 1), "at index 4: the output is not the one"),
+        (
+            "an output of no job",
+            |t| drop(t.open_table(OUTPUTS).unwrap().insert(1, b"".as_slice())),
+            "3 outputs where there should be 2",
+        ),
+        (
+            "a statement",
+            |t| drop(t.open_table(STATEMENTS).unwrap().remove((&customer(1), false, FIRST + 1))),
+            "at index 5: an index",
+        ),
+        (
+            "a statement too many",
+            |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), true, 0), ())),
+            "12 statements where",
+        ),
+        ("no terms", |t| drop(t.open_table(META).unwrap().remove("terms")), "at index 0: an index leads to another's"),
+        ("an account", |t| drop(t.open_table(ACCOUNTS).unwrap().insert(&[9; 33], &[0; 32])), "does not decode"),
+        (
+            "a settled job's hold",
+            |t| drop(t.open_table(HOLDS).unwrap().insert(&job(1).0, (&client(1).0, 0, 6))),
+            "was settled before",
+        ),
+    ];
+    for (what, change, want) in changes {
+        let disk = disk_with(0..4);
+        damage(&disk, change);
+        let error = open(&disk).reader().check_books().unwrap_err().to_string();
+        assert!(error.contains(want), "{what}: {error}");
+    }
+}
+
+/// Gives an entry another key.
+fn rename(transaction: &WriteTransaction, table: TableDefinition<'_, &'static [u8; 16], u64>, from: [u8; 16], to: [u8; 16]) {
+    let mut table = transaction.open_table(table).unwrap();
+    let index = table.remove(&from).unwrap().unwrap().value();
+    table.insert(&to, index).unwrap();
+}
+
+/// Tiles over tiles, which no start reads whole.
+#[test]
+fn hash_over_other_hashes_that_is_not_theirs_is_found_by_the_log() {
+    let disk = Disk::default();
+    let mut ledger = open(&disk);
+    let grants = (0..600u64).map(|n| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(n + 1_000).to_le_bytes());
+        Operation::Grant(Grant { id: TransferId(id), ..grant(n % 3) })
+    });
+    assert!(ledger.apply(&grants.collect::<Vec<_>>()).unwrap().iter().all(Result::is_ok));
+    ledger.reader().check_books().unwrap();
+    drop(ledger);
+    damage(&disk, |t| rewrite(t, TILES, (1, 0), |tile| tile[33] ^= 1));
+    assert_eq!(fault(open(&disk).reader().check_books()), (0, Corruption::Tile { level: 1 }));
+}
+
 #[test]
 fn hold_that_no_balance_knows_of_is_found_at_open() {
     let disk = disk_with(0..4);
     damage(&disk, |t| {
-        let holds = TableDefinition::<&[u8; 16], (&[u8; 32], u64, u64)>::new("holds");
-        t.open_table(holds).unwrap().insert(&[1; 16], (&client(1).0, 5, 6)).unwrap();
+        t.open_table(HOLDS).unwrap().insert(&[1; 16], (&client(1).0, 5, 6)).unwrap();
     });
     let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
     assert!(matches!(error, OpenError::Books(BooksError::Held { held: -5, .. })), "{error}");

@@ -1,14 +1,19 @@
 //! A disk in memory that fails when it is told to, and forgets what was not synced when its power is cut.
 
+use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use adit_protocol::Digest;
 use redb::StorageBackend;
 
 use crate::fixture::Rng;
 
 /// What a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
+/// What a file system has in one piece, and gives to a file when it is first written.
+const BLOCK_BYTES: usize = 4096;
+const ZEROS: [u8; BLOCK_BYTES] = [0; BLOCK_BYTES];
 
 /// Clones share the disk.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +24,15 @@ pub(crate) struct Disk(Arc<Mutex<State>>);
 pub(crate) enum Fault {
     /// From then on nothing works.
     Dead,
-    /// One operation fails, and later ones work. A sync that failed has lost what it should have kept, as on Linux.
+    /// One operation fails, and later ones work. A sync that failed has lost what it should have kept, as on Linux, where it is seen
+    /// until the cache forgets it.
     Once,
+    /// From then on the file cannot grow. What it has can be read and overwritten.
+    Full,
+    /// From then on the file can be made longer, as a hole, and no block of it that was never written can be written.
+    NoBlocks,
+    /// From then on nothing can be changed. What is there can be read.
+    ReadOnly,
 }
 
 /// What was not synced, and is there after a power cut all the same.
@@ -43,7 +55,12 @@ struct State {
     /// Writes, syncs and resizes so far.
     operations: u64,
     fault: Option<(u64, Fault)>,
-    is_dead: bool,
+    /// The fault that has come, and stays.
+    broken: Option<Fault>,
+    /// Whether the next read fails.
+    fails_read: bool,
+    /// The blocks that were ever written.
+    blocks: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,7 +74,9 @@ struct Backend(Disk);
 
 impl Disk {
     pub(crate) fn with_image(image: Vec<u8>) -> Self {
-        let state = State { durable: image.clone(), image, ..State::default() };
+        let blocks = image.chunks(BLOCK_BYTES).enumerate().filter(|(_, block)| **block != ZEROS[..block.len()]);
+        let blocks = blocks.map(|(at, _)| at).collect();
+        let state = State { durable: image.clone(), image, blocks, ..State::default() };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -69,6 +88,29 @@ impl Disk {
     pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
         let mut state = self.state();
         state.fault = Some((state.operations + n, fault));
+    }
+
+    /// Lets the next read fail, and later ones work.
+    pub(crate) fn fail_next_read(&self) {
+        self.state().fails_read = true;
+    }
+
+    /// Ends whatever fault there is.
+    pub(crate) fn mend(&self) {
+        let mut state = self.state();
+        (state.fault, state.broken) = (None, None);
+    }
+
+    /// Forgets what is only seen and never will be kept: what a sync that failed has lost.
+    pub(crate) fn forget_cache(&self) {
+        let state = &mut *self.state();
+        state.image.clone_from(&state.durable);
+        state.unsynced.iter().for_each(|change| change.apply(&mut state.image));
+    }
+
+    /// Stands for all bytes of the disk.
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(&self.state().image)
     }
 
     pub(crate) fn operations(&self) -> u64 {
@@ -100,33 +142,45 @@ impl Disk {
 }
 
 impl State {
-    fn step(&mut self) -> Result<()> {
+    /// Counts an operation, and says whether it works. Nothing stands for a sync.
+    fn step(&mut self, change: Option<&Change>) -> Result<()> {
         self.operations += 1;
-        match self.fault {
-            _ if self.is_dead => Err(Error::other("the disk is dead")),
-            Some((at, fault)) if at == self.operations => {
-                self.is_dead = fault == Fault::Dead;
-                Err(Error::other("the disk failed"))
-            }
-            _ => Ok(()),
+        let fault = self.fault.take_if(|(at, _)| *at == self.operations).map(|(_, fault)| fault);
+        match fault {
+            Some(Fault::Once) => return Err(Error::other("the disk failed")),
+            Some(fault) => self.broken = Some(fault),
+            None => {}
         }
+        let fails = match self.broken {
+            Some(Fault::Full) => change.is_some_and(|change| change.end() > self.image.len()).then_some(ErrorKind::StorageFull),
+            Some(Fault::NoBlocks) => change.is_some_and(|change| self.lacks_blocks(change)).then_some(ErrorKind::StorageFull),
+            Some(Fault::ReadOnly) => Some(ErrorKind::ReadOnlyFilesystem),
+            Some(Fault::Dead) => Some(ErrorKind::Other),
+            Some(Fault::Once) | None => None,
+        };
+        fails.map_or(Ok(()), |kind| Err(kind.into()))
     }
 
-    /// A change that fails may have happened in part.
+    fn lacks_blocks(&self, change: &Change) -> bool {
+        change.blocks().any(|block| !self.blocks.contains(&block))
+    }
+
+    /// A change that fails may have happened in part, unless the system refuses it.
     fn change(&mut self, change: Change) -> Result<()> {
-        let was_dead = self.is_dead;
-        let verdict = self.step();
-        if !was_dead {
+        let was_broken = self.broken.is_some();
+        let verdict = self.step(Some(&change));
+        if verdict.is_ok() || !was_broken && matches!(self.broken, Some(Fault::Dead) | None) {
             self.unsynced.push(change.clone());
         }
         verdict?;
+        self.blocks.extend(change.blocks());
         change.apply(&mut self.image);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
-        if let Err(error) = self.step() {
-            if !self.is_dead {
+        if let Err(error) = self.step(None) {
+            if self.broken.is_none() {
                 self.unsynced.clear();
             }
             return Err(error);
@@ -139,6 +193,23 @@ impl State {
 }
 
 impl Change {
+    /// How long the file is at least, once it is made.
+    fn end(&self) -> usize {
+        match self {
+            Self::Write { offset, data } => offset + data.len(),
+            Self::Resize(bytes) => *bytes,
+        }
+    }
+
+    /// The blocks that it writes.
+    fn blocks(&self) -> impl Iterator<Item = usize> + use<> {
+        let bytes = match self {
+            Self::Write { offset, data } => *offset..offset + data.len(),
+            Self::Resize(_) => 0..0,
+        };
+        bytes.start / BLOCK_BYTES..bytes.end.div_ceil(BLOCK_BYTES)
+    }
+
     fn apply(&self, image: &mut Vec<u8>) {
         match self {
             Self::Write { offset, data } => write_at(image, *offset, data),
@@ -182,7 +253,10 @@ impl StorageBackend for Backend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let state = self.0.state();
+        let mut state = self.0.state();
+        if std::mem::take(&mut state.fails_read) {
+            return Err(Error::other("the disk failed"));
+        }
         let offset = offset as usize;
         let bytes = state.image.get(offset..offset + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);

@@ -3,13 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod accounts;
+mod answers;
 mod crash;
 mod damage;
 mod disk;
+mod faults;
 mod fixture;
+mod flips;
+mod fuzzing;
 mod model;
 mod open;
+mod oracle;
 mod paging;
 mod record;
+mod script;
+mod steps;
 mod tree;
 mod writer;

@@ -48,6 +48,22 @@ fn reopened_ledger_goes_on_where_it_ended() {
     }
 }
 
+/// Which a plain start does not see: it is read when somebody asks.
+#[test]
+fn checked_open_reads_the_whole_file() {
+    let (_dir, path) = file();
+    append(&mut begun(Ledger::open_checked(&path, gateway()).unwrap()), &entries(0..3)).unwrap();
+    assert_eq!(Ledger::open_checked(&path, gateway()).unwrap().reader().len().unwrap(), FIRST + 3);
+    let mut bytes = fs::read(&path).unwrap();
+    let reason = entry(1).reason.into_bytes();
+    let at = bytes.windows(reason.len()).position(|window| window == reason).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    Ledger::open(&path, gateway()).unwrap();
+    let error = Ledger::open_checked(&path, gateway()).unwrap_err();
+    assert!(matches!(error, OpenError::Store(StoreError::Database(redb::Error::Corrupted(_)))), "{error}");
+}
+
 #[test]
 fn second_opener_is_refused_until_the_last_handle_is_gone() {
     let (_dir, path) = file();

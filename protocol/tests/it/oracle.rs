@@ -57,11 +57,16 @@ pub(crate) fn specification(bytes: &[u8]) -> bool {
     true
 }
 
-/// The bytes of a receipt file are a receipt or an error; a receipt has exactly one encoding, and its checks never panic.
+/// The bytes of a receipt file are a receipt or an error; a receipt has exactly one encoding, and its checks never panic. Its public form is
+/// a receipt, which proves what it proves, and has no other public form.
 pub(crate) fn receipt(bytes: &[u8]) -> bool {
     let Ok(signed) = SignedReceipt::from_bytes(bytes) else { return false };
     assert_eq!(signed.to_bytes(), bytes, "a receipt with two encodings has two digests");
-    if let Ok(verified) = signed.clone().verify() {
+    let public = signed.public();
+    assert_eq!(public.public(), public, "what is public already stays as it is");
+    assert_eq!(SignedReceipt::from_bytes(&public.to_bytes()).as_ref(), Ok(&public));
+    assert_eq!(public.verify().is_ok(), signed.clone().verify().is_ok(), "the public form proves the same");
+    if let Ok(verified) = signed.verify() {
         assert_eq!(verified.receipt().price.cost(&verified.receipt().usage), Ok(verified.receipt().cost));
     }
     true

@@ -1,0 +1,207 @@
+//! The whole ledger against its own log: what a start leaves out, because it takes as long as the log is.
+
+use adit_protocol::{JobId, Leaf, Settled};
+use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Value};
+
+use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError, postings};
+use crate::reader::{Corruption, StoreError, check_leaf, open_job, read_leaf};
+use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, check_balances};
+use crate::tree::{Edge, Place};
+
+/// The tables, and what the leaves read so far say of them.
+struct Check {
+    leaves: ReadOnlyTable<u64, &'static [u8]>,
+    tiles: ReadOnlyTable<Place, &'static [u8]>,
+    rows: ReadOnlyTable<u64, &'static [u8]>,
+    outputs: ReadOnlyTable<u64, &'static [u8]>,
+    jobs: ReadOnlyTable<&'static [u8; 16], u64>,
+    orders: ReadOnlyTable<&'static [u8; 16], u64>,
+    statements: ReadOnlyTable<(&'static [u8; ACCOUNT_BYTES], bool, u64), ()>,
+    books: Books,
+    edge: Edge,
+    terms: Option<u64>,
+    due: Due,
+}
+
+/// How many entries the tables must have.
+#[derive(Default)]
+struct Due {
+    full_tiles: u64,
+    jobs: u64,
+    outputs: u64,
+    orders: u64,
+    statements: u64,
+}
+
+/// Folds the log, and compares all tables to it. Reads leaf by leaf; what stays in memory are the books and the open holds.
+pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> {
+    let mut check = Check {
+        leaves: transaction.open_table(LEAVES)?,
+        tiles: transaction.open_table(TILES)?,
+        rows: transaction.open_table(ROWS)?,
+        outputs: transaction.open_table(OUTPUTS)?,
+        jobs: transaction.open_table(JOBS)?,
+        orders: transaction.open_table(ORDERS)?,
+        statements: transaction.open_table(STATEMENTS)?,
+        books: Books::default(),
+        edge: Edge::default(),
+        terms: None,
+        due: Due::default(),
+    };
+    let leaves = check.leaves.len()?;
+    for index in 0..leaves {
+        check.leaf(index)?;
+    }
+    check.tables(leaves)?;
+    check.tree(leaves)?;
+    check.terms(transaction)?;
+    check.books.check()?;
+    check_accounts(transaction, &check.books)?;
+    check_holds(transaction, &check.books)?;
+    Ok(check.books)
+}
+
+impl Check {
+    /// Takes in the leaf at `index`, and looks for all that was written with it.
+    fn leaf(&mut self, index: u64) -> Result<(), StoreError> {
+        let bytes = check_leaf(&self.leaves, &self.tiles, index)?;
+        let leaf = read_leaf(&self.leaves, index)?;
+        let mut full = Vec::new();
+        self.edge.push(&bytes, &mut full);
+        for ((level, index), tile) in full {
+            self.due.full_tiles += 1;
+            if self.tiles.get((level, index))?.is_none_or(|kept| kept.value() != tile) {
+                return Err(StoreError::Corrupt { index, fault: Corruption::Tile { level } });
+            }
+        }
+        match &leaf {
+            Leaf::Terms(_) => self.terms = Some(index),
+            Leaf::Grant(grant) => self.order(grant.id.0, index)?,
+            Leaf::Payout(payout) => self.order(payout.id.0, index)?,
+            Leaf::Settlement(settled) => self.settlement(settled, index)?,
+            Leaf::Void(_) => {}
+        }
+        self.parties(&leaf, index)?;
+        Ok(self.books.apply(&leaf)?)
+    }
+
+    fn order(&mut self, id: [u8; 16], index: u64) -> Result<(), StoreError> {
+        self.due.orders += 1;
+        leads_to(self.orders.get(&id)?.map(|found| found.value()), index)
+    }
+
+    fn settlement(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
+        self.due.jobs += 1;
+        leads_to(self.jobs.get(&settled.receipt.receipt.job.0)?.map(|found| found.value()), index)?;
+        let stored = open_job(settled.clone(), &self.rows, &self.outputs, index)?;
+        self.due.outputs += u64::from(stored.output.is_some());
+        Ok(())
+    }
+
+    /// Those whom the leaf concerns find it in their statements.
+    fn parties(&mut self, leaf: &Leaf, index: u64) -> Result<(), StoreError> {
+        let mut parties: Vec<Account> = postings(leaf, self.books.terms())?.into_iter().map(|posting| posting.account).collect();
+        if let Leaf::Void(voided) = leaf {
+            parties.push(Account::Customer(voided.customer));
+        }
+        let is_other = !matches!(leaf, Leaf::Settlement(_));
+        for account in parties.into_iter().filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
+            self.due.statements += 1;
+            if self.statements.get((&account.to_key(), is_other, index))?.is_none() {
+                return Err(StoreError::Corrupt { index, fault: Corruption::Index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever has an entry for each thing that the leaves say has no other.
+    fn tables(&self, leaves: u64) -> Result<(), StoreError> {
+        count("leaves", &self.leaves, leaves)?;
+        count("tiles", &self.tiles, self.due.full_tiles + self.edge.partial().count() as u64)?;
+        count("rows", &self.rows, self.due.jobs)?;
+        count("outputs", &self.outputs, self.due.outputs)?;
+        count("settled jobs", &self.jobs, self.due.jobs)?;
+        count("orders", &self.orders, self.due.orders)?;
+        count("statements", &self.statements, self.due.statements)
+    }
+
+    /// The tiles at the edge are those over these leaves, and so the root is theirs.
+    fn tree(&self, leaves: u64) -> Result<(), StoreError> {
+        let kept = Edge::read(leaves, &self.tiles)?;
+        match kept.partial().zip(self.edge.partial()).find(|(kept, due)| kept != due) {
+            Some((((level, index), _), _)) => Err(StoreError::Corrupt { index, fault: Corruption::Tile { level } }),
+            None => Ok(()),
+        }
+    }
+
+    /// The terms that hold are those of the last leaf that states any.
+    fn terms(&self, transaction: &ReadTransaction) -> Result<(), StoreError> {
+        let meta = transaction.open_table(META)?;
+        let kept = meta.get(META_TERMS)?.map(|index| index.value().to_vec());
+        if kept != self.terms.map(|index| index.to_le_bytes().to_vec()) {
+            return Err(StoreError::Corrupt { index: self.terms.unwrap_or(0), fault: Corruption::Index });
+        }
+        Ok(())
+    }
+}
+
+fn leads_to(found: Option<u64>, index: u64) -> Result<(), StoreError> {
+    match found {
+        Some(found) if found == index => Ok(()),
+        Some(_) => Err(StoreError::Corrupt { index, fault: Corruption::Index }),
+        None => Err(StoreError::Corrupt { index, fault: Corruption::Missing }),
+    }
+}
+
+/// Checks how many entries a table has, by its own number and by counting them.
+fn count<K: Key + 'static, V: Value + 'static>(
+    what: &'static str,
+    table: &ReadOnlyTable<K, V>,
+    due: u64,
+) -> Result<(), StoreError> {
+    let mut counted = 0;
+    for entry in table.iter()? {
+        entry?;
+        counted += 1;
+    }
+    match [table.len()?, counted].into_iter().find(|found| *found != due) {
+        Some(found) => Err(StoreError::Inconsistent { what, found, due }),
+        None => Ok(()),
+    }
+}
+
+/// Every balance is the fold of the leaves, and none is missing.
+fn check_accounts(transaction: &ReadTransaction, books: &Books) -> Result<(), StoreError> {
+    let accounts = transaction.open_table(ACCOUNTS)?;
+    let posted = |account: Account| -> Result<i128, StoreError> {
+        Ok(accounts.get(&account.to_key())?.map_or(0, |balance| Balance::from_bytes(balance.value()).posted))
+    };
+    let mut all: Vec<Account> = books.accounts().map(|(account, _)| account).collect();
+    for row in accounts.iter()? {
+        let key = row?.0;
+        all.push(Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?);
+    }
+    for account in all {
+        let (kept, due) = (posted(account)?, books.posted(account));
+        if kept != due {
+            return Err(BooksError::Kept { account, kept, due }.into());
+        }
+    }
+    Ok(())
+}
+
+/// What is held of an account is the sum of its holds, no settled job has one, and each is found.
+fn check_holds(transaction: &ReadTransaction, books: &Books) -> Result<(), StoreError> {
+    check_balances::<StoreError>(transaction)?;
+    let holds = transaction.open_table(HOLDS)?;
+    let mut found = 0;
+    for row in holds.iter()? {
+        let (job, hold) = row?;
+        let id = JobId(*job.value());
+        if books.has_settled(id) {
+            return Err(BooksError::Settled(id).into());
+        }
+        found += u64::from(holds.get(&id.0)?.is_some_and(|found| found.value() == hold.value()));
+    }
+    count("holds", &holds, found)
+}

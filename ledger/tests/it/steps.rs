@@ -1,0 +1,264 @@
+//! Steps by small numbers, and the ledger as plain maps: what each step must come to, and what must be kept after it.
+
+use std::collections::BTreeMap;
+
+use adit_ledger::{
+    Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Hold, Ledger, Operation, Refused, StoredJob,
+};
+use adit_protocol::{Fuel, Grant, Leaf, Microcredits, Payout, Receipt, Terms, TransferId, UnixMillis, VoidReason};
+
+use crate::fixture::{client, entry_of, job, node, receipt, settle, stored, terms};
+
+/// A step of a script, by small numbers, so that jobs, orders and times meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Grant { order: u8, customer: u64, amount: u64 },
+    Hold { job: u64, amount: u64, expires: u64 },
+    Settle { job: u64, variant: u64 },
+    Void { job: u64 },
+    Expire { now: u64 },
+    Payout { order: u8, amount: u64 },
+    State { fee_ppm: u32 },
+}
+
+/// What the job's receipt, in this variant, says that it costs.
+pub(crate) fn cost(job: u64, variant: u64) -> u64 {
+    1 + (job * 37 + variant * 101) % 400
+}
+
+/// An entry of a job that costs so much, in one of several receipts of it.
+pub(crate) fn costing(n: u64, cost: u64, variant: u64) -> Entry {
+    let mut receipt = Receipt { engine: format!("variant {variant}"), ..receipt(n) };
+    receipt.usage.fuel = Fuel(60_000_000 * cost);
+    receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
+    assert_eq!(receipt.cost, Microcredits(cost));
+    entry_of(n, receipt)
+}
+
+pub(crate) fn hold_of(n: u64, amount: u64, expires: u64) -> Hold {
+    Hold { job: job(n), customer: client(n), amount: Microcredits(amount), expires: UnixMillis(expires) }
+}
+
+pub(crate) fn void(n: u64, reason: VoidReason) -> Operation {
+    Operation::Void { job: job(n), customer: client(n), reason, time: UnixMillis(9) }
+}
+
+pub(crate) fn customer(n: u64) -> Account {
+    Account::Customer(client(n))
+}
+
+pub(crate) fn owner() -> Account {
+    Account::Owner(node().public())
+}
+
+/// The ledger as plain maps.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Model {
+    pub(crate) fee_ppm: Option<(u32, u64)>,
+    pub(crate) next: u64,
+    pub(crate) posted: BTreeMap<Account, i128>,
+    pub(crate) holds: BTreeMap<u64, Hold>,
+    pub(crate) settled: BTreeMap<u64, (u64, u64)>,
+    pub(crate) orders: BTreeMap<u8, (Step, u64)>,
+    /// The leaves that concern an account.
+    pub(crate) statements: BTreeMap<Account, Vec<u64>>,
+}
+
+impl Step {
+    /// A step by numbers below given bounds: from a generator, or from bytes. Most jobs meet more than once.
+    pub(crate) fn draw(jobs: u64, mut below: impl FnMut(u64) -> u64) -> Self {
+        match below(20) {
+            0 => Self::Grant { order: below(12) as u8, customer: below(3), amount: below(9_000) },
+            1..=7 => Self::Hold { job: below(jobs), amount: 150 + below(350), expires: below(100) },
+            8..=13 => Self::Settle { job: below(jobs), variant: below(2) },
+            14 | 15 => Self::Void { job: below(jobs) },
+            16 => Self::Expire { now: below(60) },
+            17 | 18 => Self::Payout { order: below(12) as u8, amount: below(700) },
+            _ => Self::State { fee_ppm: [0, 50_000, 1_000_000, 1_000_001][below(4) as usize] },
+        }
+    }
+}
+
+impl Model {
+    /// Counts a leaf, which concerns so many.
+    fn record(&mut self, parties: &[Account]) -> u64 {
+        for party in parties {
+            self.statements.entry(*party).or_default().push(self.next);
+        }
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn shift(&mut self, from: Account, to: Account, amount: u64) {
+        *self.posted.entry(from).or_default() -= i128::from(amount);
+        *self.posted.entry(to).or_default() += i128::from(amount);
+    }
+
+    pub(crate) fn posted(&self, account: Account) -> i128 {
+        self.posted.get(&account).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn held(&self, account: Account) -> i128 {
+        let of = |hold: &&Hold| Account::Customer(hold.customer) == account;
+        self.holds.values().filter(of).map(|hold| i128::from(hold.amount.0)).sum()
+    }
+
+    fn available(&self, account: Account) -> i128 {
+        self.posted(account) - self.held(account)
+    }
+
+    /// The operation of a step, and what must become of it.
+    pub(crate) fn step(&mut self, step: &Step) -> (Operation, Result<Applied, Refused>) {
+        match *step {
+            Step::State { fee_ppm } => {
+                let operation = Operation::State(Terms { fee_ppm, ..terms() });
+                let outcome = match self.fee_ppm {
+                    Some((old, index)) if old == fee_ppm => Ok(Applied::Before { index: Some(index) }),
+                    _ if fee_ppm > 1_000_000 => Err(BooksError::Terms.into()),
+                    _ => {
+                        let index = self.record(&[]);
+                        self.fee_ppm = Some((fee_ppm, index));
+                        Ok(Applied::Recorded { index })
+                    }
+                };
+                (operation, outcome)
+            }
+            Step::Grant { order, customer: n, amount } => {
+                let id = TransferId([order; 16]);
+                let grant = Grant { id, customer: client(n), amount: Microcredits(amount), time: UnixMillis(self.next) };
+                let outcome = self.order(order, step, customer(n), |model| {
+                    model.shift(Account::Issuer, customer(n), amount);
+                    Ok(())
+                });
+                (Operation::Grant(grant), outcome)
+            }
+            Step::Payout { order, amount } => {
+                let id = TransferId([order; 16]);
+                let payout = Payout { id, owner: node().public(), amount: Microcredits(amount), time: UnixMillis(self.next) };
+                let outcome = self.order(order, step, owner(), |model| {
+                    let left = model.posted(owner()) - i128::from(amount);
+                    if left < 0 {
+                        return Err(BooksError::Overdrawn { account: owner(), left }.into());
+                    }
+                    model.shift(owner(), Account::Issuer, amount);
+                    Ok(())
+                });
+                (Operation::Payout(payout), outcome)
+            }
+            Step::Hold { job: n, amount, expires } => {
+                let hold = hold_of(n, amount, expires);
+                (Operation::Hold(hold), self.hold(n, hold))
+            }
+            Step::Settle { job: n, variant } => (settle(costing(n, cost(n, variant), variant)), self.settle(n, variant)),
+            Step::Void { job: n } => {
+                let outcome = match (self.holds.remove(&n), self.settled.get(&n)) {
+                    (Some(_), _) => Ok(Applied::Recorded { index: self.record(&[customer(n)]) }),
+                    (None, Some((index, _))) => Err(Refused::AlreadySettled { job: job(n), index: *index }),
+                    (None, None) => Err(Refused::NoHold { job: job(n) }),
+                };
+                (void(n, VoidReason::Refused), outcome)
+            }
+            Step::Expire { now } => {
+                let mut over: Vec<_> = self
+                    .holds
+                    .iter()
+                    .filter(|(_, hold)| hold.expires.0 <= now)
+                    .map(|(n, hold)| (hold.expires, job(*n), *n))
+                    .collect();
+                over.sort();
+                let expired = over.into_iter().map(|(_, job, n)| {
+                    self.holds.remove(&n);
+                    (job, self.record(&[customer(n)]))
+                });
+                (Operation::Expire { now: UnixMillis(now) }, Ok(Applied::Expired(expired.collect())))
+            }
+        }
+    }
+
+    fn order(
+        &mut self,
+        order: u8,
+        step: &Step,
+        party: Account,
+        carry_out: impl FnOnce(&mut Self) -> Result<(), Refused>,
+    ) -> Result<Applied, Refused> {
+        if let Some((known, index)) = self.orders.get(&order) {
+            let same = known == step;
+            let other = Refused::OtherOrder { id: TransferId([order; 16]), index: *index };
+            return if same { Ok(Applied::Before { index: Some(*index) }) } else { Err(other) };
+        }
+        self.fee_ppm.ok_or(BooksError::NoTerms)?;
+        carry_out(self)?;
+        let index = self.record(&[party]);
+        self.orders.insert(order, (step.clone(), index));
+        Ok(Applied::Recorded { index })
+    }
+
+    fn hold(&mut self, n: u64, hold: Hold) -> Result<Applied, Refused> {
+        self.fee_ppm.ok_or(BooksError::NoTerms)?;
+        if let Some((index, _)) = self.settled.get(&n) {
+            return Err(Refused::AlreadySettled { job: job(n), index: *index });
+        }
+        let known = self.holds.get(&n);
+        if known == Some(&hold) {
+            return Ok(Applied::Before { index: None });
+        }
+        let held = known.map_or(0, |known| known.amount.0);
+        if known.is_some() && held >= hold.amount.0 {
+            return Err(Refused::OtherHold { job: job(n) });
+        }
+        let (available, asked) = (self.available(customer(n)), hold.amount.0 - held);
+        if available < i128::from(asked) {
+            return Err(Refused::Insufficient { customer: client(n), available, asked });
+        }
+        self.holds.insert(n, hold);
+        Ok(Applied::Held)
+    }
+
+    fn settle(&mut self, n: u64, variant: u64) -> Result<Applied, Refused> {
+        let (job, cost) = (job(n), cost(n, variant));
+        if let Some((index, known)) = self.settled.get(&n) {
+            if *known != variant {
+                return Err(EntryError::Conflict { job, index: *index }.into());
+            }
+            let entry = costing(n, cost, variant);
+            let stored = StoredJob { index: *index, ..stored(0, &entry) };
+            return Ok(Applied::Settled(Appended::Existing(Box::new(stored))));
+        }
+        let hold = *self.holds.get(&n).ok_or(Refused::NoHold { job })?;
+        if cost > hold.amount.0 {
+            return Err(BooksError::OverHold { cost, held: hold.amount.0 }.into());
+        }
+        let fee = cost * u64::from(self.fee_ppm.expect("a hold was placed under terms").0) / 1_000_000;
+        self.holds.remove(&n);
+        self.shift(customer(n), owner(), cost - fee);
+        self.shift(customer(n), Account::Fee, fee);
+        let index = self.record(&[customer(n), owner()]);
+        self.settled.insert(n, (index, variant));
+        Ok(Applied::Settled(Appended::New { index }))
+    }
+
+    /// Checks all that the ledger keeps, against this and against the fold of its own log.
+    pub(crate) fn check(&self, ledger: &Ledger, books: &mut Books, folded: &mut u64) {
+        let reader = ledger.reader();
+        let balances = reader.balances().unwrap();
+        assert_eq!(balances.iter().map(|(_, balance)| balance.posted).sum::<i128>(), 0);
+        for (account, balance) in &balances {
+            assert_eq!(*balance, Balance { posted: self.posted(*account), held: self.held(*account) }, "{account:?}");
+            assert!(*account == Account::Issuer || balance.available() >= 0 && balance.held >= 0, "{account:?} {balance:?}");
+        }
+        while let Some(bytes) = reader.leaf(*folded).unwrap() {
+            let leaf = Leaf::from_bytes(&bytes).unwrap();
+            if let Leaf::Settlement(settled) = &leaf {
+                assert!(settled.receipt.receipt.cost <= settled.held);
+            }
+            books.apply(&leaf).unwrap();
+            *folded += 1;
+        }
+        assert_eq!(*folded, self.next);
+        books.check().unwrap();
+        for (account, posted) in books.accounts() {
+            assert_eq!(posted, self.posted(account), "{account:?}, folded");
+        }
+    }
+}
