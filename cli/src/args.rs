@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
-    account, audit, build, gateway, invoice, jobs, keys, manual, map, new, node, nodes, quote, receipts, run, settings, up,
+    account, audit, build, gateway, invoice, jobs, keys, log, manual, map, new, node, nodes, quote, receipts, run, settings, up,
     verify, witness,
 };
 
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     Credit(account::CreditArgs),
     Verify(verify::VerifyArgs),
     Audit(audit::AuditArgs),
+    Log(log::LogArgs),
     New(new::NewArgs),
     Build(build::BuildArgs),
     Up(up::UpArgs),
@@ -102,6 +103,7 @@ impl Command {
             Self::Credit(args) => account::credit(args, common),
             Self::Verify(args) => verify::run(args, common),
             Self::Audit(args) => audit::run(args, common),
+            Self::Log(args) => log::run(args, common),
             Self::New(args) => new::run(args),
             Self::Build(args) => build::run(args),
             Self::Up(args) => up::run(args, common),

@@ -35,6 +35,7 @@ mod kept;
 mod rerun;
 
 mod jobs;
+mod log;
 mod manifest;
 mod map;
 mod nodes;

@@ -1,5 +1,6 @@
 //! Frames on a control stream: `length: u32 LE | version: u8 | postcard payload`, where the length counts version and payload.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -81,4 +82,29 @@ pub fn decode_frame<M: DeserializeOwned>(body: &[u8]) -> Result<M, FrameError> {
 pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> {
     let (value, rest) = postcard::take_from_bytes(bytes).map_err(FrameError::Payload)?;
     if rest.is_empty() { Ok(value) } else { Err(FrameError::Trailing(rest.len())) }
+}
+
+/// Whether `bytes` are how `value` is written, and nothing else.
+pub(crate) fn is_written_as(value: &impl Serialize, bytes: &[u8]) -> bool {
+    postcard::serialize_with_flavor(value, Expected(bytes)).unwrap_or(false)
+}
+
+/// Takes what a value is written as off the front of the bytes that are expected.
+struct Expected<'b>(&'b [u8]);
+
+impl Flavor for Expected<'_> {
+    type Output = bool;
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.0.is_empty())
+    }
 }

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::decode_exact;
+use crate::frame::{decode_exact, is_written_as};
 use crate::id::{ParseIdError, hex_id};
 use crate::limits::LEAF_BYTES_MAX;
 use crate::{FrameError, JobId, Microcredits, PublicKey, SignedReceipt, UnixMillis};
@@ -171,7 +171,7 @@ impl Leaf {
             return Err(LeafError::Version(*version));
         }
         let leaf: Self = decode_exact(rest)?;
-        if leaf.to_bytes() != bytes {
+        if !is_written_as(&leaf, rest) {
             return Err(FrameError::NotCanonical.into());
         }
         match &leaf {

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{BatchError, BatchProof, BatchRoot, prove_batch};
-use crate::frame::decode_exact;
+use crate::frame::{decode_exact, is_written_as};
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
     Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey, Salt,
@@ -144,7 +144,7 @@ impl Receipt {
 
     /// The statement that the node signs.
     fn statement(&self) -> Vec<u8> {
-        self.public().to_bytes()
+        if self.salt.is_some() { self.public().to_bytes() } else { self.to_bytes() }
     }
 }
 
@@ -170,7 +170,7 @@ impl SignedReceipt {
     /// [`VerifyError::Encoding`] for anything but the one canonical encoding.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VerifyError> {
         let receipt: Self = decode_exact(bytes)?;
-        if receipt.to_bytes() != bytes {
+        if !is_written_as(&receipt, bytes) {
             return Err(VerifyError::Encoding(FrameError::NotCanonical));
         }
         Ok(receipt)
@@ -232,7 +232,8 @@ impl KnownRoots {
         proof: &BatchProof,
     ) -> Result<(), BatchError> {
         let claimed = (domain, *signer, proof.root(statement)?, proof.signature);
-        if self.0.contains(&claimed) {
+        // The newest first: the next statement is most likely of the same batch as the last.
+        if self.0.iter().rev().any(|known| *known == claimed) {
             return Ok(());
         }
         proof.verify(signer, domain, statement)?;

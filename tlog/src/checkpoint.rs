@@ -38,6 +38,14 @@ pub fn log_verifier_key(gateway: &PublicKey) -> String {
     log_key(gateway).to_string()
 }
 
+/// The gateway that a text names: by its key, or as [`log_verifier_key`] writes it. Nothing where it is neither.
+pub fn parse_log_key(text: &str) -> Option<PublicKey> {
+    match text.parse::<LogKey>() {
+        Ok(log) => Some(*log.key()).filter(|key| log_key(key) == log),
+        Err(_) => text.parse().ok(),
+    }
+}
+
 /// Signs the head of a log: to be done only with a head that is durable, because two that do not agree are a proof of misbehaviour.
 ///
 /// # Panics
@@ -139,6 +147,20 @@ mod tests {
         assert_eq!(lines[..4], [origin.as_str(), "70000", "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=", ""]);
         assert!(lines[4].starts_with(&format!("\u{2014} {origin} ")) && lines.len() == 6 && lines[5].is_empty());
         assert_eq!(verify_checkpoint(checkpoint.as_bytes(), &key().public()).unwrap(), HEAD);
+    }
+
+    #[test]
+    fn gateway_is_named_by_its_key_or_its_verifier_key() {
+        let gateway = key().public();
+        let verifier_key = log_verifier_key(&gateway);
+        for text in [gateway.to_string(), verifier_key.clone()] {
+            assert_eq!(parse_log_key(&text), Some(gateway), "{text}");
+        }
+        let other = log_verifier_key(&SecretKey::from_seed([8; 32]).public());
+        let mixed = format!("{}{}", &verifier_key[..verifier_key.len() - 44], &other[other.len() - 44..]);
+        for text in ["", "adit/", "adit/00", &mixed, &verifier_key[..verifier_key.len() - 1], &log_origin(&gateway)] {
+            assert_eq!(parse_log_key(text), None, "{text}");
+        }
     }
 
     /// By the verifier that comes with the notes, over another implementation of Ed25519.

@@ -13,17 +13,29 @@ mod submit;
 mod tiles;
 mod witness;
 
+mod lanes;
+mod source;
+
+mod fsck;
+
+mod evidence;
+mod watch;
+
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod tree;
 
-pub use checkpoint::{CheckpointError, log_key, log_origin, log_verifier_key, sign_checkpoint, verify_checkpoint};
+pub use checkpoint::{CheckpointError, log_key, log_origin, log_verifier_key, parse_log_key, sign_checkpoint, verify_checkpoint};
 pub use cosignature::{Cosignature, CosignatureError, Cosigner, UnixSeconds, verify_cosignature, with_cosignatures};
+pub use evidence::{LogEvidence, LogEvidenceError, Misbehaviour};
+pub use fsck::{FAULTS_MAX, Fault, FsckError, LeafCounts, Report, fsck};
 pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
 pub use key::{KeyError, LogKey, NoteKey, WitnessKey};
 pub use policy::{Policy, PolicyError, PolicyFault, PolicyFileError, PolicyLog, PolicyWitness, Verdict, Witnessed};
 pub use proof::{LogProof, ProofError};
+pub use source::{BundleError, DirSource, Exported, HttpSource, Source, SourceError, export, open_source, split_bundle};
 pub use submit::{Cosigned, SubmitError, request_cosignature, witness_agent};
 pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
+pub use watch::{Seen, Watch, WatchError};
 pub use witness::{Evidence, EvidenceKind, Witness, WitnessError};

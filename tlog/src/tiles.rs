@@ -15,7 +15,7 @@ use crate::http::{HttpMethod, HttpRequest, HttpResponse};
 /// The logarithm of a tile's hashes.
 const TILE_HEIGHT: u8 = 8;
 /// Hashes of a full tile, and leaves of a full bundle.
-const TILE_HASHES: u64 = 1 << TILE_HEIGHT;
+pub(crate) const TILE_HASHES: u64 = 1 << TILE_HEIGHT;
 
 const BINARY: &str = "application/octet-stream";
 

@@ -16,6 +16,7 @@ mod big;
 mod cancel;
 mod keys;
 mod load;
+mod log;
 mod logs;
 mod map;
 mod nodes;

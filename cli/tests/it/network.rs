@@ -139,7 +139,7 @@ impl Gateway {
 
     /// The command that [`Gateway::start`] runs.
     pub(crate) fn command(home: &Home, listen: &str) -> Adit {
-        home.adit(["gateway", "--listen", listen]).args([
+        home.adit(["gateway", "--listen", listen, "--log-listen", "127.0.0.1:0"]).args([
             OsStr::new("--data"),
             home.path("gateway").as_os_str(),
             OsStr::new("--key"),

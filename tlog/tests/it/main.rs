@@ -1,5 +1,9 @@
-//! What others make of our formats, and we of theirs.
+//! Logs that are sound, logs that are not in each way that there is, gateways that show two, and what others make of our formats.
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and the panic says where")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod fixture;
+mod fsck;
 mod sigsum;
+mod source;
+mod watch;

@@ -1,0 +1,94 @@
+//! `adit log`: a gateway's log as anybody checks it, and what becomes of one that is not honest.
+
+use std::fs;
+use std::path::PathBuf;
+
+use adit_ledger::TreeHead;
+use adit_tlog::sign_checkpoint;
+use adit_transport::load_key_file;
+
+use crate::guest;
+use crate::network::{Home, Network};
+use crate::process::until;
+
+/// Where the gateway serves its log, and the log's verifier key.
+fn log_of(network: &Network) -> (String, String) {
+    let line = network.gateway.process.stderr.wait_for_line("adit: log at ");
+    let (url, key) = line.split_once("; its key is ").unwrap();
+    (url.to_owned(), key.to_owned())
+}
+
+/// Lets the gateway settle a job, and waits until its log shows it.
+fn settle(network: &Network, url: &str, key: &str) {
+    network.run(&guest::echo()).args(["--input", "-"]).input("x").run().ok();
+    until("a checkpoint with the settlement", || {
+        let fsck = network.home.adit(["log", "fsck", url, "--gateway-key", key, "--json"]).run();
+        fsck.json_lines().first().is_some_and(|report| report["leaves"]["settlements"] == 1)
+    });
+}
+
+#[test]
+fn log_is_sound_and_a_changed_copy_is_not() {
+    let network = Network::with_slots(&[1]);
+    let (url, verifier_key) = log_of(&network);
+    let key = network.gateway.address.key.to_string();
+    settle(&network, &url, &verifier_key);
+    let report = network.home.adit(["log", "fsck", &url, "--gateway-key", &key, "--json"]).run().ok().json();
+    assert_eq!((&report["sound"], &report["receipts_verified"]), (&true.into(), &1.into()));
+    let sum: i64 = report["balances"].as_array().unwrap().iter().map(|account| account["microcredits"].as_i64().unwrap()).sum();
+    assert_eq!(sum, 0);
+    let table = network.home.adit(["log", "fsck", &url, "--gateway-key", &key, "--balances"]).run().ok();
+    assert!(table.text().contains("customer") && table.text().ends_with("sound"), "{}", table.text());
+
+    network.home.adit(["log", "mirror", &url, "copy"]).run().ok();
+    let Network { home, gateway, nodes } = network;
+    drop((gateway, nodes));
+    let fsck = |key: &str| home.adit(["log", "fsck", "copy", "--gateway-key", key]).run();
+    fsck(&key).ok();
+    fsck(&"11".repeat(32)).code(23);
+    fsck("no key").code(2);
+    let size = report["size"].as_u64().unwrap();
+    let bundle = home.path(format!("copy/tile/entries/000.p/{size}"));
+    let mut bytes = fs::read(&bundle).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&bundle, bytes).unwrap();
+    let told = fsck(&key).code(23);
+    assert!(told.stderr.contains(&format!("tile/0/000.p/{size}: its hash {}", size - 1)), "{}", told.stderr);
+    home.adit(["log", "fsck", "nowhere", "--gateway-key", &key]).run().code(1);
+    home.adit(["log", "fsck", "ftp://log.example", "--gateway-key", &key]).run().code(2);
+}
+
+#[test]
+fn gateway_that_shows_two_logs_is_caught_and_anybody_can_check_the_proof() {
+    let network = Network::with_slots(&[1]);
+    let (url, key) = log_of(&network);
+    settle(&network, &url, &key);
+    let watch = |home: &Home, log: &str| home.adit(["log", "watch", log, "--gateway-key", &key, "--once", "--json"]).run();
+    assert_eq!(watch(&network.home, &url).ok().json()["event"], "first");
+    assert_eq!(watch(&network.home, &url).ok().json()["event"], "same");
+    network.home.adit(["log", "mirror", &url, "copy"]).run().ok();
+    let secret = load_key_file(&network.home.path("gateway.key")).unwrap();
+    let report = network.home.adit(["log", "fsck", "copy", "--gateway-key", &key, "--json"]).run().ok().json();
+    let size = report["size"].as_u64().unwrap();
+    let Network { home, gateway, nodes } = network;
+    drop((gateway, nodes));
+
+    fs::write(home.path("copy/checkpoint"), sign_checkpoint(&secret, &TreeHead { size, root: [7; 32] })).unwrap();
+    let caught = watch(&home, "copy").code(23).json();
+    assert_eq!(caught["event"], "misbehaved");
+    let evidence = PathBuf::from(caught["evidence"].as_str().unwrap());
+    let check = |flags: &[&str]| home.adit(["log", "check-evidence"]).args([&evidence]).args(flags).run();
+    let shown = check(&[]).ok();
+    assert!(shown.text().contains("it signed two logs"), "{}", shown.text());
+    check(&["--gateway-key", &key]).ok();
+    check(&["--gateway-key", &"11".repeat(32)]).code(23);
+    let mut bytes = fs::read(&evidence).unwrap();
+    let at = bytes.iter().rposition(|byte| *byte == b'B').unwrap();
+    bytes[at] = b'C';
+    fs::write(&evidence, bytes).unwrap();
+    check(&[]).code(23);
+    // An old answer is no proof.
+    fs::write(home.path("copy/checkpoint"), sign_checkpoint(&secret, &TreeHead { size: size - 1, root: [7; 32] })).unwrap();
+    fs::remove_dir_all(home.path("copy/tile")).unwrap();
+    assert_eq!(watch(&home, "copy").code(1).json()["event"], "went_back");
+}

@@ -1,0 +1,432 @@
+//! The whole check of a log by somebody who trusts nobody: from its leaves alone the tree, the balances and every signature.
+
+use adit_ledger::{Account, Books, BooksError, TreeHead};
+use adit_protocol::{KnownRoots, Leaf, LeafError, PublicKey, UnixMillis, VerifyError};
+use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, Tile, node_hash, record_hash};
+
+use crate::checkpoint::{CheckpointError, verify_checkpoint};
+use crate::lanes::in_order;
+use crate::source::{BundleError, LEAVES_MAX, Source, SourceError, fetch, paths_ending_at, split_bundle};
+use crate::tiles::{TILE_HASHES, TilePath};
+
+/// Faults that are told: enough to see what is wrong, and an end for a log of which everything is.
+pub const FAULTS_MAX: usize = 20;
+
+/// What was found. The log is sound where [`Report::faults`] is empty.
+#[derive(Debug)]
+pub struct Report {
+    /// What the checkpoint says, signed by the gateway.
+    pub head: TreeHead,
+    /// What the leaves say.
+    pub leaves: LeafCounts,
+    /// Every account and what it has, in order, by the leaves that were folded.
+    pub balances: Vec<(Account, i128)>,
+    /// Leaves that were folded into the balances: all of them, unless a fault keeps one from being read.
+    pub folded: u64,
+    /// Receipts whose node's signature and cost hold.
+    pub receipts_verified: u64,
+    /// When the first leaf was written, by the gateway's wall clock.
+    pub first: Option<UnixMillis>,
+    /// When the last one was.
+    pub last: Option<UnixMillis>,
+    /// Bytes that were read, decompressed.
+    pub bytes: u64,
+    /// What is wrong, in the order of the leaves; at most [`FAULTS_MAX`], behind which nothing was looked at.
+    pub faults: Vec<Fault>,
+}
+
+/// How many leaves of each kind were read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct LeafCounts {
+    /// [`Leaf::Terms`].
+    pub terms: u64,
+    /// [`Leaf::Grant`].
+    pub grants: u64,
+    /// [`Leaf::Settlement`].
+    pub settlements: u64,
+    /// [`Leaf::Void`].
+    pub voids: u64,
+    /// [`Leaf::Payout`].
+    pub payouts: u64,
+}
+
+/// Something that is wrong with a log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A tile or bundle is missing, or has bytes that cannot be right.
+    #[error("{0}")]
+    Resource(SourceError),
+    /// A bundle does not split into its leaves.
+    #[error("{}: {error}", bundle_path(*bundle, *width))]
+    Bundle {
+        /// Which.
+        bundle: u64,
+        /// How many leaves it has.
+        width: u16,
+        /// What is wrong.
+        error: BundleError,
+    },
+    /// A leaf does not decode.
+    #[error("leaf {index}: {error}")]
+    Leaf {
+        /// Which.
+        index: u64,
+        /// What is wrong.
+        error: LeafError,
+    },
+    /// A settlement's receipt proves nothing.
+    #[error("leaf {index}: {error}")]
+    Receipt {
+        /// The leaf's index.
+        index: u64,
+        /// What is wrong.
+        error: VerifyError,
+    },
+    /// The rules do not allow a leaf.
+    #[error("leaf {index}: {error}")]
+    Books {
+        /// Which.
+        index: u64,
+        /// What is wrong.
+        error: BooksError,
+    },
+    /// The accounts do not sum to zero.
+    #[error("after all leaves: {0}")]
+    Sum(BooksError),
+    /// A tile has another hash than the leaves make.
+    #[error("{}: its hash {at}, over {}, is not what the leaves make it", tile_path(*level, *index, *width), leaves_under(*level, *index, *at))]
+    Tile {
+        /// The tile's level.
+        level: u8,
+        /// Which of its level.
+        index: u64,
+        /// How many hashes it has.
+        width: u16,
+        /// The position of the first hash that differs.
+        at: usize,
+    },
+    /// The leaves make another root than the checkpoint has.
+    #[error("the leaves make the root {}; the checkpoint has {}", Hash(*computed), Hash(*signed))]
+    Root {
+        /// What the leaves make.
+        computed: [u8; HASH_SIZE],
+        /// What the gateway signed.
+        signed: [u8; HASH_SIZE],
+    },
+}
+
+/// A log that cannot be checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FsckError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Its checkpoint is not the gateway's word, so that there is nothing to hold it to.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Its checkpoint is of a tree that no log has.
+    #[error("the checkpoint says {0} leaves; the limit is {LEAVES_MAX}")]
+    Size(u64),
+}
+
+/// Checks all of a log: that the gateway signed its checkpoint, that its leaves make the checkpoint's root and every tile, that each
+/// leaf is one and is allowed by those before it, that each settlement's node signed its receipt and that the receipt's cost is what price
+/// and usage make it. It goes on behind a fault, so that more than the first is seen. `progress` is told leaves done, and of how many.
+///
+/// Memory: a few bundles, and what [`Books`] keep: the ids of all jobs and orders, and the balances.
+///
+/// # Errors
+/// [`FsckError`] where there is nothing to check. What is wrong with a log is no error: it is in the [`Report`].
+pub fn fsck(source: &dyn Source, gateway: &PublicKey, mut progress: impl FnMut(u64, u64)) -> Result<Report, FsckError> {
+    let note = source.checkpoint()?;
+    let head = verify_checkpoint(&note, gateway)?;
+    if head.size > LEAVES_MAX {
+        return Err(FsckError::Size(head.size));
+    }
+    let mut audit = Audit::new(head, *gateway, note.len() as u64);
+    let bundles = head.size.div_ceil(TILE_HASHES);
+    let ended = in_order(
+        bundles,
+        |bundle| Piece::read(source, bundle, head.size),
+        |piece| {
+            audit.take(piece.map_err(Stop::Source)?)?;
+            progress(audit.done, head.size);
+            Ok(())
+        },
+    );
+    match ended {
+        Ok(()) => audit.finish(),
+        Err(Stop::Enough) => {}
+        Err(Stop::Source(error)) => return Err(error.into()),
+    }
+    Ok(audit.into_report())
+}
+
+/// Why a check ends before the log does.
+enum Stop {
+    /// There are [`FAULTS_MAX`] faults.
+    Enough,
+    /// The log cannot be read any further.
+    Source(SourceError),
+}
+
+/// A bundle with all that can be checked of it without those before it.
+struct Piece {
+    bundle: u64,
+    width: u16,
+    /// The leaves with their indexes, as far as they decode.
+    leaves: Vec<(u64, Leaf)>,
+    receipts_verified: u64,
+    /// The leaves' hashes; nothing where the bundle does not split.
+    hashes: Option<Vec<u8>>,
+    /// The tiles that end with this bundle, from the leaves' level up; nothing where one is missing.
+    tiles: Vec<(TilePath, Option<Vec<u8>>)>,
+    bytes: u64,
+    faults: Vec<Fault>,
+}
+
+impl Piece {
+    fn read(source: &dyn Source, bundle: u64, size: u64) -> Result<Self, SourceError> {
+        let width = TILE_HASHES.min(size - bundle * TILE_HASHES) as u16;
+        let (leaves, tiles, faults) = (Vec::with_capacity(width.into()), Vec::new(), Vec::new());
+        let mut piece = Self { bundle, width, leaves, receipts_verified: 0, hashes: None, tiles, bytes: 0, faults };
+        for path in paths_ending_at(bundle, size) {
+            let bytes = match fetch(source, path) {
+                Ok(bytes) => Some(bytes),
+                Err(error) if error.is_fault() => {
+                    piece.faults.push(Fault::Resource(error));
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            piece.bytes += bytes.as_ref().map_or(0, Vec::len) as u64;
+            match (path, bytes) {
+                (TilePath::Hashes { .. }, bytes) => piece.tiles.push((path, bytes)),
+                (TilePath::Entries { .. }, Some(bytes)) => piece.check_bundle(&bytes),
+                (TilePath::Entries { .. }, None) => {}
+            }
+        }
+        Ok(piece)
+    }
+
+    fn check_bundle(&mut self, bytes: &[u8]) {
+        let leaves = match split_bundle(bytes, self.width) {
+            Ok(leaves) => leaves,
+            Err(error) => return self.faults.push(Fault::Bundle { bundle: self.bundle, width: self.width, error }),
+        };
+        let mut hashes = Vec::with_capacity(leaves.len() * HASH_SIZE);
+        let mut known = KnownRoots::default();
+        for (index, bytes) in (self.bundle * TILE_HASHES..).zip(leaves) {
+            hashes.extend_from_slice(&record_hash(bytes).0);
+            match Leaf::from_bytes(bytes) {
+                Ok(leaf) => self.check_leaf(index, leaf, &mut known),
+                Err(error) => self.faults.push(Fault::Leaf { index, error }),
+            }
+        }
+        self.hashes = Some(hashes);
+    }
+
+    fn check_leaf(&mut self, index: u64, leaf: Leaf, known: &mut KnownRoots) {
+        if let Leaf::Settlement(settled) = &leaf {
+            match settled.receipt.clone().verify_with(known) {
+                Ok(_) => self.receipts_verified += 1,
+                Err(error) => self.faults.push(Fault::Receipt { index, error }),
+            }
+        }
+        self.leaves.push((index, leaf));
+    }
+}
+
+/// What is known of a log so far, from its first leaf on.
+struct Audit {
+    gateway: PublicKey,
+    done: u64,
+    books: Books,
+    /// The tree over the leaves; nothing where the hash of one cannot be known.
+    tree: Option<Tree>,
+    report: Report,
+}
+
+impl Audit {
+    fn new(head: TreeHead, gateway: PublicKey, bytes: u64) -> Self {
+        let report = Report {
+            head,
+            leaves: LeafCounts::default(),
+            balances: Vec::new(),
+            folded: 0,
+            receipts_verified: 0,
+            first: None,
+            last: None,
+            bytes,
+            faults: Vec::new(),
+        };
+        Self { gateway, done: 0, books: Books::default(), tree: Some(Tree::default()), report }
+    }
+
+    /// Takes in the next bundle.
+    fn take(&mut self, piece: Piece) -> Result<(), Stop> {
+        self.report.bytes += piece.bytes;
+        self.report.receipts_verified += piece.receipts_verified;
+        self.done += u64::from(piece.width);
+        let mut faults = piece.faults;
+        for (index, leaf) in piece.leaves {
+            self.count(&leaf);
+            // Behind a leaf that is not known the balances are not either, and each fault would make more.
+            if self.report.folded == index {
+                self.report.folded += 1;
+                faults.extend(self.fold(&leaf).err().map(|error| Fault::Books { index, error }));
+            }
+        }
+        faults.extend(self.grow(piece.hashes, piece.tiles));
+        faults.sort_by_key(Fault::leaf);
+        faults.into_iter().try_for_each(|fault| self.blame(fault))
+    }
+
+    fn fold(&mut self, leaf: &Leaf) -> Result<(), BooksError> {
+        match leaf {
+            // The books hold the gateway to its first terms; who it must be is known here alone.
+            Leaf::Terms(terms) if terms.gateway != self.gateway => Err(BooksError::Terms),
+            leaf => self.books.apply(leaf),
+        }
+    }
+
+    fn count(&mut self, leaf: &Leaf) {
+        let leaves = &mut self.report.leaves;
+        *match leaf {
+            Leaf::Terms(_) => &mut leaves.terms,
+            Leaf::Grant(_) => &mut leaves.grants,
+            Leaf::Settlement(_) => &mut leaves.settlements,
+            Leaf::Void(_) => &mut leaves.voids,
+            Leaf::Payout(_) => &mut leaves.payouts,
+        } += 1;
+        self.report.first.get_or_insert(leaf.time());
+        self.report.last = Some(leaf.time());
+    }
+
+    /// Lets the tree grow by a bundle, and compares what comes of it to the tiles.
+    fn grow(&mut self, hashes: Option<Vec<u8>>, tiles: Vec<(TilePath, Option<Vec<u8>>)>) -> Vec<Fault> {
+        // Where there are no leaves, the tile's word is taken, so that the rest can still be told apart.
+        let hashes = hashes.or_else(|| tiles.first().and_then(|(_, bytes)| bytes.clone()));
+        let Some((tree, hashes)) = self.tree.as_mut().zip(hashes) else {
+            self.tree = None;
+            return Vec::new();
+        };
+        let computed = tree.push(&hashes, self.done == self.report.head.size);
+        debug_assert_eq!(computed.len(), tiles.len(), "the tree completes the tiles that its size says");
+        let served =
+            tiles.iter().zip(&computed).filter_map(|((path, served), computed)| Some((path, served.as_ref()?, computed)));
+        served.filter_map(|(path, served, computed)| first_difference(*path, served, computed)).collect()
+    }
+
+    /// Adds a fault.
+    fn blame(&mut self, fault: Fault) -> Result<(), Stop> {
+        self.report.faults.push(fault);
+        if self.report.faults.len() < FAULTS_MAX { Ok(()) } else { Err(Stop::Enough) }
+    }
+
+    /// Checks what only the end of the log shows.
+    fn finish(&mut self) {
+        let sum = self.books.check().err().map(Fault::Sum);
+        let (computed, signed) = (self.tree.as_ref().map(Tree::root), self.report.head.root);
+        let root = computed.filter(|computed| *computed != signed).map(|computed| Fault::Root { computed, signed });
+        self.report.faults.extend([sum, root].into_iter().flatten());
+        self.report.faults.truncate(FAULTS_MAX);
+    }
+
+    fn into_report(self) -> Report {
+        Report { balances: self.books.accounts().collect(), ..self.report }
+    }
+}
+
+impl Fault {
+    /// The first leaf that it concerns, as far as it names one, so that faults of one bundle are told in order.
+    fn leaf(&self) -> u64 {
+        match self {
+            Self::Leaf { index, .. } | Self::Receipt { index, .. } | Self::Books { index, .. } => *index,
+            Self::Bundle { bundle, .. } => bundle * TILE_HASHES,
+            Self::Resource(_) => 0,
+            _ => u64::MAX,
+        }
+    }
+}
+
+/// The right edge of the tree over the leaves: the last tile of each level, never full, from the leaves' level up.
+#[derive(Default)]
+struct Tree {
+    edge: Vec<Vec<u8>>,
+}
+
+impl Tree {
+    /// Adds the leaves of a bundle by their hashes. The tiles that end with it: the leaves', the full ones above that it completes, and
+    /// where it `is_last`, each level's partial one.
+    fn push(&mut self, hashes: &[u8], is_last: bool) -> Vec<Vec<u8>> {
+        const FULL: usize = TILE_HASHES as usize * HASH_SIZE;
+        let (mut ended, mut pushed, mut level) = (Vec::new(), Some(hashes.to_vec()), 0);
+        while pushed.is_some() || (is_last && level < self.edge.len()) {
+            if level == self.edge.len() {
+                self.edge.push(Vec::new());
+            }
+            let tile = &mut self.edge[level];
+            tile.extend(pushed.take().into_iter().flatten());
+            if tile.len() == FULL {
+                pushed = Some(Tile::subtree_hash(tile).0.to_vec());
+                ended.push(std::mem::take(tile));
+            } else if level == 0 || (is_last && !tile.is_empty()) {
+                ended.push(tile.clone());
+            }
+            level += 1;
+        }
+        ended
+    }
+
+    /// The root (RFC 6962, section 2.1): of each level, its last tile's hashes, and behind them what is left of the level below.
+    fn root(&self) -> [u8; HASH_SIZE] {
+        let mut below = None;
+        for tile in &self.edge {
+            let (hashes, _) = tile.as_chunks::<HASH_SIZE>();
+            let hashes: Vec<Hash> = hashes.iter().copied().map(Hash).chain(below).collect();
+            below = tree_hash(&hashes);
+        }
+        below.unwrap_or(EMPTY_HASH).0
+    }
+}
+
+/// The root over hashes; nothing over none.
+fn tree_hash(hashes: &[Hash]) -> Option<Hash> {
+    match hashes {
+        [] => None,
+        [hash] => Some(*hash),
+        _ => {
+            let (left, right) = hashes.split_at(hashes.len().next_power_of_two() / 2);
+            tree_hash(left).zip(tree_hash(right)).map(|(left, right)| node_hash(left, right))
+        }
+    }
+}
+
+/// Where a served tile differs from the computed one, if it does.
+fn first_difference(path: TilePath, served: &[u8], computed: &[u8]) -> Option<Fault> {
+    let TilePath::Hashes { level, index, width } = path else { return None };
+    let pairs = served.chunks(HASH_SIZE).zip(computed.chunks(HASH_SIZE));
+    let at = pairs.take_while(|(served, computed)| served == computed).count();
+    (served != computed).then_some(Fault::Tile { level, index, width, at })
+}
+
+fn bundle_path(index: u64, width: u16) -> String {
+    TilePath::Entries { index, width }.to_path()
+}
+
+fn tile_path(level: u8, index: u64, width: u16) -> String {
+    TilePath::Hashes { level, index, width }.to_path()
+}
+
+/// The leaves under a hash of a tile, for people.
+fn leaves_under(level: u8, index: u64, at: usize) -> String {
+    let height = 8 * u32::from(level);
+    let first = (index * TILE_HASHES + at as u64) << height;
+    match height {
+        0 => format!("leaf {first}"),
+        _ => format!("leaves {first} to {}", first + (1 << height) - 1),
+    }
+}

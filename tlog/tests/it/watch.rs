@@ -1,0 +1,230 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use adit_ledger::TreeHead;
+use adit_protocol::{Leaf, SecretKey};
+use adit_tlog::{CheckpointError, LogEvidence, LogEvidenceError, Misbehaviour, Seen, Source, Watch, WatchError, sign_checkpoint};
+use tlog_tiles::record_hash;
+
+use crate::fixture::{Log, gateway, grant, leaves, tree_hash};
+
+fn bytes(leaves: &[Leaf]) -> Vec<Vec<u8>> {
+    leaves.iter().map(Leaf::to_bytes).collect()
+}
+
+fn head(leaves: &[Leaf]) -> TreeHead {
+    let hashes: Vec<_> = leaves.iter().map(|leaf| record_hash(&leaf.to_bytes())).collect();
+    TreeHead { size: leaves.len() as u64, root: tree_hash(&hashes).0 }
+}
+
+fn open(log: &Log, dir: &Path) -> Watch {
+    Watch::open(Box::new(log.clone()), gateway().public(), dir.join("state/checkpoint")).unwrap()
+}
+
+/// The leaves with another at one place.
+fn rewritten(leaves: &[Leaf], at: usize) -> Vec<Leaf> {
+    let mut leaves = leaves.to_vec();
+    leaves[at] = Leaf::Grant(grant(77, 77));
+    leaves
+}
+
+fn evidence_in(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("state")).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some()).collect()
+}
+
+#[test]
+fn log_that_grows_is_followed_and_remembered() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::default());
+    let all = leaves(1_100, 64);
+    let mut before: Option<TreeHead> = None;
+    for size in [0, 1, 2, 3, 4, 7, 8, 100, 255, 256, 257, 300, 511, 512, 513, 1_024, 1_100] {
+        log.grow(&bytes(&all[..size]));
+        // Each time anew, from the file.
+        let mut watch = open(&log, dir.path());
+        assert_eq!(watch.head(), before);
+        let head = head(&all[..size]);
+        let want = before.map_or(Seen::First(head), |from| Seen::Grown { from, to: head });
+        assert_eq!(watch.poll().unwrap(), want, "{size}");
+        assert_eq!(watch.poll().unwrap(), Seen::Same(head), "{size}");
+        before = Some(head);
+    }
+    assert_eq!(evidence_in(dir.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn split_view_is_caught_and_its_evidence_holds_offline() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all));
+    let mut watch = open(&log, dir.path());
+    watch.poll().unwrap();
+    // Somebody else is shown another log of the same size.
+    let other = rewritten(&all, 17);
+    log.grow(&bytes(&other));
+    let Seen::Misbehaved { misbehaviour, evidence } = watch.poll().unwrap() else { panic!("not caught") };
+    assert_eq!(misbehaviour, Misbehaviour::Forked { size: 300, roots: [head(&all).root, head(&other).root] });
+    let kept = LogEvidence::from_bytes(&fs::read(&evidence).unwrap()).unwrap();
+    assert_eq!((kept.gateway, kept.check().unwrap()), (gateway().public(), misbehaviour));
+    // What was accepted stays, and the same again is no second file.
+    assert_eq!(watch.head(), Some(head(&all)));
+    assert!(matches!(watch.poll().unwrap(), Seen::Misbehaved { .. }));
+    assert_eq!(evidence_in(dir.path()), [evidence]);
+}
+
+#[test]
+fn rewritten_log_is_caught_wherever_the_change_is() {
+    let all = leaves(700, 64);
+    for (old, new, at) in
+        [(1, 2, 0), (3, 700, 2), (256, 257, 255), (300, 700, 0), (300, 700, 299), (512, 700, 300), (600, 601, 599)]
+    {
+        let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all[..old]));
+        open(&log, dir.path()).poll().unwrap();
+        let other = rewritten(&all[..new], at);
+        log.grow(&bytes(&other));
+        let Seen::Misbehaved { misbehaviour, evidence } = open(&log, dir.path()).poll().unwrap() else {
+            panic!("{old} to {new}")
+        };
+        let (smaller, larger, beginning) = (head(&all[..old]), head(&other), head(&other[..old]).root);
+        assert_eq!(misbehaviour, Misbehaviour::Rewritten { smaller, beginning, larger });
+        assert_eq!(LogEvidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
+    }
+}
+
+#[test]
+fn tampered_evidence_shows_nothing() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all[..200]));
+    let mut watch = open(&log, dir.path());
+    watch.poll().unwrap();
+    log.grow(&bytes(&rewritten(&all, 17)));
+    let Seen::Misbehaved { evidence, .. } = watch.poll().unwrap() else { panic!("not caught") };
+    let file = fs::read(evidence).unwrap();
+    let good = LogEvidence::from_bytes(&file).unwrap();
+    assert_eq!(good.to_bytes(), file);
+
+    for at in 0..good.hashes.len() {
+        let mut bad = good.clone();
+        bad.hashes[at][0] ^= 1;
+        assert!(matches!(bad.check(), Err(LogEvidenceError::Hashes)), "hash {at}");
+        bad.hashes.remove(at);
+        assert!(bad.check().is_err(), "without hash {at}");
+    }
+    let more = LogEvidence { hashes: [good.hashes.clone(), vec![[0; 32]]].concat(), ..good.clone() };
+    assert!(matches!(more.check(), Err(LogEvidenceError::Hashes)));
+    let none = LogEvidence { hashes: Vec::new(), ..good.clone() };
+    assert!(matches!(none.check(), Err(LogEvidenceError::Agrees { smaller: 200, larger: 300 })));
+    // Hashes that show that the log grew as it must.
+    let honest = LogEvidence { larger: good.smaller.clone(), ..good.clone() };
+    assert!(matches!(honest.check(), Err(LogEvidenceError::Agrees { .. })));
+    let turned = LogEvidence { smaller: good.larger.clone(), larger: good.smaller.clone(), ..good.clone() };
+    assert!(turned.check().is_err());
+    // Nobody but the gateway can have signed either.
+    let forged = sign_checkpoint(&SecretKey::from_seed([8; 32]), &head(&all));
+    for bad in [LogEvidence { smaller: forged.clone(), ..good.clone() }, LogEvidence { larger: forged, ..good.clone() }] {
+        assert!(matches!(bad.check(), Err(LogEvidenceError::Checkpoint(CheckpointError::Note(_)))));
+    }
+    let other = LogEvidence { gateway: SecretKey::from_seed([8; 32]).public(), ..good.clone() };
+    assert!(matches!(other.check(), Err(LogEvidenceError::Checkpoint(_))));
+    // No byte of the file can be changed to show anything else.
+    let shown = good.check().unwrap();
+    for at in 0..file.len() {
+        let mut bad = file.clone();
+        bad[at] ^= 1;
+        let verdict = LogEvidence::from_bytes(&bad).and_then(|evidence| evidence.check());
+        assert!(verdict.is_err() || verdict.is_ok_and(|still| still == shown), "byte {at}");
+    }
+    for cut in 0..file.len() - 1 {
+        assert!(LogEvidence::from_bytes(&file[..cut]).is_err(), "{cut} bytes");
+    }
+}
+
+#[test]
+fn honest_growth_is_no_evidence() {
+    let all = leaves(300, 64);
+    let smaller = Log::of(&all[..200]).checkpoint().unwrap();
+    let log = Log::of(&all);
+    let mut evidence =
+        LogEvidence { gateway: gateway().public(), smaller, larger: log.checkpoint().unwrap(), hashes: Vec::new() };
+    // The first of a rewritten log's hashes are of the other tree; an honest log's lead to what was signed.
+    let hashes: Vec<_> = all.iter().map(|leaf| record_hash(&leaf.to_bytes())).collect();
+    let parts = [0..128, 128..192, 192..200, 200..208, 208..224, 224..256, 256..288, 288..296, 296..300];
+    evidence.hashes = parts.into_iter().map(|part| tree_hash(&hashes[part]).0).collect();
+    assert!(matches!(evidence.check(), Err(LogEvidenceError::Agrees { smaller: 200, larger: 300 })), "{:?}", evidence.check());
+}
+
+#[test]
+fn log_that_goes_back_is_told_and_only_proved_where_it_can_be() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all));
+    let mut watch = open(&log, dir.path());
+    watch.poll().unwrap();
+    // An old answer.
+    log.sign(&head(&all[..200]));
+    let seen = watch.poll().unwrap();
+    let Seen::WentBack { from, to, record } = &seen else { panic!("{seen:?}") };
+    assert_eq!((*from, *to, watch.head()), (head(&all), head(&all[..200]), Some(head(&all))));
+    let kept = LogEvidence::from_bytes(&fs::read(record).unwrap()).unwrap();
+    assert!(matches!(kept.check(), Err(LogEvidenceError::Agrees { smaller: 200, larger: 300 })));
+    assert_eq!(watch.poll().unwrap(), seen);
+    assert_eq!(evidence_in(dir.path()).len(), 1);
+    // A smaller tree that the larger one does not begin with.
+    let other = head(&rewritten(&all[..200], 5));
+    log.sign(&other);
+    let Seen::Misbehaved { misbehaviour, evidence } = watch.poll().unwrap() else { panic!("not caught") };
+    let beginning = head(&all[..200]).root;
+    assert_eq!(misbehaviour, Misbehaviour::Rewritten { smaller: other, beginning, larger: head(&all) });
+    assert_eq!(LogEvidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
+    // Without the larger tree's tiles it is not proved, and is caught when the log grows again.
+    let set_back = Log::of(&rewritten(&all[..200], 5));
+    let mut watch = open(&set_back, dir.path());
+    assert!(matches!(watch.poll().unwrap(), Seen::WentBack { .. }));
+    set_back.grow(&bytes(&rewritten(&leaves(400, 64), 5)));
+    assert!(matches!(watch.poll().unwrap(), Seen::Misbehaved { .. }));
+}
+
+#[test]
+fn tiles_that_nobody_signed_are_no_evidence() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all[..200]));
+    let mut watch = open(&log, dir.path());
+    watch.poll().unwrap();
+    log.grow(&bytes(&all));
+    for path in ["tile/0/000", "tile/0/001.p/44"] {
+        let good = log.get(path).unwrap();
+        for at in [0, good.len() / 2, good.len() - 1] {
+            log.change(path, |bytes| bytes[at] ^= 1);
+            match watch.poll() {
+                Err(error @ WatchError::Tiles(300)) => assert!(error.is_fault()),
+                other => panic!("{path}: {other:?}"),
+            }
+            log.put(path, good.clone());
+        }
+        if path == "tile/0/000" {
+            log.change(path, |bytes| bytes.truncate(100));
+            assert!(matches!(watch.poll(), Err(WatchError::Source(error)) if error.is_fault()));
+            log.put(path, good);
+        }
+    }
+    log.put("checkpoint", sign_checkpoint(&SecretKey::from_seed([8; 32]), &head(&all)));
+    assert!(matches!(watch.poll(), Err(WatchError::Checkpoint(_))));
+    assert_eq!((watch.head(), evidence_in(dir.path())), (Some(head(&all[..200])), Vec::new()));
+}
+
+#[test]
+fn files_that_are_in_the_way_are_left_alone() {
+    let all = leaves(10, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all));
+    let mut watch = open(&log, dir.path());
+    watch.poll().unwrap();
+    log.grow(&bytes(&rewritten(&all, 5)));
+    watch.poll().unwrap();
+    let [evidence] = evidence_in(dir.path()).try_into().unwrap();
+    fs::write(&evidence, b"something else").unwrap();
+    assert!(matches!(watch.poll(), Err(WatchError::Io { path, .. }) if path == evidence));
+    assert_eq!(fs::read(&evidence).unwrap(), b"something else");
+
+    let state = dir.path().join("state/checkpoint");
+    fs::write(&state, b"no checkpoint").unwrap();
+    let error = Watch::open(Box::new(log), gateway().public(), &state).unwrap_err();
+    assert!(matches!(error, WatchError::State { .. }), "{error}");
+}
