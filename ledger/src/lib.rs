@@ -41,7 +41,7 @@ mod schema;
 mod tree;
 mod writer;
 
-pub use backup::BackupError;
+pub use backup::{BackupError, RestoreError};
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};

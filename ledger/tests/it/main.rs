@@ -4,6 +4,7 @@
 
 mod accounts;
 mod answers;
+mod backup;
 mod crash;
 mod damage;
 mod disk;
