@@ -38,6 +38,7 @@ type Shared = Rc<RefCell<Core>>;
 
 pub(crate) async fn serve(core: Shared, connection: Connection) {
     let peer = connection.peer();
+    let ending = CloseOnDrop(connection.clone());
     let reason = match greet(&connection).await {
         Ok((Greeting::Client { software }, outbox, inbox)) => {
             tracing::info!(client = %peer, software, "client connected");
@@ -50,7 +51,17 @@ pub(crate) async fn serve(core: Shared, connection: Connection) {
         Err(reason) => reason,
     };
     tracing::info!(%peer, reason, "disconnected");
-    connection.close(&reason);
+    ending.0.close(&reason);
+}
+
+/// Ends a connection whose task is dropped, as all are when a gateway begins again to only read: nobody would answer on it any more, and
+/// its peer would wait for ever. One that was closed before is not closed again.
+struct CloseOnDrop(Connection);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close("the gateway begins again");
+    }
 }
 
 async fn greet(connection: &Connection) -> Result<(Greeting, Outbox, Inbox), String> {

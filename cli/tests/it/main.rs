@@ -21,6 +21,7 @@ mod log;
 mod logs;
 mod map;
 mod nodes;
+mod readonly;
 mod reasons;
 mod restart;
 mod run;
