@@ -24,6 +24,7 @@ mod nodes;
 mod readonly;
 mod reasons;
 mod restart;
+mod restored;
 mod run;
 mod twice;
 mod up;
