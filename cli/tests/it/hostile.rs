@@ -39,11 +39,25 @@ struct Liar {
 }
 
 /// What it was asked for.
-struct Lease {
-    job: JobId,
-    attempt: Attempt,
-    client: PublicKey,
-    spec: JobSpec,
+pub(crate) struct Lease {
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+    pub(crate) client: PublicKey,
+    pub(crate) spec: JobSpec,
+    /// Inline.
+    pub(crate) input: Vec<u8>,
+}
+
+impl Lease {
+    /// The lease that a gateway sent.
+    pub(crate) fn of(message: GatewayToNode) -> Option<Self> {
+        match message {
+            GatewayToNode::Lease { job, attempt, client, spec, input: Some(input) } => {
+                Some(Self { job, attempt, client, spec: *spec, input })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What it says.
@@ -66,62 +80,20 @@ impl Liar {
         let dialer = Dialer::new(SecretKey::from_seed(*self.key.seed())).unwrap();
         let connection = dialer.dial(&self.gateway).await.unwrap();
         let (outbox, mut inbox) = connection.open_control().await.unwrap();
-        let offer = NodeOffer {
-            software: "liar 1.0".into(),
-            slots: 1,
-            memory: ByteCount(1 << 30),
-            profiles: vec![Profile::Deterministic],
-            price: PRICE,
-            labels: Vec::new(),
-            meter: METER,
-        };
-        outbox.send(&Greeting::Node { offer }).unwrap();
+        outbox.send(&Greeting::Node { offer: offer(1) }).unwrap();
         assert!(matches!(inbox.next().await, Ok(Some(GatewayToNode::Welcome { .. }))));
         self.link = Some((connection, outbox, inbox));
     }
 
     async fn lease(&mut self) -> Lease {
         let (_, _, inbox) = self.link.as_mut().unwrap();
-        match timeout(PATIENCE, inbox.next()).await.expect("a lease comes").unwrap() {
-            Some(GatewayToNode::Lease { job, attempt, client, spec, .. }) => Lease { job, attempt, client, spec: *spec },
-            other => panic!("{other:?} instead of a lease"),
-        }
+        let message = timeout(PATIENCE, inbox.next()).await.expect("a lease comes").unwrap().expect("the gateway is there");
+        Lease::of(message).expect("the gateway sends leases alone")
     }
 
     /// What an honest node would say.
     fn honest(&self, lease: &Lease) -> Receipt {
-        let limits = lease.spec.limits;
-        let bytes = ByteCount(INPUT.len() as u64);
-        let usage = Usage {
-            fuel: Fuel(3_000_000_000),
-            memory_peak: ByteCount(1 << 20),
-            memory_fuel: (1 << 20) * 3_000_000_000,
-            bytes_in: bytes,
-            bytes_out: bytes,
-            host_calls: 4,
-            gpu_ns: 0,
-        };
-        assert!(usage.fuel <= limits.fuel && usage.memory_peak <= limits.memory);
-        Receipt {
-            job: lease.job,
-            attempt: lease.attempt,
-            client: lease.client,
-            node: self.key.public(),
-            gateway: self.gateway.key,
-            spec: lease.spec.digest(),
-            module: lease.spec.module.digest,
-            input: lease.spec.input.digest,
-            output: Digest::of(INPUT),
-            outcome: Outcome::Finished { exit_code: 0 },
-            profile: lease.spec.profile,
-            meter: METER,
-            engine: "liar".into(),
-            usage,
-            times: NodeTimes { started: now(), fetch_us: 1, compile_us: 2, run_us: 3 },
-            price: PRICE,
-            cost: PRICE.cost(&usage).unwrap(),
-            salt: Some(lease.spec.salt),
-        }
+        truth(&self.key, self.gateway.key, lease)
     }
 
     fn sign(&self, receipt: Receipt) -> Word {
@@ -150,6 +122,54 @@ impl Liar {
 impl Word {
     fn message(self) -> NodeMessage {
         NodeMessage::Finished { receipt: Box::new(self.receipt), reason: self.reason, output: self.output }
+    }
+}
+
+/// What an honest node says of an echo.
+pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Receipt {
+    let (limits, bytes) = (lease.spec.limits, ByteCount(lease.input.len() as u64));
+    let usage = Usage {
+        fuel: Fuel(3_000_000_000),
+        memory_peak: ByteCount(1 << 20),
+        memory_fuel: (1 << 20) * 3_000_000_000,
+        bytes_in: bytes,
+        bytes_out: bytes,
+        host_calls: 4,
+        gpu_ns: 0,
+    };
+    assert!(usage.fuel <= limits.fuel && usage.memory_peak <= limits.memory);
+    Receipt {
+        job: lease.job,
+        attempt: lease.attempt,
+        client: lease.client,
+        node: node.public(),
+        gateway,
+        spec: lease.spec.digest(),
+        module: lease.spec.module.digest,
+        input: lease.spec.input.digest,
+        output: Digest::of(&lease.input),
+        outcome: Outcome::Finished { exit_code: 0 },
+        profile: lease.spec.profile,
+        meter: METER,
+        engine: "liar".into(),
+        usage,
+        times: NodeTimes { started: now(), fetch_us: 1, compile_us: 2, run_us: 3 },
+        price: PRICE,
+        cost: PRICE.cost(&usage).unwrap(),
+        salt: Some(lease.spec.salt),
+    }
+}
+
+/// What this node offers.
+pub(crate) fn offer(slots: u32) -> NodeOffer {
+    NodeOffer {
+        software: "liar 1.0".into(),
+        slots,
+        memory: ByteCount(1 << 30),
+        profiles: vec![Profile::Deterministic],
+        price: PRICE,
+        labels: Vec::new(),
+        meter: METER,
     }
 }
 

@@ -16,6 +16,7 @@ mod big;
 mod cancel;
 mod hostile;
 mod keys;
+mod killed;
 mod load;
 mod log;
 mod logs;
