@@ -22,7 +22,7 @@ use crate::keys::Role;
 use crate::link::{self, load_key};
 use crate::node::{self, OfferArgs};
 use crate::quantity::show_bytes;
-use crate::reactor::{StopSignals, block_on};
+use crate::reactor::{StopSignals, block_on, survive_file_limit};
 use crate::screen::Screen;
 use crate::service::{Service, announce};
 use crate::sink::AtomicFile;
@@ -65,6 +65,7 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         // Heard from the start, so that whoever was told of this can stop it.
         let mut signals = StopSignals::listen()?;
+        survive_file_limit()?;
         let operator = SecretKey::from_seed(*gateway_key.seed());
         let mut setup = GatewayConfig::new(args.listen, data.join("gateway"));
         setup.log_listen = Some(SocketAddr::new(args.listen.ip(), 0));
