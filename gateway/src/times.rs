@@ -21,10 +21,12 @@ pub(crate) fn check(times: &NodeTimes, leased: Duration, now: UnixMillis) -> Res
         let leased = leased.as_secs_f64();
         return Err(format!("its times add up to {:.1} s, and the lease was out for {leased:.1} s", told as f64 / 1e6));
     }
-    let apart = times.started.0.abs_diff(now.0);
+    // A run may take a day, so it is the lease's begin that counts, and not its end.
+    let begun = now.0.saturating_sub(leased.as_millis() as u64);
+    let apart = times.started.0.abs_diff(begun);
     if apart > STARTED_MARGIN_MS {
         return Err(format!(
-            "its start is {:.1} days from the gateway's clock; set the node's clock",
+            "its start is {:.1} days from the lease's by the gateway's clock; set the node's clock",
             apart as f64 / 86_400_000.0
         ));
     }
@@ -63,12 +65,24 @@ mod tests {
     }
 
     #[test]
-    fn attempt_starts_within_a_day_of_now() {
-        let day = 86_400_000;
-        let rows =
-            [(NOW - day, true), (NOW + day, true), (NOW - day - 1, false), (NOW + day + 1, false), (0, false), (u64::MAX, false)];
+    fn attempt_starts_within_a_day_of_its_lease() {
+        let (day, begun) = (86_400_000, NOW - 5_000);
+        let rows = [
+            (begun - day, true),
+            (begun + day, true),
+            (begun - day - 1, false),
+            (begun + day + 1, false),
+            (0, false),
+            (u64::MAX, false),
+        ];
         for (started, want) in rows {
             assert_eq!(holds(0, 0, 1, started), want, "{started}");
+        }
+        // A run of a whole day by a clock that is right, or twelve hours off.
+        let long = Duration::from_millis(day);
+        for started in [NOW - day, NOW - day - day / 2, NOW - day / 2] {
+            let times = NodeTimes { started: UnixMillis(started), run_us: day * 1_000, ..NodeTimes::default() };
+            assert_eq!(check(&times, long, UnixMillis(NOW)), Ok(()));
         }
         let early = UnixMillis(5);
         assert!(check(&NodeTimes::default(), Duration::ZERO, early).is_ok(), "two clocks that both know nothing agree");

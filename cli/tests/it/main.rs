@@ -17,6 +17,7 @@ mod cancel;
 mod hostile;
 mod keys;
 mod killed;
+mod ledger;
 mod load;
 mod log;
 mod logs;
