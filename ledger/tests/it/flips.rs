@@ -144,8 +144,7 @@ fn flipped_bit_in_the_header_is_found_unless_it_names_the_commit_before() {
     assert_eq!(script().check_answers(ledger.reader(), BATCHES - 1), BATCHES - 1);
 }
 
-/// Down to the last byte; where a crash left it unclosed, but for pages that hold nothing. Only an empty file is taken for none, and becomes a
-/// new ledger.
+/// Down to the last byte; where a crash left it unclosed, but for pages that hold nothing.
 #[test]
 fn file_that_is_cut_short_is_refused() {
     let whole = Whole::new();
