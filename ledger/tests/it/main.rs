@@ -20,4 +20,5 @@ mod record;
 mod script;
 mod steps;
 mod tree;
+mod unpaid;
 mod writer;
