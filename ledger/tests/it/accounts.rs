@@ -154,6 +154,11 @@ const JOBS: u64 = 32;
 const STEPS: usize = 400;
 const SCRIPTS: u32 = 256;
 
+/// `ADIT_LEDGER_SCRIPTS` is how many scripts are run instead.
+fn scripts() -> u32 {
+    std::env::var("ADIT_LEDGER_SCRIPTS").ok().map_or(SCRIPTS, |count| count.parse().expect("ADIT_LEDGER_SCRIPTS is a number"))
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => (0..12u8, 0..3u64, 0..9_000u64).prop_map(|(order, customer, amount)| Step::Grant { order, customer, amount }),
@@ -167,7 +172,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: SCRIPTS, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scripts(), max_shrink_iters: 2_000, ..ProptestConfig::default() })]
 
     /// Some hundred thousand steps, in batches of every size.
     #[test]
