@@ -87,7 +87,8 @@ impl Liar {
 
     async fn lease(&mut self) -> Lease {
         let (_, _, inbox) = self.link.as_mut().unwrap();
-        let message = timeout(PATIENCE, inbox.next()).await.expect("a lease comes").unwrap().expect("the gateway is there");
+        let message = timeout(PATIENCE, inbox.next()).await.expect("a lease comes");
+        let message = message.expect("the connection holds").expect("the gateway is there");
         Lease::of(message).expect("the gateway sends leases alone")
     }
 
@@ -108,6 +109,14 @@ impl Liar {
 
     fn finish(&self, word: Word) {
         self.say(&word.message());
+    }
+
+    /// Comes back if it was lost: a machine that stands still for some seconds breaks connections.
+    async fn stay(&mut self) {
+        let (connection, ..) = self.link.as_ref().unwrap();
+        if timeout(LOOK_EVERY, connection.closed()).await.is_ok() {
+            self.connect().await;
+        }
     }
 
     /// Waits until it is thrown out, and comes back.
@@ -269,7 +278,8 @@ impl Scene {
 
     /// Looks at what everybody sees: the client, whose credits are spent for what was settled and nothing else; the list of nodes; and the
     /// liar's owner, who is told of the last attempts what is wrong with them.
-    async fn look(&self, what: &str, want: &str) {
+    async fn look(&mut self, what: &str, want: &str) {
+        self.liar.stay().await;
         let accounts = async {
             loop {
                 let (client, owner) = (account(&self.client).await, account(&self.owner).await);
@@ -322,17 +332,30 @@ impl Scene {
 }
 
 async fn account(client: &Client) -> AccountStatus {
-    match client.ask(Query::Account).await.unwrap() {
+    match ask(client, Query::Account).await {
         Answer::Account(status) => status,
         other => panic!("{other:?}"),
     }
 }
 
 async fn unpaid(owner: &Client) -> Vec<UnpaidAttempt> {
-    match owner.ask(Query::Unpaid { from: 0, limit: 200 }).await.unwrap() {
+    match ask(owner, Query::Unpaid { from: 0, limit: 200 }).await {
         Answer::Unpaid { rows, next: None } => rows.into_iter().map(|(_, attempt)| attempt).collect(),
         other => panic!("{other:?}"),
     }
+}
+
+/// Asks until there is an answer: on a machine that stands still for some seconds, connections break, and are made again.
+async fn ask(client: &Client, query: Query) -> Answer {
+    let asking = async {
+        loop {
+            match client.ask(query.clone()).await {
+                Ok(answer) => return answer,
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("the gateway answers")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -614,7 +637,6 @@ async fn job_of_a_liar_is_done_by_another_node() {
             let real = scene.network.nodes.remove(0);
             real.process.kill();
         }
-        nodes_until(&scene.client, |nodes| nodes.iter().any(|node| node.node == scene.liar.key.public())).await;
         scene.look("a liar beside an honest node", "").await;
         if !thrown_out {
             nodes_until(&scene.client, |nodes| nodes.len() == 1).await;
