@@ -83,6 +83,77 @@ impl BatchProof {
     }
 }
 
+/// A root whose signature was checked, and those hashes below it that a proof has shown: where the proofs of a batch's statements come
+/// one after another, each brings little that is new, and the whole batch costs as many hashes as its tree has.
+#[derive(Debug)]
+pub(crate) struct KnownTree {
+    size: u32,
+    /// Level by level from the leaves up, each half as wide as the one below. With a hash its sibling and all above are known too, and a
+    /// hash above is made of those below it.
+    hashes: Vec<Option<Hash>>,
+}
+
+impl KnownTree {
+    /// Only the root is known.
+    pub(crate) fn new(root: BatchRoot) -> Self {
+        let width = (root.size as usize).next_power_of_two();
+        let mut hashes = vec![None; 2 * width - 1];
+        hashes[2 * width - 2] = Some(root.hash);
+        Self { size: root.size, hashes }
+    }
+
+    /// Whether `proof` leads from `statement` to this root; what it shows on the way is known from then on. It is exactly where
+    /// [`BatchProof::root`] gives this root.
+    pub(crate) fn has(&mut self, proof: &BatchProof, statement: &[u8]) -> bool {
+        if proof.size != self.size || proof.index >= self.size {
+            return false;
+        }
+        let Some(shown) = self.shown(proof, leaf_hash(statement)) else { return false };
+        for (place, hash) in shown {
+            self.hashes[place] = Some(hash);
+        }
+        true
+    }
+
+    /// The hashes on the way that were not known, with their places; nothing where the way is a wrong one.
+    fn shown(&self, proof: &BatchProof, leaf: Hash) -> Option<Vec<(usize, Hash)>> {
+        let (mut shown, mut path) = (Vec::new(), proof.path.iter());
+        // The hash that the proof makes, as far up as none is known.
+        let mut made = Some(leaf);
+        let (mut at, mut last) = (proof.index as usize, self.size as usize - 1);
+        let (mut level, mut width) = (0, self.size.next_power_of_two() as usize);
+        loop {
+            if let (Some(hash), Some(known)) = (made, self.hashes[level + at]) {
+                if hash != known {
+                    return None;
+                }
+                made = None;
+            }
+            if last == 0 {
+                return path.next().is_none().then_some(shown);
+            }
+            // Without a sibling a hash stands for itself one level higher.
+            let is_alone = at == last && at.is_multiple_of(2);
+            let sibling = if is_alone { None } else { Some(path.next()?) };
+            match made {
+                Some(hash) => {
+                    shown.push((level + at, hash));
+                    shown.extend(sibling.map(|sibling| (level + (at ^ 1), *sibling)));
+                    made = Some(match sibling {
+                        Some(sibling) if at.is_multiple_of(2) => node_hash(&hash, sibling),
+                        Some(sibling) => node_hash(sibling, &hash),
+                        None => hash,
+                    });
+                }
+                None if sibling.is_some_and(|sibling| self.hashes[level + (at ^ 1)] != Some(*sibling)) => return None,
+                None => {}
+            }
+            (level, width) = (level + width, width / 2);
+            (at, last) = (at / 2, last / 2);
+        }
+    }
+}
+
 impl BatchRoot {
     fn signed_bytes(&self) -> [u8; 36] {
         let mut bytes = [0; 36];
@@ -170,6 +241,55 @@ mod tests {
             }
             assert!(proofs[n - 1].verify(&key.public(), DOMAIN, &statements[n - 1]).is_ok());
         }
+    }
+
+    /// Whatever was shown before, a tree has a proof where the proof's own hashes lead to its root, and nowhere else.
+    #[test]
+    fn known_tree_has_the_proofs_that_lead_to_its_root_and_no_others() {
+        let key = SecretKey::from_seed([1; 32]);
+        for n in 1..=BATCH_LEAVES_MAX {
+            let statements: Vec<Vec<u8>> = (0..n).map(|i| vec![i as u8; 3]).collect();
+            let proofs = prove_batch(&key, DOMAIN, &statements);
+            let root = proofs[0].root(&statements[0]).unwrap();
+            // In order, backwards and in strides, so that each is met with little and with much known.
+            for (first, stride) in [(0, 1), (n - 1, n - 1), (n / 2, 2 * n + 7)] {
+                let mut tree = KnownTree::new(root);
+                for i in (0..n).map(|i| (first + i * stride) % n) {
+                    let (proof, statement) = (&proofs[i], &statements[i]);
+                    for wrong in wrong_proofs(proof) {
+                        assert_ne!(wrong.root(statement), Ok(root));
+                        assert!(!tree.has(&wrong, statement), "{i} of {n}: {wrong:?}");
+                    }
+                    assert!(!tree.has(proof, b"another statement"), "{i} of {n}");
+                    assert!(tree.has(proof, statement), "{i} of {n}");
+                    assert!(tree.has(proof, statement), "{i} of {n}, again");
+                }
+                let known: usize = tree.hashes.iter().flatten().count();
+                assert!(stride > 1 || known >= 2 * n - 1, "{known} hashes of {n}");
+            }
+        }
+    }
+
+    /// Proofs of the same statement that are wrong in one place each.
+    fn wrong_proofs(good: &BatchProof) -> Vec<BatchProof> {
+        let mut wrong = vec![
+            BatchProof { path: [good.path.clone(), vec![[0; 32]]].concat(), ..good.clone() },
+            BatchProof { size: good.size + 1, ..good.clone() },
+            BatchProof { size: good.size - 1, ..good.clone() },
+            BatchProof { size: 0, ..good.clone() },
+            BatchProof { index: good.index + good.size, ..good.clone() },
+        ];
+        for i in 0..good.path.len() {
+            let mut path = good.path.clone();
+            path[i][31] ^= 1;
+            wrong.push(BatchProof { path: path.clone(), ..good.clone() });
+            path.remove(i);
+            wrong.push(BatchProof { path, ..good.clone() });
+        }
+        if good.size > 1 {
+            wrong.push(BatchProof { index: (good.index + 1) % good.size, ..good.clone() });
+        }
+        wrong
     }
 
     #[test]
