@@ -49,10 +49,12 @@ pub enum BatchError {
 /// Where there is no statement or more than [`BATCH_LEAVES_MAX`]: the caller cuts its batches.
 pub fn prove_batch<S: AsRef<[u8]>>(key: &SecretKey, domain: &str, statements: &[S]) -> Vec<BatchProof> {
     assert!((1..=BATCH_LEAVES_MAX).contains(&statements.len()), "a batch holds 1 to {BATCH_LEAVES_MAX} statements");
-    let leaves: Vec<Hash> = statements.iter().map(|s| leaf_hash(s.as_ref())).collect();
-    let root = BatchRoot { size: leaves.len() as u32, hash: tree_hash(&leaves) };
+    let levels = tree_levels(statements.iter().map(|s| leaf_hash(s.as_ref())).collect());
+    let [.., top] = levels.as_slice() else { unreachable!("a tree has a level at least") };
+    let root = BatchRoot { size: statements.len() as u32, hash: top[0] };
     let signature = key.sign(domain, &root.signed_bytes());
-    (0..leaves.len()).map(|i| BatchProof { index: i as u32, size: root.size, path: audit_path(i, &leaves), signature }).collect()
+    let prove = |i| BatchProof { index: i as u32, size: root.size, path: audit_path(i, &levels), signature };
+    (0..statements.len()).map(prove).collect()
 }
 
 impl BatchProof {
@@ -184,26 +186,22 @@ fn split(n: usize) -> usize {
     n.next_power_of_two() / 2
 }
 
-fn tree_hash(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [leaf] => *leaf,
-        _ => {
-            let (left, right) = leaves.split_at(split(leaves.len()));
-            node_hash(&tree_hash(left), &tree_hash(right))
-        }
+/// All hashes of the tree over `leaves`, from their level up to the root's. One without a sibling stands for itself one level higher, which
+/// makes the tree of RFC 6962.
+fn tree_levels(leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, alone) = below.as_chunks();
+        let above = pairs.iter().map(|[left, right]| node_hash(left, right)).chain(alone.iter().copied()).collect();
+        levels.push(above);
     }
+    levels
 }
 
-fn audit_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
-    if leaves.len() == 1 {
-        return Vec::new();
-    }
-    let k = split(leaves.len());
-    let (left, right) = leaves.split_at(k);
-    let (mut path, sibling) =
-        if index < k { (audit_path(index, left), tree_hash(right)) } else { (audit_path(index - k, right), tree_hash(left)) };
-    path.push(sibling);
-    path
+fn audit_path(index: usize, levels: &[Vec<Hash>]) -> Vec<Hash> {
+    let siblings = levels.iter().enumerate().map(|(height, level)| level.get(index >> height ^ 1));
+    // The root has none either.
+    siblings.flatten().copied().collect()
 }
 
 fn climb<'a>(index: usize, size: usize, leaf: Hash, path: &mut impl Iterator<Item = &'a Hash>) -> Result<Hash, BatchError> {
@@ -319,6 +317,9 @@ mod tests {
                 .iter()
                 .map(|h| leaf_hash(&hex::decode(h).unwrap()))
                 .collect();
-        assert_eq!(hex::encode(tree_hash(&leaves)), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
+        assert_eq!(
+            hex::encode(tree_levels(leaves).last().unwrap()[0]),
+            "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
+        );
     }
 }
