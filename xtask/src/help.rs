@@ -152,7 +152,8 @@ Usage: cargo xtask bench [NAME] [--quick] [--json]
 Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; without one, all of these.
        ledger: the ledger on its disk, and a log that is checked:
          ledger_settle   receipts settled durably, 64 in flight, against bare redb with 1,000 leaves a commit;
-                         ledger_settle_64 and ledger_singly: the same against 64 leaves a commit and against one
+                         ledger_settle_64 and ledger_singly: the same against 64 leaves a commit and against one;
+                         ledger_syncs and ledger_written: syncs for 64 receipts, and KiB that are written for one
          ledger_lone     one receipt until it is durable, against a write and fdatasync; ledger_lone_*: against bare redb
          ledger_audit    receipts checked by an auditor, 64 to a signature, against one after another on one core;
                          ledger_audit_cpu: the same in processor time

@@ -25,6 +25,12 @@ const SINGLY: Title =
 /// What keeps [`GROUPED`] from its goal: with 64 in flight no commit has more.
 const IN_SIXTY_FOURS: Title =
     Title { name: "ledger_settle_64", unit: "/s", reference: "bare redb, 64 leaves a commit", goal: Goal::None };
+/// How often the disk is waited for: where all that are in flight share a commit, twice for them together.
+const GROUPED_SYNCS: Title =
+    Title { name: "ledger_syncs", unit: "", reference: "for 64 receipts; bare redb, 64 leaves", goal: Goal::None };
+/// What is written for a receipt, by which pages have to be.
+const GROUPED_BYTES: Title =
+    Title { name: "ledger_written", unit: "KiB", reference: "for 1 receipt; bare redb, 64 leaves", goal: Goal::None };
 /// One receipt whose hold is there already, from the call to the writer's word.
 const LONE: Title =
     Title { name: "ledger_lone", unit: "us", reference: "write of a leaf and fdatasync", goal: Goal::AtMost(1.5) };
@@ -40,34 +46,46 @@ const LONE_BYTES: Title =
 
 /// Rows of a large commit.
 const LARGE_ROWS: usize = 1_000;
-/// Single commits in a round.
-const SINGLE_COMMITS: usize = 200;
+/// Commits of the reference in a round, at most.
+const REFERENCE_COMMITS: usize = 200;
 
 /// Receipts per second, durable, with 64 on their way at any time.
 pub(super) fn measure_settled(plan: &Plan) -> Result<Vec<Figure>> {
     let folder = scratch_folder()?;
     let mut receipts = Receipts::from(0);
-    let ours = Recorder::open(&folder.path().join("ledger"), &receipts)?.0;
-    let mut bare = Bare::open(Counted::create(&folder.path().join("bare"))?.0)?;
-    let (mut large, mut single, mut middle) = (Rounds::default(), Rounds::default(), Rounds::default());
+    let (ours, counts) = Recorder::open(&folder.path().join("ledger"), &receipts)?;
+    let (backend, bare_counts) = Counted::create(&folder.path().join("bare"))?;
+    let mut bare = Bare::open(backend)?;
+    let mut rounds = [(); 5].map(|()| Rounds::default());
     for round in 0..=plan.rounds {
         let entries = receipts.entries(plan.receipts)?;
         let rows: Vec<Vec<u8>> = entries.iter().map(leaf_bytes).collect();
+        let (mut calls, mut bare_calls) = ([0; 3], [0; 3]);
+        let before = counts.read();
         let rate = plan.receipts as f64 / ours.settle(entries)?.as_secs_f64();
-        let references = [LARGE_ROWS, IN_FLIGHT, 1].map(|size| rows_per_second(&mut bare, &rows, size));
-        let [in_large, in_middle, one_by_one] = references;
+        add(&mut calls, &counts, before);
+        let before = bare_counts.read();
+        let in_middle = rows_per_second(&mut bare, &rows, IN_FLIGHT)?;
+        add(&mut bare_calls, &bare_counts, before);
+        let in_large = rows_per_second(&mut bare, &rows, LARGE_ROWS)?;
+        let one_by_one = rows_per_second(&mut bare, &rows, 1)?;
         // The first round grows the files.
         if round > 0 {
-            large.push(rate, in_large?);
-            middle.push(rate, in_middle?);
-            single.push(rate, one_by_one?);
+            rounds[0].push(rate, in_large);
+            rounds[1].push(rate, in_middle);
+            rounds[2].push(rate, one_by_one);
+            let (each, theirs) = (plan.receipts as f64, rows.len().min(IN_FLIGHT * REFERENCE_COMMITS) as f64);
+            let groups = |rows: f64| rows / IN_FLIGHT as f64;
+            rounds[3].push(calls[0] as f64 / groups(each), bare_calls[0] as f64 / groups(theirs));
+            rounds[4].push(calls[2] as f64 / 1024.0 / each, bare_calls[2] as f64 / 1024.0 / theirs);
         }
     }
-    Ok(vec![large.figure(GROUPED), middle.figure(IN_SIXTY_FOURS), single.figure(SINGLY)])
+    let titles = [GROUPED, IN_SIXTY_FOURS, SINGLY, GROUPED_SYNCS, GROUPED_BYTES];
+    Ok(rounds.into_iter().zip(titles).map(|(rounds, title)| rounds.figure(title)).collect())
 }
 
 fn rows_per_second(bare: &mut Bare, rows: &[Vec<u8>], size: usize) -> Result<f64> {
-    let rows = &rows[..rows.len().min(size * SINGLE_COMMITS)];
+    let rows = &rows[..rows.len().min(size * REFERENCE_COMMITS)];
     let start = Instant::now();
     for commit in rows.chunks(size) {
         bare.commit(commit)?;
