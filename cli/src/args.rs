@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
-    account, audit, build, gateway, invoice, jobs, keys, log, manual, map, new, node, nodes, quote, receipts, run, settings, up,
-    verify, witness,
+    account, audit, build, gateway, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes, quote, receipts, run,
+    settings, up, verify, witness,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -71,6 +71,7 @@ pub(crate) enum Command {
     Invoice(invoice::InvoiceArgs),
     Credit(account::CreditArgs),
     Verify(verify::VerifyArgs),
+    Ledger(ledger::LedgerArgs),
     Audit(audit::AuditArgs),
     Log(log::LogArgs),
     New(new::NewArgs),
@@ -102,6 +103,7 @@ impl Command {
             Self::Invoice(args) => invoice::run(args, common),
             Self::Credit(args) => account::credit(args, common),
             Self::Verify(args) => verify::run(args, common),
+            Self::Ledger(args) => ledger::run(args, common),
             Self::Audit(args) => audit::run(args, common),
             Self::Log(args) => log::run(args, common),
             Self::New(args) => new::run(args),

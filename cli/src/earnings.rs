@@ -174,7 +174,7 @@ mod tests {
     fn owner_sees_what_was_paid_and_why_not_in_order_of_time() {
         let receipt = good().receipt.public();
         let (node, held) = (receipt.receipt.node, receipt.receipt.cost);
-        let settled = Settled { receipt, held, fee: Microcredits(40), time: UnixMillis(2_000) };
+        let settled = Settled { receipt, held, fee: Microcredits(1), time: UnixMillis(2_000) };
         let payout = Payout { id: TransferId([1; 16]), owner: node, amount: Microcredits(5), time: UnixMillis(4_000) };
         let facts = [Fact { index: 4, leaf: Leaf::Settlement(Box::new(settled)) }, Fact { index: 5, leaf: Leaf::Payout(payout) }];
         let attempt = |time, reason: &str| UnpaidAttempt {
@@ -185,7 +185,7 @@ mod tests {
         };
         let unpaid = [attempt(1_000, "too early"), attempt(3_000, "lost")];
         let lines = lines(&facts, &unpaid, node, Period { since: Some(UnixMillis(1_500)), until: None });
-        assert!(matches!(&lines[0], Line::Paid { leaf: 4, earned_microcredits, .. } if *earned_microcredits == held.0 - 40));
+        assert!(matches!(&lines[0], Line::Paid { leaf: 4, earned_microcredits, .. } if *earned_microcredits == held.0 - 1));
         assert!(matches!(&lines[1], Line::Unpaid { reason, .. } if reason == "lost"));
         assert!(matches!(&lines[2], Line::PaidOut { leaf: 5, amount_microcredits: 5, .. }));
         assert_eq!(lines.len(), 3);

@@ -14,7 +14,7 @@ use crate::exit::{Exit, usage};
 use crate::keys::Role;
 use crate::link::load_key;
 use crate::quantity::{parse_bytes, parse_credits, parse_percent};
-use crate::reactor::{StopSignals, block_on};
+use crate::reactor::{StopSignals, block_on, survive_file_limit};
 use crate::screen::Screen;
 use crate::service::announce;
 
@@ -119,6 +119,7 @@ pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         // Heard from the start, so that a signal during the opening is not lost.
         let mut signals = StopSignals::listen()?;
+        survive_file_limit()?;
         let gateway = Gateway::open(setup, key).map_err(|error| match error {
             StartError::Witnesses(error) if error.is_passing() => {
                 anyhow::Error::from(error).context("too few witnesses answer; --start-without-witnesses starts all the same")

@@ -1,7 +1,7 @@
 //! The way to a gateway: its address, our key, the connection.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
 use adit_protocol::{Answer, JobId, Query, SecretKey};
@@ -87,14 +87,16 @@ const PROOF_EVERY: Duration = Duration::from_millis(25);
 
 /// The proof that a settled job is in the gateway's log. Nothing where it is not to be had soon: it can be asked for at any later time.
 pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
-    let begun = Instant::now();
-    loop {
-        match client.ask(Query::Proof(job)).await {
-            Ok(Answer::Proof(proof)) => return proof,
-            Ok(Answer::Unavailable(_)) if begun.elapsed() < PROOF_PATIENCE => tokio::time::sleep(PROOF_EVERY).await,
-            Ok(_) | Err(_) => return None,
+    let asking = async {
+        loop {
+            match client.ask(Query::Proof(job)).await {
+                Ok(Answer::Proof(proof)) => return proof,
+                Ok(Answer::Unavailable(_)) => tokio::time::sleep(PROOF_EVERY).await,
+                Ok(_) | Err(_) => return None,
+            }
         }
-    }
+    };
+    tokio::time::timeout(PROOF_PATIENCE, asking).await.ok().flatten()
 }
 
 /// What an answer to another question is.

@@ -17,6 +17,7 @@ mod tracing_output;
 mod run;
 
 mod follow;
+mod ledger;
 mod link;
 mod local;
 mod spec;

@@ -163,12 +163,12 @@ fn show(quote: &Quote, limits: &JobLimits) -> anyhow::Result<()> {
     }
     table.print()?;
     print_line(&format!(
-        "at most     {}, where it uses all of its limits ({} fuel)",
+        "at most     {}, where it uses all of its limits ({})",
         quote.at_most_microcredits.show(),
         limits.fuel
     ))?;
     if let (Some(range), Some(fuel), Some(outcome)) = (&quote.dry_run_microcredits, quote.dry_run_fuel, &quote.dry_run_outcome) {
-        print_line(&format!("by dry run  {}, for {} fuel; the job {outcome}", range.show(), Fuel(fuel)))?;
+        print_line(&format!("by dry run  {}, for {}; the job {outcome}", range.show(), Fuel(fuel)))?;
     }
     Ok(())
 }

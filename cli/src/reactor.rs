@@ -15,6 +15,14 @@ pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
     result
 }
 
+/// Lets a write that is over the limit on file sizes (`ulimit -f`) fail as one on a full disk does, instead of ending the process. To be
+/// called inside of a tokio runtime, once for the process.
+pub(crate) fn survive_file_limit() -> anyhow::Result<()> {
+    // A handler, once installed, stays; there is nothing to hear from it.
+    let over_limit = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    signal(over_limit).map(drop).context("cannot listen to signals")
+}
+
 /// Ctrl-C and the signal that a service manager stops with. While this lives, neither ends the process by itself.
 #[derive(Debug)]
 pub(crate) struct StopSignals {

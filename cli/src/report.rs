@@ -66,6 +66,7 @@ struct UsageReport {
     bytes_in: u64,
     bytes_out: u64,
     host_calls: u64,
+    gpu_ns: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -215,6 +216,7 @@ impl UsageReport {
             bytes_in: usage.bytes_in.0,
             bytes_out: usage.bytes_out.0,
             host_calls: usage.host_calls,
+            gpu_ns: usage.gpu_ns,
         }
     }
 }
@@ -273,9 +275,10 @@ mod tests {
     }
 
     /// Scripts rely on these keys, in every case.
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 13] = [
         "exit_code",
         "job",
+        "log_proof",
         "measured",
         "meter_id",
         "node",

@@ -22,7 +22,7 @@ use crate::keys::Role;
 use crate::link::{self, load_key};
 use crate::node::{self, OfferArgs};
 use crate::quantity::show_bytes;
-use crate::reactor::{StopSignals, block_on};
+use crate::reactor::{StopSignals, block_on, survive_file_limit};
 use crate::screen::Screen;
 use crate::service::{Service, announce};
 use crate::sink::AtomicFile;
@@ -65,8 +65,11 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         // Heard from the start, so that whoever was told of this can stop it.
         let mut signals = StopSignals::listen()?;
+        survive_file_limit()?;
         let operator = SecretKey::from_seed(*gateway_key.seed());
-        let (gateway, address) = start_gateway(GatewayConfig::new(args.listen, data.join("gateway")), gateway_key).await?;
+        let mut setup = GatewayConfig::new(args.listen, data.join("gateway"));
+        setup.log_listen = Some(SocketAddr::new(args.listen.ip(), 0));
+        let (gateway, address, log) = start_gateway(setup, gateway_key).await?;
         let user = link::load_user_key(&config, None)?.public();
         grant(operator, &address, user).await.context("the user was not granted credits")?;
         let setup = args.offer.read(&config, address.clone(), data.join("node"))?;
@@ -76,7 +79,7 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
         let told = async {
             // Nobody is told of a network that has no node yet. A node that fails drops its end, and its own end is seen below.
             match connected.await {
-                Ok(()) => tell(&address, registration.as_ref(), args, &words, &mut screen),
+                Ok(()) => tell(&address, &log, registration.as_ref(), args, &words, &mut screen),
                 Err(_) => Ok(()),
             }
         };
@@ -99,6 +102,7 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
 /// Tells commands, scripts and people that the network is ready.
 fn tell(
     address: &GatewayAddr,
+    log: &str,
     registration: Option<&Registration>,
     args: &UpArgs,
     words: &str,
@@ -111,22 +115,23 @@ fn tell(
     announce(address, args.ready_file.as_deref())?;
     screen.note(format!("ready: {words}"));
     screen.note("in another terminal: adit run MODULE.wasm --input FILE");
+    screen.note(format!("what was paid, checked by anybody: adit log fsck {log} --gateway-key {}", address.key));
     screen.note("Ctrl-C stops it");
     Ok(())
 }
 
-/// Starts the gateway, and waits for its address.
-async fn start_gateway(setup: GatewayConfig, key: SecretKey) -> anyhow::Result<(Service, GatewayAddr)> {
+/// Starts the gateway, and waits for its address and its log's.
+async fn start_gateway(setup: GatewayConfig, key: SecretKey) -> anyhow::Result<(Service, GatewayAddr, String)> {
     let (tell, told) = oneshot::channel();
     let service = Service::spawn("gateway", move |stopped| async move {
         let gateway = Gateway::open(setup, key)?;
         // Whoever started this waits for it.
-        let _ = tell.send(gateway.address().clone());
+        let _ = tell.send((gateway.address().clone(), gateway.log_url().unwrap_or_default().to_owned()));
         gateway.run(async { drop(stopped.await) }).await?;
         Ok(())
     })?;
     match told.await {
-        Ok(address) => Ok((service, address)),
+        Ok((address, log)) => Ok((service, address, log)),
         Err(_) => {
             service.result()?;
             bail!("the gateway ended before it listened")

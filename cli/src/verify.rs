@@ -223,7 +223,7 @@ fn check_limits(proof: &Proof, pins: &Pins) -> Check {
             Ok(()) => Check::new("limits", true, "all that was used is within what was asked for"),
             Err(error) => Check::new("limits", false, error),
         },
-        Err(error) => Check::new("limits", false, format!("the receipt itself does not hold: {error}")),
+        Err(_) => Check::absent("limits", "the receipt itself does not hold"),
     }
 }
 

@@ -17,6 +17,13 @@ pub enum Event {
         /// Its key.
         node: PublicKey,
     },
+    /// A node broke the protocol, and its connection is ended for it. Its jobs go elsewhere, and what it did is why.
+    NodeExpelled {
+        /// Its key.
+        node: PublicKey,
+        /// What it did.
+        fault: String,
+    },
     /// The round trip to a node was measured.
     NodeRtt {
         /// Its key.

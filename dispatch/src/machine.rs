@@ -49,7 +49,8 @@ impl Dispatcher {
         }
         match event {
             Event::NodeJoined { node, offer } => self.node_joined(now, node, offer),
-            Event::NodeLeft { node } => self.node_left(now, node),
+            Event::NodeLeft { node } => self.node_left(now, node, || Cause::Left),
+            Event::NodeExpelled { node, fault } => self.node_left(now, node, || Cause::Failed(fault.clone())),
             Event::NodeRtt { node, rtt_us } => self.nodes.set_rtt(&node, rtt_us),
             Event::Submitted { job, request } => self.submitted(now, job, *request),
             Event::Cancelled { job } => self.cancelled(now, job),
@@ -130,23 +131,23 @@ impl Dispatcher {
 /// What happens to nodes.
 impl Dispatcher {
     fn node_joined(&mut self, now: Tick, key: PublicKey, offer: NodeOffer) {
-        self.disconnect(now, key);
+        self.disconnect(now, key, || Cause::Left);
         self.nodes.join(key, offer);
         self.place_retries(now);
         self.fill(now, &key);
     }
 
-    fn node_left(&mut self, now: Tick, key: PublicKey) {
-        self.disconnect(now, key);
+    fn node_left(&mut self, now: Tick, key: PublicKey, cause: impl Fn() -> Cause) {
+        self.disconnect(now, key, cause);
         self.place_retries(now);
     }
 
     /// Queues what the node held. Nothing is started: where the node is being replaced, it is to be among the candidates.
-    fn disconnect(&mut self, now: Tick, key: PublicKey) {
+    fn disconnect(&mut self, now: Tick, key: PublicKey, cause: impl Fn() -> Cause) {
         let Some(node) = self.nodes.leave(&key) else { return };
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
-                self.set_back(now, job, Cause::Left);
+                self.set_back(now, job, cause());
             }
         }
         self.await_return(now, key, node.offer);

@@ -1,6 +1,6 @@
 //! What a key may know of its own account, its receipts' proofs among it, read from the ledger.
 
-use adit_ledger::{Account, Reader, StoreError};
+use adit_ledger::{Account, Reader, StoreError, UnpaidPage};
 use adit_protocol::limits::ANSWER_ROWS_MAX;
 use adit_protocol::{Answer, HoldStatus, JobId, LeafBytes, PublicKey};
 use adit_tlog::{LogProof, Published};
@@ -41,7 +41,7 @@ pub(crate) fn holds(ledger: &Reader, key: PublicKey) -> Result<Answer, StoreErro
 
 /// The attempts of a node that were not paid.
 pub(crate) fn unpaid(ledger: &Reader, key: PublicKey, from: u64, limit: u32) -> Result<Answer, StoreError> {
-    let (rows, next) = ledger.unpaid(&key, from, (limit as usize).min(ANSWER_ROWS_MAX))?;
+    let UnpaidPage { rows, next } = ledger.unpaid(&key, from, (limit as usize).min(ANSWER_ROWS_MAX))?;
     let (rows, next) = fitting_page(rows, next);
     Ok(Answer::Unpaid { rows, next })
 }

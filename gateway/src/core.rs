@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
+use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::{
     Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError,
     Writer,
@@ -27,7 +28,7 @@ use crate::job::{Job, Live, Stage, done_state, event_message};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
 use crate::purse::{Purses, shown};
-use crate::{GatewayConfig, settle};
+use crate::{GatewayConfig, settle, times};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
@@ -653,6 +654,9 @@ impl Core {
     }
 }
 
+/// What a node's owner is told of attempts that ended with its connection.
+const CONNECTION_LOST: &str = "its connection to the gateway was lost";
+
 /// Whether a submission is news.
 enum Known {
     No,
@@ -668,7 +672,7 @@ impl Core {
         let (key, offer) = (node.connection.peer(), node.offer.clone());
         if let Some(older) = self.nodes.insert(key, node) {
             older.connection.close_replaced();
-            self.note_lost(key);
+            self.note_lost(key, CONNECTION_LOST);
         }
         self.dispatch(Event::NodeJoined { node: key, offer });
         self.node_rtt(key);
@@ -676,18 +680,18 @@ impl Core {
 
     pub(crate) fn node_left(&mut self, key: PublicKey, link: LinkId) {
         // A connection that was replaced has left already.
-        if self.nodes.get(&key).is_some_and(|node| node.link == link) {
+        if self.is_current(key, link) {
             self.nodes.remove(&key);
-            self.note_lost(key);
+            self.note_lost(key, CONNECTION_LOST);
             self.dispatch(Event::NodeLeft { node: key });
         }
     }
 
     /// Notes what a node was at when its connection ended.
-    fn note_lost(&mut self, node: PublicKey) {
+    fn note_lost(&mut self, node: PublicKey, reason: &str) {
         let lost: Vec<_> = self.dispatcher.leases(&node).collect();
         for (job, attempt) in lost {
-            self.note_unpaid(node, job, attempt, "its connection to the gateway was lost");
+            self.note_unpaid(node, job, attempt, reason);
         }
     }
 
@@ -697,7 +701,21 @@ impl Core {
         self.dispatch(Event::NodeRtt { node: key, rtt_us });
     }
 
-    pub(crate) fn handle_node(&mut self, key: PublicKey, known: &mut KnownRoots, message: NodeMessage) {
+    /// Takes in what a node says on a connection.
+    ///
+    /// # Errors
+    /// What the node did that an honest one does not; its connection is to be ended by [`Core::expel`].
+    pub(crate) fn handle_node(
+        &mut self,
+        key: PublicKey,
+        link: LinkId,
+        known: &mut KnownRoots,
+        message: NodeMessage,
+    ) -> Result<(), String> {
+        if !self.is_current(key, link) {
+            // Of a connection that was replaced: its leases are lost, and what it says is not about those of the next.
+            return Ok(());
+        }
         match message {
             NodeMessage::Started { .. } => {}
             NodeMessage::Log { job, attempt, bytes } => {
@@ -718,7 +736,7 @@ impl Core {
                     job.tell(&JobEvent::Progress { done, total });
                 }
             }
-            NodeMessage::Finished { receipt, reason, output } => self.finished(key, known, *receipt, reason, output),
+            NodeMessage::Finished { receipt, reason, output } => return self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
                 // Nothing was done that was withdrawn before it began.
@@ -727,6 +745,22 @@ impl Core {
                 }
                 self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
             }
+        }
+        Ok(())
+    }
+
+    /// Whether this connection is the one that its node has now.
+    fn is_current(&self, key: PublicKey, link: LinkId) -> bool {
+        self.nodes.get(&key).is_some_and(|node| node.link == link)
+    }
+
+    /// Takes its leases from a node that broke the protocol, whose connection is being ended.
+    pub(crate) fn expel(&mut self, key: PublicKey, link: LinkId, fault: &str) {
+        if self.is_current(key, link) {
+            tracing::warn!(node = %key, fault, "a node is disconnected for what it did");
+            self.nodes.remove(&key);
+            self.note_lost(key, fault);
+            self.dispatch(Event::NodeExpelled { node: key, fault: fault.to_owned() });
         }
     }
 
@@ -780,16 +814,22 @@ impl Core {
         node: PublicKey,
         known: &mut KnownRoots,
         receipt: SignedReceipt,
-        mut reason: String,
+        reason: String,
         output: Option<Vec<u8>>,
-    ) {
+    ) -> Result<(), String> {
         let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
+        if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
+            // A node keeps each lease until it has said how that ended, so no honest one comes here.
+            self.count_refused(node);
+            return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
+        }
         if !self.holds(node, id, attempt) {
             // It ends no job, but the node's slot is free again.
             self.note_unpaid(node, id, attempt, "the job was taken back before the receipt came");
-            return self.dispatch(Event::AttemptFinished { node, job: id, attempt });
+            self.dispatch(Event::AttemptFinished { node, job: id, attempt });
+            return Ok(());
         }
-        let checked = self.check(node, known, receipt, output.as_deref());
+        let checked = self.check(node, known, receipt, &reason, output.as_deref());
         let (receipt, pin) = match checked {
             Ok(checked) => checked,
             Err(fault) => {
@@ -798,13 +838,13 @@ impl Core {
                 let fault = format!("its receipt was refused: {fault}");
                 self.note_unpaid(node, id, attempt, &fault);
                 let failure = AttemptFailure::Node(fault);
-                return self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
+                self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
+                return Ok(());
             }
         };
         let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
         self.dispatch(Event::AttemptFinished { node, job: id, attempt });
         let rtt_us = self.rtt_us(&node);
-        truncate(&mut reason, REASON_BYTES_MAX);
         let result = JobResult::Done {
             receipt: Box::new(receipt.signed().clone()),
             reason: reason.clone(),
@@ -822,6 +862,7 @@ impl Core {
         self.end(id, Stage::Done { result, output: pin, settlement: None });
         let entry = Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us };
         self.record(Operation::Settle(Box::new(entry)));
+        Ok(())
     }
 
     /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
@@ -852,10 +893,15 @@ impl Core {
         node: PublicKey,
         known: &mut KnownRoots,
         receipt: SignedReceipt,
+        reason: &str,
         output: Option<&[u8]>,
     ) -> Result<(VerifiedReceipt, Option<BlobPin>), String> {
         let verified = receipt.verify_with(known).map_err(|error| error.to_string())?;
         let told = verified.receipt();
+        let leased = match self.dispatcher.phase(told.job) {
+            Some(Phase::Leased(lease) | Phase::Stopping(lease)) => Duration::from_micros(self.clock.now().since(lease.since)),
+            Some(Phase::Queued { .. }) | None => return Err("its job is not leased".into()),
+        };
         let (Some(job), Some(offer)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node).map(|node| &node.offer)) else {
             return Err("its job is unknown".into());
         };
@@ -868,11 +914,18 @@ impl Core {
             ("price", told.price == offer.price),
             ("cost", live.held.is_some_and(|held| told.cost <= held)),
             ("meter", told.meter == offer.meter),
-            ("engine", told.engine.len() <= settle::ENGINE_BYTES_MAX),
         ];
         if let Some((field, _)) = rows.into_iter().find(|(_, holds)| !holds) {
             return Err(format!("its {field} is not what was leased"));
         }
+        for (text, bytes, bytes_max) in
+            [("engine's name", told.engine.len(), settle::ENGINE_BYTES_MAX), ("reason", reason.len(), REASON_BYTES_MAX)]
+        {
+            if bytes > bytes_max {
+                return Err(format!("its {text} has {bytes} bytes, over the limit of {bytes_max}"));
+            }
+        }
+        times::check(&told.times, leased, wall_time())?;
         let written = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
         let pin = match (output, live.output.take()) {
             (Some(bytes), _) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(bytes) == written => None,

@@ -23,6 +23,7 @@ mod peer;
 mod publisher;
 mod purse;
 mod settle;
+mod times;
 mod transfer;
 
 pub use config::GatewayConfig;

@@ -10,11 +10,13 @@ use adit_protocol::{
 };
 use adit_transport::limits::HANDSHAKE_TIMEOUT;
 use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::core::Core;
-use crate::peer::{Client, Node};
+use crate::peer::{Client, LinkId, Node};
 use crate::transfer;
 
 /// Name and version, told to peers for their logs.
@@ -36,6 +38,7 @@ type Shared = Rc<RefCell<Core>>;
 
 pub(crate) async fn serve(core: Shared, connection: Connection) {
     let peer = connection.peer();
+    let ending = CloseOnDrop(connection.clone());
     let reason = match greet(&connection).await {
         Ok((Greeting::Client { software }, outbox, inbox)) => {
             tracing::info!(client = %peer, software, "client connected");
@@ -48,7 +51,17 @@ pub(crate) async fn serve(core: Shared, connection: Connection) {
         Err(reason) => reason,
     };
     tracing::info!(%peer, reason, "disconnected");
-    connection.close(&reason);
+    ending.0.close(&reason);
+}
+
+/// Ends a connection whose task is dropped, as all are when a gateway begins again to only read: nobody would answer on it any more, and
+/// its peer would wait for ever. One that was closed before is not closed again.
+struct CloseOnDrop(Connection);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close("the gateway begins again");
+    }
 }
 
 async fn greet(connection: &Connection) -> Result<(Greeting, Outbox, Inbox), String> {
@@ -76,7 +89,7 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
         client.outbox.room().await;
         match next::<ClientMessage>(&mut inbox).await {
             Ok(message) => core.borrow_mut().handle_client(&client, message),
-            Err(reason) => break reason,
+            Err(Parting::Gone(reason) | Parting::Fault(reason)) => break reason,
         }
         // A client that sends without pause has its turn, and then the others have theirs.
         consume_budget().await;
@@ -102,20 +115,39 @@ async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut in
     node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().node_joined(node);
     let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), connection));
-    let reason = read_node(&core, key, &mut inbox).await;
+    let reason = match read_node(&core, key, link, &mut inbox).await {
+        Parting::Gone(reason) => reason,
+        Parting::Fault(fault) => {
+            core.borrow_mut().expel(key, link, &fault);
+            fault
+        }
+    };
     streams.abort();
     core.borrow_mut().node_left(key, link);
     reason
 }
 
-async fn read_node(core: &Shared, key: PublicKey, inbox: &mut Inbox) -> String {
+/// Why a peer is not listened to any more.
+enum Parting {
+    /// It left, or its connection broke.
+    Gone(String),
+    /// It did what an honest one does not.
+    Fault(String),
+}
+
+async fn read_node(core: &Shared, key: PublicKey, link: LinkId, inbox: &mut Inbox) -> Parting {
     let mut known = KnownRoots::default();
     let mut rtt = tokio::time::interval(RTT_EVERY);
     loop {
         tokio::select! {
             message = next::<NodeMessage>(inbox) => match message {
-                Ok(message) => core.borrow_mut().handle_node(key, &mut known, message),
-                Err(reason) => return reason,
+                Ok(message) => {
+                    let handled = core.borrow_mut().handle_node(key, link, &mut known, message);
+                    if let Err(fault) = handled {
+                        return Parting::Fault(fault);
+                    }
+                }
+                Err(parting) => return parting,
             },
             _ = rtt.tick() => core.borrow_mut().node_rtt(key),
         }
@@ -123,17 +155,17 @@ async fn read_node(core: &Shared, key: PublicKey, inbox: &mut Inbox) -> String {
     }
 }
 
-async fn next<M: serde::de::DeserializeOwned>(inbox: &mut Inbox) -> Result<M, String> {
+async fn next<M: Serialize + DeserializeOwned>(inbox: &mut Inbox) -> Result<M, Parting> {
     match inbox.next().await {
         Ok(Some(message)) => Ok(message),
-        Ok(None) => Err("left".into()),
-        Err(ReceiveError::Frame(error)) => Err(format!("broke the protocol: {error}")),
-        Err(error) => Err(error.to_string()),
+        Ok(None) => Err(Parting::Gone("left".into())),
+        Err(ReceiveError::Frame(error)) => Err(Parting::Fault(format!("it broke the protocol: {error}"))),
+        Err(error) => Err(Parting::Gone(error.to_string())),
     }
 }
 
 /// Says no, and waits until it is said.
-async fn reject<M: serde::Serialize>(outbox: &Outbox, message: &M) -> String {
+async fn reject<M: Serialize>(outbox: &Outbox, message: &M) -> String {
     if outbox.send(message).is_ok() {
         // A peer that takes no byte is not waited for.
         let _ = timeout(HANDSHAKE_TIMEOUT, outbox.close()).await;

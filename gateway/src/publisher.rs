@@ -49,13 +49,13 @@ pub enum PublishError {
         /// The witness' name in the policy.
         witness: String,
         /// What it says.
-        error: SubmitError,
+        error: Box<SubmitError>,
     },
     /// Too few witnesses cosigned.
     #[error("{error}{}", shown(.failures))]
     Quorum {
         /// What the policy asks for.
-        error: PolicyError,
+        error: Box<PolicyError>,
         /// What kept each of the others from it.
         failures: Vec<String>,
     },
@@ -130,7 +130,7 @@ impl Witnesses {
                     lines.push(cosigned.cosignature.line);
                 }
                 Err(Failed::Submit(error @ (SubmitError::Ahead { .. } | SubmitError::Forked { .. }))) => {
-                    return Err(PublishError::Contradicted { witness: witness.name.clone(), error });
+                    return Err(PublishError::Contradicted { witness: witness.name.clone(), error: Box::new(error) });
                 }
                 Err(failed) => failures.push(format!("{}: {failed}", witness.name)),
             }
@@ -141,7 +141,7 @@ impl Witnesses {
                 debug_assert_eq!(verdict.head, *head);
                 Ok(note)
             }
-            Err(error) => Err(PublishError::Quorum { error, failures }),
+            Err(error) => Err(PublishError::Quorum { error: error.into(), failures }),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use adit_protocol::PublicKey;
 use redb::backends::FileBackend;
 use redb::{Builder, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
@@ -73,7 +74,66 @@ impl Reader {
     }
 }
 
+/// A backup that was not put in place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The backup cannot be read.
+    #[error("backup {path}: {error}")]
+    Backup {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// There is a ledger already, or none can be made.
+    #[error("ledger {path}: {error}")]
+    Place {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The backup is no whole ledger of this gateway.
+    #[error("the backup is not to be used: {0}")]
+    Open(#[from] OpenError),
+    /// The backup's tables do not agree with its log.
+    #[error("the backup is not to be used: {0}")]
+    Check(#[from] StoreError),
+}
+
 impl Ledger {
+    /// Makes a ledger of `gateway` at `path`, where there is none, from the backup in another file, which is only read. Every page of the
+    /// copy, its tree, its books and its indexes are checked before it has its name. Returns the tree that it has.
+    ///
+    /// # Errors
+    /// [`RestoreError`]; nothing is at `path` then that was not there before.
+    pub fn restore(backup: &Path, path: &Path, gateway: PublicKey) -> Result<TreeHead, RestoreError> {
+        let at_path = |error| RestoreError::Place { path: path.to_owned(), error };
+        let at_backup = |error| RestoreError::Backup { path: backup.to_owned(), error };
+        let mut source = fs::File::open(backup).map_err(at_backup)?;
+        if path.exists() {
+            return Err(at_path(io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut draft = file::draft(path).map_err(at_path)?;
+        let mut check = || {
+            // An empty file would become an empty ledger.
+            if io::copy(&mut source, &mut draft).map_err(at_backup)? == 0 {
+                return Err(at_backup(io::ErrorKind::UnexpectedEof.into()));
+            }
+            draft.sync_all().map_err(at_path)?;
+            let draft = draft.try_clone().map_err(at_path)?;
+            let ledger = Self::open_checked_with(FileBackend::new(draft).map_err(StoreError::from)?, gateway)?;
+            ledger.reader().check_books()?;
+            Ok(ledger.tree())
+        };
+        let restored = check().and_then(|head| file::publish(path).map_err(at_path).map(|()| head));
+        if restored.is_err() {
+            let _ = fs::remove_file(file::draft_path(path));
+        }
+        restored
+    }
+
     /// Opens the ledger in the file at `path`, whoever's it is.
     ///
     /// # Errors

@@ -1,11 +1,16 @@
 //! The whole ledger against its own log: what a start leaves out, because it takes as long as the log is.
 
+use std::collections::BTreeMap;
+
 use adit_protocol::{JobId, Leaf, Settled};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Value};
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError, postings};
-use crate::reader::{Corruption, StoreError, check_leaf, open_job, read_leaf};
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, check_balances};
+use crate::operation::UNPAID_MAX;
+use crate::reader::{Corruption, StoreError, check_leaf, open_job, read_leaf, read_unpaid};
+use crate::schema::{
+    ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID, check_balances,
+};
 use crate::tree::{Edge, Place};
 
 /// The tables, and what the leaves read so far say of them.
@@ -58,6 +63,7 @@ pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> 
     check.books.check()?;
     check_accounts(transaction, &check.books)?;
     check_holds(transaction, &check.books)?;
+    check_unpaid(transaction)?;
     Ok(check.books)
 }
 
@@ -204,4 +210,28 @@ fn check_holds(transaction: &ReadTransaction, books: &Books) -> Result<(), Store
         found += u64::from(holds.get(&id.0)?.is_some_and(|found| found.value() == hold.value()));
     }
     count("holds", &holds, found)
+}
+
+/// Every unpaid attempt can be read, and a node's are its newest, without a gap. No leaf tells of them.
+fn check_unpaid(transaction: &ReadTransaction) -> Result<(), StoreError> {
+    const WHAT: &str = "unpaid attempts";
+    let unpaid = transaction.open_table(UNPAID)?;
+    let (mut kept, mut all) = (BTreeMap::<[u8; 32], (u64, u64)>::new(), 0);
+    for row in unpaid.iter()? {
+        let (key, attempt) = row?;
+        let (node, number) = key.value();
+        read_unpaid(number, attempt.value())?;
+        let (first, found) = kept.entry(*node).or_insert((number, 0));
+        *found += 1;
+        all += 1;
+        // The rows come in order.
+        let due = number - *first + 1;
+        if *found != due {
+            return Err(StoreError::Inconsistent { what: WHAT, found: *found, due });
+        }
+    }
+    if let Some((_, found)) = kept.into_values().find(|(_, found)| *found > UNPAID_MAX) {
+        return Err(StoreError::Inconsistent { what: WHAT, found, due: UNPAID_MAX });
+    }
+    count(WHAT, &unpaid, all)
 }

@@ -4,16 +4,18 @@
 //! and renamed into it once it is a whole, durable, empty one. A draft that a crash left behind is begun again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-/// The file at `path`, where there is one that holds anything.
+/// The file at `path`, where there is one.
 ///
 /// # Errors
-/// Where it cannot be opened.
+/// Where it cannot be opened, or is empty: no crash leaves it so, and to begin anew would be to forget what was signed.
 pub fn open(path: &Path) -> Result<Option<File>> {
     match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) if file.metadata()?.len() == 0 => Ok(None),
+        Ok(file) if file.metadata()?.len() == 0 => {
+            Err(Error::new(ErrorKind::UnexpectedEof, "the file is empty; restore a backup, or remove it to begin anew"))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         file => file.map(Some),
     }

@@ -173,6 +173,11 @@ impl Ledger {
         &self.reader
     }
 
+    /// Whose ledger it is.
+    pub fn gateway(&self) -> PublicKey {
+        self.gateway
+    }
+
     /// The tree over all leaves.
     pub fn tree(&self) -> TreeHead {
         self.edge.head()

@@ -41,12 +41,12 @@ mod schema;
 mod tree;
 mod writer;
 
-pub use backup::BackupError;
+pub use backup::{BackupError, RestoreError};
 pub use books::{Account, Balance, Books, BooksError, Posting, postings};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
 pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
-pub use reader::{Corruption, Reader, ReceiptPage, StoreError};
+pub use reader::{Corruption, Reader, ReceiptPage, StoreError, UnpaidPage};
 pub use schema::FORMAT_VERSION;
 pub use tree::TreeHead;
 pub use writer::{BATCH_OPERATIONS_MAX, Batch, QUEUE_OPERATIONS_MAX, SubmitError, Writer};

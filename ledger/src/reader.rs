@@ -3,6 +3,7 @@ use std::sync::Arc;
 use adit_protocol::limits::LEAF_BYTES_MAX;
 use adit_protocol::{
     Digest, JobId, Leaf, Microcredits, PublicKey, Settled, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt,
+    decode_exact,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
@@ -29,6 +30,15 @@ pub struct ReceiptPage {
     /// Each with its index, oldest first.
     pub rows: Vec<(u64, SignedReceipt)>,
     /// The index to ask from next; nothing where the end was reached.
+    pub next: Option<u64>,
+}
+
+/// A node's attempts that were not paid, as many as were asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpaidPage {
+    /// Each with its number, oldest first.
+    pub rows: Vec<(u64, UnpaidAttempt)>,
+    /// The number to ask from next; nothing where the end was reached.
     pub next: Option<u64>,
 }
 
@@ -267,23 +277,17 @@ impl Reader {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn unpaid(
-        &self,
-        node: &PublicKey,
-        from: u64,
-        limit: usize,
-    ) -> Result<(Vec<(u64, UnpaidAttempt)>, Option<u64>), StoreError> {
+    pub fn unpaid(&self, node: &PublicKey, from: u64, limit: usize) -> Result<UnpaidPage, StoreError> {
         let unpaid = self.db.begin_read()?.open_table(UNPAID)?;
         let mut entries = unpaid.range((&node.0, from)..=(&node.0, u64::MAX))?;
         let mut rows = Vec::new();
         for entry in entries.by_ref().take(limit) {
             let (key, attempt) = entry?;
             let number = key.value().1;
-            let damaged = |_| StoreError::Corrupt { index: number, fault: Corruption::Encoding };
-            rows.push((number, postcard::from_bytes(attempt.value()).map_err(damaged)?));
+            rows.push((number, read_unpaid(number, attempt.value())?));
         }
         let next = entries.next().transpose()?.map(|(key, _)| key.value().1);
-        Ok((rows, next))
+        Ok(UnpaidPage { rows, next })
     }
 
     /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`.
@@ -440,6 +444,11 @@ pub(crate) fn read_leaf(leaves: &impl ReadableTable<u64, &'static [u8]>, index: 
     let bytes = leaves.get(index)?.ok_or(StoreError::Corrupt { index, fault: Corruption::Missing })?;
     debug_assert!(bytes.value().len() <= LEAF_BYTES_MAX);
     Leaf::from_bytes(bytes.value()).map_err(|_| StoreError::Corrupt { index, fault: Corruption::LeafEncoding })
+}
+
+/// The unpaid attempt of this number.
+pub(crate) fn read_unpaid(number: u64, bytes: &[u8]) -> Result<UnpaidAttempt, StoreError> {
+    decode_exact(bytes).map_err(|_| StoreError::Corrupt { index: number, fault: Corruption::Encoding })
 }
 
 /// The bytes of a leaf, where they are those in the tree.

@@ -66,10 +66,14 @@ pub fn frame_length(header: [u8; FRAME_HEADER_BYTES]) -> Result<usize, FrameErro
 /// Reads what follows a frame's header.
 ///
 /// # Errors
-/// [`FrameError`] for another version, and for anything but exactly one message.
-pub fn decode_frame<M: DeserializeOwned>(body: &[u8]) -> Result<M, FrameError> {
+/// [`FrameError`] for another version, and for anything but exactly one message in its one encoding: what a peer signed or counted by its
+/// bytes is what is read here.
+pub fn decode_frame<M: Serialize + DeserializeOwned>(body: &[u8]) -> Result<M, FrameError> {
     match body.split_first() {
-        Some((&PROTOCOL_VERSION, payload)) => decode_exact(payload),
+        Some((&PROTOCOL_VERSION, payload)) => {
+            let message = decode_exact(payload)?;
+            if is_written_as(&message, payload) { Ok(message) } else { Err(FrameError::NotCanonical) }
+        }
         Some((&version, _)) => Err(FrameError::Version(version)),
         None => Err(FrameError::Length(0)),
     }
@@ -178,6 +182,21 @@ mod tests {
     fn number_that_is_longer_than_it_must_be_is_not_canonical() {
         for (bytes, canonical) in [(&[5][..], true), (&[0x85, 0], false), (&[0x85, 0x80, 0], false), (&[0x85, 1], true)] {
             assert_eq!(is_written_as(&decode_exact::<u64>(bytes).unwrap(), bytes), canonical, "{bytes:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_has_one_encoding() {
+        let frame = |payload: &[u8]| [&[PROTOCOL_VERSION], payload].concat();
+        assert_eq!(decode_frame::<(u32, u32)>(&frame(&[1, 2])), Ok((1, 2)));
+        // Postcard reads both as 1 too.
+        for padded in [&[0x81, 0x00, 2][..], &[0x81, 0x80, 0x00, 2]] {
+            assert_eq!(decode_frame::<(u32, u32)>(&frame(padded)), Err(FrameError::NotCanonical), "{padded:?}");
         }
     }
 }

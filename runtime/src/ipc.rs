@@ -250,7 +250,7 @@ impl Receiver {
     ///
     /// # Errors
     /// [`IpcError`]; the connection is then of no more use.
-    pub(crate) async fn recv<M: DeserializeOwned>(&mut self) -> Result<Option<M>, IpcError> {
+    pub(crate) async fn recv<M: Serialize + DeserializeOwned>(&mut self) -> Result<Option<M>, IpcError> {
         loop {
             if let Some(message) = self.frames.next()? {
                 return Ok(Some(message));
@@ -278,7 +278,7 @@ impl Receiver {
 
 /// What a receiver makes of bytes that come in `pieces`, and of the end of the connection, without a socket: each message, and how it
 /// ended.
-pub(crate) fn receive_pieces<M: DeserializeOwned>(pieces: &[&[u8]], mut each: impl FnMut(M)) -> Result<(), IpcError> {
+pub(crate) fn receive_pieces<M: Serialize + DeserializeOwned>(pieces: &[&[u8]], mut each: impl FnMut(M)) -> Result<(), IpcError> {
     let mut frames = FrameBuffer::new();
     for mut piece in pieces.iter().copied() {
         while !piece.is_empty() {
@@ -346,7 +346,7 @@ impl FrameBuffer {
         self.end += n;
     }
 
-    fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+    fn next<M: Serialize + DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
         let Some((header, rest)) = self.bytes[self.start..self.end].split_first_chunk::<FRAME_HEADER_BYTES>() else {
             return Ok(None);
         };

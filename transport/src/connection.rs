@@ -182,7 +182,7 @@ pub async fn read_reply(recv: &mut RecvStream) -> Result<StreamReply, TransferEr
     read_frame(recv).await
 }
 
-async fn read_frame<M: DeserializeOwned>(recv: &mut RecvStream) -> Result<M, TransferError> {
+async fn read_frame<M: Serialize + DeserializeOwned>(recv: &mut RecvStream) -> Result<M, TransferError> {
     let mut header = [0; FRAME_HEADER_BYTES];
     recv.read_exact(&mut header).await?;
     let mut body = vec![0; frame_length(header)?];

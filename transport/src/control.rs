@@ -222,7 +222,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`ReceiveError`]; the stream is of no use after it.
-    pub async fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, ReceiveError> {
+    pub async fn next<M: Serialize + DeserializeOwned>(&mut self) -> Result<Option<M>, ReceiveError> {
         loop {
             if let Some(message) = self.next_buffered()? {
                 return Ok(Some(message));
@@ -241,7 +241,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`ReceiveError::Frame`].
-    pub fn next_buffered<M: DeserializeOwned>(&mut self) -> Result<Option<M>, ReceiveError> {
+    pub fn next_buffered<M: Serialize + DeserializeOwned>(&mut self) -> Result<Option<M>, ReceiveError> {
         let rest = &self.buffer[self.used..];
         let Some((header, body)) = rest.split_first_chunk::<FRAME_HEADER_BYTES>() else { return Ok(None) };
         let length = frame_length(*header)?;

@@ -119,6 +119,12 @@ impl Process {
         prlimit(Some(Pid::from_child(&self.child)), Resource::Data, limit).unwrap();
     }
 
+    /// Lets it make no file longer than `bytes` from here on, until the limit is lifted; as on a full disk, what it writes beyond fails.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
+    }
+
     /// Kills it without a word, and waits until it is gone.
     pub(crate) fn kill(self) {
         drop(self);

@@ -95,15 +95,16 @@ fn check_shape(object: &Value) {
         "output_digest",
         "receipt",
         "settlement",
+        "log_proof",
     ];
     want.sort_unstable();
     assert_eq!(keys, want);
     assert!(is_hex(&object["job"], 32) && is_hex(&object["meter_id"], 64) && is_hex(&object["output_digest"], 64), "{object}");
     assert!(object["price_microcredits"].is_u64() && object["reason"].is_string(), "{object}");
-    for key in ["fuel", "memory_peak_bytes", "memory_fuel", "bytes_in", "bytes_out", "host_calls"] {
+    for key in ["fuel", "memory_peak_bytes", "memory_fuel", "bytes_in", "bytes_out", "host_calls", "gpu_ns"] {
         assert!(object["usage"][key].is_u64(), "usage.{key}: {object}");
     }
-    assert_eq!(object["usage"].as_object().unwrap().len(), 6);
+    assert_eq!(object["usage"].as_object().unwrap().len(), 7);
     for key in ["queue_ms", "fetch_ms", "compile_ms", "run_ms", "rtt_ms"] {
         assert!(object["measured"][key].as_f64().is_some_and(|ms| ms >= 0.0), "measured.{key}: {object}");
     }

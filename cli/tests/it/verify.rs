@@ -33,7 +33,15 @@ fn stored_receipt_is_accepted_without_a_network() {
     let checked = verify(&[&pins[..], &["--json"]].concat()).ok().json();
     assert_eq!(checked["valid"], true);
     let checks: Vec<&str> = checked["checks"].as_array().unwrap().iter().map(|c| c["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["node signature", "cost", "settlement", "gateway", "module", "input", "output"]);
+    let own = ["node signature", "limits", "cost", "settlement", "log inclusion", "log checkpoint"];
+    assert_eq!(checks, [&own[..], &["gateway", "module", "input", "output"]].concat());
+    assert!(checked["checks"].as_array().unwrap().iter().all(|check| check["absent"] == false), "{checked}");
+    // Elsewhere the job's own file is not there, which is said and is no fault.
+    let away = crate::network::Home::new();
+    away.adit(["verify"]).args([&file]).run().ok();
+    let seen = away.adit(["verify", "--json"]).args([&file]).run().ok().json();
+    let absent: Vec<&Value> = seen["checks"].as_array().unwrap().iter().filter(|check| check["absent"] == true).collect();
+    assert_eq!((absent.len(), absent[0]["check"].as_str()), (1, Some("limits")));
 
     // What it must have been is checked, not only that it was something.
     let wrong = home.file("wrong", "disproven");
@@ -71,6 +79,14 @@ fn receipt_with_any_bit_flipped_is_refused() {
             files.push(network.home.file(&format!("flipped/{field}-{at}"), form.to_string()));
         }
     }
+    let text = good["log_proof"].as_str().unwrap();
+    for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii()) {
+        let mut flipped = text.as_bytes().to_vec();
+        flipped[at] = byte ^ (1 << (at % 7));
+        let mut form = good.clone();
+        form["log_proof"] = String::from_utf8(flipped).unwrap().into();
+        files.push(network.home.file(&format!("flipped/log-{at}"), form.to_string()));
+    }
     let verdicts = network.adit(["verify", "--json"]).args(&files).run().code(23).json_lines();
     assert_eq!(verdicts.len(), files.len());
     for verdict in verdicts {
@@ -90,17 +106,26 @@ fn forged_receipts_are_refused_and_the_fault_is_named() {
     let mut dear = stolen.clone();
     dear.cost.0 += 1_000_000;
     let signed = |receipt| Value::from(hex::encode(sign_receipts(&thief, vec![receipt]).remove(0).to_bytes()));
-    let rows: [(&str, Value, Value, &[&str]); 6] = [
-        ("stolen", signed(stolen.clone()), good["settlement"].clone(), &["settlement"]),
-        ("dear", signed(dear), good["settlement"].clone(), &["cost", "settlement"]),
+    let rows: [(&str, Value, Value, &[&str]); 8] = [
+        ("stolen", signed(stolen.clone()), good["settlement"].clone(), &["settlement", "log inclusion"]),
+        ("dear", signed(dear), good["settlement"].clone(), &["cost", "settlement", "log inclusion"]),
         ("borrowed name", signed(receipt), good["settlement"].clone(), &["node signature", "settlement"]),
-        ("another's settlement", good["receipt"].clone(), other["settlement"].clone(), &["settlement"]),
-        ("another's receipt", other["receipt"].clone(), good["settlement"].clone(), &["settlement"]),
+        ("another's settlement", good["receipt"].clone(), other["settlement"].clone(), &["settlement", "log inclusion"]),
+        ("another's receipt", other["receipt"].clone(), good["settlement"].clone(), &["settlement", "log inclusion"]),
         ("no settlement", good["receipt"].clone(), Value::Null, &["settlement"]),
+        ("another's proof", good["receipt"].clone(), good["settlement"].clone(), &["log inclusion"]),
+        ("no proof but the log's", good["receipt"].clone(), Value::Null, &[]),
     ];
     for (name, receipt, settlement, want) in rows {
-        let file = network.home.file("forged", json!({ "version": 1, "receipt": receipt, "settlement": settlement }).to_string());
-        let verdict = network.adit(["verify", "--json"]).args([file]).run().code(23).json();
+        let log = match name {
+            "no settlement" => &Value::Null,
+            "another's proof" => &other["log_proof"],
+            _ => &good["log_proof"],
+        };
+        let form = json!({ "version": 1, "receipt": receipt, "settlement": settlement, "log_proof": log });
+        let file = network.home.file("forged", form.to_string());
+        let code = if want.is_empty() { 0 } else { 23 };
+        let verdict = network.adit(["verify", "--json"]).args([file]).run().code(code).json();
         let checks = verdict["checks"].as_array().unwrap().iter();
         let failed: Vec<&str> = checks.filter(|c| c["ok"] == false).map(|c| c["check"].as_str().unwrap()).collect();
         assert_eq!(failed, want, "{name}: {verdict}");

@@ -13,6 +13,18 @@ fn job_of_a_node_that_left_goes_to_another() {
 }
 
 #[test]
+fn job_of_a_node_that_was_expelled_goes_to_another_and_what_it_did_is_told() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    let expel = |world: &mut World, n| world.handle(Event::NodeExpelled { node: node(n), fault: "it lied".into() });
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(expel(&mut world, 1), [start(1, 2, 2)]);
+    assert_eq!(expel(&mut world, 1), [], "it is gone");
+    assert_eq!(expel(&mut world, 2), []);
+    assert_eq!(world.join(2, 1), [start(1, 3, 2)]);
+    assert_eq!(expel(&mut world, 2), [lost(1, 3, "node 02020202 failed: it lied")]);
+}
+
+#[test]
 fn unknown_node_may_leave_and_be_measured_without_effect() {
     let mut world = World::settled(&[(1, 1)]);
     world.rtt(9, 1);

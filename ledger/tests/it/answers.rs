@@ -1,9 +1,9 @@
 //! What a ledger can be asked, so that all of its answers can be compared to those that are due.
 
 use adit_ledger::{Account, Balance, Hold, Reader, StoreError, StoredJob, TreeHead};
-use adit_protocol::{SignedReceipt, TransferId};
+use adit_protocol::{SignedReceipt, TransferId, UnpaidAttempt};
 
-use crate::fixture::{client, job};
+use crate::fixture::{client, job, node};
 
 /// A question, by the numbers of the fixtures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub(crate) enum Question {
     Statement(Account),
     Job(u64),
     Receipts(u64),
+    Unpaid,
     Leaf(u64),
     Tile(u8, u64, usize),
     LeafProof(u64, u64),
@@ -32,6 +33,7 @@ pub(crate) enum Answer {
     Indexes(Vec<u64>),
     Job(Option<Box<StoredJob>>),
     Receipts(Vec<(u64, SignedReceipt)>),
+    Unpaid(Vec<(u64, UnpaidAttempt)>),
     Bytes(Option<Vec<u8>>),
     Proof(Option<Vec<[u8; 32]>>),
 }
@@ -49,6 +51,7 @@ impl Question {
             Self::Statement(account) => Answer::Indexes(reader.statement(account, 0, usize::MAX)?),
             Self::Job(n) => Answer::Job(reader.job(job(n))?.map(Box::new)),
             Self::Receipts(n) => Answer::Receipts(reader.receipts_of(&client(n), 0, usize::MAX)?.rows),
+            Self::Unpaid => Answer::Unpaid(reader.unpaid(&node().public(), 0, usize::MAX)?.rows),
             Self::Leaf(index) => Answer::Bytes(reader.leaf(index)?),
             Self::Tile(level, index, width) => Answer::Bytes(reader.tile(level, index, width)?),
             Self::LeafProof(index, size) => Answer::Proof(reader.prove_leaf(index, size)?),

@@ -35,6 +35,7 @@ pub(crate) fn script() -> Script {
     let settle = |job, variant| Step::Settle { job, variant };
     let payout = |order, amount| Step::Payout { order, amount };
     let state = |fee_ppm| Step::State { fee_ppm };
+    let unpaid = |job, reason_bytes| Step::Unpaid { job, reason_bytes };
     let begin = [state(50_000), grant(0, 0, 60_000), grant(1, 1, 60_000), grant(2, 2, 60_000)];
     let batches = [
         (false, begin.to_vec()),
@@ -61,7 +62,8 @@ pub(crate) fn script() -> Script {
                 Step::Expire { now: 20 },
             ],
         ),
-        (true, holds(20..36, 410, 95).collect()),
+        (false, vec![unpaid(3, 20)]),
+        (true, holds(20..36, 410, 95).chain([unpaid(4, 2_048), unpaid(4, 2_049), unpaid(3, 0)]).collect()),
         (false, settles(16..28).chain([hold(28, 450, 95)]).chain(settles(28..31)).collect()),
         (false, vec![Step::Expire { now: 95 }, grant(5, 0, 7), payout(6, 900)]),
     ];
@@ -170,7 +172,7 @@ fn script_has_every_kind_of_operation_and_of_outcome() {
     let done = || script.batches().iter().flat_map(|batch| batch.operations.iter().zip(&batch.outcomes));
     /// Whether an operation came to this.
     type Kind = fn(&Operation, &Result<Applied, Refused>) -> bool;
-    let kinds: [(&str, Kind); 22] = [
+    let kinds: [(&str, Kind); 24] = [
         ("terms", |o, r| matches!((o, r), (Operation::State(_), Ok(Applied::Recorded { .. })))),
         ("the same terms", |o, r| matches!((o, r), (Operation::State(_), Ok(Applied::Before { .. })))),
         ("terms refused", |o, r| matches!((o, r), (Operation::State(_), Err(_)))),
@@ -192,6 +194,8 @@ fn script_has_every_kind_of_operation_and_of_outcome() {
         ("expiry", |_, r| matches!(r, Ok(Applied::Expired(expired)) if !expired.is_empty())),
         ("payout", |o, r| matches!((o, r), (Operation::Payout(_), Ok(Applied::Recorded { .. })))),
         ("the same payout", |o, r| matches!((o, r), (Operation::Payout(_), Ok(Applied::Before { .. })))),
+        ("an unpaid attempt", |_, r| matches!(r, Ok(Applied::Noted))),
+        ("an unpaid attempt of too many words", |o, r| matches!((o, r), (Operation::Unpaid { .. }, Err(Refused::Entry(_))))),
         ("a payout too large", |o, r| matches!((o, r), (Operation::Payout(_), Err(Refused::Books(_))))),
     ];
     for (kind, is) in kinds {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod answers;
+mod backup;
 mod crash;
 mod damage;
 mod disk;
@@ -19,4 +20,5 @@ mod record;
 mod script;
 mod steps;
 mod tree;
+mod unpaid;
 mod writer;

@@ -152,11 +152,12 @@ fn ledger_that_another_is_making_is_refused_and_left_alone() {
 }
 
 #[test]
-fn empty_file_becomes_a_ledger() {
+fn empty_file_is_refused_and_left_alone() {
     let (_dir, path) = file();
     fs::write(&path, "").unwrap();
-    append(&mut begun(Ledger::open(&path, gateway()).unwrap()), &[entry(0)]).unwrap();
-    assert_eq!(Ledger::open(&path, gateway()).unwrap().reader().len().unwrap(), FIRST + 1);
+    let error = Ledger::open(&path, gateway()).unwrap_err();
+    assert!(matches!(&error, OpenError::File { .. }) && error.to_string().contains("the file is empty"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"");
 }
 
 #[test]

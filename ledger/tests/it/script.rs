@@ -241,6 +241,7 @@ fn due(
         (Question::Tree, Answer::Tree(roots[model.next as usize])),
         (Question::Balances, Answer::Balances(balances)),
         (Question::Holds, Answer::Holds(holds)),
+        (Question::Unpaid, Answer::Unpaid((0..).zip(model.unpaid.iter().cloned()).collect())),
     ];
     due.extend((0..ORDERS).map(|n| (Question::Order(n), Answer::Index(model.orders.get(&n).map(|(_, index)| *index)))));
     let statement = |account: Account| model.statements.get(&account).cloned().unwrap_or_default();

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use adit_ledger::{
     Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Hold, Ledger, Operation, Refused, StoredJob,
 };
-use adit_protocol::{Fuel, Grant, Leaf, Microcredits, Payout, Receipt, Terms, TransferId, UnixMillis, VoidReason};
+use adit_protocol::limits::REASON_BYTES_MAX;
+use adit_protocol::{
+    Attempt, Fuel, Grant, Leaf, Microcredits, Payout, Receipt, Terms, TransferId, UnixMillis, UnpaidAttempt, VoidReason,
+};
 
 use crate::fixture::{client, entry_of, job, node, receipt, settle, stored, terms};
 
@@ -19,6 +22,7 @@ pub(crate) enum Step {
     Expire { now: u64 },
     Payout { order: u8, amount: u64 },
     State { fee_ppm: u32 },
+    Unpaid { job: u64, reason_bytes: usize },
 }
 
 /// What the job's receipt, in this variant, says that it costs.
@@ -43,6 +47,11 @@ pub(crate) fn void(n: u64, reason: VoidReason) -> Operation {
     Operation::Void { job: job(n), customer: client(n), reason, time: UnixMillis(9) }
 }
 
+/// An attempt at a job that is not paid, for a reason of so many bytes.
+pub(crate) fn unpaid(n: u64, reason_bytes: usize) -> UnpaidAttempt {
+    UnpaidAttempt { job: job(n), attempt: Attempt(1), time: UnixMillis(n), reason: "x".repeat(reason_bytes) }
+}
+
 pub(crate) fn customer(n: u64) -> Account {
     Account::Customer(client(n))
 }
@@ -62,18 +71,21 @@ pub(crate) struct Model {
     pub(crate) orders: BTreeMap<u8, (Step, u64)>,
     /// The leaves that concern an account.
     pub(crate) statements: BTreeMap<Account, Vec<u64>>,
+    /// The attempts that the node was not paid for.
+    pub(crate) unpaid: Vec<UnpaidAttempt>,
 }
 
 impl Step {
     /// A step by numbers below given bounds: from a generator, or from bytes. Most jobs meet more than once.
     pub(crate) fn draw(jobs: u64, mut below: impl FnMut(u64) -> u64) -> Self {
-        match below(20) {
+        match below(21) {
             0 => Self::Grant { order: below(12) as u8, customer: below(3), amount: below(9_000) },
             1..=7 => Self::Hold { job: below(jobs), amount: 150 + below(350), expires: below(100) },
             8..=13 => Self::Settle { job: below(jobs), variant: below(2) },
             14 | 15 => Self::Void { job: below(jobs) },
             16 => Self::Expire { now: below(60) },
             17 | 18 => Self::Payout { order: below(12) as u8, amount: below(700) },
+            19 => Self::Unpaid { job: below(jobs), reason_bytes: below(300) as usize },
             _ => Self::State { fee_ppm: [0, 50_000, 1_000_000, 1_000_001][below(4) as usize] },
         }
     }
@@ -171,6 +183,16 @@ impl Model {
                     (job, self.record(&[customer(n)]))
                 });
                 (Operation::Expire { now: UnixMillis(now) }, Ok(Applied::Expired(expired.collect())))
+            }
+            Step::Unpaid { job: n, reason_bytes } => {
+                let attempt = unpaid(n, reason_bytes);
+                let operation = Operation::Unpaid { node: node().public(), attempt: Box::new(attempt.clone()) };
+                if reason_bytes > REASON_BYTES_MAX {
+                    let (job, part, bytes_max) = (job(n), "reason", REASON_BYTES_MAX);
+                    return (operation, Err(EntryError::TooLarge { job, part, bytes: reason_bytes, bytes_max }.into()));
+                }
+                self.unpaid.push(attempt);
+                (operation, Ok(Applied::Noted))
             }
         }
     }

@@ -32,12 +32,10 @@ pub(crate) fn frame(body: &[u8]) -> usize {
 fn message<M: Serialize + DeserializeOwned + PartialEq + Debug>(body: &[u8]) -> bool {
     let Ok(message) = decode_frame::<M>(body) else { return false };
     let mut frame = Vec::new();
-    // Our own encoding is the shortest, so what fitted a frame fits one again.
     encode_frame(&message, &mut frame).expect("a message that was read can be written");
     let (header, again) = frame.split_first_chunk::<FRAME_HEADER_BYTES>().expect("a frame has a header");
     assert_eq!(frame_length(*header), Ok(again.len()));
-    assert!(again.len() <= body.len(), "our encoding is longer than the peer's");
-    assert_eq!(decode_frame::<M>(again).as_ref(), Ok(&message));
+    assert!(again == body, "a message has one encoding");
     true
 }
 

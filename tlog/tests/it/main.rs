@@ -6,4 +6,5 @@ mod fixture;
 mod fsck;
 mod sigsum;
 mod source;
+mod vectors;
 mod watch;

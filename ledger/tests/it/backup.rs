@@ -1,0 +1,87 @@
+//! Copies of a ledger, and what is made of them.
+
+use std::fs;
+use std::path::Path;
+
+use adit_ledger::{BackupError, Ledger, OpenError, RestoreError};
+use adit_protocol::SecretKey;
+
+use crate::fixture::{FIRST, append, begun, entries, entry, gateway};
+
+fn ledger(path: &Path, numbers: std::ops::Range<u64>) -> Ledger {
+    let mut ledger = begun(Ledger::open(path, gateway()).unwrap());
+    append(&mut ledger, &entries(numbers)).unwrap();
+    ledger
+}
+
+#[test]
+fn copy_of_a_ledger_that_goes_on_is_the_ledger_of_one_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, copy, restored] = ["ledger", "copy", "restored"].map(|name| dir.path().join(name));
+    let mut ledger = ledger(&path, 0..300);
+    let head = ledger.tree();
+    let reader = ledger.reader().clone();
+    let copying = std::thread::spawn({
+        let copy = copy.clone();
+        move || reader.backup(&copy).unwrap()
+    });
+    for n in 300..340 {
+        append(&mut ledger, &[entry(n)]).unwrap();
+    }
+    let copied = copying.join().unwrap();
+    assert!((head.size..=head.size + 40).contains(&copied.size));
+    assert!(matches!(ledger.reader().backup(&copy), Err(BackupError::File { .. })), "a copy replaces nothing");
+
+    assert_eq!(Ledger::restore(&copy, &restored, gateway()).unwrap(), copied);
+    let again = Ledger::open(&restored, gateway()).unwrap();
+    assert_eq!(again.tree(), copied);
+    again.reader().check_books().unwrap();
+    for n in 0..copied.size - FIRST {
+        assert_eq!(again.reader().job(entry(n).job()).unwrap(), ledger.reader().job(entry(n).job()).unwrap());
+    }
+    #[cfg(unix)]
+    for file in [&copy, &restored] {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "outputs are their client's secret");
+    }
+}
+
+#[test]
+fn what_is_no_whole_backup_is_not_put_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, copy, place] = ["ledger", "copy", "place"].map(|name| dir.path().join(name));
+    ledger(&path, 0..50).reader().backup(&copy).unwrap();
+    let whole = fs::read(&copy).unwrap();
+    let stranger = SecretKey::from_seed([7; 32]).public();
+    assert!(matches!(Ledger::restore(&copy, &place, stranger), Err(RestoreError::Open(OpenError::ForeignGateway { .. }))));
+    assert!(matches!(Ledger::restore(&dir.path().join("nothing"), &place, gateway()), Err(RestoreError::Backup { .. })));
+    for bad in [&b""[..], b"no database", &whole[..whole.len() / 2]] {
+        fs::write(&copy, bad).unwrap();
+        assert!(Ledger::restore(&copy, &place, gateway()).is_err(), "{} bytes", bad.len());
+    }
+    // A page in the middle, whatever it holds.
+    let mut flipped = whole.clone();
+    let at = flipped.windows(13).position(|bytes| bytes == b"wasmtime 48.0").unwrap();
+    flipped[at] ^= 1;
+    fs::write(&copy, &flipped).unwrap();
+    assert!(Ledger::restore(&copy, &place, gateway()).is_err());
+    assert!(!place.exists() && !dir.path().join("place.new").exists());
+
+    fs::write(&copy, &whole).unwrap();
+    Ledger::restore(&copy, &place, gateway()).unwrap();
+    assert!(matches!(Ledger::restore(&copy, &place, gateway()), Err(RestoreError::Place { .. })), "a ledger is not replaced");
+    assert_eq!(fs::read(&copy).unwrap(), whole, "a backup is only read");
+}
+
+#[test]
+fn ledger_is_opened_whoevers_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger");
+    let made = ledger(&path, 0..3);
+    assert!(matches!(Ledger::open_existing(&path), Err(OpenError::AlreadyOpen { .. })));
+    let head = made.tree();
+    drop(made);
+    let opened = Ledger::open_existing(&path).unwrap();
+    assert_eq!((opened.gateway(), opened.tree()), (gateway(), head));
+    assert!(matches!(Ledger::open_existing(&dir.path().join("nothing")), Err(OpenError::File { .. })));
+}
