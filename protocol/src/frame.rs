@@ -91,9 +91,10 @@ pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> 
 /// Whether `value`, which was read from `bytes`, is written as just these.
 ///
 /// Postcard reads some values from more bytes than it writes, but from no others: all is taken as it stands, except numbers, which may end
-/// in zeroes that say nothing and are read from each length in one way. So what has no byte too many is what would be written.
+/// in zeroes that say nothing and are read from each length in one way. So what has no byte too many is what would be written. It is so for
+/// all that derives its encoding and has an order: no message of ours has a map or a set.
 pub(crate) fn is_written_as(value: &impl Serialize, bytes: &[u8]) -> bool {
-    written_length(value) == bytes.len()
+    postcard::serialize_with_flavor(value, Length(0)).is_ok_and(|length| length == bytes.len())
 }
 
 /// How many bytes `value` is written as.
@@ -184,11 +185,6 @@ mod tests {
             assert_eq!(is_written_as(&decode_exact::<u64>(bytes).unwrap(), bytes), canonical, "{bytes:?}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn message_has_one_encoding() {
