@@ -35,6 +35,8 @@ pub(crate) enum Goal {
     MoreByAtMost(f64),
     /// Ours is at most this, whatever theirs is.
     Within(f64),
+    /// It is only told.
+    None,
 }
 
 /// What one figure is, before it is measured.
@@ -76,6 +78,7 @@ impl Figure {
             Goal::AtLeast(bound) => self.ratio >= bound,
             Goal::MoreByAtMost(bound) => self.value - self.reference_value <= bound,
             Goal::Within(bound) => self.value <= bound,
+            Goal::None => true,
         }
     }
 }
@@ -84,7 +87,11 @@ impl fmt::Display for Figure {
     /// One row of the table for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, value, unit, reference, reference_value, ratio, goal } = self;
-        let met = if self.is_met() { "met" } else { "missed" };
+        let met = match goal {
+            Goal::None => "",
+            _ if self.is_met() => "met",
+            _ => "missed",
+        };
         write!(
             f,
             "{name:<17} {value:>9.1} {unit:<6} {reference_value:>10.1} {unit:<6} {ratio:>7.3}  {goal:<7} {met:<6}  {reference}"
@@ -99,6 +106,7 @@ impl fmt::Display for Goal {
             Self::AtLeast(bound) => format!(">= {bound}"),
             Self::MoreByAtMost(bound) => format!("+ {bound}"),
             Self::Within(bound) => format!("< {bound}"),
+            Self::None => "-".to_owned(),
         };
         f.pad(&text)
     }
@@ -179,6 +187,14 @@ mod tests {
         };
         assert!(figure(45.0, 5.0, Goal::MoreByAtMost(40.0)) && !figure(45.1, 5.0, Goal::MoreByAtMost(40.0)));
         assert!(figure(5.0, 1.0, Goal::Within(5.0)) && !figure(5.1, 100.0, Goal::Within(5.0)));
+    }
+
+    #[test]
+    fn figure_without_a_goal_is_neither_met_nor_missed() {
+        let mut rounds = Rounds::default();
+        rounds.push(4.0, 2.0);
+        let row = rounds.figure(Title { goal: Goal::None, ..TITLE }).to_string();
+        assert!(row.contains("  2.000  - ") && !row.contains("met") && !row.contains("missed"), "{row}");
     }
 
     #[test]

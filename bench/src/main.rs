@@ -8,6 +8,7 @@ mod cold;
 mod echo;
 mod figure;
 mod guest;
+mod ledger;
 mod meter;
 mod net;
 mod plan;
@@ -35,12 +36,15 @@ struct Args {
     /// One JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
-    /// Some twenty seconds instead of one and a half minutes; noisier.
+    /// Some forty seconds instead of two and a half minutes; noisier.
     #[arg(long)]
     quick: bool,
     /// Be the bare QUIC server that ours is compared with, and write its address to this file.
     #[arg(long, hide = true, value_name = "READY_FILE")]
     reference_server: Option<PathBuf>,
+    /// Be the ledger's writer that is killed, and say in the second file what is durable.
+    #[arg(long, hide = true, num_args = 2, value_names = ["LEDGER", "WRITTEN"])]
+    ledger_writer: Option<Vec<PathBuf>>,
 }
 
 /// What can be measured.
@@ -57,6 +61,10 @@ enum Name {
     BulkIn,
     /// The first run of a known module after the node's restart.
     ColdStart,
+    /// Receipts that become durable, and a log that is checked.
+    Ledger,
+    /// A log of a million receipts.
+    LedgerMillion,
     /// What a job costs on its node beside bare Wasmtime.
     Worker,
     /// What counting costs a guest.
@@ -76,6 +84,9 @@ fn main() -> Result<()> {
 async fn run(args: Args) -> Result<()> {
     if let Some(ready) = &args.reference_server {
         return reference::serve(ready).await;
+    }
+    if let Some([path, written]) = args.ledger_writer.as_deref() {
+        return ledger::write_until_killed(path, written);
     }
     tokio::select! {
         measured = measure(&args) => measured,
@@ -131,14 +142,16 @@ impl Name {
         Self::value_variants()
             .iter()
             .copied()
-            .filter(|name| !matches!(name, Self::Worker | Self::Meter | Self::Calibrate))
+            .filter(|name| !matches!(name, Self::LedgerMillion | Self::Worker | Self::Meter | Self::Calibrate))
             .collect()
     }
 
     /// How long it may take.
     fn limit(self, plan: &Plan) -> Duration {
         match self {
-            Self::Meter | Self::Worker => plan.kernels_limit,
+            Self::Meter | Self::Worker | Self::LedgerMillion => plan.kernels_limit,
+            // Three figures, each with references of its own.
+            Self::Ledger => 3 * plan.limit,
             _ => plan.limit,
         }
     }
@@ -150,6 +163,14 @@ impl Name {
             Self::WasmtimeServe => serve::measure(plan).await,
             Self::BulkIn => bulk::measure_in(plan).await,
             Self::ColdStart => cold::measure(plan).await,
+            Self::Ledger => {
+                let plan = *plan;
+                on_thread(move || ledger::measure(&plan)).await
+            }
+            Self::LedgerMillion => {
+                let plan = *plan;
+                on_thread(move || ledger::measure_million(&plan)).await
+            }
             Self::Worker => worker::measure(plan).await,
             Self::Meter => {
                 let plan = *plan;

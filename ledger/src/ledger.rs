@@ -196,24 +196,56 @@ impl Ledger {
     /// # Errors
     /// [`CommitError`] where the store fails, for this batch and every later one.
     pub fn apply(&mut self, operations: &[Operation]) -> Result<Vec<Result<Applied, Refused>>, CommitError> {
+        if operations.is_empty() && self.stopped.is_none() {
+            return Ok(Vec::new());
+        }
+        self.commit(|change| operations.iter().map(|operation| change.apply(operation)).collect())
+    }
+
+    /// Applies `operations` as [`Ledger::apply`] does, and in the same transaction all that `more` gives meanwhile, until it gives none. Those
+    /// are added to `operations`, also where the store fails.
+    ///
+    /// # Errors
+    /// As [`Ledger::apply`].
+    pub(crate) fn apply_growing(
+        &mut self,
+        operations: &mut Vec<Operation>,
+        mut more: impl FnMut() -> Option<Operation>,
+    ) -> Result<Vec<Result<Applied, Refused>>, CommitError> {
+        self.commit(|change| {
+            let mut outcomes = Vec::new();
+            while let Some(operation) = operations.get(outcomes.len()) {
+                outcomes.push(change.apply(operation)?);
+                if outcomes.len() == operations.len() {
+                    operations.extend(more());
+                }
+            }
+            Ok(outcomes)
+        })
+    }
+
+    fn commit(
+        &mut self,
+        work: impl FnOnce(&mut Change<'_>) -> Result<Vec<Result<Applied, Refused>>, StoreError>,
+    ) -> Result<Vec<Result<Applied, Refused>>, CommitError> {
         if let Some(cause) = &self.stopped {
             return Err(CommitError::Stopped { cause: Arc::clone(cause) });
         }
-        self.commit(operations).map_err(|error| {
+        self.try_commit(work).map_err(|error| {
             let cause = Arc::new(error);
             self.stopped = Some(Arc::clone(&cause));
             CommitError::Failed { cause }
         })
     }
 
-    fn commit(&mut self, operations: &[Operation]) -> Result<Vec<Result<Applied, Refused>>, StoreError> {
-        if operations.is_empty() {
-            return Ok(Vec::new());
-        }
+    fn try_commit(
+        &mut self,
+        work: impl FnOnce(&mut Change<'_>) -> Result<Vec<Result<Applied, Refused>>, StoreError>,
+    ) -> Result<Vec<Result<Applied, Refused>>, StoreError> {
         let transaction = schema::begin_durable(self.reader.database())?;
         let (outcomes, ended) = {
             let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms)?;
-            let outcomes = operations.iter().map(|operation| change.apply(operation)).collect::<Result<Vec<_>, _>>()?;
+            let outcomes = work(&mut change)?;
             (outcomes, change.end()?)
         };
         // What was done before was durable then; only what is new is worth a sync.
@@ -225,5 +257,30 @@ impl Ledger {
             None => transaction.abort()?,
         }
         Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{Grant, Microcredits, TransferId, UnixMillis};
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    #[test]
+    fn operations_that_come_meanwhile_are_of_the_same_transaction() {
+        let gateway = PublicKey([9; 32]);
+        let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
+        let before = ledger.reader().clone();
+        let mut operations = vec![Operation::State(Terms { gateway, fee_ppm: 0, time: UnixMillis(1) })];
+        let mut others = (0..3).map(|n| {
+            // What came before is not there yet for those who read.
+            assert_eq!(before.len().unwrap(), 0);
+            let id = TransferId([n; 16]);
+            Operation::Grant(Grant { id, customer: PublicKey([n; 32]), amount: Microcredits(5), time: UnixMillis(2) })
+        });
+        let outcomes = ledger.apply_growing(&mut operations, || others.next()).unwrap();
+        let recorded: Vec<_> = (0..4).map(|index| Ok(Applied::Recorded { index })).collect();
+        assert_eq!((operations.len(), outcomes, ledger.tree().size), (4, recorded, 4));
     }
 }

@@ -14,7 +14,7 @@ use crate::check::check;
 use crate::operation::Hold;
 use crate::row::Row;
 use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
-use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_tile};
+use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_hash, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
 ///
@@ -460,8 +460,7 @@ pub(crate) fn check_leaf(
     let damaged = |fault| StoreError::Corrupt { index, fault };
     let bytes = leaves.get(index)?.ok_or(damaged(Corruption::Missing))?.value().to_vec();
     let (place, at) = leaf_place(index);
-    let tile = read_tile(tiles, place, at + 1)?;
-    if tile[at * HASH_BYTES..] != record_hash(&bytes).0 {
+    if read_hash(tiles, place, at)? != record_hash(&bytes).0 {
         return Err(damaged(Corruption::Leaf));
     }
     Ok(bytes)

@@ -46,7 +46,7 @@ impl Edge {
             let (index, width) = (hashes >> TILE_HEIGHT, hashes as usize % TILE_HASHES);
             let tile = tiles.get((level, index))?.map_or(Vec::new(), |tile| tile.value().to_vec());
             if tile.len() != width * HASH_BYTES {
-                return Err(StoreError::Corrupt { index, fault: Corruption::Tile { level } });
+                return Err(damaged((level, index)));
             }
             edge.tiles.push(tile);
         }
@@ -114,9 +114,23 @@ pub(crate) fn read_tile(
     place: Place,
     width: usize,
 ) -> Result<Vec<u8>, StoreError> {
-    let damaged = || StoreError::Corrupt { index: place.1, fault: Corruption::Tile { level: place.0 } };
-    let tile = tiles.get(place)?.ok_or_else(damaged)?;
-    Ok(tile.value().get(..width * HASH_BYTES).ok_or_else(damaged)?.to_vec())
+    let tile = tiles.get(place)?.ok_or_else(|| damaged(place))?;
+    Ok(tile.value().get(..width * HASH_BYTES).ok_or_else(|| damaged(place))?.to_vec())
+}
+
+/// Reads one hash of a tile.
+pub(crate) fn read_hash(
+    tiles: &impl ReadableTable<Place, &'static [u8]>,
+    place: Place,
+    at: usize,
+) -> Result<[u8; HASH_BYTES], StoreError> {
+    let tile = tiles.get(place)?.ok_or_else(|| damaged(place))?;
+    let hash = tile.value().get(at * HASH_BYTES..).and_then(<[u8]>::first_chunk);
+    hash.copied().ok_or_else(|| damaged(place))
+}
+
+fn damaged((level, index): Place) -> StoreError {
+    StoreError::Corrupt { index, fault: Corruption::Tile { level } }
 }
 
 /// The tree as a transaction sees it, for proofs.
@@ -149,8 +163,7 @@ impl<'t, T: ReadableTable<Place, &'static [u8]>> Tiles<'t, T> {
         if read.get(&place).is_none_or(|data| data.len() < width * HASH_BYTES) {
             read.insert(place, read_tile(self.table, place, width)?);
         }
-        let damaged = StoreError::Corrupt { index: place.1, fault: Corruption::Tile { level: place.0 } };
-        tile.hash_at_index(&read[&place], index).map_err(|_| damaged)
+        tile.hash_at_index(&read[&place], index).map_err(|_| damaged(place))
     }
 }
 

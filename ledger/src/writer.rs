@@ -15,7 +15,8 @@ pub const QUEUE_OPERATIONS_MAX: usize = 4 * BATCH_OPERATIONS_MAX;
 
 /// Group commit: one thread that owns the ledger and records whatever is queued, as one batch, again and again.
 ///
-/// No timer gathers a batch. A lone entry is committed at once; those that come meanwhile are the next batch.
+/// No timer gathers a batch. A lone entry is committed at once; those that come while it is worked on are committed with it, and those that
+/// come while the disk is waited for are the next batch.
 ///
 /// Dropping the writer records what is queued, tells of it, and waits for the thread to end.
 pub struct Writer {
@@ -108,8 +109,9 @@ impl fmt::Debug for Writer {
 fn record(mut ledger: Ledger, queue: Receiver<Operation>, mut on_commit: impl FnMut(Batch)) -> Ledger {
     while let Ok(first) = queue.recv() {
         let mut operations = vec![first];
-        operations.extend(queue.try_iter().take(BATCH_OPERATIONS_MAX - 1));
-        let result = ledger.apply(&operations);
+        // Whoever is just queueing is waited for no longer than the work on the first takes, and is in this batch still.
+        let mut others = queue.try_iter().take(BATCH_OPERATIONS_MAX - 1);
+        let result = ledger.apply_growing(&mut operations, || others.next());
         on_commit(Batch { operations, result });
     }
     ledger

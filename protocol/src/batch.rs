@@ -49,10 +49,12 @@ pub enum BatchError {
 /// Where there is no statement or more than [`BATCH_LEAVES_MAX`]: the caller cuts its batches.
 pub fn prove_batch<S: AsRef<[u8]>>(key: &SecretKey, domain: &str, statements: &[S]) -> Vec<BatchProof> {
     assert!((1..=BATCH_LEAVES_MAX).contains(&statements.len()), "a batch holds 1 to {BATCH_LEAVES_MAX} statements");
-    let leaves: Vec<Hash> = statements.iter().map(|s| leaf_hash(s.as_ref())).collect();
-    let root = BatchRoot { size: leaves.len() as u32, hash: tree_hash(&leaves) };
+    let levels = tree_levels(statements.iter().map(|s| leaf_hash(s.as_ref())).collect());
+    let [.., top] = levels.as_slice() else { unreachable!("a tree has a level at least") };
+    let root = BatchRoot { size: statements.len() as u32, hash: top[0] };
     let signature = key.sign(domain, &root.signed_bytes());
-    (0..leaves.len()).map(|i| BatchProof { index: i as u32, size: root.size, path: audit_path(i, &leaves), signature }).collect()
+    let prove = |i| BatchProof { index: i as u32, size: root.size, path: audit_path(i, &levels), signature };
+    (0..statements.len()).map(prove).collect()
 }
 
 impl BatchProof {
@@ -80,6 +82,77 @@ impl BatchProof {
         let root = self.root(statement)?;
         signer.verify(domain, &root.signed_bytes(), &self.signature).map_err(|_| BatchError::Signature)?;
         Ok(root)
+    }
+}
+
+/// A root whose signature was checked, and those hashes below it that a proof has shown: where the proofs of a batch's statements come
+/// one after another, each brings little that is new, and the whole batch costs as many hashes as its tree has.
+#[derive(Debug)]
+pub(crate) struct KnownTree {
+    size: u32,
+    /// Level by level from the leaves up, each half as wide as the one below. With a hash its sibling and all above are known too, and a
+    /// hash above is made of those below it.
+    hashes: Vec<Option<Hash>>,
+}
+
+impl KnownTree {
+    /// Only the root is known.
+    pub(crate) fn new(root: BatchRoot) -> Self {
+        let width = (root.size as usize).next_power_of_two();
+        let mut hashes = vec![None; 2 * width - 1];
+        hashes[2 * width - 2] = Some(root.hash);
+        Self { size: root.size, hashes }
+    }
+
+    /// Whether `proof` leads from `statement` to this root; what it shows on the way is known from then on. It is exactly where
+    /// [`BatchProof::root`] gives this root.
+    pub(crate) fn has(&mut self, proof: &BatchProof, statement: &[u8]) -> bool {
+        if proof.size != self.size || proof.index >= self.size {
+            return false;
+        }
+        let Some(shown) = self.shown(proof, leaf_hash(statement)) else { return false };
+        for (place, hash) in shown {
+            self.hashes[place] = Some(hash);
+        }
+        true
+    }
+
+    /// The hashes on the way that were not known, with their places; nothing where the way is a wrong one.
+    fn shown(&self, proof: &BatchProof, leaf: Hash) -> Option<Vec<(usize, Hash)>> {
+        let (mut shown, mut path) = (Vec::new(), proof.path.iter());
+        // The hash that the proof makes, as far up as none is known.
+        let mut made = Some(leaf);
+        let (mut at, mut last) = (proof.index as usize, self.size as usize - 1);
+        let (mut level, mut width) = (0, self.size.next_power_of_two() as usize);
+        loop {
+            if let (Some(hash), Some(known)) = (made, self.hashes[level + at]) {
+                if hash != known {
+                    return None;
+                }
+                made = None;
+            }
+            if last == 0 {
+                return path.next().is_none().then_some(shown);
+            }
+            // Without a sibling a hash stands for itself one level higher.
+            let is_alone = at == last && at.is_multiple_of(2);
+            let sibling = if is_alone { None } else { Some(path.next()?) };
+            match made {
+                Some(hash) => {
+                    shown.push((level + at, hash));
+                    shown.extend(sibling.map(|sibling| (level + (at ^ 1), *sibling)));
+                    made = Some(match sibling {
+                        Some(sibling) if at.is_multiple_of(2) => node_hash(&hash, sibling),
+                        Some(sibling) => node_hash(sibling, &hash),
+                        None => hash,
+                    });
+                }
+                None if sibling.is_some_and(|sibling| self.hashes[level + (at ^ 1)] != Some(*sibling)) => return None,
+                None => {}
+            }
+            (level, width) = (level + width, width / 2);
+            (at, last) = (at / 2, last / 2);
+        }
     }
 }
 
@@ -113,26 +186,22 @@ fn split(n: usize) -> usize {
     n.next_power_of_two() / 2
 }
 
-fn tree_hash(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [leaf] => *leaf,
-        _ => {
-            let (left, right) = leaves.split_at(split(leaves.len()));
-            node_hash(&tree_hash(left), &tree_hash(right))
-        }
+/// All hashes of the tree over `leaves`, from their level up to the root's. One without a sibling stands for itself one level higher, which
+/// makes the tree of RFC 6962.
+fn tree_levels(leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
+    let mut levels = vec![leaves];
+    while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+        let (pairs, alone) = below.as_chunks();
+        let above = pairs.iter().map(|[left, right]| node_hash(left, right)).chain(alone.iter().copied()).collect();
+        levels.push(above);
     }
+    levels
 }
 
-fn audit_path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
-    if leaves.len() == 1 {
-        return Vec::new();
-    }
-    let k = split(leaves.len());
-    let (left, right) = leaves.split_at(k);
-    let (mut path, sibling) =
-        if index < k { (audit_path(index, left), tree_hash(right)) } else { (audit_path(index - k, right), tree_hash(left)) };
-    path.push(sibling);
-    path
+fn audit_path(index: usize, levels: &[Vec<Hash>]) -> Vec<Hash> {
+    let siblings = levels.iter().enumerate().map(|(height, level)| level.get(index >> height ^ 1));
+    // The root has none either.
+    siblings.flatten().copied().collect()
 }
 
 fn climb<'a>(index: usize, size: usize, leaf: Hash, path: &mut impl Iterator<Item = &'a Hash>) -> Result<Hash, BatchError> {
@@ -172,6 +241,55 @@ mod tests {
         }
     }
 
+    /// Whatever was shown before, a tree has a proof where the proof's own hashes lead to its root, and nowhere else.
+    #[test]
+    fn known_tree_has_the_proofs_that_lead_to_its_root_and_no_others() {
+        let key = SecretKey::from_seed([1; 32]);
+        for n in 1..=BATCH_LEAVES_MAX {
+            let statements: Vec<Vec<u8>> = (0..n).map(|i| vec![i as u8; 3]).collect();
+            let proofs = prove_batch(&key, DOMAIN, &statements);
+            let root = proofs[0].root(&statements[0]).unwrap();
+            // In order, backwards and in strides, so that each is met with little and with much known.
+            for (first, stride) in [(0, 1), (n - 1, n - 1), (n / 2, 2 * n + 7)] {
+                let mut tree = KnownTree::new(root);
+                for i in (0..n).map(|i| (first + i * stride) % n) {
+                    let (proof, statement) = (&proofs[i], &statements[i]);
+                    for wrong in wrong_proofs(proof) {
+                        assert_ne!(wrong.root(statement), Ok(root));
+                        assert!(!tree.has(&wrong, statement), "{i} of {n}: {wrong:?}");
+                    }
+                    assert!(!tree.has(proof, b"another statement"), "{i} of {n}");
+                    assert!(tree.has(proof, statement), "{i} of {n}");
+                    assert!(tree.has(proof, statement), "{i} of {n}, again");
+                }
+                let known: usize = tree.hashes.iter().flatten().count();
+                assert!(stride > 1 || known >= 2 * n - 1, "{known} hashes of {n}");
+            }
+        }
+    }
+
+    /// Proofs of the same statement that are wrong in one place each.
+    fn wrong_proofs(good: &BatchProof) -> Vec<BatchProof> {
+        let mut wrong = vec![
+            BatchProof { path: [good.path.clone(), vec![[0; 32]]].concat(), ..good.clone() },
+            BatchProof { size: good.size + 1, ..good.clone() },
+            BatchProof { size: good.size - 1, ..good.clone() },
+            BatchProof { size: 0, ..good.clone() },
+            BatchProof { index: good.index + good.size, ..good.clone() },
+        ];
+        for i in 0..good.path.len() {
+            let mut path = good.path.clone();
+            path[i][31] ^= 1;
+            wrong.push(BatchProof { path: path.clone(), ..good.clone() });
+            path.remove(i);
+            wrong.push(BatchProof { path, ..good.clone() });
+        }
+        if good.size > 1 {
+            wrong.push(BatchProof { index: (good.index + 1) % good.size, ..good.clone() });
+        }
+        wrong
+    }
+
     #[test]
     fn malformed_proofs_are_refused() {
         let key = SecretKey::from_seed([1; 32]);
@@ -199,6 +317,9 @@ mod tests {
                 .iter()
                 .map(|h| leaf_hash(&hex::decode(h).unwrap()))
                 .collect();
-        assert_eq!(hex::encode(tree_hash(&leaves)), "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328");
+        assert_eq!(
+            hex::encode(tree_levels(leaves).last().unwrap()[0]),
+            "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
+        );
     }
 }

@@ -88,34 +88,103 @@ pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> 
     if rest.is_empty() { Ok(value) } else { Err(FrameError::Trailing(rest.len())) }
 }
 
-/// Whether `bytes` are how `value` is written, and nothing else.
+/// Whether `value`, which was read from `bytes`, is written as just these.
+///
+/// Postcard reads some values from more bytes than it writes, but from no others: all is taken as it stands, except numbers, which may end
+/// in zeroes that say nothing and are read from each length in one way. So what has no byte too many is what would be written. It is so for
+/// all that derives its encoding and has an order: no message of ours has a map or a set.
 pub(crate) fn is_written_as(value: &impl Serialize, bytes: &[u8]) -> bool {
-    postcard::serialize_with_flavor(value, Expected(bytes)).unwrap_or(false)
+    postcard::serialize_with_flavor(value, Length(0)).is_ok_and(|length| length == bytes.len())
 }
 
-/// Takes what a value is written as off the front of the bytes that are expected.
-struct Expected<'b>(&'b [u8]);
+/// How many bytes `value` is written as.
+pub(crate) fn written_length(value: &impl Serialize) -> usize {
+    postcard::serialize_with_flavor(value, Length(0)).expect("a value of known lengths always encodes")
+}
 
-impl Flavor for Expected<'_> {
-    type Output = bool;
+/// Counts what a value is written as.
+struct Length(usize);
+
+impl Flavor for Length {
+    type Output = usize;
 
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0 = self.0.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        self.0 += bytes.len();
         Ok(())
     }
 
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
+    fn try_push(&mut self, _: u8) -> postcard::Result<()> {
+        self.0 += 1;
+        Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<bool> {
-        Ok(self.0.is_empty())
+    fn finalize(self) -> postcard::Result<usize> {
+        Ok(self.0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
     use super::*;
+
+    /// Each kind of field that our messages have.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Fields {
+        None,
+        Numbers(u8, u16, u32, u64, u128, bool),
+        Bytes { array: [u8; 16], text: String, signed: crate::Signature },
+        Nested(Vec<Option<Box<Fields>>>),
+    }
+
+    fn fields() -> impl Strategy<Value = Fields> {
+        let leaf = prop_oneof![
+            Just(Fields::None),
+            // Numbers of all lengths, also those that end at a length's border.
+            (any::<[u128; 5]>(), any::<[u8; 5]>(), any::<bool>()).prop_map(|(n, shift, flag)| {
+                let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|i| n[i] >> (shift[i] % 128));
+                Fields::Numbers(a as u8, b as u16, c as u32, d as u64, e, flag)
+            }),
+            (any::<[u8; 16]>(), any::<String>()).prop_map(|(array, text)| {
+                Fields::Bytes { array, text, signed: crate::SecretKey::from_seed([1; 32]).sign("test", b"") }
+            }),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop::collection::vec(prop::option::of(inner.prop_map(Box::new)), 0..4).prop_map(Fields::Nested)
+        })
+    }
+
+    proptest! {
+        /// The length says the same of whatever is read as writing it again does, also of bytes that nobody would write.
+        #[test]
+        fn length_tells_canonical_bytes(value in fields(), at in any::<prop::sample::Index>(), byte: u8, kind in 0..4) {
+            let mut bytes = postcard::to_allocvec(&value).unwrap();
+            prop_assert!(is_written_as(&value, &bytes));
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 => _ = bytes.remove(at),
+                // A number's last byte is followed by one that adds nothing.
+                _ => {
+                    bytes[at] |= 0x80;
+                    bytes.insert(at + 1, 0);
+                }
+            }
+            if let Ok(read) = decode_exact::<Fields>(&bytes) {
+                prop_assert_eq!(is_written_as(&read, &bytes), postcard::to_allocvec(&read).unwrap() == bytes, "{:?}", read);
+            }
+        }
+    }
+
+    #[test]
+    fn number_that_is_longer_than_it_must_be_is_not_canonical() {
+        for (bytes, canonical) in [(&[5][..], true), (&[0x85, 0], false), (&[0x85, 0x80, 0], false), (&[0x85, 1], true)] {
+            assert_eq!(is_written_as(&decode_exact::<u64>(bytes).unwrap(), bytes), canonical, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn message_has_one_encoding() {

@@ -3,10 +3,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::{decode_exact, is_written_as};
+use crate::frame::{decode_exact, is_written_as, written_length};
 use crate::id::{ParseIdError, hex_id};
 use crate::limits::LEAF_BYTES_MAX;
-use crate::{FrameError, JobId, Microcredits, PublicKey, SignedReceipt, UnixMillis};
+use crate::{FrameError, JobId, KnownRoots, Microcredits, PublicKey, SignedReceipt, UnixMillis, VerifyError};
 
 /// The version of a leaf's bytes. Leaves are never rewritten, so a later version has to read this one too.
 const LEAF_VERSION: u8 = 1;
@@ -180,6 +180,19 @@ impl Leaf {
         }
     }
 
+    /// Reads a leaf as [`Leaf::from_bytes`] does, and checks its receipt, where it has one, as [`SignedReceipt::check_with`] does.
+    ///
+    /// # Errors
+    /// As [`Leaf::from_bytes`]; of a receipt that proves nothing the leaf is returned with the [`VerifyError`].
+    pub fn from_bytes_checked(bytes: &[u8], known: &mut KnownRoots) -> Result<(Self, Result<(), VerifyError>), LeafError> {
+        let leaf = Self::from_bytes(bytes)?;
+        let checked = match &leaf {
+            Self::Settlement(settled) => settled.receipt.check_statement(settled.statement_in(bytes), known),
+            _ => Ok(()),
+        };
+        Ok((leaf, checked))
+    }
+
     /// When, by the gateway's wall clock.
     pub fn time(&self) -> UnixMillis {
         match self {
@@ -189,6 +202,15 @@ impl Leaf {
             Self::Void(voided) => voided.time,
             Self::Payout(payout) => payout.time,
         }
+    }
+}
+
+impl Settled {
+    /// The receipt's canonical bytes, which its node signed, where `leaf` are those of the leaf: behind the leaf's version and its kind, and
+    /// before the receipt's proof and the rest.
+    pub(crate) fn statement_in<'b>(&self, leaf: &'b [u8]) -> &'b [u8] {
+        let Self { receipt, held, fee, time } = self;
+        &leaf[2..leaf.len() - written_length(&(&receipt.proof, held, fee, time))]
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{BatchError, BatchProof, BatchRoot, prove_batch};
+use crate::batch::{BatchError, BatchProof, KnownTree, prove_batch};
 use crate::frame::{decode_exact, is_written_as};
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
@@ -199,15 +199,30 @@ impl SignedReceipt {
     /// # Errors
     /// As [`SignedReceipt::verify`].
     pub fn verify_with(self, known: &mut KnownRoots) -> Result<VerifiedReceipt, VerifyError> {
+        self.check_with(known)?;
+        Ok(VerifiedReceipt(self))
+    }
+
+    /// As [`SignedReceipt::verify_with`], for those who settle nothing.
+    ///
+    /// # Errors
+    /// As [`SignedReceipt::verify`].
+    pub fn check_with(&self, known: &mut KnownRoots) -> Result<(), VerifyError> {
+        self.check_statement(&self.receipt.statement(), known)
+    }
+
+    /// As [`SignedReceipt::check_with`], where the receipt's statement stands somewhere already.
+    pub(crate) fn check_statement(&self, statement: &[u8], known: &mut KnownRoots) -> Result<(), VerifyError> {
         let receipt = &self.receipt;
+        debug_assert_eq!(statement, receipt.statement());
         known
-            .vouch(RECEIPT_DOMAIN, &receipt.node, &receipt.statement(), &self.proof)
+            .vouch(RECEIPT_DOMAIN, &receipt.node, statement, &self.proof)
             .map_err(|error| VerifyError::Batch { job: receipt.job, error })?;
         let computed = receipt.price.cost(&receipt.usage);
         if computed != Ok(receipt.cost) {
             return Err(VerifyError::Cost { job: receipt.job, claimed: receipt.cost, computed });
         }
-        Ok(VerifiedReceipt(self))
+        Ok(())
     }
 }
 
@@ -218,7 +233,13 @@ pub struct KnownRoots(VecDeque<Vouched>);
 
 /// A signer's word for a root under a domain. The signature is part of it: it is stored with the statement and checked again by others,
 /// so another one for the same root must be checked too.
-type Vouched = (&'static str, PublicKey, BatchRoot, Signature);
+#[derive(Debug)]
+struct Vouched {
+    domain: &'static str,
+    signer: PublicKey,
+    signature: Signature,
+    tree: KnownTree,
+}
 
 impl KnownRoots {
     /// Roots that are remembered.
@@ -231,16 +252,17 @@ impl KnownRoots {
         statement: &[u8],
         proof: &BatchProof,
     ) -> Result<(), BatchError> {
-        let claimed = (domain, *signer, proof.root(statement)?, proof.signature);
+        let is_claimed = |known: &Vouched| (known.domain, &known.signer, &known.signature) == (domain, signer, &proof.signature);
         // The newest first: the next statement is most likely of the same batch as the last.
-        if self.0.iter().rev().any(|known| *known == claimed) {
+        if self.0.iter_mut().rev().any(|known| is_claimed(known) && known.tree.has(proof, statement)) {
             return Ok(());
         }
-        proof.verify(signer, domain, statement)?;
+        let mut tree = KnownTree::new(proof.verify(signer, domain, statement)?);
+        tree.has(proof, statement);
         if self.0.len() == Self::CAPACITY {
             self.0.pop_front();
         }
-        self.0.push_back(claimed);
+        self.0.push_back(Vouched { domain, signer: *signer, signature: proof.signature, tree });
         Ok(())
     }
 }
@@ -455,6 +477,77 @@ mod tests {
         unsigned.proof.signature = signed().proof.signature;
         assert!(unsigned.verify_with(&mut known).is_err());
         batch[1].clone().verify_with(&mut known).unwrap();
+    }
+
+    /// The others of a batch make its root, and each receipt's own path must lead there all the same.
+    #[test]
+    fn receipt_whose_own_path_is_wrong_is_refused_amid_its_batch() {
+        let node = SecretKey::from_seed([4; 32]);
+        let attempts = (0..BATCH_LEAVES_MAX as u32).map(|n| Receipt { attempt: Attempt(n), ..receipt(&node) });
+        let batch = sign_receipts(&node, attempts.collect());
+        for wrong in [0, 1, 31, 62, 63] {
+            for at in 0..6 {
+                let mut known = KnownRoots::default();
+                for (n, mut signed) in batch.iter().cloned().enumerate() {
+                    if n == wrong {
+                        signed.proof.path[at][0] ^= 1;
+                        let (alone, amid) = (signed.clone().verify(), signed.verify_with(&mut known));
+                        assert_eq!((alone.is_err(), &amid), (true, &alone), "{wrong}: {at}");
+                    } else {
+                        signed.verify_with(&mut known).unwrap();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Settlements of receipts with short and long numbers and texts, in batches of several sizes.
+    fn settlements() -> Vec<crate::Settled> {
+        let node = SecretKey::from_seed([4; 32]);
+        let mut all = Vec::new();
+        for size in [1, 2, 5, BATCH_LEAVES_MAX] {
+            let vary = |n| {
+                let n: u32 = n as u32;
+                let usage = Usage { host_calls: u64::MAX >> n, ..receipt(&node).usage };
+                let engine = "e".repeat(5 * n as usize);
+                let outcome = Outcome::Finished { exit_code: n as i32 - 1 };
+                Receipt { attempt: Attempt(n << 3), engine, outcome, usage, ..receipt(&node).public() }
+            };
+            all.extend(sign_receipts(&node, (0..size).map(vary).collect()));
+        }
+        let settle = |(receipt, n): (SignedReceipt, u64)| crate::Settled {
+            receipt,
+            held: Microcredits(u64::MAX >> (n % 64)),
+            fee: Microcredits(1 << (n % 64)),
+            time: UnixMillis(n * n),
+        };
+        all.into_iter().zip(0..).map(settle).collect()
+    }
+
+    #[test]
+    fn leaf_has_exactly_the_statement_of_its_receipt() {
+        for settled in settlements() {
+            let bytes = crate::Leaf::Settlement(Box::new(settled.clone())).to_bytes();
+            assert_eq!(settled.statement_in(&bytes), settled.receipt.receipt.to_bytes());
+        }
+    }
+
+    #[test]
+    fn leaf_that_is_checked_as_it_is_read_is_found_what_it_is() {
+        for settled in settlements().into_iter().step_by(13) {
+            let good = crate::Leaf::Settlement(Box::new(settled)).to_bytes();
+            for at in 0..good.len() {
+                let mut bytes = good.clone();
+                bytes[at] ^= 1;
+                let apart = crate::Leaf::from_bytes(&bytes).map(|leaf| {
+                    let crate::Leaf::Settlement(settled) = &leaf else { return (leaf, Ok(())) };
+                    let checked = settled.receipt.clone().verify().map(drop);
+                    (leaf, checked)
+                });
+                assert_eq!(crate::Leaf::from_bytes_checked(&bytes, &mut KnownRoots::default()), apart, "byte {at}");
+            }
+            assert_eq!(crate::Leaf::from_bytes_checked(&good, &mut KnownRoots::default()).unwrap().1, Ok(()));
+        }
     }
 
     #[test]

@@ -220,20 +220,18 @@ impl Piece {
         let mut known = KnownRoots::default();
         for (index, bytes) in (self.bundle * TILE_HASHES..).zip(leaves) {
             hashes.extend_from_slice(&record_hash(bytes).0);
-            match Leaf::from_bytes(bytes) {
-                Ok(leaf) => self.check_leaf(index, leaf, &mut known),
+            match Leaf::from_bytes_checked(bytes, &mut known) {
+                Ok((leaf, receipt)) => self.take_leaf(index, leaf, receipt),
                 Err(error) => self.faults.push(Fault::Leaf { index, error }),
             }
         }
         self.hashes = Some(hashes);
     }
 
-    fn check_leaf(&mut self, index: u64, leaf: Leaf, known: &mut KnownRoots) {
-        if let Leaf::Settlement(settled) = &leaf {
-            match settled.receipt.clone().verify_with(known) {
-                Ok(_) => self.receipts_verified += 1,
-                Err(error) => self.faults.push(Fault::Receipt { index, error }),
-            }
+    fn take_leaf(&mut self, index: u64, leaf: Leaf, receipt: Result<(), VerifyError>) {
+        match receipt {
+            Ok(()) => self.receipts_verified += u64::from(matches!(leaf, Leaf::Settlement(_))),
+            Err(error) => self.faults.push(Fault::Receipt { index, error }),
         }
         self.leaves.push((index, leaf));
     }

@@ -21,16 +21,20 @@ pub(crate) struct Options {
 
 /// What runs kernels as guests, and no other program of ours.
 const WITH_KERNELS: [&str; 3] = ["worker", "meter", "calibrate"];
+/// What runs neither.
+const ALONE: [&str; 2] = ["ledger", "ledger_million"];
 
 /// Builds the bench with optimisation, with it what it measures, and runs it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let with_kernels = options.name.as_deref().is_some_and(|name| WITH_KERNELS.contains(&name));
+    let is_one_of = |names: &[&str]| options.name.as_deref().is_some_and(|name| names.contains(&name));
+    let with_kernels = is_one_of(&WITH_KERNELS);
+    let with_programs = !with_kernels && !is_one_of(&ALONE);
     if with_kernels {
         wasm::build_guests(workspace)?;
     }
     say("building with optimisation; the first time takes minutes");
     let mut build = workspace.cargo();
-    build.args(["build", "--release", "-p", "adit-bench"]).args((!with_kernels).then_some("-padit-cli"));
+    build.args(["build", "--release", "-p", "adit-bench"]).args(with_programs.then_some("-padit-cli"));
     process::run(&mut build, "mend what the compiler says")?;
     let release = workspace.target.join("release");
     let mut bench = Command::new(release.join("adit-bench"));

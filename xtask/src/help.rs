@@ -149,7 +149,19 @@ measured in alternating rounds of the same run.
 
 Usage: cargo xtask bench [NAME] [--quick] [--json]
 
-Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start; without one, all of these.
+Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; without one, all of these.
+       ledger: the ledger on its disk, and a log that is checked:
+         ledger_settle   receipts settled durably, 64 in flight, against bare redb with 1,000 leaves a commit;
+                         ledger_settle_64 and ledger_singly: the same against 64 leaves a commit and against one;
+                         ledger_syncs and ledger_written: syncs for 64 receipts, and KiB that are written for one
+         ledger_lone     one receipt until it is durable, against a write and fdatasync; ledger_lone_*: against bare redb
+         ledger_audit    receipts checked by an auditor, 64 to a signature, against one after another on one core;
+                         ledger_audit_cpu: the same in processor time
+       ledger_million: a log of a million receipts (--quick: 100,000); takes some minutes, and 4 GiB of disk:
+         ledger_bytes    of disk per receipt, and of the log as it is served
+         ledger_proof    bytes of an inclusion proof with its checkpoint; ledger_prove: the time to make one
+         ledger_reopen   opening the ledger after kill -9
+         ledger_fsck     checking all of the log, from a folder and over HTTP
        worker: what a job costs on its node beside bare wasmtime, for a Rust guest of a megabyte; takes some minutes:
          worker_job      a no-op in a sandbox worker, from the bytes of the order to those of the answer, in processor time
          worker_two      two such workers at once
@@ -159,13 +171,14 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start; without o
        meter: what counting costs a guest, over the calibration kernels; takes some minutes
 
 Options:
-  --quick   Fewer rounds: some twenty seconds in all (worker, meter: a minute or two), noisier
+  --quick   Fewer rounds: some forty seconds in all (worker, meter: a minute or two), noisier
   --json    One JSON object per figure, and nothing else, on standard output
 
 Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
   cargo xtask bench worker
+  cargo xtask bench ledger_million --quick
   cargo xtask bench meter --quick
 ";
 
