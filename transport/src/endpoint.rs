@@ -139,15 +139,15 @@ impl Dialer {
         Ok(())
     }
 
-    /// Waits until what was said last, closing words included, has left.
+    /// Waits for a moment, so that what was said last, closing words included, leaves. An endpoint is idle only once it has waited some
+    /// round trips for packets that are late, which nobody who ends needs: each command would take half a second more.
     pub async fn flush(&self) {
         let endpoints = {
             let endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
             [endpoints.v4.clone(), endpoints.v6.clone()]
         };
         for endpoint in endpoints.into_iter().flatten() {
-            // Nobody is kept waiting by a peer that is gone.
-            let _ = timeout(std::time::Duration::from_millis(500), endpoint.wait_idle()).await;
+            let _ = timeout(FAREWELL, endpoint.wait_idle()).await;
         }
     }
 
@@ -161,6 +161,9 @@ impl Dialer {
         Ok(slot.insert(endpoint).clone())
     }
 }
+
+/// How long a dialer's last packets may take to the socket: its driver has to be run, and the peer is not waited for.
+const FAREWELL: std::time::Duration = std::time::Duration::from_millis(30);
 
 fn any_v4() -> SocketAddr {
     (Ipv4Addr::UNSPECIFIED, 0).into()
