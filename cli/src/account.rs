@@ -1,6 +1,7 @@
 //! `adit account` and `adit credit`: who has what.
 
 use adit_client::Client;
+use adit_protocol::limits::ANSWER_ROWS_MAX;
 use adit_protocol::{AccountStatus, Answer, Leaf, Microcredits, Order, PublicKey, Query, TransferId, UnixMillis, VoidReason};
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -12,6 +13,7 @@ use crate::link::{self, ask, unexpected};
 use crate::quantity::{parse_credits, parse_moment, show_time};
 use crate::reactor::block_on;
 use crate::report::short;
+use crate::screen::show_note;
 use crate::statement::{Fact, Period, earned, facts};
 use crate::table::{Table, print_json, print_line};
 
@@ -221,6 +223,9 @@ async fn holds(client: &Client, args: &AccountArgs) -> anyhow::Result<()> {
             let expires = show_time(hold.expires);
             print_json(&HoldLine { job: hold.job.to_string(), held_microcredits: hold.amount.0, expires })
         });
+    }
+    if holds.len() == ANSWER_ROWS_MAX {
+        show_note(format!("there may be more: the gateway tells the {ANSWER_ROWS_MAX} that end first"));
     }
     let mut table = Table::new(["job", "held", "given back at the latest"]);
     for hold in holds {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::keys::Role;
-use crate::link::{self, ask, load_key, unexpected};
+use crate::link::{self, ask, existing_key, unexpected};
 use crate::quantity::{parse_moment, show_time};
 use crate::reactor::block_on;
 use crate::report::short;
@@ -73,7 +73,7 @@ enum Line {
 pub(crate) fn run(args: &EarningsArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let gateway = link::gateway(&config, args.gateway.as_ref())?;
-    let key = load_key("node", &Role::Node.file(&config, args.key.as_deref()))?;
+    let key = existing_key("node", &Role::Node.file(&config, args.key.as_deref()))?;
     let node = key.public();
     let (facts, unpaid, left) = block_on(async {
         let client = Client::connect(key, gateway).await?;

@@ -1,11 +1,12 @@
 //! `adit ledger`: a gateway's ledger in its operator's hands.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adit_client::Client;
-use adit_ledger::{Account, Ledger, OpenError, TreeHead};
+use adit_ledger::{Account, Ledger, OpenError, RestoreError, TreeHead};
 use adit_protocol::{Answer, PublicKey, Query};
 use adit_transport::GatewayAddr;
 use anyhow::{Context, bail};
@@ -16,7 +17,7 @@ use crate::args::Common;
 use crate::config::{Config, SERVE_DATA};
 use crate::exit::{Exit, ProofError, RefusedError, usage};
 use crate::keys::Role;
-use crate::link::{self, ask, load_key, unexpected};
+use crate::link::{self, ask, existing_key, unexpected};
 use crate::quantity::show_micros;
 use crate::reactor::block_on;
 use crate::screen::show_note;
@@ -88,7 +89,7 @@ struct RestoreArgs {
 /// Compute all balances and indexes again from the log alone, and compare them byte for byte. The gateway must not run
 #[derive(Debug, Args)]
 struct RebuildArgs {
-    /// Compare, and write nothing. A ledger that fails is restored from a backup, so this must be given
+    /// Compare, and change nothing that the ledger says. One that fails is restored from a backup, so this must be given
     #[arg(long, required = true)]
     check: bool,
     /// The gateway's data [env: ADIT_SERVE_DATA] [default: ~/.local/share/adit/gateway]
@@ -131,7 +132,7 @@ fn backup(args: &BackupArgs, config: &Config) -> anyhow::Result<Exit> {
 /// Has the gateway make the copy, beside its ledger.
 fn backup_of_running(args: &BackupArgs, config: &Config) -> anyhow::Result<(String, u64)> {
     let gateway = link::gateway(config, args.gateway.as_ref())?;
-    let key = load_key("gateway", &Role::Gateway.file(config, args.key.as_deref()))?;
+    let key = existing_key("gateway", &Role::Gateway.file(config, args.key.as_deref()))?;
     block_on(async {
         let client = Client::connect(key, gateway).await?;
         let answer = ask(&client, Query::Backup).await;
@@ -145,48 +146,36 @@ fn backup_of_running(args: &BackupArgs, config: &Config) -> anyhow::Result<(Stri
 }
 
 fn restore(args: &RestoreArgs, config: &Config) -> anyhow::Result<Exit> {
-    let gateway = load_key("gateway", &Role::Gateway.file(config, args.key.as_deref()))?.public();
+    let gateway = existing_key("gateway", &Role::Gateway.file(config, args.key.as_deref()))?.public();
     let data = data(config, args.data.as_deref());
     fs::create_dir_all(&data).with_context(|| data.display().to_string())?;
     let path = ledger_file(&data);
-    let moved = if path.exists() { Some(move_aside(&path, args.replace)?) } else { None };
-    let head = match Ledger::restore(&args.backup, &path, gateway) {
-        Ok(head) => head,
-        Err(error) => {
-            if let Some(moved) = &moved {
-                fs::rename(moved, &path).with_context(|| format!("the ledger is in {} now", moved.display()))?;
-            }
-            return Err(ProofError(error.to_string()).into());
+    if path.exists() && !args.replace {
+        bail!(usage(format!("{} is there already; --replace moves it aside", path.display())));
+    }
+    let time = jiff::Timestamp::now().as_millisecond();
+    let aside = path.exists().then(|| path.with_added_extension(format!("replaced-{time}")));
+    let head = Ledger::restore(&args.backup, &path, gateway, aside.as_deref()).map_err(|error| match error {
+        RestoreError::Backup { ref error, .. } if error.kind() == ErrorKind::NotFound => usage(error),
+        RestoreError::Place { ref error, .. } if error.kind() == ErrorKind::WouldBlock => {
+            usage(format!("ledger {} is open; stop the gateway first", path.display()))
         }
-    };
-    let moved = moved.map(|moved| moved.display().to_string());
+        RestoreError::Open(OpenError::ForeignGateway { .. }) => usage(format!("{error}; --key names the gateway's own key file")),
+        RestoreError::Backup { .. } | RestoreError::Place { .. } => error.into(),
+        error => ProofError(error.to_string()).into(),
+    })?;
+    let aside = aside.map(|aside| aside.display().to_string());
     if args.json {
-        print_json(
-            &json!({ "file": path.display().to_string(), "leaves": head.size, "root": hex::encode(head.root), "replaced": moved }),
-        )?;
+        let (file, root) = (path.display().to_string(), hex::encode(head.root));
+        print_json(&json!({ "file": file, "leaves": head.size, "root": root, "replaced": aside }))?;
     } else {
         print_line(&format!("{}: {} leaves, checked", path.display(), head.size))?;
-        if let Some(moved) = moved {
-            show_note(format!("the ledger that was there is {moved}"));
+        if let Some(aside) = aside {
+            show_note(format!("the ledger that was there is {aside}"));
         }
         show_note("is it the newest? a gateway with --witness-policy asks its witnesses before it signs anything");
     }
     Ok(Exit::Success)
-}
-
-/// Moves a ledger out of the way, unless a gateway has it open.
-fn move_aside(path: &Path, is_asked: bool) -> anyhow::Result<PathBuf> {
-    if !is_asked {
-        bail!(usage(format!("{} is there already; --replace moves it aside", path.display())));
-    }
-    // What is damaged does not open, and is moved all the same.
-    if let Err(error @ OpenError::AlreadyOpen { .. }) = Ledger::open_existing(path) {
-        bail!(usage(format!("{error}: stop the gateway first")));
-    }
-    let time = jiff::Timestamp::now().as_millisecond();
-    let aside = path.with_added_extension(format!("replaced-{time}"));
-    fs::rename(path, &aside).with_context(|| format!("cannot move {}", path.display()))?;
-    Ok(aside)
 }
 
 fn rebuild(args: &RebuildArgs, config: &Config) -> anyhow::Result<Exit> {
@@ -230,7 +219,14 @@ fn check(path: &Path) -> anyhow::Result<(PublicKey, TreeHead, usize)> {
 }
 
 fn is_damage(error: &OpenError) -> bool {
-    !matches!(error, OpenError::AlreadyOpen { .. } | OpenError::File { .. } | OpenError::Format { .. })
+    match error {
+        OpenError::AlreadyOpen { .. } | OpenError::Format { .. } => false,
+        // What is there and is no database, is cut short, or is empty.
+        OpenError::File { error, .. } => {
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof)
+        }
+        _ => true,
+    }
 }
 
 fn open(path: &Path) -> anyhow::Result<Ledger> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
 use adit_protocol::{Answer, JobId, Query, SecretKey};
-use adit_transport::{GatewayAddr, load_or_create_key_file};
+use adit_transport::{GatewayAddr, load_key_file, load_or_create_key_file};
 use anyhow::{Context, bail};
 
 use crate::args::LinkArgs;
@@ -34,6 +34,14 @@ pub(crate) fn load_key(role: &str, path: &Path) -> anyhow::Result<SecretKey> {
         show_note(format!("made a {role} key in {}: {}", path.display(), key.public()));
     }
     Ok(key)
+}
+
+/// The key in `path`, which must be there: whoever names what a key has, or whose something is, means one that exists.
+pub(crate) fn existing_key(role: &str, path: &Path) -> anyhow::Result<SecretKey> {
+    if !path.exists() {
+        return Err(usage(format!("the {role} key {} is not there; --key names another file", path.display())));
+    }
+    Ok(load_key_file(path)?)
 }
 
 /// The user's key.

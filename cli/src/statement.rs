@@ -1,10 +1,11 @@
 //! What a gateway's ledger has about one key: the leaves of its log, read page by page and checked.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use adit_client::Client;
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, Leaf, Microcredits, PublicKey, Query, Settled, UnixMillis, UnpaidAttempt};
+use adit_protocol::{Answer, JobId, Leaf, Microcredits, PublicKey, Query, Settled, TransferId, UnixMillis, UnpaidAttempt};
 
 use crate::exit::ProofError;
 use crate::link::{ask, unexpected};
@@ -21,7 +22,7 @@ pub(crate) struct Fact {
 /// # Errors
 /// Where the gateway gives what is no leaf, what is not about this key, or a receipt that does not hold.
 pub(crate) async fn facts(client: &Client, from: u64) -> anyhow::Result<Vec<Fact>> {
-    let (key, mut facts, mut next) = (client.key(), Vec::new(), Some(from));
+    let (mut told, mut facts, mut next) = (Told::of(client), Vec::new(), Some(from));
     while let Some(from) = next {
         let Answer::Statement { rows, next: after } =
             ask(client, Query::Statement { from, limit: ANSWER_ROWS_MAX as u32 }).await?
@@ -30,13 +31,49 @@ pub(crate) async fn facts(client: &Client, from: u64) -> anyhow::Result<Vec<Fact
         };
         for (index, bytes) in rows {
             let leaf = Leaf::from_bytes(&bytes.0).map_err(|error| wrong(index, error))?;
-            check(&leaf, &key).map_err(|error| wrong(index, error))?;
+            told.take(index, from, &leaf).map_err(|error| wrong(index, error))?;
             facts.push(Fact { index, leaf });
         }
         // An answer that does not get ahead would be asked for for ever.
-        next = after.filter(|after| *after > from);
+        next = after.filter(|after| *after > from && told.last.is_some_and(|last| last < *after));
     }
     Ok(facts)
+}
+
+/// What a gateway has told of its log, each leaf once and in order: a bill must not count one twice.
+#[derive(Debug)]
+struct Told {
+    key: PublicKey,
+    gateway: PublicKey,
+    last: Option<u64>,
+    settled: HashSet<JobId>,
+    ordered: HashSet<TransferId>,
+}
+
+impl Told {
+    fn of(client: &Client) -> Self {
+        Self::new(client.key(), client.gateway())
+    }
+
+    fn new(key: PublicKey, gateway: PublicKey) -> Self {
+        Self { key, gateway, last: None, settled: HashSet::new(), ordered: HashSet::new() }
+    }
+
+    /// Takes in the leaf at `index`, of those from `from` on.
+    fn take(&mut self, index: u64, from: u64, leaf: &Leaf) -> Result<(), String> {
+        if index < from || self.last.is_some_and(|last| index <= last) {
+            return Err("the gateway told it out of order".to_owned());
+        }
+        self.last = Some(index);
+        check(leaf, &self.key, &self.gateway)?;
+        let is_new = match leaf {
+            Leaf::Settlement(settled) => self.settled.insert(settled.receipt.receipt.job),
+            Leaf::Grant(grant) => self.ordered.insert(grant.id),
+            Leaf::Payout(payout) => self.ordered.insert(payout.id),
+            Leaf::Void(_) | Leaf::Terms(_) => true,
+        };
+        if is_new { Ok(()) } else { Err("the same job or order stands in another leaf".to_owned()) }
+    }
 }
 
 /// Every attempt of the client's key, as a node, that was not paid, oldest first.
@@ -57,8 +94,8 @@ fn wrong(index: u64, error: impl Display) -> anyhow::Error {
     ProofError(format!("leaf {index} of the gateway's log: {error}")).into()
 }
 
-/// A leaf is about the key, and a receipt in it holds.
-fn check(leaf: &Leaf, key: &PublicKey) -> Result<(), String> {
+/// A leaf is about the key, and a receipt in it holds and is this gateway's.
+fn check(leaf: &Leaf, key: &PublicKey, gateway: &PublicKey) -> Result<(), String> {
     let concerns = match leaf {
         Leaf::Grant(grant) => grant.customer == *key,
         Leaf::Payout(payout) => payout.owner == *key,
@@ -71,6 +108,7 @@ fn check(leaf: &Leaf, key: &PublicKey) -> Result<(), String> {
     }
     match leaf {
         Leaf::Settlement(settled) => match settled.receipt.clone().verify() {
+            Ok(receipt) if receipt.receipt().gateway != *gateway => Err("the receipt is for another gateway".to_owned()),
             Ok(_) if settled.fee > settled.receipt.receipt.cost => Err("the fee is more than the cost".to_owned()),
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -119,19 +157,35 @@ mod tests {
     #[test]
     fn leaf_must_hold_and_be_about_the_key() {
         let settled = settled();
-        let (client, node) = (settled.receipt.receipt.client, settled.receipt.receipt.node);
+        let (client, node, gateway) =
+            (settled.receipt.receipt.client, settled.receipt.receipt.node, settled.receipt.receipt.gateway);
         let leaf = Leaf::Settlement(Box::new(settled.clone()));
-        assert_eq!((check(&leaf, &client), check(&leaf, &node)), (Ok(()), Ok(())));
-        assert!(check(&leaf, &PublicKey([7; 32])).unwrap_err().contains("not about this key"));
+        assert_eq!((check(&leaf, &client, &gateway), check(&leaf, &node, &gateway)), (Ok(()), Ok(())));
+        assert!(check(&leaf, &PublicKey([7; 32]), &gateway).unwrap_err().contains("not about this key"));
         let mut dear = settled.clone();
         dear.fee.0 = dear.receipt.receipt.cost.0 + 1;
-        assert!(check(&Leaf::Settlement(Box::new(dear)), &client).unwrap_err().contains("more than the cost"));
+        assert!(check(&Leaf::Settlement(Box::new(dear)), &client, &gateway).unwrap_err().contains("more than the cost"));
         let mut forged = settled;
         forged.receipt.receipt.usage.fuel.0 += 1;
-        assert!(check(&Leaf::Settlement(Box::new(forged)), &client).is_err());
+        assert!(check(&Leaf::Settlement(Box::new(forged)), &client, &gateway).is_err());
         let grant = Grant { id: TransferId([1; 16]), customer: client, amount: Microcredits(1), time: UnixMillis(0) };
-        assert_eq!(check(&Leaf::Grant(grant), &client), Ok(()));
-        assert!(check(&Leaf::Grant(grant), &node).is_err());
+        assert_eq!(check(&Leaf::Grant(grant), &client, &gateway), Ok(()));
+        assert!(check(&Leaf::Grant(grant), &node, &gateway).is_err());
+    }
+
+    #[test]
+    fn leaf_is_counted_once_and_is_this_gateways() {
+        let settled = settled();
+        let (client, gateway) = (settled.receipt.receipt.client, settled.receipt.receipt.gateway);
+        let leaf = Leaf::Settlement(Box::new(settled));
+        let mut told = Told::new(client, gateway);
+        told.take(4, 0, &leaf).unwrap();
+        assert!(told.take(4, 0, &leaf).unwrap_err().contains("out of order"));
+        assert!(told.take(3, 0, &leaf).unwrap_err().contains("out of order"));
+        assert!(told.take(9, 10, &leaf).unwrap_err().contains("out of order"));
+        assert!(told.take(400, 5, &leaf).unwrap_err().contains("another leaf"));
+        let mut elsewhere = Told::new(client, PublicKey([1; 32]));
+        assert!(elsewhere.take(4, 0, &leaf).unwrap_err().contains("another gateway"));
     }
 
     #[test]

@@ -143,6 +143,11 @@ impl Client {
         self.shared.client()
     }
 
+    /// The gateway's key, which it has proven.
+    pub fn gateway(&self) -> PublicKey {
+        self.shared.gateway.key
+    }
+
     /// The job with the salt that this client's key gives it, so that public statements about it do not name its bytes. The
     /// same job gets the same salt, so it can be submitted again under its key.
     pub fn salted(&self, job: Job) -> Job {

@@ -8,7 +8,7 @@ use crate::timer::{Armed, Tick};
 use crate::{Config, Request};
 
 /// Nodes that are too dear for a job's client before it is refused.
-pub(crate) const DECLINED_MAX: usize = 16;
+pub const DECLINED_MAX: usize = 16;
 
 /// A job that has not ended.
 #[derive(Debug)]

@@ -74,7 +74,7 @@ mod timer;
 
 pub use config::Config;
 pub use event::{Action, Event};
-pub use job::{Lease, Phase};
+pub use job::{DECLINED_MAX, Lease, Phase};
 pub use machine::Dispatcher;
 pub use node::NodeView;
 pub use request::Request;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
+use adit_dispatch::{Action, Config, DECLINED_MAX, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::{
     Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError,
     Writer,
@@ -244,11 +244,11 @@ impl Core {
                 Err(_) => return false,
             }
         }
-        let Some(Job { submitted, stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
+        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
         live.reserved = reserved.max(needed);
         if live.held.is_none_or(|held| held < needed) {
             live.held = Some(needed);
-            let expires = UnixMillis(submitted.0.saturating_add(hold_time_ms(&limits)));
+            let expires = UnixMillis(wall_time().0.saturating_add(hold_time_ms(&limits)));
             // Not news that anybody waits for: a short job's hold goes with its receipt, in one commit instead of two.
             self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
         }
@@ -1102,9 +1102,11 @@ fn unavailable(error: StoreError) -> Refusal {
     Refusal::LedgerUnavailable(error.to_string())
 }
 
-/// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed.
+/// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed, and may wait anew after
+/// each node on which that client cannot pay.
 fn hold_time_ms(limits: &JobLimits) -> u64 {
-    let attempt_ms = limits.queue_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
+    let waits_ms = limits.queue_ms.saturating_mul(DECLINED_MAX as u64 + 1);
+    let attempt_ms = waits_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
     let attempts = u64::from(Config::default().attempts_max) + 1;
     attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
 }

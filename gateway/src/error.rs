@@ -26,6 +26,16 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// There is no ledger, but what is left of one: to begin anew would be to forget what was signed.
+    #[error(
+        "there is no {ledger}, but there is {found}; restore the ledger (`adit ledger restore`), or move what is left of it away to begin anew"
+    )]
+    LedgerGone {
+        /// Where the ledger should be.
+        ledger: PathBuf,
+        /// What is left.
+        found: PathBuf,
+    },
     /// The ledger cannot be opened.
     #[error(transparent)]
     Ledger(#[from] OpenError),

@@ -4,10 +4,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_ledger::{BATCH_OPERATIONS_MAX, Ledger, OpenError, Operation, Reader, Writer};
-use adit_protocol::{SecretKey, Terms, VoidReason};
+use adit_protocol::{PublicKey, SecretKey, Terms, VoidReason};
 use adit_tlog::{HttpServer, LogService, Published};
 use adit_transport::{BlobStore, GatewayAddr, Listener};
 use tokio::sync::mpsc;
@@ -64,6 +64,7 @@ impl Gateway {
         let data = |error| StartError::Data { path: config.data_dir.clone(), error };
         std::fs::create_dir_all(&config.data_dir).map_err(data)?;
         // The ledger first: it is what keeps a second gateway out of the folder.
+        check_beginning(&config.data_dir)?;
         let mut ledger = Ledger::open(&ledger_file(&config.data_dir), key.public())?;
         let published = Published::default();
         let mut signer = Signer::new(&key, ledger.reader().clone(), published.clone(), config.witnesses.clone());
@@ -112,7 +113,7 @@ impl Gateway {
             Ending::Ledger(reason) => reason,
         };
         let stopped = || RunError::Ledger(reason.clone());
-        let reader = Ledger::open(&ledger_file(&config.data_dir), key.public()).map_err(|error| {
+        let reader = reopen(&ledger_file(&config.data_dir), key.public()).await.map_err(|error| {
             tracing::error!(%error, "the ledger cannot be opened again; the gateway stops");
             stopped()
         })?;
@@ -125,6 +126,34 @@ impl Gateway {
         debug_assert!(!matches!(ending, Ending::Ledger(_)), "what is only read does not fail to record");
         Err(stopped())
     }
+}
+
+/// Opens a ledger that was open until now. Whoever still reads it, such as a backup, ends soon: its reads fail.
+async fn reopen(path: &Path, gateway: PublicKey) -> Result<Ledger, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match Ledger::open(path, gateway) {
+            Err(OpenError::AlreadyOpen { .. }) if begun.elapsed() < REOPEN_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// How long a failed ledger's last readers are waited for.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A folder without a ledger has nothing of an earlier one either: a ledger that was moved aside, a backup.
+fn check_beginning(data_dir: &Path) -> Result<(), StartError> {
+    let ledger = ledger_file(data_dir);
+    if ledger.exists() {
+        return Ok(());
+    }
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let is_left = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ledger.redb.replaced-"));
+    let found = entries(data_dir).find(|path| is_left(path)).or_else(|| entries(&data_dir.join("backups")).next());
+    found.map_or(Ok(()), |found| Err(StartError::LedgerGone { ledger, found }))
 }
 
 fn ledger_file(data_dir: &Path) -> std::path::PathBuf {
@@ -196,7 +225,8 @@ impl Engine {
 
     /// Serves until `shutdown` or until the ledger fails. All connections are gone then, and all that was read is let go.
     async fn serve(self, listener: &Rc<Listener>, shutdown: impl Future<Output = ()>) -> Ending {
-        let Self { core, commits, publisher, faults, http, _idle } = self;
+        // Dropped from the last to the first, also where this is cancelled: the writer, which rings for the publisher, before that.
+        let Self { _idle, http, faults, publisher, commits, core } = self;
         let tasks = LocalSet::new();
         if _idle.is_none() {
             tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));

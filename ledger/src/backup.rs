@@ -8,6 +8,7 @@ use adit_protocol::PublicKey;
 use redb::backends::FileBackend;
 use redb::{Builder, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
+use crate::ledger::CACHE_BYTES;
 use crate::schema::{self, ACCOUNTS, HOLDS, JOBS, LEAVES, META, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::{Ledger, OpenError, Reader, StoreError, TreeHead, file};
 
@@ -58,7 +59,7 @@ impl Reader {
         let handle = draft.try_clone().map_err(|error| BackupError::Copy(error.to_string()))?;
         let (head, gateway) = {
             let backend = FileBackend::new(draft).map_err(StoreError::from)?;
-            let database = Builder::new().create_with_backend(backend).map_err(StoreError::from)?;
+            let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
             let from = redb::ReadableDatabase::begin_read(self.database()).map_err(StoreError::from)?;
             let to = schema::begin_durable(&database)?;
             copy_tables(&from, &to)?;
@@ -103,19 +104,27 @@ pub enum RestoreError {
 }
 
 impl Ledger {
-    /// Makes a ledger of `gateway` at `path`, where there is none, from the backup in another file, which is only read. Every page of the
-    /// copy, its tree, its books and its indexes are checked before it has its name. Returns the tree that it has.
+    /// Makes a ledger of `gateway` at `path` from the backup in another file, which is only read. Every page of the copy, its tree, its
+    /// books and its indexes are checked before it has its name. A ledger that is there gets the name `aside` as well, and only then loses
+    /// its own, in one step: at no moment is there none. Returns the tree of the new one.
     ///
     /// # Errors
-    /// [`RestoreError`]; nothing is at `path` then that was not there before.
-    pub fn restore(backup: &Path, path: &Path, gateway: PublicKey) -> Result<TreeHead, RestoreError> {
+    /// [`RestoreError`], also where there is a ledger and no `aside`, or where it is open; `path` is what it was before then.
+    pub fn restore(backup: &Path, path: &Path, gateway: PublicKey, aside: Option<&Path>) -> Result<TreeHead, RestoreError> {
         let at_path = |error| RestoreError::Place { path: path.to_owned(), error };
         let at_backup = |error| RestoreError::Backup { path: backup.to_owned(), error };
         let mut source = fs::File::open(backup).map_err(at_backup)?;
-        if path.exists() {
-            return Err(at_path(io::ErrorKind::AlreadyExists.into()));
-        }
-        let mut draft = file::draft(path).map_err(at_path)?;
+        let replaced = match (fs::File::open(path), aside) {
+            (Ok(_), None) => return Err(at_path(io::ErrorKind::AlreadyExists.into())),
+            (Ok(ledger), Some(aside)) => {
+                // Held until the end: whoever has it open keeps it, and nobody opens it meanwhile.
+                ledger.try_lock().map_err(|error| at_path(error.into()))?;
+                Some((ledger, aside))
+            }
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => None,
+            (Err(error), _) => return Err(at_path(error)),
+        };
+        let mut draft = if replaced.is_some() { file::draft_beside(path) } else { file::draft(path) }.map_err(at_path)?;
         let mut check = || {
             // An empty file would become an empty ledger.
             if io::copy(&mut source, &mut draft).map_err(at_backup)? == 0 {
@@ -127,7 +136,13 @@ impl Ledger {
             ledger.reader().check_books()?;
             Ok(ledger.tree())
         };
-        let restored = check().and_then(|head| file::publish(path).map_err(at_path).map(|()| head));
+        let restored = check().and_then(|head| {
+            if let Some((_, aside)) = &replaced {
+                fs::hard_link(path, aside).map_err(at_path)?;
+            }
+            file::publish(path).map_err(at_path)?;
+            Ok(head)
+        });
         if restored.is_err() {
             let _ = fs::remove_file(file::draft_path(path));
         }
@@ -145,7 +160,7 @@ impl Ledger {
                 redb::DatabaseError::Storage(redb::StorageError::Io(error)) => OpenError::File { path: path.to_owned(), error },
                 error => StoreError::from(error).into(),
             };
-            let database = Builder::new().open(path).map_err(already_open)?;
+            let database = Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(already_open)?;
             let transaction = redb::ReadableDatabase::begin_read(&database).map_err(StoreError::from)?;
             schema::owner(&transaction)?
         };

@@ -26,17 +26,29 @@ pub fn open(path: &Path) -> Result<Option<File>> {
 /// # Errors
 /// [`ErrorKind::WouldBlock`] where another process is at it, or was a moment ago.
 pub fn draft(path: &Path) -> Result<File> {
+    let draft = locked_draft(path)?;
+    // Only now: before the lock, the draft could be another's, or be renamed already.
+    if open(path)?.is_some() {
+        return Err(ErrorKind::WouldBlock.into());
+    }
+    draft.set_len(0)?;
+    Ok(draft)
+}
+
+/// As [`draft`], beside a file that is there and that the caller keeps locked.
+pub(crate) fn draft_beside(path: &Path) -> Result<File> {
+    let draft = locked_draft(path)?;
+    draft.set_len(0)?;
+    Ok(draft)
+}
+
+fn locked_draft(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let draft = options.open(draft_path(path))?;
     draft.try_lock()?;
-    // Only now: before the lock, the draft could be another's, or be renamed already.
-    if open(path)?.is_some() {
-        return Err(ErrorKind::WouldBlock.into());
-    }
-    draft.set_len(0)?;
     Ok(draft)
 }
 

@@ -13,7 +13,7 @@ use crate::{Applied, FORMAT_VERSION, Operation, Reader, Refused, StoreError, fil
 
 /// Memory for pages, of which the indexes' inner pages and the right edge of the receipts are the ones in use. A gateway may be a
 /// small machine, and redb would take 1 GiB.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The accounts, the holds and the log: one database, one writer.
 ///

@@ -183,7 +183,10 @@ fn invoice_is_the_sum_of_the_receipts_and_the_owner_sees_what_was_paid() {
     let ran = network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100G"]).run().ok();
     let job = ran.text().trim().to_owned();
     network.adit(["logs", "-f", &job]).start().stdout.wait_for_text(guest::READY);
-    let holds = network.adit(["account", "--holds", "--json"]).run().ok().json_lines();
+    // It may be some hundred milliseconds on its way to the ledger.
+    let holds = || network.adit(["account", "--holds", "--json"]).run().ok().json_lines();
+    until("the hold is recorded", || !holds().is_empty());
+    let holds = holds();
     assert_eq!((holds.len(), holds[0]["job"].as_str()), (1, Some(job.as_str())));
     assert!(holds[0]["held_microcredits"].as_u64().unwrap() > 0);
     let key = network.nodes[0].key;

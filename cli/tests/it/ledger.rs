@@ -11,7 +11,9 @@ fn backup_of_a_running_gateway_is_checked_and_takes_a_damaged_ledgers_place() {
     let run = |network: &Network, input: &str| network.run(&guest::echo()).args(["--input", "-"]).input(input).run().ok();
     let key = network.home.path("gateway.key").to_str().unwrap().to_owned();
     run(&network, "before");
-    network.adit(["ledger", "backup"]).run().code(20).says("connect with the gateway's own key");
+    network.adit(["ledger", "backup"]).run().code(2).says("gateway.key is not there");
+    let user = ["ledger", "backup", "--key", "config/adit/client.key"];
+    network.adit(user).run().code(20).says("connect with the gateway's own key");
     let made = network.adit(["ledger", "backup", "--key", &key, "--json"]).run().ok().json();
     let (backup, leaves) = (made["file"].as_str().unwrap().to_owned(), made["leaves"].as_u64().unwrap());
     run(&network, "after");
@@ -48,7 +50,17 @@ fn backup_of_a_running_gateway_is_checked_and_takes_a_damaged_ledgers_place() {
     network.home.file("nothing", "no ledger");
     let args = ["ledger", "restore", "nothing", "--data", data, "--key", &key, "--replace"];
     network.home.adit(args).run().code(23);
+    let elsewhere = ["ledger", "restore", "nothing", "--data", data, "--key", "no.key", "--replace"];
+    network.home.adit(elsewhere).run().code(2).says("is not there");
+    network.home.adit(["ledger", "restore", "nowhere", "--data", data, "--key", &key, "--replace"]).run().code(2);
+    check(&["--file", "nothing"]).code(23);
     assert_eq!(check(&["--data", data]).ok().json()["leaves"], leaves);
+
+    // Without its ledger a gateway does not begin anew beside what is left of it.
+    let away = network.home.path("away");
+    fs::rename(&file, &away).unwrap();
+    Gateway::command(&network.home, "127.0.0.1:0").run().code(1).says("but there is");
+    fs::rename(&away, &file).unwrap();
 
     network.gateway = Gateway::start(&network.home, &host);
     let receipts = network.adit(["receipts", "--json"]).run().ok().json_lines();

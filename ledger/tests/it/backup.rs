@@ -32,7 +32,7 @@ fn copy_of_a_ledger_that_goes_on_is_the_ledger_of_one_moment() {
     assert!((head.size..=head.size + 40).contains(&copied.size));
     assert!(matches!(ledger.reader().backup(&copy), Err(BackupError::File { .. })), "a copy replaces nothing");
 
-    assert_eq!(Ledger::restore(&copy, &restored, gateway()).unwrap(), copied);
+    assert_eq!(Ledger::restore(&copy, &restored, gateway(), None).unwrap(), copied);
     let again = Ledger::open(&restored, gateway()).unwrap();
     assert_eq!(again.tree(), copied);
     again.reader().check_books().unwrap();
@@ -53,24 +53,42 @@ fn what_is_no_whole_backup_is_not_put_in_place() {
     ledger(&path, 0..50).reader().backup(&copy).unwrap();
     let whole = fs::read(&copy).unwrap();
     let stranger = SecretKey::from_seed([7; 32]).public();
-    assert!(matches!(Ledger::restore(&copy, &place, stranger), Err(RestoreError::Open(OpenError::ForeignGateway { .. }))));
-    assert!(matches!(Ledger::restore(&dir.path().join("nothing"), &place, gateway()), Err(RestoreError::Backup { .. })));
+    assert!(matches!(Ledger::restore(&copy, &place, stranger, None), Err(RestoreError::Open(OpenError::ForeignGateway { .. }))));
+    assert!(matches!(Ledger::restore(&dir.path().join("nothing"), &place, gateway(), None), Err(RestoreError::Backup { .. })));
     for bad in [&b""[..], b"no database", &whole[..whole.len() / 2]] {
         fs::write(&copy, bad).unwrap();
-        assert!(Ledger::restore(&copy, &place, gateway()).is_err(), "{} bytes", bad.len());
+        assert!(Ledger::restore(&copy, &place, gateway(), None).is_err(), "{} bytes", bad.len());
     }
     // A page in the middle, whatever it holds.
     let mut flipped = whole.clone();
     let at = flipped.windows(13).position(|bytes| bytes == b"wasmtime 48.0").unwrap();
     flipped[at] ^= 1;
     fs::write(&copy, &flipped).unwrap();
-    assert!(Ledger::restore(&copy, &place, gateway()).is_err());
+    assert!(Ledger::restore(&copy, &place, gateway(), None).is_err());
     assert!(!place.exists() && !dir.path().join("place.new").exists());
 
     fs::write(&copy, &whole).unwrap();
-    Ledger::restore(&copy, &place, gateway()).unwrap();
-    assert!(matches!(Ledger::restore(&copy, &place, gateway()), Err(RestoreError::Place { .. })), "a ledger is not replaced");
+    Ledger::restore(&copy, &place, gateway(), None).unwrap();
+    assert!(
+        matches!(Ledger::restore(&copy, &place, gateway(), None), Err(RestoreError::Place { .. })),
+        "a ledger is not replaced"
+    );
     assert_eq!(fs::read(&copy).unwrap(), whole, "a backup is only read");
+
+    // With a name for the one that is there, it takes its place in one step, unless somebody has it open.
+    let aside = dir.path().join("aside");
+    let before = fs::read(&place).unwrap();
+    let opened = Ledger::open(&place, gateway()).unwrap();
+    assert!(matches!(Ledger::restore(&copy, &place, gateway(), Some(&aside)), Err(RestoreError::Place { .. })));
+    drop(opened);
+    let before = if fs::read(&place).unwrap() == before { before } else { fs::read(&place).unwrap() };
+    fs::write(&copy, b"no database").unwrap();
+    assert!(Ledger::restore(&copy, &place, gateway(), Some(&aside)).is_err());
+    assert!(fs::read(&place).unwrap() == before && !aside.exists(), "nothing changed");
+    fs::write(&copy, &whole).unwrap();
+    Ledger::restore(&copy, &place, gateway(), Some(&aside)).unwrap();
+    assert_eq!(fs::read(&aside).unwrap(), before);
+    Ledger::open(&place, gateway()).unwrap();
 }
 
 #[test]
