@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::args::Common;
 use crate::config::{Config, SERVE_DATA};
-use crate::exit::{Exit, ProofError, RefusedError, usage};
+use crate::exit::{Exit, ProofError, RefusedError, UsageError, usage};
 use crate::keys::Role;
 use crate::link::{self, ask, existing_key, unexpected};
 use crate::quantity::show_micros;
@@ -185,6 +185,7 @@ fn rebuild(args: &RebuildArgs, config: &Config) -> anyhow::Result<Exit> {
         Ok(checked) => checked,
         // A ledger that another process has, or that is not there, is no bad ledger.
         Err(error) if error.downcast_ref::<OpenError>().is_some_and(|error| !is_damage(error)) => return Err(error),
+        Err(error) if error.is::<UsageError>() => return Err(error),
         Err(error) => {
             if args.json {
                 print_json(&json!({ "file": path.display().to_string(), "sound": false, "reason": error.to_string() }))?;
@@ -211,7 +212,7 @@ fn rebuild(args: &RebuildArgs, config: &Config) -> anyhow::Result<Exit> {
 
 /// Reads every page of the ledger, folds its log, and compares. The last is how many accounts there are.
 fn check(path: &Path) -> anyhow::Result<(PublicKey, TreeHead, usize)> {
-    let gateway = Ledger::open_existing(path)?.gateway();
+    let gateway = open(path)?.gateway();
     let ledger = Ledger::open_checked(path, gateway)?;
     let books = ledger.reader().check_books()?;
     let accounts = books.accounts().filter(|(account, _)| *account != Account::Issuer).count();
@@ -230,7 +231,10 @@ fn is_damage(error: &OpenError) -> bool {
 }
 
 fn open(path: &Path) -> anyhow::Result<Ledger> {
-    Ok(Ledger::open_existing(path)?)
+    Ledger::open_existing(path).map_err(|error| match error {
+        OpenError::AlreadyOpen { .. } => usage(format!("{error}; stop the gateway first")),
+        error => error.into(),
+    })
 }
 
 fn data(config: &Config, asked: Option<&Path>) -> PathBuf {
