@@ -27,7 +27,8 @@ Examples:
   adit account --statement --since 30d            # every leaf of the gateway's log about this key
   adit account --holds                            # what is held, for which jobs
 
-What a job can cost at most is held while a node has it, and what it did not cost goes back when it ends.")]
+What a job can cost at most is held while a node has it, and what it did not cost goes back when
+it ends.")]
 pub(crate) struct AccountArgs {
     /// Show all that was moved instead: grants, settled jobs, holds that came back, payouts
     #[arg(long)]
@@ -52,8 +53,9 @@ Examples:
   adit credit grant CUSTOMER_KEY 25 --key ~/.config/adit/gateway.key
   adit credit payout NODE_KEY 3.5 --key ~/.config/adit/gateway.key --id 00112233445566778899aabbccddeeff
 
-These are orders to the gateway, which takes them from whoever has its own key. An order has an id: the same id again is the same
-order, and has no second effect, so that an order whose answer was lost can be given again.")]
+These are orders to the gateway, which takes them from whoever has its own key. An order has an
+id: the same id again is the same order, and has no second effect, so that an order whose answer
+was lost can be given again.")]
 pub(crate) struct CreditArgs {
     #[command(subcommand)]
     command: CreditCommand,

@@ -27,7 +27,8 @@ Examples:
   adit node earnings --since 7d --json | jq -s 'map(.earned_microcredits // 0) | add'
   adit node earnings --key /var/lib/adit/node.key --gateway gateway.example:4433#6f1d5b…
 
-Each payment stands in the gateway's public log with the receipt that this node signed. The newest 1,000 unpaid attempts are kept.")]
+Each payment stands in the gateway's public log with the receipt that this node signed. The newest
+1,000 unpaid attempts are kept.")]
 pub(crate) struct EarningsArgs {
     /// The gateway and the key it must prove [env: ADIT_GATEWAY] [default: the running `adit up`]
     #[arg(long, value_name = "ADDR#KEY")]

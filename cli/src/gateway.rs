@@ -23,14 +23,15 @@ use crate::service::announce;
 #[command(after_help = "\
 Examples:
   adit gateway --listen 0.0.0.0:4433 --data /var/lib/adit
-  adit gateway --listen 127.0.0.1:0 --ready-file gateway.addr   # any free port; ADDR#KEY in the file
+  adit gateway --listen 127.0.0.1:0 --ready-file gateway.addr  # any free port; ADDR#KEY in a file
   adit gateway --fee 5 --welcome 0.5    # keeps 5 % of each cost; new keys can try it
   adit gateway --witness-policy witnesses.policy --log-url https://log.example/adit
 
-Nodes and clients need ADDR#KEY, which is printed; where the address is 0.0.0.0, with a name or an address of this machine
-instead. The key is the gateway's name: keep its file, and its data (`adit ledger backup`). UDP must be open on the port, and TCP on that of the log.
-Where the ledger cannot record any more, as on a full disk, the gateway goes on reading only, and says so; start it anew when the cause is
-mended.")]
+Nodes and clients need ADDR#KEY, which is printed; where the address is 0.0.0.0, with a name or an
+address of this machine instead. The key is the gateway's name: keep its file, and its data (`adit
+ledger backup`). UDP must be open on the port, and TCP on that of the log. Where the ledger cannot
+record any more, as on a full disk, the gateway goes on reading only, and says so; start it anew
+when the cause is mended.")]
 pub(crate) struct GatewayArgs {
     /// The UDP address to listen on; port 0 for any [env: ADIT_SERVE_LISTEN] [default: 0.0.0.0:4433]
     #[arg(long, value_name = "ADDR")]

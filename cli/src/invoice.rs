@@ -24,8 +24,8 @@ Examples:
   adit invoice --since 30d --csv > november.csv
   adit invoice --since 2026-11-01 --until 2026-12-01 --json | jq .total_microcredits
 
-The total is the sum of the receipts, each of which is checked again. A month is told by the time of settlement, in UTC. Exit code 23
-where a receipt does not hold.")]
+The total is the sum of the receipts, each of which is checked again. A month is told by the time
+of settlement, in UTC. Exit code 23 where a receipt does not hold.")]
 pub(crate) struct InvoiceArgs {
     /// The first moment: a date, a time, or how long ago, as in 2026-11-01, 2026-11-01T12:00:00Z or 30d
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]

@@ -32,8 +32,9 @@ Examples:
   adit ledger restore today.redb --data /var/lib/adit
   adit ledger rebuild --check --data /var/lib/adit
 
-A ledger that is older than the gateway's log must not be used: others have seen more. A gateway asks its witnesses
-(--witness-policy) before it signs anything, and refuses where one of them has seen a larger log.")]
+A ledger that is older than the gateway's log must not be used: others have seen more. A gateway
+asks its witnesses (--witness-policy) before it signs anything, and refuses where one of them has
+seen a larger log.")]
 pub(crate) struct LedgerArgs {
     #[command(subcommand)]
     command: LedgerCommand,

@@ -27,8 +27,9 @@ Examples:
   adit quote render.wasm --input scene.json --dry-run      # and what it really takes, run once here
   adit quote render.wasm --json | jq .at_most_microcredits
 
-The most that a job can cost is what its account needs: so much is held while it runs, and what it did not cost goes back. A dry run is
-`adit run --local`: the same meter, so that the same bytes have the same bill on any node. Nothing is submitted.")]
+The most that a job can cost is what its account needs: so much is held while it runs, and what it
+did not cost goes back. A dry run is `adit run --local`: the same meter, so that the same bytes
+have the same bill on any node. Nothing is submitted.")]
 pub(crate) struct QuoteArgs {
     #[command(flatten)]
     submission: SubmissionArgs,

@@ -34,10 +34,11 @@ Examples:
   adit run job.wasm --json --output out.bin > run.json && adit verify run.json --output out.bin
   adit verify job.receipt --gateway-key 6f1d5b…    # and that it is this gateway that says so
 
-  adit verify job.receipt --policy witnesses.policy    # and that so many witnesses saw it in the log
+  adit verify job.receipt --policy witnesses.policy  # and that so many witnesses saw it
 
-Nothing is asked of anybody. What cannot be checked is said, such as limits where the job's own file is not here; with --policy the log's
-proof must be there. Exit code 0 where every check of every file holds, else 23.")]
+Nothing is asked of anybody. What cannot be checked is said, such as limits where the job's own
+file is not here; with --policy the log's proof must be there. Exit code 0 where every check of
+every file holds, else 23.")]
 pub(crate) struct VerifyArgs {
     /// Receipt files, or objects of `adit run --json`
     #[arg(required = true, value_name = "FILE")]
