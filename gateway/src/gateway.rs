@@ -69,7 +69,7 @@ impl Gateway {
         let published = Published::default();
         let mut signer = Signer::new(&key, ledger.reader().clone(), published.clone(), config.witnesses.clone());
         // Before anything is added: what was signed before is signed again, and shows whether it is all there.
-        match signer.publish() {
+        match signer.publish_first() {
             Err(error) if error.is_passing() && config.starts_without_witnesses => {
                 tracing::warn!(%error, "the gateway starts without a quorum of witnesses");
             }

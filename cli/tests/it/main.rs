@@ -28,6 +28,7 @@ mod reasons;
 mod restart;
 mod restored;
 mod run;
+mod slow;
 mod twice;
 mod up;
 mod verify;
