@@ -628,6 +628,10 @@ mod tests {
         }
         let count = |kind| witness.evidence().unwrap().iter().filter(|piece| piece.kind == kind).count();
         assert_eq!((count(EvidenceKind::OtherTree), count(EvidenceKind::Unproven)), (EVIDENCE_MAX, EVIDENCE_MAX));
+        // Proof stays: the first ones are there.
+        let kept = witness.evidence().unwrap();
+        let has = |tree: Tree| kept.iter().any(|piece| piece.checkpoint == signed(&tree));
+        assert!(has(tree("b", 7)) && (0..EVIDENCE_MAX - 1).all(|n| has(tree(&format!("c{n}"), 7))));
         check(&witness, &growth(7, &tree("a", 8)), "200");
     }
 
