@@ -64,12 +64,17 @@ pub fn sign_checkpoint(key: &SecretKey, head: &TreeHead) -> Vec<u8> {
 /// # Errors
 /// [`CheckpointError`] says what it is instead.
 pub fn verify_checkpoint(bytes: &[u8], gateway: &PublicKey) -> Result<TreeHead, CheckpointError> {
+    verify_alone(bytes, gateway).map(|(head, _)| head)
+}
+
+/// As [`verify_checkpoint`], and the note with the gateway's signature alone: whatever else came with it, anybody can have put there.
+pub(crate) fn verify_alone(bytes: &[u8], gateway: &PublicKey) -> Result<(TreeHead, Vec<u8>), CheckpointError> {
     let checkpoint = SignedCheckpoint::from_bytes(bytes)?;
-    checkpoint.verify(&VerifierList::new(vec![Box::new(log_key(gateway))]))?;
+    let signatures = checkpoint.verify(&VerifierList::new(vec![Box::new(log_key(gateway))]))?;
     if checkpoint.origin() != log_origin(gateway) {
         return Err(CheckpointError::Origin(checkpoint.origin().to_owned()));
     }
-    Ok(checkpoint.head())
+    Ok((checkpoint.head(), checkpoint.with_signatures(&signatures)))
 }
 
 /// A checkpoint in a signed note, of which no signature was checked.

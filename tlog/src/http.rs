@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 128;
 
-/// Connections of one address at once. A reverse proxy on this machine has no such bound.
+/// Connections of one address at once, of IPv6 of one /64. A reverse proxy on this machine has no such bound.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 16;
 
 /// How long a connection may take to send a request's head, also between two requests.
@@ -176,36 +176,47 @@ where
     }
 }
 
-/// How many connections each address has.
+/// How many connections each network has, by [`network_of`].
 #[derive(Debug, Clone, Default)]
 struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// A connection's place among those of its address.
+/// A connection's place among those of its network.
 struct Place {
     addresses: Addresses,
-    address: IpAddr,
+    network: IpAddr,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Addresses {
     fn enter(&self, address: IpAddr, slot: OwnedSemaphorePermit) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_PER_ADDRESS_MAX && !address.is_loopback() {
+        let network = network_of(address);
+        let count = counts.entry(network).or_default();
+        if *count >= CONNECTIONS_PER_ADDRESS_MAX && !address.to_canonical().is_loopback() {
             return None;
         }
         *count += 1;
-        Some(Place { addresses: self.clone(), address, _slot: slot })
+        Some(Place { addresses: self.clone(), network, _slot: slot })
+    }
+}
+
+/// What the connections of an address are counted by: all of an IPv4 address, and of an IPv6 address the first 64 bits, since whoever has
+/// one of these has all that share them (RFC 4291, section 2.5.4).
+fn network_of(address: IpAddr) -> IpAddr {
+    // A socket that listens for both shows IPv4 addresses as IPv6, all with the same first 64 bits.
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
+        if let Some(count) = counts.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.remove(&self.network);
             }
         }
     }
@@ -351,5 +362,26 @@ mod tests {
         drop(places);
         assert!(addresses.enter(peer, slot()).is_some());
         assert_eq!(slots.available_permits(), CONNECTIONS_MAX);
+    }
+
+    /// Each host has 2^64 addresses of IPv6: counted one by one, a single host took all the places that there are.
+    #[test]
+    fn ipv6_addresses_are_counted_by_their_network() {
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let addresses = Addresses::default();
+        let enter = |address: String| addresses.enter(address.parse().unwrap(), Arc::clone(&slots).try_acquire_owned().unwrap());
+        let places: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX).map(|n| enter(format!("2001:db8:0:1:{n:x}::1")).unwrap()).collect();
+        assert!(enter("2001:db8:0:1:ffff::2".into()).is_none());
+        assert!(enter("2001:db8:0:2::1".into()).is_some());
+        let mapped: Vec<_> = (0..=CONNECTIONS_PER_ADDRESS_MAX).map(|n| enter(format!("::ffff:192.0.2.{n}")).unwrap()).collect();
+        let same: Vec<_> = (1..CONNECTIONS_PER_ADDRESS_MAX).map(|_| enter("192.0.2.7".into()).unwrap()).collect();
+        assert!(enter("::ffff:192.0.2.7".into()).is_none());
+        drop((mapped, same));
+        for proxy in ["::1", "::ffff:127.0.0.1"] {
+            let all: Vec<_> = (0..2 * CONNECTIONS_PER_ADDRESS_MAX).map(|_| enter(proxy.into())).collect();
+            assert!(all.iter().all(Option::is_some), "{proxy}");
+        }
+        drop(places);
+        assert!(addresses.0.lock().unwrap().is_empty());
     }
 }

@@ -1,9 +1,10 @@
 //! Where a log is read from: a URL prefix or a folder, both in the layout of tlog-tiles (<https://c2sp.org/tlog-tiles>).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, thread};
 
@@ -130,6 +131,14 @@ pub enum SourceError {
         /// How many there must be.
         due: usize,
     },
+    /// A bundle does not split into its leaves.
+    #[error("{path} is no bundle of its leaves: {error}")]
+    Bundle {
+        /// Behind the log's prefix.
+        path: String,
+        /// What is wrong.
+        error: BundleError,
+    },
     /// There is more than can be right.
     #[error("{path} has more than {bytes_max} bytes")]
     TooLarge {
@@ -218,7 +227,11 @@ pub struct Exported {
 impl SourceError {
     /// Whether this is the log's fault: another try, or another way to it, brings no better bytes.
     pub fn is_fault(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::Compression { .. })
+        match self {
+            Self::Missing { .. } | Self::Length { .. } | Self::Bundle { .. } => true,
+            Self::TooLarge { .. } | Self::Compression { .. } => true,
+            Self::Url { .. } | Self::Status { .. } | Self::Transport { .. } | Self::Io { .. } => false,
+        }
     }
 }
 
@@ -356,9 +369,10 @@ fn is_partial(width: u16) -> bool {
     u64::from(width) < TILE_HASHES
 }
 
-/// Copies a log to a folder, in the same layout: for a mirror, which any web server can serve. Nothing is verified, so check the copy. Full
-/// tiles and bundles that are there are not fetched again, and the checkpoint is written last: a copy that was broken off is as good as
-/// the one before, and goes on where it was. `progress` is told leaves done, and of how many.
+/// Copies a log to a folder, in the same layout: for a mirror, which any web server can serve. Nothing is verified but that tiles and bundles
+/// are whole, so check the copy. Full ones that are there and whole are not fetched again, and the checkpoint is written last, when all that
+/// it covers is durable: a copy that was broken off is as good as the one before, and goes on where it was. `progress` is told leaves done,
+/// and of how many.
 ///
 /// # Errors
 /// [`SourceError`]; [`SourceError::TooLarge`] also for a checkpoint that is none.
@@ -366,15 +380,18 @@ pub fn export(source: &dyn Source, dir: &Path, mut progress: impl FnMut(u64, u64
     let note = source.checkpoint()?;
     let size = claimed_size(&note).ok_or(SourceError::TooLarge { path: "checkpoint".into(), bytes_max: CHECKPOINT_BYTES_MAX })?;
     let mut exported = Exported { size, fetched: 0, kept: 0, bytes: 0 };
+    let dirs = Mutex::new(BTreeSet::new());
     let copy = |bundle: u64| -> Result<Exported, SourceError> {
         let mut copied = Exported { size: 0, fetched: 0, kept: 0, bytes: 0 };
         for path in paths_ending_at(bundle, size) {
             let file = dir.join(path.to_path());
+            // Of what an earlier copy left, too: it may have been broken off before they were made durable.
+            dirs.lock().unwrap_or_else(PoisonError::into_inner).extend(file.parent().map(Path::to_owned));
             if is_whole(path, &file) {
                 copied.kept += 1;
                 continue;
             }
-            let bytes = fetch(source, path)?;
+            let bytes = fetch_whole(source, path)?;
             write_file(&file, &bytes).map_err(|error| SourceError::Io { path: file, error })?;
             copied.fetched += 1;
             copied.bytes += bytes.len() as u64;
@@ -391,9 +408,25 @@ pub fn export(source: &dyn Source, dir: &Path, mut progress: impl FnMut(u64, u64
         progress(done, size);
         Ok::<(), SourceError>(())
     })?;
+    sync_dirs(dir, dirs.into_inner().unwrap_or_else(PoisonError::into_inner))?;
     let file = dir.join("checkpoint");
     write_file(&file, &note).map_err(|error| SourceError::Io { path: file, error })?;
+    sync_dir(dir)?;
     Ok(exported)
+}
+
+/// Makes the names durable that are in these folders, which lie below `root`, and their own.
+fn sync_dirs(root: &Path, dirs: BTreeSet<PathBuf>) -> Result<(), SourceError> {
+    let with_parents =
+        |dir: &PathBuf| dir.ancestors().take_while(|dir| dir.starts_with(root)).map(Path::to_owned).collect::<Vec<_>>();
+    let all: BTreeSet<PathBuf> = dirs.iter().flat_map(with_parents).collect();
+    all.iter().try_for_each(|dir| sync_dir(dir))
+}
+
+fn sync_dir(dir: &Path) -> Result<(), SourceError> {
+    // A relative path of one part has an empty folder.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| SourceError::Io { path: dir.to_owned(), error })
 }
 
 /// What a checkpoint says of its tree's size, by nobody's word; nothing where it is no checkpoint, or of no log that is read.
@@ -410,21 +443,36 @@ pub(crate) fn fetch(source: &dyn Source, path: TilePath) -> Result<Vec<u8>, Sour
     }
 }
 
-/// Whether a full tile or bundle is there already, by its length.
+/// As [`fetch`], where a bundle must be one of as many leaves.
+fn fetch_whole(source: &dyn Source, path: TilePath) -> Result<Vec<u8>, SourceError> {
+    let bytes = fetch(source, path)?;
+    if let TilePath::Entries { width, .. } = path {
+        split_bundle(&bytes, width).map_err(|error| SourceError::Bundle { path: path.to_path(), error })?;
+    }
+    Ok(bytes)
+}
+
+/// Whether a full tile or bundle is there already: a tile by its length, a bundle by those of its leaves.
 fn is_whole(path: TilePath, file: &Path) -> bool {
-    let bytes = fs::metadata(file).map_or(0, |file| file.len());
     match path {
-        TilePath::Hashes { width, .. } => !is_partial(width) && bytes == TILE_HASHES * HASH_SIZE as u64,
-        TilePath::Entries { width, .. } => !is_partial(width) && bytes > 0,
+        TilePath::Hashes { width, .. } => {
+            let bytes = fs::metadata(file).map_or(0, |file| file.len());
+            !is_partial(width) && bytes == TILE_HASHES * HASH_SIZE as u64
+        }
+        TilePath::Entries { width, .. } => {
+            !is_partial(width) && read_file(file, BUNDLE_BYTES_MAX).is_ok_and(|bytes| split_bundle(&bytes, width).is_ok())
+        }
     }
 }
 
-/// Writes a file that appears whole or not at all.
+/// Writes a file that appears whole or not at all, also where the system goes down: its bytes are durable before its name is.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let part = path.with_file_name(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
-    fs::write(&part, bytes)?;
+    let mut file = File::create(&part)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
     fs::rename(&part, path)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -12,13 +13,16 @@ use adit_protocol::{Digest, PublicKey};
 use tempfile::{Builder, NamedTempFile};
 use tlog_tiles::{HASH_SIZE, Tile};
 
-use crate::checkpoint::{CheckpointError, verify_checkpoint};
+use crate::checkpoint::{CheckpointError, verify_alone, verify_checkpoint};
 use crate::evidence::{LogEvidence, Misbehaviour, Subtree, beginning, subtrees};
 use crate::source::{LEAVES_MAX, Source, SourceError, read_file};
 use crate::tiles::TILE_HASHES;
 
 /// Bytes of a state file: a checkpoint.
 const STATE_BYTES_MAX: usize = 64 * 1024;
+
+/// Files of what proves nothing yet, of each kind, the newest: a log cannot fill the disk with what it signs.
+const UNPROVEN_MAX: usize = 64;
 
 /// Remembers the last checkpoint of a log that was accepted, and accepts no other than one that continues it.
 #[derive(Debug)]
@@ -33,6 +37,19 @@ pub struct Watch {
 struct Accepted {
     head: TreeHead,
     note: Vec<u8>,
+    /// The note with the gateway's signature alone.
+    alone: Vec<u8>,
+}
+
+/// What a file is kept for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A [`LogEvidence`] that proves something.
+    Evidence,
+    /// A [`LogEvidence`] of a tree and a smaller one after it.
+    WentBack,
+    /// A checkpoint.
+    Unproven,
 }
 
 /// What a look at a log showed.
@@ -57,7 +74,7 @@ pub enum Seen {
         from: TreeHead,
         /// What the log says now.
         to: TreeHead,
-        /// Both checkpoints, for the record.
+        /// Both checkpoints with the gateway's signatures alone, for the record. Only the newest records are kept.
         record: PathBuf,
     },
     /// A proof that the gateway misbehaved. The accepted tree stays the one to continue.
@@ -122,8 +139,8 @@ impl Watch {
     pub fn open(source: Box<dyn Source>, gateway: PublicKey, state: impl Into<PathBuf>) -> Result<Self, WatchError> {
         let state = state.into();
         let accepted = match read_file(&state, STATE_BYTES_MAX) {
-            Ok(note) => match verify_checkpoint(&note, &gateway) {
-                Ok(head) => Some(Accepted { head, note }),
+            Ok(note) => match Accepted::verify(note, &gateway) {
+                Ok(accepted) => Some(accepted),
                 Err(error) => return Err(WatchError::State { path: state, error }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -140,14 +157,23 @@ impl Watch {
     /// Looks at the log once. What is accepted is on disk before this returns, and so is evidence.
     ///
     /// # Errors
-    /// [`WatchError`]; nothing is accepted then.
+    /// [`WatchError`]; nothing is accepted then. A checkpoint that the gateway did sign is kept in a file beside the state, `unproven-SIZE-ROOT`
+    /// with the first half of the root in hex: a log that withholds its tiles cannot take its word back, and with another checkpoint, or with
+    /// the tiles, the file is half of a proof. Only the newest such files are kept.
     pub fn poll(&mut self) -> Result<Seen, WatchError> {
-        let note = self.source.checkpoint()?;
-        let head = verify_checkpoint(&note, &self.gateway)?;
+        let new = Accepted::verify(self.source.checkpoint()?, &self.gateway)?;
+        let seen = self.judge(new.clone());
+        if seen.is_err() {
+            self.keep_unproven(&new)?;
+        }
+        seen
+    }
+
+    fn judge(&mut self, new: Accepted) -> Result<Seen, WatchError> {
+        let head = new.head;
         if head.size > LEAVES_MAX {
             return Err(WatchError::Size(head.size));
         }
-        let new = Accepted { head, note };
         let Some(old) = self.accepted.clone() else {
             self.hashes(&head, head.size)?;
             self.accept(new)?;
@@ -169,26 +195,23 @@ impl Watch {
 
     /// A smaller tree than before is a fault where the tiles of the larger one are there still, and begin with another.
     fn went_back(&self, old: &Accepted, new: &Accepted) -> Result<Seen, WatchError> {
-        match self.hashes(&old.head, new.head.size) {
-            Ok((hashes, begins_with)) if begins_with != new.head.root => return self.blame(new, old, hashes),
-            // Tiles that are gone, or another tree's, say nothing.
-            Ok(_) | Err(WatchError::Tiles(_)) => {}
-            Err(error) if error.is_fault() => {}
-            Err(error) => return Err(error),
+        // Tiles that are gone, out of reach, or another tree's, say nothing.
+        if let Ok((hashes, begins_with)) = self.hashes(&old.head, new.head.size)
+            && begins_with != new.head.root
+        {
+            return self.blame(new, old, hashes);
         }
-        let record = self.keep("went-back", &self.evidence(new, old, Vec::new()))?;
-        Ok(Seen::WentBack { from: old.head, to: new.head, record })
-    }
-
-    fn evidence(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> LogEvidence {
-        LogEvidence { gateway: self.gateway, smaller: smaller.note.clone(), larger: larger.note.clone(), hashes }
+        let (smaller, larger) = (new.alone.clone(), old.alone.clone());
+        let both = LogEvidence { gateway: self.gateway, smaller, larger, hashes: Vec::new() };
+        Ok(Seen::WentBack { from: old.head, to: new.head, record: self.keep(Kind::WentBack, &both)? })
     }
 
     fn blame(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> Result<Seen, WatchError> {
-        let evidence = self.evidence(smaller, larger, hashes);
+        let (smaller, larger) = (smaller.note.clone(), larger.note.clone());
+        let evidence = LogEvidence { gateway: self.gateway, smaller, larger, hashes };
         let misbehaviour =
             evidence.check().expect("checkpoints that were verified, and hashes that lead to two roots, are evidence");
-        Ok(Seen::Misbehaved { misbehaviour, evidence: self.keep("evidence", &evidence)? })
+        Ok(Seen::Misbehaved { misbehaviour, evidence: self.keep(Kind::Evidence, &evidence)? })
     }
 
     /// The hashes that show the first `size` leaves of `tree`, and the root that they make. They come from tiles that nobody vouches for;
@@ -210,17 +233,37 @@ impl Watch {
         Ok(())
     }
 
-    /// Keeps evidence in a file of its own, named for what is in it: the same again is the same file, and none is ever written over.
-    fn keep(&self, kind: &str, evidence: &LogEvidence) -> Result<PathBuf, WatchError> {
+    /// Keeps two checkpoints in a file of their own, named for what is in it.
+    fn keep(&self, kind: Kind, evidence: &LogEvidence) -> Result<PathBuf, WatchError> {
         let bytes = evidence.to_bytes();
         let digest = Digest::of(&bytes).to_string();
-        let path = self.state.with_file_name(format!("{kind}-{}.json", &digest[..32]));
+        self.put(kind, &digest[..32], &bytes, |kept| kept == bytes)
+    }
+
+    /// Keeps a checkpoint that nothing could be made of, named for what it states.
+    fn keep_unproven(&self, new: &Accepted) -> Result<PathBuf, WatchError> {
+        let root = Digest(new.head.root).to_string();
+        let name = format!("{}-{}", new.head.size, &root[..32]);
+        // Under another of the gateway's signatures it says the same.
+        let is_same = |kept: &[u8]| verify_checkpoint(kept, &self.gateway).is_ok_and(|head| head == new.head);
+        self.put(Kind::Unproven, &name, &new.alone, is_same)
+    }
+
+    /// Writes a file beside the state. The same again, as `is_same` has it, is the same file, and none is ever written over.
+    fn put(&self, kind: Kind, name: &str, bytes: &[u8], is_same: impl Fn(&[u8]) -> bool) -> Result<PathBuf, WatchError> {
+        let (prefix, suffix) = kind.affixes();
+        let path = self.state.with_file_name(format!("{prefix}{name}{suffix}"));
         let failed = |error| WatchError::Io { path: path.clone(), error };
-        let file = write_beside(&path, &bytes).map_err(failed)?;
+        let file = write_beside(&path, bytes).map_err(failed)?;
         match file.persist_noclobber(&path) {
-            Ok(_) => sync_dir(&path).map_err(failed)?,
+            Ok(_) => {
+                sync_dir(&path).map_err(failed)?;
+                if kind != Kind::Evidence {
+                    self.remove_oldest(kind, &path).map_err(failed)?;
+                }
+            }
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                if read_file(&path, bytes.len()).map_err(failed)? != bytes {
+                if !is_same(&read_file(&path, bytes.len().max(STATE_BYTES_MAX)).map_err(failed)?) {
                     let error = io::Error::other("there is another file of this name; move it away");
                     return Err(failed(error));
                 }
@@ -228,6 +271,45 @@ impl Watch {
             Err(error) => return Err(failed(error.error)),
         }
         Ok(path)
+    }
+
+    /// Removes the oldest files of a kind where there are more than [`UNPROVEN_MAX`]; never the one that was just written.
+    fn remove_oldest(&self, kind: Kind, newest: &Path) -> io::Result<()> {
+        let spared = [self.state.file_name(), newest.file_name()];
+        let mut files = Vec::new();
+        for file in fs::read_dir(dir_of(newest))? {
+            let file = file?;
+            let name = file.file_name();
+            if kind.is_of(&name) && !spared.contains(&Some(&name)) && file.file_type()?.is_file() {
+                files.push((file.metadata()?.modified()?, file.path()));
+            }
+        }
+        files.sort();
+        let surplus = (files.len() + 1).saturating_sub(UNPROVEN_MAX);
+        files[..surplus].iter().try_for_each(|(_, path)| fs::remove_file(path))
+    }
+}
+
+impl Accepted {
+    fn verify(note: Vec<u8>, gateway: &PublicKey) -> Result<Self, CheckpointError> {
+        let (head, alone) = verify_alone(&note, gateway)?;
+        Ok(Self { head, note, alone })
+    }
+}
+
+impl Kind {
+    /// What a file's name begins and ends with.
+    fn affixes(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Evidence => ("evidence-", ".json"),
+            Self::WentBack => ("went-back-", ".json"),
+            Self::Unproven => ("unproven-", ".checkpoint"),
+        }
+    }
+
+    fn is_of(self, name: &OsStr) -> bool {
+        let (prefix, suffix) = self.affixes();
+        name.to_str().is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix))
     }
 }
 

@@ -30,7 +30,8 @@ const REQUEST_BYTES_MAX: usize = 128 * 1024;
 /// Memory for pages of the store, which has a row for each log.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What is kept against one log, of each kind: one piece is enough, and the store must not grow for whoever replays what is public.
+/// What is kept against one log, of each kind: the store must not grow for whoever replays what is public. Of two trees of one size one piece
+/// is enough; of what came unproven, which anybody can send, the newest are kept. All of it is in the program's log.
 const EVIDENCE_MAX: usize = 16;
 
 /// The version of the tables.
@@ -236,12 +237,11 @@ impl Witness {
             // The disk has it already.
             Ok(()) => transaction.abort().map_err(redb::Error::from)?,
             Err(refusal) => {
-                if let Some(kind) = evidence(latest.head, old, head, &refusal)
-                    && is_new(&transaction, origin, kind, head)?
-                {
+                if let Some(kind) = evidence(latest.head, old, head, &refusal) {
                     report(origin, kind, latest.head, head);
-                    insert_evidence(&transaction, origin, kind, head, (now.0, &latest.note, &note))?;
-                    transaction.commit().map_err(redb::Error::from)?;
+                    if keep_evidence(&transaction, origin, kind, head, (now.0, &latest.note, &note))? {
+                        transaction.commit().map_err(redb::Error::from)?;
+                    }
                 }
                 return Err(refusal);
             }
@@ -394,23 +394,34 @@ fn insert_latest(transaction: &WriteTransaction, origin: &str, head: TreeHead, n
     Ok(())
 }
 
-/// Whether this is not kept yet, and there is room for it.
-fn is_new(transaction: &WriteTransaction, origin: &str, kind: EvidenceKind, head: TreeHead) -> Result<bool, redb::Error> {
-    let table = transaction.open_table(EVIDENCE)?;
-    let kind = kind as u8;
-    let kept = table.range((origin, kind, 0, &[0; 32])..=(origin, kind, u64::MAX, &[u8::MAX; 32]))?.count();
-    Ok(kept < EVIDENCE_MAX && table.get((origin, kind, head.size, &head.root))?.is_none())
-}
-
-fn insert_evidence(
+/// Keeps a piece that is not kept yet; says whether it did. Where there is no room, the oldest unproven one makes room for the next, and proof
+/// stays.
+fn keep_evidence(
     transaction: &WriteTransaction,
     origin: &str,
     kind: EvidenceKind,
     head: TreeHead,
     piece: (u64, &[u8], &[u8]),
-) -> Result<(), redb::Error> {
-    transaction.open_table(EVIDENCE)?.insert((origin, kind as u8, head.size, &head.root), piece)?;
-    Ok(())
+) -> Result<bool, redb::Error> {
+    let mut table = transaction.open_table(EVIDENCE)?;
+    let mut kept = Vec::new();
+    for row in table.range((origin, kind as u8, 0, &[0; 32])..=(origin, kind as u8, u64::MAX, &[u8::MAX; 32]))? {
+        let (key, value) = row?;
+        let (_, _, size, root) = key.value();
+        kept.push((value.value().0, TreeHead { size, root: *root }));
+    }
+    if kept.iter().any(|(_, kept)| *kept == head) {
+        return Ok(false);
+    }
+    if kept.len() >= EVIDENCE_MAX {
+        let oldest = kept.iter().min_by_key(|(time, _)| *time).map(|(_, head)| *head);
+        match (kind, oldest) {
+            (EvidenceKind::Unproven, Some(oldest)) => table.remove((origin, kind as u8, oldest.size, &oldest.root))?,
+            _ => return Ok(false),
+        };
+    }
+    table.insert((origin, kind as u8, head.size, &head.root), piece)?;
+    Ok(true)
 }
 
 /// Begins a transaction that is on the disk when its commit returns.
@@ -450,6 +461,7 @@ fn initialise(store: &Database) -> Result<(), redb::Error> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use adit_protocol::SecretKey;
     use redb::backends::InMemoryBackend;
@@ -616,7 +628,66 @@ mod tests {
         }
         let count = |kind| witness.evidence().unwrap().iter().filter(|piece| piece.kind == kind).count();
         assert_eq!((count(EvidenceKind::OtherTree), count(EvidenceKind::Unproven)), (EVIDENCE_MAX, EVIDENCE_MAX));
+        // Proof stays: the first ones are there.
+        let kept = witness.evidence().unwrap();
+        let has = |tree: Tree| kept.iter().any(|piece| piece.checkpoint == signed(&tree));
+        assert!(has(tree("b", 7)) && (0..EVIDENCE_MAX - 1).all(|n| has(tree(&format!("c{n}"), 7))));
         check(&witness, &growth(7, &tree("a", 8)), "200");
+    }
+
+    /// Counts what is logged as a warning or worse.
+    struct Counter(Arc<AtomicUsize>);
+
+    impl tracing::Subscriber for Counter {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() <= tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    /// Anybody can send a log's own checkpoints with proofs that are none. Sixteen of them filled the room, and a real fork behind them was
+    /// neither kept nor told.
+    #[test]
+    fn replays_do_not_hide_a_fork() {
+        let (witness, told) = (witness(), Arc::new(AtomicUsize::new(0)));
+        let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&told)));
+        check(&witness, &growth(0, &tree("a", 7)), "200");
+        check(&witness, &growth(7, &tree("b", 7)), "409");
+        let send = |second: u64, tree: &Tree, proof: &[[u8; 32]]| {
+            let time = UnixSeconds(NOW.0 + second);
+            assert_eq!(witness.add_checkpoint(&body(7, proof, &signed(tree)), time).status, 422);
+        };
+        // The largest came first, so that neither the order of the keys nor what it states makes it the oldest.
+        let replayed: Vec<Tree> = (0..EVIDENCE_MAX as u64).map(|n| tree("a", 40 - n)).collect();
+        for (second, tree) in replayed.iter().enumerate() {
+            send(second as u64, tree, &[[0; 32]]);
+        }
+        let fork = tree("b", 20);
+        send(100, &fork, &fork.prove_growth(7));
+        let kept = witness.evidence().unwrap();
+        let unproven: Vec<&Evidence> = kept.iter().filter(|piece| piece.kind == EvidenceKind::Unproven).collect();
+        assert_eq!((kept.len(), unproven.len()), (EVIDENCE_MAX + 1, EVIDENCE_MAX));
+        let has = |tree: &Tree| unproven.iter().any(|piece| piece.checkpoint == signed(tree));
+        assert!(has(&fork) && !has(&replayed[0]) && replayed[1..].iter().all(has));
+        // The same again changes nothing, and is told again.
+        send(200, &fork, &fork.prove_growth(7));
+        assert_eq!(witness.evidence().unwrap(), kept);
+        assert_eq!(told.load(Ordering::Relaxed), 1 + EVIDENCE_MAX + 2);
     }
 
     #[test]

@@ -1,8 +1,9 @@
+use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use adit_tlog::{HttpRequest, HttpResponse, HttpServer, HttpSource, Source, SourceError, fsck};
+use adit_tlog::{HttpRequest, HttpResponse, HttpServer, HttpSource, Source, SourceError, export, fsck};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -106,4 +107,31 @@ fn partial_tile_is_cut_from_the_full_one() {
     // What does not reach so far is cut short, and the check says where.
     log.change("tile/entries/000", |bytes| bytes.truncate(1_000));
     assert!(faults(&source)[0].contains("is cut short within its leaf"));
+}
+
+/// A file that a power cut left empty or cut short was taken for a whole bundle as soon as it had one byte, and a mirror served it for good.
+#[test]
+fn mirror_fetches_a_full_bundle_again_that_is_not_whole() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&leaves(600, 64)));
+    let first = export(&log, dir.path(), |_, _| {}).unwrap();
+    let file = dir.path().join("tile/entries/001");
+    let good = fs::read(&file).unwrap();
+    for bad in [Vec::new(), vec![0; good.len()], good[..good.len() - 1].to_vec(), [good.as_slice(), &[0]].concat()] {
+        fs::write(&file, &bad).unwrap();
+        let again = export(&log, dir.path(), |_, _| {}).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), good);
+        // Two full bundles and two full tiles are there; one of them is not whole.
+        assert_eq!((again.kept, again.kept + again.fetched), (3, first.fetched));
+    }
+}
+
+#[test]
+fn mirror_takes_no_bundle_that_is_not_whole() {
+    for path in ["tile/entries/001", "tile/entries/002.p/88"] {
+        let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&leaves(600, 64)));
+        log.change(path, |bytes| bytes.truncate(bytes.len() - 1));
+        let error = export(&log, dir.path(), |_, _| {}).unwrap_err();
+        assert!(matches!(&error, SourceError::Bundle { path: of, .. } if of == path) && error.is_fault(), "{error}");
+        assert!(!dir.path().join(path).exists() && !dir.path().join("checkpoint").exists());
+    }
 }

@@ -1,10 +1,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use adit_ledger::TreeHead;
 use adit_protocol::{Leaf, SecretKey};
-use adit_tlog::{CheckpointError, LogEvidence, LogEvidenceError, Misbehaviour, Seen, Source, Watch, WatchError, sign_checkpoint};
-use tlog_tiles::record_hash;
+use adit_tlog::{
+    CheckpointError, LogEvidence, LogEvidenceError, Misbehaviour, Seen, Source, SourceError, Watch, WatchError, sign_checkpoint,
+    verify_checkpoint,
+};
+use tlog_tiles::{Hash, record_hash};
 
 use crate::fixture::{Log, gateway, grant, leaves, tree_hash};
 
@@ -31,6 +35,35 @@ fn rewritten(leaves: &[Leaf], at: usize) -> Vec<Leaf> {
 fn evidence_in(dir: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(dir.join("state")).unwrap().map(|file| file.unwrap().path());
     files.filter(|file| file.extension().is_some()).collect()
+}
+
+/// A log whose server has its checkpoint alone.
+#[derive(Debug)]
+struct Withheld(Log);
+
+impl Source for Withheld {
+    fn read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, SourceError> {
+        if path == "checkpoint" {
+            self.0.read(path, bytes_max)
+        } else {
+            Err(SourceError::Status { path: path.into(), status: 500 })
+        }
+    }
+}
+
+fn open_withheld(log: &Log, dir: &Path) -> Watch {
+    Watch::open(Box::new(Withheld(log.clone())), gateway().public(), dir.join("state/checkpoint")).unwrap()
+}
+
+/// Where a checkpoint is kept that nothing could be made of.
+fn unproven(dir: &Path, head: &TreeHead) -> PathBuf {
+    dir.join(format!("state/unproven-{}-{}.checkpoint", head.size, hex::encode(&head.root[..16])))
+}
+
+/// Signs a tree, and adds a line that is no signature.
+fn sign_with_junk(log: &Log, head: &TreeHead, junk: u8) {
+    log.sign(head);
+    log.change("checkpoint", |note| note.extend(format!("\u{2014} junk {}\n", Hash([junk; 32])).bytes()));
 }
 
 #[test]
@@ -207,7 +240,8 @@ fn tiles_that_nobody_signed_are_no_evidence() {
     }
     log.put("checkpoint", sign_checkpoint(&SecretKey::from_seed([8; 32]), &head(&all)));
     assert!(matches!(watch.poll(), Err(WatchError::Checkpoint(_))));
-    assert_eq!((watch.head(), evidence_in(dir.path())), (Some(head(&all[..200])), Vec::new()));
+    // What the gateway did sign is kept, once.
+    assert_eq!((watch.head(), evidence_in(dir.path())), (Some(head(&all[..200])), vec![unproven(dir.path(), &head(&all))]));
 }
 
 #[test]
@@ -227,4 +261,85 @@ fn files_that_are_in_the_way_are_left_alone() {
     fs::write(&state, b"no checkpoint").unwrap();
     let error = Watch::open(Box::new(log), gateway().public(), &state).unwrap_err();
     assert!(matches!(error, WatchError::State { .. }), "{error}");
+}
+
+/// A gateway that shows another tree, and no tiles of it, was told of and forgotten: nothing was left to hold it to.
+#[test]
+fn checkpoint_whose_tiles_are_withheld_is_kept_for_a_later_proof() {
+    let all = leaves(300, 64);
+    let other = head(&rewritten(&all, 17));
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all[..200]));
+    // The very first, too.
+    open_withheld(&log, dir.path()).poll().unwrap_err();
+    assert_eq!(evidence_in(dir.path()), [unproven(dir.path(), &head(&all[..200]))]);
+    open(&log, dir.path()).poll().unwrap();
+    // Whether they are missing or the server fails; and lines that anybody can add make no other file.
+    for junk in 0..4 {
+        sign_with_junk(&log, &other, junk);
+        assert!(matches!(open(&log, dir.path()).poll(), Err(WatchError::Source(SourceError::Missing { .. }))));
+        assert!(matches!(open_withheld(&log, dir.path()).poll(), Err(WatchError::Source(SourceError::Status { .. }))));
+    }
+    assert_eq!(evidence_in(dir.path()).len(), 2);
+    let kept = fs::read(unproven(dir.path(), &other)).unwrap();
+    assert_eq!(kept, sign_checkpoint(&gateway(), &other));
+    // With what others were shown it is a proof.
+    log.grow(&bytes(&all));
+    let larger = log.checkpoint().unwrap();
+    let evidence = LogEvidence { gateway: gateway().public(), smaller: kept, larger, hashes: Vec::new() };
+    assert!(matches!(evidence.check().unwrap(), Misbehaviour::Forked { size: 300, .. }));
+    // A tree that no log has is signed all the same.
+    let endless = TreeHead { size: u64::MAX, root: [7; 32] };
+    log.sign(&endless);
+    assert!(matches!(open(&log, dir.path()).poll(), Err(WatchError::Size(u64::MAX))));
+    assert_eq!(verify_checkpoint(&fs::read(unproven(dir.path(), &endless)).unwrap(), &gateway().public()).unwrap(), endless);
+    // Another file of that name is left alone, and said.
+    fs::write(unproven(dir.path(), &endless), b"something else").unwrap();
+    assert!(matches!(open(&log, dir.path()).poll(), Err(WatchError::Io { path, .. }) if path == unproven(dir.path(), &endless)));
+}
+
+/// A server whose tiles could not be had was only told of as one that fails, and that it went back was lost.
+#[test]
+fn log_that_goes_back_is_recorded_without_its_tiles() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all));
+    sign_with_junk(&log, &head(&all), 99);
+    open(&log, dir.path()).poll().unwrap();
+    let mut records = Vec::new();
+    for junk in 0..4 {
+        sign_with_junk(&log, &head(&all[..200]), junk);
+        let Seen::WentBack { record, .. } = open_withheld(&log, dir.path()).poll().unwrap() else { panic!("not told") };
+        records.push(record);
+    }
+    records.dedup();
+    assert_eq!(evidence_in(dir.path()), records);
+    let kept = LogEvidence::from_bytes(&fs::read(&records[0]).unwrap()).unwrap();
+    let signed = |head| sign_checkpoint(&gateway(), &head);
+    assert_eq!((kept.smaller, kept.larger), (signed(head(&all[..200])), signed(head(&all))));
+}
+
+#[test]
+fn files_that_prove_nothing_are_bounded() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all));
+    open(&log, dir.path()).poll().unwrap();
+    let mine = dir.path().join("state/my.checkpoint");
+    fs::write(&mine, b"mine").unwrap();
+    let old = |path: &Path| fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    old(&mine);
+    let mut first = Vec::new();
+    for n in 0..70 {
+        log.sign(&TreeHead { size: 400 + n, root: [7; 32] });
+        open_withheld(&log, dir.path()).poll().unwrap_err();
+        log.sign(&TreeHead { size: 100 + n, root: [7; 32] });
+        let Seen::WentBack { record, .. } = open_withheld(&log, dir.path()).poll().unwrap() else { panic!("not told") };
+        if n < 6 {
+            first.extend([unproven(dir.path(), &TreeHead { size: 400 + n, root: [7; 32] }), record]);
+            first.iter().for_each(|path| old(path));
+        }
+    }
+    let files = evidence_in(dir.path());
+    let count = |kind: &str| files.iter().filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with(kind)).count();
+    assert_eq!((count("unproven-"), count("went-back-"), files.len()), (64, 64, 129));
+    assert!(first.iter().all(|path| !path.exists()) && mine.exists());
+    assert_eq!(open(&log, dir.path()).head(), Some(head(&all)));
 }
