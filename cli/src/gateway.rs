@@ -57,7 +57,7 @@ pub(crate) struct GatewayArgs {
     /// The TCP address at which the public log is served over HTTP, for auditors; or `off` [default: the address of --listen, port 4480]
     #[arg(long, value_name = "ADDR|off", value_parser = parse_log_listen, help_heading = "Log")]
     log_listen: Option<LogListen>,
-    /// Where others find the log, such as https://log.example/adit where a proxy stands before it [default: http://ADDR]
+    /// Where others find the log, such as the URL of a proxy that stands before it [default: `http://ADDR`]
     #[arg(long, value_name = "URL", help_heading = "Log")]
     log_url: Option<String>,
     /// A C2SP tlog-policy file: the witnesses to ask, each with its URL, and the quorum without which no checkpoint is shown
