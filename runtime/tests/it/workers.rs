@@ -126,21 +126,22 @@ const TICKS_MIN: u64 = 1_000;
 /// What ticks cost.
 struct TickPrice {
     /// All but the ticks.
-    base: u64,
-    each: u64,
+    base: f64,
+    each: f64,
 }
 
 impl TickPrice {
     async fn learn(host: &Host) -> Self {
-        let one = host.run(ticks(1)).await.assert_ok().report.usage.fuel.0;
-        let many = host.run(ticks(11)).await.assert_ok().report.usage.fuel.0;
-        let each = (many - one) / 10;
+        let one = host.run(ticks(1)).await.assert_ok().report.usage.fuel.0 as f64;
+        let many = host.run(ticks(101)).await.assert_ok().report.usage.fuel.0 as f64;
+        // A bill is whole fuel: what is cut off it must not count a thousand times.
+        let each = (many - one) / 100.0;
         Self { base: one - each, each }
     }
 
     /// How many ticks so much fuel is.
     fn ticks(&self, fuel: Fuel) -> f64 {
-        (fuel.0 - self.base) as f64 / self.each as f64
+        (fuel.0 as f64 - self.base) / self.each
     }
 }
 
