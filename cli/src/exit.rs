@@ -62,6 +62,8 @@ impl Exit {
             Outcome::TimedOut => Self::TimedOut,
             Outcome::Cancelled => Self::Cancelled,
             Outcome::OutputTooLarge => Self::OutputTooLarge,
+            // The last word of an attempt, never of a job.
+            Outcome::Preempted => Self::NodeLost,
         }
     }
 

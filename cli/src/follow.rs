@@ -100,6 +100,11 @@ impl Follow<'_> {
         match update {
             Update::Queued => tracing::info!(%job, "queued"),
             Update::Started { node, attempt } => tracing::info!(%job, %node, %attempt, "started"),
+            Update::Interim(receipt) => {
+                let receipt = receipt.receipt();
+                let (node, cost) = (receipt.node, receipt.cost);
+                tracing::info!(%job, %node, outcome = receipt.outcome.name(), %cost, "an attempt was cut short");
+            }
             Update::Progress { done, total } => self.screen.progress(done, total),
             Update::Reconnecting { .. } | Update::Reconnected => return link::note(&update, self.screen),
             _ => {}

@@ -155,7 +155,7 @@ async fn first_word(handle: &mut JobHandle, screen: &mut Screen) -> Result<&'sta
     while let Some(update) = handle.next().await? {
         match update {
             Update::Queued => return Ok("queued"),
-            Update::Started { .. } | Update::Progress { .. } => return Ok("running"),
+            Update::Started { .. } | Update::Progress { .. } | Update::Interim(_) => return Ok("running"),
             Update::Ended(_) | Update::Settled(_) => return Ok("done"),
             update => link::note(&update, screen),
         }

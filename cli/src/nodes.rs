@@ -91,7 +91,7 @@ impl NodeReport {
 
 fn table(nodes: &[NodeStatus]) -> Table<9> {
     let mut table = Table::new(["node", "slots", "memory", "away", "per minute", "done", "refused", "profiles", "labels"]);
-    for NodeStatus { node, offer, slots_used, rtt_us, jobs_done, receipts_refused } in nodes {
+    for NodeStatus { node, offer, slots_used, rtt_us, jobs_done, receipts_refused, .. } in nodes {
         let profiles: Vec<&str> = offer.profiles.iter().map(Profile::name).collect();
         let labels: Vec<String> = offer.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.push([

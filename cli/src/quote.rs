@@ -172,7 +172,7 @@ fn show(quote: &Quote, limits: &JobLimits) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, ByteCount, MeterId, NodeOffer, Price, Profile};
+    use adit_protocol::{BlobRef, ByteCount, MeterId, NodeOffer, NodeState, Price, Profile};
 
     use super::*;
 
@@ -186,8 +186,20 @@ mod tests {
             price,
             labels: Vec::new(),
             meter: MeterId([0; 32]),
+            fuel_per_second: 0,
         };
-        NodeStatus { node: PublicKey([n; 32]), offer, slots_used: 1, rtt_us: 0, jobs_done: 0, receipts_refused: 0 }
+        NodeStatus {
+            node: PublicKey([n; 32]),
+            offer,
+            state: NodeState::Ready,
+            slots_used: 1,
+            rtt_us: 0,
+            rtt_spread_us: 0,
+            fuel_per_second: 0,
+            reputation: 1_000,
+            jobs_done: 0,
+            receipts_refused: 0,
+        }
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl End {
                 format!("output too large{}; raise --output-max", limit(&|l| show_bytes(l.output)))
             }
             Outcome::Cancelled => "cancelled".to_owned(),
+            Outcome::Preempted => "cut short by the node's owner".to_owned(),
             // The reason names the trap itself, and the function.
             Outcome::Trapped(kind) if self.reason.is_empty() => format!("trapped: {kind}"),
             Outcome::Trapped(_) => format!("trapped: {}", self.reason),

@@ -61,7 +61,7 @@ impl Terms {
                 Start::Epoch => UnixMillis(0),
             }),
             max_price: asked.max_price,
-            placement: Placement { labels: asked.label.clone() },
+            placement: Placement { labels: asked.label.clone(), ..Placement::default() },
             ..job.spec
         };
         job.spec.check().map_err(usage)?;

@@ -44,6 +44,8 @@ pub enum Update {
         /// Units in all, 0 where the guest does not know.
         total: u64,
     },
+    /// An attempt was cut short by its node's owner, or because another attempt ended first, and is paid for what it did. The job goes on.
+    Interim(Box<VerifiedReceipt>),
     /// It came to an outcome. A gateway that dies before it has stored the receipt forgets the run: the job then runs again, and ends
     /// again with another receipt.
     Ended(Box<Done>),
@@ -128,6 +130,7 @@ impl JobHandle {
             JobEvent::Ended(JobResult::NodeLost { attempts, reason }) => {
                 return Err(JobError::NodeLost { job, attempts, reason });
             }
+            JobEvent::Interim(receipt) => Update::Interim(Box::new(self.check_receipt(*receipt)?)),
             JobEvent::Settled(settlement) => Update::Settled(Box::new(self.check_settlement(settlement)?)),
         }))
     }
@@ -173,6 +176,22 @@ impl JobHandle {
         rtt_us: u64,
     ) -> Result<Done, JobError> {
         let job = self.job;
+        let verified = self.check_receipt(receipt)?;
+        let told = verified.receipt();
+        let blob = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
+        let output = match output {
+            Some(bytes) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(&bytes) == blob => Output::Inline(bytes),
+            Some(_) => return Err(JobError::WrongOutput { job }),
+            None => Output::Blob(blob),
+        };
+        let done = Done { receipt: verified, reason, output, queue_us, rtt_us };
+        self.done = Some(done.clone());
+        Ok(done)
+    }
+
+    /// Checks that a receipt is about an attempt of this job.
+    fn check_receipt(&self, receipt: SignedReceipt) -> Result<VerifiedReceipt, JobError> {
+        let job = self.job;
         let verified = receipt.verify_with(&mut self.shared.known()).map_err(|error| JobError::Unproven { job, error })?;
         let told = verified.receipt();
         let mismatch = |field| JobError::Mismatch(ReceiptMismatch { job, field });
@@ -188,15 +207,7 @@ impl JobHandle {
         if let Some(spec) = &self.spec {
             verified.check_spec(spec)?;
         }
-        let blob = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
-        let output = match output {
-            Some(bytes) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(&bytes) == blob => Output::Inline(bytes),
-            Some(_) => return Err(JobError::WrongOutput { job }),
-            None => Output::Blob(blob),
-        };
-        let done = Done { receipt: verified, reason, output, queue_us, rtt_us };
-        self.done = Some(done.clone());
-        Ok(done)
+        Ok(verified)
     }
 
     fn check_settlement(&mut self, settlement: SignedSettlement) -> Result<Settled, JobError> {

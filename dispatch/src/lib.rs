@@ -18,6 +18,7 @@
 //!     price: Price::default(),
 //!     labels: vec![],
 //!     meter: MeterId([0; 32]),
+//!     fuel_per_second: 0,
 //! };
 //! let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
 //!

@@ -276,7 +276,9 @@ impl Dispatcher {
                 self.end(id);
                 self.actions.push_back(Action::CancelledInQueue { job: id });
             }
-            AttemptFailure::Withdrawn => self.try_again(now, id, Cause::GaveBack),
+            AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_) => {
+                self.try_again(now, id, Cause::GaveBack);
+            }
             AttemptFailure::Node(why) => self.try_again(now, id, Cause::Failed(why)),
         }
     }

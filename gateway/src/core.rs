@@ -14,8 +14,8 @@ use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, 
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
     IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
-    NodeStatus, Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement, TransferId,
-    UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
+    NodeState, NodeStatus, Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement,
+    TransferId, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
 use adit_transport::{BlobPin, BlobStore};
@@ -620,6 +620,8 @@ impl Core {
                 let checkpoint = self.published.get().map(|published| String::from_utf8_lossy(&published.note).into_owned());
                 Answer::Log(LogStatus { url: self.log_url.clone(), checkpoint })
             }
+            Query::Why(_) => Answer::Why(Vec::new()),
+            Query::WhyNot(_) => Answer::WhyNot(None),
             Query::Backup => Answer::Unavailable("a backup is answered when it is made".to_owned()),
         }
     }
@@ -641,7 +643,11 @@ impl Core {
         let row = |view: adit_dispatch::NodeView<'_>| NodeStatus {
             node: view.node,
             offer: view.offer.clone(),
+            state: NodeState::Ready,
             slots_used: view.slots_used,
+            rtt_spread_us: 0,
+            fuel_per_second: 0,
+            reputation: 1_000,
             rtt_us: self.rtt_us(&view.node),
             jobs_done: view.jobs_done,
             receipts_refused: self.refused.get(&view.node).copied().unwrap_or(0),
@@ -736,6 +742,7 @@ impl Core {
                     job.tell(&JobEvent::Progress { done, total });
                 }
             }
+            NodeMessage::Offer(_) | NodeMessage::State(_) => {}
             NodeMessage::Finished { receipt, reason, output } => return self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
@@ -767,7 +774,10 @@ impl Core {
     /// What a node says of a failure, as far as it is believed: its words are cut, and a blob that is here is not missing.
     fn check_failure(&self, job: JobId, mut failure: AttemptFailure) -> AttemptFailure {
         match &mut failure {
-            AttemptFailure::ModuleInvalid(reason) | AttemptFailure::Node(reason) => truncate(reason, REASON_BYTES_MAX),
+            AttemptFailure::ModuleInvalid(reason)
+            | AttemptFailure::Node(reason)
+            | AttemptFailure::Declined(reason)
+            | AttemptFailure::Preempted(reason) => truncate(reason, REASON_BYTES_MAX),
             AttemptFailure::BlobMissing(digest) => {
                 let named = self.jobs.get(&job).is_some_and(|job| match &job.stage {
                     Stage::Live(live) => [live.spec.module.digest, live.spec.input.digest].contains(digest),

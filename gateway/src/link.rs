@@ -44,7 +44,7 @@ pub(crate) async fn serve(core: Shared, connection: Connection) {
             tracing::info!(client = %peer, software, "client connected");
             serve_client(core, connection.clone(), outbox, inbox).await
         }
-        Ok((Greeting::Node { offer }, outbox, inbox)) => {
+        Ok((Greeting::Node { offer, .. }, outbox, inbox)) => {
             tracing::info!(node = %peer, software = offer.software, slots = offer.slots, "node connected");
             serve_node(core, connection.clone(), outbox, inbox, offer).await
         }

@@ -253,6 +253,7 @@ mod tests {
             price: Price::default(),
             labels: Vec::new(),
             meter: adit_runtime::meter_id(),
+            fuel_per_second: 0,
         };
         let fits = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
         let outside = |spec: &JobSpec, module_bytes_max| outside_offer(spec, &offer, module_bytes_max, Some(b"input"));

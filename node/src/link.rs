@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
-use adit_protocol::{Attempt, AttemptFailure, GatewayToNode, Greeting, JobId, NodeMessage};
+use adit_protocol::{Attempt, AttemptFailure, GatewayToNode, Greeting, JobId, NodeMessage, NodeState};
 use adit_transport::{Connection, Inbox, Outbox, SendError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -98,7 +98,9 @@ impl Drop for CloseOnDrop {
 async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
     let connection = node.dialer.dial(&node.config.gateway).await.map_err(|e| e.to_string())?;
     let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
-    outbox.send(&Greeting::Node { offer: node.offer.clone() }).map_err(|e| e.to_string())?;
+    outbox
+        .send(&Greeting::Node { offer: node.offer.clone(), state: NodeState::Ready, cached: Vec::new(), token: None })
+        .map_err(|e| e.to_string())?;
     match inbox.next().await.map_err(|e| e.to_string())? {
         Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
         Some(GatewayToNode::Rejected(rejection)) => Err(rejection.to_string()),

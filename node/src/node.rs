@@ -114,6 +114,7 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
+            fuel_per_second: 0,
         };
         let shared = Shared {
             config,

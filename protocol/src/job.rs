@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::{ByteCount, Digest, Fuel, Microcredits, Salt, SecretKey, UnixMillis};
+use crate::{ByteCount, Digest, Fuel, Microcredits, Placement, Salt, SecretKey, UnixMillis};
 
 /// A job as its client asks for it: everything that decides what runs and what it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,7 @@ pub struct JobSpec {
     pub time: UnixMillis,
     /// The most the client will pay; no node that could cost more is chosen.
     pub max_price: Option<Microcredits>,
-    /// Where the job may run.
+    /// Where the job may run, and which node is preferred.
     pub placement: Placement,
     /// Keeps others from guessing what public statements about the job are of; zeros keep nobody.
     pub salt: Salt,
@@ -122,13 +122,6 @@ impl FromStr for Profile {
     }
 }
 
-/// Where a job may run.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Placement {
-    /// Labels that the node must carry, each as key and value.
-    pub labels: Vec<(String, String)>,
-}
-
 /// A specification that no node may be asked to run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is {value}, over the limit of {limit}")]
@@ -192,6 +185,7 @@ impl JobSpec {
             ("the log limit in bytes", self.limits.log.0, limits::LOG_BYTES_MAX),
             ("the timeout in milliseconds", self.limits.wall_ms, limits::WALL_MS_MAX),
             ("the queue timeout in milliseconds", self.limits.queue_ms, limits::WALL_MS_MAX),
+            ("the deadline in milliseconds", self.placement.deadline_ms.unwrap_or(0), limits::WALL_MS_MAX),
             ("the GPU time in nanoseconds", self.limits.gpu_ns, limits::GPU_NS_MAX),
         ];
         match rows.into_iter().find(|(_, value, limit)| value > limit) {
@@ -204,6 +198,7 @@ impl JobSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Preference;
 
     fn spec() -> JobSpec {
         JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
@@ -230,7 +225,7 @@ mod tests {
     #[test]
     fn digest_covers_every_field() {
         let base = spec().digest();
-        let changes: [fn(&mut JobSpec); 8] = [
+        let changes: [fn(&mut JobSpec); 12] = [
             |s| s.seed = 1,
             |s| s.time = UnixMillis(1),
             |s| s.args.push(String::new()),
@@ -238,6 +233,10 @@ mod tests {
             |s| s.limits.gpu_ns += 1,
             |s| s.profile = Profile::Open,
             |s| s.max_price = Some(Microcredits(0)),
+            |s| s.placement.prefer = Preference::Cheap,
+            |s| s.placement.deadline_ms = Some(0),
+            |s| s.placement.priority = 1,
+            |s| s.placement.hedge = true,
             |s| s.salt = Salt([1; 32]),
         ];
         for change in changes {

@@ -22,6 +22,7 @@ mod key;
 mod leaf;
 pub mod limits;
 mod message;
+mod placement;
 mod price;
 mod receipt;
 mod stream;
@@ -31,14 +32,15 @@ mod usage;
 pub use batch::{BatchError, BatchProof, BatchRoot, prove_batch};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, decode_exact, decode_frame, encode_frame, frame_length};
 pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError, Salt};
-pub use job::{BlobRef, JobLimits, JobSpec, Placement, Profile, SpecError};
+pub use job::{BlobRef, JobLimits, JobSpec, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
 pub use leaf::{Grant, Leaf, LeafError, Payout, Settled, Terms, TransferId, VoidReason, Voided};
 pub use message::{
     AccountStatus, Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, HoldStatus, JobEvent,
-    JobResult, JobState, JobStatus, LeafBytes, LogStatus, NodeMessage, NodeOffer, NodeStatus, Order, Query, Refusal, Rejection,
-    UnfitReason, UnpaidAttempt,
+    JobResult, JobState, JobStatus, LeafBytes, LogStatus, NodeMessage, NodeOffer, NodeState, NodeStatus, Order, Query, Refusal,
+    Rejection, UnfitReason, UnpaidAttempt,
 };
+pub use placement::{Candidate, Decision, NodeRecord, Passed, Placement, Prediction, Preference, Verdict};
 pub use price::{Price, PriceError};
 pub use receipt::{
     KnownRoots, NodeTimes, Receipt, ReceiptMismatch, Settlement, SignedReceipt, SignedSettlement, VerifiedReceipt, VerifyError,
@@ -49,7 +51,7 @@ pub use units::{ByteCount, Fuel, Microcredits, ParseFuelError, UnixMillis};
 pub use usage::{Outcome, TrapKind, Usage};
 
 /// The version of everything on the wire; the first byte of every frame's payload.
-pub const PROTOCOL_VERSION: u8 = 3;
+pub const PROTOCOL_VERSION: u8 = 4;
 
 /// The TLS application protocol (RFC 7301) that every Adit connection negotiates.
-pub const ALPN: &[u8] = b"adit/3";
+pub const ALPN: &[u8] = b"adit/4";

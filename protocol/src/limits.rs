@@ -29,6 +29,15 @@ pub const LABELS_MAX: usize = 64;
 /// Bytes of one label's key or value.
 pub const LABEL_BYTES_MAX: usize = 128;
 
+/// Digests of modules that a node names as known when it joins: more than a home box runs in a day.
+pub const CACHED_MODULES_MAX: usize = 64;
+
+/// Bytes of the token by which a node joins.
+pub const TOKEN_BYTES_MAX: usize = 128;
+
+/// Nodes whose comparison is kept of a decision: enough to see why the best was taken and what the next ones lacked.
+pub const CANDIDATES_MAX: usize = 16;
+
 /// Fuel of one job: 10,000 compute minutes. Keeps every product in the price formula inside 128 bits.
 pub const FUEL_MAX: u64 = 10_000 * FUEL_PER_COMPUTE_MINUTE;
 /// Fuel in one compute minute: one core of the reference machine for about one minute.

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ByteCount, Digest, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, Profile, PublicKey,
-    SignedReceipt, SignedSettlement, TransferId, UnixMillis,
+    Attempt, ByteCount, Decision, Digest, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, NodeRecord, Outcome, Price,
+    Profile, PublicKey, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
 };
 
 /// The first message on a control stream, from whoever dialled: what it wants to be. Everything after it is a [`ClientMessage`] or
@@ -18,6 +18,12 @@ pub enum Greeting {
     Node {
         /// What it offers.
         offer: NodeOffer,
+        /// Whether it takes jobs.
+        state: NodeState,
+        /// Modules that it has compiled, the latest first; at most [`crate::limits::CACHED_MODULES_MAX`].
+        cached: Vec<Digest>,
+        /// What the gateway's operator gave its owner to join with; at most [`crate::limits::TOKEN_BYTES_MAX`].
+        token: Option<String>,
     },
 }
 
@@ -98,6 +104,10 @@ pub enum Query {
     Log,
     /// Makes a copy of the gateway's ledger, beside it. The client must have the gateway's own key.
     Backup,
+    /// How each attempt of a job of this client's, live or ended not long ago, came to its node.
+    Why(JobId),
+    /// What a node was considered for. The client must have the node's key or the gateway's.
+    WhyNot(PublicKey),
 }
 
 /// What a gateway says to a client.
@@ -161,6 +171,8 @@ pub enum JobEvent {
     Ended(JobResult),
     /// Its receipt is stored for good. The last event.
     Settled(SignedSettlement),
+    /// An attempt that does not end the job was cut short, and is paid for what it did.
+    Interim(Box<SignedReceipt>),
 }
 
 /// How a job ended.
@@ -244,6 +256,20 @@ pub enum Refusal {
         /// The most that the job can cost.
         needed: Microcredits,
     },
+    /// The client submits faster than one may.
+    #[error("too many submissions; try again in {retry_after_ms} ms")]
+    RateLimited {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// The job cannot end by its deadline.
+    #[error("the deadline is in {left_ms} ms, and the job would take {needed_ms} ms where it could start now")]
+    DeadlineMissed {
+        /// What is left.
+        left_ms: u64,
+        /// What the job is predicted to take; 0 where its time was over before any node had room.
+        needed_ms: u64,
+    },
 }
 
 /// What rules a node out for a job.
@@ -261,6 +287,14 @@ pub enum UnfitReason {
     Price,
     /// It already lost or failed this job.
     FailedBefore,
+    /// Its owner takes no jobs now.
+    NotReady,
+    /// Its owner does not take this client's jobs, or this module.
+    Declined,
+    /// Its work or its claims did not hold too often.
+    Reputation,
+    /// The job could not end there by its deadline.
+    Deadline,
 }
 
 fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
@@ -275,6 +309,10 @@ fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
             UnfitReason::Slots => "with no slots",
             UnfitReason::Price => "over the price limit (--max-price, --fuel, --memory)",
             UnfitReason::FailedBefore => "that failed this job before",
+            UnfitReason::NotReady => "whose owner takes no jobs now",
+            UnfitReason::Declined => "whose owner declines this client or module",
+            UnfitReason::Reputation => "whose work did not hold too often",
+            UnfitReason::Deadline => "too slow for the deadline (--deadline)",
         };
         format!("{n} {what}")
     };
@@ -293,6 +331,9 @@ pub enum Rejection {
     /// A node's offer makes no sense.
     #[error("the offer was not understood: {0}")]
     BadOffer(String),
+    /// The gateway's operator does not let this node join.
+    #[error("the gateway's operator does not let this node join: {0}")]
+    NotAdmitted(String),
 }
 
 /// The answer to a [`Query`].
@@ -346,6 +387,10 @@ pub enum Answer {
         /// How many leaves it has.
         leaves: u64,
     },
+    /// To `Why`: how each attempt came to its node, with the gateway's wall clock; empty where nothing is known.
+    Why(Vec<(UnixMillis, Decision)>),
+    /// To `WhyNot`; nothing where the node is not connected, or the client may not know.
+    WhyNot(Option<Box<NodeRecord>>),
 }
 
 /// A leaf's canonical bytes.
@@ -468,14 +513,34 @@ pub struct NodeStatus {
     pub node: PublicKey,
     /// What it offers.
     pub offer: NodeOffer,
+    /// Whether it takes jobs.
+    pub state: NodeState,
     /// Jobs that it runs now.
     pub slots_used: u32,
     /// The gateway's smoothed round trip to it, in microseconds.
     pub rtt_us: u64,
+    /// How far round trips lie from that, smoothed, in microseconds.
+    pub rtt_spread_us: u64,
+    /// Fuel per second of one slot, as seen; 0 until a job showed it.
+    pub fuel_per_second: u64,
+    /// How far its claims and its work have held, in thousandths.
+    pub reputation: u16,
     /// Jobs that it finished in this connection.
     pub jobs_done: u64,
     /// Receipts of its that were refused, since the gateway started.
     pub receipts_refused: u64,
+}
+
+/// Whether a node takes jobs.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeState {
+    /// It does.
+    #[default]
+    Ready,
+    /// It ends what it has, and takes no more.
+    Draining,
+    /// It has given back what it had and takes none, and why: at most [`crate::limits::LABEL_BYTES_MAX`].
+    Paused(String),
 }
 
 /// What a node says on its control stream.
@@ -528,6 +593,10 @@ pub enum NodeMessage {
         /// Why.
         failure: AttemptFailure,
     },
+    /// What it offers from now on.
+    Offer(Box<NodeOffer>),
+    /// Whether it takes jobs from now on.
+    State(NodeState),
 }
 
 /// Why an attempt came to nothing. None of these is billed.
@@ -545,6 +614,12 @@ pub enum AttemptFailure {
     /// The lease was withdrawn before the guest started.
     #[error("withdrawn before it started")]
     Withdrawn,
+    /// The owner's rules do not let the node take this client's jobs, or this module: another node may.
+    #[error("the node's owner declines it: {0}")]
+    Declined(String),
+    /// The owner took the machine back before the guest started: another node may run it.
+    #[error("the node's owner took the machine back: {0}")]
+    Preempted(String),
 }
 
 /// What a node offers.
@@ -564,6 +639,8 @@ pub struct NodeOffer {
     pub labels: Vec<(String, String)>,
     /// The meter that its receipts are counted by.
     pub meter: MeterId,
+    /// Fuel per second of one slot, as the node measured it before it joined; 0 where it did not.
+    pub fuel_per_second: u64,
 }
 
 /// What a gateway says to a node.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What a node's signature over a receipt is for.
-const RECEIPT_DOMAIN: &str = "adit receipt v3";
+const RECEIPT_DOMAIN: &str = "adit receipt v4";
 /// What a gateway's signature over a settlement is for.
 const SETTLEMENT_DOMAIN: &str = "adit settlement v1";
 

@@ -43,6 +43,8 @@ pub enum Outcome {
     Cancelled,
     /// The guest wrote more output than its limit.
     OutputTooLarge,
+    /// The node's owner took the machine back. What was done is paid for, and the job goes elsewhere.
+    Preempted,
 }
 
 impl Outcome {
@@ -56,7 +58,13 @@ impl Outcome {
             Self::TimedOut => "timed_out",
             Self::Cancelled => "cancelled",
             Self::OutputTooLarge => "output_too_large",
+            Self::Preempted => "preempted",
         }
+    }
+
+    /// Whether it says nothing of the job: another attempt follows.
+    pub fn is_interim(&self) -> bool {
+        matches!(self, Self::Preempted)
     }
 
     /// Whether the guest ended by itself with exit code 0.

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use adit_client::{Client, Job, JobError, JobHandle, Source};
 use adit_protocol::{
     AccountStatus, Answer, Attempt, BatchProof, ByteCount, Digest, Fuel, GatewayToNode, Greeting, JobId, JobSpec, MeterId,
-    Microcredits, NodeMessage, NodeOffer, NodeTimes, Outcome, Price, Profile, PublicKey, Query, Receipt, Salt, SecretKey,
-    SignedReceipt, UnixMillis, UnpaidAttempt, Usage, prove_batch, sign_receipts,
+    Microcredits, NodeMessage, NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Query, Receipt, Salt,
+    SecretKey, SignedReceipt, UnixMillis, UnpaidAttempt, Usage, prove_batch, sign_receipts,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, load_or_create_key_file};
 use serde::ser::SerializeTuple;
@@ -80,7 +80,7 @@ impl Liar {
         let dialer = Dialer::new(SecretKey::from_seed(*self.key.seed())).unwrap();
         let connection = dialer.dial(&self.gateway).await.unwrap();
         let (outbox, mut inbox) = connection.open_control().await.unwrap();
-        outbox.send(&Greeting::Node { offer: offer(1) }).unwrap();
+        outbox.send(&greeting(1)).unwrap();
         assert!(matches!(inbox.next().await, Ok(Some(GatewayToNode::Welcome { .. }))));
         self.link = Some((connection, outbox, inbox));
     }
@@ -169,6 +169,11 @@ pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Rece
     }
 }
 
+/// How this node introduces itself.
+pub(crate) fn greeting(slots: u32) -> Greeting {
+    Greeting::Node { offer: offer(slots), state: NodeState::Ready, cached: Vec::new(), token: None }
+}
+
 /// What this node offers.
 pub(crate) fn offer(slots: u32) -> NodeOffer {
     NodeOffer {
@@ -179,6 +184,7 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
         price: PRICE,
         labels: Vec::new(),
         meter: METER,
+        fuel_per_second: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adit_client::{Client, Job, Settled, Source};
 use adit_ledger::{Account, Ledger};
-use adit_protocol::{Answer, GatewayToNode, Greeting, JobId, Leaf, NodeMessage, Query, SecretKey, sign_receipts};
+use adit_protocol::{Answer, GatewayToNode, JobId, Leaf, NodeMessage, Query, SecretKey, sign_receipts};
 use adit_tlog::{LogProof, verify_checkpoint};
 use adit_transport::{Dialer, GatewayAddr};
 use rand::rngs::StdRng;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::guest;
-use crate::hostile::{Lease, offer, truth};
+use crate::hostile::{Lease, greeting, truth};
 use crate::network::{Gateway, Network, WELCOME};
 use crate::process::PATIENCE;
 
@@ -68,7 +68,7 @@ async fn serve(key: SecretKey, gateway: GatewayAddr, mut restarts: watch::Receiv
             continue;
         };
         let Ok((outbox, mut inbox)) = connection.open_control().await else { continue };
-        let _ = outbox.send(&Greeting::Node { offer: offer(8) });
+        let _ = outbox.send(&greeting(8));
         loop {
             let message = tokio::select! {
                 message = inbox.next::<GatewayToNode>() => message,

@@ -133,6 +133,7 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
         price: Price::default(),
         labels: vec![],
         meter: MeterId([0; 32]),
+        fuel_per_second: 0,
     }
 }
 

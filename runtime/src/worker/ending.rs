@@ -94,6 +94,7 @@ fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
         Outcome::OutputTooLarge => format!("it wrote more than its limit of {output} bytes of output"),
         Outcome::TimedOut => format!("the limit of {wall_ms} ms was reached"),
         Outcome::Cancelled => "withdrawn while it ran".to_owned(),
+        Outcome::Preempted => "the node's owner took the machine back".to_owned(),
         Outcome::Trapped(TrapKind::HostCall | TrapKind::Other) => match end {
             End::Itself(Err(error)) => format!("{}{}", error.root_cause(), place(end)),
             _ => String::new(),
