@@ -220,6 +220,11 @@ mod tests {
         let mut over = spec();
         over.placement.labels = vec![("region".into(), "x".repeat(limits::LABEL_BYTES_MAX + 1))];
         assert!(over.check().is_err());
+        let mut over = spec();
+        over.placement.deadline_ms = Some(limits::WALL_MS_MAX);
+        assert_eq!(over.check(), Ok(()));
+        over.placement.deadline_ms = Some(limits::WALL_MS_MAX + 1);
+        assert_eq!(over.check().unwrap_err().name, "the deadline in milliseconds");
     }
 
     #[test]

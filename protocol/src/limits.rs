@@ -73,5 +73,7 @@ pub const ANSWER_ROWS_MAX: usize = 200;
 
 // The largest submission fits a frame: inline input, args and env, labels, and 16 KiB for the fixed fields.
 const _: () = assert!(INLINE_BYTES_MAX + ARGS_ENV_BYTES_MAX + LABELS_MAX * 2 * LABEL_BYTES_MAX + 16 * 1024 < FRAME_BYTES_MAX);
+// The longest greeting fits a frame: labels, known modules, a token, and 4 KiB for the fixed fields.
+const _: () = assert!(LABELS_MAX * 2 * LABEL_BYTES_MAX + CACHED_MODULES_MAX * 32 + TOKEN_BYTES_MAX + 4 * 1024 < FRAME_BYTES_MAX);
 // A receipt with an inline output, its reason and its batch path fits a frame.
 const _: () = assert!(INLINE_BYTES_MAX + REASON_BYTES_MAX + 4 * 1024 < FRAME_BYTES_MAX);

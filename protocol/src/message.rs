@@ -8,6 +8,7 @@ use crate::{
 /// The first message on a control stream, from whoever dialled: what it wants to be. Everything after it is a [`ClientMessage`] or
 /// a [`NodeMessage`] accordingly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a connection, and none is kept")]
 pub enum Greeting {
     /// A client.
     Client {
@@ -167,11 +168,12 @@ pub enum JobEvent {
         /// Units in all, 0 where the guest does not know.
         total: u64,
     },
-    /// It ended. The last event but one.
+    /// It ended. `Settled` follows where it ran; else this is the last event.
     Ended(JobResult),
     /// Its receipt is stored for good. The last event.
     Settled(SignedSettlement),
-    /// An attempt that does not end the job was cut short, and is paid for what it did.
+    /// An attempt that does not end the job was cut short, and is paid for what it did: its node's owner took the machine back, or another
+    /// attempt ended first. Its receipt is checked like any other.
     Interim(Box<SignedReceipt>),
 }
 
@@ -574,7 +576,7 @@ pub enum NodeMessage {
         /// Units in all, 0 where the guest does not know.
         total: u64,
     },
-    /// The attempt came to an outcome.
+    /// The attempt came to an outcome. It ends the job, unless [`Outcome::is_interim`]: then it is paid, and another attempt follows.
     Finished {
         /// What it used; names job and attempt.
         receipt: Box<SignedReceipt>,
@@ -593,13 +595,14 @@ pub enum NodeMessage {
         /// Why.
         failure: AttemptFailure,
     },
-    /// What it offers from now on.
+    /// What it offers from now on. Price and meter stay those of its greeting, as no lease says under which offer it was given.
     Offer(Box<NodeOffer>),
     /// Whether it takes jobs from now on.
     State(NodeState),
 }
 
-/// Why an attempt came to nothing. None of these is billed.
+/// Why an attempt came to nothing. None of these is billed. That its owner declines a job or takes the machine back is not held against a
+/// node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AttemptFailure {
     /// The module does not run on any node: the job ends.

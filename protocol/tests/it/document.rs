@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use adit_protocol::limits;
+use adit_protocol::{ALPN, PROTOCOL_VERSION, limits};
 
 use crate::dump::{Pin, bytes};
 use crate::wire;
@@ -22,6 +22,18 @@ fn check_table<M: Debug>(name: &str, pins: &[Pin<M>], header_bytes: usize) {
 }
 
 #[test]
+fn version_is_stated() {
+    assert!(DOCUMENT.starts_with(&format!("# The wire protocol, version {PROTOCOL_VERSION}\n")));
+    for row in [
+        format!("| ALPN (RFC 7301) | `{}` |", str::from_utf8(ALPN).unwrap()),
+        format!("| 1 | version | {PROTOCOL_VERSION} |"),
+        format!("The domain is `{}` for a node's receipts", wire::RECEIPT_DOMAIN),
+    ] {
+        assert!(DOCUMENT.contains(&row), "no `{row}`");
+    }
+}
+
+#[test]
 fn every_message_is_described() {
     // Length and version stand before the variant of a frame.
     check_table("Greeting", &wire::greeting_pins(), 5);
@@ -35,6 +47,11 @@ fn every_message_is_described() {
     check_table("JobEvent", &wire::job_event_pins(), 0);
     check_table("JobResult", &wire::job_result_pins(), 0);
     check_table("Refusal", &wire::refusal_pins(), 0);
+    check_table("UnfitReason", &wire::unfit_reason_pins(), 0);
+    check_table("Rejection", &wire::rejection_pins(), 0);
+    check_table("NodeState", &wire::node_state_pins(), 0);
+    check_table("Verdict", &wire::verdict_pins(), 0);
+    check_table("Preference", &wire::preference_pins(), 0);
     check_table("Answer", &wire::answer_pins(), 0);
     check_table("JobState", &wire::job_state_pins(), 0);
     check_table("AttemptFailure", &wire::attempt_failure_pins(), 0);
@@ -55,6 +72,9 @@ fn every_limit_is_stated() {
         ("ARGS_ENV_BYTES_MAX", limits::ARGS_ENV_BYTES_MAX as u64),
         ("LABELS_MAX", limits::LABELS_MAX as u64),
         ("LABEL_BYTES_MAX", limits::LABEL_BYTES_MAX as u64),
+        ("CACHED_MODULES_MAX", limits::CACHED_MODULES_MAX as u64),
+        ("TOKEN_BYTES_MAX", limits::TOKEN_BYTES_MAX as u64),
+        ("CANDIDATES_MAX", limits::CANDIDATES_MAX as u64),
         ("FUEL_MAX", limits::FUEL_MAX),
         ("MEMORY_BYTES_MAX", limits::MEMORY_BYTES_MAX),
         ("WALL_MS_MAX", limits::WALL_MS_MAX),

@@ -1,6 +1,6 @@
 //! Bytes from a peer that does not keep to the protocol, by the oracles that the fuzz targets share.
 
-use adit_protocol::{FRAME_HEADER_BYTES, SecretKey, SignedReceipt, sign_receipts};
+use adit_protocol::{FRAME_HEADER_BYTES, PROTOCOL_VERSION, SecretKey, SignedReceipt, sign_receipts};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -21,15 +21,21 @@ fn bodies() -> Vec<Vec<u8>> {
         .chain(of(wire::stream_request_pins()))
         .chain(of(wire::stream_reply_pins()))
         .chain(events())
+        .chain(answers())
         .collect()
 }
 
 /// Bodies of `Event` frames, with every event and every result in them.
 fn events() -> impl Iterator<Item = Vec<u8>> {
-    let before = dump::bytes("03 04 0b*16");
+    let before = dump::bytes("04 04 0b*16");
     let results = wire::job_result_pins().into_iter().map(|(_, dump)| format!("03 {dump}"));
     let dumps = wire::job_event_pins().into_iter().map(|(_, dump)| dump).chain(results);
     dumps.map(move |dump| [before.clone(), dump::bytes(&dump)].concat())
+}
+
+/// Bodies of `Answer` frames, with every answer in them.
+fn answers() -> impl Iterator<Item = Vec<u8>> {
+    wire::answer_pins().into_iter().map(|(_, dump)| dump::bytes(&format!("04 05 ac02 {dump}")))
 }
 
 /// One change of some bytes.
@@ -87,15 +93,28 @@ fn pinned_frames_pass_the_oracle() {
     assert!(oracle::specification(&dump::bytes(wire::SPEC)));
 }
 
+/// A gateway may predict what it likes.
+#[test]
+fn longest_times_are_shown() {
+    let most = "ffffffffffffffffff01 ".repeat(7);
+    let decision = format!("02 00 00 00 00 00 00 01 ed*32 {most} 00 00 00 00");
+    assert_eq!(oracle::frame(&dump::bytes(&format!("04 05 00 0e 01 00 {decision}"))), 1);
+}
+
 /// A length that promises 16 EiB must not be believed: nothing that long can follow.
 #[test]
 fn huge_lengths_are_refused_without_an_allocation() {
     let rows = [
-        ("a string", "03 00 ffffffffffffffffff01"),
-        ("inline input", &format!("03 00 1d*16 {} 01 ffffffffffffffffff01", wire::SPEC)),
-        ("missing blobs", "03 03 0b*16 ffffffffffffffffff01 4d*32"),
-        ("labels", "03 01 04 61646974 02 00 00 00 00 00 00 00 ffffffffffffffffff01"),
-        ("an integer that goes on for ever", "03 03 ff*32"),
+        ("a string", "04 00 ffffffffffffffffff01"),
+        ("inline input", &format!("04 00 1d*16 {} 01 ffffffffffffffffff01", wire::SPEC)),
+        ("missing blobs", "04 03 0b*16 ffffffffffffffffff01 4d*32"),
+        ("labels", "04 01 04 61646974 02 00 00 00 00 00 00 00 ffffffffffffffffff01"),
+        ("known modules", &format!("04 01 {} 00 ffffffffffffffffff01 4d*32", wire::OFFER)),
+        ("a token", &format!("04 01 {} 00 00 01 ffffffffffffffffff01 61", wire::OFFER)),
+        ("a reason to pause", "04 06 02 ffffffffffffffffff01 61"),
+        ("decisions", "04 05 00 0e ffffffffffffffffff01 ed*104"),
+        ("candidates", "04 05 00 0e 01 00 02 00 00 00 00 00 00 ffffffffffffffffff01 ed*104"),
+        ("an integer that goes on for ever", "04 03 ff*32"),
     ];
     for (what, dump) in rows {
         assert_eq!(oracle::frame(&dump::bytes(dump)), 0, "{what}");
@@ -108,7 +127,7 @@ proptest! {
     #[test]
     fn random_frames_are_messages_or_errors(body in vec(any::<u8>(), 0..200), variant in 0u8..8) {
         oracle::frame(&body);
-        oracle::frame(&[&[1, variant], &body[..]].concat());
+        oracle::frame(&[&[PROTOCOL_VERSION, variant], &body[..]].concat());
     }
 
     #[test]

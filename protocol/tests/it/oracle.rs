@@ -4,8 +4,9 @@ use std::fmt::Debug;
 
 use adit_protocol::limits::FRAME_BYTES_MAX;
 use adit_protocol::{
-    ClientMessage, FRAME_HEADER_BYTES, GatewayToClient, GatewayToNode, Greeting, JobSpec, NodeMessage, Price, SignedReceipt,
-    SignedSettlement, StreamReply, StreamRequest, decode_exact, decode_frame, encode_frame, frame_length,
+    Answer, Candidate, ClientMessage, FRAME_HEADER_BYTES, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult, JobSpec,
+    NodeMessage, Price, SignedReceipt, SignedSettlement, StreamReply, StreamRequest, decode_exact, decode_frame, encode_frame,
+    frame_length,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +27,37 @@ pub(crate) fn frame(body: &[u8]) -> usize {
         message::<StreamRequest>(body),
         message::<StreamReply>(body),
     ];
+    if let Ok(message) = decode_frame::<GatewayToClient>(body) {
+        shown(&message);
+    }
     taken.into_iter().filter(|taken| *taken).count()
+}
+
+/// What people are shown of a message is made without a panic, whatever numbers are in it.
+fn shown(message: &GatewayToClient) {
+    match message {
+        GatewayToClient::Rejected(rejection) => assert!(!rejection.to_string().is_empty()),
+        GatewayToClient::Event { event, .. } => {
+            if let JobEvent::Ended(JobResult::Refused(refusal)) = &**event {
+                // A refusal whose text is the peer's alone may have none.
+                let _ = refusal.to_string();
+            }
+        }
+        GatewayToClient::Answer { answer: Answer::Why(decisions), .. } => {
+            decisions.iter().flat_map(|(_, decision)| &decision.candidates).for_each(predicted);
+        }
+        GatewayToClient::Answer { answer: Answer::WhyNot(Some(record)), .. } => {
+            record.passed.iter().flat_map(|passed| [&passed.candidate, &passed.chosen]).for_each(predicted);
+        }
+        _ => {}
+    }
+}
+
+/// A whole is never less than its longest part.
+fn predicted(candidate: &Candidate) {
+    let parts = candidate.predicted;
+    let longest = [parts.rtt_us, parts.queue_us, parts.fetch_us, parts.compile_us, parts.run_us].into_iter().max();
+    assert!(Some(parts.total_us()) >= longest, "{parts:?}");
 }
 
 fn message<M: Serialize + DeserializeOwned + PartialEq + Debug>(body: &[u8]) -> bool {

@@ -4,12 +4,13 @@
 //! such a change takes a new [`adit_protocol::PROTOCOL_VERSION`] or a new signature domain.
 
 use adit_protocol::{
-    ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, ClientMessage, Digest, Fuel,
-    GatewayToClient, GatewayToNode, Greeting, HoldStatus, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec,
-    JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits, NodeMessage, NodeOffer, NodeStatus, NodeTimes, Order,
-    Outcome, PROTOCOL_VERSION, Placement, Price, Profile, PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey,
-    Settlement, Signature, SignedReceipt, SignedSettlement, StreamReply, StreamRequest, TransferId, TrapKind, UnfitReason,
-    UnixMillis, UnpaidAttempt, Usage, sign_receipts, sign_settlements,
+    ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, Candidate, ClientMessage, Decision,
+    Digest, Fuel, GatewayToClient, GatewayToNode, Greeting, HoldStatus, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult,
+    JobSpec, JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits, NodeMessage, NodeOffer, NodeRecord, NodeState,
+    NodeStatus, NodeTimes, Order, Outcome, PROTOCOL_VERSION, Passed, Placement, Prediction, Preference, Price, Profile,
+    PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement, Signature, SignedReceipt, SignedSettlement,
+    StreamReply, StreamRequest, TransferId, TrapKind, UnfitReason, UnixMillis, UnpaidAttempt, Usage, Verdict, sign_receipts,
+    sign_settlements,
 };
 
 use crate::dump::{self, Pin, check_bytes, check_frames, check_values};
@@ -22,6 +23,7 @@ const MODULE: BlobRef = BlobRef { digest: Digest([0x4d; 32]), bytes: 300 };
 const INPUT: BlobRef = BlobRef { digest: Digest([0x14; 32]), bytes: 5 };
 const OUTPUT: Digest = Digest([0x07; 32]);
 const SALT: Salt = Salt([0x5a; 32]);
+pub(crate) const RECEIPT_DOMAIN: &str = "adit receipt v4";
 const METER: MeterId = MeterId([0x3e; 32]);
 const PRICE: Price =
     Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 50, per_gib_out: 70, per_gpu_minute: 9_000 };
@@ -37,7 +39,13 @@ fn spec() -> JobSpec {
         seed: 7,
         time: UnixMillis(1_700_000_000_000),
         max_price: Some(Microcredits(5_000)),
-        placement: Placement { labels: vec![("region".into(), "eu".into())] },
+        placement: Placement {
+            labels: vec![("region".into(), "eu".into())],
+            prefer: Preference::Cheap,
+            deadline_ms: Some(90_000),
+            priority: 200,
+            hedge: true,
+        },
         salt: SALT,
     }
 }
@@ -59,6 +67,10 @@ pub(crate) const SPEC: &str = "
     80d095ffbc31            # time: 1,700,000,000,000 ms
     01 8827                 # max_price: some, 5,000 microcredits
     01 06 726567696f6e 02 6575  # placement.labels: one, `region` = `eu`
+    02                      # placement.prefer: cheap
+    01 90bf05               # placement.deadline_ms: some, 90,000
+    c8                      # placement.priority: 200, one byte
+    01                      # placement.hedge: true
     5a*32                   # salt
 ";
 
@@ -108,8 +120,8 @@ const RECEIPT_BEFORE_NODE: &str = "
 
 const RECEIPT_AFTER_NODE: &str = "
     6a*32                   # gateway
-    39a3c9b55dcebe3c94dac1ca29e1cb78  # spec: BLAKE3 of the specification's bytes
-    73f4734eaa8e8255118d885047e1a710
+    8357e857366ce6c8ed57dc56e45ec69f  # spec: BLAKE3 of the specification's bytes
+    53eb5f57f1e616a43917fca654265884
     4d*32                   # module
     14*32                   # input
     07*32                   # output
@@ -176,10 +188,11 @@ fn offer() -> NodeOffer {
         price: PRICE,
         labels: vec![("region".into(), "eu".into())],
         meter: METER,
+        fuel_per_second: 2_500_000_000,
     }
 }
 
-const OFFER: &str = "
+pub(crate) const OFFER: &str = "
     04 61646974             # software: `adit`
     02                      # slots
     8080808004              # memory: 1 GiB
@@ -187,6 +200,7 @@ const OFFER: &str = "
     e807 64 32 46 a846      # price: 1,000, 100, 50, 70, 9,000
     01 06 726567696f6e 02 6575  # labels: one, `region` = `eu`
     3e*32                   # meter
+    80f28ba809              # fuel_per_second: 2.5 x 10^9
 ";
 
 fn status() -> JobStatus {
@@ -200,9 +214,123 @@ const STATUS: &str = "
     00                      # state: queued
 ";
 
+fn node_status() -> NodeStatus {
+    NodeStatus {
+        node: NODE,
+        offer: offer(),
+        state: NodeState::Draining,
+        slots_used: 1,
+        rtt_us: 20_000,
+        rtt_spread_us: 1_500,
+        fuel_per_second: 2_000_000_000,
+        reputation: 990,
+        jobs_done: 300,
+        receipts_refused: 7,
+    }
+}
+
+const NODE_STATUS_AFTER_OFFER: &str = "
+    01                      # state: draining
+    01                      # slots_used
+    a09c01                  # rtt_us: 20,000
+    dc0b                    # rtt_spread_us: 1,500
+    80a8d6b907              # fuel_per_second: 2 x 10^9
+    de07                    # reputation: 990 thousandths
+    ac02                    # jobs_done: 300
+    07                      # receipts_refused
+";
+
+fn candidate() -> Candidate {
+    Candidate {
+        node: NODE,
+        predicted: Prediction { rtt_us: 20_000, queue_us: 0, fetch_us: 300, compile_us: 400_000, run_us: 3_000_000 },
+        price: Microcredits(700),
+        score: 850,
+        verdict: Verdict::Unfit(UnfitReason::Deadline),
+    }
+}
+
+const CANDIDATE_BEFORE_VERDICT: &str = "
+    ed*32                   # node
+    a09c01                  # predicted.rtt_us: 20,000
+    00                      # predicted.queue_us: none
+    ac02                    # predicted.fetch_us: 300
+    80b518                  # predicted.compile_us: 400,000
+    c08db701                # predicted.run_us: 3,000,000
+    bc05                    # price: 700
+    d206                    # score: 850
+";
+
+fn decision() -> Decision {
+    Decision {
+        attempt: Attempt(2),
+        is_hedge: true,
+        waited_us: 12_000,
+        prefer: Preference::Fast,
+        fuel: Fuel(60_000_000_000),
+        is_fuel_known: true,
+        is_first_free: false,
+        candidates: vec![candidate(), Candidate { verdict: Verdict::Chosen, ..candidate() }],
+        unfit: vec![(UnfitReason::NotReady, 3)],
+        full: 4,
+        others: 300,
+    }
+}
+
+fn decision_dump() -> String {
+    format!(
+        "02                     # attempt
+         01                     # is_hedge
+         e05d                   # waited_us: 12,000
+         00                     # prefer: fast
+         80b09dc2df01           # fuel: 60 x 10^9
+         01                     # is_fuel_known
+         00                     # is_first_free: no
+         02                     # candidates: two
+         {CANDIDATE_BEFORE_VERDICT}
+         03 09                  # verdict: Unfit, Deadline
+         {CANDIDATE_BEFORE_VERDICT}
+         00                     # verdict: Chosen
+         01 06 03               # unfit: one row, NotReady 3
+         04                     # full
+         ac02                   # others: 300"
+    )
+}
+
+fn node_record() -> NodeRecord {
+    NodeRecord {
+        state: NodeState::Ready,
+        reputation: 990,
+        verdicts: vec![(Verdict::Worse, 300), (Verdict::Unfit(UnfitReason::Label), 1)],
+        passed: vec![Passed {
+            job: JOB,
+            time: UnixMillis(7),
+            candidate: Candidate { verdict: Verdict::TooDear, ..candidate() },
+            chosen: Candidate { verdict: Verdict::Chosen, ..candidate() },
+        }],
+    }
+}
+
+fn node_record_dump() -> String {
+    format!(
+        "00                     # state: ready
+         de07                   # reputation: 990 thousandths
+         02                     # verdicts: two
+         02 ac02                # Worse, 300 times
+         03 01 01               # Unfit by Label, once
+         01                     # passed: one
+         0b*16                  # job
+         07                     # time: 7 ms
+         {CANDIDATE_BEFORE_VERDICT}
+         04                     # candidate.verdict: TooDear
+         {CANDIDATE_BEFORE_VERDICT}
+         00                     # chosen.verdict: Chosen"
+    )
+}
+
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (3, &b"adit/3"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (4, &b"adit/4"[..]));
 }
 
 #[test]
@@ -214,17 +342,25 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 03            # length 7, version 3
+            "07000000 04            # length 7, version 4
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
-            Greeting::Node { offer: offer() },
+            Greeting::Node {
+                offer: offer(),
+                state: NodeState::Paused("hot".into()),
+                cached: vec![MODULE.digest],
+                token: Some("key".into()),
+            },
             format!(
-                "42000000 03        # length 66, version 3
+                "72000000 04        # length 114, version 4
                  01                 # Node
-                 {OFFER}"
+                 {OFFER}
+                 02 03 686f74       # state: Paused, `hot`
+                 01 4d*32           # cached: one digest
+                 01 03 6b6579       # token: some, `key`"
             ),
         ),
     ]
@@ -240,7 +376,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         (
             ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
             format!(
-                "b3000000 03        # length 179, version 3
+                "ba000000 04        # length 186, version 4
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -249,21 +385,21 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 03            # length 18, version 3
+            "12000000 04            # length 18, version 4
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 03            # length 18, version 3
+            "12000000 04            # length 18, version 4
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 03            # length 5, version 3
+            "05000000 04            # length 5, version 4
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -300,6 +436,8 @@ pub(crate) fn query_pins() -> Vec<Pin<Query>> {
         (Query::Proof(JOB), "09 0b*16 # Proof: job".into()),
         (Query::Log, "0a # Log".into()),
         (Query::Backup, "0b # Backup".into()),
+        (Query::Why(JOB), "0c 0b*16 # Why: job".into()),
+        (Query::WhyNot(NODE), "0d ed*32 # WhyNot: node".into()),
     ]
 }
 
@@ -312,28 +450,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 03            # length 7, version 3
+            "07000000 04            # length 7, version 4
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 03            # length 5, version 3
+            "05000000 04            # length 5, version 4
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 03            # length 18, version 3
+            "12000000 04            # length 18, version 4
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 03            # length 83, version 3
+            "53000000 04            # length 83, version 4
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -341,7 +479,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 03            # length 19, version 3
+            "13000000 04            # length 19, version 4
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -349,7 +487,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 03            # length 6, version 3
+            "06000000 04            # length 6, version 4
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -395,6 +533,7 @@ pub(crate) fn job_event_pins() -> Vec<Pin<JobEvent>> {
                  {PROOF}"
             ),
         ),
+        (JobEvent::Interim(Box::new(signed_receipt())), format!("05 # Interim\n {}", signed_receipt_dump())),
     ]
 }
 
@@ -467,28 +606,45 @@ pub(crate) fn refusal_pins() -> Vec<Pin<Refusal>> {
             Refusal::InsufficientCredit { available: Microcredits(5), needed: Microcredits(300) },
             "09 05 ac02 # InsufficientCredit: 5 available, 300 needed".into(),
         ),
+        (Refusal::RateLimited { retry_after_ms: 1_000 }, "0a e807 # RateLimited: retry after 1,000 ms".into()),
+        (
+            Refusal::DeadlineMissed { left_ms: 300, needed_ms: 1_000 },
+            "0b ac02 e807 # DeadlineMissed: 300 ms left, 1,000 ms needed".into(),
+        ),
     ]
 }
 
 #[test]
 fn unfit_reasons() {
-    use UnfitReason::{FailedBefore, Label, Memory, Price, Profile, Slots};
-    check_values(&[
-        (Profile, "00".into()),
-        (Label, "01".into()),
-        (Memory, "02".into()),
-        (Slots, "03".into()),
-        (Price, "04".into()),
-        (FailedBefore, "05".into()),
-    ]);
+    check_values(&unfit_reason_pins());
+}
+
+pub(crate) fn unfit_reason_pins() -> Vec<Pin<UnfitReason>> {
+    vec![
+        (UnfitReason::Profile, "00".into()),
+        (UnfitReason::Label, "01".into()),
+        (UnfitReason::Memory, "02".into()),
+        (UnfitReason::Slots, "03".into()),
+        (UnfitReason::Price, "04".into()),
+        (UnfitReason::FailedBefore, "05".into()),
+        (UnfitReason::NotReady, "06".into()),
+        (UnfitReason::Declined, "07".into()),
+        (UnfitReason::Reputation, "08".into()),
+        (UnfitReason::Deadline, "09".into()),
+    ]
 }
 
 #[test]
 fn rejections() {
-    check_values(&[
+    check_values(&rejection_pins());
+}
+
+pub(crate) fn rejection_pins() -> Vec<Pin<Rejection>> {
+    vec![
         (Rejection::Full { retry_after_ms: 1_000 }, "00 e807 # Full: retry after 1,000 ms".into()),
         (Rejection::BadOffer("odd".into()), "01 03 6f6464 # BadOffer: `odd`".into()),
-    ]);
+        (Rejection::NotAdmitted("no".into()), "02 02 6e6f # NotAdmitted: `no`".into()),
+    ]
 }
 
 #[test]
@@ -502,22 +658,12 @@ pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
         (Answer::Job(Some(Box::new(status()))), format!("00 01 # Job: some\n {STATUS}")),
         (Answer::Jobs(vec![status(), status()]), format!("01 02 # Jobs: two\n {STATUS} {STATUS}")),
         (
-            Answer::Nodes(vec![NodeStatus {
-                node: NODE,
-                offer: offer(),
-                slots_used: 1,
-                rtt_us: 20_000,
-                jobs_done: 300,
-                receipts_refused: 7,
-            }]),
+            Answer::Nodes(vec![node_status()]),
             format!(
                 "02 01              # Nodes: one
                  ed*32              # node
                  {OFFER}
-                 01                 # slots_used
-                 a09c01             # rtt_us: 20,000
-                 ac02               # jobs_done: 300
-                 07                 # receipts_refused"
+                 {NODE_STATUS_AFTER_OFFER}"
             ),
         ),
         (
@@ -558,7 +704,54 @@ pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
             "0c 01 01 75 00 # Log: url: some, `u`; no checkpoint".into(),
         ),
         (Answer::BackedUp { path: "f".into(), leaves: 300 }, "0d 01 66 ac02 # BackedUp: `f`, 300 leaves".into()),
+        (
+            Answer::Why(vec![(UnixMillis(300), decision())]),
+            format!(
+                "0e 01              # Why: one decision
+                 ac02               # time: 300 ms
+                 {}",
+                decision_dump()
+            ),
+        ),
+        (Answer::WhyNot(Some(Box::new(node_record()))), format!("0f 01 # WhyNot: some\n {}", node_record_dump())),
     ]
+}
+
+#[test]
+fn node_states() {
+    check_values(&node_state_pins());
+}
+
+pub(crate) fn node_state_pins() -> Vec<Pin<NodeState>> {
+    vec![
+        (NodeState::Ready, "00 # Ready".into()),
+        (NodeState::Draining, "01 # Draining".into()),
+        (NodeState::Paused("hot".into()), "02 03 686f74 # Paused: `hot`".into()),
+    ]
+}
+
+#[test]
+fn verdicts() {
+    check_values(&verdict_pins());
+}
+
+pub(crate) fn verdict_pins() -> Vec<Pin<Verdict>> {
+    vec![
+        (Verdict::Chosen, "00".into()),
+        (Verdict::NotDrawn, "01".into()),
+        (Verdict::Worse, "02".into()),
+        (Verdict::Unfit(UnfitReason::Reputation), "03 08 # Unfit: Reputation".into()),
+        (Verdict::TooDear, "04".into()),
+    ]
+}
+
+#[test]
+fn preferences() {
+    check_values(&preference_pins());
+}
+
+pub(crate) fn preference_pins() -> Vec<Pin<Preference>> {
+    vec![(Preference::Fast, "00".into()), (Preference::Balanced, "01".into()), (Preference::Cheap, "02".into())]
 }
 
 #[test]
@@ -590,14 +783,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 03            # length 19, version 3
+            "13000000 04            # length 19, version 4
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 03            # length 25, version 3
+            "19000000 04            # length 25, version 4
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -605,7 +798,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 03            # length 23, version 3
+            "17000000 04            # length 23, version 4
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -614,7 +807,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "ce010000 03        # length 462, version 3
+                "ce010000 04        # length 462, version 4
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -624,10 +817,25 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 03            # length 20, version 3
+            "14000000 04            # length 20, version 4
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
+                .into(),
+        ),
+        (
+            NodeMessage::Offer(Box::new(offer())),
+            format!(
+                "47000000 04        # length 71, version 4
+                 05                 # Offer
+                 {OFFER}"
+            ),
+        ),
+        (
+            NodeMessage::State(NodeState::Paused("hot".into())),
+            "07000000 04            # length 7, version 4
+             06                     # State
+             02 03 686f74           # Paused: `hot`"
                 .into(),
         ),
     ]
@@ -644,6 +852,8 @@ pub(crate) fn attempt_failure_pins() -> Vec<Pin<AttemptFailure>> {
         (AttemptFailure::BlobMissing(INPUT.digest), "01 14*32 # BlobMissing: digest".into()),
         (AttemptFailure::Node("odd".into()), "02 03 6f6464 # Node: `odd`".into()),
         (AttemptFailure::Withdrawn, "03 # Withdrawn".into()),
+        (AttemptFailure::Declined("no".into()), "04 02 6e6f # Declined: `no`".into()),
+        (AttemptFailure::Preempted("hot".into()), "05 03 686f74 # Preempted: `hot`".into()),
     ]
 }
 
@@ -656,14 +866,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 03            # length 7, version 3
+            "07000000 04            # length 7, version 4
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 03            # length 7, version 3
+            "07000000 04            # length 7, version 4
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -677,7 +887,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "d4000000 03        # length 212, version 3
+                "db000000 04        # length 219, version 4
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -687,7 +897,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 03            # length 19, version 3
+            "13000000 04            # length 19, version 4
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -704,28 +914,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 03            # length 36, version 3
+            "24000000 04            # length 36, version 4
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 03            # length 34, version 3
+            "22000000 04            # length 34, version 4
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 03            # length 19, version 3
+            "13000000 04            # length 19, version 4
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 03            # length 20, version 3
+            "14000000 04            # length 20, version 4
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -743,23 +953,23 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 03            # length 36, version 3
+            "24000000 04            # length 36, version 4
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 03            # length 7, version 3
+            "07000000 04            # length 7, version 4
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 03 02 # length 2, version 3, Following".into()),
-        (StreamReply::NotFound, "02000000 03 03 # length 2, version 3, NotFound".into()),
+        (StreamReply::Following, "02000000 04 02 # length 2, version 4, Following".into()),
+        (StreamReply::NotFound, "02000000 04 03 # length 2, version 4, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 03            # length 7, version 3
+            "07000000 04            # length 7, version 4
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
@@ -781,6 +991,7 @@ pub(crate) fn outcome_pins() -> Vec<Pin<Outcome>> {
         (Outcome::TimedOut, "04".into()),
         (Outcome::Cancelled, "05".into()),
         (Outcome::OutputTooLarge, "06".into()),
+        (Outcome::Preempted, "07".into()),
     ]
 }
 
@@ -860,7 +1071,7 @@ fn receipt_signature_covers_domain_size_and_root() {
     let receipts = vec![receipt(node.public()), Receipt { attempt: Attempt(2), ..receipt(node.public()) }];
     let leaves = receipts.iter().map(|r| sha256(&[&[0], &public_bytes(r)])).collect::<Vec<_>>();
     let root = sha256(&[&[1], &leaves[0], &leaves[1]]);
-    let message = [b"adit receipt v3".as_slice(), &[0], &2u32.to_le_bytes(), &root].concat();
+    let message = [RECEIPT_DOMAIN.as_bytes(), &[0], &2u32.to_le_bytes(), &root].concat();
 
     let signed = sign_receipts(&node, receipts);
     assert_eq!((signed[0].proof.path.as_slice(), signed[1].proof.path.as_slice()), (&leaves[1..], &leaves[..1]));
