@@ -112,12 +112,13 @@ async fn nodes(config: &Config, link: &LinkArgs) -> anyhow::Result<(PublicKey, V
 
 /// The nodes that the dispatcher of a gateway would take for the job, each with what it asks.
 fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Usage, String)>) -> anyhow::Result<Quote> {
-    let request = Request::new(&key, spec);
+    let request = Request::new(&key, spec, true);
     let mut quotes = Vec::new();
-    for NodeStatus { node, offer, .. } in nodes {
+    for NodeStatus { node, offer, state, .. } in nodes {
         let mut dispatcher = Dispatcher::new(DispatchConfig::default());
-        dispatcher.handle(Tick::default(), Event::NodeJoined { node: *node, offer: offer.clone() });
-        if dispatcher.fitting(request.clone()).next().is_none() {
+        let joined = Event::NodeJoined { node: *node, offer: offer.clone(), state: state.clone(), cached: Vec::new() };
+        dispatcher.handle(Tick::default(), joined);
+        if dispatcher.prices(&request).is_empty() {
             continue;
         }
         let at_most = offer.price.cost_max(&spec.limits, spec.input.bytes).with_context(|| format!("node {node}"))?;

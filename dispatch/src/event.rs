@@ -1,4 +1,6 @@
-use adit_protocol::{Attempt, AttemptFailure, JobId, NodeOffer, PublicKey, Refusal};
+use std::sync::Arc;
+
+use adit_protocol::{Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, Usage};
 
 use crate::Request;
 
@@ -11,6 +13,10 @@ pub enum Event {
         node: PublicKey,
         /// What it offers.
         offer: NodeOffer,
+        /// Whether it takes jobs.
+        state: NodeState,
+        /// Modules that it says it knows, the latest first.
+        cached: Vec<Digest>,
     },
     /// A node's connection ended. Not for a connection that a later one of the same key replaced.
     NodeLeft {
@@ -24,12 +30,35 @@ pub enum Event {
         /// What it did.
         fault: String,
     },
-    /// The round trip to a node was measured.
-    NodeRtt {
+    /// The path to a node was measured.
+    NodePath {
         /// Its key.
         node: PublicKey,
         /// The smoothed round trip, in microseconds.
         rtt_us: u64,
+        /// How far round trips lie from that, smoothed, in microseconds.
+        spread_us: u64,
+    },
+    /// A node offers something else from now on. What it has is not touched.
+    NodeOffers {
+        /// Its key.
+        node: PublicKey,
+        /// What it offers.
+        offer: NodeOffer,
+    },
+    /// A node's owner changed whether it takes jobs.
+    NodeIs {
+        /// Its key.
+        node: PublicKey,
+        /// Whether it does.
+        state: NodeState,
+    },
+    /// How much a client's jobs count against others' where many wait: the parts of the whole that it gets. 1 for who was never named.
+    ClientWeight {
+        /// The client.
+        client: PublicKey,
+        /// Its weight; 0 is taken as 1.
+        weight: u32,
     },
     /// A client wants a job run. Ignored where the job is already known: attaching to it is the driver's matter.
     Submitted {
@@ -52,6 +81,17 @@ pub enum Event {
         job: JobId,
         /// Which try.
         attempt: Attempt,
+        /// What it took.
+        report: Report,
+    },
+    /// A node reported that its owner cut an attempt short. As with `AttemptFinished`, hand in every one: the job goes elsewhere.
+    AttemptPreempted {
+        /// Who reported.
+        node: PublicKey,
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
     },
     /// A node reported that an attempt came to nothing. As with `AttemptFinished`, hand in every one.
     AttemptFailed {
@@ -64,6 +104,11 @@ pub enum Event {
         /// Why.
         failure: AttemptFailure,
     },
+    /// A node's receipt does not hold. Hand in besides what becomes of the attempt.
+    ReceiptRefused {
+        /// Whose it is.
+        node: PublicKey,
+    },
     /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there. The node
     /// never heard of it, so it is no attempt, and the job goes elsewhere.
     Declined {
@@ -74,6 +119,17 @@ pub enum Event {
         /// Which try.
         attempt: Attempt,
     },
+}
+
+/// What an attempt took, by its receipt.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// What the guest used.
+    pub usage: Usage,
+    /// Microseconds until module and input were there, as the node says.
+    pub fetch_us: u64,
+    /// Microseconds of compilation, as the node says.
+    pub compile_us: u64,
 }
 
 /// What the driver is to do. `Refuse`, `CancelledInQueue` and `Lost` each end a job, and so does an accepted
@@ -88,9 +144,21 @@ pub enum Action {
         attempt: Attempt,
         /// Where.
         node: PublicKey,
+        /// Why there.
+        decision: Arc<Decision>,
     },
-    /// Tell the node to stop the attempt.
+    /// Tell the node to stop the attempt. Where the attempt's job has ended by another attempt, the node is paid for what it did: its
+    /// report comes, or [`Action::Abandon`].
     Stop {
+        /// The job.
+        job: JobId,
+        /// Which try.
+        attempt: Attempt,
+        /// Where.
+        node: PublicKey,
+    },
+    /// The report of an attempt whose job has ended by another one will not come.
+    Abandon {
         /// The job.
         job: JobId,
         /// Which try.

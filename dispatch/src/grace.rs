@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use adit_protocol::{NodeOffer, PublicKey};
+use adit_protocol::PublicKey;
 
+use crate::class::Class;
 use crate::request::Demand;
 use crate::timer::Armed;
 
@@ -25,7 +27,7 @@ enum Opening {
 
 #[derive(Debug)]
 struct Departed {
-    offer: NodeOffer,
+    class: Arc<Class>,
     armed: Armed,
 }
 
@@ -43,9 +45,9 @@ impl Grace {
         self.opening = Opening::Over;
     }
 
-    /// Remembers a node that left, until `armed`.
-    pub(crate) fn await_return(&mut self, node: PublicKey, offer: NodeOffer, armed: Armed) {
-        self.departed.insert(node, Departed { offer, armed });
+    /// Remembers a node that left, or whose owner paused it, until `armed`.
+    pub(crate) fn await_return(&mut self, node: PublicKey, class: Arc<Class>, armed: Armed) {
+        self.departed.insert(node, Departed { class, armed });
     }
 
     /// Forgets a node that left; returns the timer that stood for it.
@@ -55,6 +57,6 @@ impl Grace {
 
     /// Whether a node that fits may still be on its way.
     pub(crate) fn covers(&self, demand: &Demand) -> bool {
-        self.opening == Opening::Running || self.departed.values().any(|node| demand.unfit(&node.offer).is_none())
+        self.opening == Opening::Running || self.departed.values().any(|node| demand.unfit(&node.class).is_none())
     }
 }

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use adit_protocol::{Attempt, PublicKey};
+use adit_protocol::{Attempt, Prediction, PublicKey};
 
-use crate::request::Demand;
+use crate::request::{Ask, Demand};
 use crate::timer::{Armed, Tick};
 use crate::{Config, Request};
 
@@ -15,21 +15,34 @@ pub const DECLINED_MAX: usize = 16;
 pub(crate) struct Job {
     pub(crate) client: PublicKey,
     pub(crate) demand: Arc<Demand>,
+    pub(crate) ask: Ask,
     /// The order of submission; unique.
     pub(crate) seq: u64,
     /// Attempts that were started.
     pub(crate) attempts: u32,
+    /// Of these, the ones that came to nothing.
+    pub(crate) setbacks: u32,
+    /// Of these, the ones that owners cut short.
+    pub(crate) preemptions: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
-    /// Nodes on which its client cannot pay for it; at most [`DECLINED_MAX`].
+    /// Nodes on which its client cannot pay for it, or whose owner declines it; at most [`DECLINED_MAX`].
     pub(crate) declined: Vec<PublicKey>,
     /// The last attempt's end, where there was an attempt and it came to nothing.
     pub(crate) setback: Option<Setback>,
     /// Time in the queue, over all waits that ended.
     pub(crate) waited_us: u64,
     pub(crate) phase: Phase,
-    /// A job has one deadline at a time: its phase's.
+    /// The attempts that are out: none while it is queued, two where it is hedged.
+    pub(crate) leases: Vec<Lease>,
+    /// A job has one deadline at a time, beside those of its leases: its phase's.
     pub(crate) armed: Option<Armed>,
+    /// When its result is of no use any more.
+    pub(crate) deadline: Option<Tick>,
+    /// The least time that it was predicted to take on nodes that were too slow for its deadline; 0 where none was.
+    pub(crate) needed_us: u64,
+    /// What its client was charged for its start, where that is not settled yet.
+    pub(crate) charged_us: u64,
     wall_us: u64,
     queue_us: u64,
 }
@@ -42,10 +55,10 @@ pub enum Phase {
         /// Since when.
         since: Tick,
     },
-    /// A node has it.
-    Leased(Lease),
-    /// A node has it and was told to stop it, because its client withdrew it.
-    Stopping(Lease),
+    /// A node has it, or two.
+    Leased,
+    /// Who has it was told to stop it, because its client withdrew it.
+    Stopping,
 }
 
 /// A node's hold on an attempt of a job.
@@ -57,8 +70,14 @@ pub struct Lease {
     pub attempt: Attempt,
     /// Since when.
     pub since: Tick,
+    /// What it was predicted to take.
+    pub predicted: Prediction,
+    /// Bytes that its node was thought to have to fetch.
+    pub(crate) fetched_bytes: u64,
     /// Leases that the node held before this one: what this one may have waited for.
     pub(crate) ahead: u32,
+    /// When to take it away.
+    pub(crate) armed: Option<Armed>,
 }
 
 /// How an attempt came to nothing.
@@ -80,23 +99,34 @@ pub(crate) enum Cause {
     Unanswered,
     /// The lease's time was over.
     Expired,
+    /// The node's owner took the machine back.
+    Preempted,
+    /// The node's owner took the machine back, and it did not say what became of the job.
+    NotVacated,
 }
 
 impl Job {
-    pub(crate) fn new(seq: u64, now: Tick, request: Request) -> Self {
+    pub(crate) fn new(seq: u64, now: Tick, request: &Request) -> Self {
         Self {
             client: request.client,
+            demand: Arc::new(Demand::of(request)),
+            ask: Ask::of(request),
             seq,
             attempts: 0,
+            setbacks: 0,
+            preemptions: 0,
             failed: Vec::new(),
             declined: Vec::new(),
             setback: None,
             waited_us: 0,
             phase: Phase::Queued { since: now },
+            leases: Vec::new(),
             armed: None,
+            deadline: request.placement.deadline_ms.map(|ms| now.after(ms.saturating_mul(1_000))),
+            needed_us: 0,
+            charged_us: 0,
             wall_us: request.limits.wall_ms.saturating_mul(1_000),
             queue_us: request.limits.queue_ms.saturating_mul(1_000),
-            demand: Arc::new(request.into()),
         }
     }
 
@@ -105,17 +135,28 @@ impl Job {
         self.attempts > 0
     }
 
-    /// The hold that a node has on it now.
-    pub(crate) fn lease(&self) -> Option<&Lease> {
-        match &self.phase {
-            Phase::Queued { .. } => None,
-            Phase::Leased(lease) | Phase::Stopping(lease) => Some(lease),
-        }
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.phase == Phase::Stopping
     }
 
-    /// Each wait may last as long as the job allows, whatever the waits before took.
+    /// The hold that a node has on an attempt of it now.
+    pub(crate) fn lease(&self, attempt: Attempt) -> Option<&Lease> {
+        self.leases.iter().find(|lease| lease.attempt == attempt)
+    }
+
+    /// Each wait may last as long as the job allows, whatever the waits before took; and none beyond when it could still end in time.
     pub(crate) fn queue_deadline(&self, now: Tick) -> Tick {
-        now.after(self.queue_us)
+        let queue = now.after(self.queue_us);
+        self.last_start().map_or(queue, |last| queue.min(last.max(now)))
+    }
+
+    /// Whether it could not end by its deadline any more.
+    pub(crate) fn is_of_no_use(&self, now: Tick) -> bool {
+        self.last_start().is_some_and(|last| last <= now)
+    }
+
+    fn last_start(&self) -> Option<Tick> {
+        self.deadline.map(|deadline| Tick(deadline.0.saturating_sub(self.needed_us)))
     }
 
     pub(crate) fn lease_deadline(&self, now: Tick, config: &Config) -> Tick {
@@ -133,6 +174,8 @@ impl fmt::Display for Setback {
             Cause::GaveBack => write!(f, "node {node} gave the job back"),
             Cause::Unanswered => write!(f, "node {node} did not confirm the cancellation"),
             Cause::Expired => write!(f, "node {node} did not report within the lease"),
+            Cause::Preempted => write!(f, "the owner of node {node} took the machine back"),
+            Cause::NotVacated => write!(f, "the owner of node {node} took the machine back, and it did not report"),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! events gives one trace of actions, on every machine.
 //!
 //! ```
-//! use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
-//! use adit_protocol::{Attempt, BlobRef, ByteCount, JobId, JobSpec, MeterId, NodeOffer, Price, Profile, PublicKey};
+//! use adit_dispatch::{Action, Config, Dispatcher, Event, Report, Request, Tick};
+//! use adit_protocol::{Attempt, BlobRef, ByteCount, JobId, JobSpec, MeterId, NodeOffer, NodeState, Price, Profile, PublicKey};
 //!
 //! let mut dispatcher = Dispatcher::new(Config::default());
 //! let (node, client, job) = (PublicKey([1; 32]), PublicKey([2; 32]), JobId([3; 16]));
@@ -22,14 +22,15 @@
 //! };
 //! let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
 //!
-//! dispatcher.handle(Tick(0), Event::NodeJoined { node, offer });
-//! dispatcher.handle(Tick(5), Event::Submitted { job, request: Box::new(Request::new(&client, &spec)) });
+//! dispatcher.handle(Tick(0), Event::NodeJoined { node, offer, state: NodeState::Ready, cached: vec![] });
+//! dispatcher.handle(Tick(5), Event::Submitted { job, request: Box::new(Request::new(&client, &spec, true)) });
 //! let attempt = Attempt(1);
-//! assert_eq!(dispatcher.poll_action(), Some(Action::Start { job, attempt, node }));
+//! let Some(Action::Start { decision, .. }) = dispatcher.poll_action() else { panic!("there is room") };
+//! assert_eq!((decision.attempt, decision.candidates[0].node), (attempt, node));
 //!
 //! // The node reports back. The driver first asks whether the report counts, and then hands it in.
 //! assert_eq!(dispatcher.lease(job, attempt), Some(node));
-//! dispatcher.handle(Tick(900), Event::AttemptFinished { node, job, attempt });
+//! dispatcher.handle(Tick(900), Event::AttemptFinished { node, job, attempt, report: Report::default() });
 //! assert_eq!(dispatcher.lease(job, attempt), None);
 //! ```
 //!
@@ -66,15 +67,20 @@ mod config;
 mod event;
 mod request;
 
+mod class;
 mod grace;
+mod history;
 mod job;
 mod mean;
 mod node;
 mod queue;
+mod reputation;
+mod search;
 mod timer;
+mod verdicts;
 
 pub use config::Config;
-pub use event::{Action, Event};
+pub use event::{Action, Event, Report};
 pub use job::{DECLINED_MAX, Lease, Phase};
 pub use machine::Dispatcher;
 pub use node::NodeView;

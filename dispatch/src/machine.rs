@@ -1,14 +1,28 @@
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use adit_protocol::{Attempt, AttemptFailure, JobId, NodeOffer, PublicKey, Refusal, UnfitReason};
+use adit_protocol::{
+    Attempt, AttemptFailure, Candidate, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal,
+    UnfitReason,
+};
 
+use crate::class::Members;
 use crate::grace::Grace;
+use crate::history::{Histories, Short};
 use crate::job::{Cause, DECLINED_MAX, Job, Setback};
-use crate::node::{Node, NodeView, Nodes};
+use crate::node::{Node, NodeView, Nodes, Slot};
 use crate::queue::Queue;
+use crate::reputation::Deed;
 use crate::request::Demand;
-use crate::timer::{Timer, Timers};
-use crate::{Action, Config, Event, Lease, Phase, Request, Tick};
+use crate::search::{Found, Search, fetched_bytes, mix};
+use crate::timer::{Armed, Timer, Timers};
+use crate::{Action, Config, Event, Lease, Phase, Report, Request, Tick};
+
+/// Decisions that are remembered for [`Dispatcher::passed`], the latest ones: some 2 KiB each.
+const DECISIONS_MAX: usize = 1_024;
+
+/// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
+const CROWD: usize = 64;
 
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
 ///
@@ -17,14 +31,33 @@ use crate::{Action, Config, Event, Lease, Phase, Request, Tick};
 #[derive(Debug)]
 pub struct Dispatcher {
     config: Config,
+    /// The latest time that was handed in.
+    now: Tick,
     nodes: Nodes,
     grace: Grace,
     /// The jobs that have not ended.
     jobs: BTreeMap<JobId, Job>,
     jobs_submitted: u64,
+    histories: Histories,
     queue: Queue,
+    /// Attempts whose job another one has ended, until their nodes report.
+    losers: BTreeMap<(JobId, Attempt), Loser>,
+    decisions: VecDeque<Recent>,
     timers: Timers,
     actions: VecDeque<Action>,
+}
+
+#[derive(Debug)]
+struct Loser {
+    node: PublicKey,
+    armed: Armed,
+}
+
+#[derive(Debug)]
+struct Recent {
+    at: Tick,
+    job: JobId,
+    decision: Arc<Decision>,
 }
 
 impl Dispatcher {
@@ -32,11 +65,15 @@ impl Dispatcher {
     pub fn new(config: Config) -> Self {
         Self {
             config,
+            now: Tick::default(),
             nodes: Nodes::default(),
             grace: Grace::default(),
             jobs: BTreeMap::new(),
             jobs_submitted: 0,
+            histories: Histories::default(),
             queue: Queue::default(),
+            losers: BTreeMap::new(),
+            decisions: VecDeque::new(),
             timers: Timers::default(),
             actions: VecDeque::new(),
         }
@@ -44,32 +81,45 @@ impl Dispatcher {
 
     /// Takes in what happened.
     pub fn handle(&mut self, now: Tick, event: Event) {
+        self.now = now;
         if self.grace.open() {
             self.timers.arm(now.after(self.config.join_grace_us), Timer::Opening);
         }
         match event {
-            Event::NodeJoined { node, offer } => self.node_joined(now, node, offer),
-            Event::NodeLeft { node } => self.node_left(now, node, || Cause::Left),
-            Event::NodeExpelled { node, fault } => self.node_left(now, node, || Cause::Failed(fault.clone())),
-            Event::NodeRtt { node, rtt_us } => self.nodes.set_rtt(&node, rtt_us),
-            Event::Submitted { job, request } => self.submitted(now, job, *request),
+            Event::NodeJoined { node, offer, state, cached } => self.node_joined(now, node, offer, state, &cached),
+            Event::NodeLeft { node } => self.node_left(now, node, Deed::LeftWork, || Cause::Left),
+            Event::NodeExpelled { node, fault } => {
+                self.node_left(now, node, Deed::Expelled, || Cause::Failed(fault.clone()));
+            }
+            Event::NodePath { node, rtt_us, spread_us } => self.nodes.set_path(now, &node, rtt_us, spread_us),
+            Event::NodeOffers { node, offer } => self.node_offers(now, node, offer),
+            Event::NodeIs { node, state } => self.node_is(now, node, state),
+            Event::ClientWeight { client, weight } => self.queue.set_weight(client, weight),
+            Event::Submitted { job, request } => self.submitted(now, job, &request),
             Event::Cancelled { job } => self.cancelled(now, job),
-            Event::AttemptFinished { node, job, attempt } => self.finished(now, node, job, attempt),
+            Event::AttemptFinished { node, job, attempt, report } => self.finished(now, node, job, attempt, &report),
+            Event::AttemptPreempted { node, job, attempt } => self.preempted(now, node, job, attempt),
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
+            Event::ReceiptRefused { node } => self.note(now, &node, Deed::BadReceipt),
             Event::Declined { node, job, attempt } => self.declined(now, node, job, attempt),
         }
     }
 
     /// Takes in that time went by. Does nothing where no deadline was reached, so that an extra call is harmless.
     pub fn handle_timeout(&mut self, now: Tick) {
+        self.now = now;
         let mut is_grace_shorter = false;
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Opening => self.grace.end_opening(),
                 Timer::Return(node) => _ = self.grace.end_return(&node),
                 Timer::Queue(job) => self.waited_too_long(now, job),
-                Timer::Lease(job) => self.lease_expired(now, job),
-                Timer::Stop(job) => self.stop_unanswered(job),
+                Timer::Lease(job, attempt) => self.lease_expired(now, job, attempt),
+                Timer::Stop(job) => self.stop_unanswered(now, job),
+                Timer::Hedge(job) => self.hedge(now, job),
+                Timer::Loser(job, attempt) => self.loser_unanswered(job, attempt),
+                Timer::Vacate(node) => self.vacate(now, node),
+                Timer::Unbar(node) => self.judge_again(now, node),
             }
             is_grace_shorter |= matches!(timer, Timer::Opening | Timer::Return(_));
         }
@@ -92,13 +142,27 @@ impl Dispatcher {
     /// The node that holds this attempt now. A report from any other node, or on an attempt that this gives nothing for, does
     /// not count. Ask before the report is handed in: an accepted one ends the lease.
     pub fn lease(&self, job: JobId, attempt: Attempt) -> Option<PublicKey> {
-        let lease = self.jobs.get(&job)?.lease()?;
-        (lease.attempt == attempt).then_some(lease.node)
+        self.lease_of(job, attempt).map(|lease| lease.node)
+    }
+
+    /// The hold that a node has on this attempt now.
+    pub fn lease_of(&self, job: JobId, attempt: Attempt) -> Option<&Lease> {
+        self.jobs.get(&job)?.lease(attempt)
+    }
+
+    /// The attempts of a job that are out.
+    pub fn leases_of(&self, job: JobId) -> &[Lease] {
+        self.jobs.get(&job).map_or(&[], |job| &job.leases)
     }
 
     /// What a node is at, by job: also attempts that were taken back and of which it has not said yet that it let go.
     pub fn leases(&self, node: &PublicKey) -> impl Iterator<Item = (JobId, Attempt)> {
         self.nodes.get(node).into_iter().flat_map(|node| node.leases())
+    }
+
+    /// Whether an attempt is one whose job another one has ended, and whose report is awaited: its node is paid for what it did.
+    pub fn is_loser(&self, node: &PublicKey, job: JobId, attempt: Attempt) -> bool {
+        self.losers.get(&(job, attempt)).is_some_and(|loser| loser.node == *node)
     }
 
     /// Where a job stands; nothing where it has ended or was never submitted.
@@ -116,41 +180,68 @@ impl Dispatcher {
         self.queue.len()
     }
 
-    /// What the connected nodes offer that fit a request, busy or not.
-    pub fn fitting(&self, request: Request) -> impl Iterator<Item = &NodeOffer> {
-        let demand = Demand::from(request);
-        self.nodes.iter().map(|(_, node)| &node.offer).filter(move |offer| demand.unfit(offer).is_none())
+    /// What the connected nodes ask that fit a request and take jobs, busy or not: each price once for nodes with equal offers.
+    pub fn prices(&self, request: &Request) -> Vec<Price> {
+        let demand = Demand::of(request);
+        let usable = self.nodes.classes().fitting(&demand).filter(|(_, members)| members.usable() > 0);
+        usable.map(|(class, _)| class.price()).collect()
+    }
+
+    /// The least that a job's dearest run can cost on any of the nodes that fit and take jobs; nothing where there is none.
+    pub fn cost_floor(&self, request: &Request) -> Option<Microcredits> {
+        let prices = self.prices(request).into_iter();
+        prices.filter_map(|price| price.cost_max(&request.limits, request.input.bytes).ok()).min()
     }
 
     /// The connected nodes, by key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
-        self.nodes.iter().map(|(key, node)| node.view(*key))
+        self.nodes.iter().map(|node| node.view(self.now))
+    }
+
+    /// A connected node.
+    pub fn node(&self, key: &PublicKey) -> Option<NodeView<'_>> {
+        self.nodes.get(key).map(|node| node.view(self.now))
+    }
+
+    /// The last jobs for which a node was compared and that went to another one, newest first: when, what was known of the node, and of
+    /// the one that got the job.
+    pub fn passed(&self, node: &PublicKey) -> impl Iterator<Item = (Tick, JobId, Candidate, Candidate)> {
+        self.decisions.iter().rev().filter_map(move |recent| {
+            let candidates = &recent.decision.candidates;
+            let own = candidates.iter().find(|candidate| candidate.node == *node)?;
+            let chosen = candidates.iter().find(|candidate| candidate.verdict == adit_protocol::Verdict::Chosen)?;
+            (chosen.node != *node).then_some((recent.at, recent.job, *own, *chosen))
+        })
     }
 }
 
 /// What happens to nodes.
 impl Dispatcher {
-    fn node_joined(&mut self, now: Tick, key: PublicKey, offer: NodeOffer) {
-        self.disconnect(now, key, || Cause::Left);
-        self.nodes.join(key, offer);
-        self.place_retries(now);
-        self.fill(now, &key);
+    fn node_joined(&mut self, now: Tick, key: PublicKey, offer: NodeOffer, state: NodeState, cached: &[Digest]) {
+        self.disconnect(now, key, Deed::LeftWork, || Cause::Left);
+        self.nodes.join(now, key, offer, state, cached);
+        self.judge_again(now, key);
     }
 
-    fn node_left(&mut self, now: Tick, key: PublicKey, cause: impl Fn() -> Cause) {
-        self.disconnect(now, key, cause);
+    fn node_left(&mut self, now: Tick, key: PublicKey, deed: Deed, cause: impl Fn() -> Cause) {
+        self.disconnect(now, key, deed, cause);
         self.place_retries(now);
     }
 
     /// Queues what the node held. Nothing is started: where the node is being replaced, it is to be among the candidates.
-    fn disconnect(&mut self, now: Tick, key: PublicKey, cause: impl Fn() -> Cause) {
-        let Some(node) = self.nodes.leave(&key) else { return };
+    fn disconnect(&mut self, now: Tick, key: PublicKey, deed: Deed, cause: impl Fn() -> Cause) {
+        if deed == Deed::Expelled || self.leases(&key).next().is_some() {
+            self.nodes.note(now, &key, deed);
+        }
+        let Some(node) = self.nodes.leave(now, &key) else { return };
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
-                self.set_back(now, job, cause());
+                self.set_back(now, job, attempt, cause());
+            } else if self.forget_loser(&key, job, attempt) {
+                self.actions.push_back(Action::Abandon { job, attempt, node: key });
             }
         }
-        self.await_return(now, key, node.offer);
+        self.await_return(now, key, &node);
     }
 
     /// Not only the jobs of the node that left: one that failed on all others may be tried there again, now that it is gone.
@@ -160,41 +251,110 @@ impl Dispatcher {
         }
     }
 
-    fn await_return(&mut self, now: Tick, key: PublicKey, offer: NodeOffer) {
+    fn await_return(&mut self, now: Tick, key: PublicKey, node: &Node) {
         if let Some(before) = self.grace.end_return(&key) {
             self.timers.disarm(&before);
         }
         let armed = self.timers.arm(now.after(self.config.join_grace_us), Timer::Return(key));
-        self.grace.await_return(key, offer, armed);
+        self.grace.await_return(key, Arc::clone(&node.class), armed);
+    }
+
+    fn node_offers(&mut self, now: Tick, key: PublicKey, offer: NodeOffer) {
+        self.nodes.set_offer(&key, offer);
+        self.offer_work(now, key);
+    }
+
+    fn node_is(&mut self, now: Tick, key: PublicKey, state: NodeState) {
+        let Some(before) = self.nodes.get(&key).map(|node| node.state.clone()) else { return };
+        let is_paused = matches!(state, NodeState::Paused(_));
+        self.nodes.set_state(&key, state);
+        if is_paused && !matches!(before, NodeState::Paused(_)) {
+            self.timers.arm(now.after(self.config.vacate_grace_us), Timer::Vacate(key));
+        }
+        if before == NodeState::Ready
+            && let Some(class) = self.nodes.get(&key).filter(|node| !node.is_ready()).map(|node| Arc::clone(&node.class))
+        {
+            // Jobs that only this one fits wait for a moment before they are refused: owners' rules flap.
+            if let Some(before) = self.grace.end_return(&key) {
+                self.timers.disarm(&before);
+            }
+            let armed = self.timers.arm(now.after(self.config.join_grace_us), Timer::Return(key));
+            self.grace.await_return(key, class, armed);
+        }
+        self.offer_work(now, key);
+    }
+
+    /// Gives work to a node that may have more than before.
+    fn offer_work(&mut self, now: Tick, key: PublicKey) {
+        self.place_retries(now);
+        self.fill(now, &key);
+    }
+
+    /// Takes its leases from a node whose owner took the machine back, and which did not hand them in.
+    fn vacate(&mut self, now: Tick, key: PublicKey) {
+        let Some(node) = self.nodes.get(&key).filter(|node| matches!(node.state, NodeState::Paused(_))) else { return };
+        let held: Vec<_> = node.leases().collect();
+        for (job, attempt) in held {
+            if self.lease(job, attempt) == Some(key) {
+                self.actions.push_back(Action::Stop { job, attempt, node: key });
+                self.try_again(now, job, attempt, Cause::NotVacated);
+            }
+        }
+    }
+
+    fn note(&mut self, now: Tick, key: &PublicKey, deed: Deed) {
+        if let Some(unbar) = self.nodes.note(now, key, deed) {
+            self.timers.arm(unbar, Timer::Unbar(*key));
+        }
+    }
+
+    /// Lets a node have jobs again, if its reputation allows that by now.
+    fn judge_again(&mut self, now: Tick, key: PublicKey) {
+        match self.nodes.judge(now, &key) {
+            Some(unbar) => _ = self.timers.arm(unbar.max(now.after(1)), Timer::Unbar(key)),
+            None => self.offer_work(now, key),
+        }
     }
 }
 
 /// What clients want.
 impl Dispatcher {
-    fn submitted(&mut self, now: Tick, id: JobId, request: Request) {
+    fn submitted(&mut self, now: Tick, id: JobId, request: &Request) {
         if self.jobs.contains_key(&id) {
             return;
         }
         self.jobs_submitted += 1;
         let job = Job::new(self.jobs_submitted, now, request);
-        if let Some(node) = self.pick(id, &job) {
+        let is_crowded = self.queue.len() >= CROWD && self.queue.has_like(&job);
+        let found = if is_crowded { Found::default() } else { self.search(now, id, &job).run() };
+        if found.chosen.is_some() {
             self.jobs.insert(id, job);
-            self.start(now, id, node);
-        } else if let Err(refusal) = self.admit(&job) {
+            self.start(now, id, &found, Why::Best);
+        } else if let Err(refusal) = self.admit(now, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
-            self.queue.push(id, &job);
-            let deadline = job.queue_deadline(now);
-            self.jobs.insert(id, job);
-            self.arm(id, deadline, Timer::Queue(id));
+            self.enqueue(now, id, job, found.soonest_us);
         }
     }
 
-    fn admit(&self, job: &Job) -> Result<(), Refusal> {
+    fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
         if self.is_stranded(&job.demand) {
             return Err(self.no_node_fits(job));
         }
+        // Busy nodes may yet do what the open ones cannot.
+        if let Some(needed_us) = found.soonest_us.filter(|_| self.nodes.full_count() == 0) {
+            return Err(deadline_missed(now, job, needed_us));
+        }
         self.queue.admit(&job.client, &self.config)
+    }
+
+    fn enqueue(&mut self, now: Tick, id: JobId, job: Job, needed_us: Option<u64>) {
+        let mut job = job;
+        job.needed_us = needed_us.unwrap_or(0);
+        self.queue.push(id, &job);
+        let deadline = job.queue_deadline(now);
+        self.jobs.insert(id, job);
+        self.arm(id, deadline, Timer::Queue(id));
     }
 
     fn cancelled(&mut self, now: Tick, id: JobId) {
@@ -203,27 +363,88 @@ impl Dispatcher {
                 self.end(id);
                 self.actions.push_back(Action::CancelledInQueue { job: id });
             }
-            Some(Phase::Leased(lease)) => {
-                self.job_mut(id).phase = Phase::Stopping(lease);
+            Some(Phase::Leased) => {
+                let job = self.job_mut(id);
+                job.phase = Phase::Stopping;
+                for Lease { node, attempt, .. } in job.leases.clone() {
+                    self.actions.push_back(Action::Stop { job: id, attempt, node });
+                }
                 self.arm(id, now.after(self.config.cancel_grace_us), Timer::Stop(id));
-                self.actions.push_back(Action::Stop { job: id, attempt: lease.attempt, node: lease.node });
             }
-            Some(Phase::Stopping(_)) | None => {}
+            Some(Phase::Stopping) | None => {}
         }
     }
 }
 
 /// What nodes report.
 impl Dispatcher {
-    fn finished(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+    fn finished(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, report: &Report) {
         if !self.nodes.release(&node, id, attempt) {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
-            // A run that was cut short says nothing of how long others take.
-            let job = self.end(id);
-            let whole = job.lease().filter(|_| matches!(job.phase, Phase::Leased(_)));
-            self.nodes.count_done(&node, now, whole);
+            self.outcome(now, node, id, attempt, report);
+        } else {
+            self.forget_loser(&node, id, attempt);
+        }
+        self.fill(now, &node);
+    }
+
+    /// Ends a job with an attempt's outcome. Another attempt of it that is out has lost.
+    fn outcome(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, report: &Report) {
+        let lease = self.take_lease(id, attempt);
+        for other in self.jobs[&id].leases.clone() {
+            self.lose_lease(now, id, &other);
+        }
+        let job = self.end(id);
+        let elapsed_us = now.since(lease.since);
+        self.queue.settle(&job.client, job.charged_us, elapsed_us.min(report_us(report, elapsed_us)));
+        self.nodes.learn_blob(&node, &job.ask.module.digest);
+        if let Some(input) = &job.ask.input {
+            self.nodes.learn_blob(&node, &input.digest);
+        }
+        // A run that was cut short says nothing of how long others take.
+        if job.is_stopping() {
+            return self.nodes.count_cut_short(&node);
+        }
+        let is_overclaimed = self.nodes.count_done(&node, now, &lease, report);
+        let history = self.histories.get_mut(Short::of(&job.ask.module.digest));
+        history.add(report, elapsed_us, lease.predicted.total_us());
+        self.note(now, &node, if is_overclaimed { Deed::SlowerThanClaimed } else { Deed::Finished });
+        // Only now is it known that it was not the job's own fault.
+        for other in job.failed.iter().filter(|other| **other != node) {
+            self.note(now, other, Deed::Failed);
+        }
+    }
+
+    /// Stops an attempt whose job has ended by another one.
+    fn lose_lease(&mut self, now: Tick, id: JobId, lease: &Lease) {
+        let Lease { node, attempt, .. } = *lease;
+        self.actions.push_back(Action::Stop { job: id, attempt, node });
+        let armed = self.timers.arm(now.after(self.config.cancel_grace_us), Timer::Loser(id, attempt));
+        self.losers.insert((id, attempt), Loser { node, armed });
+    }
+
+    /// Takes in that nothing more is awaited of an attempt that lost. Says whether it was one.
+    fn forget_loser(&mut self, node: &PublicKey, id: JobId, attempt: Attempt) -> bool {
+        if !self.is_loser(node, id, attempt) {
+            return false;
+        }
+        if let Some(loser) = self.losers.remove(&(id, attempt)) {
+            self.timers.disarm(&loser.armed);
+        }
+        true
+    }
+
+    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+        if !self.nodes.release(&node, id, attempt) {
+            return;
+        }
+        if self.lease(id, attempt) == Some(node) {
+            self.job_mut(id).preemptions += 1;
+            self.cut_short(now, id, attempt, Cause::Preempted);
+        } else {
+            self.forget_loser(&node, id, attempt);
         }
         self.fill(now, &node);
     }
@@ -233,9 +454,30 @@ impl Dispatcher {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
-            self.attempt_failed(now, id, failure);
+            self.attempt_failed(now, node, id, attempt, failure);
+        } else {
+            self.forget_loser(&node, id, attempt);
         }
         self.fill(now, &node);
+    }
+
+    fn attempt_failed(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
+        let (is_stopping, is_last) = (self.jobs[&id].is_stopping(), self.jobs[&id].leases.len() == 1);
+        match failure {
+            // Where another attempt is out, that one tells.
+            AttemptFailure::ModuleInvalid(why) if is_last => self.refuse(id, Refusal::ModuleInvalid(why)),
+            AttemptFailure::BlobMissing(digest) if is_last => self.refuse(id, Refusal::InputMissing(digest)),
+            AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) => _ = self.take_lease(id, attempt),
+            AttemptFailure::Withdrawn if is_stopping => self.cut_short(now, id, attempt, Cause::GaveBack),
+            AttemptFailure::Withdrawn => self.try_again(now, id, attempt, Cause::GaveBack),
+            AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
+            AttemptFailure::Preempted(_) => self.cut_short(now, id, attempt, Cause::Preempted),
+            AttemptFailure::Declined(_) => {
+                self.nodes.note_declined(now, &node, self.jobs[&id].client);
+                self.take_lease(id, attempt);
+                self.attempt_declined(now, id, node);
+            }
+        }
     }
 
     fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
@@ -243,68 +485,101 @@ impl Dispatcher {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
+            self.take_lease(id, attempt);
+            // Nobody heard of it. Attempts are numbered in the order of their starts, so it is the last one.
+            self.job_mut(id).attempts -= 1;
             self.attempt_declined(now, id, node);
         }
         self.fill(now, &node);
     }
 
+    /// Looks elsewhere for a job that a node is not to have. Where another attempt of it is out, that one goes on alone.
     fn attempt_declined(&mut self, now: Tick, id: JobId, node: PublicKey) {
         let job = self.job_mut(id);
-        if matches!(job.phase, Phase::Stopping(_)) {
+        job.declined.push(node);
+        if !job.leases.is_empty() {
+            return;
+        }
+        if job.is_stopping() {
             self.end(id);
             return self.actions.push_back(Action::CancelledInQueue { job: id });
         }
-        job.declined.push(node);
         if job.declined.len() > DECLINED_MAX {
             let refusal = self.no_node_fits(&self.jobs[&id]);
-            return self.refuse(id, refusal);
+            return self.give_up(id, refusal);
         }
-        job.attempts -= 1;
-        job.phase = Phase::Queued { since: now };
-        let deadline = job.queue_deadline(now);
-        self.queue.push(id, &self.jobs[&id]);
-        self.arm(id, deadline, Timer::Queue(id));
+        self.queue_again(now, id);
         self.place(now, id);
     }
 
-    fn attempt_failed(&mut self, now: Tick, id: JobId, failure: AttemptFailure) {
-        let is_stopping = matches!(self.phase(id), Some(Phase::Stopping(_)));
-        match failure {
-            AttemptFailure::ModuleInvalid(why) => self.refuse(id, Refusal::ModuleInvalid(why)),
-            AttemptFailure::BlobMissing(digest) => self.refuse(id, Refusal::InputMissing(digest)),
-            AttemptFailure::Withdrawn if is_stopping => {
-                self.end(id);
-                self.actions.push_back(Action::CancelledInQueue { job: id });
-            }
-            AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_) => {
-                self.try_again(now, id, Cause::GaveBack);
-            }
-            AttemptFailure::Node(why) => self.try_again(now, id, Cause::Failed(why)),
+    /// Takes in that an attempt ended without an outcome and through nobody's fault.
+    fn cut_short(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
+        let preemptions_max = self.config.preemptions_max;
+        let lease = self.take_lease(id, attempt);
+        let job = self.job_mut(id);
+        if !job.leases.is_empty() {
+            return;
         }
+        if job.is_stopping() {
+            self.end(id);
+            return self.actions.push_back(Action::CancelledInQueue { job: id });
+        }
+        let setback = Setback { node: lease.node, cause };
+        if job.preemptions > preemptions_max {
+            return self.lose(id, setback.to_string());
+        }
+        job.setback = Some(setback);
+        self.queue_again(now, id);
+        self.place(now, id);
     }
 }
 
 /// What time brings.
 impl Dispatcher {
     fn waited_too_long(&mut self, now: Tick, id: JobId) {
-        let Phase::Queued { since } = self.jobs[&id].phase else {
-            unreachable!("a job that does not wait has no queue deadline")
+        let job = &self.jobs[&id];
+        let Phase::Queued { since } = job.phase else { unreachable!("a job that does not wait has no queue deadline") };
+        let refusal = if job.is_of_no_use(now) {
+            deadline_missed(now, job, job.needed_us)
+        } else {
+            Refusal::QueueTimeout { waited_ms: now.since(since) / 1_000 }
         };
-        let waited_ms = now.since(since) / 1_000;
-        self.give_up(id, Refusal::QueueTimeout { waited_ms });
+        self.give_up(id, refusal);
     }
 
     /// The slot stays taken until the node reports or leaves: it may well be busy with this job still.
-    fn lease_expired(&mut self, now: Tick, id: JobId) {
-        let Lease { node, attempt, .. } = *self.jobs[&id].lease().expect("a job without a lease has no lease deadline");
+    fn lease_expired(&mut self, now: Tick, id: JobId, attempt: Attempt) {
+        let node = self.lease(id, attempt).expect("an attempt that is not out has no lease deadline");
         self.actions.push_back(Action::Stop { job: id, attempt, node });
-        self.try_again(now, id, Cause::Expired);
+        self.try_again(now, id, attempt, Cause::Expired);
     }
 
-    fn stop_unanswered(&mut self, id: JobId) {
-        let lease = self.jobs[&id].lease().expect("a job without a lease has no stop deadline");
+    fn stop_unanswered(&mut self, now: Tick, id: JobId) {
+        let lease = *self.jobs[&id].leases.first().expect("a job that nobody has is not being stopped");
+        self.note(now, &lease.node, Deed::Silent);
         let setback = Setback { node: lease.node, cause: Cause::Unanswered };
         self.lose(id, setback.to_string());
+    }
+
+    fn loser_unanswered(&mut self, id: JobId, attempt: Attempt) {
+        if let Some(loser) = self.losers.remove(&(id, attempt)) {
+            self.actions.push_back(Action::Abandon { job: id, attempt, node: loser.node });
+        }
+    }
+
+    /// Starts a second attempt beside one that takes longer than such jobs nearly always do.
+    fn hedge(&mut self, now: Tick, id: JobId) {
+        let job = &self.jobs[&id];
+        if job.phase != Phase::Leased || job.leases.len() != 1 {
+            return;
+        }
+        let since = job.leases[0].since;
+        let found = self.search(now, id, job).run();
+        if found.chosen.is_some() {
+            return self.start(now, id, &found, Why::Hedge);
+        }
+        let later = (now.since(since) / 4).max(self.config.hedge_min_us);
+        self.arm(id, now.after(later), Timer::Hedge(id));
     }
 
     fn give_up_stranded(&mut self) {
@@ -318,54 +593,79 @@ impl Dispatcher {
     }
 }
 
+/// How an attempt comes to its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is the best of those with room.
+    Best,
+    /// It was the first one with room.
+    FirstFree,
+    /// As the best of those with room, beside another attempt.
+    Hedge,
+}
+
 /// Placement.
 impl Dispatcher {
-    /// The open node that will start the job soonest; nothing where no open node may.
-    fn pick(&self, id: JobId, job: &Job) -> Option<PublicKey> {
-        self.nodes.open().find(|(key, node)| self.may_start(id, job, key, node)).map(|(key, _)| *key)
-    }
-
-    /// The job that goes to an open node next.
-    fn next_for(&self, key: &PublicKey) -> Option<JobId> {
-        let node = self.nodes.get(key)?;
-        let retry = self.queue.retries().find(|id| self.may_start(*id, &self.jobs[id], key, node));
-        let may = |demand: &Demand, id| {
-            demand.unfit(&node.offer).is_none() && !node.holds(id) && !self.jobs[&id].declined.contains(key)
-        };
-        retry.or_else(|| self.queue.next(may))
-    }
-
-    /// A node that was told to stop this very job and did not answer yet must not get it: its late report could not be told
-    /// from a new one.
-    fn may_start(&self, id: JobId, job: &Job, key: &PublicKey, node: &Node) -> bool {
-        self.unfit(job, key, node).is_none() && !node.holds(id)
-    }
-
-    /// The first thing that rules a node out for a job. That it failed the job before counts only while there is one that did not.
-    fn unfit(&self, job: &Job, key: &PublicKey, node: &Node) -> Option<UnfitReason> {
-        let failed_before = || job.failed.contains(key) && self.has_fresh_node(job);
-        if job.declined.contains(key) {
-            return Some(UnfitReason::Price);
+    fn search<'a>(&'a self, now: Tick, id: JobId, job: &'a Job) -> Search<'a> {
+        let chance = u64::from_be_bytes(*id.0.first_chunk().expect("a job's id has sixteen bytes"));
+        let ask = &job.ask;
+        Search {
+            now,
+            nodes: &self.nodes,
+            id,
+            job,
+            estimate: self.histories.estimate(Short::of(&ask.module.digest), &ask.limits, ask.input_bytes),
+            skips_failed: !job.failed.is_empty() && self.has_fresh_node(job),
+            lot: mix(self.config.seed ^ chance ^ u64::from(job.attempts)),
+            spread: self.config.spread,
         }
-        job.demand.unfit(&node.offer).or_else(|| failed_before().then_some(UnfitReason::FailedBefore))
     }
 
-    fn has_fresh_node(&self, job: &Job) -> bool {
-        let fits = |key, node: &Node| {
-            !job.failed.contains(key) && !job.declined.contains(key) && job.demand.unfit(&node.offer).is_none()
+    /// The job that goes to an open node next, with what is known of the node for it.
+    fn next_for(&self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
+        let slot = self.nodes.slot(key)?;
+        let retry = self.queue.retries().find(|id| self.may_start(now, *id, slot).is_some());
+        let next = || {
+            let node = self.nodes.at(slot);
+            let may = |demand: &Demand, id| demand.unfit(&node.class).is_none() && self.may_start(now, id, slot).is_some();
+            self.queue.next(may)
         };
-        self.nodes.iter().any(|(key, node)| fits(key, node))
+        let id = retry.or_else(next)?;
+        Some((id, self.may_start(now, id, slot)?))
     }
 
-    /// Whether no connected node fits, busy or not, and none that would is expected back.
+    /// What is known of an open node for a queued job that it may have. One that was told to stop this very job and did not answer yet
+    /// must not get it: its late report could not be told from a new one.
+    fn may_start(&self, now: Tick, id: JobId, slot: Slot) -> Option<Found> {
+        let found = self.search(now, id, &self.jobs[&id]).of_one(slot);
+        found.chosen.is_some().then_some(found)
+    }
+
+    /// Whether a node that takes jobs fits this one, and neither failed nor declined it.
+    fn has_fresh_node(&self, job: &Job) -> bool {
+        let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
+        let known = job.failed.iter().chain(job.declined.iter().filter(|node| !job.failed.contains(node)));
+        let stale = known.filter(|node| self.is_usable(job, node)).count();
+        u64::from(fitting) > stale as u64
+    }
+
+    fn is_usable(&self, job: &Job, key: &PublicKey) -> bool {
+        let is_usable = |node: &Node| node.is_ready() && !node.is_barred() && job.demand.unfit(&node.class).is_none();
+        self.nodes.get(key).is_some_and(is_usable)
+    }
+
+    /// Whether no connected node fits and takes jobs, busy or not, and none that would is expected back.
     fn is_stranded(&self, demand: &Demand) -> bool {
-        !self.nodes.iter().any(|(_, node)| demand.unfit(&node.offer).is_none()) && !self.grace.covers(demand)
+        let has_any = self.nodes.classes().fitting(demand).any(|(_, members)| members.usable() > 0);
+        !has_any && !self.grace.covers(demand)
     }
 
     fn no_node_fits(&self, job: &Job) -> Refusal {
-        let mut counts = BTreeMap::new();
-        for (key, node) in self.nodes.iter() {
-            if let Some(reason) = self.unfit(job, key, node) {
+        let mut counts = self.nodes.classes().unfit(&job.demand);
+        let declined = job.declined.iter().map(|node| (UnfitReason::Price, node));
+        let failed = job.failed.iter().filter(|node| !job.declined.contains(node));
+        for (reason, node) in declined.chain(failed.map(|node| (UnfitReason::FailedBefore, node))) {
+            if self.is_usable(job, node) {
                 *counts.entry(reason).or_insert(0) += 1;
             }
         }
@@ -374,67 +674,136 @@ impl Dispatcher {
 
     /// Starts a queued job if a node is open for it.
     fn place(&mut self, now: Tick, id: JobId) {
-        if let Some(node) = self.pick(id, &self.jobs[&id]) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let found = self.search(now, id, job).run();
+        if found.chosen.is_some() {
             self.queue.serve(&self.jobs[&id], now);
-            self.start(now, id, node);
+            self.start(now, id, &found, Why::Best);
         }
     }
 
     /// Starts queued jobs on a node as long as it has room.
     fn fill(&mut self, now: Tick, node: &PublicKey) {
-        while self.nodes.is_open(node)
-            && let Some(id) = self.next_for(node)
+        while self.queue.len() > 0
+            && self.nodes.is_open(node)
+            && let Some((id, found)) = self.next_for(now, node)
         {
             self.queue.serve(&self.jobs[&id], now);
-            self.start(now, id, *node);
+            self.start(now, id, &found, Why::FirstFree);
         }
     }
 }
 
 /// The steps of a job.
 impl Dispatcher {
-    /// Leases a job to a node. The job is not in the queue.
-    fn start(&mut self, now: Tick, id: JobId, node: PublicKey) {
+    /// Leases a job to the node that was chosen. The job is not in the queue.
+    fn start(&mut self, now: Tick, id: JobId, found: &Found, why: Why) {
+        let (slot, chosen) = found.chosen.and_then(|at| found.candidates.get(at)).expect("a job starts where it was placed");
+        let node = self.nodes.at(*slot);
+        let (key, predicted) = (node.key, chosen.predicted);
+        let fetched_bytes = fetched_bytes(&self.jobs[&id], node);
         let job = self.jobs.get_mut(&id).expect("only a known job is started");
-        let Phase::Queued { since } = job.phase else { unreachable!("only a job that nobody holds is started") };
-        job.waited_us += now.since(since);
+        if let Phase::Queued { since } = job.phase {
+            job.waited_us += now.since(since);
+        }
         job.attempts += 1;
         let attempt = Attempt(job.attempts);
-        let ahead = self.nodes.lease(&node, id, attempt);
-        job.phase = Phase::Leased(Lease { node, attempt, since: now, ahead });
+        job.phase = Phase::Leased;
         let deadline = job.lease_deadline(now, &self.config);
-        self.arm(id, deadline, Timer::Lease(id));
-        self.actions.push_back(Action::Start { job: id, attempt, node });
+        let client = job.client;
+        let ahead = self.nodes.lease(&key, id, attempt);
+        let armed = Some(self.timers.arm(deadline, Timer::Lease(id, attempt)));
+        let charged_us = self.queue.charge(&client, predicted.run_us.saturating_add(predicted.compile_us));
+        let job = self.job_mut(id);
+        job.charged_us += charged_us;
+        job.leases.push(Lease { node: key, attempt, since: now, predicted, fetched_bytes, ahead, armed });
+        self.disarm(id);
+        if self.jobs[&id].ask.may_hedge && why != Why::Hedge {
+            let module = Short::of(&self.jobs[&id].ask.module.digest);
+            let unusual_us = self.histories.unusual_us(module, predicted.total_us()).max(self.config.hedge_min_us);
+            self.arm(id, now.after(unusual_us), Timer::Hedge(id));
+        }
+        let decision = self.remember(now, id, attempt, found, why);
+        self.actions.push_back(Action::Start { job: id, attempt, node: key, decision });
+    }
+
+    /// Notes a decision, for those who ask why.
+    fn remember(&mut self, now: Tick, id: JobId, attempt: Attempt, found: &Found, why: Why) -> Arc<Decision> {
+        let job = &self.jobs[&id];
+        let estimate = self.histories.estimate(Short::of(&job.ask.module.digest), &job.ask.limits, job.ask.input_bytes);
+        let decision = Arc::new(Decision {
+            attempt,
+            is_hedge: why == Why::Hedge,
+            waited_us: job.waited_us,
+            prefer: job.ask.prefer,
+            fuel: estimate.usage.fuel,
+            is_fuel_known: estimate.is_known,
+            is_first_free: why == Why::FirstFree,
+            candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
+            unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
+            full: self.nodes.full_count(),
+            others: self.nodes.open_count().saturating_sub(found.seen_count()),
+        });
+        for (slot, candidate) in &found.candidates {
+            self.nodes.count_verdict(*slot, candidate.verdict);
+        }
+        if self.decisions.len() >= DECISIONS_MAX {
+            self.decisions.pop_front();
+        }
+        self.decisions.push_back(Recent { at: now, job: id, decision: Arc::clone(&decision) });
+        decision
     }
 
     /// Takes a job whose attempt came to nothing to another node, at once where one is open.
-    fn try_again(&mut self, now: Tick, id: JobId, cause: Cause) {
-        self.set_back(now, id, cause);
-        if self.jobs.contains_key(&id) {
+    fn try_again(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
+        self.set_back(now, id, attempt, cause);
+        if matches!(self.phase(id), Some(Phase::Queued { .. })) {
             self.place(now, id);
         }
     }
 
-    /// Queues a job whose attempt came to nothing before all others, or ends it where it may not be tried again.
-    fn set_back(&mut self, now: Tick, id: JobId, cause: Cause) {
+    /// Queues a job whose attempt came to nothing before all others, or ends it where it may not be tried again. Where another attempt of
+    /// it is out, that one goes on alone.
+    fn set_back(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
         let attempts_max = self.config.attempts_max;
+        let lease = self.take_lease(id, attempt);
         let job = self.job_mut(id);
-        let lease = *job.lease().expect("only a leased job has a setback");
         let setback = Setback { node: lease.node, cause };
-        if matches!(job.phase, Phase::Stopping(_)) {
-            return self.lose(id, format!("{setback}, while the job was being cancelled"));
-        }
-        if job.attempts >= attempts_max {
-            return self.lose(id, setback.to_string());
-        }
+        job.setbacks += 1;
         if !job.failed.contains(&lease.node) {
             job.failed.push(lease.node);
         }
+        if !job.leases.is_empty() {
+            return;
+        }
+        if job.is_stopping() {
+            return self.lose(id, format!("{setback}, while the job was being cancelled"));
+        }
+        if job.setbacks >= attempts_max {
+            return self.lose(id, setback.to_string());
+        }
         job.setback = Some(setback);
+        self.queue_again(now, id);
+    }
+
+    /// Puts a job into the queue that a node had, or should have had.
+    fn queue_again(&mut self, now: Tick, id: JobId) {
+        let job = self.job_mut(id);
         job.phase = Phase::Queued { since: now };
         let deadline = job.queue_deadline(now);
         self.queue.push(id, &self.jobs[&id]);
         self.arm(id, deadline, Timer::Queue(id));
+    }
+
+    /// Takes back a hold on an attempt that is out.
+    fn take_lease(&mut self, id: JobId, attempt: Attempt) -> Lease {
+        let leases = &mut self.job_mut(id).leases;
+        let at = leases.iter().position(|lease| lease.attempt == attempt).expect("only a lease that is out is taken back");
+        let lease = leases.remove(at);
+        if let Some(armed) = &lease.armed {
+            self.timers.disarm(armed);
+        }
+        lease
     }
 
     /// Ends a queued job for which no node was found. One that had an attempt is not *refused*: its guest may have run.
@@ -457,8 +826,9 @@ impl Dispatcher {
 
     /// Forgets a job. What a node still holds of it stays with the node.
     fn end(&mut self, id: JobId) -> Job {
+        self.disarm(id);
         let job = self.jobs.remove(&id).expect("only a known job ends");
-        if let Some(armed) = &job.armed {
+        for armed in job.leases.iter().filter_map(|lease| lease.armed.as_ref()) {
             self.timers.disarm(armed);
         }
         if matches!(job.phase, Phase::Queued { .. }) {
@@ -469,14 +839,29 @@ impl Dispatcher {
 
     /// Replaces a job's deadline.
     fn arm(&mut self, id: JobId, at: Tick, timer: Timer) {
+        self.disarm(id);
+        let armed = self.timers.arm(at, timer);
+        self.job_mut(id).armed = Some(armed);
+    }
+
+    fn disarm(&mut self, id: JobId) {
         if let Some(before) = self.job_mut(id).armed.take() {
             self.timers.disarm(&before);
         }
-        let armed = self.timers.arm(at, timer);
-        self.job_mut(id).armed = Some(armed);
     }
 
     fn job_mut(&mut self, id: JobId) -> &mut Job {
         self.jobs.get_mut(&id).expect("a job in hand is known")
     }
+}
+
+/// The refusal of a job that cannot end by its deadline; `needed_us` is what it would take.
+fn deadline_missed(now: Tick, job: &Job, needed_us: u64) -> Refusal {
+    let left_us = job.deadline.map_or(0, |deadline| deadline.since(now));
+    Refusal::DeadlineMissed { left_ms: left_us / 1_000, needed_ms: needed_us.div_ceil(1_000) }
+}
+
+/// What of an attempt's time its slot was taken for the guest: a run on a slow path is not a client's to pay with its turn.
+fn report_us(report: &Report, elapsed_us: u64) -> u64 {
+    elapsed_us.saturating_sub(report.fetch_us)
 }

@@ -1,10 +1,16 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use adit_protocol::{Attempt, JobId, NodeOffer, PublicKey};
+use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, PublicKey, Verdict};
 
+use crate::Report;
+use crate::class::{Class, Classes};
+use crate::history::Short;
 use crate::job::Lease;
 use crate::mean::Mean;
+use crate::reputation::{BARRED_BELOW, Deed, Past, Reputation};
 use crate::timer::Tick;
+use crate::verdicts::Verdicts;
 
 /// A node whose jobs take less than this, in microseconds, may hold leases ahead of its slots. Below it the round trip for the
 /// next lease is a sizeable part of the job; above it, jobs are better kept here, where any node that gets free can take them.
@@ -17,35 +23,106 @@ const AHEAD_PER_SLOT: u32 = 4;
 /// chosen neither before a near one nor after a far one.
 const RTT_GUESS_US: u64 = 30_000;
 
-/// The connected nodes, and the order in which they are offered work.
+/// Fuel per second of a node that neither claims a speed nor has shown one: the reference machine's.
+const SPEED_GUESS: u64 = 1_000_000_000;
+
+/// The most that a node is believed to do before it has shown it: four times the reference machine.
+const SPEED_CLAIM_MAX: u64 = 4 * SPEED_GUESS;
+
+/// Bytes per second of a path over which nothing was fetched: 20 Mbit/s, a usual home line's.
+const BANDWIDTH_GUESS: u64 = 2_500_000;
+
+/// Fuel below which a job says nothing of its node's speed: a hundredth of a second on the reference machine.
+const SPEED_SAMPLE_FUEL: u64 = 10_000_000;
+
+/// Bytes below which a fetch says nothing of its path's bandwidth.
+const BANDWIDTH_SAMPLE_BYTES: u64 = 64 * 1024;
+
+/// Jobs that show a speed before a claim is held against what they show.
+const CLAIM_CHECKED_AFTER: u32 = 4;
+
+/// How long a speed that a node showed is believed after its last job: then what it claims counts again.
+const SPEED_KEPT_US: u64 = 600_000_000;
+
+/// A node's overhead loses one part in so many with each measurement of its path, which come every second.
+const OVERHEAD_KEPT: u64 = 32;
+
+/// Modules and inputs that a node is known to have, the latest ones. What it dropped since, it fetches again.
+const KNOWN_MAX: usize = 24;
+
+/// Clients whose jobs a node's owner declined, and how long they are not offered again: owners change their lists rarely.
+const DECLINES_MAX: usize = 8;
+const DECLINED_FOR_US: u64 = 60_000_000;
+
+/// A connected node's place in the table. It is given to another one when the node has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Slot(u32);
+
+/// The connected nodes, and the orders in which those with room are looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
-    nodes: BTreeMap<PublicKey, Node>,
-    /// The nodes with room for a lease, least predicted wait first. Kept in step by `change`.
-    open: BTreeSet<(Rank, PublicKey)>,
+    slots: Vec<Option<Node>>,
+    free: Vec<Slot>,
+    by_key: BTreeMap<PublicKey, Slot>,
+    classes: Classes,
+    past: Past,
+    /// Those with room, least predicted wait first. These and the class's own order are kept in step by `change`.
+    near: BTreeSet<(u64, Slot)>,
+    /// Those with room, the fastest first.
+    fast: BTreeSet<(std::cmp::Reverse<u64>, Slot)>,
+    /// Those with room, by what a compute minute costs.
+    cheap: BTreeSet<(u64, Slot)>,
+    /// Who knows a module, with room or without.
+    knowing: BTreeSet<(Short, Slot)>,
+    ready: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct Node {
+    pub(crate) key: PublicKey,
     pub(crate) offer: NodeOffer,
+    pub(crate) class: Arc<Class>,
+    pub(crate) state: NodeState,
     /// What it holds, and what it was told to stop and has not answered for: its slot is not free before it says so.
     leases: BTreeMap<JobId, Attempt>,
     rtt_us: Option<u64>,
+    spread_us: u64,
     /// Time of one job in one slot, in microseconds.
     attempt_us: Mean,
+    /// Fuel per second of one slot, as its jobs show.
+    speed: Mean,
+    speeds_seen: u32,
+    speed_seen: Tick,
+    /// Bytes per second, as its fetches show.
+    bandwidth: Mean,
+    /// Microseconds that its short jobs take beyond what everything else explains.
+    overhead_us: u64,
+    known: VecDeque<Short>,
+    declines: VecDeque<(PublicKey, Tick)>,
+    reputation: Reputation,
+    is_barred: bool,
     jobs_done: u64,
+    pub(crate) verdicts: Verdicts,
 }
 
-/// Where an open node stands among the others: by predicted wait in microseconds, then by leases.
-type Rank = (u64, u32);
+/// Where an open node stands among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rank {
+    /// Predicted wait, in microseconds.
+    wait_us: u64,
+    speed: u64,
+    price: u64,
+}
 
 /// A connected node as the dispatcher sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeView<'a> {
     /// Its key.
     pub node: PublicKey,
     /// What it offers.
     pub offer: &'a NodeOffer,
+    /// Whether it takes jobs.
+    pub state: &'a NodeState,
     /// Slots that are taken.
     pub slots_used: u32,
     /// Leases that it holds, running or waiting there.
@@ -54,31 +131,157 @@ pub struct NodeView<'a> {
     pub window: u32,
     /// The smoothed round trip to it, in microseconds; nothing until it is measured.
     pub rtt_us: Option<u64>,
+    /// How far round trips lie from that, smoothed, in microseconds.
+    pub spread_us: u64,
+    /// Fuel per second of one slot, as its jobs showed; nothing until one did.
+    pub fuel_per_second: Option<u64>,
+    /// How far its claims and its work have held, in thousandths.
+    pub reputation: u16,
     /// Attempts that it brought to an outcome in this connection.
     pub jobs_done: u64,
+    /// How often it was compared for a job, with each verdict, in this connection.
+    pub verdicts: Vec<(Verdict, u64)>,
+}
+
+/// The nodes with room that are looked at for a job, in their orders.
+impl Nodes {
+    /// Least predicted wait first.
+    pub(crate) fn near(&self) -> impl Iterator<Item = (u64, Slot)> {
+        self.near.iter().copied()
+    }
+
+    /// The fastest first, with its fuel per second.
+    pub(crate) fn fast(&self) -> impl Iterator<Item = (u64, Slot)> {
+        self.fast.iter().map(|(speed, slot)| (speed.0, *slot))
+    }
+
+    /// The one with the cheapest compute minute first, with what that costs.
+    pub(crate) fn cheap(&self) -> impl Iterator<Item = (u64, Slot)> {
+        self.cheap.iter().copied()
+    }
+
+    /// Those that know a module: with room, and beginning at any of them.
+    pub(crate) fn knowing(&self, module: Short, from: u32) -> impl Iterator<Item = Slot> {
+        let all = (module, Slot(0))..=(module, Slot(u32::MAX));
+        let behind = self.knowing.range((module, Slot(from))..=(module, Slot(u32::MAX)));
+        behind.chain(self.knowing.range(all)).map(|(_, slot)| *slot)
+    }
+
+    /// One of the table's places that a number falls on; nothing where nobody with room has it.
+    pub(crate) fn any(&self, number: u64) -> Option<Slot> {
+        let at = number.checked_rem(self.slots.len() as u64)?;
+        let slot = Slot(at as u32);
+        self.slots[at as usize].as_ref().filter(|node| node.rank().is_some()).map(|_| slot)
+    }
+
+    pub(crate) fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    /// How many have room.
+    pub(crate) fn open_count(&self) -> u32 {
+        self.near.len() as u32
+    }
+
+    /// How many would take jobs if they had room.
+    pub(crate) fn full_count(&self) -> u32 {
+        self.ready - self.open_count()
+    }
+
+    /// As many numbers as there are places: what [`Nodes::knowing`] may begin at.
+    pub(crate) fn places(&self) -> u32 {
+        self.slots.len() as u32
+    }
 }
 
 impl Nodes {
     /// Registers a node that is not connected yet.
-    pub(crate) fn join(&mut self, key: PublicKey, offer: NodeOffer) {
-        let node = Node { offer, leases: BTreeMap::new(), rtt_us: None, attempt_us: Mean::default(), jobs_done: 0 };
-        if let Some(rank) = node.rank() {
-            self.open.insert((rank, key));
+    pub(crate) fn join(&mut self, now: Tick, key: PublicKey, offer: NodeOffer, state: NodeState, cached: &[Digest]) {
+        let node = Node {
+            key,
+            class: self.classes.intern(&offer),
+            offer,
+            state,
+            leases: BTreeMap::new(),
+            rtt_us: None,
+            spread_us: 0,
+            attempt_us: Mean::default(),
+            speed: Mean::default(),
+            speeds_seen: 0,
+            speed_seen: now,
+            bandwidth: Mean::default(),
+            overhead_us: 0,
+            known: VecDeque::new(),
+            declines: VecDeque::new(),
+            reputation: self.past.recall(&key, now),
+            is_barred: false,
+            jobs_done: 0,
+            verdicts: Verdicts::default(),
+        };
+        let slot = self.free.pop().unwrap_or(Slot(self.slots.len() as u32));
+        if slot.0 as usize == self.slots.len() {
+            self.slots.push(None);
         }
-        let replaced = self.nodes.insert(key, node);
+        self.classes.change(&node.class, |members| members.connected += 1);
+        self.slots[slot.0 as usize] = Some(node);
+        let replaced = self.by_key.insert(key, slot);
         assert!(replaced.is_none(), "a node leaves before it joins again");
+        self.enter(slot);
+        self.judge(now, &key);
+        for module in cached.iter().take(KNOWN_MAX).rev() {
+            self.learn(slot, Short::of(module));
+        }
     }
 
-    pub(crate) fn leave(&mut self, key: &PublicKey) -> Option<Node> {
-        let node = self.nodes.remove(key)?;
-        if let Some(rank) = node.rank() {
-            self.open.remove(&(rank, *key));
+    pub(crate) fn leave(&mut self, now: Tick, key: &PublicKey) -> Option<Node> {
+        let slot = self.by_key.remove(key)?;
+        self.withdraw(slot);
+        let node = self.slots[slot.0 as usize].take().expect("a connected node has its place");
+        self.free.push(slot);
+        for known in &node.known {
+            self.knowing.remove(&(*known, slot));
         }
+        self.classes.change(&node.class, |members| members.connected -= 1);
+        self.past.remember(*key, node.reputation, now);
         Some(node)
     }
 
-    pub(crate) fn set_rtt(&mut self, key: &PublicKey, rtt_us: u64) {
-        self.change(key, |node| node.rtt_us = Some(rtt_us));
+    pub(crate) fn set_path(&mut self, now: Tick, key: &PublicKey, rtt_us: u64, spread_us: u64) {
+        self.change(key, |node| {
+            node.rtt_us = Some(rtt_us);
+            node.spread_us = spread_us;
+            node.forget_old(now);
+        });
+    }
+
+    pub(crate) fn set_offer(&mut self, key: &PublicKey, offer: NodeOffer) {
+        let Some(slot) = self.by_key.get(key).copied() else { return };
+        let class = self.classes.intern(&offer);
+        self.withdraw(slot);
+        let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        node.offer = offer;
+        let before = std::mem::replace(&mut node.class, Arc::clone(&class));
+        self.classes.change(&class, |members| members.connected += 1);
+        self.classes.change(&before, |members| members.connected -= 1);
+        self.enter(slot);
+    }
+
+    pub(crate) fn set_state(&mut self, key: &PublicKey, state: NodeState) {
+        self.change(key, |node| node.state = state);
+    }
+
+    /// Notes what a node did. Says whether it gets jobs no more because of it, and when it may again.
+    pub(crate) fn note(&mut self, now: Tick, key: &PublicKey, deed: Deed) -> Option<Tick> {
+        self.change(key, |node| node.reputation = node.reputation.after(deed, now))?;
+        self.judge(now, key)
+    }
+
+    /// Bars a node or lets it have jobs again, by its reputation. Says when to look again at one that is barred.
+    pub(crate) fn judge(&mut self, now: Tick, key: &PublicKey) -> Option<Tick> {
+        self.change(key, |node| {
+            node.is_barred = node.reputation.at(now) < BARRED_BELOW;
+            node.is_barred.then(|| node.reputation.unbarred_at())
+        })?
     }
 
     /// Notes a new lease; returns how many there were before.
@@ -104,45 +307,139 @@ impl Nodes {
         self.change(key, release).unwrap_or(false)
     }
 
-    /// Counts an attempt that came to an outcome. `lease` is nothing where its time says little about other jobs' times.
-    pub(crate) fn count_done(&mut self, key: &PublicKey, now: Tick, lease: Option<&Lease>) {
+    /// Takes in an attempt that came to an outcome by itself, and what it shows of its node. Says whether the node's claim of its speed
+    /// does not hold.
+    pub(crate) fn count_done(&mut self, key: &PublicKey, now: Tick, lease: &Lease, report: &Report) -> bool {
+        self.change(key, |node| node.learn_times(now, lease, report)).unwrap_or(false)
+    }
+
+    pub(crate) fn count_cut_short(&mut self, key: &PublicKey) {
+        self.change(key, |node| node.jobs_done += 1);
+    }
+
+    /// Notes that a node has a blob.
+    pub(crate) fn learn_blob(&mut self, key: &PublicKey, blob: &Digest) {
+        if let Some(slot) = self.by_key.get(key) {
+            self.learn(*slot, Short::of(blob));
+        }
+    }
+
+    fn learn(&mut self, slot: Slot, blob: Short) {
+        let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        if let Some(at) = node.known.iter().position(|known| *known == blob) {
+            node.known.remove(at);
+        } else if node.known.len() >= KNOWN_MAX
+            && let Some(oldest) = node.known.pop_back()
+        {
+            self.knowing.remove(&(oldest, slot));
+        }
+        node.known.push_front(blob);
+        self.knowing.insert((blob, slot));
+    }
+
+    /// Notes that a node's owner declined a client's job.
+    pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, client: PublicKey) {
         self.change(key, |node| {
-            node.jobs_done += 1;
-            if let Some(lease) = lease {
-                node.attempt_us.add(node.time_in_slot(lease.ahead, now.since(lease.since)));
-            }
+            node.declines.retain(|(declined, until)| *declined != client && *until > now);
+            node.declines.truncate(DECLINES_MAX - 1);
+            node.declines.push_front((client, now.after(DECLINED_FOR_US)));
         });
     }
 
+    pub(crate) fn count_verdict(&mut self, slot: Slot, verdict: Verdict) {
+        if let Some(node) = &mut self.slots[slot.0 as usize] {
+            node.verdicts.count(verdict);
+        }
+    }
+
     pub(crate) fn get(&self, key: &PublicKey) -> Option<&Node> {
-        self.nodes.get(key)
+        self.by_key.get(key).map(|slot| self.at(*slot))
+    }
+
+    pub(crate) fn slot(&self, key: &PublicKey) -> Option<Slot> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The node at a place that is taken.
+    pub(crate) fn at(&self, slot: Slot) -> &Node {
+        self.slots[slot.0 as usize].as_ref().expect("a place in an order is taken")
     }
 
     pub(crate) fn is_open(&self, key: &PublicKey) -> bool {
         self.get(key).is_some_and(|node| node.rank().is_some())
     }
 
-    /// The nodes with room, least predicted wait first.
-    pub(crate) fn open(&self) -> impl Iterator<Item = (&PublicKey, &Node)> {
-        self.open.iter().map(|(_, key)| (key, self.get(key).expect("an open node is connected")))
+    /// All of them, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.by_key.values().map(|slot| self.at(*slot))
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Node)> {
-        self.nodes.iter()
-    }
-
-    /// The only way to change a node, so that its place among the open ones never lags behind.
+    /// The only way to change a node's own state, so that its places in the orders never lag behind.
     fn change<T>(&mut self, key: &PublicKey, change: impl FnOnce(&mut Node) -> T) -> Option<T> {
-        let node = self.nodes.get_mut(key)?;
-        let before = node.rank();
+        let slot = *self.by_key.get(key)?;
+        let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        let before = node.standing();
         let result = change(node);
-        let after = node.rank();
+        let after = node.standing();
         if before != after {
-            before.map(|rank| self.open.remove(&(rank, *key)));
-            after.map(|rank| self.open.insert((rank, *key)));
+            let class = Arc::clone(&node.class);
+            self.replace(slot, &class, Some(before), Some(after));
         }
         Some(result)
     }
+
+    /// Puts a node into the orders.
+    fn enter(&mut self, slot: Slot) {
+        let (class, standing) = (Arc::clone(&self.at(slot).class), self.at(slot).standing());
+        self.replace(slot, &class, None, Some(standing));
+    }
+
+    /// Takes a node out of the orders.
+    fn withdraw(&mut self, slot: Slot) {
+        let (class, standing) = (Arc::clone(&self.at(slot).class), self.at(slot).standing());
+        self.replace(slot, &class, Some(standing), None);
+    }
+
+    fn replace(&mut self, slot: Slot, class: &Arc<Class>, before: Option<Standing>, after: Option<Standing>) {
+        let (old, new) = (before.and_then(|standing| standing.rank), after.and_then(|standing| standing.rank));
+        if let Some(rank) = old.filter(|_| old != new) {
+            self.near.remove(&(rank.wait_us, slot));
+            self.fast.remove(&(std::cmp::Reverse(rank.speed), slot));
+            self.cheap.remove(&(rank.price, slot));
+        }
+        if let Some(rank) = new.filter(|_| old != new) {
+            self.near.insert((rank.wait_us, slot));
+            self.fast.insert((std::cmp::Reverse(rank.speed), slot));
+            self.cheap.insert((rank.price, slot));
+        }
+        for (standing, is_added) in [(before, false), (after, true)] {
+            let Some(standing) = standing else { continue };
+            let count = |n: &mut u32, holds: bool| {
+                if holds {
+                    *n = if is_added { *n + 1 } else { *n - 1 };
+                }
+            };
+            count(&mut self.ready, standing.is_ready && !standing.is_barred);
+            self.classes.change(class, |members| {
+                count(&mut members.not_ready, !standing.is_ready);
+                count(&mut members.barred, standing.is_ready && standing.is_barred);
+                let Some(rank) = standing.rank else { return };
+                if is_added {
+                    members.open.insert((rank.wait_us, slot))
+                } else {
+                    members.open.remove(&(rank.wait_us, slot))
+                };
+            });
+        }
+    }
+}
+
+/// What of a node the orders depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    is_ready: bool,
+    is_barred: bool,
+    rank: Option<Rank>,
 }
 
 impl Node {
@@ -155,16 +452,46 @@ impl Node {
         self.leases.iter().map(|(job, attempt)| (*job, *attempt))
     }
 
-    pub(crate) fn view(&self, node: PublicKey) -> NodeView<'_> {
-        let leases = self.leases.len() as u32;
+    pub(crate) fn lease_count(&self) -> u32 {
+        self.leases.len() as u32
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state == NodeState::Ready
+    }
+
+    pub(crate) fn is_barred(&self) -> bool {
+        self.is_barred
+    }
+
+    pub(crate) fn reputation(&self, now: Tick) -> u16 {
+        self.reputation.at(now)
+    }
+
+    pub(crate) fn knows(&self, blob: &Digest) -> bool {
+        self.known.contains(&Short::of(blob))
+    }
+
+    /// Whether its owner declined a job of the client not long ago.
+    pub(crate) fn declines(&self, now: Tick, client: &PublicKey) -> bool {
+        self.declines.iter().any(|(declined, until)| declined == client && *until > now)
+    }
+
+    pub(crate) fn view(&self, now: Tick) -> NodeView<'_> {
+        let leases = self.lease_count();
         NodeView {
-            node,
+            node: self.key,
             offer: &self.offer,
+            state: &self.state,
             slots_used: leases.min(self.offer.slots),
             leases,
             window: self.window(),
             rtt_us: self.rtt_us,
+            spread_us: self.spread_us,
+            fuel_per_second: self.speed.value(),
+            reputation: self.reputation(now),
             jobs_done: self.jobs_done,
+            verdicts: self.verdicts.iter().collect(),
         }
     }
 
@@ -175,24 +502,98 @@ impl Node {
         self.offer.slots.saturating_mul(1 + ahead)
     }
 
-    /// Nothing where it has no room.
-    fn rank(&self) -> Option<Rank> {
-        let leases = self.leases.len() as u32;
-        (leases < self.window()).then(|| (self.wait_us(leases), leases))
+    fn standing(&self) -> Standing {
+        Standing { is_ready: self.is_ready(), is_barred: self.is_barred, rank: self.rank() }
     }
 
-    /// Predicted time until a lease that is sent now starts: one round trip, and where all slots are taken, the turns until
-    /// the first one past its slots comes.
-    fn wait_us(&self, leases: u32) -> u64 {
-        let ahead = u64::from((leases + 1).saturating_sub(self.offer.slots));
-        let turns_us = ahead.saturating_mul(self.attempt_us.value().unwrap_or(0)) / u64::from(self.offer.slots);
-        self.rtt_us.unwrap_or(RTT_GUESS_US).saturating_add(turns_us)
+    /// Nothing where it has no room, or gets no jobs.
+    fn rank(&self) -> Option<Rank> {
+        let has_room = self.lease_count() < self.window();
+        (has_room && self.is_ready() && !self.is_barred).then(|| Rank {
+            wait_us: self.rtt_us().saturating_add(self.queue_us()),
+            speed: self.fuel_per_second(),
+            price: self.offer.price.per_compute_minute,
+        })
+    }
+
+    /// One round trip, in microseconds.
+    pub(crate) fn rtt_us(&self) -> u64 {
+        self.rtt_us.unwrap_or(RTT_GUESS_US)
+    }
+
+    /// Predicted time that a lease which is sent now waits there, and what jobs take there beyond all that is explained: where all slots
+    /// are taken, the turns until the first one past its slots comes.
+    pub(crate) fn queue_us(&self) -> u64 {
+        let slots = u64::from(self.offer.slots);
+        let ahead = u64::from((self.lease_count() + 1).saturating_sub(self.offer.slots));
+        let turns_us = ahead.saturating_mul(self.attempt_us.value().unwrap_or(0)).checked_div(slots).unwrap_or(0);
+        turns_us.saturating_add(self.overhead_us)
+    }
+
+    /// Fuel per second of one slot: what its jobs showed, else what it claims, within reason.
+    pub(crate) fn fuel_per_second(&self) -> u64 {
+        let claimed = Some(self.offer.fuel_per_second).filter(|claimed| *claimed > 0);
+        self.speed.value().or(claimed.map(|claimed| claimed.min(SPEED_CLAIM_MAX))).unwrap_or(SPEED_GUESS).max(1)
+    }
+
+    pub(crate) fn bandwidth(&self) -> u64 {
+        self.bandwidth.value().unwrap_or(BANDWIDTH_GUESS).max(1)
+    }
+
+    fn learn_times(&mut self, now: Tick, lease: &Lease, report: &Report) -> bool {
+        let elapsed_us = now.since(lease.since);
+        let here_us = self.time_in_slot(lease.ahead, elapsed_us);
+        let before_us = report.fetch_us.saturating_add(report.compile_us).min(here_us);
+        self.jobs_done += 1;
+        self.attempt_us.add(here_us);
+        self.learn_bandwidth(lease, report.fetch_us);
+        let (fuel, run_us) = (report.usage.fuel.0, here_us - before_us);
+        if fuel >= SPEED_SAMPLE_FUEL {
+            return self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us));
+        }
+        self.learn_overhead(run_us.saturating_sub(self.run_us(fuel)));
+        false
+    }
+
+    /// Slowly up, for one hiccup says little, and quickly down: a node that is taken for slow gets few jobs to show otherwise.
+    fn learn_overhead(&mut self, seen_us: u64) {
+        let parts = if seen_us > self.overhead_us { 8 } else { 2 };
+        self.overhead_us = self.overhead_us.saturating_mul(parts - 1).saturating_add(seen_us) / parts;
+    }
+
+    /// What is bad of a node and long ago counts less: it gets no jobs to show otherwise, and may have changed.
+    fn forget_old(&mut self, now: Tick) {
+        self.overhead_us -= self.overhead_us.div_ceil(OVERHEAD_KEPT);
+        if now.since(self.speed_seen) > SPEED_KEPT_US {
+            (self.speed, self.speeds_seen) = (Mean::default(), 0);
+        }
+    }
+
+    fn learn_bandwidth(&mut self, lease: &Lease, fetch_us: u64) {
+        if lease.fetched_bytes >= BANDWIDTH_SAMPLE_BYTES && fetch_us > 0 {
+            self.bandwidth.add(lease.fetched_bytes.saturating_mul(1_000_000) / fetch_us);
+        }
+    }
+
+    /// Takes in how long some fuel took. Says whether the node claims twice as much.
+    fn learn_speed(&mut self, now: Tick, fuel: u64, run_us: u64) -> bool {
+        self.speed_seen = now;
+        let seen = u128::from(fuel) * 1_000_000 / u128::from(run_us.max(1));
+        self.speed.add(u64::try_from(seen).unwrap_or(u64::MAX));
+        self.speeds_seen += 1;
+        let shown = self.speed.value().unwrap_or(u64::MAX);
+        self.speeds_seen >= CLAIM_CHECKED_AFTER && self.offer.fuel_per_second / 2 > shown
+    }
+
+    /// Microseconds that some fuel takes there.
+    pub(crate) fn run_us(&self, fuel: u64) -> u64 {
+        u64::try_from(u128::from(fuel) * 1_000_000 / u128::from(self.fuel_per_second())).unwrap_or(u64::MAX)
     }
 
     /// What of an attempt's time was spent in its slot. The rest is the round trip, and the turns of those ahead of it: with s
     /// slots, the lease after a ahead of it takes (a + 1) / s turns, and at least its own.
     fn time_in_slot(&self, ahead: u32, elapsed_us: u64) -> u64 {
-        let slots = u64::from(self.offer.slots);
+        let slots = u64::from(self.offer.slots.max(1));
         let there_us = elapsed_us.saturating_sub(self.rtt_us.unwrap_or(0));
         there_us.saturating_mul(slots) / slots.max(u64::from(ahead) + 1)
     }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use adit_protocol::{JobId, PublicKey, Refusal};
@@ -16,27 +16,56 @@ const RETRY_AFTER_MS: (u64, u64) = (50, 30_000);
 /// The time between two jobs that leave the queue, in microseconds, until it is observed.
 const PACE_GUESS_US: u64 = 100_000;
 
-/// The jobs that wait: first those whose attempt was lost, then one line per client, served in turn.
+/// The least that a start is charged, in microseconds: what a slot is taken for beside the job itself.
+const CHARGE_MIN_US: u64 = 1_000;
+
+/// The most that a start is charged before it is known what it took: an unknown job's limit says little.
+const CHARGE_MAX_US: u64 = 1_000_000;
+
+/// Clients whose share is remembered while they have nothing queued.
+const SHARES_MAX: usize = 65_536;
+
+/// The jobs that wait: first those whose attempt was lost, then one line per client, served by what each had of the slots' time (P. Goyal,
+/// H. Vin, H. Cheng, "Start-time fair queueing", 1996).
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     retries: BTreeMap<u64, JobId>,
     lines: BTreeMap<PublicKey, Line>,
-    /// The clients in the order of their turns. A client that is served, or comes new, goes to the end.
-    turns: BTreeMap<u64, PublicKey>,
+    /// The clients with jobs in line, the one that had least first; among equals, who came first.
+    turns: BTreeMap<Turn, PublicKey>,
     turns_given: u64,
     /// Jobs in all lines.
     lined_up: usize,
+    shares: Shares,
     pace: Pace,
 }
 
+/// A place among the clients: what it had, and the order in which it came to that.
+type Turn = (u64, u64);
+
 /// One client's jobs. Those with the same demand stand in one lane, first come first served; the lanes stand in the order of
-/// their first jobs.
+/// their priorities, and then of their first jobs.
 #[derive(Debug, Default)]
 struct Line {
-    turn: u64,
+    turn: Turn,
     len: usize,
     lanes: BTreeMap<Arc<Demand>, BTreeMap<u64, JobId>>,
-    heads: BTreeMap<u64, Arc<Demand>>,
+    heads: BTreeMap<Head, Arc<Demand>>,
+}
+
+/// A lane's place in its line.
+type Head = (std::cmp::Reverse<u8>, u64);
+
+/// What each client had of the slots' time, in microseconds over its weight. Who had nothing for a while begins where the others are: time
+/// that is not used is not saved up.
+#[derive(Debug, Default)]
+struct Shares {
+    /// What the client had that was served last: the least of those who wait.
+    now: u64,
+    /// Those who had more.
+    ahead: BTreeMap<PublicKey, u64>,
+    in_order: BTreeSet<(u64, PublicKey)>,
+    weights: BTreeMap<PublicKey, u32>,
 }
 
 /// How fast the queue moves.
@@ -50,6 +79,13 @@ struct Pace {
 impl Queue {
     pub(crate) fn len(&self) -> usize {
         self.lined_up + self.retries.len()
+    }
+
+    pub(crate) fn set_weight(&mut self, client: PublicKey, weight: u32) {
+        match weight {
+            0 | 1 => self.shares.weights.remove(&client),
+            _ => self.shares.weights.insert(client, weight),
+        };
     }
 
     /// Whether another job of `client` may wait. A job that is queued again is not asked: it was admitted before.
@@ -69,6 +105,11 @@ impl Queue {
         Err(Refusal::QueueFull { queued: queued as u32, retry_after_ms: self.pace.time_for_ms(ahead) })
     }
 
+    /// Whether a job of the same client with the same demand, or one that goes before it, waits already: then no node with room may be had.
+    pub(crate) fn has_like(&self, job: &Job) -> bool {
+        self.lines.get(&job.client).is_some_and(|line| line.lanes.contains_key(&job.demand))
+    }
+
     pub(crate) fn push(&mut self, id: JobId, job: &Job) {
         if job.is_retry() {
             self.retries.insert(job.seq, id);
@@ -76,25 +117,43 @@ impl Queue {
         }
         let line = self.lines.entry(job.client).or_default();
         if line.len == 0 {
-            line.turn = next_turn(&mut self.turns_given);
+            line.turn = (self.shares.of(&job.client), next_turn(&mut self.turns_given));
             self.turns.insert(line.turn, job.client);
         }
         line.push(id, job);
         self.lined_up += 1;
     }
 
-    /// Takes out a job because it is started: its client's turn is over.
+    /// Takes out a job because it is started.
     pub(crate) fn serve(&mut self, job: &Job, now: Tick) {
+        if let Some(line) = self.lines.get(&job.client).filter(|_| !job.is_retry()) {
+            self.shares.advance(line.turn.0);
+        }
         self.remove(job);
         self.pace.note(now, self.len());
-        if job.is_retry() {
-            return;
-        }
-        if let Some(line) = self.lines.get_mut(&job.client) {
-            self.turns.remove(&line.turn);
-            line.turn = next_turn(&mut self.turns_given);
-            self.turns.insert(line.turn, job.client);
-        }
+    }
+
+    /// Charges a client for a start that is predicted to take `us`. Returns what it was charged.
+    pub(crate) fn charge(&mut self, client: &PublicKey, us: u64) -> u64 {
+        let charged = us.clamp(CHARGE_MIN_US, CHARGE_MAX_US);
+        self.shares.add(client, charged);
+        self.move_turn(client);
+        charged
+    }
+
+    /// Sets a charge right when it is known what the job took.
+    pub(crate) fn settle(&mut self, client: &PublicKey, charged: u64, us: u64) {
+        self.shares.correct(client, charged, us.max(CHARGE_MIN_US));
+        self.move_turn(client);
+    }
+
+    /// Gives a client the turn that its share gives it.
+    fn move_turn(&mut self, client: &PublicKey) {
+        let share = self.shares.of(client);
+        let Some(line) = self.lines.get_mut(client).filter(|line| line.turn.0 != share) else { return };
+        self.turns.remove(&line.turn);
+        line.turn = (share, next_turn(&mut self.turns_given));
+        self.turns.insert(line.turn, *client);
     }
 
     /// Takes out a job that ended in the queue.
@@ -134,7 +193,7 @@ impl Line {
     fn push(&mut self, id: JobId, job: &Job) {
         let lane = self.lanes.entry(job.demand.clone()).or_default();
         if lane.is_empty() {
-            self.heads.insert(job.seq, job.demand.clone());
+            self.heads.insert((job.demand.priority, job.seq), job.demand.clone());
         }
         lane.insert(job.seq, id);
         self.len += 1;
@@ -145,19 +204,62 @@ impl Line {
         let removed = lane.remove(&job.seq);
         assert!(removed.is_some(), "a queued job stands in its lane");
         self.len -= 1;
-        let head = self.heads.remove(&job.seq);
+        let head = self.heads.remove(&(job.demand.priority, job.seq));
         match (head, lane.first_key_value()) {
-            (Some(demand), Some((seq, _))) => _ = self.heads.insert(*seq, demand),
+            (Some(demand), Some((seq, _))) => _ = self.heads.insert((demand.priority, *seq), demand),
             (Some(demand), None) => _ = self.lanes.remove(&demand),
             (None, _) => {}
         }
     }
 
     fn next(&self, may: &impl Fn(&Demand, JobId) -> bool) -> Option<JobId> {
-        self.heads.iter().find_map(|(seq, demand)| {
+        self.heads.iter().find_map(|((_, seq), demand)| {
             let id = self.lanes[demand][seq];
             may(demand, id).then_some(id)
         })
+    }
+}
+
+impl Shares {
+    /// What a client had, or what it begins with.
+    fn of(&self, client: &PublicKey) -> u64 {
+        self.ahead.get(client).copied().unwrap_or(self.now).max(self.now)
+    }
+
+    /// Takes in that a client was served that had so much. Those that had no more are forgotten: they begin there.
+    fn advance(&mut self, share: u64) {
+        self.now = self.now.max(share);
+        while let Some((had, client)) = self.in_order.first().copied().filter(|(had, _)| *had <= self.now) {
+            self.in_order.pop_first();
+            self.ahead.remove(&client);
+            debug_assert!(had <= self.now);
+        }
+    }
+
+    fn add(&mut self, client: &PublicKey, us: u64) {
+        let share = self.of(client).saturating_add(self.weighed(client, us));
+        self.set(client, share);
+    }
+
+    fn correct(&mut self, client: &PublicKey, charged: u64, us: u64) {
+        let (charged, us) = (self.weighed(client, charged), self.weighed(client, us));
+        let share = self.of(client).saturating_sub(charged).saturating_add(us);
+        self.set(client, share);
+    }
+
+    fn weighed(&self, client: &PublicKey, us: u64) -> u64 {
+        us / u64::from(self.weights.get(client).copied().unwrap_or(1))
+    }
+
+    fn set(&mut self, client: &PublicKey, share: u64) {
+        if let Some(before) = self.ahead.remove(client) {
+            self.in_order.remove(&(before, *client));
+        }
+        if share <= self.now || self.ahead.len() >= SHARES_MAX {
+            return;
+        }
+        self.ahead.insert(*client, share);
+        self.in_order.insert((share, *client));
     }
 }
 

@@ -1,39 +1,53 @@
-use adit_protocol::{ByteCount, Fuel, JobLimits, JobSpec, Microcredits, NodeOffer, Profile, PublicKey, UnfitReason};
+use std::cmp::Reverse;
+
+use adit_protocol::{
+    BlobRef, ByteCount, Fuel, JobLimits, JobSpec, Microcredits, Placement, Preference, Profile, PublicKey, UnfitReason,
+};
+
+use crate::class::Class;
 
 /// What decides where and when a job may run: the part of its specification that the dispatcher needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Whose job it is.
     pub client: PublicKey,
+    /// What runs.
+    pub module: BlobRef,
+    /// What it reads.
+    pub input: BlobRef,
+    /// Whether the input goes along with the lease, so that no node has to fetch it.
+    pub is_inline: bool,
     /// What it may use.
     pub limits: JobLimits,
     /// Which promises its run keeps.
     pub profile: Profile,
-    /// Labels that the node must carry.
-    pub labels: Vec<(String, String)>,
     /// The most that it may cost.
     pub max_price: Option<Microcredits>,
-    /// Bytes of its input, which a node may charge for.
-    pub input_bytes: u64,
+    /// Where it may run, and which node is preferred.
+    pub placement: Placement,
 }
 
 impl Request {
     /// The request that `client` makes with `spec`.
-    pub fn new(client: &PublicKey, spec: &JobSpec) -> Self {
+    pub fn new(client: &PublicKey, spec: &JobSpec, is_inline: bool) -> Self {
         Self {
             client: *client,
+            module: spec.module,
+            input: spec.input,
+            is_inline,
             limits: spec.limits,
             profile: spec.profile,
-            labels: spec.placement.labels.clone(),
             max_price: spec.max_price,
-            input_bytes: spec.input.bytes,
+            placement: spec.placement.clone(),
         }
     }
 }
 
-/// What a job demands of a node. Jobs with equal demands fit the same nodes, so the queue keeps them in one lane.
+/// What a job demands of a node. Jobs with equal demands fit the same nodes, so the queue keeps them in one lane; those of a higher priority
+/// before others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Demand {
+    pub(crate) priority: Reverse<u8>,
     profile: Profile,
     memory: ByteCount,
     labels: Vec<(String, String)>,
@@ -46,30 +60,36 @@ struct Bid {
     max: Microcredits,
     fuel: Fuel,
     output: ByteCount,
+    gpu_ns: u64,
     input_bytes: u64,
 }
 
-impl From<Request> for Demand {
-    fn from(request: Request) -> Self {
-        let limits = request.limits;
-        let bid = |max| Bid { max, fuel: limits.fuel, output: limits.output, input_bytes: request.input_bytes };
-        Self { profile: request.profile, memory: limits.memory, bid: request.max_price.map(bid), labels: request.labels }
-    }
-}
-
 impl Demand {
-    /// The first thing that rules `offer` out. The order is from what the owner can hardly change to what a client can: a node
+    pub(crate) fn of(request: &Request) -> Self {
+        let limits = request.limits;
+        let bid =
+            |max| Bid { max, fuel: limits.fuel, output: limits.output, gpu_ns: limits.gpu_ns, input_bytes: request.input.bytes };
+        Self {
+            priority: Reverse(request.placement.priority),
+            profile: request.profile,
+            memory: limits.memory,
+            bid: request.max_price.map(bid),
+            labels: request.placement.labels.clone(),
+        }
+    }
+
+    /// The first thing that rules a node of `class` out. The order is from what the owner can hardly change to what a client can: a node
     /// without slots is of no use to anyone, whereas a price limit is a word.
-    pub(crate) fn unfit(&self, offer: &NodeOffer) -> Option<UnfitReason> {
-        if offer.slots == 0 {
+    pub(crate) fn unfit(&self, class: &Class) -> Option<UnfitReason> {
+        if !class.has_slots {
             Some(UnfitReason::Slots)
-        } else if !offer.profiles.contains(&self.profile) {
+        } else if !class.profiles.contains(&self.profile) {
             Some(UnfitReason::Profile)
-        } else if !self.labels.iter().all(|label| offer.labels.contains(label)) {
+        } else if !self.labels.iter().all(|label| class.labels.contains(label)) {
             Some(UnfitReason::Label)
-        } else if offer.memory < self.memory {
+        } else if class.memory < self.memory {
             Some(UnfitReason::Memory)
-        } else if self.is_too_dear(offer) {
+        } else if self.is_too_dear(class) {
             Some(UnfitReason::Price)
         } else {
             None
@@ -77,9 +97,35 @@ impl Demand {
     }
 
     /// A price outside of what a bill can express is over any limit.
-    fn is_too_dear(&self, offer: &NodeOffer) -> bool {
+    fn is_too_dear(&self, class: &Class) -> bool {
         let Some(bid) = &self.bid else { return false };
-        let limits = JobLimits { fuel: bid.fuel, memory: self.memory, output: bid.output, ..JobLimits::default() };
-        offer.price.cost_max(&limits, bid.input_bytes).map_or(true, |cost| cost > bid.max)
+        let limits =
+            JobLimits { fuel: bid.fuel, memory: self.memory, output: bid.output, gpu_ns: bid.gpu_ns, ..JobLimits::default() };
+        class.price().cost_max(&limits, bid.input_bytes).map_or(true, |cost| cost > bid.max)
+    }
+}
+
+/// What a job asks of time and money, beside what it demands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ask {
+    pub(crate) module: BlobRef,
+    /// The input, where a node has to fetch it.
+    pub(crate) input: Option<BlobRef>,
+    pub(crate) input_bytes: u64,
+    pub(crate) limits: JobLimits,
+    pub(crate) prefer: Preference,
+    pub(crate) may_hedge: bool,
+}
+
+impl Ask {
+    pub(crate) fn of(request: &Request) -> Self {
+        Self {
+            module: request.module,
+            input: Some(request.input).filter(|_| !request.is_inline),
+            input_bytes: request.input.bytes,
+            limits: request.limits,
+            prefer: request.placement.prefer,
+            may_hedge: request.placement.hedge,
+        }
     }
 }

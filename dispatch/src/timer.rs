@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use adit_protocol::{JobId, PublicKey};
+use adit_protocol::{Attempt, JobId, PublicKey};
 
 /// A moment: microseconds on a monotonic clock, from any origin that the driver likes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +28,15 @@ pub(crate) enum Timer {
     /// When to give up on finding a queued job a node.
     Queue(JobId),
     /// When to take a leased job away from a node that has not reported.
-    Lease(JobId),
+    Lease(JobId, Attempt),
+    /// When to start a second attempt beside one that takes unusually long.
+    Hedge(JobId),
+    /// When to stop waiting for the report of an attempt whose job another one has ended.
+    Loser(JobId, Attempt),
+    /// When to take its leases from a node whose owner took the machine back.
+    Vacate(PublicKey),
+    /// When a node that got no jobs for its reputation may have some again.
+    Unbar(PublicKey),
     /// When to stop waiting for a node's word about a job that it was told to stop.
     Stop(JobId),
 }

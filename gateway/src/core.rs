@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adit_dispatch::{Action, Config, DECLINED_MAX, Dispatcher, Event, Phase, Request, Tick};
+use adit_dispatch::{Action, Config, DECLINED_MAX, Dispatcher, Event, Report, Request, Tick};
 use adit_ledger::{
     Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError,
     Writer,
 };
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
-    AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, Grant,
-    IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
-    NodeState, NodeStatus, Order, Payout, PublicKey, Query, Refusal, SecretKey, Settlement, SignedReceipt, SignedSettlement,
-    TransferId, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, encode_frame, sign_settlements,
+    AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Decision, Digest, GatewayToClient, GatewayToNode,
+    Grant, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits,
+    NodeMessage, NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, PublicKey, Query, Refusal, SecretKey,
+    Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason,
+    encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
 use adit_transport::{BlobPin, BlobStore};
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use crate::account;
 use crate::clock::{Clock, wall_time};
 use crate::job::{Job, Live, Stage, done_state, event_message};
+use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
 use crate::purse::{Purses, shown};
@@ -49,6 +51,9 @@ const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What an attempt may take beyond the times that the client allowed, with room to spare: a node's grace, and the answer to a stop.
 const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
+
+/// Jobs that a node did not get of which its owner is told.
+const PASSED_MAX: usize = 32;
 
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
@@ -121,7 +126,8 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: &GatewayConfig, key: &SecretKey, store: BlobStore, books: LedgerAccess, log: LogAccess) -> Self {
-        let dispatcher = Dispatcher::new(Config { queue_max: config.queue_max, ..Config::default() });
+        let seed = seed_of(key);
+        let dispatcher = Dispatcher::new(Config { seed, queue_max: config.queue_max, ..Config::default() });
         let (reader, ledger, ledger_stopped) = match books {
             LedgerAccess::Write(writer) => (writer.reader().clone(), Some(writer), None),
             LedgerAccess::Read(reader, why) => (reader, None, Some(why)),
@@ -196,12 +202,13 @@ impl Core {
     fn act(&mut self) {
         while let Some(action) = self.dispatcher.poll_action() {
             match action {
-                Action::Start { job, attempt, node } => self.start(job, attempt, node),
+                Action::Start { job, attempt, node, decision } => self.start(job, attempt, node, &decision),
                 Action::Stop { job, attempt, node } => {
                     if let Some(node) = self.nodes.get(&node) {
                         node.send(&GatewayToNode::Cancel { job, attempt });
                     }
                 }
+                Action::Abandon { .. } => {}
                 Action::Refuse { job, refusal } => self.fail(job, JobResult::Refused(refusal)),
                 Action::CancelledInQueue { job } => self.fail(job, JobResult::CancelledInQueue),
                 Action::Lost { job, attempts, reason } => self.fail(job, JobResult::NodeLost { attempts, reason }),
@@ -209,7 +216,7 @@ impl Core {
         }
     }
 
-    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey) {
+    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Arc<Decision>) {
         if !self.put_aside(id, key) {
             return self.dispatcher.handle(self.clock.now(), Event::Declined { node: key, job: id, attempt });
         }
@@ -218,6 +225,7 @@ impl Core {
             return;
         };
         let Stage::Live(live) = &mut job.stage else { return };
+        job.decisions.push((wall_time(), Arc::clone(decision)));
         if attempt.0 > 1 {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
             self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
@@ -363,9 +371,9 @@ impl Core {
         if !missing.is_empty() {
             return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
         }
-        let request = Box::new(Request::new(&owner, &spec));
+        let request = Box::new(Request::new(&owner, &spec, inline));
         let module = spec.module.digest;
-        let reserved = self.cheapest(&request);
+        let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
         let live = Live::new(spec, input, pins, reserved);
         if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
             return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
@@ -382,6 +390,7 @@ impl Core {
             spec_digest: digest,
             submitted: wall_time(),
             stage: Stage::Live(live),
+            decisions: Vec::new(),
             log: Log::default(),
             followers: vec![client.clone()],
         };
@@ -393,13 +402,6 @@ impl Core {
         {
             job.tell(&JobEvent::Queued);
         }
-    }
-
-    /// The most that a job can cost on the cheapest node that is here and fits; nothing where none is.
-    fn cheapest(&self, request: &Request) -> Microcredits {
-        let fitting = self.dispatcher.fitting(request.clone());
-        let costs = fitting.filter_map(|offer| offer.price.cost_max(&request.limits, request.input_bytes).ok());
-        costs.min().unwrap_or(Microcredits(0))
     }
 
     /// Takes what a job can cost from its client's purse.
@@ -620,8 +622,8 @@ impl Core {
                 let checkpoint = self.published.get().map(|published| String::from_utf8_lossy(&published.note).into_owned());
                 Answer::Log(LogStatus { url: self.log_url.clone(), checkpoint })
             }
-            Query::Why(_) => Answer::Why(Vec::new()),
-            Query::WhyNot(_) => Answer::WhyNot(None),
+            Query::Why(job) => Answer::Why(self.decisions(client, job)),
+            Query::WhyNot(node) => Answer::WhyNot(self.node_record(client, node).map(Box::new)),
             Query::Backup => Answer::Unavailable("a backup is answered when it is made".to_owned()),
         }
     }
@@ -643,16 +645,38 @@ impl Core {
         let row = |view: adit_dispatch::NodeView<'_>| NodeStatus {
             node: view.node,
             offer: view.offer.clone(),
-            state: NodeState::Ready,
+            state: view.state.clone(),
             slots_used: view.slots_used,
-            rtt_spread_us: 0,
-            fuel_per_second: 0,
-            reputation: 1_000,
+            rtt_spread_us: view.spread_us,
+            fuel_per_second: view.fuel_per_second.unwrap_or(0),
+            reputation: view.reputation,
             rtt_us: self.rtt_us(&view.node),
             jobs_done: view.jobs_done,
             receipts_refused: self.refused.get(&view.node).copied().unwrap_or(0),
         };
         self.dispatcher.nodes().take(ANSWER_ROWS_MAX).map(row).collect()
+    }
+
+    /// How each attempt of a job came to its node, for its client and the operator.
+    fn decisions(&self, client: PublicKey, id: JobId) -> Vec<(UnixMillis, Decision)> {
+        let may_ask = |job: &&Job| job.client == client || client == self.key.public();
+        let Some(job) = self.jobs.get(&id).filter(may_ask) else { return Vec::new() };
+        fitting(job.decisions.iter().map(|(time, decision)| (*time, Decision::clone(decision))).collect())
+    }
+
+    /// What a node was considered for, for its owner and the operator.
+    fn node_record(&self, client: PublicKey, node: PublicKey) -> Option<NodeRecord> {
+        let view = self.dispatcher.node(&node).filter(|_| client == node || client == self.key.public())?;
+        let (now, wall) = (self.clock.now(), wall_time());
+        let ago = |at: Tick| UnixMillis(wall.0.saturating_sub(now.since(at) / 1_000));
+        let passed = self.dispatcher.passed(&node).take(PASSED_MAX);
+        let passed = passed.map(|(at, job, candidate, chosen)| Passed { job, time: ago(at), candidate, chosen });
+        Some(NodeRecord {
+            state: view.state.clone(),
+            reputation: view.reputation,
+            verdicts: view.verdicts,
+            passed: passed.collect(),
+        })
     }
 
     fn rtt_us(&self, node: &PublicKey) -> u64 {
@@ -674,14 +698,14 @@ enum Known {
 
 /// What nodes say.
 impl Core {
-    pub(crate) fn node_joined(&mut self, node: Node) {
+    pub(crate) fn node_joined(&mut self, node: Node, state: NodeState, cached: Vec<Digest>) {
         let (key, offer) = (node.connection.peer(), node.offer.clone());
         if let Some(older) = self.nodes.insert(key, node) {
             older.connection.close_replaced();
             self.note_lost(key, CONNECTION_LOST);
         }
-        self.dispatch(Event::NodeJoined { node: key, offer });
-        self.node_rtt(key);
+        self.dispatch(Event::NodeJoined { node: key, offer, state, cached });
+        self.node_path(key);
     }
 
     pub(crate) fn node_left(&mut self, key: PublicKey, link: LinkId) {
@@ -701,10 +725,12 @@ impl Core {
         }
     }
 
-    /// Takes in the round trip as it is now.
-    pub(crate) fn node_rtt(&mut self, key: PublicKey) {
+    /// Takes in the path to a node as it is now.
+    pub(crate) fn node_path(&mut self, key: PublicKey) {
         let rtt_us = self.rtt_us(&key);
-        self.dispatch(Event::NodeRtt { node: key, rtt_us });
+        let Some(node) = self.nodes.get_mut(&key) else { return };
+        let spread_us = node.path.add(rtt_us);
+        self.dispatch(Event::NodePath { node: key, rtt_us, spread_us });
     }
 
     /// Takes in what a node says on a connection.
@@ -742,7 +768,11 @@ impl Core {
                     job.tell(&JobEvent::Progress { done, total });
                 }
             }
-            NodeMessage::Offer(_) | NodeMessage::State(_) => {}
+            NodeMessage::Offer(offer) => return self.node_offers(key, *offer),
+            NodeMessage::State(state) => {
+                check_state(&state)?;
+                self.dispatch(Event::NodeIs { node: key, state });
+            }
             NodeMessage::Finished { receipt, reason, output } => return self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
@@ -753,6 +783,19 @@ impl Core {
                 self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
             }
         }
+        Ok(())
+    }
+
+    /// Takes in what a node offers from now on. Price and meter stay what they were: a lease names neither, and one that crosses the news
+    /// would be settled at another price than was held for it.
+    fn node_offers(&mut self, key: PublicKey, offer: NodeOffer) -> Result<(), String> {
+        check_offer(&offer)?;
+        let Some(node) = self.nodes.get_mut(&key) else { return Ok(()) };
+        if (offer.price, offer.meter) != (node.offer.price, node.offer.meter) {
+            return Err("it changed its price or its meter without joining anew".into());
+        }
+        node.offer = offer.clone();
+        self.dispatch(Event::NodeOffers { node: key, offer });
         Ok(())
     }
 
@@ -836,7 +879,7 @@ impl Core {
         if !self.holds(node, id, attempt) {
             // It ends no job, but the node's slot is free again.
             self.note_unpaid(node, id, attempt, "the job was taken back before the receipt came");
-            self.dispatch(Event::AttemptFinished { node, job: id, attempt });
+            self.dispatch(Event::AttemptFinished { node, job: id, attempt, report: Report::default() });
             return Ok(());
         }
         let checked = self.check(node, known, receipt, &reason, output.as_deref());
@@ -848,12 +891,15 @@ impl Core {
                 let fault = format!("its receipt was refused: {fault}");
                 self.note_unpaid(node, id, attempt, &fault);
                 let failure = AttemptFailure::Node(fault);
+                self.dispatch(Event::ReceiptRefused { node });
                 self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
                 return Ok(());
             }
         };
         let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
-        self.dispatch(Event::AttemptFinished { node, job: id, attempt });
+        let told = receipt.receipt();
+        let report = Report { usage: told.usage, fetch_us: told.times.fetch_us, compile_us: told.times.compile_us };
+        self.dispatch(Event::AttemptFinished { node, job: id, attempt, report });
         let rtt_us = self.rtt_us(&node);
         let result = JobResult::Done {
             receipt: Box::new(receipt.signed().clone()),
@@ -908,10 +954,8 @@ impl Core {
     ) -> Result<(VerifiedReceipt, Option<BlobPin>), String> {
         let verified = receipt.verify_with(known).map_err(|error| error.to_string())?;
         let told = verified.receipt();
-        let leased = match self.dispatcher.phase(told.job) {
-            Some(Phase::Leased(lease) | Phase::Stopping(lease)) => Duration::from_micros(self.clock.now().since(lease.since)),
-            Some(Phase::Queued { .. }) | None => return Err("its job is not leased".into()),
-        };
+        let lease = self.dispatcher.lease_of(told.job, told.attempt).ok_or("its job is not leased")?;
+        let leased = Duration::from_micros(self.clock.now().since(lease.since));
         let (Some(job), Some(offer)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node).map(|node| &node.offer)) else {
             return Err("its job is unknown".into());
         };
@@ -1125,6 +1169,13 @@ fn hold_time_ms(limits: &JobLimits) -> u64 {
 fn welcome_id(client: &PublicKey) -> TransferId {
     let digest = Digest::of(&[b"adit welcome v1".as_slice(), &client.0].concat());
     TransferId(*digest.0.first_chunk().expect("a digest is longer than an id"))
+}
+
+/// Decides where lots fall from this start on: nobody outside can know it.
+fn seed_of(key: &SecretKey) -> u64 {
+    let now = wall_time().0.to_le_bytes();
+    let digest = Digest::of(&[b"adit dispatch v1".as_slice(), key.seed(), &now].concat());
+    u64::from_le_bytes(*digest.0.first_chunk().expect("a digest is longer than eight bytes"))
 }
 
 /// As many of the first rows as fit a frame beside the answer's own bytes.

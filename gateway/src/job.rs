@@ -1,7 +1,8 @@
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_protocol::{
-    Attempt, BlobRef, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, UnixMillis,
+    Attempt, BlobRef, Decision, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, UnixMillis,
 };
 use adit_protocol::{JobId, SignedReceipt, SignedSettlement};
 use adit_transport::BlobPin;
@@ -18,6 +19,8 @@ pub(crate) struct Job {
     pub(crate) spec_digest: Digest,
     pub(crate) submitted: UnixMillis,
     pub(crate) stage: Stage,
+    /// How each attempt came to its node, and when: as many as there may be attempts.
+    pub(crate) decisions: Vec<(UnixMillis, Arc<Decision>)>,
     pub(crate) log: Log,
     /// Who wants to know.
     pub(crate) followers: Vec<Client>,

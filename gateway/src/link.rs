@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use adit_protocol::limits::{LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX};
+use adit_protocol::limits::{CACHED_MODULES_MAX, LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX};
 use adit_protocol::{
-    ClientMessage, GatewayToClient, GatewayToNode, Greeting, KnownRoots, NodeMessage, NodeOffer, PublicKey, Rejection,
+    ClientMessage, Digest, GatewayToClient, GatewayToNode, Greeting, KnownRoots, NodeMessage, NodeOffer, NodeState, PublicKey,
+    Rejection,
 };
 use adit_transport::limits::HANDSHAKE_TIMEOUT;
 use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
@@ -16,7 +17,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::core::Core;
-use crate::peer::{Client, LinkId, Node};
+use crate::peer::{Client, LinkId, Node, Path};
 use crate::transfer;
 
 /// Name and version, told to peers for their logs.
@@ -44,9 +45,10 @@ pub(crate) async fn serve(core: Shared, connection: Connection) {
             tracing::info!(client = %peer, software, "client connected");
             serve_client(core, connection.clone(), outbox, inbox).await
         }
-        Ok((Greeting::Node { offer, .. }, outbox, inbox)) => {
+        Ok((Greeting::Node { offer, state, cached, token }, outbox, inbox)) => {
             tracing::info!(node = %peer, software = offer.software, slots = offer.slots, "node connected");
-            serve_node(core, connection.clone(), outbox, inbox, offer).await
+            let arrival = Arrival { offer, state, cached, token };
+            serve_node(core, connection.clone(), outbox, inbox, arrival).await
         }
         Err(reason) => reason,
     };
@@ -99,9 +101,17 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
     reason
 }
 
+/// How a node introduces itself.
+struct Arrival {
+    offer: NodeOffer,
+    state: NodeState,
+    cached: Vec<Digest>,
+    token: Option<String>,
+}
+
 /// Serves a node until it leaves, and says why it did.
-async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox, offer: NodeOffer) -> String {
-    let rejection = match check_offer(&offer) {
+async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox, arrival: Arrival) -> String {
+    let rejection = match arrival.check() {
         Err(fault) => Some(Rejection::BadOffer(fault.into())),
         Ok(()) if core.borrow().nodes_connected() >= NODES_MAX => Some(Rejection::Full { retry_after_ms: 5_000 }),
         Ok(()) => None,
@@ -111,9 +121,10 @@ async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut in
     }
     let key = connection.peer();
     let link = core.borrow_mut().next_link();
-    let node = Node { link, connection: connection.clone(), outbox, offer };
+    let Arrival { offer, state, cached, .. } = arrival;
+    let node = Node { link, connection: connection.clone(), outbox, offer, path: Path::default() };
     node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
-    core.borrow_mut().node_joined(node);
+    core.borrow_mut().node_joined(node, state, cached);
     let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), connection));
     let reason = match read_node(&core, key, link, &mut inbox).await {
         Parting::Gone(reason) => reason,
@@ -149,7 +160,7 @@ async fn read_node(core: &Shared, key: PublicKey, link: LinkId, inbox: &mut Inbo
                 }
                 Err(parting) => return parting,
             },
-            _ = rtt.tick() => core.borrow_mut().node_rtt(key),
+            _ = rtt.tick() => core.borrow_mut().node_path(key),
         }
         consume_budget().await;
     }
@@ -175,7 +186,28 @@ async fn reject<M: Serialize>(outbox: &Outbox, message: &M) -> String {
     "rejected".into()
 }
 
-fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
+impl Arrival {
+    fn check(&self) -> Result<(), &'static str> {
+        check_offer(&self.offer)?;
+        check_state(&self.state)?;
+        if self.cached.len() > CACHED_MODULES_MAX {
+            Err("too many cached modules")
+        } else if self.token.as_ref().is_some_and(|token| token.len() > TOKEN_BYTES_MAX) {
+            Err("too long a token")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+pub(crate) fn check_state(state: &NodeState) -> Result<(), &'static str> {
+    match state {
+        NodeState::Paused(why) if why.len() > LABEL_BYTES_MAX => Err("too long a reason for its pause"),
+        NodeState::Paused(_) | NodeState::Ready | NodeState::Draining => Ok(()),
+    }
+}
+
+pub(crate) fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
     let labels = &offer.labels;
     if offer.slots > SLOTS_MAX {
         Err("too many slots")

@@ -20,6 +20,25 @@ pub(crate) struct Node {
     pub(crate) connection: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) offer: NodeOffer,
+    pub(crate) path: Path,
+}
+
+/// How the round trips to a node were until now.
+#[derive(Debug, Default)]
+pub(crate) struct Path {
+    last_us: Option<u64>,
+    spread_us: u64,
+}
+
+impl Path {
+    /// Takes in the smoothed round trip as it is now. Returns how far it moves: the mean of its changes, in which a new one weighs a
+    /// quarter, as in RFC 6298.
+    pub(crate) fn add(&mut self, rtt_us: u64) -> u64 {
+        let change = self.last_us.map_or(0, |last| last.abs_diff(rtt_us));
+        self.last_us = Some(rtt_us);
+        self.spread_us = (self.spread_us.saturating_mul(3).saturating_add(change)) / 4;
+        self.spread_us
+    }
 }
 
 impl Client {

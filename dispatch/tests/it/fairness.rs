@@ -37,7 +37,8 @@ fn clients_are_served_in_turn() {
         world.submit_for(2, j);
     }
     world.submit_for(3, 30);
-    assert_eq!(drain(&mut world, first), [10, 11, 20, 30, 12, 21, 13, 14]);
+    // Client 1 had a start already.
+    assert_eq!(drain(&mut world, first), [10, 20, 30, 11, 21, 12, 13, 14]);
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn client_that_comes_late_waits_one_round_at_most() {
     world.submit_for(3, 1);
     let first = world.finish(1, 100, 1);
     let order = drain(&mut world, first);
-    assert_eq!(order[..4], [200, 101, 1, 201]);
+    assert_eq!(order[..4], [200, 1, 101, 201]);
     assert_eq!(order.len(), 200);
 }
 

@@ -110,7 +110,7 @@ fn short_backlog_nearby_beats_a_free_slot_far_away() {
     world.submit(1);
     world.pass(5 * MILLISECOND);
     world.finish(1, 1, 1); // 4 ms in its slot
-    world.join(2, 8);
+    world.join_knowing(2, 8);
     world.rtt(2, 11 * MILLISECOND);
     let order: Vec<_> = (2..=6).flat_map(|j| world.submit(j)).collect();
     // Predicted at node 1: 1, 5, 9, 13 ms; at node 2: 11 ms.
@@ -181,11 +181,13 @@ fn request_is_the_part_of_the_specification_that_places_a_job() {
     spec.profile = adit_protocol::Profile::Open;
     let want = Request {
         client: node(1),
+        module: spec.module,
+        input: spec.input,
+        is_inline: false,
         limits: spec.limits,
         profile: spec.profile,
-        labels: vec![label("gpu")],
         max_price: spec.max_price,
-        input_bytes: 4,
+        placement: spec.placement.clone(),
     };
-    assert_eq!(Request::new(&node(1), &spec), want);
+    assert_eq!(Request::new(&node(1), &spec, false), want);
 }

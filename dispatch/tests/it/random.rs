@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adit_dispatch::{Action, Config, Phase, Request};
+use adit_dispatch::{Action, Config, NodeView, Phase, Request};
 use adit_protocol::{Attempt, AttemptFailure, Digest, JobId, JobLimits, NodeOffer, PublicKey};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -10,12 +10,17 @@ use proptest::sample::{Index, select};
 use crate::world::*;
 
 const CONFIG: Config = Config {
+    seed: 7,
+    spread: 4,
     queue_max: 12,
     queue_per_client_max: 6,
     attempts_max: 3,
+    preemptions_max: 2,
     join_grace_us: 3 * SECOND,
     lease_grace_us: 600 * SECOND,
     cancel_grace_us: 10 * SECOND,
+    vacate_grace_us: SECOND,
+    hedge_min_us: 20 * MILLISECOND,
 };
 
 #[derive(Debug, Clone)]
@@ -109,7 +114,7 @@ struct Model {
 impl Model {
     fn fits(&self, node: &PublicKey, job: &JobId) -> bool {
         let offer = &self.offers[node];
-        offer.slots > 0 && self.requests[job].labels.iter().all(|label| offer.labels.contains(label))
+        offer.slots > 0 && self.requests[job].placement.labels.iter().all(|label| offer.labels.contains(label))
     }
 
     fn due(&self) -> Vec<Granted> {
@@ -147,7 +152,7 @@ impl Model {
 
     fn act(&mut self, action: &Action) {
         match *action {
-            Action::Start { job, attempt, node } => self.started(job, attempt, node),
+            Action::Start { job, attempt, node, .. } => self.started(job, attempt, node),
             Action::Stop { job, attempt, node } => {
                 assert_eq!(self.leases.get(&job), Some(&(node, attempt)), "only a lease that is out is stopped");
                 if !self.cancelled.contains(&job) {
@@ -155,6 +160,7 @@ impl Model {
                     self.owed.insert((node, job, attempt));
                 }
             }
+            Action::Abandon { .. } => unreachable!("nothing is hedged here"),
             Action::Refuse { job, .. } | Action::CancelledInQueue { job } => self.ended(job),
             Action::Lost { job, attempts, .. } => {
                 assert_eq!(self.alive.get(&job), Some(&attempts));
@@ -196,7 +202,8 @@ impl Model {
         }
         // With nothing owed, no fresh job waits beside a node with room for it.
         for job in queued.iter().filter(|job| self.owed.is_empty() && self.alive[**job] == 0) {
-            let idle = world.dispatcher.nodes().find(|view| view.leases < view.window && self.fits(&view.node, job));
+            let is_idle = |view: &NodeView<'_>| view.leases < view.window && view.reputation >= 200 && self.fits(&view.node, job);
+            let idle = world.dispatcher.nodes().find(is_idle);
             assert_eq!(idle, None, "{job} could start");
         }
     }

@@ -1,8 +1,11 @@
 //! A dispatcher with a clock that tests move by hand. Every call returns the actions that it led to.
 
-use adit_dispatch::{Action, Config, Dispatcher, Event, NodeView, Request, Tick};
+use std::sync::Arc;
+
+use adit_dispatch::{Action, Config, Dispatcher, Event, NodeView, Report, Request, Tick};
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, ByteCount, JobId, JobSpec, MeterId, NodeOffer, Price, Profile, PublicKey, Refusal,
+    Attempt, AttemptFailure, BlobRef, ByteCount, Decision, Fuel, JobId, JobSpec, MeterId, NodeOffer, NodeState, Preference,
+    Price, Profile, PublicKey, Refusal, Usage,
 };
 
 pub(crate) const MILLISECOND: u64 = 1_000;
@@ -11,15 +14,17 @@ pub(crate) const SECOND: u64 = 1_000_000;
 pub(crate) struct World {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) now: Tick,
+    /// Why each attempt came to its node, in order.
+    pub(crate) decisions: Vec<Arc<Decision>>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with(Config::default())
+        Self::with(Config { spread: 1, ..Config::default() })
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self { dispatcher: Dispatcher::new(config), now: Tick(7) }
+        Self { dispatcher: Dispatcher::new(config), now: Tick(7), decisions: Vec::new() }
     }
 
     /// With these nodes as (number, slots), past the opening grace.
@@ -37,8 +42,18 @@ impl World {
         self.actions()
     }
 
+    /// The actions, without why a node was chosen: [`start`] does not say it either.
     pub(crate) fn actions(&mut self) -> Vec<Action> {
-        std::iter::from_fn(|| self.dispatcher.poll_action()).collect()
+        let bare = |action| match action {
+            Action::Start { job, attempt, node, decision } => {
+                assert_eq!(decision.attempt, attempt);
+                self.decisions.push(decision);
+                start_of(job, attempt, node)
+            }
+            other => other,
+        };
+        let actions: Vec<Action> = std::iter::from_fn(|| self.dispatcher.poll_action()).collect();
+        actions.into_iter().map(bare).collect()
     }
 
     /// Lets time go by, from deadline to deadline as a driver does.
@@ -59,7 +74,13 @@ impl World {
     }
 
     pub(crate) fn join_with(&mut self, n: u8, offer: NodeOffer) -> Vec<Action> {
-        self.handle(Event::NodeJoined { node: node(n), offer })
+        self.handle(Event::NodeJoined { node: node(n), offer, state: NodeState::Ready, cached: vec![] })
+    }
+
+    /// A node joins that knows the module of [`request`].
+    pub(crate) fn join_knowing(&mut self, n: u8, slots: u32) -> Vec<Action> {
+        let cached = vec![request(1).module.digest];
+        self.handle(Event::NodeJoined { node: node(n), offer: offer(slots), state: NodeState::Ready, cached })
     }
 
     pub(crate) fn leave(&mut self, n: u8) -> Vec<Action> {
@@ -67,7 +88,7 @@ impl World {
     }
 
     pub(crate) fn rtt(&mut self, n: u8, rtt_us: u64) {
-        assert_eq!(self.handle(Event::NodeRtt { node: node(n), rtt_us }), []);
+        assert_eq!(self.handle(Event::NodePath { node: node(n), rtt_us, spread_us: 0 }), []);
     }
 
     pub(crate) fn submit(&mut self, j: u32) -> Vec<Action> {
@@ -87,7 +108,25 @@ impl World {
     }
 
     pub(crate) fn finish(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
-        self.handle(Event::AttemptFinished { node: node(n), job: job(j), attempt: Attempt(attempt) })
+        self.finish_with(n, j, attempt, Report::default())
+    }
+
+    /// Reports an outcome after so much fuel.
+    pub(crate) fn finish_after(&mut self, n: u8, j: u32, attempt: u32, fuel: u64) -> Vec<Action> {
+        let usage = Usage { fuel: Fuel(fuel), ..Usage::default() };
+        self.finish_with(n, j, attempt, Report { usage, ..Report::default() })
+    }
+
+    pub(crate) fn finish_with(&mut self, n: u8, j: u32, attempt: u32, report: Report) -> Vec<Action> {
+        self.handle(Event::AttemptFinished { node: node(n), job: job(j), attempt: Attempt(attempt), report })
+    }
+
+    pub(crate) fn preempt(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
+        self.handle(Event::AttemptPreempted { node: node(n), job: job(j), attempt: Attempt(attempt) })
+    }
+
+    pub(crate) fn state(&mut self, n: u8, state: NodeState) -> Vec<Action> {
+        self.handle(Event::NodeIs { node: node(n), state })
     }
 
     pub(crate) fn fail(&mut self, n: u8, j: u32, attempt: u32, failure: AttemptFailure) -> Vec<Action> {
@@ -137,13 +176,22 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
     }
 }
 
-/// What client `c` asks with everything at its default: one minute of run, five of waiting.
+/// What client `c` asks with everything at its default: one minute of run, five of waiting. The fastest node is preferred, so that time
+/// alone decides.
 pub(crate) fn request(c: u8) -> Request {
-    Request::new(&PublicKey([c; 32]), &JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input")))
+    let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+    spec.placement.prefer = Preference::Fast;
+    Request::new(&client(c), &spec, true)
+}
+
+pub(crate) fn client(c: u8) -> PublicKey {
+    PublicKey([c; 32])
 }
 
 pub(crate) fn labelled(c: u8, key: &str) -> Request {
-    Request { labels: vec![label(key)], ..request(c) }
+    let mut request = request(c);
+    request.placement.labels = vec![label(key)];
+    request
 }
 
 pub(crate) fn label(key: &str) -> (String, String) {
@@ -151,7 +199,24 @@ pub(crate) fn label(key: &str) -> (String, String) {
 }
 
 pub(crate) fn start(j: u32, attempt: u32, n: u8) -> Action {
-    Action::Start { job: job(j), attempt: Attempt(attempt), node: node(n) }
+    start_of(job(j), Attempt(attempt), node(n))
+}
+
+fn start_of(job: JobId, attempt: Attempt, node: PublicKey) -> Action {
+    let decision = Decision {
+        attempt,
+        is_hedge: false,
+        waited_us: 0,
+        prefer: Preference::Fast,
+        fuel: Fuel(0),
+        is_fuel_known: false,
+        is_first_free: false,
+        candidates: vec![],
+        unfit: vec![],
+        full: 0,
+        others: 0,
+    };
+    Action::Start { job, attempt, node, decision: Arc::new(decision) }
 }
 
 pub(crate) fn stop(j: u32, attempt: u32, n: u8) -> Action {

@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use adit_protocol::PublicKey;
+
+use crate::timer::Tick;
+
+/// What a node has of which nothing bad is known, in thousandths.
+pub(crate) const WHOLE: u16 = 1_000;
+
+/// Below this a node gets no jobs. It comes back as time passes: what broke may be mended.
+pub(crate) const BARRED_BELOW: u16 = 200;
+
+/// How long a node takes to win back a thousandth by time alone: a barred one is tried again after some minutes.
+const REGAIN_US: u64 = 2_000_000;
+
+/// Nodes whose past is remembered: more than are connected at once.
+const REMEMBERED_MAX: usize = 16_384;
+
+/// What changes a node's reputation, and by how much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// It brought an attempt to an outcome.
+    Finished,
+    /// It left with work in hand.
+    LeftWork,
+    /// It came to nothing with a job that another node ended.
+    Failed,
+    /// It did not confirm a cancellation.
+    Silent,
+    /// What it says of its speed does not hold.
+    SlowerThanClaimed,
+    /// A receipt of its does not hold.
+    BadReceipt,
+    /// It broke the protocol.
+    Expelled,
+}
+
+impl Deed {
+    fn worth(self) -> i32 {
+        match self {
+            Self::Finished => 5,
+            Self::LeftWork => -60,
+            Self::Failed | Self::Silent => -100,
+            Self::SlowerThanClaimed => -30,
+            Self::BadReceipt => -250,
+            Self::Expelled => -500,
+        }
+    }
+}
+
+/// How far a node's claims and its work have held, in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reputation {
+    value: u16,
+    since: Tick,
+}
+
+impl Reputation {
+    pub(crate) fn new(now: Tick) -> Self {
+        Self { value: WHOLE, since: now }
+    }
+
+    /// What it is by now.
+    pub(crate) fn at(self, now: Tick) -> u16 {
+        let regained = u16::try_from(now.since(self.since) / REGAIN_US).unwrap_or(WHOLE);
+        self.value.saturating_add(regained).min(WHOLE)
+    }
+
+    pub(crate) fn after(self, deed: Deed, now: Tick) -> Self {
+        let value = (i32::from(self.at(now)) + deed.worth()).clamp(0, i32::from(WHOLE));
+        Self { value: value as u16, since: now }
+    }
+
+    /// When a node that is barred will not be any more.
+    pub(crate) fn unbarred_at(self) -> Tick {
+        let missing = u64::from(BARRED_BELOW.saturating_sub(self.value));
+        self.since.after(missing.saturating_mul(REGAIN_US))
+    }
+}
+
+/// The reputations of nodes that are not connected. Only those that are not whole are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Past(BTreeMap<PublicKey, Reputation>);
+
+impl Past {
+    pub(crate) fn recall(&mut self, node: &PublicKey, now: Tick) -> Reputation {
+        self.0.remove(node).unwrap_or(Reputation::new(now))
+    }
+
+    pub(crate) fn remember(&mut self, node: PublicKey, reputation: Reputation, now: Tick) {
+        if reputation.at(now) == WHOLE {
+            return;
+        }
+        if self.0.len() >= REMEMBERED_MAX {
+            // A sweep costs a look at each, and makes room for as many as time has healed.
+            self.0.retain(|_, reputation| reputation.at(now) < WHOLE);
+        }
+        if self.0.len() >= REMEMBERED_MAX {
+            self.0.pop_first();
+        }
+        self.0.insert(node, reputation);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reputation_is_lost_by_deeds_and_won_back_by_deeds_and_time() {
+        let start = Reputation::new(Tick(0));
+        let bad = start.after(Deed::BadReceipt, Tick(0)).after(Deed::Expelled, Tick(0)).after(Deed::Failed, Tick(0));
+        assert_eq!(bad.at(Tick(0)), 150);
+        assert_eq!(bad.unbarred_at(), Tick(100_000_000));
+        assert_eq!(bad.at(bad.unbarred_at()), BARRED_BELOW);
+        assert_eq!(bad.after(Deed::Finished, Tick(0)).at(Tick(0)), 155);
+        assert_eq!(bad.at(Tick(u64::MAX)), WHOLE);
+        assert_eq!(start.after(Deed::Finished, Tick(9)).at(Tick(9)), WHOLE, "more than whole there is not");
+    }
+
+    #[test]
+    fn node_that_comes_back_is_known_again() {
+        let (mut past, node) = (Past::default(), PublicKey([1; 32]));
+        let bad = Reputation::new(Tick(0)).after(Deed::Expelled, Tick(0));
+        past.remember(node, bad, Tick(0));
+        assert_eq!(past.recall(&node, Tick(0)), bad);
+        assert_eq!(past.recall(&node, Tick(0)).at(Tick(0)), WHOLE, "it is connected now, and no more past");
+    }
+}

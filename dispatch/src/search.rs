@@ -1,0 +1,317 @@
+//! Which node gets a job: candidates from several orders, each with its predicted time and price, and a lot among the best.
+
+use std::collections::BTreeMap;
+
+use adit_protocol::{
+    ByteCount, Candidate, Fuel, JobId, Microcredits, Prediction, Preference, UnfitReason, Usage, Verdict, limits::CANDIDATES_MAX,
+};
+
+use crate::history::{Estimate, Short};
+use crate::job::Job;
+use crate::node::{Node, Nodes, Slot};
+use crate::reputation::WHOLE;
+use crate::timer::Tick;
+
+/// Nodes that are looked at in each of the orders. With the best of each, what is not looked at is better in none of distance, speed and
+/// price; the search ends before where nothing that is left can be better.
+const LOOKS: usize = 16;
+
+/// Nodes that know the module and are looked at besides.
+const KNOWING_LOOKS: usize = 12;
+
+/// Nodes that are looked at for no reason, so that one whose numbers are wrong is seen again.
+const RANDOM_LOOKS: u64 = 2;
+
+/// Nodes of a class that are looked at where the orders brought no candidate.
+const CLASS_LOOKS: usize = 4;
+
+/// Costs are compared in these parts of a microcredit, as many small jobs cost less than one.
+const FINE: u64 = 1_024;
+
+/// A node is about as good as the best where it takes no more than this part longer.
+const ABOUT: u128 = 16;
+
+/// Microseconds that a byte of a module takes to compile on a machine of which nothing is known, in thousandths.
+const COMPILE_MILLI_US_PER_BYTE: u64 = 400;
+
+/// What is sought.
+pub(crate) struct Search<'a> {
+    pub(crate) now: Tick,
+    pub(crate) nodes: &'a Nodes,
+    pub(crate) id: JobId,
+    pub(crate) job: &'a Job,
+    pub(crate) estimate: Estimate,
+    /// Whether nodes that failed the job before are ruled out.
+    pub(crate) skips_failed: bool,
+    /// Decides all lots of this search.
+    pub(crate) lot: u64,
+    pub(crate) spread: usize,
+}
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The candidates, best first, the chosen one among them.
+    pub(crate) candidates: Vec<(Slot, Candidate)>,
+    pub(crate) chosen: Option<usize>,
+    /// Nodes that were looked at and ruled out.
+    pub(crate) unfit: BTreeMap<UnfitReason, u32>,
+    ruled_out: Vec<(Slot, UnfitReason)>,
+    seen: Vec<Slot>,
+    /// The least time in which a node that only its deadline rules out would have ended the job.
+    pub(crate) soonest_us: Option<u64>,
+    ranked: Vec<(Rank, Slot, Prediction)>,
+}
+
+/// How good a node is for the job: the least is the best. Time and price as the job weighs them, then the other of both, then leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    primary: u128,
+    secondary: u64,
+    leases: u32,
+    key: adit_protocol::PublicKey,
+}
+
+impl Found {
+    /// How many nodes were looked at.
+    pub(crate) fn seen_count(&self) -> u32 {
+        self.seen.len() as u32
+    }
+}
+
+impl Search<'_> {
+    /// Looks for the best open node.
+    pub(crate) fn run(&self) -> Found {
+        let mut found = Found::default();
+        self.look_at_orders(&mut found);
+        let places = self.nodes.places();
+        for slot in
+            self.nodes.knowing(Short::of(&self.job.ask.module.digest), self.lot as u32 % places.max(1)).take(KNOWING_LOOKS)
+        {
+            self.consider_open(slot, &mut found);
+        }
+        for n in 0..RANDOM_LOOKS {
+            if let Some(slot) = self.nodes.any(mix(self.lot ^ n)) {
+                self.consider(slot, &mut found);
+            }
+        }
+        if found.ranked.is_empty() {
+            self.look_at_classes(&mut found);
+        }
+        self.choose(&mut found);
+        found
+    }
+
+    /// Looks at one node, which has room for the job whose turn it is.
+    pub(crate) fn of_one(&self, slot: Slot) -> Found {
+        let mut found = Found::default();
+        self.consider(slot, &mut found);
+        self.choose(&mut found);
+        found
+    }
+
+    /// Goes down the orders side by side, until what is left in them cannot be better than what was found (R. Fagin, A. Lotem, M. Naor,
+    /// "Optimal aggregation algorithms for middleware", 2003: the threshold algorithm).
+    fn look_at_orders(&self, found: &mut Found) {
+        let (mut near, mut fast, mut cheap) = (self.nodes.near(), self.nodes.fast(), self.nodes.cheap());
+        for _ in 0..LOOKS {
+            let (Some(nearest), Some(fastest), Some(cheapest)) = (near.next(), fast.next(), cheap.next()) else { return };
+            for (_, slot) in [nearest, fastest, cheapest] {
+                self.consider(slot, found);
+            }
+            let time_us = nearest.0.saturating_add(run_us(self.estimate.usage.fuel.0, fastest.0));
+            let price = adit_protocol::Price { per_compute_minute: cheapest.0, ..Default::default() };
+            let fine = fine_cost(&price, &Usage { fuel: self.estimate.usage.fuel, ..Usage::default() });
+            let bound = weigh(self.job.ask.prefer, time_us, fine).0;
+            let good = found.ranked.iter().filter(|(rank, ..)| rank.primary <= bound).count();
+            if good >= self.spread {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the nearest nodes of each class that fits: a job that few nodes fit is not found by going down the orders of all.
+    fn look_at_classes(&self, found: &mut Found) {
+        for (_, members) in self.nodes.classes().fitting(&self.job.demand) {
+            let spare = self.job.failed.len() + self.job.declined.len();
+            for (_, slot) in members.open.iter().take(CLASS_LOOKS + spare) {
+                self.consider(*slot, found);
+            }
+        }
+    }
+
+    fn consider_open(&self, slot: Slot, found: &mut Found) {
+        if self.nodes.is_open(&self.nodes.at(slot).key) {
+            self.consider(slot, found);
+        }
+    }
+
+    fn consider(&self, slot: Slot, found: &mut Found) {
+        if found.seen.contains(&slot) {
+            return;
+        }
+        found.seen.push(slot);
+        let node = self.nodes.at(slot);
+        if node.holds(self.id) {
+            return;
+        }
+        let predicted = self.predict(node);
+        if let Some(reason) = self.unfit(node, &predicted, found) {
+            *found.unfit.entry(reason).or_insert(0) += 1;
+            found.ruled_out.push((slot, reason));
+            return;
+        }
+        let fine = fine_cost(&node.offer.price, &self.estimate.usage);
+        let trusted_us = doubted(predicted.total_us(), node.reputation(self.now));
+        let (primary, secondary) = weigh(self.job.ask.prefer, trusted_us, fine);
+        found.ranked.push((Rank { primary, secondary, leases: node.lease_count(), key: node.key }, slot, predicted));
+    }
+
+    /// The first thing that rules a node out.
+    fn unfit(&self, node: &Node, predicted: &Prediction, found: &mut Found) -> Option<UnfitReason> {
+        let (job, key) = (self.job, &node.key);
+        if job.declined.contains(key) {
+            return Some(UnfitReason::Price);
+        }
+        if let Some(reason) = job.demand.unfit(&node.class) {
+            return Some(reason);
+        }
+        if node.declines(self.now, &job.client) {
+            return Some(UnfitReason::Declined);
+        }
+        if self.skips_failed && job.failed.contains(key) {
+            return Some(UnfitReason::FailedBefore);
+        }
+        let total_us = predicted.total_us();
+        if job.deadline.is_some_and(|deadline| self.now.after(total_us) > deadline) {
+            found.soonest_us = Some(found.soonest_us.map_or(total_us, |soonest| soonest.min(total_us)));
+            return Some(UnfitReason::Deadline);
+        }
+        None
+    }
+
+    fn predict(&self, node: &Node) -> Prediction {
+        let ask = &self.job.ask;
+        let knows_module = node.knows(&ask.module.digest);
+        let fetched = fetched_bytes(self.job, node);
+        let compile_us = || {
+            let guess = ask.module.bytes.saturating_mul(COMPILE_MILLI_US_PER_BYTE) / 1_000;
+            self.estimate.compile_us.unwrap_or(guess)
+        };
+        let fetch_us = fetched.saturating_mul(1_000_000) / node.bandwidth();
+        Prediction {
+            rtt_us: node.rtt_us(),
+            queue_us: node.queue_us(),
+            // The node asks for it first.
+            fetch_us: if fetched > 0 { fetch_us.saturating_add(node.rtt_us()) } else { 0 },
+            compile_us: if knows_module { 0 } else { compile_us() },
+            run_us: node.run_us(self.estimate.usage.fuel.0),
+        }
+    }
+
+    /// Draws among the best ones that are about as good as the best, and notes what became of each.
+    fn choose(&self, found: &mut Found) {
+        found.ranked.sort_unstable_by_key(|(rank, ..)| *rank);
+        found.ranked.truncate(CANDIDATES_MAX);
+        let equals = self.about_as_good(&found.ranked);
+        let drawn = equals.get((mix(self.lot) % equals.len().max(1) as u64) as usize).copied();
+        for (at, (rank, slot, predicted)) in found.ranked.iter().enumerate() {
+            let verdict = match at {
+                at if Some(at) == drawn => Verdict::Chosen,
+                at if equals.contains(&at) => Verdict::NotDrawn,
+                _ => Verdict::Worse,
+            };
+            let node = self.nodes.at(*slot);
+            let score = match self.job.ask.prefer {
+                Preference::Fast => rank.primary,
+                Preference::Balanced => rank.primary.isqrt(),
+                Preference::Cheap => rank.primary.div_ceil(u128::from(FINE)),
+            };
+            let price = Microcredits(fine_cost(&node.offer.price, &self.estimate.usage).div_ceil(FINE));
+            let score = u64::try_from(score).unwrap_or(u64::MAX);
+            found.candidates.push((*slot, Candidate { node: node.key, predicted: *predicted, price, score, verdict }));
+        }
+        found.chosen = drawn;
+        self.add_ruled_out(found);
+    }
+
+    /// Nodes that were ruled out are told of too, as far as there is room.
+    fn add_ruled_out(&self, found: &mut Found) {
+        for (slot, reason) in found.ruled_out.iter().take(CANDIDATES_MAX - found.candidates.len()) {
+            let node = self.nodes.at(*slot);
+            let price = Microcredits(fine_cost(&node.offer.price, &self.estimate.usage).div_ceil(FINE));
+            let (predicted, verdict) = (self.predict(node), Verdict::Unfit(*reason));
+            found.candidates.push((*slot, Candidate { node: node.key, predicted, price, score: u64::MAX, verdict }));
+        }
+    }
+
+    /// Which of the ranked nodes are about as good as the first. Where the fuel is not known, the time that it takes is the limit's and
+    /// says little, so what counts as about the same must be about the same without it.
+    fn about_as_good(&self, ranked: &[(Rank, Slot, Prediction)]) -> Vec<usize> {
+        let Some((best, _, predicted)) = ranked.first() else { return Vec::new() };
+        let total = u128::from(predicted.total_us().max(1));
+        let certain = if self.estimate.is_known { total } else { total.saturating_sub(predicted.run_us.into()) };
+        let (time, prefer) = (certain / ABOUT, self.job.ask.prefer);
+        let margin = match prefer {
+            Preference::Fast => time,
+            // A product with time grows by the part that time grows by.
+            Preference::Balanced => best.primary / total * time,
+            Preference::Cheap => 0,
+        };
+        let close = ranked.iter().enumerate().take_while(|(_, (rank, ..))| rank.primary <= best.primary.saturating_add(margin));
+        let cheapest = ranked[..close.clone().count()].iter().map(|(rank, ..)| rank.secondary).min().unwrap_or(0);
+        let is_as_good = |rank: &Rank| match prefer {
+            Preference::Fast => rank.secondary == cheapest,
+            Preference::Balanced => true,
+            Preference::Cheap => u128::from(rank.secondary) <= u128::from(best.secondary) + time,
+        };
+        close.filter(|(_, (rank, ..))| is_as_good(rank)).map(|(at, _)| at).take(self.spread.max(1)).collect()
+    }
+}
+
+/// Bytes that a node is thought to have to fetch for a job.
+pub(crate) fn fetched_bytes(job: &Job, node: &Node) -> u64 {
+    let blobs = [Some(job.ask.module), job.ask.input];
+    blobs.into_iter().flatten().filter(|blob| !node.knows(&blob.digest)).map(|blob| blob.bytes).fold(0, u64::saturating_add)
+}
+
+/// Time and price as a job weighs them.
+fn weigh(prefer: Preference, time_us: u64, fine: u64) -> (u128, u64) {
+    match prefer {
+        Preference::Fast => (time_us.into(), fine),
+        // The price of nothing weighs as a part of the least that a job can cost, so that time decides between nodes that ask nothing.
+        Preference::Balanced => (u128::from(time_us) * (u128::from(fine) + 1), time_us),
+        Preference::Cheap => (fine.into(), time_us),
+    }
+}
+
+/// A predicted time, made longer for a node whose word and work did not always hold: twice as long at no reputation.
+fn doubted(time_us: u64, reputation: u16) -> u64 {
+    let doubt = u64::from(WHOLE - reputation.min(WHOLE));
+    time_us.saturating_add((u128::from(time_us) * u128::from(doubt) / u128::from(WHOLE)) as u64)
+}
+
+/// What a usage costs, in parts of a microcredit.
+fn fine_cost(price: &adit_protocol::Price, usage: &Usage) -> u64 {
+    let scaled = Usage {
+        fuel: Fuel(usage.fuel.0.saturating_mul(FINE)),
+        memory_fuel: usage.memory_fuel.saturating_mul(FINE.into()),
+        bytes_in: ByteCount(usage.bytes_in.0.saturating_mul(FINE)),
+        bytes_out: ByteCount(usage.bytes_out.0.saturating_mul(FINE)),
+        gpu_ns: usage.gpu_ns.saturating_mul(FINE),
+        ..Usage::default()
+    };
+    price.cost(&scaled).map_or(u64::MAX, |cost| cost.0)
+}
+
+fn run_us(fuel: u64, per_second: u64) -> u64 {
+    u64::try_from(u128::from(fuel) * 1_000_000 / u128::from(per_second.max(1))).unwrap_or(u64::MAX)
+}
+
+/// A number that looks like chance (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014: SplitMix64).
+pub(crate) fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
