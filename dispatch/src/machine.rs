@@ -396,9 +396,11 @@ impl Dispatcher {
         for other in self.jobs[&id].leases.clone() {
             self.lose_lease(now, id, &other);
         }
-        let job = self.end(id);
+        let mut job = self.end(id);
         let elapsed_us = now.since(lease.since);
-        self.queue.settle(&job.client, job.charged_us, elapsed_us.min(report_us(report, elapsed_us)));
+        if let Some(node) = self.nodes.get(&node) {
+            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, report, elapsed_us));
+        }
         self.nodes.learn_blob(&node, &job.ask.module.digest);
         if let Some(input) = &job.ask.input {
             self.nodes.learn_blob(&node, &input.digest);
@@ -412,15 +414,18 @@ impl Dispatcher {
         history.add(report, elapsed_us, lease.predicted.total_us());
         self.note(now, &node, if is_overclaimed { Deed::SlowerThanClaimed } else { Deed::Finished });
         // Only now is it known that it was not the job's own fault.
-        for other in job.failed.iter().filter(|other| **other != node) {
-            self.note(now, other, Deed::Failed);
+        job.failed.retain(|other| *other != node);
+        for other in job.failed {
+            self.note(now, &other, Deed::Failed);
         }
     }
 
     /// Stops an attempt whose job has ended by another one.
     fn lose_lease(&mut self, now: Tick, id: JobId, lease: &Lease) {
         let Lease { node, attempt, .. } = *lease;
-        self.actions.push_back(Action::Stop { job: id, attempt, node });
+        if !self.jobs[&id].is_stopping() {
+            self.actions.push_back(Action::Stop { job: id, attempt, node });
+        }
         let armed = self.timers.arm(now.after(self.config.cancel_grace_us), Timer::Loser(id, attempt));
         self.losers.insert((id, attempt), Loser { node, armed });
     }
@@ -711,6 +716,7 @@ impl Dispatcher {
         job.phase = Phase::Leased;
         let deadline = job.lease_deadline(now, &self.config);
         let client = job.client;
+        let decision = self.decision(id, attempt, found, why);
         let ahead = self.nodes.lease(&key, id, attempt);
         let armed = Some(self.timers.arm(deadline, Timer::Lease(id, attempt)));
         let charged_us = self.queue.charge(&client, predicted.run_us.saturating_add(predicted.compile_us));
@@ -723,15 +729,14 @@ impl Dispatcher {
             let unusual_us = self.histories.unusual_us(module, predicted.total_us()).max(self.config.hedge_min_us);
             self.arm(id, now.after(unusual_us), Timer::Hedge(id));
         }
-        let decision = self.remember(now, id, attempt, found, why);
+        self.remember(now, id, found, &decision);
         self.actions.push_back(Action::Start { job: id, attempt, node: key, decision });
     }
 
-    /// Notes a decision, for those who ask why.
-    fn remember(&mut self, now: Tick, id: JobId, attempt: Attempt, found: &Found, why: Why) -> Arc<Decision> {
+    fn decision(&self, id: JobId, attempt: Attempt, found: &Found, why: Why) -> Arc<Decision> {
         let job = &self.jobs[&id];
         let estimate = self.histories.estimate(Short::of(&job.ask.module.digest), &job.ask.limits, job.ask.input_bytes);
-        let decision = Arc::new(Decision {
+        Arc::new(Decision {
             attempt,
             is_hedge: why == Why::Hedge,
             waited_us: job.waited_us,
@@ -743,15 +748,18 @@ impl Dispatcher {
             unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
             full: self.nodes.full_count(),
             others: self.nodes.open_count().saturating_sub(found.seen_count()),
-        });
+        })
+    }
+
+    /// Notes a decision, for those who ask why.
+    fn remember(&mut self, now: Tick, id: JobId, found: &Found, decision: &Arc<Decision>) {
         for (slot, candidate) in &found.candidates {
             self.nodes.count_verdict(*slot, candidate.verdict);
         }
         if self.decisions.len() >= DECISIONS_MAX {
             self.decisions.pop_front();
         }
-        self.decisions.push_back(Recent { at: now, job: id, decision: Arc::clone(&decision) });
-        decision
+        self.decisions.push_back(Recent { at: now, job: id, decision: Arc::clone(decision) });
     }
 
     /// Takes a job whose attempt came to nothing to another node, at once where one is open.
@@ -859,9 +867,4 @@ impl Dispatcher {
 fn deadline_missed(now: Tick, job: &Job, needed_us: u64) -> Refusal {
     let left_us = job.deadline.map_or(0, |deadline| deadline.since(now));
     Refusal::DeadlineMissed { left_ms: left_us / 1_000, needed_ms: needed_us.div_ceil(1_000) }
-}
-
-/// What of an attempt's time its slot was taken for the guest: a run on a slow path is not a client's to pay with its turn.
-fn report_us(report: &Report, elapsed_us: u64) -> u64 {
-    elapsed_us.saturating_sub(report.fetch_us)
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, PublicKey, Verdict};
+use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, PublicKey, Verdict};
 
 use crate::Report;
 use crate::class::{Class, Classes};
@@ -74,6 +74,7 @@ pub(crate) struct Nodes {
     cheap: BTreeSet<(u64, Slot)>,
     /// Who knows a module, with room or without.
     knowing: BTreeSet<(Short, Slot)>,
+    /// Those that get jobs when they have room.
     ready: u32,
 }
 
@@ -419,7 +420,7 @@ impl Nodes {
                     *n = if is_added { *n + 1 } else { *n - 1 };
                 }
             };
-            count(&mut self.ready, standing.is_ready && !standing.is_barred);
+            count(&mut self.ready, class.has_slots && standing.is_ready && !standing.is_barred);
             self.classes.change(class, |members| {
                 count(&mut members.not_ready, !standing.is_ready);
                 count(&mut members.barred, standing.is_ready && standing.is_barred);
@@ -583,6 +584,15 @@ impl Node {
         self.speeds_seen += 1;
         let shown = self.speed.value().unwrap_or(u64::MAX);
         self.speeds_seen >= CLAIM_CHECKED_AFTER && self.offer.fuel_per_second / 2 > shown
+    }
+
+    /// For how long an attempt took a slot: a deterministic guest's time is its fuel, whatever else the node was at; another one may have
+    /// waited for something else. What was fetched over a slow path took nothing that others could have used.
+    pub(crate) fn slot_us(&self, lease: &Lease, profile: Profile, report: &Report, elapsed_us: u64) -> u64 {
+        match profile {
+            Profile::Deterministic => self.run_us(report.usage.fuel.0).saturating_add(report.compile_us.min(elapsed_us)),
+            Profile::Open => self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(report.fetch_us),
+        }
     }
 
     /// Microseconds that some fuel takes there.

@@ -133,8 +133,13 @@ impl Queue {
         self.pace.note(now, self.len());
     }
 
-    /// Charges a client for a start that is predicted to take `us`. Returns what it was charged.
+    /// Charges a client for a start that is predicted to take `us`. Returns what it was charged: nothing where nobody waits, and then nobody
+    /// had more than another.
     pub(crate) fn charge(&mut self, client: &PublicKey, us: u64) -> u64 {
+        if self.lined_up == 0 {
+            self.shares.forget();
+            return 0;
+        }
         let charged = us.clamp(CHARGE_MIN_US, CHARGE_MAX_US);
         self.shares.add(client, charged);
         self.move_turn(client);
@@ -143,8 +148,10 @@ impl Queue {
 
     /// Sets a charge right when it is known what the job took.
     pub(crate) fn settle(&mut self, client: &PublicKey, charged: u64, us: u64) {
-        self.shares.correct(client, charged, us.max(CHARGE_MIN_US));
-        self.move_turn(client);
+        if charged > 0 {
+            self.shares.correct(client, charged, us.max(CHARGE_MIN_US));
+            self.move_turn(client);
+        }
     }
 
     /// Gives a client the turn that its share gives it.
@@ -229,11 +236,16 @@ impl Shares {
     /// Takes in that a client was served that had so much. Those that had no more are forgotten: they begin there.
     fn advance(&mut self, share: u64) {
         self.now = self.now.max(share);
-        while let Some((had, client)) = self.in_order.first().copied().filter(|(had, _)| *had <= self.now) {
+        while let Some((_, client)) = self.in_order.first().copied().filter(|(had, _)| *had <= self.now) {
             self.in_order.pop_first();
             self.ahead.remove(&client);
-            debug_assert!(had <= self.now);
         }
+    }
+
+    fn forget(&mut self) {
+        self.now = 0;
+        self.ahead.clear();
+        self.in_order.clear();
     }
 
     fn add(&mut self, client: &PublicKey, us: u64) {

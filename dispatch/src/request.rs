@@ -113,6 +113,7 @@ pub(crate) struct Ask {
     pub(crate) input: Option<BlobRef>,
     pub(crate) input_bytes: u64,
     pub(crate) limits: JobLimits,
+    pub(crate) profile: Profile,
     pub(crate) prefer: Preference,
     pub(crate) may_hedge: bool,
 }
@@ -124,6 +125,7 @@ impl Ask {
             input: Some(request.input).filter(|_| !request.is_inline),
             input_bytes: request.input.bytes,
             limits: request.limits,
+            profile: request.profile,
             prefer: request.placement.prefer,
             may_hedge: request.placement.hedge,
         }

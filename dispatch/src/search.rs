@@ -22,8 +22,8 @@ const KNOWING_LOOKS: usize = 12;
 /// Nodes that are looked at for no reason, so that one whose numbers are wrong is seen again.
 const RANDOM_LOOKS: u64 = 2;
 
-/// Nodes of a class that are looked at where the orders brought no candidate.
-const CLASS_LOOKS: usize = 4;
+/// Nodes that are looked at where the orders brought no candidate, in all classes that fit together.
+const CLASS_LOOKS: usize = 256;
 
 /// Costs are compared in these parts of a microcredit, as many small jobs cost less than one.
 const FINE: u64 = 1_024;
@@ -132,10 +132,15 @@ impl Search<'_> {
 
     /// Looks at the nearest nodes of each class that fits: a job that few nodes fit is not found by going down the orders of all.
     fn look_at_classes(&self, found: &mut Found) {
+        let mut left = CLASS_LOOKS;
         for (_, members) in self.nodes.classes().fitting(&self.job.demand) {
-            let spare = self.job.failed.len() + self.job.declined.len();
-            for (_, slot) in members.open.iter().take(CLASS_LOOKS + spare) {
+            let before = found.ranked.len();
+            for (_, slot) in members.open.iter().take(left) {
+                left -= 1;
                 self.consider(*slot, found);
+                if found.ranked.len() > before {
+                    break;
+                }
             }
         }
     }
