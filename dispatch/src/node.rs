@@ -189,6 +189,12 @@ impl Nodes {
         self.ready - self.open_count()
     }
 
+    /// All nodes where no more than so many are connected; else none.
+    pub(crate) fn few(&self, at_most: usize) -> impl Iterator<Item = Slot> {
+        let count = if self.by_key.len() <= at_most { at_most } else { 0 };
+        self.by_key.values().copied().take(count)
+    }
+
     /// As many numbers as there are places: what [`Nodes::knowing`] may begin at.
     pub(crate) fn places(&self) -> u32 {
         self.slots.len() as u32

@@ -240,13 +240,32 @@ impl Search<'_> {
         self.add_ruled_out(found);
     }
 
-    /// Nodes that were ruled out are told of too, as far as there is room.
+    /// Nodes that were ruled out are told of too, as far as there is room; and where few are connected, those that were not looked at.
     fn add_ruled_out(&self, found: &mut Found) {
-        for (slot, reason) in found.ruled_out.iter().take(CANDIDATES_MAX - found.candidates.len()) {
-            let node = self.nodes.at(*slot);
+        let ruled_out = found.ruled_out.iter().map(|(slot, reason)| (*slot, Verdict::Unfit(*reason)));
+        let others = self.nodes.few(CANDIDATES_MAX).filter(|slot| !found.seen.contains(slot));
+        let others = others.map(|slot| (slot, self.verdict_unseen(slot)));
+        let room = CANDIDATES_MAX - found.candidates.len();
+        let added: Vec<_> = ruled_out.chain(others).take(room).collect();
+        for (slot, verdict) in added {
+            let node = self.nodes.at(slot);
             let price = Microcredits(fine_cost(&node.offer.price, &self.estimate.usage).div_ceil(FINE));
-            let (predicted, verdict) = (self.predict(node), Verdict::Unfit(*reason));
-            found.candidates.push((*slot, Candidate { node: node.key, predicted, price, score: u64::MAX, verdict }));
+            let predicted = self.predict(node);
+            found.candidates.push((slot, Candidate { node: node.key, predicted, price, score: u64::MAX, verdict }));
+        }
+    }
+
+    fn verdict_unseen(&self, slot: Slot) -> Verdict {
+        let node = self.nodes.at(slot);
+        let unfit = match () {
+            () if !node.is_ready() => Some(UnfitReason::NotReady),
+            () if node.is_barred() => Some(UnfitReason::Reputation),
+            () => self.job.demand.unfit(&node.class),
+        };
+        match unfit {
+            Some(reason) => Verdict::Unfit(reason),
+            None if self.nodes.is_open(&node.key) => Verdict::Worse,
+            None => Verdict::Full,
         }
     }
 

@@ -213,18 +213,24 @@ fn decision_says_what_was_known_of_each_candidate() {
     assert_eq!((decision.is_fuel_known, decision.fuel), (true, Fuel(FUEL)));
     assert_eq!((decision.waited_us, decision.full, decision.others), (0, 0, 0));
     assert_eq!(decision.unfit, [(UnfitReason::Memory, 1)]);
-    let [first, second, third] = &decision.candidates[..] else { panic!("{:?}", decision.candidates) };
+    let [first, second, third, fourth] = &decision.candidates[..] else { panic!("{:?}", decision.candidates) };
     assert_eq!((first.node, first.verdict, first.price.0), (node(1), Verdict::Chosen, 10));
     assert_eq!((second.node, second.verdict, second.price.0), (node(2), Verdict::Worse, 20));
     assert_eq!((third.node, third.verdict), (node(3), Verdict::Unfit(UnfitReason::Memory)));
+    assert_eq!((fourth.node, fourth.verdict), (node(4), Verdict::Unfit(UnfitReason::Slots)));
     assert_eq!(first.predicted.rtt_us, 5 * MILLISECOND);
     assert_eq!((first.predicted.run_us, second.score > first.score), (SECOND, true));
     // And each node why it got nothing.
     assert_eq!(world.view(2).verdicts, [(Verdict::Worse, 1)]);
     assert_eq!(world.view(3).verdicts, [(Verdict::Unfit(UnfitReason::Memory), 1)]);
+    world.submit(2);
+    let full: Vec<_> = world.decisions.last().unwrap().candidates.iter().map(|c| (c.node, c.verdict)).collect();
+    assert_eq!(full[..2], [(node(2), Verdict::Chosen), (node(3), Verdict::Unfit(UnfitReason::Memory))]);
+    assert_eq!(full[2], (node(1), Verdict::Full));
     let passed: Vec<_> = world.dispatcher.passed(&node(2)).map(|(_, id, own, chosen)| (id, own.node, chosen.node)).collect();
     assert_eq!(passed, [(job(1), node(2), node(1))]);
-    assert_eq!(world.dispatcher.passed(&node(1)).count(), 0);
+    let passed: Vec<_> = world.dispatcher.passed(&node(1)).map(|(_, id, own, _)| (id, own.verdict)).collect();
+    assert_eq!(passed, [(job(2), Verdict::Full)]);
 }
 
 #[test]
