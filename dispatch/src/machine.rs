@@ -98,7 +98,7 @@ impl Dispatcher {
             Event::Submitted { job, request } => self.submitted(now, job, &request),
             Event::Cancelled { job } => self.cancelled(now, job),
             Event::AttemptFinished { node, job, attempt, report } => self.finished(now, node, job, attempt, &report),
-            Event::AttemptPreempted { node, job, attempt } => self.preempted(now, node, job, attempt),
+            Event::AttemptPreempted { node, job, attempt, spent } => self.preempted(now, node, job, attempt, spent),
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
             Event::ReceiptRefused { node } => self.note(now, &node, Deed::BadReceipt),
             Event::Declined { node, job, attempt } => self.declined(now, node, job, attempt),
@@ -441,12 +441,14 @@ impl Dispatcher {
         true
     }
 
-    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: Microcredits) {
         if !self.nodes.release(&node, id, attempt) {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
-            self.job_mut(id).preemptions += 1;
+            let job = self.job_mut(id);
+            job.preemptions += 1;
+            job.demand = Arc::new(job.demand.after(spent));
             self.cut_short(now, id, attempt, Cause::Preempted);
         } else {
             self.forget_loser(&node, id, attempt);
@@ -535,6 +537,11 @@ impl Dispatcher {
         }
         job.setback = Some(setback);
         self.queue_again(now, id);
+        // What is left of its price limit may be too little for any node.
+        if self.is_stranded(&self.jobs[&id].demand) {
+            let refusal = self.no_node_fits(&self.jobs[&id]);
+            return self.give_up(id, refusal);
+        }
         self.place(now, id);
     }
 }

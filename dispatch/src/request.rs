@@ -25,6 +25,9 @@ pub struct Request {
     pub max_price: Option<Microcredits>,
     /// Where it may run, and which node is preferred.
     pub placement: Placement,
+    /// The number of its last attempt that was paid before this gateway was started; 0 where there was none. Later ones have higher
+    /// numbers.
+    pub last_attempt: u32,
 }
 
 impl Request {
@@ -39,6 +42,7 @@ impl Request {
             profile: spec.profile,
             max_price: spec.max_price,
             placement: spec.placement.clone(),
+            last_attempt: 0,
         }
     }
 }
@@ -94,6 +98,12 @@ impl Demand {
         } else {
             None
         }
+    }
+
+    /// The demand of a job on which so much was spent.
+    pub(crate) fn after(&self, spent: Microcredits) -> Self {
+        let bid = self.bid.clone().map(|bid| Bid { max: Microcredits(bid.max.0.saturating_sub(spent.0)), ..bid });
+        Self { bid, ..self.clone() }
     }
 
     /// A price outside of what a bill can express is over any limit.

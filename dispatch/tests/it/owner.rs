@@ -1,7 +1,7 @@
 //! Owners take their machines back.
 
-use adit_dispatch::Event;
-use adit_protocol::{AttemptFailure, NodeOffer, NodeState, Refusal, UnfitReason};
+use adit_dispatch::{Event, Request};
+use adit_protocol::{AttemptFailure, Microcredits, NodeOffer, NodeState, Price, Refusal, UnfitReason};
 
 use crate::world::*;
 
@@ -30,6 +30,37 @@ fn job_may_be_preempted_more_often_than_it_may_fail_but_not_for_ever() {
         assert_eq!(world.preempt(1, 1, attempt), [start(1, attempt + 1, 1)]);
     }
     assert_eq!(world.preempt(1, 1, 9), [lost(1, 9, "the owner of node 01010101 took the machine back")]);
+}
+
+#[test]
+fn what_a_preempted_attempt_cost_counts_against_the_price_limit() {
+    // 10 Gfuel are a sixth of a compute minute: at most 100 on each node.
+    let price = Price { per_compute_minute: 600, ..Price::default() };
+    let with_limit = |max| Request { max_price: Some(Microcredits(max)), ..request(1) };
+    for (max, goes_on) in [(110, true), (109, false)] {
+        let mut world = World::settled(&[]);
+        world.join_with(1, NodeOffer { price, ..offer(1) });
+        world.join_with(2, NodeOffer { price, ..offer(1) });
+        world.pass(3 * SECOND);
+        assert_eq!(world.submit_with(1, with_limit(max)), [start(1, 1, 1)]);
+        world.state(1, paused());
+        world.pass(3 * SECOND / 4);
+        let actions = world.preempt(1, 1, 1);
+        let reason = "the owner of node 01010101 took the machine back; then no node fits: 2 over the price limit (--max-price, \
+                      --fuel, --memory)";
+        assert_eq!(actions, [if goes_on { start(1, 2, 2) } else { lost(1, 1, reason) }], "{max}");
+    }
+}
+
+#[test]
+fn attempts_that_were_paid_before_are_not_numbered_again() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    let request = Request { last_attempt: 3, ..request(1) };
+    assert_eq!(world.submit_with(1, request), [start(1, 4, 1)]);
+    assert_eq!(world.leave(1), [start(1, 5, 2)]);
+    assert_eq!(world.decline(2, 1, 5), []);
+    assert_eq!(world.leave(2), []);
+    assert_eq!(world.join(3, 1), [start(1, 5, 3)]);
 }
 
 #[test]
