@@ -308,12 +308,12 @@ impl Dispatcher {
         }
     }
 
-    /// Lets a node have jobs again, if its reputation allows that by now.
+    /// Trusts a node again, if its reputation allows that by now.
     fn judge_again(&mut self, now: Tick, key: PublicKey) {
-        match self.nodes.judge(now, &key) {
-            Some(unbar) => _ = self.timers.arm(unbar.max(now.after(1)), Timer::Unbar(key)),
-            None => self.offer_work(now, key),
+        if let Some(unbar) = self.nodes.judge(now, &key) {
+            self.timers.arm(unbar.max(now.after(1)), Timer::Unbar(key));
         }
+        self.offer_work(now, key);
     }
 }
 
@@ -662,7 +662,7 @@ impl Dispatcher {
     }
 
     fn is_usable(&self, job: &Job, key: &PublicKey) -> bool {
-        let is_usable = |node: &Node| node.is_ready() && !node.is_barred() && job.demand.unfit(&node.class).is_none();
+        let is_usable = |node: &Node| node.is_ready() && job.demand.unfit(&node.class).is_none();
         self.nodes.get(key).is_some_and(is_usable)
     }
 

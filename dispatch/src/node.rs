@@ -277,13 +277,13 @@ impl Nodes {
         self.change(key, |node| node.state = state);
     }
 
-    /// Notes what a node did. Says whether it gets jobs no more because of it, and when it may again.
+    /// Notes what a node did. Says whether it is barred because of it, and when it will not be any more.
     pub(crate) fn note(&mut self, now: Tick, key: &PublicKey, deed: Deed) -> Option<Tick> {
         self.change(key, |node| node.reputation = node.reputation.after(deed, now))?;
         self.judge(now, key)
     }
 
-    /// Bars a node or lets it have jobs again, by its reputation. Says when to look again at one that is barred.
+    /// Bars a node or trusts it again, by its reputation. Says when to look again at one that is barred.
     pub(crate) fn judge(&mut self, now: Tick, key: &PublicKey) -> Option<Tick> {
         self.change(key, |node| {
             node.is_barred = node.reputation.at(now) < BARRED_BELOW;
@@ -408,7 +408,8 @@ impl Nodes {
     }
 
     fn replace(&mut self, slot: Slot, class: &Arc<Class>, before: Option<Standing>, after: Option<Standing>) {
-        let (old, new) = (before.and_then(|standing| standing.rank), after.and_then(|standing| standing.rank));
+        let trusted = |standing: Standing| standing.rank.filter(|_| !standing.is_barred);
+        let (old, new) = (before.and_then(trusted), after.and_then(trusted));
         if let Some(rank) = old.filter(|_| old != new) {
             self.near.remove(&(rank.wait_us, slot));
             self.fast.remove(&(std::cmp::Reverse(rank.speed), slot));
@@ -431,10 +432,11 @@ impl Nodes {
                 count(&mut members.not_ready, !standing.is_ready);
                 count(&mut members.barred, standing.is_ready && standing.is_barred);
                 let Some(rank) = standing.rank else { return };
+                let open = if standing.is_barred { &mut members.barred_open } else { &mut members.open };
                 if is_added {
-                    members.open.insert((rank.wait_us, slot))
+                    open.insert((rank.wait_us, slot))
                 } else {
-                    members.open.remove(&(rank.wait_us, slot))
+                    open.remove(&(rank.wait_us, slot))
                 };
             });
         }
@@ -513,10 +515,10 @@ impl Node {
         Standing { is_ready: self.is_ready(), is_barred: self.is_barred, rank: self.rank() }
     }
 
-    /// Nothing where it has no room, or gets no jobs.
+    /// Nothing where it has no room, or takes no jobs.
     fn rank(&self) -> Option<Rank> {
         let has_room = self.lease_count() < self.window();
-        (has_room && self.is_ready() && !self.is_barred).then(|| Rank {
+        (has_room && self.is_ready()).then(|| Rank {
             wait_us: self.rtt_us().saturating_add(self.queue_us()),
             speed: self.fuel_per_second(),
             price: self.offer.price.per_compute_minute,

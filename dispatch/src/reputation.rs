@@ -7,7 +7,7 @@ use crate::timer::Tick;
 /// What a node has of which nothing bad is known, in thousandths.
 pub(crate) const WHOLE: u16 = 1_000;
 
-/// Below this a node gets no jobs. It comes back as time passes: what broke may be mended.
+/// Below this a node gets only jobs that no other one fits. It comes back as time passes: what broke may be mended.
 pub(crate) const BARRED_BELOW: u16 = 200;
 
 /// How long a node takes to win back a thousandth by time alone: a barred one is tried again after some minutes.

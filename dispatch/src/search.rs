@@ -1,11 +1,12 @@
 //! Which node gets a job: candidates from several orders, each with its predicted time and price, and a lot among the best.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adit_protocol::{
     ByteCount, Candidate, Fuel, JobId, Microcredits, Prediction, Preference, UnfitReason, Usage, Verdict, limits::CANDIDATES_MAX,
 };
 
+use crate::class::Members;
 use crate::history::{Estimate, Short};
 use crate::job::Job;
 use crate::node::{Node, Nodes, Slot};
@@ -96,7 +97,10 @@ impl Search<'_> {
             }
         }
         if found.ranked.is_empty() {
-            self.look_at_classes(&mut found);
+            self.look_at_classes(&mut found, |members| &members.open);
+        }
+        if found.ranked.is_empty() {
+            self.look_at_classes(&mut found, |members| &members.barred_open);
         }
         self.choose(&mut found);
         found
@@ -131,11 +135,11 @@ impl Search<'_> {
     }
 
     /// Looks at the nearest nodes of each class that fits: a job that few nodes fit is not found by going down the orders of all.
-    fn look_at_classes(&self, found: &mut Found) {
+    fn look_at_classes(&self, found: &mut Found, open: impl Fn(&Members) -> &BTreeSet<(u64, Slot)>) {
         let mut left = CLASS_LOOKS;
         for (_, members) in self.nodes.classes().fitting(&self.job.demand) {
             let before = found.ranked.len();
-            for (_, slot) in members.open.iter().take(left) {
+            for (_, slot) in open(members).iter().take(left) {
                 left -= 1;
                 self.consider(*slot, found);
                 if found.ranked.len() > before {
@@ -186,6 +190,10 @@ impl Search<'_> {
         }
         if self.skips_failed && job.failed.contains(key) {
             return Some(UnfitReason::FailedBefore);
+        }
+        // Better than nothing, and worse than waiting for a better one.
+        if node.is_barred() && self.nodes.classes().has_trusted(&job.demand) {
+            return Some(UnfitReason::Reputation);
         }
         let total_us = predicted.total_us();
         if job.deadline.is_some_and(|deadline| self.now.after(total_us) > deadline) {
@@ -259,7 +267,7 @@ impl Search<'_> {
         let node = self.nodes.at(slot);
         let unfit = match () {
             () if !node.is_ready() => Some(UnfitReason::NotReady),
-            () if node.is_barred() => Some(UnfitReason::Reputation),
+            () if node.is_barred() && self.nodes.classes().has_trusted(&self.job.demand) => Some(UnfitReason::Reputation),
             () => self.job.demand.unfit(&node.class),
         };
         match unfit {

@@ -1,5 +1,5 @@
 use adit_dispatch::Event;
-use adit_protocol::{Refusal, UnfitReason};
+use adit_protocol::{UnfitReason, Verdict};
 
 use crate::world::*;
 
@@ -8,50 +8,51 @@ fn cheat(world: &mut World, n: u8) {
 }
 
 #[test]
-fn node_whose_receipts_do_not_hold_gets_no_jobs_for_a_while() {
-    let mut world = World::settled(&[(1, 1)]);
+fn node_whose_receipts_do_not_hold_gets_only_what_no_other_fits() {
+    let mut world = World::settled(&[(1, 2), (2, 1)]);
+    world.rtt(1, MILLISECOND);
     for want in [750, 500, 250, 0] {
         cheat(&mut world, 1);
         assert_eq!(world.view(1).reputation, want);
     }
-    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Reputation, 1)] };
-    assert_eq!(world.submit(1), [refuse(1, refusal)]);
-    assert_eq!(world.pass(400 * SECOND), []);
-    assert_eq!(world.submit(2), [start(2, 1, 1)], "what broke may be mended");
+    assert_eq!(world.submit(1), [start(1, 1, 2)]);
+    assert_eq!(world.submit(2), [], "it waits for a better one");
+    assert_eq!(world.finish(2, 1, 1), [start(2, 1, 2)]);
+    // Where it is the only one, it is better than nothing.
+    assert_eq!(world.leave(2), [start(2, 2, 1)]);
+    assert_eq!(world.submit(3), [start(3, 1, 1)]);
+    // Also where it comes back, and a job waits for it.
+    assert_eq!(world.leave(1), []);
+    assert_eq!(world.join(1, 1), [start(2, 3, 1)]);
 }
 
 #[test]
 fn reputation_outlasts_the_connection() {
-    let mut world = World::settled(&[(1, 1)]);
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(2, 200 * MILLISECOND);
     for _ in 0..4 {
         cheat(&mut world, 1);
     }
     world.leave(1);
     world.join(1, 1);
     assert_eq!(world.view(1).reputation, 0);
-    world.pass(3 * SECOND);
-    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Reputation, 1)] };
-    assert_eq!(world.submit(1), [refuse(1, refusal)]);
+    assert_eq!(world.submit(1), [start(1, 1, 2)]);
+    let listed = world.decisions[0].candidates.iter().find(|candidate| candidate.node == node(1)).unwrap();
+    assert_eq!(listed.verdict, Verdict::Unfit(UnfitReason::Reputation));
 }
 
 #[test]
-fn job_that_waits_for_a_barred_node_starts_when_that_is_trusted_again() {
+fn node_is_trusted_again_as_time_passes_and_gets_what_waits() {
     let mut world = World::settled(&[(1, 1), (2, 1)]);
-    let request = |j: u32| {
-        (j, {
-            let mut request = request(1);
-            request.limits.queue_ms = 1_000_000;
-            request
-        })
-    };
     for _ in 0..4 {
         cheat(&mut world, 1);
     }
-    let (j, busy) = request(1);
-    assert_eq!(world.submit_with(j, busy), [start(1, 1, 2)]);
-    let (j, waiting) = request(2);
-    assert_eq!(world.submit_with(j, waiting), []);
-    assert_eq!(world.pass(401 * SECOND), [start(2, 1, 1)]);
+    let mut patient = request(1);
+    patient.limits.queue_ms = 1_000_000;
+    assert_eq!(world.submit_with(1, patient.clone()), [start(1, 1, 2)]);
+    assert_eq!(world.submit_with(2, patient), []);
+    assert_eq!(world.pass(400 * SECOND - 1), []);
+    assert_eq!(world.pass(1), [start(2, 1, 1)]);
 }
 
 /// A guest can crash whatever runs it. If that cost each node that was given it, a hostile client could have all nodes barred.
