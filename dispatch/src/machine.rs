@@ -325,8 +325,7 @@ impl Dispatcher {
         }
         self.jobs_submitted += 1;
         let job = Job::new(self.jobs_submitted, now, request);
-        let is_crowded = self.queue.len() >= CROWD && self.queue.has_like(&job);
-        let found = if is_crowded { Found::default() } else { self.search(now, id, &job).run() };
+        let found = if self.is_crowded(&job) { Found::default() } else { self.search(now, id, &job).run() };
         if found.chosen.is_some() {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
@@ -335,6 +334,15 @@ impl Dispatcher {
         } else {
             self.enqueue(now, id, job, found.soonest_us);
         }
+    }
+
+    /// Whether many wait, and one that is like this job and waits for no reason of its own: then no node has room for this one either.
+    fn is_crowded(&self, job: &Job) -> bool {
+        let is_like = |id: JobId| {
+            let like = &self.jobs[&id];
+            like.deadline.is_none() && like.declined.is_empty()
+        };
+        self.queue.len() >= CROWD && self.queue.first_like(job).is_some_and(is_like)
     }
 
     fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
@@ -639,8 +647,7 @@ impl Dispatcher {
         let retry = self.queue.retries().find(|id| self.may_start(now, *id, slot).is_some());
         let next = || {
             let node = self.nodes.at(slot);
-            let may = |demand: &Demand, id| demand.unfit(&node.class).is_none() && self.may_start(now, id, slot).is_some();
-            self.queue.next(may)
+            self.queue.next(|demand| demand.unfit(&node.class).is_none(), |id| self.may_start(now, id, slot).is_some())
         };
         let id = retry.or_else(next)?;
         Some((id, self.may_start(now, id, slot)?))

@@ -185,6 +185,22 @@ fn deadline_that_no_node_can_meet_is_told_at_once() {
     assert_eq!(world.pass(MILLISECOND), [refuse(4, missed)]);
 }
 
+/// One job whose deadline a slow node would miss held up all that stood behind it.
+#[test]
+fn job_that_waits_for_a_reason_of_its_own_does_not_hold_up_its_like() {
+    let mut world = knowing();
+    world.join_with(1, priced(0, 2_000_000_000));
+    world.join_with(2, priced(0, 100_000_000));
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.submit(2), [start(2, 1, 2)]);
+    let mut urgent = request(1);
+    urgent.placement.deadline_ms = Some(5_000);
+    assert_eq!(world.submit_with(3, urgent), []);
+    assert_eq!(world.submit(4), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 2, 1), [start(4, 1, 2)]);
+}
+
 #[test]
 fn fast_node_is_taken_where_only_it_meets_the_deadline() {
     let mut world = knowing();
