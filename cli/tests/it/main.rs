@@ -14,6 +14,7 @@ mod attach;
 mod audit;
 mod big;
 mod cancel;
+mod distance;
 mod hostile;
 mod keys;
 mod killed;
