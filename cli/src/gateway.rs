@@ -1,9 +1,10 @@
 //! `adit gateway`: places jobs on nodes and records their receipts.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use adit_gateway::{Gateway, GatewayConfig, StartError};
+use adit_gateway::{Gateway, GatewayConfig, RateLimits, StartError};
 use adit_protocol::{ByteCount, Microcredits};
 use adit_tlog::{Policy, log_verifier_key};
 use clap::Args;
@@ -25,6 +26,7 @@ Examples:
   adit gateway --listen 0.0.0.0:4433 --data /var/lib/adit
   adit gateway --listen 127.0.0.1:0 --ready-file gateway.addr  # any free port; ADDR#KEY in a file
   adit gateway --fee 5 --welcome 0.5    # keeps 5 % of each cost; new keys can try it
+  adit gateway --submit-rate 50         # each key 50 jobs a second, and 100 at once
   adit gateway --witness-policy witnesses.policy --log-url https://log.example/adit
 
 Nodes and clients need ADDR#KEY, which is printed; where the address is 0.0.0.0, with a name or an
@@ -48,6 +50,15 @@ pub(crate) struct GatewayArgs {
     /// Jobs that may wait at once [default: 16384]
     #[arg(long, value_name = "N")]
     queue_max: Option<usize>,
+    /// Jobs that one key may submit in a second, and twice as many at once; or `off`. Who comes faster is told when to come back
+    #[arg(long, value_name = "N|off", default_value = "20000", value_parser = parse_rate, help_heading = "Peaks")]
+    submit_rate: PerSecond,
+    /// The same for one address, whatever the keys; an IPv6 address counts by its first 64 bits
+    #[arg(long, value_name = "N|off", default_value = "40000", value_parser = parse_rate, help_heading = "Peaks")]
+    address_rate: PerSecond,
+    /// Connections that one address may make in a second, and twice as many at once; or `off`
+    #[arg(long, value_name = "N|off", default_value = "1000", value_parser = parse_rate, help_heading = "Peaks")]
+    connect_rate: PerSecond,
     /// What the gateway keeps of a job's cost, in percent; the node's owner gets the rest
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
     fee: u32,
@@ -88,6 +99,19 @@ fn parse_log_listen(text: &str) -> Result<LogListen, String> {
     }
 }
 
+/// How many a second; nothing for as many as like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PerSecond(Option<NonZeroU32>);
+
+fn parse_rate(text: &str) -> Result<PerSecond, String> {
+    match (text, text.parse()) {
+        ("off", _) => Ok(PerSecond(None)),
+        // More than a million would be a clock's error, and divides its nanoseconds badly.
+        (_, Ok(count @ 1..=1_000_000)) => Ok(PerSecond(NonZeroU32::new(count))),
+        _ => Err("write a number from 1 to 1000000, or `off`".to_owned()),
+    }
+}
+
 /// Where the log of a gateway at `listen` is served; on any port where the gateway is on any.
 fn log_address(listen: SocketAddr, asked: Option<LogListen>) -> Option<SocketAddr> {
     match asked {
@@ -111,6 +135,11 @@ pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
     let mut setup = GatewayConfig::new(listen, &data);
     setup.store_bytes_max = args.store_max.0;
     setup.queue_max = args.queue_max.unwrap_or(setup.queue_max);
+    setup.rates = RateLimits {
+        submissions_per_key: args.submit_rate.0,
+        submissions_per_address: args.address_rate.0,
+        connections_per_address: args.connect_rate.0,
+    };
     (setup.fee_ppm, setup.welcome) = (args.fee, args.welcome);
     setup.log_listen = log_address(listen, args.log_listen);
     setup.log_url = args.log_url.clone();

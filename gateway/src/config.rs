@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use adit_protocol::Microcredits;
 use adit_tlog::Policy;
 
+use crate::RateLimits;
+
 /// Where a gateway listens, where it keeps its data, and how much of it.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -15,6 +17,8 @@ pub struct GatewayConfig {
     pub store_bytes_max: u64,
     /// Jobs that may wait at once.
     pub queue_max: usize,
+    /// How fast one may submit and connect.
+    pub rates: RateLimits,
     /// What the gateway keeps of a job's cost, in millionths.
     pub fee_ppm: u32,
     /// What each key that never had credits is granted with its first job.
@@ -39,6 +43,7 @@ impl GatewayConfig {
             data_dir: data_dir.into(),
             store_bytes_max: 16 << 30,
             queue_max,
+            rates: RateLimits::default(),
             fee_ppm: 0,
             welcome: Microcredits(0),
             log_listen: None,

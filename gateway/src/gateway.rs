@@ -16,6 +16,7 @@ use tokio::task::LocalSet;
 use crate::clock::wall_time;
 use crate::core::{Core, LedgerAccess, LogAccess};
 use crate::publisher::{Publisher, Signer};
+use crate::rates::{Door, Entry};
 use crate::{GatewayConfig, PublishError, RunError, StartError, link, settle};
 
 /// A gateway that listens.
@@ -37,6 +38,7 @@ pub struct Gateway {
 #[derive(Debug)]
 struct Engine {
     core: Rc<RefCell<Core>>,
+    door: Rc<RefCell<Door>>,
     commits: mpsc::UnboundedReceiver<adit_ledger::Batch>,
     /// Nothing where nothing is signed any more.
     publisher: Option<Publisher>,
@@ -196,7 +198,8 @@ impl Engine {
         let writer = Writer::spawn(ledger, on_commit).map_err(StartError::Thread)?;
         let log = LogAccess { published, url: log_url };
         let core = Rc::new(RefCell::new(Core::new(config, key, store, LedgerAccess::Write(writer), log)));
-        Ok(Self { core, commits, publisher: Some(publisher), faults, http, _idle: None })
+        let door = Rc::new(RefCell::new(Door::new(&config.rates)));
+        Ok(Self { core, door, commits, publisher: Some(publisher), faults, http, _idle: None })
     }
 
     /// A gateway over a ledger that is only read, because of `reason`.
@@ -220,13 +223,14 @@ impl Engine {
         let access = LedgerAccess::Read(ledger.reader().clone(), reason);
         let core = Rc::new(RefCell::new(Core::new(config, key, store, access, log)));
         let (commits, faults) = (mpsc::unbounded_channel().1, mpsc::unbounded_channel().1);
-        Ok(Self { core, commits, publisher: None, faults, http, _idle: Some(ledger) })
+        let door = Rc::new(RefCell::new(Door::new(&config.rates)));
+        Ok(Self { core, door, commits, publisher: None, faults, http, _idle: Some(ledger) })
     }
 
     /// Serves until `shutdown` or until the ledger fails. All connections are gone then, and all that was read is let go.
     async fn serve(self, listener: &Rc<Listener>, shutdown: impl Future<Output = ()>) -> Ending {
         // Dropped from the last to the first, also where this is cancelled: the writer, which rings for the publisher, before that.
-        let Self { _idle, http, faults, publisher, commits, core } = self;
+        let Self { _idle, http, faults, publisher, commits, door, core } = self;
         let tasks = LocalSet::new();
         if _idle.is_none() {
             tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
@@ -236,7 +240,7 @@ impl Engine {
             tasks.spawn_local(record_holds(Rc::clone(&core)));
         }
         tasks.spawn_local(keep_time(Rc::clone(&core)));
-        let accepting = accept(Rc::clone(listener), Rc::clone(&core));
+        let accepting = accept(Rc::clone(listener), Rc::clone(&core), door);
         let stopping = Arc::clone(&core.borrow().stopping);
         let ending = tasks
             .run_until(async {
@@ -282,12 +286,24 @@ fn begin(ledger: &mut Ledger, config: &GatewayConfig, key: &SecretKey) -> Result
     Ok(())
 }
 
-async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>) {
+async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>, door: Rc<RefCell<Door>>) {
     while let Some(handshake) = listener.accept().await {
-        let core = Rc::clone(&core);
+        let entry = door.borrow_mut().connection(Instant::now(), handshake.remote_ip(), handshake.is_proven());
+        match entry {
+            Entry::Enter => {}
+            Entry::Prove => {
+                handshake.send_away();
+                continue;
+            }
+            Entry::Refuse => {
+                handshake.refuse();
+                continue;
+            }
+        }
+        let (core, door) = (Rc::clone(&core), Rc::clone(&door));
         tokio::task::spawn_local(async move {
             match handshake.complete().await {
-                Ok(connection) => link::serve(core, connection).await,
+                Ok(connection) => link::serve(core, door, connection).await,
                 Err(error) => tracing::debug!(%error, "a handshake failed"),
             }
         });

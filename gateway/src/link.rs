@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{CACHED_MODULES_MAX, LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX};
 use adit_protocol::{
-    ClientMessage, Digest, GatewayToClient, GatewayToNode, Greeting, KnownRoots, NodeMessage, NodeOffer, NodeState, PublicKey,
-    Rejection,
+    ClientMessage, Digest, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobId, JobResult, KnownRoots, NodeMessage,
+    NodeOffer, NodeState, PublicKey, Rejection,
 };
 use adit_transport::limits::HANDSHAKE_TIMEOUT;
 use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
@@ -17,7 +17,9 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::core::Core;
+use crate::job::event_message;
 use crate::peer::{Client, LinkId, Node, Path};
+use crate::rates::Door;
 use crate::transfer;
 
 /// Name and version, told to peers for their logs.
@@ -37,13 +39,13 @@ const SLOTS_MAX: u32 = 4_096;
 
 type Shared = Rc<RefCell<Core>>;
 
-pub(crate) async fn serve(core: Shared, connection: Connection) {
+pub(crate) async fn serve(core: Shared, door: Rc<RefCell<Door>>, connection: Connection) {
     let peer = connection.peer();
     let ending = CloseOnDrop(connection.clone());
     let reason = match greet(&connection).await {
         Ok((Greeting::Client { software }, outbox, inbox)) => {
             tracing::info!(client = %peer, software, "client connected");
-            serve_client(core, connection.clone(), outbox, inbox).await
+            serve_client(core, door, connection.clone(), outbox, inbox).await
         }
         Ok((Greeting::Node { offer, state, cached, token }, outbox, inbox)) => {
             tracing::info!(node = %peer, software = offer.software, slots = offer.slots, "node connected");
@@ -76,7 +78,7 @@ async fn greet(connection: &Connection) -> Result<(Greeting, Outbox, Inbox), Str
 }
 
 /// Serves a client until it leaves, and says why it did.
-async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox) -> String {
+async fn serve_client(core: Shared, door: Rc<RefCell<Door>>, connection: Connection, outbox: Outbox, mut inbox: Inbox) -> String {
     if core.borrow().clients_connected() >= CLIENTS_MAX {
         let rejection = Rejection::Full { retry_after_ms: 1_000 };
         return reject(&outbox, &GatewayToClient::Rejected(rejection)).await;
@@ -90,7 +92,10 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
         // A client that does not read its answers is not asked for more questions.
         client.outbox.room().await;
         match next::<ClientMessage>(&mut inbox).await {
-            Ok(message) => core.borrow_mut().handle_client(&client, message),
+            Ok(message) => match too_soon(&door, &client, &message) {
+                Some(refused) => client.send(&refused),
+                None => core.borrow_mut().handle_client(&client, message),
+            },
             Err(Parting::Gone(reason) | Parting::Fault(reason)) => break reason,
         }
         // A client that sends without pause has its turn, and then the others have theirs.
@@ -99,6 +104,14 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
     streams.abort();
     core.borrow_mut().client_left(link);
     reason
+}
+
+/// What to say to a submission that comes faster than its client may submit.
+fn too_soon(door: &RefCell<Door>, client: &Client, message: &ClientMessage) -> Option<GatewayToClient> {
+    let ClientMessage::Submit { key, .. } = message else { return None };
+    let owner = client.connection.peer();
+    let refusal = door.borrow_mut().submission(Instant::now(), owner, client.connection.remote_ip()).err()?;
+    Some(event_message(JobId::derive(&owner, key), JobEvent::Ended(JobResult::Refused(refusal))))
 }
 
 /// How a node introduces itself.

@@ -15,6 +15,7 @@ mod audit;
 mod big;
 mod cancel;
 mod distance;
+mod door;
 mod hostile;
 mod keys;
 mod killed;
