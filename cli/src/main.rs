@@ -29,6 +29,7 @@ mod sink;
 mod statement;
 mod table;
 mod visible;
+mod window;
 
 mod audit;
 mod comparison;
