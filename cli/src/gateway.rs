@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use adit_gateway::{Gateway, GatewayConfig, RateLimits, StartError};
+use adit_gateway::{Gateway, GatewayConfig, NodePolicy, RateLimits, StartError};
 use adit_protocol::{ByteCount, Microcredits};
 use adit_tlog::{Policy, log_verifier_key};
-use clap::Args;
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::args::Common;
 use crate::config::{SERVE_DATA, SERVE_LISTEN};
@@ -18,23 +18,31 @@ use crate::quantity::{parse_bytes, parse_credits, parse_percent};
 use crate::reactor::{StopSignals, block_on, survive_file_limit};
 use crate::screen::Screen;
 use crate::service::announce;
+use crate::tokens;
 
 /// Be a gateway: place jobs on nodes, record receipts
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   adit gateway --listen 0.0.0.0:4433 --data /var/lib/adit
   adit gateway --listen 127.0.0.1:0 --ready-file gateway.addr  # any free port; ADDR#KEY in a file
   adit gateway --fee 5 --welcome 0.5    # keeps 5 % of each cost; new keys can try it
   adit gateway --submit-rate 50         # each key 50 jobs a second, and 100 at once
   adit gateway --witness-policy witnesses.policy --log-url https://log.example/adit
+  adit gateway --nodes listed --node-list nodes.txt    # a key a line; read again when it changes
+  adit gateway token new --uses 20 --expires 24h && adit gateway --nodes token
 
 Nodes and clients need ADDR#KEY, which is printed; where the address is 0.0.0.0, with a name or an
 address of this machine instead. The key is the gateway's name: keep its file, and its data (`adit
 ledger backup`). UDP must be open on the port, and TCP on that of the log. Where the ledger cannot
 record any more, as on a full disk, the gateway goes on reading only, and says so; start it anew
-when the cause is mended.")]
+when the cause is mended."
+)]
 pub(crate) struct GatewayArgs {
+    #[command(subcommand)]
+    command: Option<GatewayCommand>,
     /// The UDP address to listen on; port 0 for any [env: ADIT_SERVE_LISTEN] [default: 0.0.0.0:4433]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -59,6 +67,12 @@ pub(crate) struct GatewayArgs {
     /// Connections that one address may make in a second, and twice as many at once; or `off`
     #[arg(long, value_name = "N|off", default_value = "1000", value_parser = parse_rate, help_heading = "Peaks")]
     connect_rate: PerSecond,
+    /// Which nodes may join: all (`open`), those of --node-list (`listed`), or those with a join token (`token`)
+    #[arg(long, value_name = "WHICH", value_enum, default_value = "open", help_heading = "Nodes")]
+    nodes: Nodes,
+    /// The keys of the nodes that may join, one a line; # begins a comment. It is read again when it changes
+    #[arg(long, value_name = "FILE", help_heading = "Nodes")]
+    node_list: Option<PathBuf>,
     /// What the gateway keeps of a job's cost, in percent; the node's owner gets the rest
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
     fee: u32,
@@ -80,6 +94,34 @@ pub(crate) struct GatewayArgs {
     /// Gets one line, ADDR#KEY, when the gateway listens
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewayCommand {
+    Token(tokens::TokenArgs),
+}
+
+/// Which nodes may join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Nodes {
+    /// All
+    Open,
+    /// Those whose keys stand in --node-list
+    Listed,
+    /// Those with a token of `adit gateway token new`, and those that had one before
+    Token,
+}
+
+impl GatewayArgs {
+    fn node_policy(&self) -> anyhow::Result<NodePolicy> {
+        match (self.nodes, &self.node_list) {
+            (Nodes::Open, None) => Ok(NodePolicy::Open),
+            (Nodes::Token, None) => Ok(NodePolicy::Token),
+            (Nodes::Listed, Some(list)) => Ok(NodePolicy::Listed(list.clone())),
+            (Nodes::Listed, None) => Err(usage("--nodes listed wants --node-list FILE, a key of a node a line")),
+            (_, Some(_)) => Err(usage("--node-list is for --nodes listed")),
+        }
+    }
 }
 
 /// Where to serve the log.
@@ -128,6 +170,9 @@ pub(crate) fn read_policy(path: &Path) -> anyhow::Result<Policy> {
 }
 
 pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
+    if let Some(GatewayCommand::Token(args)) = &args.command {
+        return tokens::run(args, common);
+    }
     let config = common.load_config()?;
     let listen = config.value(&SERVE_LISTEN, args.listen, str::parse::<SocketAddr>)?;
     let data = config.path_or(&SERVE_DATA, args.data.as_deref(), config.dirs.data.join("gateway")).value;
@@ -135,6 +180,7 @@ pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
     let mut setup = GatewayConfig::new(listen, &data);
     setup.store_bytes_max = args.store_max.0;
     setup.queue_max = args.queue_max.unwrap_or(setup.queue_max);
+    setup.nodes = args.node_policy()?;
     setup.rates = RateLimits {
         submissions_per_key: args.submit_rate.0,
         submissions_per_address: args.address_rate.0,

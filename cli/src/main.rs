@@ -55,6 +55,7 @@ mod settings;
 mod gateway;
 mod node;
 mod service;
+mod tokens;
 mod up;
 mod witness;
 

@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod account;
+mod admission;
 mod clock;
 mod config;
 mod core;
@@ -27,6 +28,7 @@ mod settle;
 mod times;
 mod transfer;
 
+pub use admission::{JoinToken, JoinTokens, JoinedNode, NewToken, NodeListError, NodePolicy, Revoked, TokenError, TokenFile};
 pub use config::GatewayConfig;
 pub use error::{RunError, StartError};
 pub use gateway::Gateway;

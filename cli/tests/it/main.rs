@@ -10,6 +10,7 @@ mod network;
 mod process;
 
 mod account;
+mod admission;
 mod attach;
 mod audit;
 mod big;
