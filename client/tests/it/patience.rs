@@ -185,3 +185,22 @@ async fn full_gateway_is_asked_again_and_others_are_not() {
     let (refused, _fourth) = tokio::join!(Client::connect_with(key(), address, hasty), greet(&listener, full));
     assert!(matches!(refused, Err(ConnectError::Rejected(Rejection::Full { .. }))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn waiting_job_that_is_cancelled_while_the_gateway_is_lost_is_withdrawn_from_the_next_connection_at_once() {
+    let (client, listener, connection, outbox, mut inbox) = connected_with(Duration::from_secs(7_200)).await;
+    let mut handle = client.submit(job());
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(3_600_000));
+    assert!(matches!(told(&mut handle).await, Update::Postponed { .. }));
+    connection.close("lost");
+    assert!(matches!(told(&mut handle).await, Update::Reconnecting { .. }));
+    handle.cancel();
+    let (_connection, outbox, mut inbox) = greet(&listener, welcome()).await;
+    assert_eq!(heard(&mut inbox).await, ClientMessage::Attach { job: handle.id() });
+    assert_eq!(heard(&mut inbox).await, ClientMessage::Cancel { job: handle.id() });
+    refuse(&outbox, handle.id(), Refusal::UnknownJob);
+    assert!(matches!(told(&mut handle).await, Update::Reconnected));
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    assert!(matches!(ended, Err(JobError::CancelledInQueue { .. })), "{ended:?}");
+}
