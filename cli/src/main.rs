@@ -29,6 +29,7 @@ mod sink;
 mod statement;
 mod table;
 mod visible;
+mod window;
 
 mod audit;
 mod comparison;
@@ -54,6 +55,7 @@ mod settings;
 mod gateway;
 mod node;
 mod service;
+mod tokens;
 mod up;
 mod witness;
 

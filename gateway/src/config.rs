@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use adit_protocol::Microcredits;
 use adit_tlog::Policy;
 
+use crate::{NodePolicy, RateLimits};
+
 /// Where a gateway listens, where it keeps its data, and how much of it.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -15,6 +17,10 @@ pub struct GatewayConfig {
     pub store_bytes_max: u64,
     /// Jobs that may wait at once.
     pub queue_max: usize,
+    /// How fast one may submit and connect.
+    pub rates: RateLimits,
+    /// Which nodes may join.
+    pub nodes: NodePolicy,
     /// What the gateway keeps of a job's cost, in millionths.
     pub fee_ppm: u32,
     /// What each key that never had credits is granted with its first job.
@@ -30,7 +36,7 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which keeps nothing of a cost, grants nobody anything, and
+    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which all nodes may join, and which keeps nothing of a cost, grants nobody anything, and
     /// serves no log.
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
         let queue_max = adit_dispatch::Config::default().queue_max;
@@ -39,6 +45,8 @@ impl GatewayConfig {
             data_dir: data_dir.into(),
             store_bytes_max: 16 << 30,
             queue_max,
+            rates: RateLimits::default(),
+            nodes: NodePolicy::default(),
             fee_ppm: 0,
             welcome: Microcredits(0),
             log_listen: None,

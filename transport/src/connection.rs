@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_protocol::{
@@ -81,6 +82,11 @@ impl Connection {
     /// The key that the peer proved.
     pub fn peer(&self) -> PublicKey {
         self.peer
+    }
+
+    /// Where the peer's packets come from now; a peer whose address changes keeps its connection.
+    pub fn remote_ip(&self) -> IpAddr {
+        self.quic.remote_address().ip()
     }
 
     /// The smoothed round trip (RFC 9002, section 5.3).

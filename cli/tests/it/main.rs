@@ -10,11 +10,14 @@ mod network;
 mod process;
 
 mod account;
+mod admission;
 mod attach;
 mod attempts;
 mod audit;
 mod big;
 mod cancel;
+mod distance;
+mod door;
 mod hostile;
 mod keys;
 mod killed;

@@ -198,3 +198,31 @@ async fn pressed_listener_asks_for_proof_of_address_and_still_serves() {
     wire.abort();
     held.abort();
 }
+
+#[tokio::test]
+async fn dialer_that_is_sent_away_proves_its_address_and_is_let_in() {
+    let (listener, addr, dialer) = pair();
+    let listening = tokio::spawn(async move {
+        let unproven = listener.accept().await.unwrap();
+        assert!(!unproven.is_proven() && unproven.remote_ip().is_loopback());
+        unproven.send_away();
+        let proven = listener.accept().await.unwrap();
+        assert!(proven.is_proven());
+        (proven.complete().await.unwrap(), listener)
+    });
+    let near = dialer.dial(&addr).await.unwrap();
+    let (far, _listener) = listening.await.unwrap();
+    assert!(far.remote_ip().is_loopback());
+    assert_eq!(near.peer(), addr.key);
+}
+
+#[tokio::test]
+async fn refused_dialer_hears_that_the_gateway_is_busy() {
+    let (listener, addr, dialer) = pair();
+    let listening = tokio::spawn(async move {
+        listener.accept().await.unwrap().refuse();
+        listener
+    });
+    assert!(matches!(dialer.dial(&addr).await, Err(DialError::Busy { .. })));
+    drop(listening);
+}
