@@ -43,6 +43,7 @@ mod code;
 mod compiler;
 mod pool;
 mod process;
+mod share;
 mod strikes;
 
 mod given;
@@ -66,8 +67,9 @@ pub mod probe;
 pub use admission::MODULE_BYTES_DEFAULT;
 pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use meter::{ENGINE, meter_id};
-pub use process::WorkerProgram;
+pub use process::{Priority, WorkerProgram};
 pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
+pub use share::CpuShare;
 pub use walls::SandboxReport;
 pub use worker::run_if_worker;

@@ -14,8 +14,9 @@ use crate::cache::ModuleCache;
 use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{Room, baseline_engine, compatibility, compiling_engine};
 use crate::pool::Pool;
-use crate::process::{WorkerProgram, probe_walls};
+use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
+use crate::share::CpuShare;
 use crate::strikes::Strikes;
 use crate::walls::{Need, SandboxReport};
 
@@ -41,6 +42,10 @@ pub struct RuntimeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
     pub baseline_code: bool,
+    /// Whom workers leave the processor to.
+    pub priority: Priority,
+    /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
+    pub cpu_share: CpuShare,
     /// What a compilation may use.
     #[doc(hidden)]
     pub compile_limits: CompileLimits,
@@ -62,6 +67,8 @@ impl RuntimeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            priority: Priority::Normal,
+            cpu_share: CpuShare::WHOLE,
             compile_limits: CompileLimits::default(),
             wall_clock: SystemTime::now,
         }
@@ -143,12 +150,19 @@ impl Runtime {
             false => None,
         };
         let strikes = Strikes::new(&cache, config.wall_clock);
-        let program = worker_program.clone();
-        let limits = config.compile_limits;
-        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, limits, baseline_cache);
-        let pool = Pool::new(worker_program, need, slots).map_err(StartError::Worker)?;
-        let shared =
-            Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler: Arc::new(compiler), sandbox };
+        let setup = WorkerSetup { program: worker_program, need, priority: config.priority };
+        let (limits, share) = (config.compile_limits, config.cpu_share);
+        let code = Arc::clone(&cache);
+        let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
+        let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
+        let shared = Shared {
+            pool,
+            memory_max,
+            slots: Arc::new(Semaphore::new(slots)),
+            cache,
+            compiler: Arc::new(compiler),
+            sandbox,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 

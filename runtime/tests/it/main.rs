@@ -13,6 +13,7 @@ mod hostile;
 mod limits;
 mod meter;
 mod oracle;
+mod share;
 mod streams;
 mod support;
 mod tiers;
