@@ -46,6 +46,8 @@ mod process;
 mod share;
 mod strikes;
 
+mod speed;
+
 mod given;
 mod ipc;
 mod live;
@@ -71,5 +73,6 @@ pub use process::{Priority, WorkerProgram};
 pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;
+pub use speed::{MeasureError, Speed};
 pub use walls::SandboxReport;
 pub use worker::run_if_worker;

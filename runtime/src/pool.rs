@@ -115,6 +115,12 @@ impl Pool {
         Ok(())
     }
 
+    /// Ends the workers of a tenant that will not come again, and starts fresh ones in their place.
+    pub(crate) fn dismiss(&self, tenant: PublicKey) -> io::Result<()> {
+        self.idle().retain(|worker| worker.tenant != Some(tenant));
+        self.fill()
+    }
+
     fn spawn(&self) -> io::Result<SandboxWorker> {
         SandboxWorker::spawn(&self.setup, &self.accounts)
     }

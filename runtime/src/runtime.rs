@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
 use crate::share::CpuShare;
+use crate::speed::kernel;
 use crate::strikes::Strikes;
 use crate::walls::{Need, SandboxReport};
 
@@ -104,12 +105,14 @@ pub enum StartError {
 /// What runs guests. A cheap handle; the workers end when the last one and the last [`Run`] are gone.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) pool: Pool,
+    pub(crate) slots_max: usize,
+    pub(crate) cpu_share: CpuShare,
     memory_max: ByteCount,
     slots: Arc<Semaphore>,
     pub(crate) cache: Arc<ModuleCache>,
@@ -157,6 +160,8 @@ impl Runtime {
         let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
         let shared = Shared {
             pool,
+            slots_max: slots,
+            cpu_share: share,
             memory_max,
             slots: Arc::new(Semaphore::new(slots)),
             cache,
@@ -179,6 +184,19 @@ impl Runtime {
     /// [`CompileError::Invalid`] where no node would run the module, [`CompileError::Node`] where this one could not tell.
     pub async fn compile(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
         self.shared.compiler.compile(module, wasm).await
+    }
+
+    /// The modules whose optimised code is in the cache, those that were used last first; at most `most`.
+    ///
+    /// # Errors
+    /// Where the cache's folder cannot be read.
+    pub async fn cached_modules(&self, most: usize) -> io::Result<Vec<Digest>> {
+        let cache = Arc::clone(&self.shared.cache);
+        // One more, for the kernel by which the machine is measured, which is nobody's job.
+        let mut modules = tokio::task::spawn_blocking(move || cache.modules(most + 1)).await??;
+        modules.retain(|module| *module != kernel().digest);
+        modules.truncate(most);
+        Ok(modules)
     }
 
     /// Waits until a module that is ready has its optimised code, or until it is known that it will have none.

@@ -14,6 +14,7 @@ mod limits;
 mod meter;
 mod oracle;
 mod share;
+mod speed;
 mod streams;
 mod support;
 mod tiers;

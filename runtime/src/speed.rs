@@ -1,0 +1,186 @@
+//! How fast this machine is, as a customer gets it: fuel per second of one slot, with every slot at work.
+//!
+//! A small kernel goes the way of every job: admission, meter, compile worker, cache, sandbox worker. All slots run it at once, because
+//! that is what a customer of a busy node gets: cores that share a cache, a clock that goes down under load and slots that are more
+//! than the cores are in the figure. Of several short rounds the fastest counts; what slows a round is the machine's other work.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome, PublicKey};
+use tokio::task::JoinSet;
+
+use crate::cache::ModuleCache;
+use crate::compiler::CompileError;
+use crate::run::{Input, RunError, RunEvent, RunReport, RunRequest};
+use crate::runtime::Runtime;
+
+/// `speed/kernel.wat`, assembled.
+const KERNEL: &[u8] = include_bytes!("speed/kernel.wasm");
+
+/// Its memory.
+const KERNEL_MEMORY: ByteCount = ByteCount(256 << 10);
+
+/// More than the kernel uses.
+const KERNEL_FUEL: Fuel = Fuel(1_000_000_000);
+
+/// A run that takes longer ends here, and what it did by then is the measure: a slow machine takes no longer than others.
+const RUN_MAX: Duration = Duration::from_millis(1_000);
+
+/// How long each slot works in a round, run after run.
+const ROUND: Duration = Duration::from_millis(60);
+
+/// The same where a slot may not take all of a core, so that there are many stops in it.
+const SHARED_ROUND: Duration = Duration::from_millis(1_000);
+
+/// Rounds, of which the first one also starts workers and loads code.
+const ROUNDS: usize = 4;
+
+/// No round begins after this.
+const ROUNDS_TIME_MAX: Duration = Duration::from_millis(1_000);
+
+/// Under which the kernel runs; its workers serve nobody else.
+const TENANT: PublicKey = PublicKey([0; 32]);
+
+/// What was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speed {
+    /// Fuel per second of one slot.
+    pub fuel_per_second: u64,
+    /// How long measuring took.
+    pub took: Duration,
+}
+
+/// A machine whose speed is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// The kernel could not be written.
+    #[error("the kernel cannot be written to the module cache: {0}")]
+    Io(#[from] io::Error),
+    /// The kernel could not be compiled.
+    #[error("the kernel cannot be compiled: {0}")]
+    Compile(#[from] CompileError),
+    /// The kernel could not be run.
+    #[error("the kernel cannot be run: {0}")]
+    Run(#[from] RunError),
+    /// The kernel did not run to its end, nor until its time was over.
+    #[error("the kernel ended otherwise than it should: {outcome} {reason}")]
+    Outcome {
+        /// How.
+        outcome: Outcome,
+        /// And why.
+        reason: String,
+    },
+    /// It did nothing in its time.
+    #[error("the kernel came to no fuel in its time")]
+    Nothing,
+}
+
+/// The kernel's name.
+pub(crate) fn kernel() -> BlobRef {
+    BlobRef::of(KERNEL)
+}
+
+impl Runtime {
+    /// Measures how fast a slot is while every slot works, under whatever share of a core it may take. Takes all slots, for some tenths
+    /// of a second; for a second or two on a slow machine, and where slots have a share only. Workers that wait afterwards are fresh.
+    ///
+    /// # Errors
+    /// [`MeasureError`]; the runtime is as good as before.
+    pub async fn measure_speed(&self) -> Result<Speed, MeasureError> {
+        let begun = Instant::now();
+        self.compile_kernel().await?;
+        let measured = self.rounds().await;
+        if let Err(error) = self.shared.pool.dismiss(TENANT) {
+            tracing::warn!(%error, "no fresh sandbox worker could be started");
+        }
+        let fuel_per_second = measured?;
+        if fuel_per_second == 0 {
+            return Err(MeasureError::Nothing);
+        }
+        Ok(Speed { fuel_per_second, took: begun.elapsed() })
+    }
+
+    async fn compile_kernel(&self) -> Result<(), MeasureError> {
+        // Gone when it is compiled.
+        let mut file = ModuleCache::temp_file_in(self.shared.cache.folder())?;
+        file.write_all(KERNEL)?;
+        self.compile(kernel().digest, file.path()).await?;
+        Ok(())
+    }
+
+    /// The fastest round's fuel per second and slot.
+    async fn rounds(&self) -> Result<u64, MeasureError> {
+        let is_shared = !self.shared.cpu_share.is_whole();
+        let (length, rounds) = if is_shared { (SHARED_ROUND, 1) } else { (ROUND, ROUNDS) };
+        let begun = Instant::now();
+        let mut best = 0;
+        for round in 0..rounds {
+            if round > 0 && begun.elapsed() >= ROUNDS_TIME_MAX {
+                break;
+            }
+            best = best.max(self.round(length).await?);
+        }
+        Ok(best)
+    }
+
+    async fn round(&self, length: Duration) -> Result<u64, MeasureError> {
+        let slots = self.shared.slots_max;
+        let begun = Instant::now();
+        let mut working = JoinSet::new();
+        for _ in 0..slots {
+            let runtime = self.clone();
+            working.spawn(async move { runtime.work(begun, length).await });
+        }
+        let mut all = 0.0;
+        while let Some(worked) = working.join_next().await {
+            all += worked.map_err(io::Error::other)??;
+        }
+        Ok((all / slots as f64) as u64)
+    }
+
+    /// One slot's fuel per second. What is between two runs counts as time, as it does for customers.
+    async fn work(&self, begun: Instant, length: Duration) -> Result<f64, MeasureError> {
+        let mut fuel = 0;
+        loop {
+            fuel += self.run_kernel().await?.usage.fuel.0;
+            let elapsed = begun.elapsed();
+            if elapsed >= length {
+                return Ok(fuel as f64 / elapsed.as_secs_f64());
+            }
+        }
+    }
+
+    async fn run_kernel(&self) -> Result<RunReport, MeasureError> {
+        let mut spec = JobSpec::new(kernel(), BlobRef::of(b""));
+        (spec.limits.fuel, spec.limits.memory) = (KERNEL_FUEL, KERNEL_MEMORY);
+        spec.limits.wall_ms = RUN_MAX.as_millis() as u64;
+        let request = RunRequest { tenant: TENANT, spec: Arc::new(spec), input: Input::Inline(Vec::new()) };
+        let mut run = self.start(request).await?;
+        loop {
+            if let RunEvent::Ended(report) = run.next().await? {
+                return match report.outcome {
+                    Outcome::Finished { exit_code: 0 } | Outcome::TimedOut => Ok(*report),
+                    outcome => Err(MeasureError::Outcome { outcome, reason: report.reason }),
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_is_what_its_text_says() {
+        let wasm = wat::parse_str(include_str!("speed/kernel.wat")).unwrap();
+        if std::env::var_os("ADIT_BLESS").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/speed/kernel.wasm"), &wasm).unwrap();
+        } else {
+            assert!(wasm == KERNEL, "run `ADIT_BLESS=1 cargo test -p adit-runtime --lib kernel`");
+        }
+    }
+}
