@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
-use adit_protocol::{Attempt, AttemptFailure, GatewayToNode, Greeting, JobId, NodeMessage, NodeState};
+use adit_protocol::limits::CACHED_MODULES_MAX;
+use adit_protocol::{Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, NodeMessage, NodeState};
 use adit_transport::{Connection, Inbox, Outbox, SendError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -97,9 +98,10 @@ impl Drop for CloseOnDrop {
 
 async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
     let connection = node.dialer.dial(&node.config.gateway).await.map_err(|e| e.to_string())?;
+    let cached = cached(node).await;
     let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
     outbox
-        .send(&Greeting::Node { offer: node.offer.clone(), state: NodeState::Ready, cached: Vec::new(), token: None })
+        .send(&Greeting::Node { offer: node.offer.clone(), state: NodeState::Ready, cached, token: None })
         .map_err(|e| e.to_string())?;
     match inbox.next().await.map_err(|e| e.to_string())? {
         Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
@@ -107,6 +109,14 @@ async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
         Some(_) => Err("the gateway spoke before its welcome".into()),
         None => Err("the gateway ended the connection".into()),
     }
+}
+
+/// The modules that need not be compiled here. A node that cannot list them can still run them.
+async fn cached(node: &Shared) -> Vec<Digest> {
+    node.runtime.cached_modules(CACHED_MODULES_MAX).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the cache of compiled modules cannot be listed");
+        Vec::new()
+    })
 }
 
 async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub enum StartError {
 /// A node that is ready to work.
 #[derive(Debug)]
 pub struct Node {
-    shared: Rc<Shared>,
+    shared: Shared,
 }
 
 /// What all leases of a node share.
@@ -104,6 +105,8 @@ impl Node {
             worker_program: config.worker_program.clone(),
             allow_weak_sandbox: config.allow_weak_sandbox,
             baseline_code: config.baseline_code,
+            cpu_share: config.cpu_share,
+            priority: config.priority,
             ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {
@@ -114,6 +117,7 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
+            // Until it is measured.
             fuel_per_second: 0,
         };
         let shared = Shared {
@@ -125,14 +129,22 @@ impl Node {
             fetching: RefCell::default(),
             on_event: RefCell::new(Box::new(|_| {})),
         };
-        Ok(Self { shared: Rc::new(shared) })
+        Ok(Self { shared })
     }
 
-    /// Works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears what an owner may want to see.
+    /// Measures this machine's speed, then works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears
+    /// what an owner may want to see.
     pub async fn run(self, on_event: impl FnMut(NodeEvent) + 'static, shutdown: impl Future<Output = ()>) {
         *self.shared.on_event.borrow_mut() = Box::new(on_event);
+        let mut shutdown = pin!(shutdown);
+        let mut shared = self.shared;
+        tokio::select! {
+            speed = measure(&shared) => shared.offer.fuel_per_second = speed,
+            () = &mut shutdown => return,
+        }
+        let shared = Rc::new(shared);
         let tasks = LocalSet::new();
-        let work = keep_working(Rc::clone(&self.shared));
+        let work = keep_working(Rc::clone(&shared));
         tasks
             .run_until(async {
                 tokio::select! {
@@ -143,7 +155,7 @@ impl Node {
             .await;
         // Ends the leases, and so their workers. The gateway gives the jobs to other nodes.
         drop(tasks);
-        self.shared.dialer.flush().await;
+        shared.dialer.flush().await;
     }
 }
 
@@ -156,6 +168,22 @@ impl Shared {
 /// What the node says of itself: the owner's words, and its own about its walls.
 fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
     config.labels.iter().cloned().chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
+}
+
+/// Fuel per second of one slot. Where that cannot be measured it is 0, which gateways read as not measured; the node works all the same.
+async fn measure(shared: &Shared) -> u64 {
+    match shared.runtime.measure_speed().await {
+        Ok(speed) => {
+            tracing::info!(?speed, "measured");
+            shared.tell(NodeEvent::Measured { speed, slots: shared.config.slots });
+            speed.fuel_per_second
+        }
+        Err(error) => {
+            tracing::warn!(%error, "not measured");
+            shared.tell(NodeEvent::NotMeasured { reason: error.to_string() });
+            0
+        }
+    }
 }
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.
