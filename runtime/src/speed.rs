@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome, PublicKey};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::cache::ModuleCache;
 use crate::compiler::CompileError;
@@ -39,6 +40,9 @@ const ROUNDS: usize = 4;
 
 /// No round begins after this.
 const ROUNDS_TIME_MAX: Duration = Duration::from_millis(1_000);
+
+/// The most that all of it may take: on a machine so busy that it would take longer, nobody should wait for a figure that says nothing.
+const TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Under which the kernel runs; its workers serve nobody else.
 const TENANT: PublicKey = PublicKey([0; 32]);
@@ -73,6 +77,9 @@ pub enum MeasureError {
         /// And why.
         reason: String,
     },
+    /// It was not over in time.
+    #[error("the machine is too busy: {} s were not enough", TIME_MAX.as_secs())]
+    Busy,
     /// It did nothing in its time.
     #[error("the kernel came to no fuel in its time")]
     Nothing,
@@ -85,14 +92,18 @@ pub(crate) fn kernel() -> BlobRef {
 
 impl Runtime {
     /// Measures how fast a slot is while every slot works, under whatever share of a core it may take. Takes all slots, for some tenths
-    /// of a second; for a second or two on a slow machine, and where slots have a share only. Workers that wait afterwards are fresh.
+    /// of a second; for a second or two on a slow machine, and where slots have a share only; for five at most. Workers that wait afterwards are fresh.
     ///
     /// # Errors
     /// [`MeasureError`]; the runtime is as good as before.
     pub async fn measure_speed(&self) -> Result<Speed, MeasureError> {
         let begun = Instant::now();
-        self.compile_kernel().await?;
-        let measured = self.rounds().await;
+        let measuring = async {
+            self.compile_kernel().await?;
+            self.rounds().await
+        };
+        // What is not over in time is dropped, and its workers end.
+        let measured = timeout(TIME_MAX, measuring).await.unwrap_or(Err(MeasureError::Busy));
         if let Err(error) = self.shared.pool.dismiss(TENANT) {
             tracing::warn!(%error, "no fresh sandbox worker could be started");
         }

@@ -18,6 +18,7 @@ mod hostile;
 mod keys;
 mod killed;
 mod ledger;
+mod lent;
 mod load;
 mod log;
 mod logs;
