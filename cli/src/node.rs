@@ -243,7 +243,8 @@ fn describe(event: &NodeEvent) -> String {
         NodeEvent::Measured { speed, slots } => {
             let fuel = Fuel(speed.fuel_per_second);
             let each = if *slots == 1 { "one slot".to_owned() } else { format!("each of {slots} slots") };
-            format!("measured: {fuel} a second in {each} (took {:.1} s)", speed.took.as_secs_f64())
+            let busy = if speed.was_busy { "; this machine was busy, so it will be measured again" } else { "" };
+            format!("measured: {fuel} a second in {each} (took {:.1} s){busy}", speed.took.as_secs_f64())
         }
         NodeEvent::NotMeasured { reason } => format!("speed not measured: {reason}"),
         NodeEvent::Connected { gateway } => format!("connected to {}", gateway.host),
@@ -264,6 +265,7 @@ fn to_json(event: &NodeEvent) -> Value {
     match event {
         NodeEvent::Measured { speed, slots } => json!({
             "event": "measured", "fuel_per_second": speed.fuel_per_second, "slots": slots, "took_ms": speed.took.as_millis() as u64,
+            "was_busy": speed.was_busy,
         }),
         NodeEvent::NotMeasured { reason } => json!({ "event": "not_measured", "reason": reason }),
         NodeEvent::Connected { gateway } => json!({ "event": "connected", "gateway": gateway.to_string() }),

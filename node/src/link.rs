@@ -15,6 +15,7 @@ use crate::NodeEvent;
 use crate::lease::{self, Lease};
 use crate::node::Shared;
 use crate::sign::Signer;
+use crate::speed::measure_again;
 
 /// Leases that are held for each slot, running or waiting: twice what a dispatcher sends ahead. Each costs at most a frame of memory.
 const LEASES_PER_SLOT_MAX: usize = 10;
@@ -101,7 +102,7 @@ async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
     let cached = cached(node).await;
     let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
     outbox
-        .send(&Greeting::Node { offer: node.offer.clone(), state: NodeState::Ready, cached, token: None })
+        .send(&Greeting::Node { offer: node.offer_now(), state: NodeState::Ready, cached, token: None })
         .map_err(|e| e.to_string())?;
     match inbox.next().await.map_err(|e| e.to_string())? {
         Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
@@ -125,6 +126,10 @@ async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
     let signing = tasks.spawn_local({
         let link = Rc::clone(&link);
         async move { link.signer.sign_for(&link).await }
+    });
+    tasks.spawn_local({
+        let link = Rc::clone(&link);
+        async move { measure_again(&link).await }
     });
     loop {
         tokio::select! {

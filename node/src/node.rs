@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::link::Parted;
+use crate::speed::Measured;
 use crate::{NodeConfig, NodeEvent, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
@@ -64,13 +64,14 @@ pub enum StartError {
 /// A node that is ready to work.
 #[derive(Debug)]
 pub struct Node {
-    shared: Shared,
+    shared: Rc<Shared>,
 }
 
 /// What all leases of a node share.
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     pub(crate) offer: NodeOffer,
+    pub(crate) measured: Measured,
     pub(crate) dialer: Dialer,
     pub(crate) runtime: Runtime,
     pub(crate) blobs: BlobStore,
@@ -117,34 +118,32 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
-            // Until it is measured.
+            // What is measured comes with `offer_now`.
             fuel_per_second: 0,
         };
         let shared = Shared {
             config,
             offer,
+            measured: Measured::default(),
             dialer: Dialer::new(key)?,
             runtime,
             blobs,
             fetching: RefCell::default(),
             on_event: RefCell::new(Box::new(|_| {})),
         };
-        Ok(Self { shared })
+        Ok(Self { shared: Rc::new(shared) })
     }
 
     /// Measures this machine's speed, then works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears
     /// what an owner may want to see.
     pub async fn run(self, on_event: impl FnMut(NodeEvent) + 'static, shutdown: impl Future<Output = ()>) {
         *self.shared.on_event.borrow_mut() = Box::new(on_event);
-        let mut shutdown = pin!(shutdown);
-        let mut shared = self.shared;
-        tokio::select! {
-            speed = measure(&shared) => shared.offer.fuel_per_second = speed,
-            () = &mut shutdown => return,
-        }
-        let shared = Rc::new(shared);
         let tasks = LocalSet::new();
-        let work = keep_working(Rc::clone(&shared));
+        let shared = Rc::clone(&self.shared);
+        let work = async {
+            shared.measure().await;
+            keep_working(shared).await;
+        };
         tasks
             .run_until(async {
                 tokio::select! {
@@ -155,7 +154,7 @@ impl Node {
             .await;
         // Ends the leases, and so their workers. The gateway gives the jobs to other nodes.
         drop(tasks);
-        shared.dialer.flush().await;
+        self.shared.dialer.flush().await;
     }
 }
 
@@ -168,22 +167,6 @@ impl Shared {
 /// What the node says of itself: the owner's words, and its own about its walls.
 fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
     config.labels.iter().cloned().chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
-}
-
-/// Fuel per second of one slot. Where that cannot be measured it is 0, which gateways read as not measured; the node works all the same.
-async fn measure(shared: &Shared) -> u64 {
-    match shared.runtime.measure_speed().await {
-        Ok(speed) => {
-            tracing::info!(?speed, "measured");
-            shared.tell(NodeEvent::Measured { speed, slots: shared.config.slots });
-            speed.fuel_per_second
-        }
-        Err(error) => {
-            tracing::warn!(%error, "not measured");
-            shared.tell(NodeEvent::NotMeasured { reason: error.to_string() });
-            0
-        }
-    }
 }
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.

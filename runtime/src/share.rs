@@ -44,6 +44,11 @@ impl CpuShare {
         self == Self::WHOLE
     }
 
+    /// The part of a core.
+    pub(crate) fn part(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
     /// Processor time within `wall`.
     fn of(self, wall: Duration) -> Duration {
         wall * u32::from(self.0) / 100

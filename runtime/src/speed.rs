@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome, PublicKey};
@@ -16,6 +17,7 @@ use crate::cache::ModuleCache;
 use crate::compiler::CompileError;
 use crate::run::{Input, RunError, RunEvent, RunReport, RunRequest};
 use crate::runtime::Runtime;
+use crate::unchecked::process_time;
 
 /// `speed/kernel.wat`, assembled.
 const KERNEL: &[u8] = include_bytes!("speed/kernel.wasm");
@@ -54,6 +56,20 @@ pub struct Speed {
     pub fuel_per_second: u64,
     /// How long measuring took.
     pub took: Duration,
+    /// Whether the machine had other things to do, so that slots got less of it than they are due: at another time they may be faster.
+    pub was_busy: bool,
+}
+
+/// Who got less than this part of the processor time that it is due had to wait for others.
+const BUSY_PART: f64 = 0.8;
+
+/// What slots did in a round.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    /// Fuel per second of one slot.
+    speed: f64,
+    /// The part of a core that one slot had.
+    core: f64,
 }
 
 /// A machine whose speed is not known.
@@ -85,6 +101,13 @@ pub enum MeasureError {
     Nothing,
 }
 
+impl MeasureError {
+    /// Whether it may go another way at another time.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Busy | Self::Nothing)
+    }
+}
+
 /// The kernel's name.
 pub(crate) fn kernel() -> BlobRef {
     BlobRef::of(KERNEL)
@@ -107,11 +130,12 @@ impl Runtime {
         if let Err(error) = self.shared.pool.dismiss(TENANT) {
             tracing::warn!(%error, "no fresh sandbox worker could be started");
         }
-        let fuel_per_second = measured?;
+        let best = measured?;
+        let fuel_per_second = best.speed as u64;
         if fuel_per_second == 0 {
             return Err(MeasureError::Nothing);
         }
-        Ok(Speed { fuel_per_second, took: begun.elapsed() })
+        Ok(Speed { fuel_per_second, took: begun.elapsed(), was_busy: best.core < BUSY_PART * self.core_due() })
     }
 
     async fn compile_kernel(&self) -> Result<(), MeasureError> {
@@ -122,22 +146,30 @@ impl Runtime {
         Ok(())
     }
 
-    /// The fastest round's fuel per second and slot.
-    async fn rounds(&self) -> Result<u64, MeasureError> {
+    /// The part of a core that a slot is due while every slot works and nothing else does.
+    fn core_due(&self) -> f64 {
+        let cores = available_parallelism().map_or(1, usize::from);
+        self.shared.cpu_share.part().min(cores as f64 / self.shared.slots_max as f64)
+    }
+
+    /// The fastest round.
+    async fn rounds(&self) -> Result<Work, MeasureError> {
         let is_shared = !self.shared.cpu_share.is_whole();
         let (length, rounds) = if is_shared { (SHARED_ROUND, 1) } else { (ROUND, ROUNDS) };
         let begun = Instant::now();
-        let mut best = 0;
+        let mut best = Work::default();
         for round in 0..rounds {
             if round > 0 && begun.elapsed() >= ROUNDS_TIME_MAX {
                 break;
             }
-            best = best.max(self.round(length).await?);
+            let work = self.round(length).await?;
+            best = if work.speed > best.speed { work } else { best };
         }
         Ok(best)
     }
 
-    async fn round(&self, length: Duration) -> Result<u64, MeasureError> {
+    /// What slots did on average.
+    async fn round(&self, length: Duration) -> Result<Work, MeasureError> {
         let slots = self.shared.slots_max;
         let begun = Instant::now();
         let mut working = JoinSet::new();
@@ -145,35 +177,43 @@ impl Runtime {
             let runtime = self.clone();
             working.spawn(async move { runtime.work(begun, length).await });
         }
-        let mut all = 0.0;
+        let mut all = Work::default();
         while let Some(worked) = working.join_next().await {
-            all += worked.map_err(io::Error::other)??;
+            let Work { speed, core } = worked.map_err(io::Error::other)??;
+            all = Work { speed: all.speed + speed, core: all.core + core };
         }
-        Ok((all / slots as f64) as u64)
+        Ok(Work { speed: all.speed / slots as f64, core: all.core / slots as f64 })
     }
 
-    /// One slot's fuel per second. What is between two runs counts as time, as it does for customers.
-    async fn work(&self, begun: Instant, length: Duration) -> Result<f64, MeasureError> {
-        let mut fuel = 0;
+    /// What one slot does. What is between two runs counts as time, as it does for customers.
+    async fn work(&self, begun: Instant, length: Duration) -> Result<Work, MeasureError> {
+        let (mut fuel, mut cpu) = (0, Duration::ZERO);
         loop {
-            fuel += self.run_kernel().await?.usage.fuel.0;
+            let (report, used) = self.run_kernel().await?;
+            fuel += report.usage.fuel.0;
+            cpu += used;
             let elapsed = begun.elapsed();
             if elapsed >= length {
-                return Ok(fuel as f64 / elapsed.as_secs_f64());
+                let seconds = elapsed.as_secs_f64();
+                return Ok(Work { speed: fuel as f64 / seconds, core: cpu.as_secs_f64() / seconds });
             }
         }
     }
 
-    async fn run_kernel(&self) -> Result<RunReport, MeasureError> {
+    /// Runs the kernel once; with the processor time that its worker took for it.
+    async fn run_kernel(&self) -> Result<(RunReport, Duration), MeasureError> {
         let mut spec = JobSpec::new(kernel(), BlobRef::of(b""));
         (spec.limits.fuel, spec.limits.memory) = (KERNEL_FUEL, KERNEL_MEMORY);
         spec.limits.wall_ms = RUN_MAX.as_millis() as u64;
         let request = RunRequest { tenant: TENANT, spec: Arc::new(spec), input: Input::Inline(Vec::new()) };
         let mut run = self.start(request).await?;
+        let pid = run.worker_pid();
+        let clock = || pid.and_then(process_time).unwrap_or_default();
+        let before = clock();
         loop {
             if let RunEvent::Ended(report) = run.next().await? {
                 return match report.outcome {
-                    Outcome::Finished { exit_code: 0 } | Outcome::TimedOut => Ok(*report),
+                    Outcome::Finished { exit_code: 0 } | Outcome::TimedOut => Ok((*report, clock().saturating_sub(before))),
                     outcome => Err(MeasureError::Outcome { outcome, reason: report.reason }),
                 };
             }

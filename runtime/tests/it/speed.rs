@@ -1,10 +1,12 @@
 //! How fast a machine is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adit_protocol::ByteCount;
-use adit_runtime::{CpuShare, MeasureError, RunError};
+use adit_runtime::{CpuShare, MeasureError, Priority, RunError};
+use tokio::runtime::Handle;
 
 use crate::share::processor_time;
 use crate::support::{Host, Job, echo, finish};
@@ -62,12 +64,39 @@ async fn share_of_a_core_is_that_share_of_its_speed() {
     assert!((shared.fuel_per_second as f64) < whole / 2.0, "{shared:?} of {whole}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn machine_that_does_other_things_is_told_to_be_busy() {
+    let host = Host::new(1);
+    let alone = host.runtime.measure_speed().await.unwrap();
+    let polite = Host::with(Arc::clone(&host.folder), |config| config.priority = Priority::Low);
+    let is_over = AtomicBool::new(false);
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let measured = std::thread::scope(|scope| {
+        for _ in 0..4 * cores {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            });
+        }
+        let measured = tokio::task::block_in_place(|| Handle::current().block_on(polite.runtime.measure_speed()));
+        is_over.store(true, Ordering::Relaxed);
+        measured
+    });
+    println!("{alone:?} {measured:?}");
+    match measured {
+        Ok(speed) => assert!(speed.was_busy, "{speed:?}"),
+        Err(error) => assert!(error.is_passing(), "{error}"),
+    }
+}
+
 #[tokio::test]
 async fn machine_that_cannot_be_measured_works_all_the_same() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let host = Host::with(folder, |config| config.memory_max = ByteCount(3 * 65536));
     let error = host.runtime.measure_speed().await.unwrap_err();
     assert!(matches!(error, MeasureError::Run(RunError::MemoryOverOffer { .. })), "{error}");
+    assert!(!error.is_passing());
     let job = Job::body("").with(|spec| spec.limits.memory = ByteCount(3 * 65536));
     host.run(job).await.assert_ok();
 }
