@@ -42,7 +42,7 @@ impl Shared {
                 self.tell(NodeEvent::Measured { speed, slots: self.config.slots });
             }
             Err(error) => {
-                tracing::warn!(%error, "not measured");
+                tracing::info!(%error, "not measured");
                 self.measured.may_be_more.set(error.is_passing());
                 self.tell(NodeEvent::NotMeasured { reason: error.to_string() });
             }

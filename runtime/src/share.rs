@@ -20,8 +20,11 @@ use crate::unchecked::process_time;
 /// withdrawn waiting for longer.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// How often a worker that runs is looked at: compilers have many threads, which get ahead soon.
+/// How often at least a worker that runs is looked at: compilers have many threads, which get ahead soon.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a timer can do.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Processor time that each slot may take, in percent of one core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +101,13 @@ impl Account {
     fn pause(&self, share: CpuShare) -> Option<Duration> {
         (self.owed >= share.of(PAUSE_MIN)).then(|| share.wall_for(self.owed))
     }
+
+    /// When to look at a worker that runs: as soon as one thread of it can be so far ahead that it must be stopped, so that it is stopped
+    /// for hardly longer than must be.
+    fn look_after(&self, share: CpuShare) -> Duration {
+        let ahead_in = share.of(PAUSE_MIN).saturating_sub(self.owed).div_f64(1.0 - share.part());
+        ahead_in.clamp(TICK, LOOK_EVERY)
+    }
 }
 
 impl Accounts {
@@ -173,14 +183,26 @@ struct State {
     is_over: bool,
 }
 
+/// What came of a look at a worker.
+#[derive(Debug)]
+enum Look {
+    StoppedFor(Duration),
+    AgainAfter(Duration),
+}
+
 impl Held {
-    /// Looks at the worker, and stops it where it is ahead; for how long.
-    fn look(&self) -> Option<Duration> {
+    /// Looks at the worker, and stops it where it is ahead.
+    fn look(&self) -> Look {
         let mut state = lock(&self.state);
         state.look(self);
-        let pause = state.account.pause(self.accounts.share).filter(|_| !state.is_over)?;
-        self.signal(Signal::STOP);
-        Some(pause)
+        let (account, share) = (state.account, self.accounts.share);
+        match account.pause(share) {
+            Some(pause) if !state.is_over => {
+                self.signal(Signal::STOP);
+                Look::StoppedFor(pause)
+            }
+            _ => Look::AgainAfter(account.look_after(share)),
+        }
     }
 
     fn go_on(&self) {
@@ -217,11 +239,11 @@ impl State {
 async fn keep(held: Arc<Held>) {
     loop {
         match held.look() {
-            Some(pause) => {
+            Look::StoppedFor(pause) => {
                 sleep(pause).await;
                 held.go_on();
             }
-            None => sleep(LOOK_EVERY).await,
+            Look::AgainAfter(time) => sleep(time).await,
         }
     }
 }
@@ -258,14 +280,16 @@ mod tests {
                 match account.pause(share) {
                     // It takes nothing while it is stopped.
                     Some(pause) => {
+                        assert!((PAUSE_MIN..=millis(75)).contains(&pause), "{pause:?}");
                         clock += pause;
                         account.note(share, millis(0), start + clock);
                         assert_eq!(account.pause(share), None);
                     }
                     None => {
-                        clock += LOOK_EVERY;
-                        ran += LOOK_EVERY;
-                        account.note(share, LOOK_EVERY, start + clock);
+                        // A timer that is as late as it may be.
+                        let time = account.look_after(share) + TICK;
+                        (clock, ran) = (clock + time, ran + time);
+                        account.note(share, time, start + clock);
                     }
                 }
             }
