@@ -47,12 +47,14 @@ pub(crate) static NODE_PRICE: Setting = setting("node.price-per-minute", "ADIT_N
 pub(crate) static NODE_PRICE_MEMORY: Setting = setting("node.price-per-gib-minute", "ADIT_NODE_PRICE_PER_GIB_MINUTE", "0.0001");
 pub(crate) static NODE_PRICE_IN: Setting = setting("node.price-per-gib-in", "ADIT_NODE_PRICE_PER_GIB_IN", "0.0005");
 pub(crate) static NODE_PRICE_OUT: Setting = setting("node.price-per-gib-out", "ADIT_NODE_PRICE_PER_GIB_OUT", "0.0005");
+pub(crate) static NODE_CPU_SHARE: Setting = setting("node.cpu-share", "ADIT_NODE_CPU_SHARE", "100");
+pub(crate) static NODE_PRIORITY: Setting = setting("node.priority", "ADIT_NODE_PRIORITY", "low");
 pub(crate) static SERVE_KEY: Setting = setting("serve.key", "ADIT_SERVE_KEY", "");
 pub(crate) static SERVE_LISTEN: Setting = setting("serve.listen", "ADIT_SERVE_LISTEN", "0.0.0.0:4433");
 pub(crate) static SERVE_DATA: Setting = setting("serve.data", "ADIT_SERVE_DATA", "");
 
 /// Every setting, in the order of `adit config show`.
-pub(crate) static SETTINGS: [&Setting; 26] = [
+pub(crate) static SETTINGS: &[&Setting] = &[
     &GATEWAY,
     &KEY,
     &FUEL,
@@ -76,6 +78,8 @@ pub(crate) static SETTINGS: [&Setting; 26] = [
     &NODE_PRICE_MEMORY,
     &NODE_PRICE_IN,
     &NODE_PRICE_OUT,
+    &NODE_CPU_SHARE,
+    &NODE_PRIORITY,
     &SERVE_KEY,
     &SERVE_LISTEN,
     &SERVE_DATA,

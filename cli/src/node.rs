@@ -6,15 +6,16 @@ use std::path::PathBuf;
 
 use adit_node::{Node, NodeConfig, NodeEvent};
 use adit_protocol::limits::MODULE_BYTES_MAX;
-use adit_protocol::{ByteCount, Microcredits, Price, Profile, SecretKey};
+use adit_protocol::{ByteCount, Fuel, Microcredits, Price, Profile, SecretKey};
+use adit_runtime::{CpuShare, Priority};
 use adit_transport::GatewayAddr;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::args::Common;
 use crate::config::{
-    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_IN,
-    NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_SLOTS,
+    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_CPU_SHARE, NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE,
+    NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY, NODE_SLOTS,
 };
 use crate::earnings;
 use crate::exit::Exit;
@@ -92,6 +93,12 @@ pub(crate) struct OfferArgs {
     /// sooner and slower, and goes on in the optimised
     #[arg(long)]
     no_baseline: bool,
+    /// Processor time for each slot, in percent of one core, from 5; a compilation may take as much [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_share)]
+    cpu_share: Option<CpuShare>,
+    /// Whom jobs leave the processor to: `low` is to everything else on this machine, `normal` for one that does nothing else [default: low]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_priority)]
+    priority: Option<Priority>,
     #[command(flatten)]
     price: PriceArgs,
 }
@@ -161,6 +168,8 @@ impl OfferArgs {
         }
         setup.allow_weak_sandbox = allows_weak_sandbox(config, self.allow_weak_sandbox)?;
         setup.baseline_code = !self.no_baseline;
+        setup.cpu_share = config.value(&NODE_CPU_SHARE, self.cpu_share, parse_cpu_share)?;
+        setup.priority = config.value(&NODE_PRIORITY, self.priority, parse_priority)?;
         setup.labels = self.label.clone();
         Ok(setup)
     }
@@ -174,6 +183,19 @@ pub(crate) fn allows_weak_sandbox(config: &Config, flag: bool) -> anyhow::Result
 /// The largest module that this machine compiles, for others and for its owner.
 pub(crate) fn module_bytes_max(config: &Config, flag: Option<ByteCount>) -> anyhow::Result<u64> {
     Ok(config.value(&NODE_MODULE_MAX, flag, parse_module_max)?.0)
+}
+
+fn parse_cpu_share(text: &str) -> Result<CpuShare, String> {
+    let percent = text.trim_end_matches('%').trim_end().parse().ok().and_then(CpuShare::of_percent);
+    percent.ok_or_else(|| format!("`{text}` is no share; write a percentage from {} to 100, such as 50", CpuShare::PERCENT_MIN))
+}
+
+fn parse_priority(text: &str) -> Result<Priority, String> {
+    match text {
+        "low" => Ok(Priority::Low),
+        "normal" => Ok(Priority::Normal),
+        _ => Err(format!("`{text}` is no priority; write `low` or `normal`")),
+    }
 }
 
 fn parse_module_max(text: &str) -> Result<ByteCount, String> {
@@ -218,6 +240,13 @@ fn is_routine(event: &NodeEvent) -> bool {
 
 fn describe(event: &NodeEvent) -> String {
     match event {
+        NodeEvent::Measured { speed, slots } => {
+            let fuel = Fuel(speed.fuel_per_second);
+            let each = if *slots == 1 { "one slot".to_owned() } else { format!("each of {slots} slots") };
+            let busy = if speed.was_busy { "; this machine was busy, so it will be measured again" } else { "" };
+            format!("measured: {fuel} a second in {each} (took {:.1} s){busy}", speed.took.as_secs_f64())
+        }
+        NodeEvent::NotMeasured { reason } => format!("speed not measured: {reason}"),
         NodeEvent::Connected { gateway } => format!("connected to {}", gateway.host),
         NodeEvent::Disconnected { reason, retry_in } => {
             format!("not connected: {reason}; trying again in {:.1} s", retry_in.as_secs_f64())
@@ -234,6 +263,11 @@ fn describe(event: &NodeEvent) -> String {
 
 fn to_json(event: &NodeEvent) -> Value {
     match event {
+        NodeEvent::Measured { speed, slots } => json!({
+            "event": "measured", "fuel_per_second": speed.fuel_per_second, "slots": slots, "took_ms": speed.took.as_millis() as u64,
+            "was_busy": speed.was_busy,
+        }),
+        NodeEvent::NotMeasured { reason } => json!({ "event": "not_measured", "reason": reason }),
         NodeEvent::Connected { gateway } => json!({ "event": "connected", "gateway": gateway.to_string() }),
         NodeEvent::Disconnected { reason, retry_in } => {
             json!({ "event": "disconnected", "reason": reason, "retry_ms": retry_in.as_millis() as u64 })
@@ -252,6 +286,16 @@ fn to_json(event: &NodeEvent) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn share_is_a_percentage_with_bounds() {
+        for (text, want) in [("50", Some(50)), ("50%", Some(50)), ("5 %", Some(5)), ("100", Some(100))] {
+            assert_eq!(parse_cpu_share(text).ok(), want.and_then(CpuShare::of_percent), "{text}");
+        }
+        for text in ["", "4", "0", "101", "-5", "0.5", "half", "300"] {
+            assert!(parse_cpu_share(text).unwrap_err().contains("from 5 to 100"), "{text}");
+        }
+    }
 
     #[test]
     fn module_limit_is_bounded_by_the_networks() {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use adit_protocol::{ByteCount, Price, Profile};
-use adit_runtime::{MODULE_BYTES_DEFAULT, WorkerProgram};
+use adit_runtime::{CpuShare, MODULE_BYTES_DEFAULT, Priority, WorkerProgram};
 use adit_transport::GatewayAddr;
 
 /// What an owner lends, to whom, and for how much.
@@ -31,10 +31,15 @@ pub struct NodeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin in baseline code, while it is optimised.
     pub baseline_code: bool,
+    /// Processor time that each slot may take.
+    pub cpu_share: CpuShare,
+    /// Whom jobs leave the processor to.
+    pub priority: Priority,
 }
 
 impl NodeConfig {
-    /// One slot of 1 GiB, 4 GiB of cache, modules of 8 MiB, the default price, deterministic jobs only.
+    /// One slot of 1 GiB, 4 GiB of cache, modules of 8 MiB, the default price, deterministic jobs only. They may take
+    /// whole cores, where nothing else wants them.
     pub fn new(gateway: GatewayAddr, cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             gateway,
@@ -49,6 +54,8 @@ impl NodeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            cpu_share: CpuShare::WHOLE,
+            priority: Priority::Low,
         }
     }
 }

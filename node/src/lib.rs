@@ -15,6 +15,7 @@ mod lease;
 mod link;
 mod node;
 mod sign;
+mod speed;
 
 pub use config::NodeConfig;
 pub use event::NodeEvent;

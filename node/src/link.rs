@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
 
-use adit_protocol::{Attempt, AttemptFailure, GatewayToNode, Greeting, JobId, NodeMessage, NodeState};
+use adit_protocol::limits::CACHED_MODULES_MAX;
+use adit_protocol::{Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, NodeMessage, NodeState};
 use adit_transport::{Connection, Inbox, Outbox, SendError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -14,6 +15,7 @@ use crate::NodeEvent;
 use crate::lease::{self, Lease};
 use crate::node::Shared;
 use crate::sign::Signer;
+use crate::speed::measure_again;
 
 /// Leases that are held for each slot, running or waiting: twice what a dispatcher sends ahead. Each costs at most a frame of memory.
 const LEASES_PER_SLOT_MAX: usize = 10;
@@ -97,9 +99,10 @@ impl Drop for CloseOnDrop {
 
 async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
     let connection = node.dialer.dial(&node.config.gateway).await.map_err(|e| e.to_string())?;
+    let cached = cached(node).await;
     let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
     outbox
-        .send(&Greeting::Node { offer: node.offer.clone(), state: NodeState::Ready, cached: Vec::new(), token: None })
+        .send(&Greeting::Node { offer: node.offer_now(), state: NodeState::Ready, cached, token: None })
         .map_err(|e| e.to_string())?;
     match inbox.next().await.map_err(|e| e.to_string())? {
         Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
@@ -109,12 +112,24 @@ async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
     }
 }
 
+/// The modules that need not be compiled here. A node that cannot list them can still run them.
+async fn cached(node: &Shared) -> Vec<Digest> {
+    node.runtime.cached_modules(CACHED_MODULES_MAX).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the cache of compiled modules cannot be listed");
+        Vec::new()
+    })
+}
+
 async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
     // Dropped at the end of this function, the set aborts every lease.
     let mut tasks = JoinSet::new();
     let signing = tasks.spawn_local({
         let link = Rc::clone(&link);
         async move { link.signer.sign_for(&link).await }
+    });
+    tasks.spawn_local({
+        let link = Rc::clone(&link);
+        async move { measure_again(&link).await }
     });
     loop {
         tokio::select! {

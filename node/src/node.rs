@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::link::Parted;
+use crate::speed::Measured;
 use crate::{NodeConfig, NodeEvent, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
@@ -70,6 +71,7 @@ pub struct Node {
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     pub(crate) offer: NodeOffer,
+    pub(crate) measured: Measured,
     pub(crate) dialer: Dialer,
     pub(crate) runtime: Runtime,
     pub(crate) blobs: BlobStore,
@@ -104,6 +106,8 @@ impl Node {
             worker_program: config.worker_program.clone(),
             allow_weak_sandbox: config.allow_weak_sandbox,
             baseline_code: config.baseline_code,
+            cpu_share: config.cpu_share,
+            priority: config.priority,
             ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {
@@ -114,11 +118,13 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
+            // What is measured comes with `offer_now`.
             fuel_per_second: 0,
         };
         let shared = Shared {
             config,
             offer,
+            measured: Measured::default(),
             dialer: Dialer::new(key)?,
             runtime,
             blobs,
@@ -128,11 +134,16 @@ impl Node {
         Ok(Self { shared: Rc::new(shared) })
     }
 
-    /// Works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears what an owner may want to see.
+    /// Measures this machine's speed, then works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears
+    /// what an owner may want to see.
     pub async fn run(self, on_event: impl FnMut(NodeEvent) + 'static, shutdown: impl Future<Output = ()>) {
         *self.shared.on_event.borrow_mut() = Box::new(on_event);
         let tasks = LocalSet::new();
-        let work = keep_working(Rc::clone(&self.shared));
+        let shared = Rc::clone(&self.shared);
+        let work = async {
+            shared.measure().await;
+            keep_working(shared).await;
+        };
         tasks
             .run_until(async {
                 tokio::select! {

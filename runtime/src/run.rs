@@ -439,7 +439,7 @@ async fn optimised(again: &mut Option<Again>) {
 async fn send_order(worker: &mut SandboxWorker, spec: &JobSpec, input: Input, code: &Code) -> Result<u64, RunError> {
     let (input, file) = input_order(spec, input)?;
     let place = worker.modules.place((spec.module.digest, code.tier));
-    let run = worker.next_run();
+    let run = worker.next_run()?;
     let order = RunOrder { run, slot: place.slot, load: !place.loaded, tier: code.tier, spec: spec.clone(), input };
     let fds: Vec<_> =
         [(!place.loaded).then(|| code.file.as_fd()), file.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();

@@ -22,6 +22,7 @@ mod hostile;
 mod keys;
 mod killed;
 mod ledger;
+mod lent;
 mod load;
 mod log;
 mod logs;

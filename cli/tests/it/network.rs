@@ -65,6 +65,8 @@ impl Home {
         {
             command.env(variable, self.path(folder));
         }
+        // On a machine that does other things beside, a test shall wait for its own jobs alone.
+        command.env("ADIT_NODE_PRIORITY", "normal");
     }
 }
 
