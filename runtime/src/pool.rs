@@ -2,7 +2,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_protocol::{Digest, PublicKey};
 use lru::LruCache;
@@ -18,7 +18,7 @@ use crate::worker::MODULE_SLOTS;
 #[derive(Debug)]
 pub(crate) struct SandboxWorker {
     pub(crate) process: WorkerProcess,
-    pub(crate) live: Live,
+    pub(crate) live: Arc<Live>,
     /// Whose jobs it has run; nobody's yet where it is fresh.
     tenant: Option<PublicKey>,
     pub(crate) modules: Modules,
@@ -47,7 +47,7 @@ impl SandboxWorker {
             Err(IpcError::Io(error)) => return Err(error),
             Err(error) => return Err(io::Error::other(error)),
         }
-        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0 })
+        Ok(Self { process, live: Arc::new(live), tenant: None, modules: Modules::new(), runs: 0 })
     }
 
     /// Numbers the next job of this worker.
@@ -115,6 +115,11 @@ impl Pool {
         let own = idle.iter().rposition(|w| w.tenant == Some(tenant));
         let index = own.or_else(|| idle.iter().rposition(|w| w.tenant.is_none()))?;
         Some(idle.remove(index))
+    }
+
+    /// How many workers wait.
+    pub(crate) fn idle_workers(&self) -> usize {
+        self.idle().len()
     }
 
     /// Takes back a worker whose job is over.
