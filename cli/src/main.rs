@@ -52,6 +52,8 @@ mod settings;
 
 mod gateway;
 mod node;
+mod owner;
+mod rules;
 mod service;
 mod up;
 mod witness;

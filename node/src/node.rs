@@ -149,15 +149,20 @@ impl Node {
         Self::open_with(config, key, Box::new(sensors))
     }
 
+    /// Whether this machine can keep the owner's rules, and the owner says nothing that is not an owner's to say.
+    ///
+    /// # Errors
+    /// [`StartError`], of those that need no start to be found.
+    pub fn check(config: &NodeConfig) -> Result<(), StartError> {
+        check(config, &mut LinuxSensors::new(&config.proc_dir, &config.sys_dir))
+    }
+
     /// As [`Self::open`], with other sensors.
     ///
     /// # Errors
     /// [`StartError`].
     pub fn open_with(config: NodeConfig, key: SecretKey, mut sensors: Box<dyn Sensors>) -> Result<Self, StartError> {
-        if let Some((_, said)) = config.labels.iter().find(|(key, _)| key == SANDBOX_LABEL) {
-            return Err(StartError::SandboxLabel { said: said.clone() });
-        }
-        sensors.check(config.rules.wanted())?;
+        check(&config, sensors.as_mut())?;
         let lock = lock(&config.cache_dir)?;
         let blob_dir = config.cache_dir.join("blobs");
         let half = config.cache_bytes_max / 2;
@@ -362,6 +367,13 @@ impl Shared {
     fn leases(&self) -> usize {
         self.link().map_or(0, |link| link.leases())
     }
+}
+
+fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
+    if let Some((_, said)) = config.labels.iter().find(|(key, _)| key == SANDBOX_LABEL) {
+        return Err(StartError::SandboxLabel { said: said.clone() });
+    }
+    Ok(sensors.check(config.rules.wanted())?)
 }
 
 /// Makes sure that no other node uses the folder: each would remove what the other is fetching, and answer the other's commands.
