@@ -253,7 +253,9 @@ fn take(link: &Rc<Link>, tasks: &mut JoinSet<()>, lease: Lease) {
         }
     }
     // The machine was not watched so closely while it had nothing to do.
-    link.node.look_now.notify_one();
+    if link.leases() == 1 && link.node.must_be_watched() {
+        link.node.look_now.notify_one();
+    }
     link.node.tell(NodeEvent::JobStarted { job: lease.job, client: lease.client });
     let link = Rc::clone(link);
     tasks.spawn_local(async move { lease::run(&link, lease, stopped).await });

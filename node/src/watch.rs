@@ -48,6 +48,10 @@ impl Watch {
                 () = sleep(wait) => {}
                 () = node.look_now.notified() => {}
             }
+            if self.wanted == Wanted::default() {
+                node.look(self.elapsed(), &self.read());
+                continue;
+            }
             let watch = self.clone();
             // A reader that panics knows nothing, and what a rule needs and is not known keeps the node from working.
             let read = spawn_blocking(move || watch.read()).await.unwrap_or_else(|_| Readings::unknown());

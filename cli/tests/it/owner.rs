@@ -7,19 +7,24 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use adit_node::rules::{Celsius, Readings, Wanted};
+use adit_node::sensors::{MissingSensor, Sensors};
+use adit_node::{Node, NodeConfig};
 use adit_protocol::{
     Attempt, AttemptFailure, BlobRef, ByteCount, Digest, Fuel, GatewayToNode, Greeting, IdempotencyKey, JobId, JobLimits,
     JobSpec, NodeMessage, NodeOffer, NodeState, Outcome, PublicKey, Receipt, Rejection, SecretKey, StreamReply, StreamRequest,
 };
+use adit_runtime::WorkerProgram;
 use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox, read_request, write_frame};
 use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::guest;
-use crate::network::{Home, Network};
+use crate::network::{Adit, Home, Network};
 use crate::process::{PATIENCE, Process, until};
 
 /// A gateway in the hands of a test.
@@ -58,7 +63,7 @@ impl Hand {
     }
 
     /// Runs a command to the node.
-    fn command(&self, args: &[&str]) -> crate::network::Adit {
+    fn command(&self, args: &[&str]) -> Adit {
         self.home.adit(["node"]).args(args)
     }
 
@@ -165,10 +170,9 @@ fn client(n: u8) -> PublicKey {
 }
 
 /// A machine whose one thermal zone and whose battery are files of the test's.
-fn machine(home: &Home) -> PathBuf {
+fn machine(home: &Home) {
     home.file("config/adit/config.toml", "[node]\nsys-dir = \"sys\"\n");
     set_temperature(home, 40);
-    home.path("sys")
 }
 
 fn set_temperature(home: &Home, degrees: u32) {
@@ -369,10 +373,16 @@ async fn one_tenant_waits_until_the_other_is_gone() {
         other.is_some()
     });
     guest.outbox.send(&GatewayToNode::Cancel { job: first, attempt: Attempt(1) }).unwrap();
-    let (receipt, _) = guest.hear_end().await;
-    assert_eq!((receipt.job, receipt.outcome), (first, Outcome::Cancelled));
-    assert_eq!(guest.hear().await, NodeMessage::Started { job: other, attempt: Attempt(1) });
-    assert_eq!(guest.hear_end().await.0.job, other);
+    // That the other begins may be told before the first one's receipt is signed.
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        match guest.hear().await {
+            NodeMessage::Started { job, .. } => assert_eq!(job, other),
+            NodeMessage::Finished { receipt, .. } => ends.push((receipt.receipt.job, receipt.receipt.outcome)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ends, [(first, Outcome::Cancelled), (other, Outcome::Finished { exit_code: 0 })]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -437,12 +447,92 @@ async fn node_outside_of_its_hours_or_on_its_battery_joins_and_takes_nothing() {
     assert_eq!(guest.hear_state().await, NodeState::Ready);
     node.kill();
 
-    // Three days from now is neither today nor tomorrow, wherever this machine's clock stands.
+    // Where it is 14 hours later than in Greenwich, and where it is 12 hours earlier, there is always another date; and neither has the
+    // day after the first one's.
     let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let today = jiff::Zoned::now().weekday().to_monday_zero_offset() as usize;
-    let later = days[(today + 3) % 7];
-    let _node = hand.node(&["--hours", later]);
-    assert_eq!(hand.welcome().await.state, NodeState::Paused(format!("outside of the hours {later}")));
+    let east = jiff::tz::TimeZone::fixed(jiff::tz::offset(14));
+    let today = jiff::Timestamp::now().to_zoned(east).weekday().to_monday_zero_offset() as usize;
+    let hours = format!("{}, {}", days[today], days[(today + 1) % 7]);
+    for (zone, want) in [("EAST-14", NodeState::Ready), ("WEST12", NodeState::Paused(format!("outside of the hours {hours}")))] {
+        let node = hand.home.adit(["node", "--hours", &hours, "--gateway", &hand.address()]).env("TZ", zone).start();
+        assert_eq!(hand.welcome().await.state, want, "{zone}");
+        node.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn machine_that_others_use_stops_its_guest() {
+    let hand = Hand::open();
+    let home = &hand.home;
+    home.file("config/adit/config.toml", "[node]\nproc-dir = \"proc\"\n[node.rules]\nload-max = 25\n");
+    home.file("proc/self/stat", "1 (adit) S 0 1 1 0 -1 4194304 0 0 0 0 5 5 0 0 20 0 1 0 0\n");
+    home.file("proc/self/task/1/children", "");
+    let stat = |busy: u64, idle: u64| {
+        let new = home.file("proc/new", format!("cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\n"));
+        fs::rename(new, home.path("proc/stat")).unwrap();
+    };
+    stat(1_000, 1_000);
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Paused("what others use of the processors is not known yet".to_owned()));
+    // A quarter of what has passed since: still within the limit.
+    stat(1_010, 1_030);
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    let module = guest::hold();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+    stat(1_000_000, 1_030);
+    let NodeState::Paused(reason) = guest.hear_state().await else { panic!("others use it all") };
+    assert!(reason.starts_with("others use ") && reason.ends_with("of the processors, over 25%"), "{reason}");
+    assert_partial(&guest.hear_end().await.0, job);
+}
+
+/// What a test's machine says: cool, until its sensor breaks.
+#[derive(Debug)]
+struct Fragile(Arc<AtomicBool>);
+
+impl Sensors for Fragile {
+    fn check(&mut self, _: Wanted) -> Result<(), MissingSensor> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: Wanted) -> Readings {
+        assert!(!self.0.load(Ordering::Acquire), "the sensor is broken");
+        let clock = jiff::civil::date(2026, 11, 23).at(12, 0, 0, 0);
+        Readings { clock, load: None, temperature: Some(Celsius(40_000)), on_mains: None }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sensor_that_breaks_is_no_reason_to_go_on() {
+    let hand = Hand::open();
+    let mut config = NodeConfig::new(hand.address().parse().unwrap(), hand.home.path("cache"));
+    config.worker_program = WorkerProgram::at(env!("CARGO_BIN_EXE_adit"));
+    config.rules.temperature_max = Some(Celsius(80_000));
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let sensors = Fragile(Arc::clone(&is_broken));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    // A node lives on a thread of its own.
+    let node = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = Node::open_with(config, SecretKey::generate(), Box::new(sensors)).unwrap();
+            node.run(|_| {}, async { drop(stopped.await) }).await;
+        });
+    });
+    let mut guest = hand.welcome().await;
+    let module = guest::hold();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+    is_broken.store(true, Ordering::Release);
+    assert_eq!(guest.hear_state().await, NodeState::Paused("the machine's temperature cannot be read".to_owned()));
+    assert_partial(&guest.hear_end().await.0, job);
+    is_broken.store(false, Ordering::Release);
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    drop(stop);
+    node.join().unwrap();
 }
 
 #[test]
