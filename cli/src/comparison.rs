@@ -49,7 +49,7 @@ impl Check {
     /// How `receipt` can be checked.
     pub(crate) fn of(receipt: &Receipt) -> Self {
         match receipt.outcome {
-            Outcome::TimedOut | Outcome::Cancelled => Self::AtMost,
+            Outcome::TimedOut | Outcome::Cancelled | Outcome::Preempted => Self::AtMost,
             _ => Self::Equal,
         }
     }
@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn claims_of_a_clocks_end_may_not_be_over_what_was_used() {
         let mut receipt = good().receipt.receipt;
-        receipt.outcome = Outcome::TimedOut;
+        for outcome in [Outcome::Cancelled, Outcome::Preempted, Outcome::TimedOut] {
+            receipt.outcome = outcome;
+            assert!(matches!(Check::of(&receipt), Check::AtMost), "{outcome}");
+        }
         // A microcredit for each unit of fuel.
         receipt.price.per_compute_minute = 60_000_000_000;
         receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
