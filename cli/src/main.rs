@@ -54,6 +54,8 @@ mod settings;
 
 mod gateway;
 mod node;
+mod owner;
+mod rules;
 mod service;
 mod tokens;
 mod up;

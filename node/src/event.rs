@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use adit_protocol::{JobId, Microcredits, Outcome, PublicKey, Usage};
+use adit_protocol::{JobId, Microcredits, NodeState, Outcome, PublicKey, Usage};
 use adit_runtime::Speed;
 use adit_transport::GatewayAddr;
 
@@ -32,6 +32,8 @@ pub enum NodeEvent {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// Whether the node takes jobs has changed: its owner said so, or a rule.
+    State(NodeState),
     /// A lease arrived.
     JobStarted {
         /// The job.

@@ -169,6 +169,11 @@ impl ModuleCache {
         file
     }
 
+    /// Bytes of all compiled modules in the folder.
+    pub(crate) fn bytes_used(&self) -> io::Result<u64> {
+        Ok(self.files()?.iter().map(|(_, _, bytes)| bytes).sum())
+    }
+
     /// Removes the files that were not used for longest, until the rest fit. `newest` stays in any case.
     fn evict(&self, newest: &Path) -> io::Result<()> {
         let mut files = self.files()?;

@@ -18,7 +18,7 @@ use adit_protocol::limits::MODULE_BYTES_MAX;
 use humantime::format_rfc3339_seconds;
 use rustix::process::Signal;
 use tempfile::NamedTempFile;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Notify, OnceCell, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
@@ -126,6 +126,8 @@ pub(crate) struct Compiler {
     /// Modules whose optimised code is on its way.
     baselines: Mutex<HashMap<Digest, Code>>,
     baseline_permits: Semaphore,
+    /// Tells those that optimise to give up.
+    stopped: Notify,
 }
 
 impl Compiler {
@@ -152,12 +154,18 @@ impl Compiler {
             baseline_cache: baseline_cache.map(Arc::new),
             baselines: Mutex::default(),
             baseline_permits: Semaphore::new(COMPILES_MAX),
+            stopped: Notify::new(),
         }
     }
 
     /// The baseline code of a module whose optimised code is on its way.
     pub(crate) fn baseline(&self, module: Digest) -> Option<Code> {
         self.baselines().get(&module).cloned()
+    }
+
+    /// Ends the compilations that nobody waits for; the others end with those who wait.
+    pub(crate) fn stop(&self) {
+        self.stopped.notify_waiters();
     }
 
     /// Makes `module` ready. Calls for one module while it compiles share the compilation and its report; where the caller that
@@ -228,8 +236,11 @@ impl Compiler {
         self.baselines().insert(module, Code { file, tier: Tier::Baseline, optimised: Some(optimised) });
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = this.optimise(module, again).await {
-                tracing::warn!(%module, %error, "a module that began in baseline code has no optimised code");
+            tokio::select! {
+                optimised = this.optimise(module, again) => if let Err(error) = optimised {
+                    tracing::warn!(%module, %error, "a module that began in baseline code has no optimised code");
+                },
+                () = this.stopped.notified() => tracing::debug!(%module, "not optimised: the owner took the machine back"),
             }
             this.baselines().remove(&module);
             drop(done);

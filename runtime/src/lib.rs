@@ -70,7 +70,7 @@ pub use admission::MODULE_BYTES_DEFAULT;
 pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
-pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};
+pub use run::{Canceller, Gauge, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;
 pub use speed::{MeasureError, Speed};

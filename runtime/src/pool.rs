@@ -18,7 +18,7 @@ use crate::worker::MODULE_SLOTS;
 #[derive(Debug)]
 pub(crate) struct SandboxWorker {
     pub(crate) process: WorkerProcess,
-    pub(crate) live: Live,
+    pub(crate) live: Arc<Live>,
     /// Whose jobs it has run; nobody's yet where it is fresh.
     tenant: Option<PublicKey>,
     pub(crate) modules: Modules,
@@ -50,7 +50,8 @@ impl SandboxWorker {
             Err(IpcError::Io(error)) => return Err(error),
             Err(error) => return Err(io::Error::other(error)),
         }
-        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0, accounts: Arc::clone(accounts), hold: None })
+        let (live, accounts) = (Arc::new(live), Arc::clone(accounts));
+        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0, accounts, hold: None })
     }
 
     /// Numbers the next job of this worker, which keeps to a slot's share of the processor until it is given back.
@@ -147,6 +148,11 @@ impl Pool {
         let own = idle.iter().rposition(|w| w.tenant == Some(tenant));
         let index = own.or_else(|| idle.iter().rposition(|w| w.tenant.is_none()))?;
         Some(idle.remove(index))
+    }
+
+    /// How many workers wait.
+    pub(crate) fn idle_workers(&self) -> usize {
+        self.idle().len()
     }
 
     /// Takes back a worker whose job is over.

@@ -207,6 +207,25 @@ impl Runtime {
         }
     }
 
+    /// Ends what is compiled now, so that nothing works for others on this machine. Who waits for a module makes it ready again later;
+    /// code that only was to be optimised stays as it is until the next job needs it.
+    pub fn stop_compiling(&self) {
+        self.shared.compiler.stop();
+    }
+
+    /// How many worker processes wait for a job.
+    pub fn idle_workers(&self) -> usize {
+        self.shared.pool.idle_workers()
+    }
+
+    /// Bytes of compiled modules on the disk. Reads the cache's folder.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn cache_bytes_used(&self) -> io::Result<u64> {
+        self.shared.cache.bytes_used()
+    }
+
     /// Waits for a free slot and starts a job in it.
     ///
     /// # Errors

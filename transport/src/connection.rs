@@ -94,6 +94,12 @@ impl Connection {
         self.quic.rtt()
     }
 
+    /// Bytes that were sent and received so far, in UDP's payload: all that the connection costs but for the headers of IP and UDP.
+    pub fn bytes_moved(&self) -> u64 {
+        let stats = self.quic.stats();
+        stats.udp_tx.bytes + stats.udp_rx.bytes
+    }
+
     /// Opens the control stream: the first stream of a connection, by the dialer.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod log;
 mod logs;
 mod map;
 mod nodes;
+mod owner;
 mod readonly;
 mod reasons;
 mod restart;

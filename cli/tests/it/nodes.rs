@@ -246,5 +246,6 @@ fn node_in_a_small_address_space_says_so_when_it_starts_and_bills_alike() {
     small.stderr.wait_for_text("the address space is limited: one place for memories at once and 32 MiB of guard behind each");
     small.stderr.wait_for_text("connected to");
     assert_eq!(usage(&network), roomy);
+    small.kill();
     network.home.adit_within(9, args).run().code(1).says("address space").says("`ulimit -v`");
 }
