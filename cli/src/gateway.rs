@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use adit_gateway::{Gateway, GatewayConfig, NodePolicy, RateLimits, StartError};
-use adit_protocol::{ByteCount, Microcredits};
+use adit_protocol::{ByteCount, Microcredits, PublicKey};
 use adit_tlog::{Policy, log_verifier_key};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -67,6 +67,9 @@ pub(crate) struct GatewayArgs {
     /// Connections that one address may make in a second, and twice as many at once; or `off`
     #[arg(long, value_name = "N|off", default_value = "1000", value_parser = parse_rate, help_heading = "Peaks")]
     connect_rate: PerSecond,
+    /// A client's weight where many jobs wait: it gets N parts of the nodes' time where each other client gets one; repeat for more
+    #[arg(long, value_name = "KEY=N", value_parser = parse_weight, help_heading = "Peaks")]
+    client_weight: Vec<(PublicKey, u32)>,
     /// Which nodes may join: all (`open`), those of --node-list (`listed`), or those with a join token (`token`)
     #[arg(long, value_name = "WHICH", value_enum, default_value = "open", help_heading = "Nodes")]
     nodes: Nodes,
@@ -110,6 +113,14 @@ enum Nodes {
     Listed,
     /// Those with a token of `adit gateway token new`, and those that had one before
     Token,
+}
+
+/// A client's key and its weight, `KEY=N`.
+fn parse_weight(text: &str) -> Result<(PublicKey, u32), String> {
+    let fault = || format!("`{text}` is not a client's weight; write its key and a number from 1 on, KEY=N");
+    let (key, weight) = text.split_once('=').ok_or_else(fault)?;
+    let weight = weight.parse().ok().filter(|weight| *weight > 0).ok_or_else(fault)?;
+    Ok((key.parse().map_err(|_| fault())?, weight))
 }
 
 impl GatewayArgs {
@@ -181,6 +192,7 @@ pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
     setup.store_bytes_max = args.store_max.0;
     setup.queue_max = args.queue_max.unwrap_or(setup.queue_max);
     setup.nodes = args.node_policy()?;
+    setup.client_weights = args.client_weight.clone();
     setup.rates = RateLimits {
         submissions_per_key: args.submit_rate.0,
         submissions_per_address: args.address_rate.0,
@@ -210,4 +222,18 @@ pub(crate) fn run(args: &GatewayArgs, common: &Common) -> anyhow::Result<Exit> {
         screen.note("gateway stopped");
         Ok(Exit::Success)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weight_is_a_key_and_a_number() {
+        let key = PublicKey([7; 32]);
+        assert_eq!(parse_weight(&format!("{key}=3")), Ok((key, 3)));
+        for text in [format!("{key}"), format!("{key}=0"), format!("{key}=x"), "7=3".to_owned(), String::new()] {
+            assert!(parse_weight(&text).is_err_and(|error| error.contains("KEY=N")), "{text}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use adit_protocol::Microcredits;
+use adit_protocol::{Microcredits, PublicKey};
 use adit_tlog::Policy;
 
 use crate::{NodePolicy, RateLimits};
@@ -17,6 +17,8 @@ pub struct GatewayConfig {
     pub store_bytes_max: u64,
     /// Jobs that may wait at once.
     pub queue_max: usize,
+    /// Clients whose jobs count for more where many wait, each with the parts that it gets; all others get one.
+    pub client_weights: Vec<(PublicKey, u32)>,
     /// How fast one may submit and connect.
     pub rates: RateLimits,
     /// Which nodes may join.
@@ -36,8 +38,8 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which all nodes may join, and which keeps nothing of a cost, grants nobody anything, and
-    /// serves no log.
+    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which all nodes may join, and which keeps nothing of a cost,
+    /// grants nobody anything, and serves no log.
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
         let queue_max = adit_dispatch::Config::default().queue_max;
         Self {
@@ -45,6 +47,7 @@ impl GatewayConfig {
             data_dir: data_dir.into(),
             store_bytes_max: 16 << 30,
             queue_max,
+            client_weights: Vec::new(),
             rates: RateLimits::default(),
             nodes: NodePolicy::default(),
             fee_ppm: 0,

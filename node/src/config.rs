@@ -29,7 +29,7 @@ pub struct NodeConfig {
     pub price: Price,
     /// Profiles that the owner allows.
     pub profiles: Vec<Profile>,
-    /// What the node says of itself. It adds `sandbox`, `strong` or `weak`, which is not the owner's to say and refused here.
+    /// What the node says of itself. It adds `sandbox`, `strong` or `weak`, and `arch`, which are not the owner's to say and refused here.
     pub labels: Vec<(String, String)>,
     /// What is started as a worker.
     pub worker_program: WorkerProgram,

@@ -44,6 +44,9 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Says whether a node's kernel gives all that the wall around workers is made of.
 const SANDBOX_LABEL: &str = "sandbox";
 
+/// Says what kind of processor a node has, as Rust names it.
+const ARCH_LABEL: &str = "arch";
+
 /// How many of the last attempts that it did not run a node remembers.
 const REFUSALS_MAX: usize = 16;
 
@@ -57,10 +60,10 @@ const LOCK_RETRY: Duration = Duration::from_millis(50);
 #[non_exhaustive]
 pub enum StartError {
     /// The owner's labels say what the node finds out by itself.
-    #[error(
-        "the label `sandbox={said}` is not the owner's to give: a node finds out itself how strong its sandbox is; leave it out"
-    )]
-    SandboxLabel {
+    #[error("the label `{label}={said}` is not the owner's to give: a node finds that out itself; leave it out")]
+    OwnLabel {
+        /// Which label.
+        label: String,
         /// What the owner gave.
         said: String,
     },
@@ -360,7 +363,7 @@ impl Shared {
             today: self.today.day(),
             slots: self.config.slots,
             memory_bytes: self.config.memory.0,
-            fuel_per_second: self.offer.fuel_per_second,
+            fuel_per_second: self.offer_now().fuel_per_second,
             blob_bytes: self.blobs.bytes_used(),
             // A folder that cannot be read holds nothing that could be used.
             code_bytes: code_bytes.ok().and_then(Result::ok).unwrap_or(0),
@@ -381,8 +384,9 @@ impl Shared {
 }
 
 fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
-    if let Some((_, said)) = config.labels.iter().find(|(key, _)| key == SANDBOX_LABEL) {
-        return Err(StartError::SandboxLabel { said: said.clone() });
+    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL].contains(&key);
+    if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
+        return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }
     Ok(sensors.check(config.rules.wanted())?)
 }
@@ -409,9 +413,10 @@ fn lock(cache_dir: &Path) -> Result<File, StartError> {
     Err(StartError::Taken { path: cache_dir.to_owned(), pid: pid.trim().parse().ok() })
 }
 
-/// What the node says of itself: the owner's words, and its own about its walls.
+/// What the node says of itself: the owner's words, and its own about its walls and its processor.
 fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
-    config.labels.iter().cloned().chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
+    let own = [(SANDBOX_LABEL, runtime.sandbox().strength()), (ARCH_LABEL, std::env::consts::ARCH)];
+    config.labels.iter().cloned().chain(own.map(|(label, said)| (label.to_owned(), said.to_owned()))).collect()
 }
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.
@@ -448,12 +453,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owner_cannot_say_how_strong_the_sandbox_is() {
+    fn owner_cannot_say_what_the_node_finds_out_itself() {
         // The node replaced the label by its own, and told the owner nothing.
         let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
         let mut config = NodeConfig::new(gateway, "/no/such/folder");
-        config.labels = vec![("zone".to_owned(), "eu".to_owned()), ("sandbox".to_owned(), "strong".to_owned())];
-        let error = Node::open(config, SecretKey::generate()).unwrap_err();
-        assert!(error.to_string().contains("`sandbox=strong`"), "{error}");
+        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64")] {
+            config.labels = vec![("zone".to_owned(), "eu".to_owned()), (label.to_owned(), said.to_owned())];
+            let error = Node::open(config.clone(), SecretKey::generate()).unwrap_err();
+            assert!(error.to_string().contains(&format!("`{label}={said}`")), "{error}");
+        }
     }
 }

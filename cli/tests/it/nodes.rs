@@ -202,7 +202,7 @@ fn nodes_are_listed_with_what_they_offer() {
     assert_eq!((&plain["memory_bytes"], &plain["profiles"]), (&(1u64 << 30).into(), &serde_json::json!(["deterministic"])));
     assert_eq!(
         (&other["memory_bytes"], &other["labels"]),
-        (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"], ["sandbox", "strong"]]))
+        (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"], ["sandbox", "strong"], ["arch", std::env::consts::ARCH]]))
     );
     assert_eq!((&other["profiles"], &other["price_per_minute"]), (&serde_json::json!(["deterministic", "open"]), &2000.into()));
 
@@ -225,7 +225,7 @@ fn without_landlock_a_node_starts_only_where_its_owner_allows_a_weak_sandbox_and
         refused.says(want).says("--allow-weak-sandbox");
         network.add_node(&["--slots", "1", "--allow-weak-sandbox"]);
         let [node] = &network.adit(["nodes", "--json"]).run().ok().json_lines()[..] else { panic!("one node came") };
-        assert_eq!(node["labels"], serde_json::json!([["sandbox", "weak"]]));
+        assert_eq!(node["labels"], serde_json::json!([["sandbox", "weak"], ["arch", std::env::consts::ARCH]]));
 
         let echo = || network.run(&guest::echo()).args(["--input", "-"]).input("weak");
         assert_eq!(echo().run().ok().text(), "weak");
