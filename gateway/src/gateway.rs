@@ -257,6 +257,7 @@ impl Engine {
             listener.close("the gateway stops");
             tasks.run_until(listener.flush()).await;
         }
+        core.borrow_mut().settle_winners();
         core.borrow_mut().hand_over();
         while !core.borrow().is_handed_over() {
             // The ledger's queue is full; the next commit makes room, and its report hands over more.

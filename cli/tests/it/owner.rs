@@ -620,3 +620,48 @@ fn owner_who_takes_the_machine_back_is_signed_for_at_a_real_gateway() {
     let today = command(&["status", "--json"]).run().ok().json()["today"].clone();
     assert!(today["receipts"] == 1 && today["signed_microcredits"].as_u64().unwrap() > 0, "{today}");
 }
+
+/// The whole of it, with real machines: one of two owners comes home, the job goes to the other's machine, and both are paid for what they did.
+#[test]
+fn job_of_a_paused_machine_goes_to_another_and_both_owners_are_paid() {
+    let network = Network::with_slots(&[1, 1]);
+    let module = network.module(&guest::steady(2_000_000_000));
+    let input = network.home.file("input", b"to be copied");
+    let submit = network.adit(["submit"]).args([&module]).args(["--fuel", "100G", "--input"]).args([&input]).run().ok();
+    let job = submit.text().to_owned();
+    let log = network.adit(["logs", "-f", &job]).start();
+    log.stdout.wait_for_text(guest::READY);
+    let running = network.adit(["status", "--json", &job]).run().ok().json();
+    let first = network.nodes.iter().position(|node| running["node"] == node.key.to_string()).unwrap();
+    let (cache, key) = (network.home.path(format!("node-{first}")), network.home.path(format!("node-{first}.key")));
+    network.home.adit(["node", "pause", "--cache"]).args([&cache]).run().ok();
+    let report = network.adit(["output", "--json", &job]).run().ok().json();
+    let second = &network.nodes[1 - first];
+    assert_eq!((&report["outcome"], &report["node"]), (&"finished".into(), &second.key.to_string().into()));
+
+    // Two leaves and a sum; what the first owner has is the gateway's word, and no longer the node's alone.
+    let invoice = network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json();
+    let rows: Vec<_> =
+        invoice["jobs"].as_array().unwrap().iter().map(|row| (&row["outcome"], row["cost_microcredits"].as_u64())).collect();
+    let [(preempted, Some(partial)), (finished, Some(whole))] = rows[..] else { panic!("{invoice}") };
+    assert_eq!((preempted, finished), (&"preempted".into(), &"finished".into()));
+    assert!(0 < partial && partial < whole, "{invoice}");
+    assert_eq!(invoice["total_microcredits"].as_u64(), Some(partial + whole));
+    let earnings = network.adit(["node", "earnings", "--json", "--key"]).args([&key]).run().ok().json_lines();
+    let [line] = &earnings[..] else { panic!("{earnings:?}") };
+    assert_eq!(
+        (&line["kind"], &line["outcome"], line["earned_microcredits"].as_u64()),
+        (&"paid".into(), &"preempted".into(), Some(partial))
+    );
+
+    // A whole run costs what it costs without a pause before.
+    let again =
+        network.adit(["run", "--json"]).args([&module]).args(["--fuel", "100G", "--input"]).args([&input]).run().ok().json();
+    assert_eq!(
+        (&again["usage"], &again["node"]),
+        (&report["usage"], &second.key.to_string().into()),
+        "the first is paused still"
+    );
+    let why_not = network.adit(["why-not", "--json", "--key"]).args([&key]).run().ok().json();
+    assert_eq!((&why_not["state"], &why_not["state_reason"]), (&"paused".into(), &"its owner paused it".into()));
+}
