@@ -203,7 +203,8 @@ async fn compilation_that_the_owner_ends_is_made_up_for_later() {
     assert!(!host.compile(&job.wasm).await.unwrap().cached);
     host.runtime.stop_compiling();
     host.runtime.optimised(module).await;
-    assert!(matches!(host.start(job.clone()).await, Err(RunError::NotCompiled(missing)) if missing == module));
+    let started = host.runtime.start(job.clone().request()).await;
+    assert!(matches!(started, Err(RunError::NotCompiled(missing)) if missing == module));
 
     assert_eq!(host.compile(&job.wasm).await, Ok(READY), "the baseline code is still there");
     host.runtime.optimised(module).await;
