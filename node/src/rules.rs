@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use adit_protocol::{ByteCount, Digest, JobSpec, Microcredits, Price, PublicKey};
+use bytesize::ByteSize;
 
 pub use hours::{Hours, ParseHoursError};
 pub(crate) use judge::Judge;
@@ -120,9 +121,9 @@ impl Rules {
         lines.extend(self.load_max.map(|share| format!("works while others use at most {share} of the processors")));
         lines.extend(self.temperature_max.map(|most| format!("works up to {most}")));
         lines.extend(self.mains_only.then(|| "works on mains power only".to_owned()));
-        lines.extend(self.traffic_max.map(|ByteCount(bytes)| format!("moves at most {bytes} bytes a day")));
-        lines.extend(self.clients.describe("clients"));
-        lines.extend(self.modules.describe("modules"));
+        lines.extend(self.traffic_max.map(|most| format!("moves at most {} a day", show_bytes(most))));
+        lines.extend(self.clients.describe("client"));
+        lines.extend(self.modules.describe("module"));
         lines.extend(self.one_tenant.then(|| "runs jobs of one client at a time".to_owned()));
         let least = self.job_price_min;
         lines.extend((least.0 > 0).then(|| format!("takes jobs that can earn {least} or more")));
@@ -148,14 +149,22 @@ impl<T: PartialEq> Choice<T> {
     }
 
     fn describe(&self, what: &str) -> Option<String> {
-        let (allow, deny) = (self.allow.len(), self.deny.len());
-        match (allow, deny) {
-            (0, 0) => None,
-            (0, _) => Some(format!("takes all {what} but {deny}")),
-            (_, 0) => Some(format!("takes {allow} {what} alone")),
-            _ => Some(format!("takes {allow} {what} alone, and never {deny}")),
+        let count = |list: &[T]| match list.len() {
+            1 => format!("1 {what}"),
+            n => format!("{n} {what}s"),
+        };
+        match (&self.allow[..], &self.deny[..]) {
+            ([], []) => None,
+            ([], deny) => Some(format!("takes every {what} but {}", deny.len())),
+            (allow, []) => Some(format!("takes {} and no other", count(allow))),
+            (allow, deny) => Some(format!("takes {} and no other, and never {}", count(allow), count(deny))),
         }
     }
+}
+
+/// `2.1 MiB`.
+fn show_bytes(bytes: ByteCount) -> String {
+    ByteSize(bytes.0).display().iec().to_string()
 }
 
 impl fmt::Display for Share {
@@ -240,13 +249,15 @@ mod tests {
             load_max: Some(Share(125_000)),
             temperature_max: Some(Celsius(80_000)),
             clients: Choice { allow: vec![PublicKey([1; 32])], deny: Vec::new() },
+            modules: Choice { allow: Vec::new(), deny: vec![Digest::of(b"a"), Digest::of(b"b")] },
             ..Rules::default()
         };
         let want = [
             "works in the hours 22:00-07:00",
             "works while others use at most 12.5% of the processors",
             "works up to 80 °C",
-            "takes 1 clients alone",
+            "takes 1 client and no other",
+            "takes every module but 2",
         ];
         assert_eq!(rules.describe(), want);
     }

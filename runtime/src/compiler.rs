@@ -18,7 +18,7 @@ use adit_protocol::limits::MODULE_BYTES_MAX;
 use humantime::format_rfc3339_seconds;
 use rustix::process::Signal;
 use tempfile::NamedTempFile;
-use tokio::sync::{Notify, OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
@@ -127,7 +127,7 @@ pub(crate) struct Compiler {
     baselines: Mutex<HashMap<Digest, Code>>,
     baseline_permits: Semaphore,
     /// Tells those that optimise to give up.
-    stopped: Notify,
+    stopped: watch::Sender<()>,
 }
 
 impl Compiler {
@@ -154,7 +154,7 @@ impl Compiler {
             baseline_cache: baseline_cache.map(Arc::new),
             baselines: Mutex::default(),
             baseline_permits: Semaphore::new(COMPILES_MAX),
-            stopped: Notify::new(),
+            stopped: watch::Sender::new(()),
         }
     }
 
@@ -165,7 +165,7 @@ impl Compiler {
 
     /// Ends the compilations that nobody waits for; the others end with those who wait.
     pub(crate) fn stop(&self) {
-        self.stopped.notify_waiters();
+        self.stopped.send_replace(());
     }
 
     /// Makes `module` ready. Calls for one module while it compiles share the compilation and its report; where the caller that
@@ -234,13 +234,13 @@ impl Compiler {
         };
         let (done, optimised) = watch::channel(());
         self.baselines().insert(module, Code { file, tier: Tier::Baseline, optimised: Some(optimised) });
-        let this = Arc::clone(self);
+        let (this, mut stopped) = (Arc::clone(self), self.stopped.subscribe());
         tokio::spawn(async move {
             tokio::select! {
                 optimised = this.optimise(module, again) => if let Err(error) = optimised {
                     tracing::warn!(%module, %error, "a module that began in baseline code has no optimised code");
                 },
-                () = this.stopped.notified() => tracing::debug!(%module, "not optimised: the owner took the machine back"),
+                _ = stopped.changed() => tracing::debug!(%module, "not optimised: the owner took the machine back"),
             }
             this.baselines().remove(&module);
             drop(done);

@@ -228,7 +228,8 @@ impl Gauge {
         *self.source.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::clone(&worker.live), run);
     }
 
-    /// The fuel that the job had used some milliseconds ago; nothing before its worker's first note, and once another job runs there.
+    /// The fuel that the job had used some milliseconds ago; nothing before its worker's first note. Once the job has ended it
+    /// may go, as soon as its worker notes something of another.
     pub fn fuel(&self) -> Option<Fuel> {
         let (live, run) = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Some(Fuel(live.used(run)?.fuel.min(self.fuel_max.0)))

@@ -282,6 +282,29 @@ async fn drained_node_ends_what_it_has_and_takes_no_more() {
     assert_eq!(guest.hear_state().await, NodeState::Ready);
 }
 
+/// A module that takes long to compile is work for others too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn pause_ends_a_compilation() {
+    let hand = Hand::open();
+    let node = hand.node(&["--no-baseline"]);
+    let mut guest = hand.welcome().await;
+    let module = guest::large_echo();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    let compilers = || {
+        let line = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        node.children().into_iter().filter(|pid| line(*pid).contains("compile-worker")).count()
+    };
+    until("it compiles", || compilers() > 0);
+    hand.command(&["pause"]).run().ok().says("no jobs");
+    let paused = NodeState::Paused("its owner paused it".to_owned());
+    assert_eq!(guest.hear_state().await, paused);
+    let failure = AttemptFailure::Preempted("its owner paused it".to_owned());
+    assert_eq!(guest.hear().await, NodeMessage::Failed { job, attempt: Attempt(1), failure });
+    until("it does not compile", || compilers() == 0);
+    assert_eq!(hand.status()["code_bytes"], 0, "it came to no end");
+}
+
 /// A gateway decides how fast it reads. It must not decide how long a guest stays on a machine whose owner wants it back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn gateway_that_does_not_read_an_output_keeps_no_guest_running() {
@@ -405,7 +428,7 @@ async fn traffic_of_a_day_is_counted_over_restarts_and_ends_it() {
         // The rest never comes, so that the node must stop by itself.
         let _ = timeout(PATIENCE, transfer.send.stopped()).await.expect("the node gives up");
     });
-    let why = "the day's traffic of 1048576 bytes is used up".to_owned();
+    let why = "the day's traffic of 1.0 MiB is used up".to_owned();
     assert_eq!(heard.unwrap(), Some(NodeMessage::State(NodeState::Paused(why.clone()))));
     let failure = AttemptFailure::Preempted(why.clone());
     assert_eq!(guest.hear().await, NodeMessage::Failed { job, attempt: Attempt(1), failure });

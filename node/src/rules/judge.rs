@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use adit_protocol::ByteCount;
 
-use super::{Celsius, Readings, Rules, Standing};
+use super::{Celsius, Readings, Rules, Standing, show_bytes};
 
 /// How much cooler than its limit a machine that was too warm must be. A guest warms a small machine by some degrees.
 const COOLER: Celsius = Celsius(5_000);
@@ -76,7 +76,7 @@ fn hours(rules: &Rules, read: &Readings) -> Option<String> {
 
 fn traffic(rules: &Rules, moved: ByteCount) -> Option<String> {
     let most = rules.traffic_max?;
-    (moved >= most).then(|| format!("the day's traffic of {} bytes is used up", most.0))
+    (moved >= most).then(|| format!("the day's traffic of {} is used up", show_bytes(most)))
 }
 
 fn mains(rules: &Rules, read: &Readings) -> Option<Reading> {
@@ -255,7 +255,7 @@ mod tests {
         let mut judge = Judge::default();
         let mut at = |moved| judge.judge(Duration::ZERO, &rules, &well(), ByteCount(moved));
         assert_eq!(at(999), Standing::Allowed);
-        assert_eq!(at(1000), Standing::Forbidden("the day's traffic of 1000 bytes is used up".to_owned()));
+        assert_eq!(at(1000), Standing::Forbidden("the day's traffic of 1000 B is used up".to_owned()));
         assert_eq!(at(0), Standing::Allowed);
     }
 }

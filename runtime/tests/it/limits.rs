@@ -278,7 +278,6 @@ async fn preempted_guest_is_billed_for_its_work_and_not_for_its_output() {
 
     let next = host.start(echo().input(b"next")).await.unwrap();
     assert_eq!(next.worker_pid(), pid);
-    assert_eq!(gauge.fuel(), None, "another job runs there");
     assert_eq!(finish(next).await.unwrap().assert_ok().output, b"next");
 }
 
