@@ -5,8 +5,9 @@ use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::guest;
 use crate::hostile::offer;
-use crate::network::{Gateway, Home};
+use crate::network::{Gateway, Home, Network, WELCOME};
 use crate::process::{LOOK_EVERY, PATIENCE};
 
 /// A node, as far as its greeting.
@@ -151,4 +152,20 @@ async fn token_lets_its_nodes_in_once_and_for_all() {
     assert!(first.refused(Some(&once)).await.contains("is used up"));
     token(&["revoke", "nobody"]).code(2).says("`nobody` names no join token");
     assert!(timeout(LOOK_EVERY, stays.connection.closed()).await.is_err());
+}
+
+#[test]
+fn node_joins_with_a_token_works_and_comes_back_without_it() {
+    let home = Home::new();
+    let token = home.adit(["gateway", "token", "new", "--data", "gateway"]).run().ok().text().trim().to_owned();
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--nodes", "token", WELCOME[0], WELCOME[1]]);
+    let mut network = Network { home, gateway, nodes: Vec::new() };
+    let stranger = network.adit(["node", "--slots", "1", "--cache", "stranger", "--key", "stranger.key"]).start();
+    stranger.stderr.wait_for_text("it needs a join token");
+    network.add_node(&["--slots", "1", "--join-token", &token]);
+    assert_eq!(network.run(&guest::echo()).args(["--input", "-"]).input("joined").run().ok().text(), "joined");
+    let joined = network.nodes[0].key;
+    network.take_node(joined).kill();
+    network.start_node("node-0", &["--slots", "1"]);
+    assert_eq!(network.run(&guest::echo()).args(["--input", "-"]).input("again").run().ok().text(), "again");
 }
