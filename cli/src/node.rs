@@ -116,7 +116,7 @@ pub(crate) struct OfferArgs {
     /// Processor time for each slot, in percent of one core, from 5; a compilation may take as much [default: 100]
     #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_share)]
     cpu_share: Option<CpuShare>,
-    /// Whom jobs leave the processor to: `low` is to everything else on this machine, `normal` for one that does nothing else [default: low]
+    /// Whom jobs leave the processor to: `low` is to everything else that this machine does, `normal` to nobody [default: normal]
     #[arg(long, value_name = "LEVEL", value_parser = parse_priority)]
     priority: Option<Priority>,
     #[command(flatten)]

@@ -103,7 +103,7 @@ impl NodeConfig {
             allow_weak_sandbox: false,
             baseline_code: true,
             cpu_share: CpuShare::WHOLE,
-            priority: Priority::Low,
+            priority: Priority::Normal,
             rules: Rules::default(),
             join_token: None,
             proc_dir: "/proc".into(),
