@@ -133,9 +133,13 @@ impl Link {
     }
 
     fn check(&self, sent: Result<(), SendError>) {
-        if let Err(error) = sent {
-            tracing::debug!(%error, "message not sent");
-            self.connection.close("the control stream is stuck");
+        match sent {
+            // The reader sees that too, or this node is about to leave.
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(error) => {
+                tracing::debug!(%error, "message not sent");
+                self.connection.close("the control stream is stuck");
+            }
         }
     }
 }

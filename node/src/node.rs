@@ -14,7 +14,7 @@ use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_blocking};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::control::{ControlSocket, Refused, Status};
 use crate::lease::Lease;
@@ -49,6 +49,9 @@ const ARCH_LABEL: &str = "arch";
 
 /// How many of the last attempts that it did not run a node remembers.
 const REFUSALS_MAX: usize = 16;
+
+/// How long a gateway may take to hear a node's last words.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Whoever was just killed may hold the lock for an instant more.
 const LOCK_TRIES: u32 = 20;
@@ -243,7 +246,7 @@ impl Node {
                     () = work => {}
                     () = self.watch.run(&self.shared) => {}
                     () = self.control.serve(&self.shared) => {}
-                    () = shutdown => {}
+                    () = async { shutdown.await; self.shared.leave().await } => {}
                 }
             })
             .await;
@@ -266,6 +269,14 @@ impl Shared {
 
     pub(crate) fn set_link(&self, link: &Rc<Link>) {
         *self.link.borrow_mut() = Rc::downgrade(link);
+    }
+
+    /// Waits until the gateway has what was said to it, so that no receipt is lost on its way.
+    async fn leave(&self) {
+        if let Some(link) = self.link() {
+            // A gateway that is gone is not waited for.
+            let _ = timeout(FAREWELL, link.outbox.close()).await;
+        }
     }
 
     /// Takes in what was read of the machine.

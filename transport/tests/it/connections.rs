@@ -52,6 +52,24 @@ async fn messages_arrive_in_order_and_the_end_is_seen() {
 }
 
 #[tokio::test]
+async fn last_words_are_heard_before_the_connection_ends() {
+    let (_listener, _dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    // More than leaves at once.
+    let text = vec![7u8; 200_000];
+    for _ in 0..10 {
+        outbox.send(&text).unwrap();
+    }
+    let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+    outbox.close().await;
+    near.close("said");
+    far.closed().await;
+    for _ in 0..10 {
+        assert_eq!(inbox.next().await.unwrap(), Some(text.clone()));
+    }
+}
+
+#[tokio::test]
 async fn foreign_bytes_end_the_stream_with_an_error() {
     let (_listener, _dialer, near, far) = connected().await;
     let (outbox, _inbox) = near.open_control().await.unwrap();
