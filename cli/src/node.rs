@@ -45,8 +45,8 @@ A node only dials out, so it works behind any NAT, and it connects again by itse
   [node.rules]
   hours = [\"mon-fri 22:00-07:00\", \"sat-sun\"]
   mains-only = true
-Where a rule is broken, guests are stopped within 200 ms; what they did is signed for. pause, resume, drain and status reach
-the node through CACHE/control.sock, which only its user may open."
+Where a rule is broken, guests are stopped within 200 ms; what they did is signed for.
+pause, resume, drain and status reach the node through CACHE/control.sock, which only its user may open."
 )]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -66,16 +66,16 @@ pub(crate) struct NodeArgs {
     /// Disk that they may take: half for compiled modules, half for the others [default: 8GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     cache_max: Option<ByteCount>,
-    #[command(flatten)]
-    offer: OfferArgs,
-    #[command(flatten)]
-    rules: RulesArgs,
     /// Say what the node would offer and which rules it would keep, and end
     #[arg(long, conflicts_with = "json")]
     check_config: bool,
     /// Print what happens as one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    offer: OfferArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
 }
 
 #[derive(Debug, Subcommand)]
