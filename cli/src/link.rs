@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
-use adit_protocol::{Answer, JobId, Query, SecretKey};
+use adit_protocol::{Answer, JobId, Query, Refusal, SecretKey};
 use adit_transport::{GatewayAddr, load_key_file, load_or_create_key_file};
 use anyhow::{Context, bail};
 
@@ -69,9 +69,14 @@ pub(crate) fn describe(update: &Update) -> Option<String> {
     match update {
         Update::Reconnecting { reason } => Some(format!("gateway lost ({reason}); connecting again")),
         Update::Reconnected => Some("gateway found again".to_owned()),
-        Update::Postponed { refusal, times: 1, .. } => Some(format!("not taken yet: {refusal} (done by itself)")),
+        Update::Postponed { refusal, times: 1, .. } => Some(describe_refusal(refusal)),
         _ => None,
     }
+}
+
+/// What to say of a gateway without room that is asked again.
+pub(crate) fn describe_refusal(refusal: &Refusal) -> String {
+    format!("not taken yet: {refusal} (done by itself)")
 }
 
 /// Says what an update tells of the connection.

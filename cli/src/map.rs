@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adit_client::{Client, Job, JobError, JobHandle, Settled, Source, Update};
+use adit_client::{Client, Job, JobError, JobHandle, Pauses, Settled, Source, Update};
 use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Refusal};
 use adit_transport::TransferError;
 use anyhow::Context;
@@ -106,6 +106,7 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             kept: Cell::new(0),
             asked: Cell::new(0),
             window: Window::new(args.jobs),
+            waiting: Cell::new(0),
             told_of_room: Cell::new(false),
             stopped,
             lost: Cell::new(false),
@@ -174,6 +175,8 @@ struct Map<'a> {
     asked: Cell<usize>,
     /// Lets jobs to the gateway.
     window: Window,
+    /// Jobs that the gateway had no room for.
+    waiting: Cell<usize>,
     /// Whether it was said that the gateway has no room.
     told_of_room: Cell<bool>,
     /// Whether the user wants it to end.
@@ -217,16 +220,14 @@ impl Map<'_> {
             self.kept.set(self.kept.get() + 1);
             return Ok(None);
         }
-        let mut stopped = self.stopped.clone();
-        let place = tokio::select! {
-            place = self.window.enter() => place,
-            _ = stopped.wait_for(|stopped| *stopped) => return Ok(None),
-        };
-        Ok(Some(self.row(&item, job, retry, &place).await))
+        match self.enter().await {
+            Some(place) => Ok(Some(self.row(&item, job, retry, place).await)),
+            None => Ok(None),
+        }
     }
 
     /// Runs `job` and tells what became of it.
-    async fn row(&self, item: &Item, job: Job, retry: u32, place: &Place<'_>) -> Row {
+    async fn row(&self, item: &Item, job: Job, retry: u32, place: Place<'_>) -> Row {
         let base =
             Row { key: job.key.to_string(), retry, job: JobId::derive(&self.client.key(), &job.key).to_string(), ..item.row() };
         match self.outcome(item, job, place).await {
@@ -248,11 +249,12 @@ impl Map<'_> {
         }
     }
 
-    async fn outcome(&self, item: &Item, job: Job, place: &Place<'_>) -> anyhow::Result<End> {
+    async fn outcome(&self, item: &Item, job: Job, mut place: Place<'_>) -> anyhow::Result<End> {
+        let mut pauses = None;
         loop {
-            let mut handle = self.client.submit(job.clone());
+            let mut handle = self.client.submit_once(job.clone());
             self.asked.set(self.asked.get() + 1);
-            let settled = self.settled(&mut handle, place).await;
+            let settled = self.settled(&mut handle).await;
             self.asked.set(self.asked.get() - 1);
             match settled {
                 // What the others hold comes back when they end.
@@ -261,31 +263,60 @@ impl Map<'_> {
                 {
                     sleep(CREDIT_WAIT).await;
                 }
-                settled => return self.take_results(item, &job.spec, &settled?).await,
+                Err(JobError::Refused { job, refusal }) => {
+                    let pauses = pauses.get_or_insert_with(|| Pauses::within(self.patience()));
+                    let Some(pause) = pauses.after(&refusal) else { return Err(JobError::Refused { job, refusal }.into()) };
+                    // Others may come meanwhile, as many as the gateway takes.
+                    place.refused();
+                    self.note_room(&refusal);
+                    place = self.come_again(pause).await.ok_or(JobError::CancelledInQueue { job })?;
+                }
+                settled => {
+                    let settled = settled?;
+                    place.settled();
+                    return self.take_results(item, &job.spec, &settled).await;
+                }
             }
         }
     }
 
+    /// How long each job is submitted again.
+    fn patience(&self) -> Duration {
+        self.args.retry.retry_for.unwrap_or(PATIENCE)
+    }
+
+    /// Waits for a place; nothing where the map is stopped before.
+    async fn enter(&self) -> Option<Place<'_>> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            place = self.window.enter() => Some(place),
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        }
+    }
+
+    /// Waits so long, and then for a place; nothing where the map is stopped before.
+    async fn come_again(&self, pause: Duration) -> Option<Place<'_>> {
+        self.waiting.set(self.waiting.get() + 1);
+        self.show_waiting();
+        let mut stopped = self.stopped.clone();
+        let place = tokio::select! {
+            () = sleep(pause) => self.enter().await,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        };
+        self.waiting.set(self.waiting.get() - 1);
+        self.show_waiting();
+        place
+    }
+
     /// Waits until the outcome is final; cancels where the map is stopped meanwhile.
-    async fn settled(&self, handle: &mut JobHandle, place: &Place<'_>) -> Result<Settled, JobError> {
+    async fn settled(&self, handle: &mut JobHandle) -> Result<Settled, JobError> {
         let mut stopped = self.stopped.clone();
         let mut asked = false;
         loop {
             tokio::select! {
                 update = handle.next() => match update? {
-                    Some(Update::Settled(settled)) => {
-                        place.settled();
-                        return Ok(*settled);
-                    }
-                    Some(update @ Update::Postponed { .. }) => {
-                        place.postponed();
-                        self.note_room(&update);
-                    }
-                    Some(update @ (Update::Reconnecting { .. } | Update::Reconnected)) => self.note_link(&update),
-                    Some(_) => {
-                        place.taken();
-                        self.show_waiting();
-                    }
+                    Some(Update::Settled(settled)) => return Ok(*settled),
+                    Some(update) => self.note_link(&update),
                     None => return Err(link::closed(handle)),
                 },
                 _ = stopped.wait_for(|stopped| *stopped), if !asked => {
@@ -296,19 +327,15 @@ impl Map<'_> {
         }
     }
 
-    /// Says once in a map that the gateway has no room, and shows how many jobs wait for it.
-    fn note_room(&self, update: &Update) {
-        if let Some(text) = link::describe(update)
-            && !self.told_of_room.replace(true)
-            && !self.quiet
-        {
-            self.bar.suspend(|| show_note(text));
+    /// Says once in a map that the gateway has no room.
+    fn note_room(&self, refusal: &Refusal) {
+        if !self.told_of_room.replace(true) && !self.quiet {
+            self.bar.suspend(|| show_note(link::describe_refusal(refusal)));
         }
-        self.show_waiting();
     }
 
     fn show_waiting(&self) {
-        match self.window.waiting() {
+        match self.waiting.get() {
             0 => self.bar.set_message(""),
             waiting => self.bar.set_message(format!("; {waiting} wait for the gateway to have room")),
         }

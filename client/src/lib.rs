@@ -31,4 +31,5 @@ pub use error::{ConnectError, JobError};
 pub use handle::{Done, JobHandle, Output, Settled, Update};
 pub use job::{Job, Source, new_key};
 pub use link::{Client, Config};
+pub use postponed::Pauses;
 pub use transfer::LogStream;

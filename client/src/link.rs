@@ -114,6 +114,8 @@ struct Submission {
     message: ClientMessage,
     module: Source,
     input: Source,
+    /// Whether its caller comes again by itself where the gateway has no room.
+    once: bool,
 }
 
 impl Client {
@@ -164,6 +166,15 @@ impl Client {
 
     /// Submits `job` and returns at once; everything that happens comes through the handle.
     pub fn submit(&self, job: Job) -> JobHandle {
+        self.submit_as(job, false)
+    }
+
+    /// As [`Client::submit`], but a gateway without room ends it: for callers that come again by themselves, after [`Pauses`].
+    pub fn submit_once(&self, job: Job) -> JobHandle {
+        self.submit_as(job, true)
+    }
+
+    fn submit_as(&self, job: Job, once: bool) -> JobHandle {
         let id = JobId::derive(&self.key(), &job.key);
         let spec = Arc::new(job.spec);
         let input = match job.input.place() {
@@ -171,7 +182,7 @@ impl Client {
             _ => None,
         };
         let message = ClientMessage::Submit { key: job.key, spec: Box::new(JobSpec::clone(&spec)), input };
-        let submission = Submission { message, module: job.module, input: job.input };
+        let submission = Submission { message, module: job.module, input: job.input, once };
         self.track(id, Some(spec), Some(Arc::new(submission)))
     }
 
@@ -298,12 +309,11 @@ impl Tracked {
 
     /// How long to wait before this submission is made again, and which time that is; nothing where it is not.
     fn postpone(&mut self, refusal: &Refusal, patience: Duration) -> Option<(Duration, u32)> {
-        if self.cancelled || self.submission.is_none() {
+        if self.cancelled || self.submission.as_ref().is_none_or(|submission| submission.once) {
             return None;
         }
-        let (now, retry_after) = (Instant::now(), refused_for(refusal)?);
-        let postponed = self.postponed.get_or_insert_with(|| Postponed::begin(now, patience));
-        Some((postponed.pause(now, retry_after, rand::random())?, postponed.times))
+        let postponed = self.postponed.get_or_insert_with(|| Postponed::begin(Instant::now(), patience));
+        Some((postponed.pause_after(refusal)?, postponed.times))
     }
 
     fn is_asleep(&self) -> bool {

@@ -48,6 +48,11 @@ impl Postponed {
         Some(retry_after.saturating_add(self.spread).min(left))
     }
 
+    /// As [`Postponed::pause`], now and at random, where a refusal is one for want of room.
+    pub(crate) fn pause_after(&mut self, refusal: &Refusal) -> Option<Duration> {
+        self.pause(Instant::now(), refused_for(refusal)?, rand::random())
+    }
+
     /// Notes what tries again.
     pub(crate) fn sleeps(&mut self, timer: AbortHandle) {
         self.wake();
@@ -77,6 +82,23 @@ impl Postponed {
 impl Drop for Postponed {
     fn drop(&mut self) {
         self.wake();
+    }
+}
+
+/// The pauses of a caller that comes again by itself, see [`crate::Client::submit_once`].
+#[derive(Debug)]
+pub struct Pauses(Postponed);
+
+impl Pauses {
+    /// Pauses until so much time has passed from now.
+    pub fn within(patience: Duration) -> Self {
+        Self(Postponed::begin(Instant::now(), patience))
+    }
+
+    /// How long to wait before the same job is submitted again: what the gateway told and a random part. Nothing where the refusal was
+    /// not for want of room, or where that would be too late.
+    pub fn after(&mut self, refusal: &Refusal) -> Option<Duration> {
+        self.0.pause_after(refusal)
     }
 }
 

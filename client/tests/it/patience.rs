@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_client::{Client, Config, ConnectError, Job, JobError, JobHandle, Source, Update};
+use adit_client::{Client, Config, ConnectError, Job, JobError, JobHandle, Pauses, Source, Update};
 use adit_protocol::{ClientMessage, GatewayToClient, JobEvent, JobId, JobResult, Query, Refusal, Rejection, SecretKey};
 use adit_transport::{Connection, Inbox, Listener, Outbox};
 use tokio::time::timeout;
@@ -77,6 +77,23 @@ async fn other_refusals_end_the_job_at_once() {
     refuse(&outbox, handle.id(), Refusal::QueueTimeout { waited_ms: 5 });
     let ended = timeout(PATIENCE, handle.next()).await.unwrap();
     assert!(matches!(ended, Err(JobError::Refused { refusal: Refusal::QueueTimeout { waited_ms: 5 }, .. })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn job_that_is_submitted_once_ends_where_there_is_no_room() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let job = job();
+    let mut handle = client.submit_once(job.clone());
+    let first = heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(40));
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    let Err(JobError::Refused { refusal, .. }) = ended else { panic!("{ended:?}") };
+    let mut pauses = Pauses::within(Duration::from_secs(10));
+    assert!((50..=90).contains(&pauses.after(&refusal).unwrap().as_millis()));
+    assert_eq!((pauses.after(&full(3_600_000)), pauses.after(&Refusal::KeyConflict)), (None, None));
+    // Again, it is the same job.
+    let _handle = client.submit_once(job);
+    assert_eq!(heard(&mut inbox).await, first);
 }
 
 #[tokio::test]
