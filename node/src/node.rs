@@ -237,7 +237,7 @@ impl Node {
         let tasks = LocalSet::new();
         let shared = Rc::clone(&self.shared);
         let work = async {
-            shared.measure().await;
+            shared.measure_first().await;
             keep_working(shared).await;
         };
         tasks
@@ -250,7 +250,7 @@ impl Node {
                 }
             })
             .await;
-        // Ends the leases, and so their workers. The gateway gives the jobs to other nodes.
+        // Ends the leases that are left, and so their workers. The gateway gives the jobs to other nodes.
         drop(tasks);
         self.shared.today.save();
         self.shared.dialer.flush().await;
@@ -271,8 +271,12 @@ impl Shared {
         *self.link.borrow_mut() = Rc::downgrade(link);
     }
 
-    /// Waits until the gateway has what was said to it, so that no receipt is lost on its way.
+    /// Gives back what runs, which is paid for what it did, and waits until the gateway has all that was said to it.
     async fn leave(&self) {
+        self.owner.leave();
+        self.refresh();
+        // Guests are stopped within a fifth of that.
+        let _ = timeout(FAREWELL, self.idle()).await;
         if let Some(link) = self.link() {
             // A gateway that is gone is not waited for.
             let _ = timeout(FAREWELL, link.outbox.close()).await;

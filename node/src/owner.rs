@@ -28,6 +28,7 @@ pub(crate) struct Owner {
     rules: Rules,
     pause: Cell<Option<Pause>>,
     is_draining: Cell<bool>,
+    is_leaving: Cell<bool>,
     judge: RefCell<Judge>,
     standing: RefCell<Standing>,
 }
@@ -40,7 +41,15 @@ impl Owner {
             Some(Pause { until_ms: None })
         });
         let standing = RefCell::new(Standing::Allowed);
-        Self { path, rules, pause: Cell::new(pause), is_draining: Cell::new(false), judge: RefCell::default(), standing }
+        Self {
+            path,
+            rules,
+            pause: Cell::new(pause),
+            is_draining: Cell::new(false),
+            is_leaving: Cell::new(false),
+            judge: RefCell::default(),
+            standing,
+        }
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -73,6 +82,11 @@ impl Owner {
         self.is_draining.set(true);
     }
 
+    /// Has the node give back what it has, because its process ends.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.set(true);
+    }
+
     /// Takes in what was read.
     pub(crate) fn look(&self, now: Duration, read: &Readings, moved_today: ByteCount) {
         *self.standing.borrow_mut() = self.judge.borrow_mut().judge(now, &self.rules, read, moved_today);
@@ -91,6 +105,9 @@ impl Owner {
 
     /// Whether the node takes jobs, and why not.
     pub(crate) fn state(&self) -> NodeState {
+        if self.is_leaving.get() {
+            return NodeState::Paused("it stops".to_owned());
+        }
         if let Some(Pause { until_ms }) = self.pause.get() {
             let until = until_ms.map(|ms| format!(" until {}", show_time(UnixMillis(ms)))).unwrap_or_default();
             return NodeState::Paused(format!("its owner paused it{until}"));

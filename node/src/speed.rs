@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use adit_protocol::{NodeMessage, NodeOffer};
+use adit_protocol::{NodeMessage, NodeOffer, NodeState};
 
 use crate::NodeEvent;
 use crate::link::Link;
@@ -31,6 +31,14 @@ impl Shared {
         NodeOffer { fuel_per_second: self.measured.fuel_per_second.get(), ..self.offer.clone() }
     }
 
+    /// Measures this machine before it joins; later, where its owner or a rule wants it left alone now.
+    pub(crate) async fn measure_first(&self) {
+        if self.state() == NodeState::Ready {
+            return self.measure().await;
+        }
+        self.measured.may_be_more.set(true);
+    }
+
     /// Measures this machine. Where that fails its speed stays what it was, at first 0, which gateways read as not measured; the node
     /// works all the same.
     pub(crate) async fn measure(&self) {
@@ -56,7 +64,7 @@ pub(crate) async fn measure_again(link: &Link) {
     while link.node.measured.may_be_more.get() {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(AGAIN_MAX);
-        if link.leases() == 0 {
+        if link.leases() == 0 && link.node.state() == NodeState::Ready {
             link.node.measure().await;
             link.send(&NodeMessage::Offer(Box::new(link.node.offer_now())));
         }

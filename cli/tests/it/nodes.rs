@@ -138,6 +138,11 @@ fn node_that_is_told_to_stop_leaves_at_once_and_its_job_goes_on_elsewhere() {
     node.wait().ok().says("node stopped");
     log.stdout.wait_for("second start", |log| (log.matches(guest::READY).count() == 2).then_some(()));
     network.adit(["cancel", &job]).run().ok();
+    // What it did until then is paid.
+    let first = network.home.path("node-0.key");
+    let earnings = network.adit(["node", "earnings", "--json", "--key"]).args([&first]).run().ok().json_lines();
+    let [line] = &earnings[..] else { panic!("{earnings:?}") };
+    assert_eq!((&line["kind"], &line["outcome"]), (&"paid".into(), &"preempted".into()));
 }
 
 #[tokio::test]
