@@ -534,6 +534,9 @@ impl Dispatcher {
         let preemptions_max = self.config.preemptions_max;
         let lease = self.take_lease(id, attempt);
         let job = self.job_mut(id);
+        let setback = Setback { node: lease.node, cause };
+        let words = setback.to_string();
+        job.setback = Some(setback);
         if !job.leases.is_empty() {
             return;
         }
@@ -541,11 +544,9 @@ impl Dispatcher {
             self.end(id);
             return self.actions.push_back(Action::CancelledInQueue { job: id });
         }
-        let setback = Setback { node: lease.node, cause };
         if job.preemptions > preemptions_max {
-            return self.lose(id, setback.to_string());
+            return self.lose(id, words);
         }
-        job.setback = Some(setback);
         self.queue_again(now, id);
         // What is left of its price limit may be too little for any node.
         if self.is_stranded(&self.jobs[&id].demand) {
@@ -797,16 +798,17 @@ impl Dispatcher {
         if !job.failed.contains(&lease.node) {
             job.failed.push(lease.node);
         }
+        let words = setback.to_string();
+        job.setback = Some(setback);
         if !job.leases.is_empty() {
             return;
         }
         if job.is_stopping() {
-            return self.lose(id, format!("{setback}, while the job was being cancelled"));
+            return self.lose(id, format!("{words}, while the job was being cancelled"));
         }
         if job.setbacks >= attempts_max {
-            return self.lose(id, setback.to_string());
+            return self.lose(id, words);
         }
-        job.setback = Some(setback);
         self.queue_again(now, id);
     }
 

@@ -38,6 +38,9 @@ const SPEED_SAMPLE_FUEL: u64 = 10_000_000;
 /// Bytes below which a fetch says nothing of its path's bandwidth.
 const BANDWIDTH_SAMPLE_BYTES: u64 = 64 * 1024;
 
+/// Bytes of QUIC's first window.
+const SLOW_START_BYTES: u128 = 14_720;
+
 /// Jobs that show a speed before a claim is held against what they show.
 const CLAIM_CHECKED_AFTER: u32 = 4;
 
@@ -97,7 +100,7 @@ pub(crate) struct Node {
     speeds_seen: u32,
     speed_seen: Tick,
     /// Bytes per second, as its fetches show.
-    bandwidth: Mean,
+    bandwidth: Option<u64>,
     /// Microseconds that its short jobs take beyond what everything else explains.
     overhead_us: u64,
     known: VecDeque<Short>,
@@ -223,7 +226,7 @@ impl Nodes {
             speed: Mean::default(),
             speeds_seen: 0,
             speed_seen: now,
-            bandwidth: Mean::default(),
+            bandwidth: None,
             overhead_us: 0,
             known: VecDeque::new(),
             declines: VecDeque::new(),
@@ -553,23 +556,24 @@ impl Node {
         self.speed.value().or(claimed.map(|claimed| claimed.min(SPEED_CLAIM_MAX))).unwrap_or(SPEED_GUESS).max(1)
     }
 
-    pub(crate) fn bandwidth(&self) -> u64 {
-        self.bandwidth.value().unwrap_or(BANDWIDTH_GUESS).max(1)
-    }
-
     fn learn_times(&mut self, now: Tick, lease: &Lease, report: &Report) -> bool {
         let elapsed_us = now.since(lease.since);
+        self.jobs_done += 1;
+        // A round trip that was over before it could have been is not what it was taken for, and nothing else is then.
+        if elapsed_us <= self.rtt_us.unwrap_or(0) {
+            return false;
+        }
         let here_us = self.time_in_slot(lease.ahead, elapsed_us);
         let before_us = report.fetch_us.saturating_add(report.compile_us).min(here_us);
-        self.jobs_done += 1;
         self.attempt_us.add(here_us);
         self.learn_bandwidth(lease, report.fetch_us);
         let (fuel, run_us) = (report.usage.fuel.0, here_us - before_us);
-        if fuel >= SPEED_SAMPLE_FUEL {
-            return self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us));
+        if fuel < SPEED_SAMPLE_FUEL {
+            self.learn_overhead(run_us.saturating_sub(self.run_us(fuel)));
+            return false;
         }
-        self.learn_overhead(run_us.saturating_sub(self.run_us(fuel)));
-        false
+        // Where the way is long against the run, an error in the one is a large one in the other.
+        run_us >= self.rtt_us() / 4 && self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us))
     }
 
     /// Slowly up, for one hiccup says little, and quickly down: a node that is taken for slow gets few jobs to show otherwise.
@@ -586,17 +590,53 @@ impl Node {
         }
     }
 
+    /// The rest of a fetch's time after its round trips. Where those were most of it, it says little of the line's rate.
     fn learn_bandwidth(&mut self, lease: &Lease, fetch_us: u64) {
-        if lease.fetched_bytes >= BANDWIDTH_SAMPLE_BYTES && fetch_us > 0 {
-            self.bandwidth.add(lease.fetched_bytes.saturating_mul(1_000_000) / fetch_us);
+        let bytes = lease.fetched_bytes;
+        if bytes < BANDWIDTH_SAMPLE_BYTES || fetch_us == 0 {
+            return;
         }
+        let trips_us = self.fetch_trips_us(bytes);
+        let sending_us = fetch_us.saturating_sub(trips_us).max(fetch_us / 4).max(1);
+        let seen = u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(sending_us)).unwrap_or(u64::MAX);
+        let (before, is_certain) = (self.bandwidth(), sending_us >= trips_us.saturating_mul(2));
+        self.bandwidth = Some(match self.bandwidth {
+            None if is_certain => seen,
+            _ if is_certain || seen > before => before / 2 + seen / 2,
+            _ => before / 8 * 7 + seen / 8,
+        });
+    }
+
+    /// Bytes per second, as fetches showed.
+    fn bandwidth(&self) -> u64 {
+        self.bandwidth.unwrap_or(BANDWIDTH_GUESS).max(1)
+    }
+
+    /// What the round trips of a fetch take: that of the request, and one for each doubling of QUIC's window (RFC 9002, section 7.2: it
+    /// begins with 14,720 bytes) until it is as large as the path or as what is to be sent.
+    fn fetch_trips_us(&self, bytes: u64) -> u64 {
+        let path = u128::from(self.bandwidth()) * u128::from(self.rtt_us()) / 1_000_000;
+        let window = u128::from(bytes).min(path) / SLOW_START_BYTES;
+        let doublings = window.checked_ilog2().map_or(0, |log| log + 1);
+        self.rtt_us().saturating_mul(1 + u64::from(doublings))
+    }
+
+    /// Predicted time to bring so many bytes there, in microseconds.
+    pub(crate) fn fetch_us(&self, bytes: u64) -> u64 {
+        if bytes == 0 {
+            return 0;
+        }
+        let sending_us = u128::from(bytes) * 1_000_000 / u128::from(self.bandwidth());
+        self.fetch_trips_us(bytes).saturating_add(u64::try_from(sending_us).unwrap_or(u64::MAX))
     }
 
     /// Takes in how long some fuel took. Says whether the node claims twice as much.
     fn learn_speed(&mut self, now: Tick, fuel: u64, run_us: u64) -> bool {
         self.speed_seen = now;
         let seen = u128::from(fuel) * 1_000_000 / u128::from(run_us.max(1));
-        self.speed.add(u64::try_from(seen).unwrap_or(u64::MAX));
+        // No one sample makes a machine more than twice as fast as it was, nor faster than it is believed to be.
+        let most = self.speed.value().map_or(SPEED_CLAIM_MAX, |speed| speed.saturating_mul(2));
+        self.speed.add(u64::try_from(seen).unwrap_or(u64::MAX).min(most));
         self.speeds_seen += 1;
         let shown = self.speed.value().unwrap_or(u64::MAX);
         self.speeds_seen >= CLAIM_CHECKED_AFTER && self.offer.fuel_per_second / 2 > shown

@@ -211,12 +211,10 @@ impl Search<'_> {
             let guess = ask.module.bytes.saturating_mul(COMPILE_MILLI_US_PER_BYTE) / 1_000;
             self.estimate.compile_us.unwrap_or(guess)
         };
-        let fetch_us = fetched.saturating_mul(1_000_000) / node.bandwidth();
         Prediction {
             rtt_us: node.rtt_us(),
             queue_us: node.queue_us(),
-            // The node asks for it first.
-            fetch_us: if fetched > 0 { fetch_us.saturating_add(node.rtt_us()) } else { 0 },
+            fetch_us: node.fetch_us(fetched),
             compile_us: if knows_module { 0 } else { compile_us() },
             run_us: node.run_us(self.estimate.usage.fuel.0),
         }

@@ -702,9 +702,9 @@ impl Core {
 
     /// Takes in the path to a node as it is now.
     pub(crate) fn node_path(&mut self, key: PublicKey) {
-        let rtt_us = self.rtt_us(&key);
         let Some(node) = self.nodes.get_mut(&key) else { return };
-        let spread_us = node.path.add(rtt_us);
+        let smoothed_us = node.connection.rtt().as_micros() as u64;
+        let (rtt_us, spread_us) = node.path.add(smoothed_us, node.connection.acks_received());
         self.dispatch(Event::NodePath { node: key, rtt_us, spread_us });
     }
 

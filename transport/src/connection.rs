@@ -94,6 +94,11 @@ impl Connection {
         self.quic.rtt()
     }
 
+    /// How many acknowledgements came so far: about as many as there were samples of the round trip.
+    pub fn acks_received(&self) -> u64 {
+        self.quic.stats().frame_rx.acks
+    }
+
     /// Bytes that were sent and received so far, in UDP's payload: all that the connection costs but for the headers of IP and UDP.
     pub fn bytes_moved(&self) -> u64 {
         let stats = self.quic.stats();

@@ -100,6 +100,17 @@ fn one_of_two_attempts_that_fails_leaves_the_job_to_the_other() {
     assert_eq!(world.join(3, 1), [start(100, 3, 3)], "two are lost, and a third is allowed");
 }
 
+/// The guest of the attempt that was lost may have run, so the job is not one that was refused.
+#[test]
+fn setback_beside_another_attempt_is_not_forgotten() {
+    let mut world = overdue();
+    world.pass(SECOND);
+    assert_eq!(world.leave(2), []);
+    assert_eq!(world.fail(1, 100, 1, AttemptFailure::Declined("not for you".into())), []);
+    let reason = "node 02020202 disconnected; then no slot became free in 300000 ms; raise --queue-timeout or try again later";
+    assert_eq!(world.pass(300 * SECOND), [lost(100, 2, reason)]);
+}
+
 #[test]
 fn cancelled_job_with_two_attempts_ends_with_the_first_word_of_either() {
     let mut world = overdue();
