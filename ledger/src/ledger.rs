@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use adit_protocol::{PublicKey, Terms};
 use redb::backends::FileBackend;
-use redb::{Builder, StorageBackend};
+use redb::{Builder, ReadableDatabase, StorageBackend};
 
 use crate::books::BooksError;
-use crate::change::Change;
+use crate::change::{Change, Ended};
 use crate::tree::{Edge, TreeHead};
 use crate::{Applied, FORMAT_VERSION, Operation, Reader, Refused, StoreError, file, schema};
 
@@ -165,6 +165,9 @@ impl Ledger {
         schema::prepare(&database, gateway)?;
         let reader = Reader::new(Arc::new(database));
         let (edge, terms) = reader.edge_and_terms()?;
+        let transaction = reader.database().begin_read().map_err(StoreError::from)?;
+        reader.recent().load(&transaction)?;
+        schema::check_receipts(&transaction, reader.recent().read().jobs())?;
         Ok(Self { reader, gateway, edge, terms, stopped: None })
     }
 
@@ -244,14 +247,16 @@ impl Ledger {
     ) -> Result<Vec<Result<Applied, Refused>>, StoreError> {
         let transaction = schema::begin_durable(self.reader.database())?;
         let (outcomes, ended) = {
-            let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms)?;
+            let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms, self.reader.recent())?;
             let outcomes = work(&mut change)?;
             (outcomes, change.end()?)
         };
         // What was done before was durable then; only what is new is worth a sync.
         match ended {
-            Some((edge, terms)) => {
+            Some(Ended { edge, terms, fresh, sweep }) => {
+                self.reader.recent().admit(fresh, &sweep);
                 transaction.commit()?;
+                self.reader.recent().release(&sweep);
                 (self.edge, self.terms) = (edge, terms);
             }
             None => transaction.abort()?,
