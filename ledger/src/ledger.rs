@@ -1,10 +1,11 @@
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_protocol::{PublicKey, Terms};
 use redb::backends::FileBackend;
-use redb::{Builder, ReadableDatabase, StorageBackend};
+use redb::{Builder, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 
 use crate::books::BooksError;
 use crate::change::{Change, Ended};
@@ -161,7 +162,8 @@ impl Ledger {
     }
 
     fn open_backend(backend: impl StorageBackend, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
-        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
+        let builder = builder.set_cache_size(CACHE_BYTES);
+        let database = caught(|| builder.create_with_backend(backend)).map_err(StoreError::from)?;
         schema::prepare(&database, gateway)?;
         let reader = Reader::new(Arc::new(database));
         let (edge, terms) = reader.edge_and_terms()?;
@@ -263,6 +265,14 @@ impl Ledger {
         }
         Ok(outcomes)
     }
+}
+
+/// Opens a database. redb asserts some of what it takes a file to be, such as one that ends within a page that is in use: whoever opens a
+/// ledger is told that it is damaged, as of all else that is found.
+pub(crate) fn caught<T>(open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+    // What was half opened is gone with the panic.
+    let damaged = |_| Err(StorageError::Corrupted("the file is not what was written; restore a backup".to_owned()).into());
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(damaged)
 }
 
 #[cfg(test)]
