@@ -8,7 +8,7 @@ use adit_protocol::PublicKey;
 use redb::backends::FileBackend;
 use redb::{Builder, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-use crate::ledger::CACHE_BYTES;
+use crate::ledger::{CACHE_BYTES, caught};
 use crate::schema::{self, ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::{Ledger, OpenError, Reader, StoreError, TreeHead, file};
 
@@ -160,7 +160,7 @@ impl Ledger {
                 redb::DatabaseError::Storage(redb::StorageError::Io(error)) => OpenError::File { path: path.to_owned(), error },
                 error => StoreError::from(error).into(),
             };
-            let database = Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(already_open)?;
+            let database = caught(|| Builder::new().set_cache_size(CACHE_BYTES).open(path)).map_err(already_open)?;
             let transaction = redb::ReadableDatabase::begin_read(&database).map_err(StoreError::from)?;
             schema::owner(&transaction)?
         };

@@ -1,6 +1,6 @@
 //! A batch of operations on its way into one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use adit_protocol::limits::{LEAF_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
@@ -12,12 +12,23 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Posting, postings};
 use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
 use crate::reader::{check_leaf, read_attempt, read_job, read_leaf};
+use crate::recent::{IndexKey, SharedRecent, Sweep, keys};
 use crate::row::Row;
 use crate::schema::{
-    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
+    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_INDEXED, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
 };
 use crate::tree::{Edge, Place};
 use crate::{Appended, Corruption, Entry, EntryError, StoreError};
+
+/// What a batch leaves, once it is durable.
+pub(crate) struct Ended {
+    pub(crate) edge: Edge,
+    pub(crate) terms: Option<Terms>,
+    /// What leads to its leaves.
+    pub(crate) fresh: Vec<(IndexKey, u64)>,
+    /// What it took into the tables of what leads to earlier ones.
+    pub(crate) sweep: Sweep,
+}
 
 /// What an operation comes to: done or refused, where the store works.
 type Outcome = Result<Result<Applied, Refused>, StoreError>;
@@ -39,6 +50,12 @@ pub(crate) struct Change<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
     edge: Edge,
     terms: Option<Terms>,
+    /// What leads to the leaves before, as far as the tables may lack it.
+    recent: &'txn SharedRecent,
+    /// What leads to the leaves of this batch.
+    fresh: Vec<(IndexKey, u64)>,
+    /// The jobs that this batch settled.
+    settled: HashMap<JobId, u64>,
     /// Holds that this batch placed, raised or paid out of and that have not ended: most end in the batch in which they were placed, and never touch
     /// the table.
     placed: BTreeMap<JobId, Hold>,
@@ -57,6 +74,7 @@ impl<'txn> Change<'txn> {
         gateway: PublicKey,
         edge: Edge,
         terms: Option<Terms>,
+        recent: &'txn SharedRecent,
     ) -> Result<Self, StoreError> {
         Ok(Self {
             gateway,
@@ -75,6 +93,9 @@ impl<'txn> Change<'txn> {
             begun: edge.size(),
             edge,
             terms,
+            recent,
+            fresh: Vec::new(),
+            settled: HashMap::new(),
             placed: BTreeMap::new(),
             balances: BTreeMap::new(),
             full: Vec::new(),
@@ -82,8 +103,8 @@ impl<'txn> Change<'txn> {
         })
     }
 
-    /// Writes what is written once. Returns the tree's edge and the terms as they are then; nothing where nothing has changed.
-    pub(crate) fn end(mut self) -> Result<Option<(Edge, Option<Terms>)>, StoreError> {
+    /// Writes what is written once. Returns what is so then; nothing where nothing has changed.
+    pub(crate) fn end(mut self) -> Result<Option<Ended>, StoreError> {
         if !self.has_changed {
             return Ok(None);
         }
@@ -97,7 +118,23 @@ impl<'txn> Change<'txn> {
         for (place, tile) in full.chain(self.edge.partial()) {
             self.tiles.insert(place, tile)?;
         }
-        Ok(Some((self.edge, self.terms)))
+        let sweep = self.sweep()?;
+        Ok(Some(Ended { edge: self.edge, terms: self.terms, fresh: self.fresh, sweep }))
+    }
+
+    /// Takes entries of leaves before into their tables.
+    fn sweep(&mut self) -> Result<Sweep, StoreError> {
+        let sweep = self.recent.read().sweep(self.edge.size() - self.begun, self.begun);
+        for (key, index) in &sweep.entries {
+            match key {
+                IndexKey::Job(job) => _ = self.jobs.insert(job, index)?,
+                IndexKey::Statement(account, is_other, index) => _ = self.statements.insert((account, *is_other, *index), ())?,
+            }
+        }
+        if let Some(indexed) = sweep.indexed {
+            self.meta.insert(META_INDEXED, indexed.to_le_bytes().as_slice())?;
+        }
+        Ok(sweep)
     }
 
     pub(crate) fn apply(&mut self, operation: &Operation) -> Outcome {
@@ -187,7 +224,10 @@ impl<'txn> Change<'txn> {
         if let Err(error) = entry.check(self.gateway) {
             return Ok(Err(error.into()));
         }
-        if let Some(index) = self.settled(job)? {
+        // Whoever placed a hold in this batch has looked.
+        if !self.placed.contains_key(&job)
+            && let Some(index) = self.settled(job)?
+        {
             return Ok(self.compare(index, entry)?.map(Applied::Settled).map_err(Refused::from));
         }
         if let Some(index) = self.paid(job, attempt)? {
@@ -197,7 +237,7 @@ impl<'txn> Change<'txn> {
             Ok(index) => index,
             Err(refused) => return Ok(Err(refused)),
         };
-        self.jobs.insert(&job.0, index)?;
+        self.settled.insert(job, index);
         Ok(Ok(Applied::Settled(Appended::New { index })))
     }
 
@@ -334,7 +374,7 @@ impl<'txn> Change<'txn> {
             return Err(StoreError::Corrupt { index, fault: Corruption::Gap });
         }
         self.edge.push(&bytes, &mut self.full);
-        self.state_to_parties(leaf, &postings, hold, index)?;
+        self.fresh.extend(keys(leaf, index).map(|key| (key, index)));
         match (hold, rest) {
             (Some(hold), Some(rest)) => _ = self.placed.insert(hold.job, Hold { amount: rest, ..*hold }),
             (Some(hold), None) => self.end_hold(hold.job)?,
@@ -380,17 +420,6 @@ impl<'txn> Change<'txn> {
         Ok(Ok(()))
     }
 
-    /// Lets the parties of a leaf find it.
-    fn state_to_parties(&mut self, leaf: &Leaf, postings: &[Posting], hold: Option<&Hold>, index: u64) -> Result<(), StoreError> {
-        let is_other = leaf.paid().is_none();
-        let posted = postings.iter().map(|posting| posting.account);
-        let held = hold.map(|hold| Account::Customer(hold.customer)).filter(|_| postings.is_empty());
-        for account in posted.chain(held).filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
-            self.statements.insert((&account.to_key(), is_other, index), ())?;
-        }
-        Ok(())
-    }
-
     fn balance(&mut self, account: Account) -> Result<Balance, StoreError> {
         if let Some(balance) = self.balances.get(&account) {
             return Ok(*balance);
@@ -405,7 +434,10 @@ impl<'txn> Change<'txn> {
     }
 
     fn settled(&self, job: JobId) -> Result<Option<u64>, StoreError> {
-        Ok(self.jobs.get(&job.0)?.map(|index| index.value()))
+        match self.settled.get(&job).copied().or_else(|| self.recent.read().job(job)) {
+            Some(index) => Ok(Some(index)),
+            None => Ok(self.jobs.get(&job.0)?.map(|index| index.value())),
+        }
     }
 
     /// Where an attempt is that was paid and did not end its job.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use adit_protocol::{JobId, Leaf, Settled};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Value};
 
-use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError, postings};
+use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError};
 use crate::operation::UNPAID_MAX;
 use crate::reader::{Corruption, StoreError, check_leaf, open_job, read_leaf, read_unpaid};
+use crate::recent::{IndexKey, indexed, keys};
 use crate::schema::{
     ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID, check_balances,
 };
@@ -23,6 +24,8 @@ struct Check {
     attempts: ReadOnlyTable<(&'static [u8; 16], u32), u64>,
     orders: ReadOnlyTable<&'static [u8; 16], u64>,
     statements: ReadOnlyTable<(&'static [u8; ACCOUNT_BYTES], bool, u64), ()>,
+    /// Below which leaf the indexes of jobs and accounts lack nothing.
+    indexed: u64,
     books: Books,
     edge: Edge,
     terms: Option<u64>,
@@ -33,6 +36,7 @@ struct Check {
 #[derive(Default)]
 struct Due {
     full_tiles: u64,
+    rows: u64,
     jobs: u64,
     attempts: u64,
     outputs: u64,
@@ -51,6 +55,7 @@ pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> 
         attempts: transaction.open_table(ATTEMPTS)?,
         orders: transaction.open_table(ORDERS)?,
         statements: transaction.open_table(STATEMENTS)?,
+        indexed: indexed(transaction)?,
         books: Books::default(),
         edge: Edge::default(),
         terms: None,
@@ -87,11 +92,13 @@ impl Check {
             Leaf::Terms(_) => self.terms = Some(index),
             Leaf::Grant(grant) => self.order(grant.id.0, index)?,
             Leaf::Payout(payout) => self.order(payout.id.0, index)?,
-            Leaf::Settlement(settled) => self.settlement(settled, index)?,
             Leaf::Attempt(settled) => self.attempt(settled, index)?,
-            Leaf::Void(_) => {}
+            Leaf::Settlement(_) | Leaf::Void(_) => {}
         }
-        self.parties(&leaf, index)?;
+        if let Some(settled) = leaf.paid() {
+            self.paid(settled, index)?;
+        }
+        self.entries(&leaf, index)?;
         Ok(self.books.apply(&leaf)?)
     }
 
@@ -100,37 +107,36 @@ impl Check {
         leads_to(self.orders.get(&id)?.map(|found| found.value()), index)
     }
 
-    fn settlement(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
-        self.due.jobs += 1;
-        leads_to(self.jobs.get(&settled.receipt.receipt.job.0)?.map(|found| found.value()), index)?;
-        self.paid(settled, index)
-    }
-
     fn attempt(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
         let receipt = &settled.receipt.receipt;
         self.due.attempts += 1;
-        leads_to(self.attempts.get((&receipt.job.0, receipt.attempt.0))?.map(|found| found.value()), index)?;
-        self.paid(settled, index)
+        leads_to(self.attempts.get((&receipt.job.0, receipt.attempt.0))?.map(|found| found.value()), index)
     }
 
     /// The receipt can be opened by its row, and its output is the one that it has the digest of.
     fn paid(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
         let stored = open_job(settled.clone(), &self.rows, &self.outputs, index)?;
+        self.due.rows += 1;
         self.due.outputs += u64::from(stored.output.is_some());
         Ok(())
     }
 
-    /// Those whom the leaf concerns find it in their statements.
-    fn parties(&mut self, leaf: &Leaf, index: u64) -> Result<(), StoreError> {
-        let mut parties: Vec<Account> = postings(leaf, self.books.terms())?.into_iter().map(|posting| posting.account).collect();
-        if let Leaf::Void(voided) = leaf {
-            parties.push(Account::Customer(voided.customer));
-        }
-        let is_other = leaf.paid().is_none();
-        for account in parties.into_iter().filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
-            self.due.statements += 1;
-            if self.statements.get((&account.to_key(), is_other, index))?.is_none() {
-                return Err(StoreError::Corrupt { index, fault: Corruption::Index });
+    /// The job that the leaf settles leads to it, and those whom it concerns find it in their statements: in the tables, or where it is so
+    /// new that whoever opens the ledger reads it again.
+    fn entries(&mut self, leaf: &Leaf, index: u64) -> Result<(), StoreError> {
+        for key in keys(leaf, index) {
+            let (found, count, fault) = match key {
+                IndexKey::Job(job) => (self.jobs.get(&job)?.map(|found| found.value()), &mut self.due.jobs, Corruption::Missing),
+                IndexKey::Statement(account, is_other, index) => {
+                    let found = self.statements.get((&account, is_other, index))?.map(|_| index);
+                    (found, &mut self.due.statements, Corruption::Index)
+                }
+            };
+            match found {
+                Some(found) if found == index => *count += 1,
+                Some(_) => return Err(StoreError::Corrupt { index, fault: Corruption::Index }),
+                None if index < self.indexed => return Err(StoreError::Corrupt { index, fault }),
+                None => {}
             }
         }
         Ok(())
@@ -140,7 +146,7 @@ impl Check {
     fn tables(&self, leaves: u64) -> Result<(), StoreError> {
         count("leaves", &self.leaves, leaves)?;
         count("tiles", &self.tiles, self.due.full_tiles + self.edge.partial().count() as u64)?;
-        count("rows", &self.rows, self.due.jobs + self.due.attempts)?;
+        count("rows", &self.rows, self.due.rows)?;
         count("outputs", &self.outputs, self.due.outputs)?;
         count("settled jobs", &self.jobs, self.due.jobs)?;
         count("paid attempts", &self.attempts, self.due.attempts)?;

@@ -1,13 +1,14 @@
 use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_protocol::{PublicKey, Terms};
 use redb::backends::FileBackend;
-use redb::{Builder, StorageBackend};
+use redb::{Builder, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 
 use crate::books::BooksError;
-use crate::change::Change;
+use crate::change::{Change, Ended};
 use crate::tree::{Edge, TreeHead};
 use crate::{Applied, FORMAT_VERSION, Operation, Reader, Refused, StoreError, file, schema};
 
@@ -161,10 +162,14 @@ impl Ledger {
     }
 
     fn open_backend(backend: impl StorageBackend, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
-        let database = builder.set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
+        let builder = builder.set_cache_size(CACHE_BYTES);
+        let database = caught(|| builder.create_with_backend(backend)).map_err(StoreError::from)?;
         schema::prepare(&database, gateway)?;
         let reader = Reader::new(Arc::new(database));
         let (edge, terms) = reader.edge_and_terms()?;
+        let transaction = reader.database().begin_read().map_err(StoreError::from)?;
+        reader.recent().load(&transaction)?;
+        schema::check_receipts(&transaction, reader.recent().read().jobs())?;
         Ok(Self { reader, gateway, edge, terms, stopped: None })
     }
 
@@ -244,20 +249,30 @@ impl Ledger {
     ) -> Result<Vec<Result<Applied, Refused>>, StoreError> {
         let transaction = schema::begin_durable(self.reader.database())?;
         let (outcomes, ended) = {
-            let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms)?;
+            let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms, self.reader.recent())?;
             let outcomes = work(&mut change)?;
             (outcomes, change.end()?)
         };
         // What was done before was durable then; only what is new is worth a sync.
         match ended {
-            Some((edge, terms)) => {
+            Some(Ended { edge, terms, fresh, sweep }) => {
+                self.reader.recent().admit(fresh, &sweep);
                 transaction.commit()?;
+                self.reader.recent().release(&sweep);
                 (self.edge, self.terms) = (edge, terms);
             }
             None => transaction.abort()?,
         }
         Ok(outcomes)
     }
+}
+
+/// Opens a database. redb asserts some of what it takes a file to be, such as one that ends within a page that is in use: whoever opens a
+/// ledger is told that it is damaged, as of all else that is found.
+pub(crate) fn caught<T>(open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+    // What was half opened is gone with the panic.
+    let damaged = |_| Err(StorageError::Corrupted("the file is not what was written; restore a backup".to_owned()).into());
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(damaged)
 }
 
 #[cfg(test)]

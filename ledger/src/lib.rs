@@ -36,6 +36,7 @@ pub mod file;
 mod ledger;
 mod operation;
 mod reader;
+mod recent;
 mod row;
 mod schema;
 mod tree;

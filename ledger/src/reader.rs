@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
@@ -5,13 +6,14 @@ use adit_protocol::{
     Attempt, Digest, JobId, Leaf, Microcredits, PublicKey, Settled, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt,
     decode_exact,
 };
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use tlog_tiles::{prove_record, prove_tree, record_hash};
 
 use crate::StoredJob;
 use crate::books::{Account, Balance, Books, BooksError};
 use crate::check::check;
 use crate::operation::Hold;
+use crate::recent::SharedRecent;
 use crate::row::Row;
 use crate::schema::{
     ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
@@ -24,6 +26,7 @@ use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, re
 #[derive(Debug, Clone)]
 pub struct Reader {
     db: Arc<Database>,
+    recent: SharedRecent,
 }
 
 /// A client's receipts, as many as were asked for: of its settled jobs, and of attempts that were paid and did not end their jobs.
@@ -129,7 +132,12 @@ from_redb!(CommitError, DatabaseError, SetDurabilityError, StorageError, TableEr
 
 impl Reader {
     pub(crate) fn new(db: Arc<Database>) -> Self {
-        Self { db }
+        Self { db, recent: SharedRecent::default() }
+    }
+
+    /// What leads to the newest leaves.
+    pub(crate) fn recent(&self) -> &SharedRecent {
+        &self.recent
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -137,7 +145,7 @@ impl Reader {
     }
 
     /// The tree as a transaction has it.
-    pub(crate) fn head_in(transaction: &redb::ReadTransaction) -> Result<TreeHead, StoreError> {
+    pub(crate) fn head_in(transaction: &ReadTransaction) -> Result<TreeHead, StoreError> {
         let leaves = transaction.open_table(LEAVES)?.len()?;
         Ok(Edge::read(leaves, &transaction.open_table(TILES)?)?.head())
     }
@@ -187,13 +195,18 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn job(&self, job: JobId) -> Result<Option<StoredJob>, StoreError> {
-        let transaction = self.db.begin_read()?;
-        let Some(index) = transaction.open_table(JOBS)?.get(&job.0)?.map(|index| index.value()) else {
-            return Ok(None);
+        let (transaction, recent) = {
+            let recent = self.recent.read();
+            (self.db.begin_read()?, recent.job(job))
         };
-        check_leaf(&transaction.open_table(LEAVES)?, &transaction.open_table(TILES)?, index)?;
-        let (leaves, rows, outputs) =
-            (transaction.open_table(LEAVES)?, transaction.open_table(ROWS)?, transaction.open_table(OUTPUTS)?);
+        let leaves = transaction.open_table(LEAVES)?;
+        let known = match recent {
+            Some(index) if index < leaves.len()? => Some(index),
+            _ => transaction.open_table(JOBS)?.get(&job.0)?.map(|index| index.value()),
+        };
+        let Some(index) = known else { return Ok(None) };
+        check_leaf(&leaves, &transaction.open_table(TILES)?, index)?;
+        let (rows, outputs) = (transaction.open_table(ROWS)?, transaction.open_table(OUTPUTS)?);
         read_job(&leaves, &rows, &outputs, index, job).map(Some)
     }
 
@@ -213,16 +226,12 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]. A damaged receipt ends the page with an error that has its index; asking again from behind it goes on.
     pub fn receipts_of(&self, client: &PublicKey, from: u64, limit: usize) -> Result<ReceiptPage, StoreError> {
-        let transaction = self.db.begin_read()?;
+        let (transaction, [indexes]) = self.about(Account::Customer(*client), [false], from, limit.saturating_add(1))?;
         let (leaves, tiles, rows) =
             (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?, transaction.open_table(ROWS)?);
-        let statements = transaction.open_table(STATEMENTS)?;
-        let key = Account::Customer(*client).to_key();
-        let entries = statements.range((&key, false, from)..=(&key, false, u64::MAX))?;
-        let mut indexes = entries.map(|entry| entry.map(|(key, _)| key.value().2));
+        let mut indexes = indexes.into_iter();
         let mut page = Vec::new();
         for index in indexes.by_ref().take(limit) {
-            let index = index?;
             check_leaf(&leaves, &tiles, index)?;
             let receipt = open_receipt(read_paid(&leaves, index)?.receipt, &read_row(&rows, index)?, index)?;
             if receipt.receipt.client != *client {
@@ -230,7 +239,7 @@ impl Reader {
             }
             page.push((index, receipt));
         }
-        Ok(ReceiptPage { rows: page, next: indexes.next().transpose()? })
+        Ok(ReceiptPage { rows: page, next: indexes.next() })
     }
 
     /// What an account has.
@@ -308,17 +317,40 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn statement(&self, account: Account, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        let statements = self.db.begin_read()?.open_table(STATEMENTS)?;
-        let key = account.to_key();
-        let mut indexes = Vec::new();
-        for is_other in [false, true] {
-            for entry in statements.range((&key, is_other, from)..=(&key, is_other, u64::MAX))?.take(limit) {
-                indexes.push(entry?.0.value().2);
-            }
-        }
+        let (_, both) = self.about(account, [false, true], from, limit)?;
+        let mut indexes: Vec<u64> = both.into_iter().flatten().collect();
         indexes.sort_unstable();
         indexes.truncate(limit);
         Ok(indexes)
+    }
+
+    /// The indexes of the leaves that concern an account, of each of these kinds (whether they pay no receipt), from `from` on, in order,
+    /// at most `limit` of each; and the transaction that has these leaves.
+    fn about<const KINDS: usize>(
+        &self,
+        account: Account,
+        kinds: [bool; KINDS],
+        from: u64,
+        limit: usize,
+    ) -> Result<(ReadTransaction, [Vec<u64>; KINDS]), StoreError> {
+        let key = account.to_key();
+        let (transaction, recent) = {
+            let recent = self.recent.read();
+            let transaction = self.db.begin_read()?;
+            let leaves = transaction.open_table(LEAVES)?.len()?;
+            (transaction, kinds.map(|is_other| recent.statement(&key, is_other, from, leaves)))
+        };
+        let statements = transaction.open_table(STATEMENTS)?;
+        let mut found = [const { Vec::new() }; KINDS];
+        for ((found, recent), is_other) in found.iter_mut().zip(recent).zip(kinds) {
+            // One that was just swept may be in both.
+            let mut indexes = BTreeSet::from_iter(recent);
+            for entry in statements.range((&key, is_other, from)..=(&key, is_other, u64::MAX))?.take(limit) {
+                indexes.insert(entry?.0.value().2);
+            }
+            *found = indexes.into_iter().take(limit).collect();
+        }
+        Ok((transaction, found))
     }
 
     /// Folds the whole log again, and compares all else to it: the tree, every balance, and for each leaf its row, output, job or attempt,

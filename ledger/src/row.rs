@@ -10,6 +10,9 @@ const ROW_VERSION: u8 = 2;
 /// Enough to find a row that rotted or moved. It is no defence against a forger: that is what the leaf's place in the tree is for.
 const CHECKSUM_BYTES: usize = 8;
 
+/// A row without a reason has no more.
+const ROW_BYTES: usize = 136;
+
 /// What a row says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Row {
@@ -46,8 +49,14 @@ impl Row {
 
     /// The bytes at `index`.
     pub(crate) fn encode(&self, index: u64) -> Vec<u8> {
-        let body = postcard::to_allocvec(self).expect("a row always encodes");
-        [&[ROW_VERSION], checksum(index, &body).as_slice(), &body].concat()
+        let mut head = Vec::with_capacity(ROW_BYTES + self.reason.len());
+        head.push(ROW_VERSION);
+        // Where the checksum will be, there is the index meanwhile, which it is over too.
+        head.extend_from_slice(&index.to_le_bytes());
+        let mut bytes = postcard::to_extend(self, head).expect("a row always encodes");
+        let sum = checksum_of(&bytes[1..]);
+        bytes[1..][..CHECKSUM_BYTES].copy_from_slice(&sum);
+        bytes
     }
 
     /// Reads what [`Row::encode`] wrote at `index`.
@@ -66,8 +75,11 @@ impl Row {
 
 /// Over the index too, so that a row in another's place is found.
 fn checksum(index: u64, body: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let digest = Digest::of(&[&index.to_le_bytes(), body].concat());
-    *digest.0.first_chunk().expect("a digest is longer than a checksum")
+    checksum_of(&[&index.to_le_bytes(), body].concat())
+}
+
+fn checksum_of(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    *Digest::of(bytes).0.first_chunk().expect("a digest is longer than a checksum")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) const TILES: TableDefinition<'_, Place, &[u8]> = TableDefinition::new
 pub(crate) const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 /// By the same index, where there is one: the inline output. Apart from the rows, so that a scan over them does not read it.
 pub(crate) const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
-/// A settled job's index.
+/// A settled job's index; of the newest leaves in memory first, as with statements.
 pub(crate) const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
 /// The index of each paid attempt that did not end its job, by job and attempt. Few jobs have any.
 pub(crate) const ATTEMPTS: TableDefinition<'_, (&[u8; 16], u32), u64> = TableDefinition::new("attempts");
@@ -47,6 +47,9 @@ const META_FORMAT: &str = "format";
 const META_GATEWAY: &str = "gateway";
 /// In [`META`], once there are any: the index of the leaf with the terms that hold, little-endian.
 pub(crate) const META_TERMS: &str = "terms";
+/// In [`META`], once there is any: the index below which [`JOBS`] and [`STATEMENTS`] lack no leaf's entries, little-endian. See
+/// [`crate::recent`].
+pub(crate) const META_INDEXED: &str = "indexed";
 
 /// Begins a transaction that is on the disk when its commit returns.
 ///
@@ -68,7 +71,7 @@ pub(crate) fn prepare(db: &Database, gateway: PublicKey) -> Result<(), OpenError
         return Ok(initialise(db, gateway)?);
     }
     check_identity(&transaction, gateway)?;
-    check_counts(&transaction)?;
+    check_leaves(&transaction)?;
     check_balances(&transaction)
 }
 
@@ -120,19 +123,27 @@ fn check_identity(transaction: &ReadTransaction, gateway: PublicKey) -> Result<(
     Ok(())
 }
 
-/// Every leaf has its index, every receipt its row and its job or attempt. What costs nothing to check is checked at every
-/// open.
-fn check_counts(transaction: &ReadTransaction) -> Result<(), OpenError> {
+/// Every leaf has its index. What costs nothing to check is checked at every open.
+fn check_leaves(transaction: &ReadTransaction) -> Result<(), OpenError> {
     let count = || -> Result<_, StoreError> {
         let leaves = transaction.open_table(LEAVES)?;
-        let next = leaves.last()?.map_or(0, |(index, _)| index.value() + 1);
-        let paid = transaction.open_table(JOBS)?.len()? + transaction.open_table(ATTEMPTS)?.len()?;
-        let counts = [("leaves", leaves.len()?, next), ("paid attempts", paid, transaction.open_table(ROWS)?.len()?)];
-        Ok(counts)
+        Ok((leaves.len()?, leaves.last()?.map_or(0, |(index, _)| index.value() + 1)))
     };
-    match count()?.into_iter().find(|(_, found, due)| found != due) {
-        Some((what, found, due)) => Err(OpenError::Inconsistent { what, found, due }),
-        None => Ok(()),
+    match count()? {
+        (found, due) if found == due => Ok(()),
+        (found, due) => Err(OpenError::Inconsistent { what: "leaves", found, due }),
+    }
+}
+
+/// Every receipt has its row and its job or attempt, where so many jobs are not in their table yet.
+pub(crate) fn check_receipts(transaction: &ReadTransaction, recent_jobs: u64) -> Result<(), OpenError> {
+    let count = || -> Result<_, StoreError> {
+        let paid = transaction.open_table(JOBS)?.len()? + transaction.open_table(ATTEMPTS)?.len()?;
+        Ok((paid + recent_jobs, transaction.open_table(ROWS)?.len()?))
+    };
+    match count()? {
+        (found, due) if found == due => Ok(()),
+        (found, due) => Err(OpenError::Inconsistent { what: "paid attempts", found, due }),
     }
 }
 

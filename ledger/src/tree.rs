@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use redb::ReadableTable;
-use tlog_tiles::{Error, Hash, HashReader, Tile, split_stored_hash_index, stored_hash_index, stored_hashes, tree_hash};
+use tlog_tiles::{Error, Hash, HashReader, Tile, record_hash, split_stored_hash_index, stored_hash_index, tree_hash};
 
 use crate::{Corruption, StoreError};
 
@@ -58,19 +58,21 @@ impl Edge {
         self.size
     }
 
-    /// Adds a leaf. Full tiles are put into `full`.
+    /// Adds a leaf. Full tiles are put into `full`, and what is over them is hashed then: each hash once.
     pub(crate) fn push(&mut self, leaf: &[u8], full: &mut Vec<(Place, Vec<u8>)>) {
-        let hashes = stored_hashes(self.size, leaf, self).expect("the edge has what the next leaf's hashes are made of");
-        for (level, hash) in hashes.iter().step_by(TILE_HEIGHT.into()).enumerate() {
+        let (mut pushed, mut level) = (Some(record_hash(leaf)), 0);
+        while let Some(hash) = pushed.take() {
             if level == self.tiles.len() {
                 self.tiles.push(Vec::new());
             }
             let tile = &mut self.tiles[level];
             tile.extend_from_slice(&hash.0);
             if tile.len() == TILE_HASHES * HASH_BYTES {
+                pushed = Some(Tile::subtree_hash(tile));
                 let index = self.size >> (usize::from(TILE_HEIGHT) * (level + 1));
                 full.push(((level as u8, index), std::mem::take(tile)));
             }
+            level += 1;
         }
         self.size += 1;
     }

@@ -2,12 +2,12 @@
 
 use std::borrow::Borrow;
 
-use adit_ledger::{BooksError, CommitError, Corruption, Ledger, OpenError, Operation, StoreError};
+use adit_ledger::{Account, BooksError, CommitError, Corruption, Ledger, OpenError, Operation, StoreError};
 use adit_protocol::{Grant, TransferId};
-use redb::{Database, Key, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::disk::Disk;
-use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, grant, job, open, rival};
+use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, grant, hold, job, open, rival, settle};
 use crate::steps::{attempt, hold_of, trying};
 
 const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
@@ -65,6 +65,26 @@ fn fault<T: std::fmt::Debug>(result: Result<T, StoreError>) -> (u64, Corruption)
 /// A change to a ledger of the jobs 0 to 3.
 type Change = fn(&WriteTransaction);
 
+/// How many grants come behind the jobs of an [`indexed`] ledger.
+const GRANTS_BEHIND: u64 = 13;
+
+/// A ledger of the jobs 0 to 3, closed, in whose tables is all that leads to them: as much came behind them that it was swept there.
+fn indexed() -> Disk {
+    let disk = disk_with(0..4);
+    let grants = (0..GRANTS_BEHIND).map(|n| Operation::Grant(Grant { id: TransferId([100 + n as u8; 16]), ..grant(n) }));
+    let outcomes = open(&disk).apply(&grants.collect::<Vec<_>>()).unwrap();
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!(indexed_below(&disk), Some(FIRST + 4));
+    disk
+}
+
+/// Below which leaf the tables of a closed ledger lack nothing, by its own word.
+fn indexed_below(disk: &Disk) -> Option<u64> {
+    let database = Database::builder().create_with_backend(disk.backend()).unwrap();
+    let meta = database.begin_read().unwrap().open_table(META).unwrap();
+    meta.get("indexed").unwrap().map(|index| u64::from_le_bytes(index.value().try_into().unwrap()))
+}
+
 #[test]
 fn damaged_row_is_reported_and_its_neighbours_are_read() {
     const AT: u64 = FIRST + 2;
@@ -87,7 +107,7 @@ fn damaged_row_is_reported_and_its_neighbours_are_read() {
         ("tile", |t| rewrite(t, TILES, (0, 0), |tile| tile[AT as usize * 32] ^= 1), Corruption::Leaf),
     ];
     for (name, change, want) in rows {
-        let disk = disk_with(0..4);
+        let disk = indexed();
         damage(&disk, change);
         let ledger = open(&disk);
         let reader = ledger.reader();
@@ -100,7 +120,7 @@ fn damaged_row_is_reported_and_its_neighbours_are_read() {
 
 #[test]
 fn index_that_leads_astray_is_reported() {
-    let disk = disk_with(0..4);
+    let disk = indexed();
     damage(&disk, |t| {
         let mut jobs = t.open_table(JOBS).unwrap();
         jobs.insert(&job(2).0, FIRST + 1).unwrap();
@@ -118,14 +138,18 @@ fn index_that_leads_astray_is_reported() {
 
 #[test]
 fn tables_that_disagree_are_found_at_open() {
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
         ("first leaf", |t| drop(t.open_table(LEAVES).unwrap().remove(0).unwrap())),
         ("job", |t| drop(t.open_table(JOBS).unwrap().remove(&job(1).0).unwrap())),
         ("attempt", |t| drop(t.open_table(ATTEMPTS).unwrap().remove((&job(5).0, 1)).unwrap())),
         ("row", |t| drop(t.open_table(ROWS).unwrap().remove(FIRST).unwrap())),
+        // As if all were in the tables.
+        ("recent job", |t| drop(t.open_table(META).unwrap().insert("indexed", 23u64.to_le_bytes().as_slice()).unwrap())),
     ];
     for (missing, change) in changes {
         let disk = disk_with_an_attempt();
+        let size = open(&disk).tree().size;
+        assert_eq!((size, indexed_below(&disk)), (23, Some(FIRST + 4)));
         damage(&disk, change);
         let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
         assert!(matches!(error, OpenError::Inconsistent { .. }), "{missing}: {error}");
@@ -184,7 +208,7 @@ fn what_a_table_lacks_or_has_too_much_is_found_by_the_log() {
             "at index 2: an index leads to another's",
         ),
         ("an order's name", |t| rename(t, ORDERS, [1; 16], [7; 16]), "at index 2: it is missing"),
-        ("an order too many", |t| drop(t.open_table(ORDERS).unwrap().insert(&[7; 16], 2)), "4 orders where there should be 3"),
+        ("an order too many", |t| drop(t.open_table(ORDERS).unwrap().insert(&[7; 16], 2)), "17 orders where there should be 16"),
         ("an output", |t| rewrite(t, OUTPUTS, FIRST, |output| output[0] ^= 1), "at index 4: the output is not the one"),
         (
             "an output of no job",
@@ -210,29 +234,30 @@ fn what_a_table_lacks_or_has_too_much_is_found_by_the_log() {
         ),
     ];
     for (what, change, want) in changes {
-        let disk = disk_with(0..4);
+        let disk = indexed();
         damage(&disk, change);
         let error = open(&disk).reader().check_books().unwrap_err().to_string();
         assert!(error.contains(want), "{what}: {error}");
     }
 }
 
-/// A ledger of the jobs 0 to 3, and behind them an attempt at job 5 that was paid and has left a hold.
+/// As [`indexed`], and behind that an attempt at job 5 that was paid and has left a hold, and job 8.
 fn disk_with_an_attempt() -> Disk {
-    let disk = disk_with(0..4);
-    let outcomes = open(&disk).apply(&[Operation::Hold(hold_of(5, 400, 90)), attempt(trying(5, 1, 0))]).unwrap();
+    let disk = indexed();
+    let operations = [Operation::Hold(hold_of(5, 400, 90)), attempt(trying(5, 1, 0)), hold(&entry(8)), settle(entry(8))];
+    let outcomes = open(&disk).apply(&operations).unwrap();
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     disk
 }
 
 #[test]
 fn what_is_wrong_about_a_paid_attempt_is_found_by_the_log() {
-    const AT: u64 = FIRST + 4;
-    let changes: [(&str, Change, &str); 6] = [
+    const AT: u64 = FIRST + 4 + GRANTS_BEHIND;
+    let changes: [(&str, Change, &str); 5] = [
         (
             "its index",
             |t| drop(t.open_table(ATTEMPTS).unwrap().insert((&job(5).0, 1), FIRST)),
-            "at index 8: an index leads to another's",
+            "at index 21: an index leads to another's",
         ),
         (
             "its number",
@@ -241,14 +266,9 @@ fn what_is_wrong_about_a_paid_attempt_is_found_by_the_log() {
                 attempts.remove((&job(5).0, 1)).unwrap();
                 attempts.insert((&job(5).0, 2), AT).unwrap();
             },
-            "at index 8: it is missing",
+            "at index 21: it is missing",
         ),
-        ("its row", |t| rewrite(t, ROWS, AT, |row| row[20] ^= 1), "at index 8: the row's checksum"),
-        (
-            "its statement",
-            |t| drop(t.open_table(STATEMENTS).unwrap().remove((&customer(5), false, AT))),
-            "at index 8: an index leads to another's",
-        ),
+        ("its row", |t| rewrite(t, ROWS, AT, |row| row[20] ^= 1), "at index 21: the row's checksum"),
         ("its job's hold", |t| change_hold(t, None), "microcredits held for job"),
         ("what it left of that", |t| change_hold(t, Some(7)), "7 microcredits held for job"),
     ];
@@ -349,12 +369,68 @@ fn damage_met_while_appending_stops_the_ledger() {
 #[test]
 fn every_flipped_byte_of_a_stored_receipt_is_found() {
     let receipt = entry(1).receipt.signed().public().to_bytes();
-    let image = disk_with([1]).image();
-    let at = image.windows(receipt.len()).position(|bytes| bytes == receipt).unwrap();
-    for i in 0..receipt.len() {
-        let mut image = image.clone();
-        image[at + i] ^= 0x10;
-        let ledger = open(&Disk::with_image(image));
-        assert_eq!(fault(ledger.reader().job(job(1))), (FIRST, Corruption::Leaf), "byte {i}");
+    // Where the leaf is new, its ledger is not opened: what leads to it is read from it.
+    for (disk, index, is_new) in [(disk_with([1]), FIRST, true), (indexed(), FIRST + 1, false)] {
+        let image = disk.image();
+        // Pages that were written anew are there in their former state too.
+        let copies: Vec<_> = (0..image.len() - receipt.len()).filter(|at| image[*at..].starts_with(&receipt)).collect();
+        assert!(!copies.is_empty());
+        for i in 0..receipt.len() {
+            let mut image = image.clone();
+            copies.iter().for_each(|at| image[at + i] ^= 0x10);
+            let found = match Ledger::open_with(Disk::with_image(image).backend(), gateway()) {
+                Err(OpenError::Store(StoreError::Corrupt { index, fault })) if is_new => (index, fault),
+                Err(error) => panic!("{error}"),
+                Ok(ledger) => fault(ledger.reader().job(job(1))),
+            };
+            assert_eq!(found, (index, Corruption::Leaf), "byte {i}");
+        }
     }
+}
+
+/// Of the newest leaves, what leads to them is in memory alone; a ledger that is opened reads it from them.
+#[test]
+fn newest_leaf_that_is_damaged_is_found_at_open() {
+    let changes: [(&str, Change, Corruption); 3] = [
+        ("a leaf", |t| rewrite(t, LEAVES, FIRST + 4, |leaf| leaf[9] ^= 1), Corruption::Leaf),
+        ("its hash", |t| rewrite(t, TILES, (0, 0), |tile| tile[8 * 32] ^= 1), Corruption::Leaf),
+        ("another's index", |t| drop(t.open_table(JOBS).unwrap().insert(&job(8).0, FIRST).unwrap()), Corruption::Index),
+    ];
+    for (what, change, want) in changes {
+        let disk = disk_with_an_attempt();
+        damage(&disk, change);
+        match Ledger::open_with(disk.backend(), gateway()).unwrap_err() {
+            OpenError::Store(StoreError::Corrupt { fault, .. }) => assert_eq!(fault, want, "{what}"),
+            error => panic!("{what}: {error}"),
+        }
+    }
+}
+
+/// The tables may say that they lack more than they do, and that is all.
+#[test]
+fn leaves_that_are_read_again_though_they_are_in_the_tables_change_nothing() {
+    let due = |disk: &Disk| {
+        let ledger = open(disk);
+        let reader = ledger.reader();
+        let jobs: Vec<_> = (0..9).map(|n| reader.job(job(n)).unwrap()).collect();
+        let receipts: Vec<_> = (0..3).map(|n| reader.receipts_of(&client(n), 0, 9).unwrap()).collect();
+        let statements: Vec<_> = (0..3).map(|n| reader.statement(Account::Customer(client(n)), 3, 9).unwrap()).collect();
+        (jobs, receipts, statements, reader.check_books().unwrap())
+    };
+    let disk = disk_with_an_attempt();
+    let before = due(&disk);
+    assert_eq!(before.0.iter().flatten().count(), 5);
+    for from in [None, Some(1), Some(FIRST + 3)] {
+        damage(&disk, |t| {
+            let mut meta = t.open_table(META).unwrap();
+            match from {
+                Some(from) => drop(meta.insert("indexed", from.to_le_bytes().as_slice()).unwrap()),
+                None => drop(meta.remove("indexed").unwrap()),
+            }
+        });
+        assert_eq!(due(&disk), before, "{from:?}");
+    }
+    damage(&disk, |t| drop(t.open_table(META).unwrap().insert("indexed", 24u64.to_le_bytes().as_slice()).unwrap()));
+    let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
+    assert!(matches!(error, OpenError::Store(StoreError::Corrupt { index: 24, .. })), "{error}");
 }

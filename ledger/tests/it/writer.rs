@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -149,6 +150,41 @@ fn many_submitters_and_readers_agree_on_one_order() {
     assert_eq!((next, jobs.len() as u64), (SUBMITTERS * EACH, SUBMITTERS * EACH));
     let of_clients: usize = (0..3).map(|c| ledger.reader().receipts_of(&client(c), 0, usize::MAX).unwrap().rows.len()).sum();
     assert_eq!(of_clients as u64, next);
+}
+
+/// What leads to the newest receipts is in memory until it is swept into the tables. Whoever reads meanwhile sees every receipt of the
+/// commit that it sees, once.
+#[test]
+fn reader_finds_every_receipt_while_they_are_swept_into_the_tables() {
+    const JOBS: u64 = 252;
+    let writer = Writer::spawn(held(&Disk::default(), JOBS), |_| {}).unwrap();
+    let (reader, is_over) = (writer.reader().clone(), Arc::new(AtomicBool::new(false)));
+    let ends = Arc::clone(&is_over);
+    let looker = thread::spawn(move || {
+        let (mut seen, mut pages, mut is_last) = (0, 0, false);
+        while !is_last {
+            is_last = ends.load(Ordering::Acquire);
+            let rows = reader.receipts_of(&client(0), 0, usize::MAX).unwrap().rows;
+            let indexes: Vec<u64> = rows.iter().map(|(index, _)| *index - FIRST).collect();
+            let due: Vec<u64> = (0..rows.len() as u64).map(|n| 3 * n).collect();
+            assert_eq!(indexes, due);
+            let newest = rows.last().map(|(_, receipt)| receipt.receipt.job);
+            assert!(newest.is_none_or(|job| reader.job(job).unwrap().is_some()));
+            assert!(rows.len() as u64 >= seen, "a ledger never shrinks");
+            seen = rows.len() as u64;
+            pages += 1;
+        }
+        (seen, pages)
+    });
+    for n in 0..JOBS {
+        writer.submit(settle(entry(n))).unwrap();
+    }
+    let ledger = writer.close();
+    is_over.store(true, Ordering::Release);
+    let (seen, pages): (u64, u32) = looker.join().unwrap();
+    println!("{pages} pages were read meanwhile");
+    assert_eq!(seen, JOBS / 3);
+    ledger.reader().check_books().unwrap();
 }
 
 #[test]
