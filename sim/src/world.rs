@@ -192,6 +192,10 @@ impl World {
                 self.gateway = Some(gateway);
                 self.lives += 1;
             }
+            Err(_) if self.disk.is_failing() => {
+                self.disk = self.disk.after_power_cut(Survivors::Nothing);
+                self.env.after(SECOND, Happening::GatewayStarts);
+            }
             Err(error) => self.env.shadow.fault(format!("the ledger does not open after a crash: {error}")),
         }
     }
