@@ -181,11 +181,12 @@ impl StatementLine {
             Leaf::Grant(grant) => ("granted", grant.id.to_string(), amount(grant.amount), 0),
             Leaf::Payout(payout) => ("paid out", payout.id.to_string(), 0, -amount(payout.amount)),
             Leaf::Void(voided) => (void_word(voided.reason), voided.job.to_string(), 0, 0),
-            Leaf::Settlement(settled) => {
+            Leaf::Settlement(settled) | Leaf::Attempt(settled) => {
                 let receipt = &settled.receipt.receipt;
                 let spent = if receipt.client == key { -amount(receipt.cost) } else { 0 };
                 let earned = if receipt.node == key { amount(earned(settled)) } else { 0 };
-                ("settled", receipt.job.to_string(), spent, earned)
+                let what = if matches!(fact.leaf, Leaf::Settlement(_)) { "settled" } else { "attempt paid" };
+                (what, receipt.job.to_string(), spent, earned)
             }
             Leaf::Terms(_) => return None,
         };

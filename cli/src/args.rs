@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use adit_protocol::{ByteCount, Fuel, IdempotencyKey, Microcredits, Profile, UnixMillis};
+use adit_protocol::{ByteCount, Fuel, IdempotencyKey, Microcredits, Preference, Profile, UnixMillis};
 use adit_transport::GatewayAddr;
 use clap::{Args, Parser, Subcommand};
 
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
     account, audit, build, gateway, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes, quote, receipts, run,
-    settings, up, verify, witness,
+    settings, up, verify, why, witness,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Output(jobs::OutputArgs),
     Cancel(jobs::CancelArgs),
     Nodes(nodes::NodesArgs),
+    Why(why::WhyArgs),
+    WhyNot(why::WhyNotArgs),
     Receipts(receipts::ReceiptsArgs),
     Account(account::AccountArgs),
     Quote(Box<quote::QuoteArgs>),
@@ -97,6 +99,8 @@ impl Command {
             Self::Output(args) => jobs::output(args, common),
             Self::Cancel(args) => jobs::cancel(args, common),
             Self::Nodes(args) => nodes::run(args, common),
+            Self::Why(args) => why::why(args, common),
+            Self::WhyNot(args) => why::why_not(args, common),
             Self::Receipts(args) => receipts::run(args, common),
             Self::Account(args) => account::account(args, common),
             Self::Quote(args) => quote::run(args, common),
@@ -175,6 +179,21 @@ pub(crate) struct JobArgs {
     /// A label that the node must carry; repeat for more
     #[arg(long, value_name = "K=V", value_parser = parse_pair)]
     pub(crate) label: Vec<(String, String)>,
+    /// The region that the node must name as its own: short for --label region=NAME
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+    /// What counts among the nodes that fit: fast, cheap or balanced [default: balanced]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) prefer: Option<Preference>,
+    /// How long from now the result is of use; a job that could not end by then is refused
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) deadline: Option<Duration>,
+    /// Among your own jobs that wait, those of a higher priority go first: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) priority: u8,
+    /// Start a second attempt elsewhere where the first takes unusually long; both are paid for what they did, within --max-price
+    #[arg(long)]
+    pub(crate) hedge: bool,
 }
 
 /// One job: its module, what it reads, and what makes it this job and no other.

@@ -49,7 +49,7 @@ impl Check {
     /// How `receipt` can be checked.
     pub(crate) fn of(receipt: &Receipt) -> Self {
         match receipt.outcome {
-            Outcome::TimedOut | Outcome::Cancelled => Self::AtMost,
+            Outcome::TimedOut | Outcome::Cancelled | Outcome::Preempted => Self::AtMost,
             _ => Self::Equal,
         }
     }
@@ -180,9 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_a_clocks_end_may_not_be_over_what_was_used() {
+    fn claims_of_an_end_from_outside_may_not_be_over_what_was_used() {
+        for outcome in [Outcome::TimedOut, Outcome::Cancelled, Outcome::Preempted] {
+            check_claims_of_an_end_from_outside(outcome);
+        }
+    }
+
+    fn check_claims_of_an_end_from_outside(outcome: Outcome) {
         let mut receipt = good().receipt.receipt;
-        receipt.outcome = Outcome::TimedOut;
+        receipt.outcome = outcome;
         // A microcredit for each unit of fuel.
         receipt.price.per_compute_minute = 60_000_000_000;
         receipt.cost = receipt.price.cost(&receipt.usage).unwrap();

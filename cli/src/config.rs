@@ -34,6 +34,7 @@ pub(crate) static OUTPUT_MAX: Setting = setting("output-max", "ADIT_OUTPUT_MAX",
 pub(crate) static LOG_MAX: Setting = setting("log-max", "ADIT_LOG_MAX", "1MiB");
 pub(crate) static MAX_PRICE: Setting = setting("max-price", "ADIT_MAX_PRICE", "");
 pub(crate) static PROFILE: Setting = setting("profile", "ADIT_PROFILE", "deterministic");
+pub(crate) static PREFER: Setting = setting("prefer", "ADIT_PREFER", "balanced");
 pub(crate) static KEEP_MAX: Setting = setting("keep-max", "ADIT_KEEP_MAX", "1GiB");
 pub(crate) static ALLOW_WEAK_SANDBOX: Setting = setting("allow-weak-sandbox", "ADIT_ALLOW_WEAK_SANDBOX", "false");
 pub(crate) static NODE_KEY: Setting = setting("node.key", "ADIT_NODE_KEY", "");
@@ -51,7 +52,7 @@ pub(crate) static SERVE_LISTEN: Setting = setting("serve.listen", "ADIT_SERVE_LI
 pub(crate) static SERVE_DATA: Setting = setting("serve.data", "ADIT_SERVE_DATA", "");
 
 /// Every setting, in the order of `adit config show`.
-pub(crate) static SETTINGS: [&Setting; 25] = [
+pub(crate) static SETTINGS: [&Setting; 26] = [
     &GATEWAY,
     &KEY,
     &FUEL,
@@ -62,6 +63,7 @@ pub(crate) static SETTINGS: [&Setting; 25] = [
     &LOG_MAX,
     &MAX_PRICE,
     &PROFILE,
+    &PREFER,
     &KEEP_MAX,
     &ALLOW_WEAK_SANDBOX,
     &NODE_KEY,

@@ -1,4 +1,4 @@
-//! `adit node earnings`: what a node's owner was paid, job by job, and why for some nothing.
+//! `adit node earnings`: what a node's owner was paid, attempt by attempt, and why for some nothing.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ use crate::screen::Screen;
 use crate::statement::{Fact, Period, earned, facts, total, unpaid};
 use crate::table::{Table, print_json};
 
-/// Show what a node earned, job by job, what was paid out, and what was not paid and why
+/// Show what a node earned, attempt by attempt, what was paid out, and what was not paid and why
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -52,6 +52,9 @@ enum Line {
         time: String,
         leaf: u64,
         job: String,
+        attempt: u32,
+        /// Whether the job ended by it; else its owner took the machine back, or another attempt came first.
+        ends_job: bool,
         outcome: &'static str,
         cost_microcredits: u64,
         fee_microcredits: u64,
@@ -111,10 +114,12 @@ async fn left(client: &Client) -> anyhow::Result<Microcredits> {
 fn lines(facts: &[Fact], unpaid: &[UnpaidAttempt], node: PublicKey, period: Period) -> Vec<Line> {
     let paid = facts.iter().filter_map(|Fact { index, leaf }| {
         let line = match leaf {
-            Leaf::Settlement(settled) if settled.receipt.receipt.node == node => Line::Paid {
+            Leaf::Settlement(settled) | Leaf::Attempt(settled) if settled.receipt.receipt.node == node => Line::Paid {
                 time: show_time(settled.time),
                 leaf: *index,
                 job: settled.receipt.receipt.job.to_string(),
+                attempt: settled.receipt.receipt.attempt.0,
+                ends_job: matches!(leaf, Leaf::Settlement(_)),
                 outcome: settled.receipt.receipt.outcome.name(),
                 cost_microcredits: settled.receipt.receipt.cost.0,
                 fee_microcredits: settled.fee.0,
@@ -143,13 +148,14 @@ fn table(lines: &[Line]) -> Table<4> {
     let mut table = Table::new(["time", "job", "earned", "what"]);
     for line in lines {
         table.push(match line {
-            Line::Paid { time, job, outcome, earned_microcredits, fee_microcredits, .. } => {
+            Line::Paid { time, job, attempt, ends_job, outcome, earned_microcredits, fee_microcredits, .. } => {
                 let fee = Microcredits(*fee_microcredits);
+                let how = if *ends_job { (*outcome).to_owned() } else { format!("{outcome}, attempt {attempt}") };
                 [
                     time.clone(),
                     short(job),
                     Microcredits(*earned_microcredits).to_string(),
-                    format!("{outcome}; the gateway kept {fee}"),
+                    format!("{how}; the gateway kept {fee}"),
                 ]
             }
             Line::Unpaid { time, job, attempt, reason } => {
@@ -169,7 +175,7 @@ mod tests {
     use adit_protocol::{Attempt, JobId, Payout, Settled, TransferId};
 
     use super::*;
-    use crate::proof::tests::good;
+    use crate::proof::tests::{good, partial};
 
     #[test]
     fn owner_sees_what_was_paid_and_why_not_in_order_of_time() {
@@ -177,7 +183,12 @@ mod tests {
         let (node, held) = (receipt.receipt.node, receipt.receipt.cost);
         let settled = Settled { receipt, held, fee: Microcredits(1), time: UnixMillis(2_000) };
         let payout = Payout { id: TransferId([1; 16]), owner: node, amount: Microcredits(5), time: UnixMillis(4_000) };
-        let facts = [Fact { index: 4, leaf: Leaf::Settlement(Box::new(settled)) }, Fact { index: 5, leaf: Leaf::Payout(payout) }];
+        let cut = Settled { receipt: partial().receipt.public(), time: UnixMillis(1_600), ..settled.clone() };
+        let facts = [
+            Fact { index: 3, leaf: Leaf::Attempt(Box::new(cut)) },
+            Fact { index: 4, leaf: Leaf::Settlement(Box::new(settled)) },
+            Fact { index: 5, leaf: Leaf::Payout(payout) },
+        ];
         let attempt = |time, reason: &str| UnpaidAttempt {
             job: JobId([7; 16]),
             attempt: Attempt(1),
@@ -186,9 +197,12 @@ mod tests {
         };
         let unpaid = [attempt(1_000, "too early"), attempt(3_000, "lost")];
         let lines = lines(&facts, &unpaid, node, Period { since: Some(UnixMillis(1_500)), until: None });
-        assert!(matches!(&lines[0], Line::Paid { leaf: 4, earned_microcredits, .. } if *earned_microcredits == held.0 - 1));
-        assert!(matches!(&lines[1], Line::Unpaid { reason, .. } if reason == "lost"));
-        assert!(matches!(&lines[2], Line::PaidOut { leaf: 5, amount_microcredits: 5, .. }));
-        assert_eq!(lines.len(), 3);
+        assert!(matches!(&lines[0], Line::Paid { leaf: 3, attempt: 2, ends_job: false, outcome: "preempted", .. }));
+        let is_paid = |line: &Line| matches!(line, Line::Paid { earned_microcredits, .. } if *earned_microcredits == held.0 - 1);
+        assert!(is_paid(&lines[0]) && is_paid(&lines[1]));
+        assert!(matches!(&lines[1], Line::Paid { leaf: 4, attempt: 1, ends_job: true, .. }));
+        assert!(matches!(&lines[2], Line::Unpaid { reason, .. } if reason == "lost"));
+        assert!(matches!(&lines[3], Line::PaidOut { leaf: 5, amount_microcredits: 5, .. }));
+        assert_eq!(lines.len(), 4);
     }
 }

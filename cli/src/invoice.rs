@@ -1,8 +1,9 @@
 //! `adit invoice`: what jobs cost, one by one and in all.
 
+use std::collections::HashSet;
 use std::io;
 
-use adit_protocol::{Leaf, Microcredits, PublicKey, SignedReceipt, UnixMillis};
+use adit_protocol::{Leaf, Microcredits, PublicKey, Settled, UnixMillis};
 use clap::Args;
 use serde::Serialize;
 
@@ -24,8 +25,10 @@ Examples:
   adit invoice --since 30d --csv > november.csv
   adit invoice --since 2026-11-01 --until 2026-12-01 --json | jq .total_microcredits
 
-The total is the sum of the receipts, each of which is checked again. A month is told by the time
-of settlement, in UTC. Exit code 23 where a receipt does not hold.")]
+The total is the sum of the receipts, each of which is checked again. A job has one for each attempt
+that was paid: one that its node's owner cut short, or that came second, does not end the job, and is
+on a line of its own. A month is told by the time of payment, in UTC. Exit code 23 where a receipt
+does not hold.")]
 pub(crate) struct InvoiceArgs {
     /// The first moment: a date, a time, or how long ago, as in 2026-11-01, 2026-11-01T12:00:00Z or 30d
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
@@ -43,13 +46,15 @@ pub(crate) struct InvoiceArgs {
     link: LinkArgs,
 }
 
-/// A job on an invoice.
+/// A paid attempt of a job on an invoice.
 #[derive(Debug, Serialize)]
 struct Item {
     leaf: u64,
     settled: String,
     job: String,
     attempt: u32,
+    /// Whether the job ended by it.
+    ends_job: bool,
     node: String,
     outcome: &'static str,
     fuel: u64,
@@ -88,30 +93,39 @@ pub(crate) fn run(args: &InvoiceArgs, common: &Common) -> anyhow::Result<Exit> {
         write_csv(io::stdout().lock(), &items, total)?;
     } else {
         table(&items).print()?;
-        Screen::new(common.quiet).note(format!("{} jobs, {total} in all", items.len()));
+        Screen::new(common.quiet).note(format!("{}, {total} in all", counts(&items)));
     }
     Ok(Exit::Success)
 }
 
-/// The jobs that `key` pays for.
+/// What `key` pays for.
 fn items(facts: &[Fact], key: PublicKey, period: Period) -> Vec<Item> {
-    let item = |fact: &Fact| match &fact.leaf {
-        Leaf::Settlement(settled) if settled.receipt.receipt.client == key && period.holds(settled.time) => {
-            Some(Item::of(fact.index, settled.time, &settled.receipt))
-        }
-        _ => None,
+    let item = |fact: &Fact| {
+        let paid = fact.leaf.paid()?;
+        let is_theirs = paid.receipt.receipt.client == key && period.holds(paid.time);
+        is_theirs.then(|| Item::of(fact.index, paid, matches!(fact.leaf, Leaf::Settlement(_))))
     };
     facts.iter().filter_map(item).collect()
 }
 
+/// How many jobs are on an invoice, and how many attempts at them that did not end one.
+fn counts(items: &[Item]) -> String {
+    let jobs: HashSet<&str> = items.iter().map(|item| item.job.as_str()).collect();
+    match items.iter().filter(|item| !item.ends_job).count() {
+        0 => format!("{} jobs", jobs.len()),
+        others => format!("{} jobs, {others} paid attempts that did not end theirs", jobs.len()),
+    }
+}
+
 impl Item {
-    fn of(leaf: u64, settled: UnixMillis, signed: &SignedReceipt) -> Self {
-        let (receipt, usage) = (&signed.receipt, signed.receipt.usage);
+    fn of(leaf: u64, paid: &Settled, ends_job: bool) -> Self {
+        let (receipt, usage) = (&paid.receipt.receipt, paid.receipt.receipt.usage);
         Self {
             leaf,
-            settled: show_time(settled),
+            settled: show_time(paid.time),
             job: receipt.job.to_string(),
             attempt: receipt.attempt.0,
+            ends_job,
             node: receipt.node.to_string(),
             outcome: receipt.outcome.name(),
             fuel: usage.fuel.0,
@@ -125,11 +139,12 @@ impl Item {
 }
 
 fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow::Result<()> {
-    const HEAD: [&str; 12] = [
+    const HEAD: [&str; 13] = [
         "leaf",
         "settled",
         "job",
         "attempt",
+        "ends_job",
         "node",
         "outcome",
         "fuel",
@@ -159,7 +174,7 @@ fn table(items: &[Item]) -> Table<6> {
             item.settled.clone(),
             short(&item.job),
             short(&item.node),
-            item.outcome.to_owned(),
+            if item.ends_job { item.outcome.to_owned() } else { format!("{}, attempt {}", item.outcome, item.attempt) },
             adit_protocol::Fuel(item.fuel).to_string(),
             Microcredits(item.cost_microcredits).to_string(),
         ]);
@@ -169,10 +184,8 @@ fn table(items: &[Item]) -> Table<6> {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::Settled;
-
     use super::*;
-    use crate::proof::tests::good;
+    use crate::proof::tests::{good, partial};
 
     fn fact(index: u64, time: u64) -> Fact {
         let receipt = good().receipt.public();
@@ -192,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn invoice_has_each_paid_attempt_and_the_sum_of_their_receipts() {
+        let partial = partial().receipt.public();
+        let (payer, cost) = (partial.receipt.client, good().receipt.receipt.cost.0 + partial.receipt.cost.0);
+        let cut = Settled { held: partial.receipt.cost, receipt: partial, fee: Microcredits(0), time: UnixMillis(500) };
+        let facts = [Fact { index: 3, leaf: Leaf::Attempt(Box::new(cut)) }, fact(4, 1_000)];
+        let items = items(&facts, payer, Period::default());
+        let lines: Vec<_> = items.iter().map(|item| (item.leaf, item.attempt, item.ends_job, item.outcome)).collect();
+        assert_eq!(lines, [(3, 2, false, "preempted"), (4, 1, true, "finished")]);
+        assert_eq!(total(items.iter().map(|item| Microcredits(item.cost_microcredits))).unwrap().0, cost);
+        assert_eq!(counts(&items), "1 jobs, 1 paid attempts that did not end theirs");
+        assert_eq!(counts(&items[1..]), "1 jobs");
+    }
+
+    #[test]
     fn csv_ends_in_the_total() {
         let facts = [fact(4, 1_000), fact(5, 2_000)];
         let items = items(&facts, good().receipt.receipt.client, Period::default());
@@ -203,6 +230,6 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines[0].starts_with("leaf,settled,job,") && lines[0].ends_with(",cost_microcredits"));
         assert!(lines[1].starts_with("4,1970-01-01T00:00:01Z,") && lines[1].ends_with(&format!(",{cost}")));
-        assert_eq!(lines[3], format!("total,,,,,,,,,,,{}", 2 * cost));
+        assert_eq!(lines[3], format!("total,,,,,,,,,,,,{}", 2 * cost));
     }
 }

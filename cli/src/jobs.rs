@@ -281,7 +281,7 @@ impl FromStr for JobName {
 
 impl JobName {
     /// The job, asked of the gateway where only the start is given.
-    async fn resolve(&self, client: &Client) -> anyhow::Result<JobId> {
+    pub(crate) async fn resolve(&self, client: &Client) -> anyhow::Result<JobId> {
         if let Ok(job) = self.0.parse() {
             return Ok(job);
         }

@@ -186,10 +186,10 @@ fn run_fsck(args: &FsckArgs, common: &Common) -> anyhow::Result<Exit> {
 }
 
 fn show_report(report: &Report, args: &FsckArgs) -> anyhow::Result<()> {
-    let LeafCounts { terms, grants, settlements, voids, payouts } = report.leaves;
+    let LeafCounts { terms, grants, settlements, voids, payouts, attempts } = report.leaves;
     print_line(&format!("log        {} leaves, root {}", report.head.size, hex::encode(report.head.root)))?;
     print_line(&format!(
-        "leaves     {terms} terms, {grants} grants, {settlements} settlements, {voids} voids, {payouts} payouts"
+        "leaves     {terms} terms, {grants} grants, {settlements} settlements, {attempts} attempts, {voids} voids, {payouts} payouts"
     ))?;
     if let (Some(first), Some(last)) = (report.first, report.last) {
         print_line(&format!("written    {} to {}", show_time(first), show_time(last)))?;
@@ -252,7 +252,7 @@ struct BalanceReport {
 
 impl FsckReport {
     fn of(report: &Report) -> Self {
-        let LeafCounts { terms, grants, settlements, voids, payouts } = report.leaves;
+        let LeafCounts { terms, grants, settlements, voids, payouts, attempts } = report.leaves;
         let balance = |(account, microcredits): &(Account, i128)| {
             let (account, key) = name(*account);
             BalanceReport { account, key: key.map(|key| key.to_string()), microcredits: *microcredits }
@@ -261,7 +261,9 @@ impl FsckReport {
             sound: report.faults.is_empty(),
             size: report.head.size,
             root: hex::encode(report.head.root),
-            leaves: json!({ "terms": terms, "grants": grants, "settlements": settlements, "voids": voids, "payouts": payouts }),
+            leaves: json!({
+                "terms": terms, "grants": grants, "settlements": settlements, "attempts": attempts, "voids": voids, "payouts": payouts,
+            }),
             receipts_verified: report.receipts_verified,
             first: report.first.map(show_time),
             last: report.last.map(show_time),

@@ -42,6 +42,7 @@ mod map;
 mod nodes;
 mod receipts;
 mod verify;
+mod why;
 
 mod build;
 mod invoice;

@@ -1,6 +1,6 @@
 //! `adit nodes`: who lends what.
 
-use adit_protocol::{Answer, NodeStatus, Profile, Query};
+use adit_protocol::{Answer, Fuel, NodeStatus, Profile, Query};
 use clap::Args;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::quantity::{show_bytes, show_micros};
 use crate::reactor::block_on;
 use crate::report::short;
 use crate::table::{Table, print_json};
+use crate::why;
 
 /// List the nodes that are connected, with what they offer and ask
 #[derive(Debug, Args)]
@@ -60,7 +61,13 @@ struct NodeReport {
     price_per_gib_out: u64,
     price_per_gpu_minute: u64,
     meter_id: String,
+    state: &'static str,
+    state_reason: Option<String>,
     rtt_ms: f64,
+    rtt_spread_ms: f64,
+    claimed_fuel_per_second: Option<u64>,
+    fuel_per_second: Option<u64>,
+    reputation: u16,
     jobs_done: u64,
     receipts_refused: u64,
 }
@@ -68,6 +75,7 @@ struct NodeReport {
 impl NodeReport {
     fn of(status: &NodeStatus) -> Self {
         let offer = &status.offer;
+        let (state, state_reason) = why::state(&status.state);
         Self {
             node: status.node.to_string(),
             software: offer.software.clone(),
@@ -82,29 +90,58 @@ impl NodeReport {
             price_per_gib_out: offer.price.per_gib_out,
             price_per_gpu_minute: offer.price.per_gpu_minute,
             meter_id: offer.meter.to_string(),
+            state,
+            state_reason,
             rtt_ms: status.rtt_us as f64 / 1e3,
+            rtt_spread_ms: status.rtt_spread_us as f64 / 1e3,
+            claimed_fuel_per_second: Some(offer.fuel_per_second).filter(|speed| *speed > 0),
+            fuel_per_second: Some(status.fuel_per_second).filter(|speed| *speed > 0),
+            reputation: status.reputation,
             jobs_done: status.jobs_done,
             receipts_refused: status.receipts_refused,
         }
     }
 }
 
-fn table(nodes: &[NodeStatus]) -> Table<9> {
-    let mut table = Table::new(["node", "slots", "memory", "away", "per minute", "done", "refused", "profiles", "labels"]);
-    for NodeStatus { node, offer, slots_used, rtt_us, jobs_done, receipts_refused, .. } in nodes {
+fn table(nodes: &[NodeStatus]) -> Table<12> {
+    let mut table = Table::new([
+        "node",
+        "state",
+        "slots",
+        "memory",
+        "away",
+        "speed",
+        "per minute",
+        "done",
+        "refused",
+        "trust",
+        "profiles",
+        "labels",
+    ]);
+    for NodeStatus { node, offer, state, slots_used, rtt_us, fuel_per_second, reputation, jobs_done, receipts_refused, .. } in
+        nodes
+    {
         let profiles: Vec<&str> = offer.profiles.iter().map(Profile::name).collect();
         let labels: Vec<String> = offer.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         table.push([
             short(node),
+            why::state(state).0.to_owned(),
             format!("{slots_used}/{}", offer.slots),
             show_bytes(offer.memory),
             show_micros(*rtt_us),
+            show_speed(*fuel_per_second),
             adit_protocol::Microcredits(offer.price.per_compute_minute).to_string(),
             jobs_done.to_string(),
             receipts_refused.to_string(),
+            format!("{} %", reputation / 10),
             profiles.join(","),
             labels.join(","),
         ]);
     }
     table
+}
+
+/// Fuel per second of one slot, as its jobs showed.
+fn show_speed(fuel_per_second: u64) -> String {
+    if fuel_per_second == 0 { "-".to_owned() } else { format!("{}/s", Fuel(fuel_per_second)) }
 }

@@ -146,8 +146,20 @@ pub(crate) mod tests {
         Proof { receipt, settlement: Some(settlement), log }
     }
 
+    /// The receipt of an attempt that its node's owner cut short, as a client is given it: without a promise.
+    pub(crate) fn partial() -> Proof {
+        let receipt = Receipt { attempt: Attempt(2), outcome: Outcome::Preempted, ..good().receipt.receipt };
+        let receipt = sign_receipts(&SecretKey::from_seed([4; 32]), vec![receipt]).remove(0);
+        Proof { receipt, settlement: None, log: None }
+    }
+
     /// A log in which `receipt` is the leaf of this index, and the last.
     pub(crate) fn log_proof(receipt: &SignedReceipt, index: u64) -> String {
+        log_proof_by(receipt, index, Operation::Settle)
+    }
+
+    /// As [`log_proof`], with the receipt paid by such an operation.
+    pub(crate) fn log_proof_by(receipt: &SignedReceipt, index: u64, pay: fn(Box<Entry>) -> Operation) -> String {
         let (key, time) = (gateway(), UnixMillis(1_000));
         let gateway = key.public();
         let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
@@ -165,7 +177,7 @@ pub(crate) mod tests {
             rtt_us: 0,
         };
         let grants = (1..index).map(|n| Operation::Grant(grant(n)));
-        let ends = [Operation::Hold(hold), Operation::Settle(Box::new(entry))];
+        let ends = [Operation::Hold(hold), pay(Box::new(entry))];
         let done = ledger.apply(&std::iter::once(terms).chain(grants).chain(ends).collect::<Vec<_>>()).unwrap();
         assert!(done.iter().all(Result::is_ok), "{done:?}");
         let (reader, head) = (ledger.reader(), ledger.tree());

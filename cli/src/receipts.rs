@@ -1,10 +1,11 @@
-//! `adit receipts`: what was settled.
+//! `adit receipts`: what was paid for.
 
 use std::path::PathBuf;
 
 use adit_client::Client;
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, Microcredits, Query, SignedReceipt};
+use adit_protocol::{Answer, Microcredits, Query, Receipt, SignedReceipt};
+use adit_tlog::LogProof;
 use clap::Args;
 use serde::Serialize;
 
@@ -18,13 +19,15 @@ use crate::report::short;
 use crate::screen::{Screen, show_error};
 use crate::table::{Table, print_json};
 
-/// List your settled receipts, each checked, and what they cost in all
+/// List the receipts that you paid for, each checked, and what they cost in all
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   adit receipts
   adit receipts --json | jq -s 'map(.price_microcredits) | add'
-  adit receipts --save receipts && adit verify receipts/*.receipt")]
+  adit receipts --save receipts && adit verify receipts/*.receipt
+
+A job has a receipt for each attempt that was paid. The one that settled it is its last.")]
 pub(crate) struct ReceiptsArgs {
     /// Start at this index of the gateway's ledger
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
@@ -32,7 +35,8 @@ pub(crate) struct ReceiptsArgs {
     /// Show at most so many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Write each to DIR/JOB.receipt as well, with the proof that it is in the gateway's log
+    /// Write each to DIR/JOB.receipt as well, with the proof that it is in the gateway's log; one that did not settle its job to
+    /// DIR/JOB.attempt-N.receipt
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Print one JSON object a line
@@ -100,9 +104,9 @@ impl<'a> List<'a> {
             self.cost = self.cost.saturating_add(signed.receipt.cost.0);
             self.show(index, &signed, verdict.is_ok())?;
             if let Some(dir) = &self.args.save {
-                let path = dir.join(format!("{}.receipt", signed.receipt.job));
                 let log = link::log_proof(client, signed.receipt.job).await;
-                Proof { receipt: signed, settlement: None, log }.save(&path)?;
+                let (name, log) = file(index, &signed.receipt, log);
+                Proof { receipt: signed, settlement: None, log }.save(&dir.join(name))?;
             }
         }
         Ok(())
@@ -133,6 +137,16 @@ impl<'a> List<'a> {
         }
         Ok(if self.bad == 0 { Exit::Success } else { Exit::BadProof })
     }
+}
+
+/// The name of the file for the receipt at `index`, and the proof that belongs into it, of the `proof` that the gateway has for its job: that
+/// is the settlement's.
+fn file(index: u64, receipt: &Receipt, proof: Option<String>) -> (String, Option<String>) {
+    let job = receipt.job;
+    let settled = proof.as_ref().and_then(|text| LogProof::from_bytes(text.as_bytes()).ok()).map(|proof| proof.index);
+    // Where the gateway has none, a later receipt of the job takes the place.
+    let is_other = receipt.outcome.is_interim() || settled.is_some_and(|settled| settled != index);
+    if is_other { (format!("{job}.attempt-{}.receipt", receipt.attempt), None) } else { (format!("{job}.receipt"), proof) }
 }
 
 /// The object of `adit receipts --json`.
@@ -182,5 +196,24 @@ impl ReceiptReport {
             output_digest: receipt.output.to_string(),
             receipt: hex::encode(signed.to_bytes()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proof::tests::{good, log_proof, partial};
+
+    #[test]
+    fn each_paid_attempt_has_a_file_of_its_own_and_no_others_proof() {
+        let (settled, cut) = (good().receipt.receipt, partial().receipt.receipt);
+        let proof = || Some(log_proof(&good().receipt, 7));
+        let names = [format!("{}.receipt", settled.job), format!("{}.attempt-1.receipt", settled.job)];
+        assert_eq!(file(7, &settled, proof()), (names[0].clone(), proof()));
+        assert_eq!(file(7, &settled, None), (names[0].clone(), None));
+        // It came second, and another attempt settled the job.
+        assert_eq!(file(6, &settled, proof()), (names[1].clone(), None));
+        let name = format!("{}.attempt-2.receipt", cut.job);
+        assert_eq!((file(6, &cut, proof()), file(6, &cut, None)), ((name.clone(), None), (name, None)));
     }
 }

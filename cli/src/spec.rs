@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use adit_client::{Job, Source};
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{Fuel, JobLimits, JobSpec, Placement, Profile, UnixMillis};
+use adit_protocol::{Fuel, JobLimits, JobSpec, Placement, Preference, Profile, UnixMillis};
 use tempfile::NamedTempFile;
 
 use crate::args::{JobArgs, SubmissionArgs};
-use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
+use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PREFER, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
 use crate::exit::usage;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration};
 
@@ -20,13 +20,13 @@ use crate::quantity::{parse_bytes, parse_credits, parse_duration};
 pub(crate) struct Terms {
     limits: JobLimits,
     profile: Profile,
+    prefer: Preference,
     asked: JobArgs,
 }
 
 impl Terms {
     /// Reads flags, environment and config file.
     pub(crate) fn read(args: &JobArgs, config: &Config) -> anyhow::Result<Self> {
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let limits = JobLimits {
             fuel: config.value(&FUEL, args.fuel, str::parse::<Fuel>)?,
             memory: config.value(&MEMORY, args.memory, parse_bytes)?,
@@ -37,8 +37,21 @@ impl Terms {
             gpu_ns: 0,
         };
         let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
+        let prefer = config.value(&PREFER, args.prefer, str::parse::<Preference>)?;
         let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);
-        Ok(Self { limits, profile, asked: JobArgs { max_price, ..args.clone() } })
+        Ok(Self { limits, profile, prefer, asked: JobArgs { max_price, ..args.clone() } })
+    }
+
+    fn placement(&self) -> Placement {
+        let asked = &self.asked;
+        let region = asked.region.iter().map(|region| ("region".to_owned(), region.clone()));
+        Placement {
+            labels: asked.label.iter().cloned().chain(region).collect(),
+            prefer: self.prefer,
+            deadline_ms: asked.deadline.map(millis),
+            priority: asked.priority,
+            hedge: asked.hedge,
+        }
     }
 
     /// What the job may use.
@@ -61,12 +74,16 @@ impl Terms {
                 Start::Epoch => UnixMillis(0),
             }),
             max_price: asked.max_price,
-            placement: Placement { labels: asked.label.clone(), ..Placement::default() },
+            placement: self.placement(),
             ..job.spec
         };
         job.spec.check().map_err(usage)?;
         Ok(job)
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A job that is ready to be submitted, or to be run here.

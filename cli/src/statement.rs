@@ -5,7 +5,9 @@ use std::fmt::Display;
 
 use adit_client::Client;
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, JobId, Leaf, Microcredits, PublicKey, Query, Settled, TransferId, UnixMillis, UnpaidAttempt};
+use adit_protocol::{
+    Answer, Attempt, JobId, Leaf, Microcredits, PublicKey, Query, Settled, TransferId, UnixMillis, UnpaidAttempt,
+};
 
 use crate::exit::ProofError;
 use crate::link::{ask, unexpected};
@@ -47,6 +49,7 @@ struct Told {
     gateway: PublicKey,
     last: Option<u64>,
     settled: HashSet<JobId>,
+    attempts: HashSet<(JobId, Attempt)>,
     ordered: HashSet<TransferId>,
 }
 
@@ -56,7 +59,8 @@ impl Told {
     }
 
     fn new(key: PublicKey, gateway: PublicKey) -> Self {
-        Self { key, gateway, last: None, settled: HashSet::new(), ordered: HashSet::new() }
+        let (settled, attempts, ordered) = Default::default();
+        Self { key, gateway, last: None, settled, attempts, ordered }
     }
 
     /// Takes in the leaf at `index`, of those from `from` on.
@@ -66,13 +70,23 @@ impl Told {
         }
         self.last = Some(index);
         check(leaf, &self.key, &self.gateway)?;
+        if let Some(paid) = leaf.paid() {
+            let receipt = &paid.receipt.receipt;
+            if self.settled.contains(&receipt.job) {
+                return Err("its job was settled in an earlier leaf".to_owned());
+            }
+            if !self.attempts.insert((receipt.job, receipt.attempt)) {
+                return Err("the same attempt was paid in another leaf".to_owned());
+            }
+        }
         let is_new = match leaf {
             Leaf::Settlement(settled) => self.settled.insert(settled.receipt.receipt.job),
+            Leaf::Attempt(_) => true,
             Leaf::Grant(grant) => self.ordered.insert(grant.id),
             Leaf::Payout(payout) => self.ordered.insert(payout.id),
             Leaf::Void(_) | Leaf::Terms(_) => true,
         };
-        if is_new { Ok(()) } else { Err("the same job or order stands in another leaf".to_owned()) }
+        if is_new { Ok(()) } else { Err("the same order stands in another leaf".to_owned()) }
     }
 }
 
@@ -100,24 +114,26 @@ fn check(leaf: &Leaf, key: &PublicKey, gateway: &PublicKey) -> Result<(), String
         Leaf::Grant(grant) => grant.customer == *key,
         Leaf::Payout(payout) => payout.owner == *key,
         Leaf::Void(voided) => voided.customer == *key,
-        Leaf::Settlement(settled) => [settled.receipt.receipt.client, settled.receipt.receipt.node].contains(key),
+        Leaf::Settlement(paid) | Leaf::Attempt(paid) => [paid.receipt.receipt.client, paid.receipt.receipt.node].contains(key),
         Leaf::Terms(_) => false,
     };
     if !concerns {
         return Err("it is not about this key".to_owned());
     }
-    match leaf {
-        Leaf::Settlement(settled) => match settled.receipt.clone().verify() {
-            Ok(receipt) if receipt.receipt().gateway != *gateway => Err("the receipt is for another gateway".to_owned()),
-            Ok(_) if settled.fee > settled.receipt.receipt.cost => Err("the fee is more than the cost".to_owned()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        },
-        _ => Ok(()),
+    let Some(paid) = leaf.paid() else { return Ok(()) };
+    let is_interim = paid.receipt.receipt.outcome.is_interim();
+    match paid.receipt.clone().verify() {
+        Ok(receipt) if receipt.receipt().gateway != *gateway => Err("the receipt is for another gateway".to_owned()),
+        Ok(_) if paid.fee > paid.receipt.receipt.cost => Err("the fee is more than the cost".to_owned()),
+        Ok(_) if is_interim && matches!(leaf, Leaf::Settlement(_)) => {
+            Err("an attempt that was cut short does not end its job".to_owned())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
-/// What a node's owner gets of a settlement.
+/// What a node's owner gets of a paid attempt.
 pub(crate) fn earned(settled: &Settled) -> Microcredits {
     Microcredits(settled.receipt.receipt.cost.0.saturating_sub(settled.fee.0))
 }
@@ -146,7 +162,7 @@ mod tests {
     use adit_protocol::{Grant, TransferId};
 
     use super::*;
-    use crate::proof::tests::good;
+    use crate::proof::tests::{good, partial};
 
     fn settled() -> Settled {
         let receipt = good().receipt.public();
@@ -183,9 +199,30 @@ mod tests {
         assert!(told.take(4, 0, &leaf).unwrap_err().contains("out of order"));
         assert!(told.take(3, 0, &leaf).unwrap_err().contains("out of order"));
         assert!(told.take(9, 10, &leaf).unwrap_err().contains("out of order"));
-        assert!(told.take(400, 5, &leaf).unwrap_err().contains("another leaf"));
+        assert!(told.take(400, 5, &leaf).unwrap_err().contains("settled in an earlier leaf"));
         let mut elsewhere = Told::new(client, PublicKey([1; 32]));
         assert!(elsewhere.take(4, 0, &leaf).unwrap_err().contains("another gateway"));
+    }
+
+    #[test]
+    fn attempt_is_counted_once_and_before_its_job_is_settled() {
+        let receipt = partial().receipt.public();
+        let (client, gateway, held) = (receipt.receipt.client, receipt.receipt.gateway, receipt.receipt.cost);
+        let cut = Settled { receipt, held, fee: Microcredits(0), time: UnixMillis(5) };
+        let attempt = Leaf::Attempt(Box::new(cut.clone()));
+        let settlement = Leaf::Settlement(Box::new(settled()));
+        let mut told = Told::new(client, gateway);
+        told.take(4, 0, &attempt).unwrap();
+        assert!(told.take(5, 0, &attempt).unwrap_err().contains("paid in another leaf"));
+        told.take(6, 0, &settlement).unwrap();
+        let mut late = Told::new(client, gateway);
+        late.take(4, 0, &settlement).unwrap();
+        assert!(late.take(5, 0, &attempt).unwrap_err().contains("settled in an earlier leaf"));
+        let mut twice = Told::new(client, gateway);
+        twice.take(4, 0, &Leaf::Attempt(Box::new(settled()))).unwrap();
+        assert!(twice.take(5, 0, &settlement).unwrap_err().contains("paid in another leaf"));
+        let ended = check(&Leaf::Settlement(Box::new(cut)), &client, &gateway);
+        assert!(ended.unwrap_err().contains("does not end its job"));
     }
 
     #[test]

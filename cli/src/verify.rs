@@ -37,8 +37,9 @@ Examples:
   adit verify job.receipt --policy witnesses.policy  # and that so many witnesses saw it
 
 Nothing is asked of anybody. What cannot be checked is said, such as limits where the job's own
-file is not here; with --policy the log's proof must be there. Exit code 0 where every check of
-every file holds, else 23.")]
+file is not here; with --policy the log's proof must be there. A partial receipt is of an attempt
+that its node's owner cut short: it is paid, another attempt ends the job. Exit code 0 where every
+check of every file holds, else 23.")]
 pub(crate) struct VerifyArgs {
     /// Receipt files, or objects of `adit run --json`
     #[arg(required = true, value_name = "FILE")]
@@ -136,7 +137,8 @@ fn verify_file(file: &Path, pins: &Pins, json: bool) -> anyhow::Result<bool> {
 }
 
 fn show(file: &Path, receipt: &Receipt, checks: &[Check]) -> anyhow::Result<()> {
-    let head = format!("{}: job {}, {}, {}", file.display(), short(receipt.job), receipt.outcome, receipt.cost);
+    let kind = if receipt.outcome.is_interim() { ", a partial receipt" } else { "" };
+    let head = format!("{}: job {}, {}, {}{kind}", file.display(), short(receipt.job), receipt.outcome, receipt.cost);
     print_line(&visible(&head))?;
     for Check { check, ok, absent, detail } in checks {
         let (style, word) = match (ok, absent) {
@@ -160,6 +162,7 @@ pub(crate) fn fault(proof: &Proof) -> Option<String> {
 fn check(proof: &Proof, pins: &Pins) -> Vec<Check> {
     let receipt = &proof.receipt.receipt;
     let mut checks = vec![check_signature(proof), check_limits(proof, pins), check_cost(receipt), check_settlement(proof)];
+    checks.extend(receipt.outcome.is_interim().then(|| tell_partial(receipt)));
     checks.extend(check_log(proof, pins));
     checks.extend(pins.gateway.map(|want| pinned("gateway", want, receipt.gateway)));
     checks.extend(pins.node.map(|want| pinned("node", want, receipt.node)));
@@ -190,6 +193,9 @@ fn check_settlement(proof: &Proof) -> Check {
     let Some(signed) = &proof.settlement else {
         let vouches = "the gateway's promise is not with it";
         return match &proof.log {
+            _ if proof.receipt.receipt.outcome.is_interim() => {
+                Check::absent("settlement", "a partial receipt is paid without one: it settles no job")
+            }
             Some(_) => Check::absent("settlement", format!("{vouches}; the log's proof is better")),
             None => Check::new("settlement", false, "there is none: only the node vouches for this receipt"),
         };
@@ -202,6 +208,13 @@ fn check_settlement(proof: &Proof) -> Check {
         }
         Err(error) => Check::new("settlement", false, error),
     }
+}
+
+/// What a partial receipt is, so that nobody takes it for the job's end.
+fn tell_partial(receipt: &Receipt) -> Check {
+    let detail =
+        format!("attempt {} was cut short by its node's owner: paid for what it did, and not the job's end", receipt.attempt);
+    Check::new("partial receipt", true, detail)
 }
 
 /// What was used is within what was asked for. The receipt names the specification's digest, so no other file will do.
@@ -243,8 +256,9 @@ fn check_log(proof: &Proof, pins: &Pins) -> Vec<Check> {
         Err(error) => return vec![Check::new(NAMES[0], false, error)],
     };
     let mut checks = vec![match check_leaf(proof, &log) {
-        Ok(head) => {
-            let detail = format!("leaf {} of {}, by {} hashes", log.index, head.size, log.hashes.len());
+        Ok((head, ends_job)) => {
+            let role = if ends_job { "" } else { ", as an attempt that did not end its job" };
+            let detail = format!("leaf {} of {}, by {} hashes{role}", log.index, head.size, log.hashes.len());
             Check::new(NAMES[0], true, detail)
         }
         Err(error) => Check::new(NAMES[0], false, error),
@@ -268,13 +282,16 @@ fn check_log(proof: &Proof, pins: &Pins) -> Vec<Check> {
     checks
 }
 
-/// The leaf is this receipt's, at the index that was promised, and leads to the checkpoint's root.
-fn check_leaf(proof: &Proof, log: &LogProof) -> Result<TreeHead, String> {
-    let Leaf::Settlement(settled) = Leaf::from_bytes(&log.extra).map_err(|error| error.to_string())? else {
-        return Err("the leaf is no settlement".to_owned());
-    };
+/// The leaf is this receipt's, at the index that was promised, and leads to the checkpoint's root. Says whether it settles the job.
+fn check_leaf(proof: &Proof, log: &LogProof) -> Result<(TreeHead, bool), String> {
+    let leaf = Leaf::from_bytes(&log.extra).map_err(|error| error.to_string())?;
+    let ends_job = matches!(leaf, Leaf::Settlement(_));
+    let settled = leaf.paid().ok_or("the leaf pays no receipt")?;
     if settled.receipt.receipt != proof.receipt.receipt.public() {
         return Err("the leaf is another receipt's".to_owned());
+    }
+    if ends_job && proof.receipt.receipt.outcome.is_interim() {
+        return Err("the leaf says that a partial receipt ended the job".to_owned());
     }
     if settled.receipt.receipt.cost > settled.held || settled.fee > settled.receipt.receipt.cost {
         return Err("the leaf pays more than was held, or keeps more than was paid".to_owned());
@@ -282,7 +299,8 @@ fn check_leaf(proof: &Proof, log: &LogProof) -> Result<TreeHead, String> {
     if let Some(promised) = proof.settlement.as_ref().map(|signed| signed.settlement.index).filter(|index| *index != log.index) {
         return Err(format!("it is leaf {}, and the gateway promised {promised}: keep both as evidence", log.index));
     }
-    log.verify(&log.extra).map_err(|error| error.to_string())
+    let head = log.verify(&log.extra).map_err(|error| error.to_string())?;
+    Ok((head, ends_job))
 }
 
 fn pinned<T: PartialEq + ToString>(name: &'static str, want: T, is: T) -> Check {
@@ -327,11 +345,12 @@ impl Pins {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, JobSpec, SecretKey, sign_receipts};
+    use adit_ledger::Operation;
+    use adit_protocol::{BlobRef, JobSpec, Microcredits, SecretKey, Settled, UnixMillis, sign_receipts};
     use adit_tlog::{Cosigner, UnixSeconds, sign_checkpoint, with_cosignatures};
 
     use super::*;
-    use crate::proof::tests::{gateway, good, log_proof};
+    use crate::proof::tests::{gateway, good, log_proof, log_proof_by, partial};
 
     /// The names of the checks that fail.
     fn failed(proof: &Proof, pins: &Pins) -> Vec<&'static str> {
@@ -395,6 +414,41 @@ mod tests {
         assert!(failed(&cosigned, &wanted).is_empty());
         let other_log = policy(&format!("log {}\nquorum none\n", log_key(&PublicKey([1; 32]))));
         assert_eq!(failed(&cosigned, &other_log), ["log witnesses"]);
+    }
+
+    #[test]
+    fn partial_receipt_holds_without_a_promise_and_is_called_one() {
+        let told = |proof: &Proof| check(proof, &Pins::default()).into_iter().map(|c| (c.check, c.detail)).collect::<Vec<_>>();
+        assert!(failed(&partial(), &Pins::default()).is_empty());
+        assert!(told(&partial()).iter().any(|(name, detail)| *name == "partial receipt" && detail.contains("attempt 2")));
+        assert!(told(&good()).iter().all(|(name, _)| *name != "partial receipt"));
+        let mut dear = partial();
+        dear.receipt.receipt.cost.0 += 1;
+        assert_eq!(failed(&dear, &Pins::default()), ["node signature", "cost"]);
+        // A policy wants the log's proof, of this receipt too.
+        let policy = Pins { policy: Some(Policy::from_bytes(b"quorum none\n").unwrap()), ..Pins::default() };
+        assert_eq!(failed(&partial(), &policy), ["log inclusion"]);
+        let logged = |proof: Proof, pay| Proof { log: Some(log_proof_by(&proof.receipt, 5, pay)), ..proof };
+        let cut = logged(partial(), Operation::Attempt);
+        assert!(failed(&cut, &policy).is_empty());
+        assert!(told(&cut).iter().any(|(_, detail)| detail.contains("leaf 5 of 6") && detail.contains("did not end its job")));
+        // A hedge's loser may have ended like any other.
+        let lost = logged(Proof { settlement: None, ..good() }, Operation::Attempt);
+        assert!(failed(&lost, &Pins::default()).is_empty());
+    }
+
+    #[test]
+    fn leaf_that_ends_a_job_by_a_partial_receipt_is_told() {
+        let (key, receipt) = (gateway(), partial().receipt);
+        let paid = Settled { receipt: receipt.public(), held: receipt.receipt.cost, fee: Microcredits(0), time: UnixMillis(1) };
+        let extra = Leaf::Settlement(Box::new(paid)).to_bytes();
+        // A gateway that signs whatever it likes.
+        let head = TreeHead { size: 1, root: [0; 32] };
+        let log = LogProof { extra, index: 0, hashes: Vec::new(), checkpoint: sign_checkpoint(&key, &head) };
+        let proof = Proof { log: Some(String::from_utf8(log.to_bytes()).unwrap()), ..partial() };
+        let faults = check(&proof, &Pins::default()).into_iter().filter(|c| !c.ok);
+        let faults: Vec<_> = faults.map(|c| (c.check, c.detail)).collect();
+        assert_eq!(faults, [("log inclusion", "the leaf says that a partial receipt ended the job".to_owned())]);
     }
 
     #[test]

@@ -45,16 +45,23 @@ pub(crate) struct Members {
     pub(crate) connected: u32,
     /// Of these, the ones whose owner takes no jobs now.
     pub(crate) not_ready: u32,
-    /// Of the others, the ones that are not trusted with jobs.
+    /// Of the others, the ones that are not trusted with jobs while another fits.
     pub(crate) barred: u32,
     /// Those with room, least predicted wait first.
     pub(crate) open: BTreeSet<(u64, Slot)>,
+    /// Those of the barred with room, least predicted wait first.
+    pub(crate) barred_open: BTreeSet<(u64, Slot)>,
 }
 
 impl Members {
     /// Nodes that may get jobs, now or when they have room.
     pub(crate) fn usable(&self) -> u32 {
-        self.connected - self.not_ready - self.barred
+        self.connected - self.not_ready
+    }
+
+    /// Of these, the ones that are trusted.
+    pub(crate) fn trusted(&self) -> u32 {
+        self.usable() - self.barred
     }
 }
 
@@ -70,7 +77,7 @@ impl Classes {
         let members = self.0.entry(Arc::clone(class)).or_default();
         change(members);
         if members.connected == 0 {
-            debug_assert!(members.open.is_empty(), "an open node is connected");
+            debug_assert!(members.open.is_empty() && members.barred_open.is_empty(), "an open node is connected");
             self.0.remove(class);
         }
     }
@@ -79,6 +86,11 @@ impl Classes {
     pub(crate) fn fitting(&self, demand: &Demand) -> impl Iterator<Item = (&Class, &Members)> {
         let classes = self.0.iter().map(|(class, members)| (&**class, members));
         classes.filter(|(class, _)| demand.unfit(class).is_none())
+    }
+
+    /// Whether any trusted node fits and takes jobs, busy or not.
+    pub(crate) fn has_trusted(&self, demand: &Demand) -> bool {
+        self.fitting(demand).any(|(_, members)| members.trusted() > 0)
     }
 
     /// How many nodes are ruled out for a demand, under the first thing that rules each out.
@@ -92,10 +104,7 @@ impl Classes {
         for (class, members) in &self.0 {
             match demand.unfit(class) {
                 Some(reason) => add(reason, members.connected),
-                None => {
-                    add(UnfitReason::NotReady, members.not_ready);
-                    add(UnfitReason::Reputation, members.barred);
-                }
+                None => add(UnfitReason::NotReady, members.not_ready),
             }
         }
         counts

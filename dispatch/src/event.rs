@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use adit_protocol::{Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, Usage};
+use adit_protocol::{
+    Attempt, AttemptFailure, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, PublicKey, Refusal, Usage,
+};
 
 use crate::Request;
 
@@ -92,6 +94,8 @@ pub enum Event {
         job: JobId,
         /// Which try.
         attempt: Attempt,
+        /// What the attempt cost, which counts against the job's price limit from now on.
+        spent: Microcredits,
     },
     /// A node reported that an attempt came to nothing. As with `AttemptFinished`, hand in every one.
     AttemptFailed {

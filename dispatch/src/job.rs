@@ -18,8 +18,10 @@ pub(crate) struct Job {
     pub(crate) ask: Ask,
     /// The order of submission; unique.
     pub(crate) seq: u64,
-    /// Attempts that were started.
+    /// The number of the last attempt that was started.
     pub(crate) attempts: u32,
+    /// What that was before the first.
+    attempts_before: u32,
     /// Of these, the ones that came to nothing.
     pub(crate) setbacks: u32,
     /// Of these, the ones that owners cut short.
@@ -112,7 +114,8 @@ impl Job {
             demand: Arc::new(Demand::of(request)),
             ask: Ask::of(request),
             seq,
-            attempts: 0,
+            attempts: request.last_attempt,
+            attempts_before: request.last_attempt,
             setbacks: 0,
             preemptions: 0,
             failed: Vec::new(),
@@ -132,7 +135,7 @@ impl Job {
 
     /// Whether it had its turn before: such a job queues before all others.
     pub(crate) fn is_retry(&self) -> bool {
-        self.attempts > 0
+        self.attempts > self.attempts_before
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

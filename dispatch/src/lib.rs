@@ -1,6 +1,6 @@
 //! What is *decided* in Adit: which job runs where, and when. Admission, queueing, fairness, placement, leases, retries.
 //!
-//! [`Dispatcher`] is a state machine without I/O, in the manner of quinn-proto: no clock, no task, no randomness. Its driver
+//! [`Dispatcher`] is a state machine without I/O, in the manner of quinn-proto: no clock, no task, no chance but a seed's. Its driver
 //! hands in what happened ([`Event`]) with the time ([`Tick`]), and carries out what comes back ([`Action`]). One trace of
 //! events gives one trace of actions, on every machine.
 //!
@@ -37,26 +37,38 @@
 //! # The life of a job here
 //! ```text
 //!  Submitted ──► Queued ──Start──► Leased ──AttemptFinished──► (forgotten: the driver has the receipt)
-//!                 │  ▲               │ │
-//!                 │  └─ node lost, ──┘ └─Cancelled, Stop──► Stopping ──► finished, CancelledInQueue or Lost
-//!                 │     node failed,
+//!                 │  ▲             │ │  └─Start, a second attempt, where it is hedged
+//!                 │  └─ node lost, ┘ └─Cancelled, Stop──► Stopping ──► finished, CancelledInQueue or Lost
+//!                 │     failed or preempted,
 //!                 ▼     lease expired
 //!   Refuse, CancelledInQueue, Lost
 //! ```
-//! A job that ends is forgotten; what it ended with is the driver's to remember.
+//! A job that ends is forgotten; what it ended with is the driver's to remember. Where another attempt of it is out then, that one is
+//! stopped, and its node's report, or [`Action::Abandon`], is still to come: it is paid for what it did.
+//!
+//! # How a node is chosen
+//! For each candidate the time until the result is predicted: round trip, the jobs ahead, what must be fetched over the bandwidth seen,
+//! compilation where the module is not known there, and the fuel that jobs of the module used before (else the limit) over the speed that
+//! the node showed (else claims). Time and price are weighed as the job prefers, and the lot falls among those that are about as good as
+//! the best, by seed, so that not all jobs of a moment go to one node. Candidates are the first of three orders (by distance, by speed, by
+//! price), until nothing that is left in them can be better, and nodes that know the module. Every decision is kept with all its numbers.
 //!
 //! # What is promised
-//! - Every submitted job ends exactly once, and is never leased to two nodes at a time.
-//! - A node with room is not left idle while a job that it fits is queued, unless it failed that job or owes a report on it.
-//! - Among clients, round robin; inside a client, first come first served. A job passes an older one of the same client only
-//!   onto a node that the older one cannot use. A job whose attempt was lost goes before all others.
-//! - Everything is bounded: the queue, each client's share of it, the attempts, every wait.
+//! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
+//! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined its
+//!   client, or is too slow for its deadline.
+//! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
+//!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
+//!   whose attempt was lost goes before all others.
+//! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults. A failure counts
+//!   against a node when another one has done the job.
+//! - Everything is bounded: the queue, each client's share of it, the attempts, every wait, what is remembered.
 //!
 //! # What it costs
-//! With *n* nodes, *q* queued jobs: an event costs O(log n + log q) where the first candidate fits, which is the common case: nodes
-//! with room stand in the order of their predicted wait, and queued jobs with equal demands stand in one lane, so that a misfit is
-//! looked at once and not once per job. The worst case is a look at each node (a job that hardly any node fits) or at each
-//! lane (a node that hardly any job fits). A node that joins or leaves costs a look at each job whose attempt was lost, and one
+//! With *n* nodes, *q* queued jobs: an event costs O(log n + log q) where the first candidate fits, which is the common case: a search looks
+//! at some sixty nodes at most, nodes with equal offers are of one class, and queued jobs with equal demands stand in one lane, so that a
+//! misfit is looked at once and not once per job. The worst case is a look at each class (a job that hardly any node fits) or at each lane (a
+//! node that hardly any job fits). A node that joins, leaves or changes its state costs a look at each job whose attempt was lost, and one
 //! that stays away a look at each lane.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

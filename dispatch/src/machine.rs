@@ -98,7 +98,7 @@ impl Dispatcher {
             Event::Submitted { job, request } => self.submitted(now, job, &request),
             Event::Cancelled { job } => self.cancelled(now, job),
             Event::AttemptFinished { node, job, attempt, report } => self.finished(now, node, job, attempt, &report),
-            Event::AttemptPreempted { node, job, attempt } => self.preempted(now, node, job, attempt),
+            Event::AttemptPreempted { node, job, attempt, spent } => self.preempted(now, node, job, attempt, spent),
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
             Event::ReceiptRefused { node } => self.note(now, &node, Deed::BadReceipt),
             Event::Declined { node, job, attempt } => self.declined(now, node, job, attempt),
@@ -308,12 +308,12 @@ impl Dispatcher {
         }
     }
 
-    /// Lets a node have jobs again, if its reputation allows that by now.
+    /// Trusts a node again, if its reputation allows that by now.
     fn judge_again(&mut self, now: Tick, key: PublicKey) {
-        match self.nodes.judge(now, &key) {
-            Some(unbar) => _ = self.timers.arm(unbar.max(now.after(1)), Timer::Unbar(key)),
-            None => self.offer_work(now, key),
+        if let Some(unbar) = self.nodes.judge(now, &key) {
+            self.timers.arm(unbar.max(now.after(1)), Timer::Unbar(key));
         }
+        self.offer_work(now, key);
     }
 }
 
@@ -325,8 +325,7 @@ impl Dispatcher {
         }
         self.jobs_submitted += 1;
         let job = Job::new(self.jobs_submitted, now, request);
-        let is_crowded = self.queue.len() >= CROWD && self.queue.has_like(&job);
-        let found = if is_crowded { Found::default() } else { self.search(now, id, &job).run() };
+        let found = if self.is_crowded(&job) { Found::default() } else { self.search(now, id, &job).run() };
         if found.chosen.is_some() {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
@@ -335,6 +334,15 @@ impl Dispatcher {
         } else {
             self.enqueue(now, id, job, found.soonest_us);
         }
+    }
+
+    /// Whether many wait, and one that is like this job and waits for no reason of its own: then no node has room for this one either.
+    fn is_crowded(&self, job: &Job) -> bool {
+        let is_like = |id: JobId| {
+            let like = &self.jobs[&id];
+            like.deadline.is_none() && like.declined.is_empty()
+        };
+        self.queue.len() >= CROWD && self.queue.first_like(job).is_some_and(is_like)
     }
 
     fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
@@ -396,9 +404,11 @@ impl Dispatcher {
         for other in self.jobs[&id].leases.clone() {
             self.lose_lease(now, id, &other);
         }
-        let job = self.end(id);
+        let mut job = self.end(id);
         let elapsed_us = now.since(lease.since);
-        self.queue.settle(&job.client, job.charged_us, elapsed_us.min(report_us(report, elapsed_us)));
+        if let Some(node) = self.nodes.get(&node) {
+            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, report, elapsed_us));
+        }
         self.nodes.learn_blob(&node, &job.ask.module.digest);
         if let Some(input) = &job.ask.input {
             self.nodes.learn_blob(&node, &input.digest);
@@ -412,15 +422,18 @@ impl Dispatcher {
         history.add(report, elapsed_us, lease.predicted.total_us());
         self.note(now, &node, if is_overclaimed { Deed::SlowerThanClaimed } else { Deed::Finished });
         // Only now is it known that it was not the job's own fault.
-        for other in job.failed.iter().filter(|other| **other != node) {
-            self.note(now, other, Deed::Failed);
+        job.failed.retain(|other| *other != node);
+        for other in job.failed {
+            self.note(now, &other, Deed::Failed);
         }
     }
 
     /// Stops an attempt whose job has ended by another one.
     fn lose_lease(&mut self, now: Tick, id: JobId, lease: &Lease) {
         let Lease { node, attempt, .. } = *lease;
-        self.actions.push_back(Action::Stop { job: id, attempt, node });
+        if !self.jobs[&id].is_stopping() {
+            self.actions.push_back(Action::Stop { job: id, attempt, node });
+        }
         let armed = self.timers.arm(now.after(self.config.cancel_grace_us), Timer::Loser(id, attempt));
         self.losers.insert((id, attempt), Loser { node, armed });
     }
@@ -436,12 +449,14 @@ impl Dispatcher {
         true
     }
 
-    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: Microcredits) {
         if !self.nodes.release(&node, id, attempt) {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
-            self.job_mut(id).preemptions += 1;
+            let job = self.job_mut(id);
+            job.preemptions += 1;
+            job.demand = Arc::new(job.demand.after(spent));
             self.cut_short(now, id, attempt, Cause::Preempted);
         } else {
             self.forget_loser(&node, id, attempt);
@@ -530,6 +545,11 @@ impl Dispatcher {
         }
         job.setback = Some(setback);
         self.queue_again(now, id);
+        // What is left of its price limit may be too little for any node.
+        if self.is_stranded(&self.jobs[&id].demand) {
+            let refusal = self.no_node_fits(&self.jobs[&id]);
+            return self.give_up(id, refusal);
+        }
         self.place(now, id);
     }
 }
@@ -627,8 +647,7 @@ impl Dispatcher {
         let retry = self.queue.retries().find(|id| self.may_start(now, *id, slot).is_some());
         let next = || {
             let node = self.nodes.at(slot);
-            let may = |demand: &Demand, id| demand.unfit(&node.class).is_none() && self.may_start(now, id, slot).is_some();
-            self.queue.next(may)
+            self.queue.next(|demand| demand.unfit(&node.class).is_none(), |id| self.may_start(now, id, slot).is_some())
         };
         let id = retry.or_else(next)?;
         Some((id, self.may_start(now, id, slot)?))
@@ -650,7 +669,7 @@ impl Dispatcher {
     }
 
     fn is_usable(&self, job: &Job, key: &PublicKey) -> bool {
-        let is_usable = |node: &Node| node.is_ready() && !node.is_barred() && job.demand.unfit(&node.class).is_none();
+        let is_usable = |node: &Node| node.is_ready() && job.demand.unfit(&node.class).is_none();
         self.nodes.get(key).is_some_and(is_usable)
     }
 
@@ -711,6 +730,7 @@ impl Dispatcher {
         job.phase = Phase::Leased;
         let deadline = job.lease_deadline(now, &self.config);
         let client = job.client;
+        let decision = self.decision(id, attempt, found, why);
         let ahead = self.nodes.lease(&key, id, attempt);
         let armed = Some(self.timers.arm(deadline, Timer::Lease(id, attempt)));
         let charged_us = self.queue.charge(&client, predicted.run_us.saturating_add(predicted.compile_us));
@@ -723,15 +743,14 @@ impl Dispatcher {
             let unusual_us = self.histories.unusual_us(module, predicted.total_us()).max(self.config.hedge_min_us);
             self.arm(id, now.after(unusual_us), Timer::Hedge(id));
         }
-        let decision = self.remember(now, id, attempt, found, why);
+        self.remember(now, id, found, &decision);
         self.actions.push_back(Action::Start { job: id, attempt, node: key, decision });
     }
 
-    /// Notes a decision, for those who ask why.
-    fn remember(&mut self, now: Tick, id: JobId, attempt: Attempt, found: &Found, why: Why) -> Arc<Decision> {
+    fn decision(&self, id: JobId, attempt: Attempt, found: &Found, why: Why) -> Arc<Decision> {
         let job = &self.jobs[&id];
         let estimate = self.histories.estimate(Short::of(&job.ask.module.digest), &job.ask.limits, job.ask.input_bytes);
-        let decision = Arc::new(Decision {
+        Arc::new(Decision {
             attempt,
             is_hedge: why == Why::Hedge,
             waited_us: job.waited_us,
@@ -743,15 +762,18 @@ impl Dispatcher {
             unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
             full: self.nodes.full_count(),
             others: self.nodes.open_count().saturating_sub(found.seen_count()),
-        });
+        })
+    }
+
+    /// Notes a decision, for those who ask why.
+    fn remember(&mut self, now: Tick, id: JobId, found: &Found, decision: &Arc<Decision>) {
         for (slot, candidate) in &found.candidates {
             self.nodes.count_verdict(*slot, candidate.verdict);
         }
         if self.decisions.len() >= DECISIONS_MAX {
             self.decisions.pop_front();
         }
-        self.decisions.push_back(Recent { at: now, job: id, decision: Arc::clone(&decision) });
-        decision
+        self.decisions.push_back(Recent { at: now, job: id, decision: Arc::clone(decision) });
     }
 
     /// Takes a job whose attempt came to nothing to another node, at once where one is open.
@@ -859,9 +881,4 @@ impl Dispatcher {
 fn deadline_missed(now: Tick, job: &Job, needed_us: u64) -> Refusal {
     let left_us = job.deadline.map_or(0, |deadline| deadline.since(now));
     Refusal::DeadlineMissed { left_ms: left_us / 1_000, needed_ms: needed_us.div_ceil(1_000) }
-}
-
-/// What of an attempt's time its slot was taken for the guest: a run on a slow path is not a client's to pay with its turn.
-fn report_us(report: &Report, elapsed_us: u64) -> u64 {
-    elapsed_us.saturating_sub(report.fetch_us)
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, PublicKey, Verdict};
+use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, PublicKey, Verdict};
 
 use crate::Report;
 use crate::class::{Class, Classes};
@@ -74,6 +74,7 @@ pub(crate) struct Nodes {
     cheap: BTreeSet<(u64, Slot)>,
     /// Who knows a module, with room or without.
     knowing: BTreeSet<(Short, Slot)>,
+    /// Those that get jobs when they have room.
     ready: u32,
 }
 
@@ -188,6 +189,12 @@ impl Nodes {
         self.ready - self.open_count()
     }
 
+    /// All nodes where no more than so many are connected; else none.
+    pub(crate) fn few(&self, at_most: usize) -> impl Iterator<Item = Slot> {
+        let count = if self.by_key.len() <= at_most { at_most } else { 0 };
+        self.by_key.values().copied().take(count)
+    }
+
     /// As many numbers as there are places: what [`Nodes::knowing`] may begin at.
     pub(crate) fn places(&self) -> u32 {
         self.slots.len() as u32
@@ -270,13 +277,13 @@ impl Nodes {
         self.change(key, |node| node.state = state);
     }
 
-    /// Notes what a node did. Says whether it gets jobs no more because of it, and when it may again.
+    /// Notes what a node did. Says whether it is barred because of it, and when it will not be any more.
     pub(crate) fn note(&mut self, now: Tick, key: &PublicKey, deed: Deed) -> Option<Tick> {
         self.change(key, |node| node.reputation = node.reputation.after(deed, now))?;
         self.judge(now, key)
     }
 
-    /// Bars a node or lets it have jobs again, by its reputation. Says when to look again at one that is barred.
+    /// Bars a node or trusts it again, by its reputation. Says when to look again at one that is barred.
     pub(crate) fn judge(&mut self, now: Tick, key: &PublicKey) -> Option<Tick> {
         self.change(key, |node| {
             node.is_barred = node.reputation.at(now) < BARRED_BELOW;
@@ -401,7 +408,8 @@ impl Nodes {
     }
 
     fn replace(&mut self, slot: Slot, class: &Arc<Class>, before: Option<Standing>, after: Option<Standing>) {
-        let (old, new) = (before.and_then(|standing| standing.rank), after.and_then(|standing| standing.rank));
+        let trusted = |standing: Standing| standing.rank.filter(|_| !standing.is_barred);
+        let (old, new) = (before.and_then(trusted), after.and_then(trusted));
         if let Some(rank) = old.filter(|_| old != new) {
             self.near.remove(&(rank.wait_us, slot));
             self.fast.remove(&(std::cmp::Reverse(rank.speed), slot));
@@ -419,15 +427,16 @@ impl Nodes {
                     *n = if is_added { *n + 1 } else { *n - 1 };
                 }
             };
-            count(&mut self.ready, standing.is_ready && !standing.is_barred);
+            count(&mut self.ready, class.has_slots && standing.is_ready && !standing.is_barred);
             self.classes.change(class, |members| {
                 count(&mut members.not_ready, !standing.is_ready);
                 count(&mut members.barred, standing.is_ready && standing.is_barred);
                 let Some(rank) = standing.rank else { return };
+                let open = if standing.is_barred { &mut members.barred_open } else { &mut members.open };
                 if is_added {
-                    members.open.insert((rank.wait_us, slot))
+                    open.insert((rank.wait_us, slot))
                 } else {
-                    members.open.remove(&(rank.wait_us, slot))
+                    open.remove(&(rank.wait_us, slot))
                 };
             });
         }
@@ -506,10 +515,10 @@ impl Node {
         Standing { is_ready: self.is_ready(), is_barred: self.is_barred, rank: self.rank() }
     }
 
-    /// Nothing where it has no room, or gets no jobs.
+    /// Nothing where it has no room, or takes no jobs.
     fn rank(&self) -> Option<Rank> {
         let has_room = self.lease_count() < self.window();
-        (has_room && self.is_ready() && !self.is_barred).then(|| Rank {
+        (has_room && self.is_ready()).then(|| Rank {
             wait_us: self.rtt_us().saturating_add(self.queue_us()),
             speed: self.fuel_per_second(),
             price: self.offer.price.per_compute_minute,
@@ -583,6 +592,15 @@ impl Node {
         self.speeds_seen += 1;
         let shown = self.speed.value().unwrap_or(u64::MAX);
         self.speeds_seen >= CLAIM_CHECKED_AFTER && self.offer.fuel_per_second / 2 > shown
+    }
+
+    /// For how long an attempt took a slot: a deterministic guest's time is its fuel, whatever else the node was at; another one may have
+    /// waited for something else. What was fetched over a slow path took nothing that others could have used.
+    pub(crate) fn slot_us(&self, lease: &Lease, profile: Profile, report: &Report, elapsed_us: u64) -> u64 {
+        match profile {
+            Profile::Deterministic => self.run_us(report.usage.fuel.0).saturating_add(report.compile_us.min(elapsed_us)),
+            Profile::Open => self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(report.fetch_us),
+        }
     }
 
     /// Microseconds that some fuel takes there.

@@ -22,6 +22,9 @@ const CHARGE_MIN_US: u64 = 1_000;
 /// The most that a start is charged before it is known what it took: an unknown job's limit says little.
 const CHARGE_MAX_US: u64 = 1_000_000;
 
+/// Jobs of a lane that are asked about before the next lane.
+const LANE_LOOKS: usize = 16;
+
 /// Clients whose share is remembered while they have nothing queued.
 const SHARES_MAX: usize = 65_536;
 
@@ -105,9 +108,10 @@ impl Queue {
         Err(Refusal::QueueFull { queued: queued as u32, retry_after_ms: self.pace.time_for_ms(ahead) })
     }
 
-    /// Whether a job of the same client with the same demand, or one that goes before it, waits already: then no node with room may be had.
-    pub(crate) fn has_like(&self, job: &Job) -> bool {
-        self.lines.get(&job.client).is_some_and(|line| line.lanes.contains_key(&job.demand))
+    /// The first job of the same client with the same demand that waits.
+    pub(crate) fn first_like(&self, job: &Job) -> Option<JobId> {
+        let lane = self.lines.get(&job.client)?.lanes.get(&job.demand)?;
+        lane.first_key_value().map(|(_, id)| *id)
     }
 
     pub(crate) fn push(&mut self, id: JobId, job: &Job) {
@@ -133,8 +137,13 @@ impl Queue {
         self.pace.note(now, self.len());
     }
 
-    /// Charges a client for a start that is predicted to take `us`. Returns what it was charged.
+    /// Charges a client for a start that is predicted to take `us`. Returns what it was charged: nothing where nobody waits, and then nobody
+    /// had more than another.
     pub(crate) fn charge(&mut self, client: &PublicKey, us: u64) -> u64 {
+        if self.lined_up == 0 {
+            self.shares.forget();
+            return 0;
+        }
         let charged = us.clamp(CHARGE_MIN_US, CHARGE_MAX_US);
         self.shares.add(client, charged);
         self.move_turn(client);
@@ -143,8 +152,10 @@ impl Queue {
 
     /// Sets a charge right when it is known what the job took.
     pub(crate) fn settle(&mut self, client: &PublicKey, charged: u64, us: u64) {
-        self.shares.correct(client, charged, us.max(CHARGE_MIN_US));
-        self.move_turn(client);
+        if charged > 0 {
+            self.shares.correct(client, charged, us.max(CHARGE_MIN_US));
+            self.move_turn(client);
+        }
     }
 
     /// Gives a client the turn that its share gives it.
@@ -176,10 +187,10 @@ impl Queue {
         self.retries.values().copied()
     }
 
-    /// The first job of the first client in turn that may be started. Only the heads of lanes are asked about, each with its demand:
-    /// behind them stand jobs of the same demand.
-    pub(crate) fn next(&self, may: impl Fn(&Demand, JobId) -> bool) -> Option<JobId> {
-        self.turns.values().find_map(|client| self.lines[client].next(&may))
+    /// The first job of the first client in turn that may be started. Each lane is asked about once, by its demand, and where that fits, a
+    /// few of its jobs: the first one alone would hold up the others for a reason of its own, such as its deadline.
+    pub(crate) fn next(&self, fits: impl Fn(&Demand) -> bool, may: impl Fn(JobId) -> bool) -> Option<JobId> {
+        self.turns.values().find_map(|client| self.lines[client].next(&fits, &may))
     }
 
     /// The jobs in lanes whose demand satisfies `is_stranded`.
@@ -212,11 +223,9 @@ impl Line {
         }
     }
 
-    fn next(&self, may: &impl Fn(&Demand, JobId) -> bool) -> Option<JobId> {
-        self.heads.iter().find_map(|((_, seq), demand)| {
-            let id = self.lanes[demand][seq];
-            may(demand, id).then_some(id)
-        })
+    fn next(&self, fits: &impl Fn(&Demand) -> bool, may: &impl Fn(JobId) -> bool) -> Option<JobId> {
+        let fitting = self.heads.values().filter(|demand| fits(demand));
+        fitting.flat_map(|demand| self.lanes[demand].values().take(LANE_LOOKS)).copied().find(|id| may(*id))
     }
 }
 
@@ -229,11 +238,16 @@ impl Shares {
     /// Takes in that a client was served that had so much. Those that had no more are forgotten: they begin there.
     fn advance(&mut self, share: u64) {
         self.now = self.now.max(share);
-        while let Some((had, client)) = self.in_order.first().copied().filter(|(had, _)| *had <= self.now) {
+        while let Some((_, client)) = self.in_order.first().copied().filter(|(had, _)| *had <= self.now) {
             self.in_order.pop_first();
             self.ahead.remove(&client);
-            debug_assert!(had <= self.now);
         }
+    }
+
+    fn forget(&mut self) {
+        self.now = 0;
+        self.ahead.clear();
+        self.in_order.clear();
     }
 
     fn add(&mut self, client: &PublicKey, us: u64) {

@@ -7,11 +7,14 @@ use crate::timer::Tick;
 /// What a node has of which nothing bad is known, in thousandths.
 pub(crate) const WHOLE: u16 = 1_000;
 
-/// Below this a node gets no jobs. It comes back as time passes: what broke may be mended.
+/// Below this a node gets only jobs that no other one fits. It comes back as time passes: what broke may be mended.
 pub(crate) const BARRED_BELOW: u16 = 200;
 
 /// How long a node takes to win back a thousandth by time alone: a barred one is tried again after some minutes.
 const REGAIN_US: u64 = 2_000_000;
+
+/// What a node keeps that is slower than it claims, and does nothing worse.
+const SLOW_LEAST: i32 = 500;
 
 /// Nodes whose past is remembered: more than are connected at once.
 const REMEMBERED_MAX: usize = 16_384;
@@ -67,7 +70,10 @@ impl Reputation {
     }
 
     pub(crate) fn after(self, deed: Deed, now: Tick) -> Self {
-        let value = (i32::from(self.at(now)) + deed.worth()).clamp(0, i32::from(WHOLE));
+        let before = i32::from(self.at(now));
+        // Slowness is predicted from what is seen, so it need not cost a node all its work.
+        let least = if deed == Deed::SlowerThanClaimed { before.min(SLOW_LEAST) } else { 0 };
+        let value = (before + deed.worth()).clamp(least, i32::from(WHOLE));
         Self { value: value as u16, since: now }
     }
 

@@ -25,6 +25,9 @@ pub struct Request {
     pub max_price: Option<Microcredits>,
     /// Where it may run, and which node is preferred.
     pub placement: Placement,
+    /// The number of its last attempt that was paid before this gateway was started; 0 where there was none. Later ones have higher
+    /// numbers.
+    pub last_attempt: u32,
 }
 
 impl Request {
@@ -39,6 +42,7 @@ impl Request {
             profile: spec.profile,
             max_price: spec.max_price,
             placement: spec.placement.clone(),
+            last_attempt: 0,
         }
     }
 }
@@ -96,6 +100,12 @@ impl Demand {
         }
     }
 
+    /// The demand of a job on which so much was spent.
+    pub(crate) fn after(&self, spent: Microcredits) -> Self {
+        let bid = self.bid.clone().map(|bid| Bid { max: Microcredits(bid.max.0.saturating_sub(spent.0)), ..bid });
+        Self { bid, ..self.clone() }
+    }
+
     /// A price outside of what a bill can express is over any limit.
     fn is_too_dear(&self, class: &Class) -> bool {
         let Some(bid) = &self.bid else { return false };
@@ -113,6 +123,7 @@ pub(crate) struct Ask {
     pub(crate) input: Option<BlobRef>,
     pub(crate) input_bytes: u64,
     pub(crate) limits: JobLimits,
+    pub(crate) profile: Profile,
     pub(crate) prefer: Preference,
     pub(crate) may_hedge: bool,
 }
@@ -124,6 +135,7 @@ impl Ask {
             input: Some(request.input).filter(|_| !request.is_inline),
             input_bytes: request.input.bytes,
             limits: request.limits,
+            profile: request.profile,
             prefer: request.placement.prefer,
             may_hedge: request.placement.hedge,
         }

@@ -1,11 +1,12 @@
 //! Which node gets a job: candidates from several orders, each with its predicted time and price, and a lot among the best.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adit_protocol::{
     ByteCount, Candidate, Fuel, JobId, Microcredits, Prediction, Preference, UnfitReason, Usage, Verdict, limits::CANDIDATES_MAX,
 };
 
+use crate::class::Members;
 use crate::history::{Estimate, Short};
 use crate::job::Job;
 use crate::node::{Node, Nodes, Slot};
@@ -22,8 +23,8 @@ const KNOWING_LOOKS: usize = 12;
 /// Nodes that are looked at for no reason, so that one whose numbers are wrong is seen again.
 const RANDOM_LOOKS: u64 = 2;
 
-/// Nodes of a class that are looked at where the orders brought no candidate.
-const CLASS_LOOKS: usize = 4;
+/// Nodes that are looked at where the orders brought no candidate, in all classes that fit together.
+const CLASS_LOOKS: usize = 256;
 
 /// Costs are compared in these parts of a microcredit, as many small jobs cost less than one.
 const FINE: u64 = 1_024;
@@ -96,7 +97,10 @@ impl Search<'_> {
             }
         }
         if found.ranked.is_empty() {
-            self.look_at_classes(&mut found);
+            self.look_at_classes(&mut found, |members| &members.open);
+        }
+        if found.ranked.is_empty() {
+            self.look_at_classes(&mut found, |members| &members.barred_open);
         }
         self.choose(&mut found);
         found
@@ -131,11 +135,16 @@ impl Search<'_> {
     }
 
     /// Looks at the nearest nodes of each class that fits: a job that few nodes fit is not found by going down the orders of all.
-    fn look_at_classes(&self, found: &mut Found) {
+    fn look_at_classes(&self, found: &mut Found, open: impl Fn(&Members) -> &BTreeSet<(u64, Slot)>) {
+        let mut left = CLASS_LOOKS;
         for (_, members) in self.nodes.classes().fitting(&self.job.demand) {
-            let spare = self.job.failed.len() + self.job.declined.len();
-            for (_, slot) in members.open.iter().take(CLASS_LOOKS + spare) {
+            let before = found.ranked.len();
+            for (_, slot) in open(members).iter().take(left) {
+                left -= 1;
                 self.consider(*slot, found);
+                if found.ranked.len() > before {
+                    break;
+                }
             }
         }
     }
@@ -181,6 +190,10 @@ impl Search<'_> {
         }
         if self.skips_failed && job.failed.contains(key) {
             return Some(UnfitReason::FailedBefore);
+        }
+        // Better than nothing, and worse than waiting for a better one.
+        if node.is_barred() && self.nodes.classes().has_trusted(&job.demand) {
+            return Some(UnfitReason::Reputation);
         }
         let total_us = predicted.total_us();
         if job.deadline.is_some_and(|deadline| self.now.after(total_us) > deadline) {
@@ -235,13 +248,32 @@ impl Search<'_> {
         self.add_ruled_out(found);
     }
 
-    /// Nodes that were ruled out are told of too, as far as there is room.
+    /// Nodes that were ruled out are told of too, as far as there is room; and where few are connected, those that were not looked at.
     fn add_ruled_out(&self, found: &mut Found) {
-        for (slot, reason) in found.ruled_out.iter().take(CANDIDATES_MAX - found.candidates.len()) {
-            let node = self.nodes.at(*slot);
+        let ruled_out = found.ruled_out.iter().map(|(slot, reason)| (*slot, Verdict::Unfit(*reason)));
+        let others = self.nodes.few(CANDIDATES_MAX).filter(|slot| !found.seen.contains(slot));
+        let others = others.map(|slot| (slot, self.verdict_unseen(slot)));
+        let room = CANDIDATES_MAX - found.candidates.len();
+        let added: Vec<_> = ruled_out.chain(others).take(room).collect();
+        for (slot, verdict) in added {
+            let node = self.nodes.at(slot);
             let price = Microcredits(fine_cost(&node.offer.price, &self.estimate.usage).div_ceil(FINE));
-            let (predicted, verdict) = (self.predict(node), Verdict::Unfit(*reason));
-            found.candidates.push((*slot, Candidate { node: node.key, predicted, price, score: u64::MAX, verdict }));
+            let predicted = self.predict(node);
+            found.candidates.push((slot, Candidate { node: node.key, predicted, price, score: u64::MAX, verdict }));
+        }
+    }
+
+    fn verdict_unseen(&self, slot: Slot) -> Verdict {
+        let node = self.nodes.at(slot);
+        let unfit = match () {
+            () if !node.is_ready() => Some(UnfitReason::NotReady),
+            () if node.is_barred() && self.nodes.classes().has_trusted(&self.job.demand) => Some(UnfitReason::Reputation),
+            () => self.job.demand.unfit(&node.class),
+        };
+        match unfit {
+            Some(reason) => Verdict::Unfit(reason),
+            None if self.nodes.is_open(&node.key) => Verdict::Worse,
+            None => Verdict::Full,
         }
     }
 

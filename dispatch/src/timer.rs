@@ -35,7 +35,7 @@ pub(crate) enum Timer {
     Loser(JobId, Attempt),
     /// When to take its leases from a node whose owner took the machine back.
     Vacate(PublicKey),
-    /// When a node that got no jobs for its reputation may have some again.
+    /// When a node that lost its trust may have it again.
     Unbar(PublicKey),
     /// When to stop waiting for a node's word about a job that it was told to stop.
     Stop(JobId),

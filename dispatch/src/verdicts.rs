@@ -5,7 +5,7 @@ const ALL: [Verdict; 14] = [
     Verdict::Chosen,
     Verdict::NotDrawn,
     Verdict::Worse,
-    Verdict::TooDear,
+    Verdict::Full,
     Verdict::Unfit(UnfitReason::Profile),
     Verdict::Unfit(UnfitReason::Label),
     Verdict::Unfit(UnfitReason::Memory),

@@ -1,28 +1,28 @@
 //! The gateway's state and every change of it, free of I/O but for the outboxes, the ledger's queue and the blob store's index.
 
+mod attempts;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use adit_dispatch::{Action, Config, DECLINED_MAX, Dispatcher, Event, Report, Request, Tick};
+use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
 use adit_ledger::{
-    Account, Appended, Applied, Batch, Entry, Hold, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError,
-    Writer,
+    Account, Appended, Applied, Batch, Entry, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError, Writer,
 };
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Decision, Digest, GatewayToClient, GatewayToNode,
-    Grant, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits,
-    NodeMessage, NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, PublicKey, Query, Refusal, SecretKey,
-    Settlement, SignedReceipt, SignedSettlement, TransferId, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason,
-    encode_frame, sign_settlements,
+    Grant, IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
+    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, PublicKey, Query, Refusal, SecretKey, Settlement,
+    SignedSettlement, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
-use adit_transport::{BlobPin, BlobStore};
+use adit_transport::BlobStore;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::GatewayConfig;
 use crate::account;
 use crate::clock::{Clock, wall_time};
 use crate::job::{Job, Live, Stage, done_state, event_message};
@@ -30,7 +30,6 @@ use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
 use crate::purse::{Purses, shown};
-use crate::{GatewayConfig, settle, times};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
@@ -41,16 +40,6 @@ const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 /// Bytes of arguments, environments and inline inputs of all jobs that have not ended. The queue's bound counts jobs; this one keeps a
 /// few clients with large ones from taking the machine's memory.
 const LIVE_BYTES_MAX: usize = 256 << 20;
-
-/// Nodes whose refused receipts are counted.
-const REFUSED_NODES_MAX: usize = 16_384;
-
-/// How long the ledger holds credits for a job beyond all the times that it may take, for a clock that is set. A hold that nobody ended
-/// is given back then.
-const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// What an attempt may take beyond the times that the client allowed, with room to spare: a node's grace, and the answer to a stop.
-const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 
 /// Jobs that a node did not get of which its owner is told.
 const PASSED_MAX: usize = 32;
@@ -84,6 +73,8 @@ pub(crate) struct Core {
     /// Wakes the timer task when a deadline moved forward.
     pub(crate) timer: Arc<Notify>,
     dispatcher: Dispatcher,
+    /// The dispatcher's.
+    limits: Config,
     /// When the timer task will wake by itself.
     armed: Option<Tick>,
     /// Nothing where the gateway only reads.
@@ -126,8 +117,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: &GatewayConfig, key: &SecretKey, store: BlobStore, books: LedgerAccess, log: LogAccess) -> Self {
-        let seed = seed_of(key);
-        let dispatcher = Dispatcher::new(Config { seed, queue_max: config.queue_max, ..Config::default() });
+        let limits = Config { seed: seed_of(key), queue_max: config.queue_max, ..Config::default() };
         let (reader, ledger, ledger_stopped) = match books {
             LedgerAccess::Write(writer) => (writer.reader().clone(), Some(writer), None),
             LedgerAccess::Read(reader, why) => (reader, None, Some(why)),
@@ -138,7 +128,8 @@ impl Core {
             clock: Clock::start(),
             store,
             timer: Arc::new(Notify::new()),
-            dispatcher,
+            dispatcher: Dispatcher::new(limits.clone()),
+            limits,
             armed: None,
             ledger,
             reader,
@@ -208,7 +199,7 @@ impl Core {
                         node.send(&GatewayToNode::Cancel { job, attempt });
                     }
                 }
-                Action::Abandon { .. } => {}
+                Action::Abandon { job, attempt, .. } => self.loser_gone(job, attempt),
                 Action::Refuse { job, refusal } => self.fail(job, JobResult::Refused(refusal)),
                 Action::CancelledInQueue { job } => self.fail(job, JobResult::CancelledInQueue),
                 Action::Lost { job, attempts, reason } => self.fail(job, JobResult::NodeLost { attempts, reason }),
@@ -217,7 +208,7 @@ impl Core {
     }
 
     fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Arc<Decision>) {
-        if !self.put_aside(id, key) {
+        if !self.put_aside(id, attempt, key) {
             return self.dispatcher.handle(self.clock.now(), Event::Declined { node: key, job: id, attempt });
         }
         let (Some(job), Some(node)) = (self.jobs.get_mut(&id), self.nodes.get(&key)) else {
@@ -232,35 +223,10 @@ impl Core {
         }
         live.running = Some((key, attempt));
         live.progress = None;
-        live.output = None;
         let lease =
             GatewayToNode::Lease { job: id, attempt, client: job.client, spec: live.spec.clone(), input: live.input.clone() };
         node.send(&lease);
         job.tell(&JobEvent::Started { node: key, attempt });
-    }
-
-    /// Has the ledger hold the most that a job can cost on a node; says whether its client has that.
-    fn put_aside(&mut self, id: JobId, node: PublicKey) -> bool {
-        let (Some(job), Some(node)) = (self.jobs.get(&id), self.nodes.get(&node)) else { return true };
-        let Stage::Live(live) = &job.stage else { return true };
-        let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
-        let needed = node.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
-        // Dearer than the cheapest that was here when the job came.
-        if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
-            match self.afford(client, Microcredits(more)) {
-                Ok(()) => self.purses.add(&client, -i128::from(more)),
-                Err(_) => return false,
-            }
-        }
-        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
-        live.reserved = reserved.max(needed);
-        if live.held.is_none_or(|held| held < needed) {
-            live.held = Some(needed);
-            let expires = UnixMillis(wall_time().0.saturating_add(hold_time_ms(&limits)));
-            // Not news that anybody waits for: a short job's hold goes with its receipt, in one commit instead of two.
-            self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
-        }
-        true
     }
 
     /// Ends a job that came to no outcome.
@@ -289,12 +255,14 @@ impl Core {
         self.record(Operation::Void { job: id, customer: client, reason, time: wall_time() });
     }
 
-    /// Puts an ended stage in the place of the live one.
-    fn end(&mut self, id: JobId, stage: Stage) {
-        if let Some(job) = self.jobs.get_mut(&id)
-            && let Stage::Live(live) = std::mem::replace(&mut job.stage, stage)
-        {
-            self.live_bytes -= live.bytes();
+    /// Puts an ended stage in the place of the live one, and returns that.
+    fn end(&mut self, id: JobId, stage: Stage) -> Option<Live> {
+        match std::mem::replace(&mut self.jobs.get_mut(&id)?.stage, stage) {
+            Stage::Live(live) => {
+                self.live_bytes -= live.bytes();
+                Some(live)
+            }
+            Stage::Done { .. } | Stage::Failed(_) => None,
         }
     }
 
@@ -350,12 +318,12 @@ impl Core {
         let id = JobId::derive(&owner, &key);
         let digest = spec.digest();
         let refuse = |refusal| client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
-        match self.known(id, digest) {
-            Ok(Known::No) => {}
+        let last_attempt = match self.known(id, digest) {
+            Ok(Known::No { last_attempt }) => last_attempt,
             Ok(Known::Here) => return self.attach(client, id),
             Ok(Known::Settled(stored)) => return self.replay(client, *stored),
             Err(refusal) => return refuse(refusal),
-        }
+        };
         if let Err(refusal) = self.admit(&spec, input.as_deref()) {
             return refuse(refusal);
         }
@@ -371,7 +339,7 @@ impl Core {
         if !missing.is_empty() {
             return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
         }
-        let request = Box::new(Request::new(&owner, &spec, inline));
+        let request = Box::new(Request { last_attempt, ..Request::new(&owner, &spec, inline) });
         let module = spec.module.digest;
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
         let live = Live::new(spec, input, pins, reserved);
@@ -512,15 +480,19 @@ impl Core {
             if !matches!(job.stage, Stage::Failed(_)) {
                 return Ok(Known::Here);
             }
-            // It never ran, so the same key may try again.
+            // It came to no outcome, so the same key may try again.
+            let last_attempt = job.decisions.iter().map(|(_, decision)| decision.attempt.0).max().unwrap_or(0);
             self.forget(id);
-            return Ok(Known::No);
+            return Ok(Known::No { last_attempt });
         }
         match self.reader.job(id) {
             Ok(Some(stored)) if stored.receipt.receipt.spec == spec => Ok(Known::Settled(Box::new(stored))),
             Ok(Some(_)) => Err(Refusal::KeyConflict),
-            Ok(None) => Ok(Known::No),
-            Err(error) => Err(Refusal::LedgerUnavailable(error.to_string())),
+            Ok(None) => {
+                let paid = self.reader.attempts(id).map_err(unavailable)?;
+                Ok(Known::No { last_attempt: paid.last().map_or(0, |(attempt, _)| attempt.0) })
+            }
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -689,7 +661,10 @@ const CONNECTION_LOST: &str = "its connection to the gateway was lost";
 
 /// Whether a submission is news.
 enum Known {
-    No,
+    No {
+        /// The number of its last attempt, where it had some before.
+        last_attempt: u32,
+    },
     /// In memory.
     Here,
     /// In the ledger only.
@@ -776,11 +751,12 @@ impl Core {
             NodeMessage::Finished { receipt, reason, output } => return self.finished(key, known, *receipt, reason, output),
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
-                // Nothing was done that was withdrawn before it began.
-                if failure != AttemptFailure::Withdrawn {
+                // Nothing was done that was withdrawn, declined or taken back before it began.
+                if matches!(failure, AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) | AttemptFailure::Node(_))
+                {
                     self.note_unpaid(key, job, attempt, &failure.to_string());
                 }
-                self.dispatch(Event::AttemptFailed { node: key, job, attempt, failure });
+                self.attempt_failed(key, job, attempt, failure);
             }
         }
         Ok(())
@@ -835,6 +811,11 @@ impl Core {
         failure
     }
 
+    /// Whether an attempt's report counts: as the job's outcome, or as that of an attempt that another one has overtaken.
+    fn awaits(&self, node: PublicKey, job: JobId, attempt: Attempt) -> bool {
+        self.holds(node, job, attempt) || self.dispatcher.is_loser(&node, job, attempt)
+    }
+
     pub(crate) fn holds(&self, node: PublicKey, job: JobId, attempt: Attempt) -> bool {
         self.dispatcher.lease(job, attempt) == Some(node)
     }
@@ -842,12 +823,15 @@ impl Core {
     /// Takes in a large output that has arrived, ahead of the receipt that names it.
     pub(crate) fn output_arrived(&mut self, node: PublicKey, job: JobId, attempt: Attempt, blob: BlobRef) -> bool {
         let pin = self.store.pin(&blob.digest);
-        if !self.holds(node, job, attempt) {
+        if !self.awaits(node, job, attempt) {
             return false;
         }
-        match (self.jobs.get_mut(&job).map(|job| &mut job.stage), pin) {
-            (Some(Stage::Live(live)), Some(pin)) => {
-                live.output = Some((attempt, blob, pin));
+        let live = self.jobs.get_mut(&job).and_then(|job| job.stage.live_mut());
+        match (live, pin) {
+            (Some(live), Some(pin)) => {
+                // One that is sent again takes the place of the one before.
+                live.take_output(attempt);
+                live.outputs.push((attempt, blob, pin));
                 true
             }
             _ => false,
@@ -856,137 +840,11 @@ impl Core {
 
     /// The most that an attempt may write.
     pub(crate) fn output_bytes_max(&self, node: PublicKey, job: JobId, attempt: Attempt) -> Option<u64> {
-        match &self.jobs.get(&job).filter(|_| self.holds(node, job, attempt))?.stage {
+        match &self.jobs.get(&job).filter(|_| self.awaits(node, job, attempt))?.stage {
             Stage::Live(live) => Some(live.spec.limits.output.0),
-            _ => None,
+            Stage::Done { contest, .. } => contest.as_ref().map(|contest| contest.live.spec.limits.output.0),
+            Stage::Failed(_) => None,
         }
-    }
-
-    fn finished(
-        &mut self,
-        node: PublicKey,
-        known: &mut KnownRoots,
-        receipt: SignedReceipt,
-        reason: String,
-        output: Option<Vec<u8>>,
-    ) -> Result<(), String> {
-        let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
-        if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
-            // A node keeps each lease until it has said how that ended, so no honest one comes here.
-            self.count_refused(node);
-            return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
-        }
-        if !self.holds(node, id, attempt) {
-            // It ends no job, but the node's slot is free again.
-            self.note_unpaid(node, id, attempt, "the job was taken back before the receipt came");
-            self.dispatch(Event::AttemptFinished { node, job: id, attempt, report: Report::default() });
-            return Ok(());
-        }
-        let checked = self.check(node, known, receipt, &reason, output.as_deref());
-        let (receipt, pin) = match checked {
-            Ok(checked) => checked,
-            Err(fault) => {
-                let refused = self.count_refused(node);
-                tracing::warn!(job = %id, %node, fault, refused, "a receipt was refused");
-                let fault = format!("its receipt was refused: {fault}");
-                self.note_unpaid(node, id, attempt, &fault);
-                let failure = AttemptFailure::Node(fault);
-                self.dispatch(Event::ReceiptRefused { node });
-                self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
-                return Ok(());
-            }
-        };
-        let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
-        let told = receipt.receipt();
-        let report = Report { usage: told.usage, fetch_us: told.times.fetch_us, compile_us: told.times.compile_us };
-        self.dispatch(Event::AttemptFinished { node, job: id, attempt, report });
-        let rtt_us = self.rtt_us(&node);
-        let result = JobResult::Done {
-            receipt: Box::new(receipt.signed().clone()),
-            reason: reason.clone(),
-            output: output.clone(),
-            queue_us,
-            rtt_us,
-        };
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.tell(&JobEvent::Ended(result.clone()));
-            job.log.end();
-        }
-        if let Some(Job { client, stage: Stage::Live(live), .. }) = self.jobs.get(&id) {
-            self.purses.add(client, i128::from(live.reserved.0) - i128::from(receipt.receipt().cost.0));
-        }
-        self.end(id, Stage::Done { result, output: pin, settlement: None });
-        let entry = Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us };
-        self.record(Operation::Settle(Box::new(entry)));
-        Ok(())
-    }
-
-    /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
-    fn note_unpaid(&mut self, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
-        if !self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
-            return;
-        }
-        let mut reason = reason.to_owned();
-        truncate(&mut reason, REASON_BYTES_MAX);
-        let attempt = Box::new(UnpaidAttempt { job, attempt, time: wall_time(), reason });
-        // Nobody waits for it.
-        self.unrecorded.push_back(Operation::Unpaid { node, attempt });
-    }
-
-    /// Counts a receipt that is refused. How many of its node's there were.
-    fn count_refused(&mut self, node: PublicKey) -> u64 {
-        if self.refused.len() >= REFUSED_NODES_MAX && !self.refused.contains_key(&node) {
-            return 1;
-        }
-        let count = self.refused.entry(node).or_default();
-        *count += 1;
-        *count
-    }
-
-    /// Checks a receipt against the job that was leased. Returns with it the pin of a large output.
-    fn check(
-        &mut self,
-        node: PublicKey,
-        known: &mut KnownRoots,
-        receipt: SignedReceipt,
-        reason: &str,
-        output: Option<&[u8]>,
-    ) -> Result<(VerifiedReceipt, Option<BlobPin>), String> {
-        let verified = receipt.verify_with(known).map_err(|error| error.to_string())?;
-        let told = verified.receipt();
-        let lease = self.dispatcher.lease_of(told.job, told.attempt).ok_or("its job is not leased")?;
-        let leased = Duration::from_micros(self.clock.now().since(lease.since));
-        let (Some(job), Some(offer)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node).map(|node| &node.offer)) else {
-            return Err("its job is unknown".into());
-        };
-        let Stage::Live(live) = &mut job.stage else { return Err("its job has ended".into()) };
-        verified.check_spec(&live.spec).map_err(|error| error.to_string())?;
-        let rows = [
-            ("node", told.node == node),
-            ("client", told.client == job.client),
-            ("gateway", told.gateway == self.key.public()),
-            ("price", told.price == offer.price),
-            ("cost", live.held.is_some_and(|held| told.cost <= held)),
-            ("meter", told.meter == offer.meter),
-        ];
-        if let Some((field, _)) = rows.into_iter().find(|(_, holds)| !holds) {
-            return Err(format!("its {field} is not what was leased"));
-        }
-        for (text, bytes, bytes_max) in
-            [("engine's name", told.engine.len(), settle::ENGINE_BYTES_MAX), ("reason", reason.len(), REASON_BYTES_MAX)]
-        {
-            if bytes > bytes_max {
-                return Err(format!("its {text} has {bytes} bytes, over the limit of {bytes_max}"));
-            }
-        }
-        times::check(&told.times, leased, wall_time())?;
-        let written = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
-        let pin = match (output, live.output.take()) {
-            (Some(bytes), _) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(bytes) == written => None,
-            (None, Some((attempt, blob, pin))) if attempt == told.attempt && blob == written => Some(pin),
-            _ => return Err("its output is not the one that arrived".into()),
-        };
-        Ok((verified, pin))
     }
 }
 
@@ -1046,6 +904,7 @@ impl Core {
         let mut settlements = Vec::with_capacity(results.len());
         for (operation, result) in batch.operations.iter().zip(results) {
             match operation {
+                Operation::Attempt(_) => self.expect(result),
                 Operation::Settle(entry) => settlements.extend(self.recorded(entry, result)),
                 Operation::Void { customer, .. } => {
                     self.purses.release(customer);
@@ -1154,15 +1013,6 @@ impl Core {
 
 fn unavailable(error: StoreError) -> Refusal {
     Refusal::LedgerUnavailable(error.to_string())
-}
-
-/// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed, and may wait anew after
-/// each node on which that client cannot pay.
-fn hold_time_ms(limits: &JobLimits) -> u64 {
-    let waits_ms = limits.queue_ms.saturating_mul(DECLINED_MAX as u64 + 1);
-    let attempt_ms = waits_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
-    let attempts = u64::from(Config::default().attempts_max) + 1;
-    attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
 }
 
 /// The order by which a key is granted what it is welcomed with: one and the same for each key.

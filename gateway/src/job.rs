@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adit_dispatch::Tick;
+use adit_ledger::Entry;
 use adit_protocol::{
     Attempt, BlobRef, Decision, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, UnixMillis,
 };
@@ -37,9 +39,29 @@ pub(crate) enum Stage {
         /// Keeps a large output from being dropped before the receipt is settled.
         output: Option<BlobPin>,
         settlement: Option<SignedSettlement>,
+        /// Other attempts that are still out, and what is settled when they are not.
+        contest: Option<Box<Contest>>,
     },
     /// It ended without one.
     Failed(JobResult),
+}
+
+/// A job that one of two attempts has ended, and of which the other has not come yet.
+#[derive(Debug)]
+pub(crate) struct Contest {
+    pub(crate) live: Live,
+    /// What ended it.
+    pub(crate) winner: Box<Entry>,
+}
+
+/// An attempt that a node has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Out {
+    pub(crate) attempt: Attempt,
+    pub(crate) node: PublicKey,
+    /// The most that it can cost there.
+    pub(crate) promised: Microcredits,
+    pub(crate) since: Tick,
 }
 
 /// What a job needs until it ends.
@@ -54,17 +76,56 @@ pub(crate) struct Live {
     pub(crate) progress: Option<(u64, u64)>,
     /// When followers were told of progress last.
     pub(crate) progress_told: Option<Instant>,
-    /// A large output that has arrived ahead of its receipt.
-    pub(crate) output: Option<(Attempt, BlobRef, BlobPin)>,
-    /// What is taken from the client's purse for it.
+    /// The attempts that are out: two at most.
+    pub(crate) out: Vec<Out>,
+    /// Large outputs that have arrived ahead of their receipts.
+    pub(crate) outputs: Vec<(Attempt, BlobRef, BlobPin)>,
+    /// What is taken from the client's purse for it and not paid.
     pub(crate) reserved: Microcredits,
-    /// What the ledger was told to hold for it; nothing before a node has it.
+    /// What the ledger holds for it, once it has done what it was told; nothing before a node had it.
     pub(crate) held: Option<Microcredits>,
+    /// What was paid for attempts that did not end it.
+    pub(crate) paid: Microcredits,
+}
+
+impl Stage {
+    /// What is needed while an attempt is out, also one whose job another has ended.
+    pub(crate) fn live_mut(&mut self) -> Option<&mut Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Done { contest, .. } => contest.as_mut().map(|contest| &mut contest.live),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 impl Live {
     pub(crate) fn new(spec: Box<JobSpec>, input: Option<Vec<u8>>, pins: Vec<BlobPin>, reserved: Microcredits) -> Self {
-        Self { spec, input, _pins: pins, running: None, progress: None, progress_told: None, output: None, reserved, held: None }
+        Self {
+            spec,
+            input,
+            _pins: pins,
+            running: None,
+            progress: None,
+            progress_told: None,
+            out: Vec::new(),
+            outputs: Vec::new(),
+            reserved,
+            held: None,
+            paid: Microcredits(0),
+        }
+    }
+
+    /// The most that the attempts can cost that are out.
+    pub(crate) fn promised(&self) -> Microcredits {
+        Microcredits(self.out.iter().fold(0, |sum, out| sum.saturating_add(out.promised.0)))
+    }
+
+    /// The large output of an attempt.
+    pub(crate) fn take_output(&mut self, attempt: Attempt) -> Option<(BlobRef, BlobPin)> {
+        let at = self.outputs.iter().position(|(of, ..)| *of == attempt)?;
+        let (_, blob, pin) = self.outputs.swap_remove(at);
+        Some((blob, pin))
     }
 
     /// Bytes that its client chose, and that stay in memory until it ends.

@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 use crate::ledger::CACHE_BYTES;
-use crate::schema::{self, ACCOUNTS, HOLDS, JOBS, LEAVES, META, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
+use crate::schema::{self, ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::{Ledger, OpenError, Reader, StoreError, TreeHead, file};
 
 /// A copy that was not made.
@@ -174,6 +174,7 @@ fn copy_tables(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), Stor
     copy(from, to, ROWS)?;
     copy(from, to, OUTPUTS)?;
     copy(from, to, JOBS)?;
+    copy(from, to, ATTEMPTS)?;
     copy(from, to, STATEMENTS)?;
     copy(from, to, ACCOUNTS)?;
     copy(from, to, HOLDS)?;

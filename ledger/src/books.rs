@@ -1,8 +1,8 @@
 //! The accounts: what each leaf moves between them, and the fold of all leaves.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use adit_protocol::{Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Terms, TransferId};
+use adit_protocol::{Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, Voided};
 
 /// Bytes of an account as a key: a tag, and a public key or zeros.
 pub(crate) const ACCOUNT_BYTES: usize = 33;
@@ -75,6 +75,27 @@ pub enum BooksError {
     /// The job was settled before. A job is paid once, and a hold ends once.
     #[error("job {0} was settled before")]
     Settled(JobId),
+    /// The attempt was paid before, and did not end its job.
+    #[error("attempt {attempt} of job {job} was paid before")]
+    Paid {
+        /// The job.
+        job: JobId,
+        /// Which attempt of it.
+        attempt: Attempt,
+    },
+    /// An attempt that its node's owner cut short is said to end its job.
+    #[error("job {0}: an attempt that was cut short does not end it")]
+    Interim(JobId),
+    /// Less was held for the job than its paid attempts left.
+    #[error("{held} microcredits held for job {job}, of whose hold {left} were left")]
+    UnderHold {
+        /// The job.
+        job: JobId,
+        /// What was held by the leaf's word.
+        held: u64,
+        /// What the attempt before it left.
+        left: u64,
+    },
     /// The order was carried out before.
     #[error("order {0} was carried out before")]
     Ordered(TransferId),
@@ -193,30 +214,41 @@ pub fn postings(leaf: &Leaf, terms: Option<&Terms>) -> Result<Vec<Posting>, Book
         Leaf::Payout(payout) => {
             vec![post(Account::Owner(payout.owner), payout.amount, -1), post(Account::Issuer, payout.amount, 1)]
         }
-        Leaf::Settlement(settled) => {
+        Leaf::Settlement(settled) if settled.receipt.receipt.outcome.is_interim() => {
+            return Err(BooksError::Interim(settled.receipt.receipt.job));
+        }
+        Leaf::Settlement(settled) | Leaf::Attempt(settled) => {
             let receipt = &settled.receipt.receipt;
-            let (cost, fee, due) = (receipt.cost, settled.fee, terms.fee(receipt.cost));
-            if receipt.gateway != terms.gateway {
-                return Err(BooksError::ForeignGateway(receipt.job));
-            }
-            if fee != due {
-                return Err(BooksError::Fee { claimed: fee.0, due: due.0 });
-            }
-            if cost > settled.held {
-                return Err(BooksError::OverHold { cost: cost.0, held: settled.held.0 });
-            }
+            check_paid(settled, terms)?;
             vec![
-                post(Account::Customer(receipt.client), cost, -1),
-                post(Account::Owner(receipt.node), Microcredits(cost.0 - fee.0), 1),
-                post(Account::Fee, fee, 1),
+                post(Account::Customer(receipt.client), receipt.cost, -1),
+                post(Account::Owner(receipt.node), Microcredits(receipt.cost.0 - settled.fee.0), 1),
+                post(Account::Fee, settled.fee, 1),
             ]
         }
         Leaf::Void(_) | Leaf::Terms(_) => Vec::new(),
     })
 }
 
+/// Checks a payment by itself: to this gateway, the terms' fee, and no more than was held.
+fn check_paid(settled: &Settled, terms: &Terms) -> Result<(), BooksError> {
+    let receipt = &settled.receipt.receipt;
+    let (cost, fee, due) = (receipt.cost, settled.fee, terms.fee(receipt.cost));
+    if receipt.gateway != terms.gateway {
+        return Err(BooksError::ForeignGateway(receipt.job));
+    }
+    if fee != due {
+        return Err(BooksError::Fee { claimed: fee.0, due: due.0 });
+    }
+    if cost > settled.held {
+        return Err(BooksError::OverHold { cost: cost.0, held: settled.held.0 });
+    }
+    Ok(())
+}
+
 /// All balances, made from the leaves alone: what an auditor computes, and what a ledger must agree with. It knows that a job is settled
-/// once and an order carried out once. Signatures of receipts are not its business: whoever does not trust the log verifies each
+/// once, each attempt paid once and none behind its job's settlement, what paid attempts have left of a hold, and that an order is carried
+/// out once. Signatures of receipts are not its business: whoever does not trust the log verifies each
 /// ([`SignedReceipt::verify`](adit_protocol::SignedReceipt::verify)).
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Books {
@@ -224,6 +256,16 @@ pub struct Books {
     accounts: BTreeMap<Account, i128>,
     settled: HashSet<JobId>,
     ordered: HashSet<TransferId>,
+    /// Jobs that have paid attempts and are not settled.
+    tried: HashMap<JobId, Tried>,
+}
+
+/// What the leaves say of a job that has paid attempts and is not settled.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Tried {
+    attempts: BTreeSet<Attempt>,
+    /// What the last of them left of the job's hold, which may have been raised since; nothing where that went back.
+    left: Option<Microcredits>,
 }
 
 impl Books {
@@ -244,23 +286,55 @@ impl Books {
             Leaf::Terms(terms) => self.terms = Some(*terms),
             Leaf::Grant(grant) => _ = self.ordered.insert(grant.id),
             Leaf::Payout(payout) => _ = self.ordered.insert(payout.id),
-            Leaf::Settlement(settled) => _ = self.settled.insert(settled.receipt.receipt.job),
-            Leaf::Void(_) => {}
+            Leaf::Settlement(settled) => {
+                let job = settled.receipt.receipt.job;
+                self.settled.insert(job);
+                self.tried.remove(&job);
+            }
+            Leaf::Attempt(settled) => {
+                let receipt = &settled.receipt.receipt;
+                let tried = self.tried.entry(receipt.job).or_default();
+                tried.attempts.insert(receipt.attempt);
+                tried.left = Some(settled.left());
+            }
+            Leaf::Void(voided) => {
+                if let Some(tried) = self.tried.get_mut(&voided.job) {
+                    tried.left = None;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Checks that a leaf does nothing a second time. A job may have had holds that were void before it was settled, and none behind.
+    /// Checks that a leaf does nothing a second time.
     fn check_once(&self, leaf: &Leaf) -> Result<(), BooksError> {
-        let job = match leaf {
-            Leaf::Grant(Grant { id, .. }) | Leaf::Payout(Payout { id, .. }) => {
-                return if self.ordered.contains(id) { Err(BooksError::Ordered(*id)) } else { Ok(()) };
+        match leaf {
+            Leaf::Grant(Grant { id, .. }) | Leaf::Payout(Payout { id, .. }) if self.ordered.contains(id) => {
+                Err(BooksError::Ordered(*id))
             }
-            Leaf::Terms(_) => return Ok(()),
-            Leaf::Settlement(settled) => settled.receipt.receipt.job,
-            Leaf::Void(voided) => voided.job,
-        };
-        if self.settled.contains(&job) { Err(BooksError::Settled(job)) } else { Ok(()) }
+            Leaf::Terms(_) | Leaf::Grant(_) | Leaf::Payout(_) => Ok(()),
+            Leaf::Settlement(settled) | Leaf::Attempt(settled) => {
+                let receipt = &settled.receipt.receipt;
+                self.check_job(receipt.job, settled.held, Some(receipt.attempt))
+            }
+            Leaf::Void(Voided { job, held, .. }) => self.check_job(*job, *held, None),
+        }
+    }
+
+    /// Checks that a job, for which so much was held, goes on. It may have had holds that were void before it was settled, and none behind;
+    /// and a hold may have been raised since an attempt was paid out of it, and was not lowered.
+    fn check_job(&self, job: JobId, held: Microcredits, attempt: Option<Attempt>) -> Result<(), BooksError> {
+        if self.settled.contains(&job) {
+            return Err(BooksError::Settled(job));
+        }
+        let Some(tried) = self.tried.get(&job) else { return Ok(()) };
+        if let Some(attempt) = attempt.filter(|attempt| tried.attempts.contains(attempt)) {
+            return Err(BooksError::Paid { job, attempt });
+        }
+        match tried.left {
+            Some(left) if held < left => Err(BooksError::UnderHold { job, held: held.0, left: left.0 }),
+            _ => Ok(()),
+        }
     }
 
     /// The terms that hold now; nothing before the first leaf.
@@ -271,6 +345,11 @@ impl Books {
     /// Whether a job was settled.
     pub fn has_settled(&self, job: JobId) -> bool {
         self.settled.contains(&job)
+    }
+
+    /// Jobs with a hold out of which attempts were paid, and what those left of it.
+    pub(crate) fn left(&self) -> impl Iterator<Item = (JobId, Microcredits)> + '_ {
+        self.tried.iter().filter_map(|(job, tried)| Some((*job, tried.left?)))
     }
 
     /// What an account has.
@@ -302,10 +381,13 @@ pub(crate) fn check_sum(posted: impl Iterator<Item = i128>) -> Result<(), BooksE
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::UnixMillis;
+    use adit_protocol::{
+        Digest, MeterId, NodeTimes, Outcome, Price, Profile, Receipt, SecretKey, UnixMillis, Usage, VoidReason, sign_receipts,
+    };
 
     use super::*;
 
+    const JOB: JobId = JobId([6; 16]);
     const TIME: UnixMillis = UnixMillis(7);
     const CUSTOMER: PublicKey = PublicKey([2; 32]);
     const OWNER: PublicKey = PublicKey([3; 32]);
@@ -363,6 +445,99 @@ mod tests {
         assert_eq!(books.apply(&payout(1)), Err(BooksError::Overdrawn { account: Account::Owner(OWNER), left: -1 }));
         assert_eq!(books, before);
         books.check().unwrap();
+    }
+
+    /// A receipt of one job that costs so much, for so much that was held. Who signed it is not the books' business.
+    fn paid(attempt: u32, cost: u64, held: u64, outcome: Outcome) -> Box<Settled> {
+        let node = SecretKey::from_seed([3; 32]);
+        let receipt = Receipt {
+            job: JOB,
+            attempt: Attempt(attempt),
+            client: CUSTOMER,
+            node: node.public(),
+            gateway: PublicKey([9; 32]),
+            spec: Digest([0; 32]),
+            module: Digest([0; 32]),
+            input: Digest([0; 32]),
+            output: Digest([0; 32]),
+            outcome,
+            profile: Profile::Deterministic,
+            meter: MeterId([0; 32]),
+            engine: String::new(),
+            usage: Usage::default(),
+            times: NodeTimes::default(),
+            price: Price::default(),
+            cost: Microcredits(cost),
+            salt: None,
+        };
+        let receipt = sign_receipts(&node, vec![receipt]).remove(0);
+        Box::new(Settled { receipt, held: Microcredits(held), fee: Microcredits(0), time: TIME })
+    }
+
+    fn attempt(number: u32, cost: u64, held: u64) -> Leaf {
+        Leaf::Attempt(paid(number, cost, held, Outcome::Preempted))
+    }
+
+    fn settlement(number: u32, cost: u64, held: u64) -> Leaf {
+        Leaf::Settlement(paid(number, cost, held, Outcome::Finished { exit_code: 0 }))
+    }
+
+    fn void(held: u64) -> Leaf {
+        Leaf::Void(Voided { job: JOB, customer: CUSTOMER, held: Microcredits(held), reason: VoidReason::Restarted, time: TIME })
+    }
+
+    /// Checks what a leaf comes to behind others.
+    fn check(leaves: &[Leaf], next: &Leaf, due: Result<(), BooksError>) {
+        let mut books = Books::default();
+        [&[terms(9, 0), grant(1_000)], leaves].concat().iter().for_each(|leaf| books.apply(leaf).unwrap());
+        let before = books.clone();
+        assert_eq!(books.apply(next), due, "{next:?} behind {leaves:?}");
+        assert!(due.is_ok() || books == before);
+        books.check().unwrap();
+    }
+
+    #[test]
+    fn log_is_held_to_what_paid_attempts_leave_of_a_hold() {
+        let under = |held, left| Err(BooksError::UnderHold { job: JOB, held, left });
+        let tried = [attempt(1, 30, 100), attempt(2, 20, 70)];
+        let raised = [attempt(1, 30, 100), attempt(2, 20, 90)];
+        let voided = [attempt(1, 30, 100), void(70)];
+        let settled = [attempt(1, 30, 100), settlement(2, 60, 70)];
+        let paid = |number| Err(BooksError::Paid { job: JOB, attempt: Attempt(number) });
+        let over = |cost, held| Err(BooksError::OverHold { cost, held });
+        let rows = [
+            (&[][..], attempt(1, 100, 100), Ok(())),
+            (&[], attempt(1, 101, 100), over(101, 100)),
+            (&tried, settlement(3, 50, 50), Ok(())),
+            (&tried, settlement(3, 50, 49), over(50, 49)),
+            (&tried, settlement(3, 5, 49), under(49, 50)),
+            (&tried, attempt(3, 5, 49), under(49, 50)),
+            (&tried, void(49), under(49, 50)),
+            (&tried, void(50), Ok(())),
+            (&raised, settlement(3, 70, 70), Ok(())),
+            (&raised, settlement(3, 70, 500), Ok(())),
+            (&tried, settlement(2, 5, 50), paid(2)),
+            (&tried, attempt(1, 5, 50), paid(1)),
+            // What went back whole is followed by a new hold, and an attempt stays paid.
+            (&voided, settlement(2, 5, 5), Ok(())),
+            (&voided, attempt(2, 5, 5), Ok(())),
+            (&voided, attempt(1, 5, 5), paid(1)),
+            (&settled, attempt(3, 1, 10), Err(BooksError::Settled(JOB))),
+            (&settled, attempt(1, 30, 100), Err(BooksError::Settled(JOB))),
+            (&settled, void(10), Err(BooksError::Settled(JOB))),
+        ];
+        for (leaves, next, due) in rows {
+            check(leaves, &next, due);
+        }
+    }
+
+    #[test]
+    fn attempt_that_was_cut_short_ends_no_job() {
+        check(&[], &Leaf::Settlement(paid(1, 1, 5, Outcome::Preempted)), Err(BooksError::Interim(JOB)));
+        // The books do not judge how an attempt ended that does not end its job.
+        for outcome in [Outcome::Preempted, Outcome::Cancelled, Outcome::Finished { exit_code: 0 }] {
+            check(&[], &Leaf::Attempt(paid(1, 1, 5, outcome)), Ok(()));
+        }
     }
 
     #[test]

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 
 use adit_protocol::limits::{LEAF_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
-    Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, UnpaidAttempt, VoidReason,
-    Voided,
+    Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, UnpaidAttempt,
+    VoidReason, Voided,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Posting, postings};
 use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
-use crate::reader::{check_leaf, read_job, read_leaf};
+use crate::reader::{check_leaf, read_attempt, read_job, read_leaf};
 use crate::row::Row;
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
+use crate::schema::{
+    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
+};
 use crate::tree::{Edge, Place};
 use crate::{Appended, Corruption, Entry, EntryError, StoreError};
 
@@ -28,6 +30,7 @@ pub(crate) struct Change<'txn> {
     rows: Table<'txn, u64, &'static [u8]>,
     outputs: Table<'txn, u64, &'static [u8]>,
     jobs: Table<'txn, &'static [u8; 16], u64>,
+    attempts: Table<'txn, (&'static [u8; 16], u32), u64>,
     statements: Table<'txn, (&'static [u8; ACCOUNT_BYTES], bool, u64), ()>,
     accounts: Table<'txn, &'static [u8; ACCOUNT_BYTES], &'static [u8; 32]>,
     holds: Table<'txn, &'static [u8; 16], (&'static [u8; 32], u64, u64)>,
@@ -36,7 +39,7 @@ pub(crate) struct Change<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
     edge: Edge,
     terms: Option<Terms>,
-    /// Holds that this batch placed or raised and that have not ended: most end in the batch in which they were placed, and never touch
+    /// Holds that this batch placed, raised or paid out of and that have not ended: most end in the batch in which they were placed, and never touch
     /// the table.
     placed: BTreeMap<JobId, Hold>,
     /// Accounts that were looked at, as they are now.
@@ -62,6 +65,7 @@ impl<'txn> Change<'txn> {
             rows: transaction.open_table(ROWS)?,
             outputs: transaction.open_table(OUTPUTS)?,
             jobs: transaction.open_table(JOBS)?,
+            attempts: transaction.open_table(ATTEMPTS)?,
             statements: transaction.open_table(STATEMENTS)?,
             accounts: transaction.open_table(ACCOUNTS)?,
             holds: transaction.open_table(HOLDS)?,
@@ -101,6 +105,7 @@ impl<'txn> Change<'txn> {
             Operation::State(terms) => self.state(*terms),
             Operation::Grant(grant) => self.grant(*grant),
             Operation::Hold(hold) => self.hold(hold),
+            Operation::Attempt(entry) => self.attempt(entry),
             Operation::Settle(entry) => self.settle(entry),
             Operation::Void { job, customer, reason, time } => self.void(*job, *customer, *reason, *time),
             Operation::Expire { now } => self.expire(*now),
@@ -178,31 +183,64 @@ impl<'txn> Change<'txn> {
     }
 
     fn settle(&mut self, entry: &Entry) -> Outcome {
-        let job = entry.job();
-        let receipt = entry.receipt.receipt();
+        let (job, attempt) = (entry.job(), entry.attempt());
         if let Err(error) = entry.check(self.gateway) {
             return Ok(Err(error.into()));
         }
         if let Some(index) = self.settled(job)? {
             return Ok(self.compare(index, entry)?.map(Applied::Settled).map_err(Refused::from));
         }
+        if let Some(index) = self.paid(job, attempt)? {
+            return Ok(Err(EntryError::Paid { job, attempt, index }.into()));
+        }
+        let index = match self.pay(entry, Leaf::Settlement)? {
+            Ok(index) => index,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        self.jobs.insert(&job.0, index)?;
+        Ok(Ok(Applied::Settled(Appended::New { index })))
+    }
+
+    fn attempt(&mut self, entry: &Entry) -> Outcome {
+        let (job, attempt) = (entry.job(), entry.attempt());
+        if let Err(error) = entry.check(self.gateway) {
+            return Ok(Err(error.into()));
+        }
+        if let Some(index) = self.paid(job, attempt)? {
+            self.leaf(index)?;
+            let stored = read_attempt(&self.leaves, &self.rows, &self.outputs, index, (job, attempt))?;
+            let same = stored.receipt.receipt == *entry.receipt.receipt();
+            let other = EntryError::Paid { job, attempt, index };
+            return Ok(if same { Ok(Applied::Before { index: Some(index) }) } else { Err(other.into()) });
+        }
+        if let Some(index) = self.settled(job)? {
+            return Ok(Err(Refused::AlreadySettled { job, index }));
+        }
+        let index = match self.pay(entry, Leaf::Attempt)? {
+            Ok(index) => index,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        self.attempts.insert((&job.0, attempt.0), index)?;
+        Ok(Ok(Applied::Recorded { index }))
+    }
+
+    /// Pays for an attempt out of its job's hold, in a leaf of this kind, and keeps what the leaf does not say.
+    fn pay(&mut self, entry: &Entry, kind: fn(Box<Settled>) -> Leaf) -> Result<Result<u64, Refused>, StoreError> {
+        let (job, receipt) = (entry.job(), entry.receipt.receipt());
         let Some(hold) = self.held(job)? else { return Ok(Err(Refused::NoHold { job })) };
         if hold.customer != receipt.client {
             return Ok(Err(Refused::ForeignHold { job }));
         }
         let fee = self.terms.ok_or(StoreError::Books(BooksError::NoTerms))?.fee(receipt.cost);
         let settled = Settled { receipt: entry.receipt.signed().public(), held: hold.amount, fee, time: entry.settled };
-        Ok(match self.record(&Leaf::Settlement(Box::new(settled)), Some(&hold))? {
-            Ok(index) => {
-                self.rows.insert(index, Row::of(entry).encode(index).as_slice())?;
-                if let Some(output) = &entry.output {
-                    self.outputs.insert(index, output.as_slice())?;
-                }
-                self.jobs.insert(&job.0, index)?;
-                Ok(Applied::Settled(Appended::New { index }))
+        let recorded = self.record(&kind(Box::new(settled)), Some(&hold))?;
+        if let Ok(index) = recorded {
+            self.rows.insert(index, Row::of(entry).encode(index).as_slice())?;
+            if let Some(output) = &entry.output {
+                self.outputs.insert(index, output.as_slice())?;
             }
-            Err(refused) => Err(refused),
-        })
+        }
+        Ok(recorded)
     }
 
     /// The receipt decides, not its proof: a node that sends a receipt again may have signed it in another batch.
@@ -273,7 +311,7 @@ impl<'txn> Change<'txn> {
         self.record(&Leaf::Void(Voided { job, customer, held: amount, reason, time }), Some(hold))
     }
 
-    /// Adds a leaf and moves what it moves, out of `hold` where that ends with it.
+    /// Adds a leaf and moves what it moves, out of `hold` where there is one, which ends with it or goes on with what is left.
     fn record(&mut self, leaf: &Leaf, hold: Option<&Hold>) -> Result<Result<u64, Refused>, StoreError> {
         let bytes = leaf.to_bytes();
         if bytes.len() > LEAF_BYTES_MAX {
@@ -283,7 +321,11 @@ impl<'txn> Change<'txn> {
             Ok(postings) => postings,
             Err(error) => return Ok(Err(error.into())),
         };
-        if let Err(error) = self.post(&postings, hold)? {
+        let rest = match leaf {
+            Leaf::Attempt(settled) => Some(settled.left()),
+            _ => None,
+        };
+        if let Err(error) = self.post(&postings, hold, rest)? {
             // What is held is there to be spent: else the books are wrong, and nobody shall guess how.
             return if hold.is_some() { Err(error.into()) } else { Ok(Err(error.into())) };
         }
@@ -293,23 +335,36 @@ impl<'txn> Change<'txn> {
         }
         self.edge.push(&bytes, &mut self.full);
         self.state_to_parties(leaf, &postings, hold, index)?;
-        if let Some(hold) = hold {
-            self.placed.remove(&hold.job);
-            if self.stored_hold(hold.job)?.is_some() {
-                self.holds.remove(&hold.job.0)?;
-            }
+        match (hold, rest) {
+            (Some(hold), Some(rest)) => _ = self.placed.insert(hold.job, Hold { amount: rest, ..*hold }),
+            (Some(hold), None) => self.end_hold(hold.job)?,
+            (None, _) => {}
         }
         self.has_changed = true;
         Ok(Ok(index))
     }
 
-    /// Changes balances, all or none.
-    fn post(&mut self, postings: &[Posting], hold: Option<&Hold>) -> Result<Result<(), BooksError>, StoreError> {
+    fn end_hold(&mut self, job: JobId) -> Result<(), StoreError> {
+        self.placed.remove(&job);
+        if self.stored_hold(job)?.is_some() {
+            self.holds.remove(&job.0)?;
+        }
+        Ok(())
+    }
+
+    /// Changes balances, all or none. Of `hold` the `rest` stays held.
+    fn post(
+        &mut self,
+        postings: &[Posting],
+        hold: Option<&Hold>,
+        rest: Option<Microcredits>,
+    ) -> Result<Result<(), BooksError>, StoreError> {
         let mut changed = BTreeMap::new();
         if let Some(Hold { customer, amount, .. }) = hold {
             let account = Account::Customer(*customer);
             let balance = self.balance(account)?;
-            changed.insert(account, Balance { held: balance.held - i128::from(amount.0), ..balance });
+            let released = i128::from(amount.0) - rest.map_or(0, |rest| i128::from(rest.0));
+            changed.insert(account, Balance { held: balance.held - released, ..balance });
         }
         for posting in postings {
             let before = match changed.get(&posting.account) {
@@ -327,11 +382,11 @@ impl<'txn> Change<'txn> {
 
     /// Lets the parties of a leaf find it.
     fn state_to_parties(&mut self, leaf: &Leaf, postings: &[Posting], hold: Option<&Hold>, index: u64) -> Result<(), StoreError> {
-        let is_settlement = matches!(leaf, Leaf::Settlement(_));
+        let is_other = leaf.paid().is_none();
         let posted = postings.iter().map(|posting| posting.account);
         let held = hold.map(|hold| Account::Customer(hold.customer)).filter(|_| postings.is_empty());
         for account in posted.chain(held).filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
-            self.statements.insert((&account.to_key(), !is_settlement, index), ())?;
+            self.statements.insert((&account.to_key(), is_other, index), ())?;
         }
         Ok(())
     }
@@ -351,6 +406,11 @@ impl<'txn> Change<'txn> {
 
     fn settled(&self, job: JobId) -> Result<Option<u64>, StoreError> {
         Ok(self.jobs.get(&job.0)?.map(|index| index.value()))
+    }
+
+    /// Where an attempt is that was paid and did not end its job.
+    fn paid(&self, job: JobId, attempt: Attempt) -> Result<Option<u64>, StoreError> {
+        Ok(self.attempts.get((&job.0, attempt.0))?.map(|index| index.value()))
     }
 
     fn held(&self, job: JobId) -> Result<Option<Hold>, StoreError> {
@@ -377,10 +437,6 @@ impl<'txn> Change<'txn> {
 }
 
 fn too_large(leaf: &Leaf, bytes: usize) -> Refused {
-    match leaf {
-        Leaf::Settlement(settled) => {
-            EntryError::TooLarge { job: settled.receipt.receipt.job, part: "receipt", bytes, bytes_max: LEAF_BYTES_MAX }.into()
-        }
-        _ => unreachable!("only a receipt has a text of its node's"),
-    }
+    let receipt = &leaf.paid().expect("only a receipt has a text of its node's").receipt.receipt;
+    EntryError::TooLarge { job: receipt.job, part: "receipt", bytes, bytes_max: LEAF_BYTES_MAX }.into()
 }

@@ -9,7 +9,7 @@ use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError, postings}
 use crate::operation::UNPAID_MAX;
 use crate::reader::{Corruption, StoreError, check_leaf, open_job, read_leaf, read_unpaid};
 use crate::schema::{
-    ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID, check_balances,
+    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID, check_balances,
 };
 use crate::tree::{Edge, Place};
 
@@ -20,6 +20,7 @@ struct Check {
     rows: ReadOnlyTable<u64, &'static [u8]>,
     outputs: ReadOnlyTable<u64, &'static [u8]>,
     jobs: ReadOnlyTable<&'static [u8; 16], u64>,
+    attempts: ReadOnlyTable<(&'static [u8; 16], u32), u64>,
     orders: ReadOnlyTable<&'static [u8; 16], u64>,
     statements: ReadOnlyTable<(&'static [u8; ACCOUNT_BYTES], bool, u64), ()>,
     books: Books,
@@ -33,6 +34,7 @@ struct Check {
 struct Due {
     full_tiles: u64,
     jobs: u64,
+    attempts: u64,
     outputs: u64,
     orders: u64,
     statements: u64,
@@ -46,6 +48,7 @@ pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> 
         rows: transaction.open_table(ROWS)?,
         outputs: transaction.open_table(OUTPUTS)?,
         jobs: transaction.open_table(JOBS)?,
+        attempts: transaction.open_table(ATTEMPTS)?,
         orders: transaction.open_table(ORDERS)?,
         statements: transaction.open_table(STATEMENTS)?,
         books: Books::default(),
@@ -85,6 +88,7 @@ impl Check {
             Leaf::Grant(grant) => self.order(grant.id.0, index)?,
             Leaf::Payout(payout) => self.order(payout.id.0, index)?,
             Leaf::Settlement(settled) => self.settlement(settled, index)?,
+            Leaf::Attempt(settled) => self.attempt(settled, index)?,
             Leaf::Void(_) => {}
         }
         self.parties(&leaf, index)?;
@@ -99,6 +103,18 @@ impl Check {
     fn settlement(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
         self.due.jobs += 1;
         leads_to(self.jobs.get(&settled.receipt.receipt.job.0)?.map(|found| found.value()), index)?;
+        self.paid(settled, index)
+    }
+
+    fn attempt(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
+        let receipt = &settled.receipt.receipt;
+        self.due.attempts += 1;
+        leads_to(self.attempts.get((&receipt.job.0, receipt.attempt.0))?.map(|found| found.value()), index)?;
+        self.paid(settled, index)
+    }
+
+    /// The receipt can be opened by its row, and its output is the one that it has the digest of.
+    fn paid(&mut self, settled: &Settled, index: u64) -> Result<(), StoreError> {
         let stored = open_job(settled.clone(), &self.rows, &self.outputs, index)?;
         self.due.outputs += u64::from(stored.output.is_some());
         Ok(())
@@ -110,7 +126,7 @@ impl Check {
         if let Leaf::Void(voided) = leaf {
             parties.push(Account::Customer(voided.customer));
         }
-        let is_other = !matches!(leaf, Leaf::Settlement(_));
+        let is_other = leaf.paid().is_none();
         for account in parties.into_iter().filter(|account| matches!(account, Account::Customer(_) | Account::Owner(_))) {
             self.due.statements += 1;
             if self.statements.get((&account.to_key(), is_other, index))?.is_none() {
@@ -124,9 +140,10 @@ impl Check {
     fn tables(&self, leaves: u64) -> Result<(), StoreError> {
         count("leaves", &self.leaves, leaves)?;
         count("tiles", &self.tiles, self.due.full_tiles + self.edge.partial().count() as u64)?;
-        count("rows", &self.rows, self.due.jobs)?;
+        count("rows", &self.rows, self.due.jobs + self.due.attempts)?;
         count("outputs", &self.outputs, self.due.outputs)?;
         count("settled jobs", &self.jobs, self.due.jobs)?;
+        count("paid attempts", &self.attempts, self.due.attempts)?;
         count("orders", &self.orders, self.due.orders)?;
         count("statements", &self.statements, self.due.statements)
     }
@@ -196,7 +213,8 @@ fn check_accounts(transaction: &ReadTransaction, books: &Books) -> Result<(), St
     Ok(())
 }
 
-/// What is held of an account is the sum of its holds, no settled job has one, and each is found.
+/// What is held of an account is the sum of its holds, no settled job has one, a job whose paid attempts left something has one of no less,
+/// and each is found.
 fn check_holds(transaction: &ReadTransaction, books: &Books) -> Result<(), StoreError> {
     check_balances::<StoreError>(transaction)?;
     let holds = transaction.open_table(HOLDS)?;
@@ -208,6 +226,12 @@ fn check_holds(transaction: &ReadTransaction, books: &Books) -> Result<(), Store
             return Err(BooksError::Settled(id).into());
         }
         found += u64::from(holds.get(&id.0)?.is_some_and(|found| found.value() == hold.value()));
+    }
+    for (job, left) in books.left() {
+        let held = holds.get(&job.0)?.map(|hold| hold.value().1);
+        if held.is_none_or(|held| held < left.0) {
+            return Err(BooksError::UnderHold { job, held: held.unwrap_or(0), left: left.0 }.into());
+        }
     }
     count("holds", &holds, found)
 }

@@ -1,7 +1,7 @@
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
-use adit_protocol::{Digest, JobId, PublicKey, SignedReceipt, UnixMillis, VerifiedReceipt};
+use adit_protocol::{Attempt, Digest, JobId, PublicKey, SignedReceipt, UnixMillis, VerifiedReceipt};
 
-/// A job that ended on a node, to be recorded.
+/// An attempt that ended on a node, to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The node's receipt. Its type says that signature and cost were checked.
@@ -35,11 +35,21 @@ pub enum Appended {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {
-    /// The job was settled by another receipt. A job is paid once.
+    /// The job was settled by another receipt. A job is settled once.
     #[error("job {job}: settled at index {index} by another receipt")]
     Conflict {
         /// The job.
         job: JobId,
+        /// Where its receipt is.
+        index: u64,
+    },
+    /// The attempt was paid as one that does not end its job: by another receipt, or it is to end the job now. An attempt is paid once.
+    #[error("job {job}: its attempt {attempt} was paid at index {index}, and did not end it")]
+    Paid {
+        /// The job.
+        job: JobId,
+        /// Which attempt of it.
+        attempt: Attempt,
         /// Where its receipt is.
         index: u64,
     },
@@ -91,9 +101,14 @@ pub struct StoredJob {
 }
 
 impl Entry {
-    /// The job that ended.
+    /// The job.
     pub fn job(&self) -> JobId {
         self.receipt.receipt().job
+    }
+
+    /// Which attempt of it.
+    pub fn attempt(&self) -> Attempt {
+        self.receipt.receipt().attempt
     }
 
     /// Checks all that can be said without the store.

@@ -16,11 +16,15 @@ pub enum Operation {
     State(Terms),
     /// Credits are made for a customer.
     Grant(Grant),
-    /// The most that a job can cost is put aside; again with more, where it goes to a node that can cost more.
+    /// The most that a job can cost from now on is put aside; again with more, where it goes to a node that can cost more, or where what
+    /// earlier attempts have left is too little for the next. See [`Hold`].
     Hold(Hold),
+    /// An attempt that does not end its job is paid for, out of the job's hold; the rest stays held. Each attempt of a job is paid once,
+    /// so it takes another number to try again, also where the gateway was started anew meanwhile ([`Reader::attempts`](crate::Reader::attempts)).
+    Attempt(Box<Entry>),
     /// A job is paid for, out of its hold; the rest goes back.
     Settle(Box<Entry>),
-    /// A job's hold goes back whole.
+    /// What is left of a job's hold goes back.
     Void {
         /// The job.
         job: JobId,
@@ -31,7 +35,7 @@ pub enum Operation {
         /// When, by the gateway's wall clock.
         time: UnixMillis,
     },
-    /// Every hold whose time is over goes back whole, the oldest [`EXPIRED_MAX`] of them.
+    /// Every hold whose time is over goes back, as far as it is left, the oldest [`EXPIRED_MAX`] of them.
     Expire {
         /// The gateway's wall clock.
         now: UnixMillis,
@@ -48,13 +52,17 @@ pub enum Operation {
 }
 
 /// A pending transfer: what a job can cost at most, taken from its customer until it is settled, voided or expired.
+///
+/// A job has one hold at a time. An order for more raises it: by the difference to what is held then, which is less than was ordered once an
+/// attempt was paid out of it. The order that was the last one is the same order when it comes again, and has no second effect, until an
+/// attempt is paid: after that it is an order to hold so much anew, for the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
     /// The job.
     pub job: JobId,
     /// Who pays for it.
     pub customer: PublicKey,
-    /// How much.
+    /// How much is held from now on, whatever was paid before.
     pub amount: Microcredits,
     /// When it ends by itself, by the gateway's wall clock.
     pub expires: UnixMillis,
@@ -75,7 +83,7 @@ pub enum Applied {
     },
     /// The hold is placed.
     Held,
-    /// A receipt was recorded, now or before.
+    /// The receipt that ends a job was recorded, now or before.
     Settled(Appended),
     /// Holds that have ended, each with its leaf.
     Expired(Vec<(JobId, u64)>),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
 use adit_protocol::{
-    Digest, JobId, Leaf, Microcredits, PublicKey, Settled, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt,
+    Attempt, Digest, JobId, Leaf, Microcredits, PublicKey, Settled, SignedReceipt, Terms, TransferId, UnixMillis, UnpaidAttempt,
     decode_exact,
 };
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata};
@@ -13,7 +13,9 @@ use crate::books::{Account, Balance, Books, BooksError};
 use crate::check::check;
 use crate::operation::Hold;
 use crate::row::Row;
-use crate::schema::{ACCOUNTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
+use crate::schema::{
+    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
+};
 use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_hash, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
@@ -24,7 +26,7 @@ pub struct Reader {
     db: Arc<Database>,
 }
 
-/// A client's receipts, as many as were asked for.
+/// A client's receipts, as many as were asked for: of its settled jobs, and of attempts that were paid and did not end their jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptPage {
     /// Each with its index, oldest first.
@@ -195,7 +197,18 @@ impl Reader {
         read_job(&leaves, &rows, &outputs, index, job).map(Some)
     }
 
-    /// The receipts of `client` from index `from` on, oldest first, at most `limit`.
+    /// The attempts of a job that were paid and did not end it, each with the index of its leaf, by their numbers. Also those from before a
+    /// gateway was started anew: no later attempt may have the number of one.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub fn attempts(&self, job: JobId) -> Result<Vec<(Attempt, u64)>, StoreError> {
+        let attempts = self.db.begin_read()?.open_table(ATTEMPTS)?;
+        let entries = attempts.range((&job.0, 0)..=(&job.0, u32::MAX))?;
+        entries.map(|entry| entry.map(|(key, index)| (Attempt(key.value().1), index.value())).map_err(StoreError::from)).collect()
+    }
+
+    /// The receipts of `client`, of settled jobs and of other paid attempts, from index `from` on, oldest first, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`]. A damaged receipt ends the page with an error that has its index; asking again from behind it goes on.
@@ -211,7 +224,7 @@ impl Reader {
         for index in indexes.by_ref().take(limit) {
             let index = index?;
             check_leaf(&leaves, &tiles, index)?;
-            let receipt = open_receipt(read_settled(&leaves, index)?.receipt, &read_row(&rows, index)?, index)?;
+            let receipt = open_receipt(read_paid(&leaves, index)?.receipt, &read_row(&rows, index)?, index)?;
             if receipt.receipt.client != *client {
                 return Err(StoreError::Corrupt { index, fault: Corruption::Index });
             }
@@ -308,8 +321,8 @@ impl Reader {
         Ok(indexes)
     }
 
-    /// Folds the whole log again, and compares all else to it: the tree, every balance, and for each leaf its row, output, job, order and
-    /// statements, of which there are no others. What a start leaves out, because it takes as long as the log is.
+    /// Folds the whole log again, and compares all else to it: the tree, every balance, and for each leaf its row, output, job or attempt,
+    /// order and statements, of which there are no others. What a start leaves out, because it takes as long as the log is.
     ///
     /// No leaf says of which job an open hold is and when it ends, nor whether an output was recorded: that this is as it was written, and
     /// that the file is, [`Ledger::open_checked`](crate::Ledger::open_checked) says.
@@ -393,14 +406,29 @@ pub(crate) fn read_job(
     index: u64,
     job: JobId,
 ) -> Result<StoredJob, StoreError> {
-    let settled = read_settled(leaves, index)?;
-    if settled.receipt.receipt.job != job {
-        return Err(StoreError::Corrupt { index, fault: Corruption::Index });
+    match read_leaf(leaves, index)? {
+        Leaf::Settlement(settled) if settled.receipt.receipt.job == job => open_job(*settled, rows, outputs, index),
+        _ => Err(StoreError::Corrupt { index, fault: Corruption::Index }),
     }
-    open_job(settled, rows, outputs, index)
 }
 
-/// The job whose leaf at `index` is `settled`.
+/// The paid attempt at `index`, which the index of attempts says is this one of this job.
+pub(crate) fn read_attempt(
+    leaves: &impl ReadableTable<u64, &'static [u8]>,
+    rows: &impl ReadableTable<u64, &'static [u8]>,
+    outputs: &impl ReadableTable<u64, &'static [u8]>,
+    index: u64,
+    (job, attempt): (JobId, Attempt),
+) -> Result<StoredJob, StoreError> {
+    match read_leaf(leaves, index)? {
+        Leaf::Attempt(settled) if (settled.receipt.receipt.job, settled.receipt.receipt.attempt) == (job, attempt) => {
+            open_job(*settled, rows, outputs, index)
+        }
+        _ => Err(StoreError::Corrupt { index, fault: Corruption::Index }),
+    }
+}
+
+/// The paid attempt whose leaf at `index` has `settled`.
 pub(crate) fn open_job(
     settled: Settled,
     rows: &impl ReadableTable<u64, &'static [u8]>,
@@ -427,9 +455,9 @@ fn open_receipt(public: SignedReceipt, row: &Row, index: u64) -> Result<SignedRe
     Ok(SignedReceipt { receipt: opened, proof })
 }
 
-fn read_settled(leaves: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Settled, StoreError> {
+fn read_paid(leaves: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Settled, StoreError> {
     match read_leaf(leaves, index)? {
-        Leaf::Settlement(settled) => Ok(*settled),
+        Leaf::Settlement(settled) | Leaf::Attempt(settled) => Ok(*settled),
         _ => Err(StoreError::Corrupt { index, fault: Corruption::Index }),
     }
 }

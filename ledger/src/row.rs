@@ -1,4 +1,4 @@
-//! What the gateway keeps of a settlement beside its leaf: `version: u8 | checksum: 8 bytes | postcard`, in the one canonical encoding.
+//! What the gateway keeps of a paid attempt beside its leaf: `version: u8 | checksum: 8 bytes | postcard`, in the one canonical encoding.
 
 use adit_protocol::{Digest, Receipt, Salt};
 use serde::{Deserialize, Serialize};

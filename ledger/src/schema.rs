@@ -13,24 +13,26 @@ use crate::tree::Place;
 use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
 pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
 /// The hashes over the leaves, in tiles; the last of each level is rewritten as it grows.
 pub(crate) const TILES: TableDefinition<'_, Place, &[u8]> = TableDefinition::new("tiles");
-/// By the index of a settlement's leaf: a row of [`crate::row`], with what the public does not see.
+/// By the index of the leaf of a settlement or of another paid attempt: a row of [`crate::row`], with what the public does not see.
 pub(crate) const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 /// By the same index, where there is one: the inline output. Apart from the rows, so that a scan over them does not read it.
 pub(crate) const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
 /// A settled job's index.
 pub(crate) const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
-/// The indexes of the leaves that concern a customer or an owner, in order: first all settlements, then all others. Apart, because what
-/// is no settlement may be much, and is looked at by few.
+/// The index of each paid attempt that did not end its job, by job and attempt. Few jobs have any.
+pub(crate) const ATTEMPTS: TableDefinition<'_, (&[u8; 16], u32), u64> = TableDefinition::new("attempts");
+/// The indexes of the leaves that concern a customer or an owner, in order: first all that pay a receipt, then all others. Apart, because
+/// what pays none may be much, and is looked at by few.
 pub(crate) const STATEMENTS: TableDefinition<'_, (&[u8; ACCOUNT_BYTES], bool, u64), ()> = TableDefinition::new("statements");
 /// What each account has.
 pub(crate) const ACCOUNTS: TableDefinition<'_, &[u8; ACCOUNT_BYTES], &[u8; 32]> = TableDefinition::new("accounts");
-/// A job's open hold: customer, amount, time of its end.
+/// A job's open hold: customer, what is left of it, time of its end.
 pub(crate) const HOLDS: TableDefinition<'_, &[u8; 16], (&[u8; 32], u64, u64)> = TableDefinition::new("holds");
 /// The index of each order's leaf.
 pub(crate) const ORDERS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("orders");
@@ -83,6 +85,7 @@ fn initialise(db: &Database, gateway: PublicKey) -> Result<(), StoreError> {
     transaction.open_table(ROWS)?;
     transaction.open_table(OUTPUTS)?;
     transaction.open_table(JOBS)?;
+    transaction.open_table(ATTEMPTS)?;
     transaction.open_table(STATEMENTS)?;
     transaction.open_table(ACCOUNTS)?;
     transaction.open_table(HOLDS)?;
@@ -117,16 +120,14 @@ fn check_identity(transaction: &ReadTransaction, gateway: PublicKey) -> Result<(
     Ok(())
 }
 
-/// Every leaf has its index, every settlement its row and its job. What costs nothing to check is checked at every
+/// Every leaf has its index, every receipt its row and its job or attempt. What costs nothing to check is checked at every
 /// open.
 fn check_counts(transaction: &ReadTransaction) -> Result<(), OpenError> {
     let count = || -> Result<_, StoreError> {
         let leaves = transaction.open_table(LEAVES)?;
         let next = leaves.last()?.map_or(0, |(index, _)| index.value() + 1);
-        let counts = [
-            ("leaves", leaves.len()?, next),
-            ("settled jobs", transaction.open_table(JOBS)?.len()?, transaction.open_table(ROWS)?.len()?),
-        ];
+        let paid = transaction.open_table(JOBS)?.len()? + transaction.open_table(ATTEMPTS)?.len()?;
+        let counts = [("leaves", leaves.len()?, next), ("paid attempts", paid, transaction.open_table(ROWS)?.len()?)];
         Ok(counts)
     };
     match count()?.into_iter().find(|(_, found, due)| found != due) {

@@ -35,6 +35,9 @@ pub enum Leaf {
     Void(Voided),
     /// Credits of a node's owner that were paid out, and are no more.
     Payout(Payout),
+    /// An attempt that was paid for out of its job's hold and did not end the job: its node's owner took the machine back, or another
+    /// attempt came first. What is left of the hold is there for the job's next attempts and its end.
+    Attempt(Box<Settled>),
 }
 
 /// A gateway's statement about itself.
@@ -79,7 +82,7 @@ pub struct Payout {
 pub struct Settled {
     /// What the node signed: the receipt's public form.
     pub receipt: SignedReceipt,
-    /// What was held for the job: the most that it could have cost.
+    /// What was held for the job until then: the most that it could have cost, less what earlier attempts of it were paid.
     pub held: Microcredits,
     /// What the gateway kept of the cost: [`Terms::fee`] of it.
     pub fee: Microcredits,
@@ -174,8 +177,8 @@ impl Leaf {
         if !is_written_as(&leaf, rest) {
             return Err(FrameError::NotCanonical.into());
         }
-        match &leaf {
-            Self::Settlement(settled) if settled.receipt.receipt.salt.is_some() => Err(LeafError::NotPublic),
+        match leaf.paid() {
+            Some(settled) if settled.receipt.receipt.salt.is_some() => Err(LeafError::NotPublic),
             _ => Ok(leaf),
         }
     }
@@ -186,11 +189,19 @@ impl Leaf {
     /// As [`Leaf::from_bytes`]; of a receipt that proves nothing the leaf is returned with the [`VerifyError`].
     pub fn from_bytes_checked(bytes: &[u8], known: &mut KnownRoots) -> Result<(Self, Result<(), VerifyError>), LeafError> {
         let leaf = Self::from_bytes(bytes)?;
-        let checked = match &leaf {
-            Self::Settlement(settled) => settled.receipt.check_statement(settled.statement_in(bytes), known),
-            _ => Ok(()),
+        let checked = match leaf.paid() {
+            Some(settled) => settled.receipt.check_statement(settled.statement_in(bytes), known),
+            None => Ok(()),
         };
         Ok((leaf, checked))
+    }
+
+    /// The receipt that it pays, with what was paid: of a settlement, or of an attempt that did not end its job.
+    pub fn paid(&self) -> Option<&Settled> {
+        match self {
+            Self::Settlement(settled) | Self::Attempt(settled) => Some(settled),
+            Self::Terms(_) | Self::Grant(_) | Self::Void(_) | Self::Payout(_) => None,
+        }
     }
 
     /// When, by the gateway's wall clock.
@@ -198,7 +209,7 @@ impl Leaf {
         match self {
             Self::Terms(terms) => terms.time,
             Self::Grant(grant) => grant.time,
-            Self::Settlement(settled) => settled.time,
+            Self::Settlement(settled) | Self::Attempt(settled) => settled.time,
             Self::Void(voided) => voided.time,
             Self::Payout(payout) => payout.time,
         }
@@ -206,6 +217,11 @@ impl Leaf {
 }
 
 impl Settled {
+    /// What is left of what was held: it stays held behind an [`Leaf::Attempt`], and goes back behind a [`Leaf::Settlement`].
+    pub fn left(&self) -> Microcredits {
+        Microcredits(self.held.0.saturating_sub(self.receipt.receipt.cost.0))
+    }
+
     /// The receipt's canonical bytes, which its node signed, where `leaf` are those of the leaf: behind the leaf's version and its kind, and
     /// before the receipt's proof and the rest.
     pub(crate) fn statement_in<'b>(&self, leaf: &'b [u8]) -> &'b [u8] {

@@ -141,8 +141,8 @@ pub enum Verdict {
     Worse,
     /// It was ruled out.
     Unfit(UnfitReason),
-    /// Its client could not pay there.
-    TooDear,
+    /// It had no room. Told of where few nodes are connected; else they are counted.
+    Full,
 }
 
 /// What a node was considered for, and what came of it.

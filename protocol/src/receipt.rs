@@ -527,20 +527,23 @@ mod tests {
     #[test]
     fn leaf_has_exactly_the_statement_of_its_receipt() {
         for settled in settlements() {
-            let bytes = crate::Leaf::Settlement(Box::new(settled.clone())).to_bytes();
-            assert_eq!(settled.statement_in(&bytes), settled.receipt.receipt.to_bytes());
+            for leaf in [crate::Leaf::Settlement, crate::Leaf::Attempt] {
+                let bytes = leaf(Box::new(settled.clone())).to_bytes();
+                assert_eq!(settled.statement_in(&bytes), settled.receipt.receipt.to_bytes());
+            }
         }
     }
 
     #[test]
     fn leaf_that_is_checked_as_it_is_read_is_found_what_it_is() {
-        for settled in settlements().into_iter().step_by(13) {
-            let good = crate::Leaf::Settlement(Box::new(settled)).to_bytes();
+        for (n, settled) in settlements().into_iter().step_by(13).enumerate() {
+            let leaf = [crate::Leaf::Settlement, crate::Leaf::Attempt][n % 2];
+            let good = leaf(Box::new(settled)).to_bytes();
             for at in 0..good.len() {
                 let mut bytes = good.clone();
                 bytes[at] ^= 1;
                 let apart = crate::Leaf::from_bytes(&bytes).map(|leaf| {
-                    let crate::Leaf::Settlement(settled) = &leaf else { return (leaf, Ok(())) };
+                    let Some(settled) = leaf.paid() else { return (leaf, Ok(())) };
                     let checked = settled.receipt.clone().verify().map(drop);
                     (leaf, checked)
                 });

@@ -48,6 +48,8 @@ pub struct LeafCounts {
     pub voids: u64,
     /// [`Leaf::Payout`].
     pub payouts: u64,
+    /// [`Leaf::Attempt`].
+    pub attempts: u64,
 }
 
 /// Something that is wrong with a log.
@@ -75,7 +77,7 @@ pub enum Fault {
         /// What is wrong.
         error: LeafError,
     },
-    /// A settlement's receipt proves nothing.
+    /// The receipt of a settlement or of another paid attempt proves nothing.
     #[error("leaf {index}: {error}")]
     Receipt {
         /// The leaf's index.
@@ -132,10 +134,11 @@ pub enum FsckError {
 }
 
 /// Checks all of a log: that the gateway signed its checkpoint, that its leaves make the checkpoint's root and every tile, that each
-/// leaf is one and is allowed by those before it, that each settlement's node signed its receipt and that the receipt's cost is what price
-/// and usage make it. It goes on behind a fault, so that more than the first is seen. `progress` is told leaves done, and of how many.
+/// leaf is one and is allowed by those before it, that the node of each paid attempt, whether it settled its job or not, signed its receipt
+/// and that the receipt's cost is what price and usage make it. It goes on behind a fault, so that more than the first is seen. `progress` is told leaves done, and of how many.
 ///
-/// Memory: a few bundles, and what [`Books`] keep: the ids of all jobs and orders, and the balances.
+/// Memory: a few bundles, and what [`Books`] keep: the ids of all jobs and orders, the paid attempts of jobs that are not settled,
+/// and the balances.
 ///
 /// # Errors
 /// [`FsckError`] where there is nothing to check. What is wrong with a log is no error: it is in the [`Report`].
@@ -230,7 +233,7 @@ impl Piece {
 
     fn take_leaf(&mut self, index: u64, leaf: Leaf, receipt: Result<(), VerifyError>) {
         match receipt {
-            Ok(()) => self.receipts_verified += u64::from(matches!(leaf, Leaf::Settlement(_))),
+            Ok(()) => self.receipts_verified += u64::from(leaf.paid().is_some()),
             Err(error) => self.faults.push(Fault::Receipt { index, error }),
         }
         self.leaves.push((index, leaf));
@@ -298,6 +301,7 @@ impl Audit {
             Leaf::Settlement(_) => &mut leaves.settlements,
             Leaf::Void(_) => &mut leaves.voids,
             Leaf::Payout(_) => &mut leaves.payouts,
+            Leaf::Attempt(_) => &mut leaves.attempts,
         } += 1;
         self.report.first.get_or_insert(leaf.time());
         self.report.last = Some(leaf.time());

@@ -159,7 +159,7 @@ async fn gateway_killed_a_hundred_times_under_load_keeps_its_word() {
                 *balances.entry(Account::Customer(receipt.client)).or_default() -= i128::from(receipt.cost.0);
                 *balances.entry(Account::Owner(receipt.node)).or_default() += i128::from(receipt.cost.0);
             }
-            Leaf::Terms(_) | Leaf::Void(_) | Leaf::Payout(_) => {}
+            Leaf::Terms(_) | Leaf::Void(_) | Leaf::Payout(_) | Leaf::Attempt(_) => {}
         }
     }
     assert_eq!(jobs.len(), told.len(), "each job is settled, and its client was told");

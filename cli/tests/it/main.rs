@@ -11,6 +11,7 @@ mod process;
 
 mod account;
 mod attach;
+mod attempts;
 mod audit;
 mod big;
 mod cancel;

@@ -1,4 +1,6 @@
-use adit_dispatch::Action;
+use std::collections::VecDeque;
+
+use adit_dispatch::{Action, Config, Event};
 
 use crate::world::*;
 
@@ -37,8 +39,7 @@ fn clients_are_served_in_turn() {
         world.submit_for(2, j);
     }
     world.submit_for(3, 30);
-    // Client 1 had a start already.
-    assert_eq!(drain(&mut world, first), [10, 20, 30, 11, 21, 12, 13, 14]);
+    assert_eq!(drain(&mut world, first), [10, 11, 20, 30, 12, 21, 13, 14]);
 }
 
 #[test]
@@ -52,7 +53,7 @@ fn client_that_comes_late_waits_one_round_at_most() {
     world.submit_for(3, 1);
     let first = world.finish(1, 100, 1);
     let order = drain(&mut world, first);
-    assert_eq!(order[..4], [200, 1, 101, 201]);
+    assert_eq!(order[..4], [200, 101, 1, 201]);
     assert_eq!(order.len(), 200);
 }
 
@@ -78,4 +79,94 @@ fn leaving_the_queue_in_another_way_costs_no_turn() {
     world.submit_for(3, 30);
     assert_eq!(world.cancel(20), [cancelled(20)]);
     assert_eq!(drain(&mut world, first), [10, 21, 30]);
+}
+
+#[test]
+fn batch_of_a_hundred_thousand_does_not_delay_anothers_job_by_more_than_one_task() {
+    let config = Config { queue_max: 200_000, queue_per_client_max: 200_000, spread: 1, ..Config::default() };
+    let mut world = World::with(config);
+    world.join(1, 1);
+    for j in 1_000..101_000 {
+        world.submit_for(1, j);
+    }
+    for round in 0..50 {
+        world.pass(SECOND);
+        let next = world.finish_after(1, 1_000 + round, 1, 1_000_000_000);
+        assert_eq!(next, [start(1_001 + round, 1, 1)]);
+    }
+    world.submit_for(2, 1);
+    world.pass(SECOND);
+    assert_eq!(world.finish_after(1, 1_050, 1, 1_000_000_000), [start(1, 1, 1)]);
+}
+
+#[test]
+fn clients_get_slots_by_their_weights() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.handle(Event::ClientWeight { client: client(2), weight: 3 });
+    let first = world.submit_for(1, 1);
+    for j in 0..300 {
+        world.submit_for(1, 1_000 + j);
+        world.submit_for(2, 2_000 + j);
+    }
+    let order = drain(&mut world, first);
+    let of_two = order[1..201].iter().filter(|j| **j >= 2_000).count();
+    assert!((145..=155).contains(&of_two), "{of_two} of 200 starts");
+    world.handle(Event::ClientWeight { client: client(2), weight: 0 });
+}
+
+/// Turns alone would give a client with jobs of ten seconds ten times as much as one with jobs of one second.
+#[test]
+fn fairness_is_of_time_and_not_of_jobs() {
+    let mut world = World::settled(&[(1, 1)]);
+    let mut of_other_module = request(2);
+    of_other_module.module.digest = adit_protocol::Digest([9; 32]);
+    // The slot's jobs, in the order in which the node has them: it may have some ahead.
+    let (mut running, mut us) = (VecDeque::new(), [0u64; 2]);
+    for j in 0..200 {
+        running.extend(world.submit_for(1, 1_000 + j));
+        running.extend(world.submit_with(2_000 + j, of_other_module.clone()));
+    }
+    for _ in 0..150 {
+        let Some(Action::Start { job, attempt, .. }) = running.pop_front() else { panic!("work for the slot") };
+        let j = number(job);
+        let (who, fuel, time) = if j < 2_000 { (0, 10_000_000, 10 * MILLISECOND) } else { (1, 100_000_000, 100 * MILLISECOND) };
+        world.pass(time);
+        us[who] += time;
+        running.extend(world.finish_after(1, j, attempt.0, fuel));
+    }
+    let share = us[0] * 100 / (us[0] + us[1]);
+    assert!((40..=60).contains(&share), "{share} % of the time for the client with short jobs: {us:?}");
+}
+
+#[test]
+fn priority_orders_the_jobs_of_one_client_and_of_no_other() {
+    let mut world = World::settled(&[(1, 1)]);
+    let with = |c, priority| {
+        let mut request = request(c);
+        request.placement.priority = priority;
+        request
+    };
+    let first = world.submit_for(1, 1);
+    world.submit_with(10, with(1, 0));
+    world.submit_with(11, with(1, 0));
+    world.submit_with(12, with(1, 200));
+    world.submit_with(13, with(1, 7));
+    world.submit_with(20, with(2, 0));
+    assert_eq!(drain(&mut world, first), [1, 12, 20, 13, 10, 11]);
+}
+
+#[test]
+fn client_that_was_alone_does_not_pay_for_it_when_others_come() {
+    let mut world = World::settled(&[(1, 1)]);
+    for j in 0..1_000 {
+        world.submit_for(1, j);
+        world.pass(SECOND);
+        world.finish_after(1, j, 1, 1_000_000_000);
+    }
+    let first = world.submit_for(1, 5_000);
+    for j in 0..4 {
+        world.submit_for(2, 2_000 + j);
+        world.submit_for(1, 5_001 + j);
+    }
+    assert_eq!(drain(&mut world, first)[..5], [5_000, 2_000, 5_001, 2_001, 5_002]);
 }

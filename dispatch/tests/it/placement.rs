@@ -188,6 +188,7 @@ fn request_is_the_part_of_the_specification_that_places_a_job() {
         profile: spec.profile,
         max_price: spec.max_price,
         placement: spec.placement.clone(),
+        last_attempt: 0,
     };
     assert_eq!(Request::new(&node(1), &spec, false), want);
 }

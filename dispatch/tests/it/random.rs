@@ -202,7 +202,7 @@ impl Model {
         }
         // With nothing owed, no fresh job waits beside a node with room for it.
         for job in queued.iter().filter(|job| self.owed.is_empty() && self.alive[**job] == 0) {
-            let is_idle = |view: &NodeView<'_>| view.leases < view.window && view.reputation >= 200 && self.fits(&view.node, job);
+            let is_idle = |view: &NodeView<'_>| view.leases < view.window && self.fits(&view.node, job);
             let idle = world.dispatcher.nodes().find(is_idle);
             assert_eq!(idle, None, "{job} could start");
         }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, NodeView, Report, Request, Tick};
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, ByteCount, Decision, Fuel, JobId, JobSpec, MeterId, NodeOffer, NodeState, Preference,
-    Price, Profile, PublicKey, Refusal, Usage,
+    Attempt, AttemptFailure, BlobRef, ByteCount, Decision, Fuel, JobId, JobSpec, MeterId, Microcredits, NodeOffer, NodeState,
+    Preference, Price, Profile, PublicKey, Refusal, Usage,
 };
 
 pub(crate) const MILLISECOND: u64 = 1_000;
@@ -122,7 +122,7 @@ impl World {
     }
 
     pub(crate) fn preempt(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
-        self.handle(Event::AttemptPreempted { node: node(n), job: job(j), attempt: Attempt(attempt) })
+        self.handle(Event::AttemptPreempted { node: node(n), job: job(j), attempt: Attempt(attempt), spent: Microcredits(10) })
     }
 
     pub(crate) fn state(&mut self, n: u8, state: NodeState) -> Vec<Action> {

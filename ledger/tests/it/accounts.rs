@@ -1,14 +1,16 @@
 //! Money: what each operation does to whom, and random scripts against a model.
 
-use adit_ledger::{Account, Appended, Applied, Balance, Books, BooksError, Ledger, Operation, Refused};
-use adit_protocol::{Grant, JobId, Microcredits, Payout, PublicKey, Terms, TransferId, UnixMillis, VoidReason};
+use adit_ledger::{Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Ledger, Operation, Refused};
+use adit_protocol::{
+    Attempt, Grant, JobId, Leaf, Microcredits, Outcome, Payout, PublicKey, Receipt, Terms, TransferId, UnixMillis, VoidReason,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use redb::backends::InMemoryBackend;
 
 use crate::disk::Disk;
-use crate::fixture::{FIRST, GRANTED, HELD, client, gateway, grant, job, node, open, settle, terms};
-use crate::steps::{Model, Step, costing, customer, hold_of, owner, void};
+use crate::fixture::{FIRST, GRANTED, HELD, client, entry_of, gateway, grant, job, node, open, settle, terms};
+use crate::steps::{Model, Step, attempt, attempt_cost, costing, customer, hold_of, owner, trying, void};
 
 fn balance(ledger: &Ledger, account: Account) -> Balance {
     ledger.reader().balance(account).unwrap()
@@ -81,6 +83,154 @@ fn hold_is_raised_and_never_lowered() {
         Err(Refused::Insufficient { customer: client(0), available: i128::from(GRANTED) - 150, asked: GRANTED - 149 })
     );
     assert_eq!(balance(&ledger, customer(0)).held, 150);
+}
+
+/// The second attempt of a job, which costs so much.
+fn second(cost: u64) -> Entry {
+    costing(0, cost, 1)
+}
+
+#[test]
+fn attempts_are_paid_out_of_one_hold_and_the_last_settles_the_job() {
+    let mut ledger = open(&Disk::default());
+    let granted = i128::from(GRANTED);
+    let (cut, lost) = (trying(0, 7, 0), trying(0, 8, 0));
+    let costs = [7, 8].map(|number| i128::from(attempt_cost(0, number, 0)));
+    one(&mut ledger, Operation::Hold(hold_of(0, 1_500, 50))).unwrap();
+    assert_eq!(one(&mut ledger, attempt(cut.clone())), Ok(Applied::Recorded { index: FIRST }));
+    let left = 1_500 - costs[0];
+    assert_eq!(balance(&ledger, customer(0)), Balance { posted: granted - costs[0], held: left });
+    assert_eq!(ledger.reader().holds().unwrap(), [hold_of(0, left as u64, 50)]);
+    assert_eq!(one(&mut ledger, attempt(lost.clone())), Ok(Applied::Recorded { index: FIRST + 1 }));
+    let left = left - costs[1];
+    assert_eq!(one(&mut ledger, settle(second(900))), Ok(Applied::Settled(Appended::New { index: FIRST + 2 })));
+    assert_eq!(balance(&ledger, customer(0)), Balance { posted: granted - costs[0] - costs[1] - 900, held: 0 });
+    assert_eq!(balance(&ledger, owner()).posted + balance(&ledger, Account::Fee).posted, costs[0] + costs[1] + 900);
+
+    let reader = ledger.reader();
+    assert_eq!(reader.attempts(job(0)).unwrap(), [(Attempt(7), FIRST), (Attempt(8), FIRST + 1)]);
+    assert_eq!(reader.attempts(job(1)).unwrap(), []);
+    assert_eq!(reader.job(job(0)).unwrap().unwrap().receipt, *second(900).receipt.signed());
+    let receipts = reader.receipts_of(&client(0), 0, 10).unwrap().rows;
+    let due = [&cut, &lost, &second(900)].map(|entry| entry.receipt.signed().clone());
+    assert_eq!(receipts, (FIRST..).zip(due).collect::<Vec<_>>());
+    for account in [customer(0), owner()] {
+        assert_eq!(reader.statement(account, FIRST, 10).unwrap(), [FIRST, FIRST + 1, FIRST + 2]);
+    }
+    let held = (FIRST..FIRST + 3).map(|index| {
+        let leaf = Leaf::from_bytes(&reader.leaf(index).unwrap().unwrap()).unwrap();
+        (matches!(leaf, Leaf::Settlement(_)), i128::from(leaf.paid().unwrap().held.0))
+    });
+    assert_eq!(held.collect::<Vec<_>>(), [(false, 1_500), (false, 1_500 - costs[0]), (true, left)]);
+    reader.check_books().unwrap();
+}
+
+#[test]
+fn attempt_is_paid_once_whatever_it_is_called() {
+    let mut ledger = open(&Disk::default());
+    one(&mut ledger, Operation::Hold(hold_of(0, 1_500, 50))).unwrap();
+    // In the same batch, and later.
+    let outcomes = ledger.apply(&[attempt(trying(0, 1, 0)), attempt(trying(0, 1, 0))]).unwrap();
+    assert_eq!(outcomes, [Ok(Applied::Recorded { index: FIRST }), Ok(Applied::Before { index: Some(FIRST) })]);
+    let (after, size) = (balance(&ledger, customer(0)), ledger.tree().size);
+    let paid = Err(EntryError::Paid { job: job(0), attempt: Attempt(1), index: FIRST }.into());
+    assert_eq!(one(&mut ledger, attempt(trying(0, 1, 0))), Ok(Applied::Before { index: Some(FIRST) }));
+    assert_eq!(one(&mut ledger, attempt(trying(0, 1, 1))), paid);
+    assert_eq!(one(&mut ledger, settle(costing(0, 900, 0))), paid);
+    assert_eq!((balance(&ledger, customer(0)), ledger.tree().size), (after, size));
+
+    one(&mut ledger, settle(second(900))).unwrap();
+    let (after, size) = (balance(&ledger, customer(0)), ledger.tree().size);
+    let over = Err(Refused::AlreadySettled { job: job(0), index: FIRST + 1 });
+    assert_eq!(one(&mut ledger, attempt(trying(0, 1, 0))), Ok(Applied::Before { index: Some(FIRST) }));
+    assert_eq!(one(&mut ledger, attempt(second(900))), over, "what settled the job is paid no second time");
+    assert_eq!(one(&mut ledger, attempt(trying(0, 3, 0))), over);
+    let conflict = Err(EntryError::Conflict { job: job(0), index: FIRST + 1 }.into());
+    assert_eq!(one(&mut ledger, settle(trying(0, 1, 0))), conflict);
+    assert_eq!((balance(&ledger, customer(0)), ledger.tree().size), (after, size));
+}
+
+#[test]
+fn attempt_costs_no_more_than_is_held_by_its_own_customer() {
+    let mut ledger = open(&Disk::default());
+    let cost = attempt_cost(0, 1, 0);
+    assert_eq!(one(&mut ledger, attempt(trying(0, 1, 0))), Err(Refused::NoHold { job: job(0) }));
+    one(&mut ledger, Operation::Hold(hold_of(0, cost - 1, 50))).unwrap();
+    assert_eq!(one(&mut ledger, attempt(trying(0, 1, 0))), Err(BooksError::OverHold { cost, held: cost - 1 }.into()));
+    assert_eq!(ledger.reader().holds().unwrap(), [hold_of(0, cost - 1, 50)]);
+    let foreign = trying(0, 1, 0).receipt.receipt().clone();
+    let foreign = entry_of(0, Receipt { client: client(1), ..foreign });
+    assert_eq!(one(&mut ledger, attempt(foreign)), Err(Refused::ForeignHold { job: job(0) }));
+    // Down to nothing: the job goes on, and has to be given more.
+    one(&mut ledger, Operation::Hold(hold_of(0, cost, 50))).unwrap();
+    one(&mut ledger, attempt(trying(0, 1, 0))).unwrap();
+    assert_eq!(ledger.reader().holds().unwrap(), [hold_of(0, 0, 50)]);
+    assert_eq!(one(&mut ledger, settle(second(1))), Err(BooksError::OverHold { cost: 1, held: 0 }.into()));
+    one(&mut ledger, Operation::Hold(hold_of(0, 1, 50))).unwrap();
+    one(&mut ledger, settle(second(1))).unwrap();
+    assert_eq!(balance(&ledger, customer(0)), Balance { posted: i128::from(GRANTED - cost) - 1, held: 0 });
+    ledger.reader().check_books().unwrap();
+}
+
+#[test]
+fn attempt_that_was_cut_short_does_not_end_its_job() {
+    let mut ledger = open(&Disk::default());
+    one(&mut ledger, Operation::Hold(hold_of(0, 1_500, 50))).unwrap();
+    let receipt = Receipt { outcome: Outcome::Preempted, ..second(900).receipt.receipt().clone() };
+    let cut = entry_of(0, receipt);
+    assert_eq!(one(&mut ledger, settle(cut.clone())), Err(BooksError::Interim(job(0)).into()));
+    assert_eq!(ledger.reader().holds().unwrap().len(), 1);
+    one(&mut ledger, attempt(cut)).unwrap();
+}
+
+/// What is ordered is what is held then, so that the next attempt is covered whatever the last one cost.
+#[test]
+fn hold_is_raised_from_what_paid_attempts_have_left() {
+    let mut ledger = open(&Disk::default());
+    let cost = attempt_cost(0, 1, 0);
+    one(&mut ledger, Operation::Hold(hold_of(0, 500, 50))).unwrap();
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(0, 500, 50))), Ok(Applied::Before { index: None }));
+    one(&mut ledger, attempt(trying(0, 1, 0))).unwrap();
+    assert_eq!(balance(&ledger, customer(0)).held, i128::from(500 - cost));
+    let less = one(&mut ledger, Operation::Hold(hold_of(0, 499 - cost, 50)));
+    assert_eq!(less, Err(Refused::OtherHold { job: job(0) }));
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(0, 500 - cost, 50))), Ok(Applied::Before { index: None }));
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(0, 500, 50))), Ok(Applied::Held));
+    assert_eq!(one(&mut ledger, Operation::Hold(hold_of(0, 500, 50))), Ok(Applied::Before { index: None }));
+    assert_eq!(balance(&ledger, customer(0)), Balance { posted: i128::from(GRANTED - cost), held: 500 });
+    let spendable = i128::from(GRANTED - cost) - 500;
+    let refused = one(&mut ledger, Operation::Hold(hold_of(0, GRANTED - cost + 1, 50)));
+    assert_eq!(refused, Err(Refused::Insufficient { customer: client(0), available: spendable, asked: GRANTED - cost - 499 }));
+}
+
+#[test]
+fn what_attempts_have_left_goes_back_when_the_job_comes_to_nothing() {
+    let ends: [End; 2] =
+        [|ledger| one(ledger, void(0, VoidReason::NodesLost)), |ledger| one(ledger, Operation::Expire { now: UnixMillis(50) })];
+    for end in ends {
+        let disk = Disk::default();
+        let mut ledger = open(&disk);
+        let cost = i128::from(attempt_cost(0, 1, 0));
+        one(&mut ledger, Operation::Hold(hold_of(0, 500, 50))).unwrap();
+        one(&mut ledger, attempt(trying(0, 1, 0))).unwrap();
+        end(&mut ledger).unwrap();
+        let spent = Balance { posted: i128::from(GRANTED) - cost, held: 0 };
+        assert_eq!(balance(&ledger, customer(0)), spent);
+        let leaf = Leaf::from_bytes(&ledger.reader().leaf(FIRST + 1).unwrap().unwrap()).unwrap();
+        assert!(matches!(leaf, Leaf::Void(voided) if i128::from(voided.held.0) == 500 - cost), "{leaf:?}");
+        assert_eq!(one(&mut ledger, attempt(trying(0, 2, 0))), Err(Refused::NoHold { job: job(0) }));
+        assert_eq!(one(&mut ledger, attempt(trying(0, 1, 0))), Ok(Applied::Before { index: Some(FIRST) }));
+        // A gateway that was started anew is given the same job again, and must know how far the attempts were numbered.
+        drop(ledger);
+        let mut ledger = open(&disk);
+        assert_eq!(ledger.reader().attempts(job(0)).unwrap(), [(Attempt(1), FIRST)]);
+        one(&mut ledger, Operation::Hold(hold_of(0, 30, 60))).unwrap();
+        let paid = Err(EntryError::Paid { job: job(0), attempt: Attempt(1), index: FIRST }.into());
+        assert_eq!(one(&mut ledger, settle(costing(0, 30, 0))), paid);
+        one(&mut ledger, settle(second(30))).unwrap();
+        assert_eq!(balance(&ledger, customer(0)), Balance { posted: spent.posted - 30, held: 0 });
+        ledger.reader().check_books().unwrap();
+    }
 }
 
 #[test]
@@ -164,6 +314,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..12u8, 0..3u64, 0..9_000u64).prop_map(|(order, customer, amount)| Step::Grant { order, customer, amount }),
         7 => (0..JOBS, 150..500u64, 0..100u64).prop_map(|(job, amount, expires)| Step::Hold { job, amount, expires }),
         6 => (0..JOBS, 0..2u64).prop_map(|(job, variant)| Step::Settle { job, variant }),
+        4 => (0..JOBS, 1..5u64, 0..2u64).prop_map(|(job, number, variant)| Step::Attempt { job, number, variant }),
         2 => (0..JOBS).prop_map(|job| Step::Void { job }),
         1 => (0..60u64).prop_map(|now| Step::Expire { now }),
         1 => (0..12u8, 0..700u64).prop_map(|(order, amount)| Step::Payout { order, amount }),
@@ -198,17 +349,21 @@ proptest! {
 #[test]
 fn scripts_do_more_than_fail() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let (mut done, mut settled, mut voided) = (0, 0, 0);
+    let (mut done, mut settled, mut voided, mut tried, mut resumed) = (0, 0, 0, 0, 0);
     for _ in 0..20 {
         let mut model = Model::default();
         for step in prop::collection::vec(step(), STEPS).new_tree(&mut runner).unwrap().current() {
             let outcome = model.step(&step).1;
             done += usize::from(outcome.is_ok());
             settled += usize::from(matches!(outcome, Ok(Applied::Settled(Appended::New { .. }))));
-            voided += usize::from(matches!((step, outcome), (Step::Void { .. }, Ok(_))));
+            voided += usize::from(matches!((&step, &outcome), (Step::Void { .. }, Ok(_))));
+            tried += usize::from(matches!((&step, &outcome), (Step::Attempt { .. }, Ok(Applied::Recorded { .. }))));
+            let is_settled = matches!(outcome, Ok(Applied::Settled(Appended::New { .. })));
+            resumed += usize::from(matches!(step, Step::Settle { job, .. } if is_settled && model.has_tried(job)));
         }
     }
     assert!(done > 20 * STEPS / 4 && settled > 20 * 8 && voided > 20 * 5, "{done} {settled} {voided}");
+    assert!(tried > 20 * 8 && resumed > 20, "{tried} {resumed}");
 }
 
 /// Jobs are not mixed up by the fixtures.

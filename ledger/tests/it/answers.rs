@@ -14,6 +14,7 @@ pub(crate) enum Question {
     Order(u8),
     Statement(Account),
     Job(u64),
+    Attempts(u64),
     Receipts(u64),
     Unpaid,
     Leaf(u64),
@@ -32,6 +33,8 @@ pub(crate) enum Answer {
     Index(Option<u64>),
     Indexes(Vec<u64>),
     Job(Option<Box<StoredJob>>),
+    /// Each by its number, with its leaf.
+    Attempts(Vec<(u32, u64)>),
     Receipts(Vec<(u64, SignedReceipt)>),
     Unpaid(Vec<(u64, UnpaidAttempt)>),
     Bytes(Option<Vec<u8>>),
@@ -50,6 +53,10 @@ impl Question {
             Self::Order(n) => Answer::Index(reader.order(TransferId([n; 16]))?),
             Self::Statement(account) => Answer::Indexes(reader.statement(account, 0, usize::MAX)?),
             Self::Job(n) => Answer::Job(reader.job(job(n))?.map(Box::new)),
+            Self::Attempts(n) => {
+                let attempts = reader.attempts(job(n))?;
+                Answer::Attempts(attempts.into_iter().map(|(attempt, index)| (attempt.0, index)).collect())
+            }
             Self::Receipts(n) => Answer::Receipts(reader.receipts_of(&client(n), 0, usize::MAX)?.rows),
             Self::Unpaid => Answer::Unpaid(reader.unpaid(&node().public(), 0, usize::MAX)?.rows),
             Self::Leaf(index) => Answer::Bytes(reader.leaf(index)?),

@@ -35,6 +35,7 @@ pub(crate) fn script() -> Script {
     let settle = |job, variant| Step::Settle { job, variant };
     let payout = |order, amount| Step::Payout { order, amount };
     let state = |fee_ppm| Step::State { fee_ppm };
+    let attempt = |job, number, variant| Step::Attempt { job, number, variant };
     let unpaid = |job, reason_bytes| Step::Unpaid { job, reason_bytes };
     let begin = [state(50_000), grant(0, 0, 60_000), grant(1, 1, 60_000), grant(2, 2, 60_000)];
     let batches = [
@@ -60,6 +61,35 @@ pub(crate) fn script() -> Script {
                 Step::Void { job: 2 },
                 hold(2, 450, 10),
                 Step::Expire { now: 20 },
+            ],
+        ),
+        (
+            false,
+            vec![
+                hold(36, 450, 90),
+                attempt(36, 1, 0),
+                attempt(36, 1, 0),
+                attempt(36, 1, 1),
+                settle(36, 0),
+                hold(37, 450, 90),
+                attempt(37, 1, 0),
+                hold(38, 20, 90),
+                attempt(38, 1, 0),
+                attempt(39, 1, 0),
+            ],
+        ),
+        (
+            true,
+            vec![
+                attempt(36, 2, 0),
+                hold(36, 450, 90),
+                settle(36, 3),
+                attempt(36, 1, 0),
+                attempt(36, 4, 0),
+                Step::Void { job: 37 },
+                attempt(37, 2, 0),
+                hold(37, 300, 95),
+                attempt(37, 2, 0),
             ],
         ),
         (false, vec![unpaid(3, 20)]),
@@ -172,7 +202,7 @@ fn script_has_every_kind_of_operation_and_of_outcome() {
     let done = || script.batches().iter().flat_map(|batch| batch.operations.iter().zip(&batch.outcomes));
     /// Whether an operation came to this.
     type Kind = fn(&Operation, &Result<Applied, Refused>) -> bool;
-    let kinds: [(&str, Kind); 24] = [
+    let kinds: [(&str, Kind); 30] = [
         ("terms", |o, r| matches!((o, r), (Operation::State(_), Ok(Applied::Recorded { .. })))),
         ("the same terms", |o, r| matches!((o, r), (Operation::State(_), Ok(Applied::Before { .. })))),
         ("terms refused", |o, r| matches!((o, r), (Operation::State(_), Err(_)))),
@@ -189,6 +219,16 @@ fn script_has_every_kind_of_operation_and_of_outcome() {
         ("another settlement", |_, r| matches!(r, Err(Refused::Entry(EntryError::Conflict { .. })))),
         ("a settlement over its hold", |o, r| matches!((o, r), (Operation::Settle(_), Err(Refused::Books(_))))),
         ("a settlement without a hold", |o, r| matches!((o, r), (Operation::Settle(_), Err(Refused::NoHold { .. })))),
+        ("an attempt", |o, r| matches!((o, r), (Operation::Attempt(_), Ok(Applied::Recorded { .. })))),
+        ("the same attempt", |o, r| matches!((o, r), (Operation::Attempt(_), Ok(Applied::Before { .. })))),
+        ("another receipt of a paid attempt", |o, r| {
+            matches!((o, r), (Operation::Attempt(_), Err(Refused::Entry(EntryError::Paid { .. }))))
+        }),
+        ("a settlement by a paid attempt", |o, r| {
+            matches!((o, r), (Operation::Settle(_), Err(Refused::Entry(EntryError::Paid { .. }))))
+        }),
+        ("an attempt over its hold", |o, r| matches!((o, r), (Operation::Attempt(_), Err(Refused::Books(_))))),
+        ("an attempt at a settled job", |o, r| matches!((o, r), (Operation::Attempt(_), Err(Refused::AlreadySettled { .. })))),
         ("void", |o, r| matches!((o, r), (Operation::Void { .. }, Ok(_)))),
         ("the same void", |o, r| matches!((o, r), (Operation::Void { .. }, Err(Refused::NoHold { .. })))),
         ("expiry", |_, r| matches!(r, Ok(Applied::Expired(expired)) if !expired.is_empty())),

@@ -8,12 +8,14 @@ use redb::{Database, Key, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::disk::Disk;
 use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, grant, job, open, rival};
+use crate::steps::{attempt, hold_of, trying};
 
 const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
 const TILES: TableDefinition<'_, (u8, u64), &[u8]> = TableDefinition::new("tiles");
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 const OUTPUTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("outputs");
 const JOBS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("jobs");
+const ATTEMPTS: TableDefinition<'_, (&[u8; 16], u32), u64> = TableDefinition::new("attempts");
 const STATEMENTS: TableDefinition<'_, (&[u8; 33], bool, u64), ()> = TableDefinition::new("statements");
 const HOLDS: TableDefinition<'_, &[u8; 16], (&[u8; 32], u64, u64)> = TableDefinition::new("holds");
 const ORDERS: TableDefinition<'_, &[u8; 16], u64> = TableDefinition::new("orders");
@@ -116,13 +118,14 @@ fn index_that_leads_astray_is_reported() {
 
 #[test]
 fn tables_that_disagree_are_found_at_open() {
-    let changes: [(&str, Change); 3] = [
+    let changes: [(&str, Change); 4] = [
         ("first leaf", |t| drop(t.open_table(LEAVES).unwrap().remove(0).unwrap())),
         ("job", |t| drop(t.open_table(JOBS).unwrap().remove(&job(1).0).unwrap())),
+        ("attempt", |t| drop(t.open_table(ATTEMPTS).unwrap().remove((&job(5).0, 1)).unwrap())),
         ("row", |t| drop(t.open_table(ROWS).unwrap().remove(FIRST).unwrap())),
     ];
     for (missing, change) in changes {
-        let disk = disk_with(0..4);
+        let disk = disk_with_an_attempt();
         damage(&disk, change);
         let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
         assert!(matches!(error, OpenError::Inconsistent { .. }), "{missing}: {error}");
@@ -212,6 +215,64 @@ fn what_a_table_lacks_or_has_too_much_is_found_by_the_log() {
         let error = open(&disk).reader().check_books().unwrap_err().to_string();
         assert!(error.contains(want), "{what}: {error}");
     }
+}
+
+/// A ledger of the jobs 0 to 3, and behind them an attempt at job 5 that was paid and has left a hold.
+fn disk_with_an_attempt() -> Disk {
+    let disk = disk_with(0..4);
+    let outcomes = open(&disk).apply(&[Operation::Hold(hold_of(5, 400, 90)), attempt(trying(5, 1, 0))]).unwrap();
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    disk
+}
+
+#[test]
+fn what_is_wrong_about_a_paid_attempt_is_found_by_the_log() {
+    const AT: u64 = FIRST + 4;
+    let changes: [(&str, Change, &str); 6] = [
+        (
+            "its index",
+            |t| drop(t.open_table(ATTEMPTS).unwrap().insert((&job(5).0, 1), FIRST)),
+            "at index 8: an index leads to another's",
+        ),
+        (
+            "its number",
+            |t| {
+                let mut attempts = t.open_table(ATTEMPTS).unwrap();
+                attempts.remove((&job(5).0, 1)).unwrap();
+                attempts.insert((&job(5).0, 2), AT).unwrap();
+            },
+            "at index 8: it is missing",
+        ),
+        ("its row", |t| rewrite(t, ROWS, AT, |row| row[20] ^= 1), "at index 8: the row's checksum"),
+        (
+            "its statement",
+            |t| drop(t.open_table(STATEMENTS).unwrap().remove((&customer(5), false, AT))),
+            "at index 8: an index leads to another's",
+        ),
+        ("its job's hold", |t| change_hold(t, None), "microcredits held for job"),
+        ("what it left of that", |t| change_hold(t, Some(7)), "7 microcredits held for job"),
+    ];
+    open(&disk_with_an_attempt()).reader().check_books().unwrap();
+    for (what, change, want) in changes {
+        let disk = disk_with_an_attempt();
+        damage(&disk, change);
+        let error = open(&disk).reader().check_books().unwrap_err().to_string();
+        assert!(error.contains(want), "{what}: {error}");
+    }
+}
+
+/// Takes the hold of job 5 away, or makes it another, and its customer's balance fit that.
+fn change_hold(transaction: &WriteTransaction, amount: Option<u64>) {
+    let mut holds = transaction.open_table(HOLDS).unwrap();
+    let before = holds.remove(&job(5).0).unwrap().unwrap().value().1;
+    if let Some(amount) = amount {
+        holds.insert(&job(5).0, (&client(5).0, amount, 90)).unwrap();
+    }
+    let mut accounts = transaction.open_table(ACCOUNTS).unwrap();
+    let mut balance = *accounts.get(&customer(5)).unwrap().unwrap().value();
+    let held = i128::from_le_bytes(*balance.last_chunk().unwrap()) - i128::from(before) + i128::from(amount.unwrap_or(0));
+    balance[16..].copy_from_slice(&held.to_le_bytes());
+    accounts.insert(&customer(5), &balance).unwrap();
 }
 
 /// Gives an entry another key.

@@ -13,7 +13,7 @@ use crate::fixture::{Rng, gateway};
 use crate::script::empty;
 
 /// Batches of the script that are there: before the holds that are open end.
-const BATCHES: usize = 13;
+const BATCHES: usize = 15;
 /// redb's header: what the file is, and the two slots, of which each commit writes the other one.
 const HEADER_BYTES: usize = 320;
 /// Where the slots begin, each with a checksum.

@@ -96,6 +96,7 @@ fn leaves() -> Seeds {
         ("settlement", Leaf::Settlement(Box::new(settled(1)))),
         ("void", Leaf::Void(voided)),
         ("payout", Leaf::Payout(payout)),
+        ("attempt", Leaf::Attempt(Box::new(settled(2)))),
     ];
     leaves.into_iter().map(|(name, leaf)| (name, leaf.to_bytes())).collect()
 }

@@ -25,7 +25,7 @@ pub(crate) fn leaf(bytes: &[u8]) -> bool {
     assert!(bytes.len() <= LEAF_BYTES_MAX);
     assert_eq!(leaf.to_bytes(), bytes, "a leaf with two encodings has two hashes");
     let mut gateways = vec![gateway().public()];
-    if let Leaf::Settlement(settled) = &leaf {
+    if let Some(settled) = leaf.paid() {
         let receipt = &settled.receipt.receipt;
         assert_eq!(receipt.public(), *receipt, "a leaf that says what was read or written");
         gateways.push(receipt.gateway);

@@ -12,7 +12,7 @@ use sha2_11::Sha256;
 use crate::answers::{Answer, Question, first_wrong};
 use crate::disk::{Disk, Fault, Survivors};
 use crate::fixture::{client, gateway, stored};
-use crate::steps::{Model, Step, cost, costing, customer, owner};
+use crate::steps::{Model, Step, cost, costing, customer, owner, trying};
 
 /// How many orders there are.
 const ORDERS: u8 = 12;
@@ -177,10 +177,17 @@ pub(crate) fn any(bytes: &[u8]) -> bool {
     acknowledged < script.len()
 }
 
+/// What a receipt is of: the attempt that ended its job, or another one by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Settled,
+    Attempt(u64),
+}
+
 /// The leaf of an operation that was done and is done once, however often it is asked for.
 fn once(operation: &Operation, outcome: &Result<Applied, Refused>) -> Option<u64> {
     match (operation, outcome) {
-        (Operation::Grant(_) | Operation::Payout(_), Ok(Applied::Recorded { index })) => Some(*index),
+        (Operation::Grant(_) | Operation::Payout(_) | Operation::Attempt(_), Ok(Applied::Recorded { index })) => Some(*index),
         (Operation::Settle(_), Ok(Applied::Settled(appended))) => Some(appended.index()),
         _ => None,
     }
@@ -226,9 +233,15 @@ fn due(
     jobs: u64,
     leaves: &[Vec<u8>],
     roots: &[TreeHead],
-    entries: &mut HashMap<(u64, u64), Entry>,
+    entries: &mut HashMap<(u64, Kind, u64), Entry>,
 ) -> Vec<(Question, Answer)> {
-    let mut entry = |n, variant| entries.entry((n, variant)).or_insert_with(|| costing(n, cost(n, variant), variant)).clone();
+    let mut entry = |n, kind, variant| {
+        let make = || match kind {
+            Kind::Settled => costing(n, cost(n, variant), variant),
+            Kind::Attempt(number) => trying(n, number, variant),
+        };
+        entries.entry((n, kind, variant)).or_insert_with(make).clone()
+    };
     let mut accounts = vec![Account::Issuer, Account::Fee];
     accounts.extend((0..3).map(customer));
     accounts.push(owner());
@@ -247,13 +260,21 @@ fn due(
     let statement = |account: Account| model.statements.get(&account).cloned().unwrap_or_default();
     due.extend(accounts.iter().map(|account| (Question::Statement(*account), Answer::Indexes(statement(*account)))));
     for n in 0..jobs {
-        let job = model.settled.get(&n).map(|(index, variant)| StoredJob { index: *index, ..stored(0, &entry(n, *variant)) });
+        let job = model
+            .settled
+            .get(&n)
+            .map(|(index, variant)| StoredJob { index: *index, ..stored(0, &entry(n, Kind::Settled, *variant)) });
         due.push((Question::Job(n), Answer::Job(job.map(Box::new))));
+        let attempts = model.attempts.range((n, 0)..=(n, u64::MAX)).map(|((_, number), (index, _))| (*number as u32, *index));
+        due.push((Question::Attempts(n), Answer::Attempts(attempts.collect())));
     }
     // Those of the other clients are found in the same way.
-    let mut receipts: Vec<_> = model.settled.iter().filter(|(n, _)| client(**n) == client(0)).collect();
-    receipts.sort_by_key(|(_, (index, _))| *index);
-    let receipts = receipts.into_iter().map(|(n, (index, variant))| (*index, entry(*n, *variant).receipt.signed().clone()));
+    let settled = model.settled.iter().map(|(n, (index, variant))| (*n, *index, Kind::Settled, *variant));
+    let attempts = model.attempts.iter().map(|((n, number), (index, variant))| (*n, *index, Kind::Attempt(*number), *variant));
+    let mut receipts: Vec<_> = settled.chain(attempts).filter(|(n, ..)| client(*n) == client(0)).collect();
+    receipts.sort_by_key(|(_, index, ..)| *index);
+    let receipts =
+        receipts.into_iter().map(|(n, index, kind, variant)| (index, entry(n, kind, variant).receipt.signed().clone()));
     due.push((Question::Receipts(0), Answer::Receipts(receipts.collect())));
     for (index, leaf) in leaves.iter().enumerate() {
         let leaf = (index < model.next as usize).then(|| leaf.clone());

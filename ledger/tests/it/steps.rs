@@ -7,7 +7,7 @@ use adit_ledger::{
 };
 use adit_protocol::limits::REASON_BYTES_MAX;
 use adit_protocol::{
-    Attempt, Fuel, Grant, Leaf, Microcredits, Payout, Receipt, Terms, TransferId, UnixMillis, UnpaidAttempt, VoidReason,
+    Attempt, Fuel, Grant, Leaf, Microcredits, Outcome, Payout, Receipt, Terms, TransferId, UnixMillis, UnpaidAttempt, VoidReason,
 };
 
 use crate::fixture::{client, entry_of, job, node, receipt, settle, stored, terms};
@@ -15,14 +15,43 @@ use crate::fixture::{client, entry_of, job, node, receipt, settle, stored, terms
 /// A step of a script, by small numbers, so that jobs, orders and times meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    Grant { order: u8, customer: u64, amount: u64 },
-    Hold { job: u64, amount: u64, expires: u64 },
-    Settle { job: u64, variant: u64 },
-    Void { job: u64 },
-    Expire { now: u64 },
-    Payout { order: u8, amount: u64 },
-    State { fee_ppm: u32 },
-    Unpaid { job: u64, reason_bytes: usize },
+    Grant {
+        order: u8,
+        customer: u64,
+        amount: u64,
+    },
+    Hold {
+        job: u64,
+        amount: u64,
+        expires: u64,
+    },
+    /// The variant is the attempt that ends the job.
+    Settle {
+        job: u64,
+        variant: u64,
+    },
+    Attempt {
+        job: u64,
+        number: u64,
+        variant: u64,
+    },
+    Void {
+        job: u64,
+    },
+    Expire {
+        now: u64,
+    },
+    Payout {
+        order: u8,
+        amount: u64,
+    },
+    State {
+        fee_ppm: u32,
+    },
+    Unpaid {
+        job: u64,
+        reason_bytes: usize,
+    },
 }
 
 /// What the job's receipt, in this variant, says that it costs.
@@ -30,13 +59,34 @@ pub(crate) fn cost(job: u64, variant: u64) -> u64 {
     1 + (job * 37 + variant * 101) % 400
 }
 
-/// An entry of a job that costs so much, in one of several receipts of it.
+/// What an attempt costs that does not end its job.
+pub(crate) fn attempt_cost(job: u64, number: u64, variant: u64) -> u64 {
+    (job * 29 + number * 53 + variant * 71) % 200
+}
+
+/// An entry of a job that costs so much, in one of several receipts of it, each of another attempt.
 pub(crate) fn costing(n: u64, cost: u64, variant: u64) -> Entry {
-    let mut receipt = Receipt { engine: format!("variant {variant}"), ..receipt(n) };
+    let attempt = Attempt(1 + variant as u32);
+    entry_of(n, costly(Receipt { attempt, engine: format!("variant {variant}"), ..receipt(n) }, cost))
+}
+
+/// An entry of an attempt that does not end its job: cut short, stopped because another came first, or too late for that.
+pub(crate) fn trying(n: u64, number: u64, variant: u64) -> Entry {
+    let outcomes = [Outcome::Preempted, Outcome::Cancelled, Outcome::Finished { exit_code: 0 }];
+    let (attempt, outcome) = (Attempt(number as u32), outcomes[((n + number) % 3) as usize]);
+    let receipt = Receipt { attempt, outcome, engine: format!("attempt {variant}"), ..receipt(n) };
+    entry_of(n, costly(receipt, attempt_cost(n, number, variant)))
+}
+
+fn costly(mut receipt: Receipt, cost: u64) -> Receipt {
     receipt.usage.fuel = Fuel(60_000_000 * cost);
     receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
     assert_eq!(receipt.cost, Microcredits(cost));
-    entry_of(n, receipt)
+    receipt
+}
+
+pub(crate) fn attempt(entry: Entry) -> Operation {
+    Operation::Attempt(Box::new(entry))
 }
 
 pub(crate) fn hold_of(n: u64, amount: u64, expires: u64) -> Hold {
@@ -68,6 +118,10 @@ pub(crate) struct Model {
     pub(crate) posted: BTreeMap<Account, i128>,
     pub(crate) holds: BTreeMap<u64, Hold>,
     pub(crate) settled: BTreeMap<u64, (u64, u64)>,
+    /// By job and number, what was paid and did not end its job: index and variant.
+    pub(crate) attempts: BTreeMap<(u64, u64), (u64, u64)>,
+    /// Of each open hold, all that was ever put aside for it, and what was paid out of it.
+    spent: BTreeMap<u64, (u64, u64)>,
     pub(crate) orders: BTreeMap<u8, (Step, u64)>,
     /// The leaves that concern an account.
     pub(crate) statements: BTreeMap<Account, Vec<u64>>,
@@ -78,7 +132,7 @@ pub(crate) struct Model {
 impl Step {
     /// A step by numbers below given bounds: from a generator, or from bytes. Most jobs meet more than once.
     pub(crate) fn draw(jobs: u64, mut below: impl FnMut(u64) -> u64) -> Self {
-        match below(21) {
+        match below(24) {
             0 => Self::Grant { order: below(12) as u8, customer: below(3), amount: below(9_000) },
             1..=7 => Self::Hold { job: below(jobs), amount: 150 + below(350), expires: below(100) },
             8..=13 => Self::Settle { job: below(jobs), variant: below(2) },
@@ -86,6 +140,7 @@ impl Step {
             16 => Self::Expire { now: below(60) },
             17 | 18 => Self::Payout { order: below(12) as u8, amount: below(700) },
             19 => Self::Unpaid { job: below(jobs), reason_bytes: below(300) as usize },
+            20..=22 => Self::Attempt { job: below(jobs), number: 1 + below(4), variant: below(2) },
             _ => Self::State { fee_ppm: [0, 50_000, 1_000_000, 1_000_001][below(4) as usize] },
         }
     }
@@ -108,6 +163,11 @@ impl Model {
 
     pub(crate) fn posted(&self, account: Account) -> i128 {
         self.posted.get(&account).copied().unwrap_or(0)
+    }
+
+    /// Whether an attempt at a job was paid that did not end it.
+    pub(crate) fn has_tried(&self, n: u64) -> bool {
+        self.attempts.range((n, 0)..=(n, u64::MAX)).next().is_some()
     }
 
     pub(crate) fn held(&self, account: Account) -> i128 {
@@ -162,7 +222,9 @@ impl Model {
                 (Operation::Hold(hold), self.hold(n, hold))
             }
             Step::Settle { job: n, variant } => (settle(costing(n, cost(n, variant), variant)), self.settle(n, variant)),
+            Step::Attempt { job: n, number, variant } => (attempt(trying(n, number, variant)), self.attempt(n, number, variant)),
             Step::Void { job: n } => {
+                self.spent.remove(&n);
                 let outcome = match (self.holds.remove(&n), self.settled.get(&n)) {
                     (Some(_), _) => Ok(Applied::Recorded { index: self.record(&[customer(n)]) }),
                     (None, Some((index, _))) => Err(Refused::AlreadySettled { job: job(n), index: *index }),
@@ -180,6 +242,7 @@ impl Model {
                 over.sort();
                 let expired = over.into_iter().map(|(_, job, n)| {
                     self.holds.remove(&n);
+                    self.spent.remove(&n);
                     (job, self.record(&[customer(n)]))
                 });
                 (Operation::Expire { now: UnixMillis(now) }, Ok(Applied::Expired(expired.collect())))
@@ -234,7 +297,40 @@ impl Model {
             return Err(Refused::Insufficient { customer: client(n), available, asked });
         }
         self.holds.insert(n, hold);
+        self.spent.entry(n).or_default().0 += asked;
         Ok(Applied::Held)
+    }
+
+    fn attempt(&mut self, n: u64, number: u64, variant: u64) -> Result<Applied, Refused> {
+        let job = job(n);
+        if let Some((index, known)) = self.attempts.get(&(n, number)) {
+            let other = EntryError::Paid { job, attempt: Attempt(number as u32), index: *index };
+            return if *known == variant { Ok(Applied::Before { index: Some(*index) }) } else { Err(other.into()) };
+        }
+        if let Some((index, _)) = self.settled.get(&n) {
+            return Err(Refused::AlreadySettled { job, index: *index });
+        }
+        let left = self.pay(n, attempt_cost(n, number, variant))?;
+        self.holds.insert(n, left);
+        let index = self.record(&[customer(n), owner()]);
+        self.attempts.insert((n, number), (index, variant));
+        Ok(Applied::Recorded { index })
+    }
+
+    /// Pays out of a job's hold. What is left of that.
+    fn pay(&mut self, n: u64, cost: u64) -> Result<Hold, Refused> {
+        let hold = self.holds.remove(&n).ok_or(Refused::NoHold { job: job(n) })?;
+        let Some(left) = hold.amount.0.checked_sub(cost) else {
+            self.holds.insert(n, hold);
+            return Err(BooksError::OverHold { cost, held: hold.amount.0 }.into());
+        };
+        let fee = cost * u64::from(self.fee_ppm.expect("a hold was placed under terms").0) / 1_000_000;
+        self.shift(customer(n), owner(), cost - fee);
+        self.shift(customer(n), Account::Fee, fee);
+        let (aside, spent) = self.spent.get_mut(&n).expect("what is held was put aside");
+        *spent += cost;
+        assert_eq!(*aside - *spent, left, "all attempts together cost what is not left of what was put aside");
+        Ok(Hold { amount: Microcredits(left), ..hold })
     }
 
     fn settle(&mut self, n: u64, variant: u64) -> Result<Applied, Refused> {
@@ -247,14 +343,12 @@ impl Model {
             let stored = StoredJob { index: *index, ..stored(0, &entry) };
             return Ok(Applied::Settled(Appended::Existing(Box::new(stored))));
         }
-        let hold = *self.holds.get(&n).ok_or(Refused::NoHold { job })?;
-        if cost > hold.amount.0 {
-            return Err(BooksError::OverHold { cost, held: hold.amount.0 }.into());
+        let number = 1 + variant;
+        if let Some((index, _)) = self.attempts.get(&(n, number)) {
+            return Err(EntryError::Paid { job, attempt: Attempt(number as u32), index: *index }.into());
         }
-        let fee = cost * u64::from(self.fee_ppm.expect("a hold was placed under terms").0) / 1_000_000;
-        self.holds.remove(&n);
-        self.shift(customer(n), owner(), cost - fee);
-        self.shift(customer(n), Account::Fee, fee);
+        self.pay(n, cost)?;
+        self.spent.remove(&n);
         let index = self.record(&[customer(n), owner()]);
         self.settled.insert(n, (index, variant));
         Ok(Applied::Settled(Appended::New { index }))
@@ -271,7 +365,7 @@ impl Model {
         }
         while let Some(bytes) = reader.leaf(*folded).unwrap() {
             let leaf = Leaf::from_bytes(&bytes).unwrap();
-            if let Leaf::Settlement(settled) = &leaf {
+            if let Some(settled) = leaf.paid() {
                 assert!(settled.receipt.receipt.cost <= settled.held);
             }
             books.apply(&leaf).unwrap();

@@ -305,7 +305,7 @@ fn node_record() -> NodeRecord {
         passed: vec![Passed {
             job: JOB,
             time: UnixMillis(7),
-            candidate: Candidate { verdict: Verdict::TooDear, ..candidate() },
+            candidate: Candidate { verdict: Verdict::Full, ..candidate() },
             chosen: Candidate { verdict: Verdict::Chosen, ..candidate() },
         }],
     }
@@ -322,7 +322,7 @@ fn node_record_dump() -> String {
          0b*16                  # job
          07                     # time: 7 ms
          {CANDIDATE_BEFORE_VERDICT}
-         04                     # candidate.verdict: TooDear
+         04                     # candidate.verdict: Full
          {CANDIDATE_BEFORE_VERDICT}
          00                     # chosen.verdict: Chosen"
     )
@@ -741,7 +741,7 @@ pub(crate) fn verdict_pins() -> Vec<Pin<Verdict>> {
         (Verdict::NotDrawn, "01".into()),
         (Verdict::Worse, "02".into()),
         (Verdict::Unfit(UnfitReason::Reputation), "03 08 # Unfit: Reputation".into()),
-        (Verdict::TooDear, "04".into()),
+        (Verdict::Full, "04".into()),
     ]
 }
 

@@ -92,6 +92,11 @@ pub(crate) fn settlement(receipt: SignedReceipt) -> Leaf {
     Leaf::Settlement(Box::new(settled(receipt)))
 }
 
+/// A leaf of a receipt that was paid and did not end its job, for which so much was held.
+pub(crate) fn attempt(receipt: SignedReceipt, held: u64) -> Leaf {
+    Leaf::Attempt(Box::new(Settled { held: Microcredits(held), ..settled(receipt) }))
+}
+
 /// So many leaves: terms, a grant for each client, and settlements of receipts that were signed in batches.
 pub(crate) fn leaves(size: u64, batch: u64) -> Vec<Leaf> {
     let mut leaves = vec![Leaf::Terms(terms())];

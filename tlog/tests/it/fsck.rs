@@ -3,7 +3,7 @@ use std::net::TcpListener;
 use std::time::Instant;
 
 use adit_ledger::{Account, Entry, Hold, Ledger, Operation, TreeHead};
-use adit_protocol::{Leaf, Microcredits, Receipt, SecretKey, SignedReceipt, Terms, UnixMillis, sign_receipts};
+use adit_protocol::{Attempt, Leaf, Microcredits, Outcome, Receipt, SecretKey, SignedReceipt, Terms, UnixMillis, sign_receipts};
 use adit_tlog::{
     DirSource, FAULTS_MAX, Fault, FsckError, HttpServer, HttpSource, LogService, Published, PublishedCheckpoint, Report, Source,
     export, fsck, sign_checkpoint,
@@ -11,7 +11,8 @@ use adit_tlog::{
 use redb::backends::InMemoryBackend;
 
 use crate::fixture::{
-    GRANTED, HELD, Log, client, gateway, grant, leaves, node, payout, receipt, settled, settlement, signed, terms, their_root,
+    GRANTED, HELD, Log, attempt, client, gateway, grant, leaves, node, payout, receipt, settled, settlement, signed, terms,
+    their_root,
 };
 
 fn check(source: &dyn Source) -> Report {
@@ -72,6 +73,7 @@ fn log_of_a_ledger_is_sound_over_http_and_in_a_mirror_and_others_come_to_its_roo
         let receipts = size.saturating_sub(4).min(200);
         assert_eq!((counts.settlements, report.receipts_verified), (receipts, receipts));
         assert_eq!(counts.terms + counts.grants + counts.settlements, size);
+        assert_eq!(counts.attempts, 0);
         let balances: Vec<(Account, i128)> =
             ledger.reader().balances().unwrap().into_iter().map(|(account, balance)| (account, balance.posted)).collect();
         assert_eq!(report.balances, balances);
@@ -275,6 +277,40 @@ fn each_leaf_that_the_rules_exclude_is_named() {
     ];
     for (what, log, want) in rows {
         expect(what, &log, &[want]);
+    }
+}
+
+/// A job whose first attempt was cut short and whose second one lost to the third; what was held, and what the leaves say that it left.
+#[test]
+fn attempts_that_did_not_end_their_job_are_checked_and_counted() {
+    let good = leaves(20, 64);
+    let of = |number, outcome| signed(Receipt { attempt: Attempt(number), outcome, ..receipt(910) });
+    let cut = || of(1, Outcome::Preempted);
+    let lost = || of(2, Outcome::Cancelled);
+    let won = || of(3, Outcome::Finished { exit_code: 0 });
+    // Each costs 2.
+    let ended = |held| Leaf::Settlement(Box::new(adit_protocol::Settled { held: Microcredits(held), ..settled(won()) }));
+    let log = |more: &[Leaf]| Log::of(&[good.as_slice(), more].concat());
+    let report = check(&log(&[attempt(cut(), 10), attempt(lost(), 8), ended(6)]));
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    assert_eq!((report.leaves.attempts, report.leaves.settlements, report.receipts_verified), (2, 17, 19));
+    let before = check(&log(&[]));
+    let spent = |report: &Report| report.balances.iter().find(|(of, _)| *of == Account::Customer(client(910))).unwrap().1;
+    assert_eq!(spent(&before) - spent(&report), 6);
+
+    let foreign = sign_receipts(&SecretKey::from_seed([5; 32]), vec![cut().receipt]).remove(0);
+    let rows: [(&str, Vec<Leaf>, &str); 7] = [
+        ("a receipt that another node signed", vec![attempt(foreign, 10)], "leaf 20: receipt of job "),
+        ("an attempt paid twice", vec![attempt(cut(), 10), attempt(cut(), 8)], "leaf 21: attempt 1 of job "),
+        ("an attempt paid, and by it the job", vec![attempt(won(), 10), ended(8)], "leaf 21: attempt 3 of job "),
+        ("an attempt behind the end", vec![ended(10), attempt(cut(), 8)], "leaf 21: job "),
+        ("more held than paid attempts left", vec![attempt(cut(), 10), ended(9)], ""),
+        ("less held than paid attempts left", vec![attempt(cut(), 10), ended(7)], "leaf 21: 7 microcredits held for job "),
+        ("a job ended by what was cut short", vec![settlement(cut())], "leaf 20: job "),
+    ];
+    for (what, more, want) in rows {
+        let want: &[&str] = if want.is_empty() { &[] } else { &[want] };
+        expect(what, &log(&more), want);
     }
 }
 

@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::Path;
 
-use adit_ledger::{Applied, Entry, Hold, Ledger, Operation};
+use adit_ledger::{Appended, Applied, Entry, Hold, Ledger, Operation};
 use adit_protocol::{
     Attempt, BlobRef, ByteCount, Digest, Fuel, Grant, IdempotencyKey, JobId, JobSpec, Leaf, MeterId, Microcredits, NodeTimes,
-    Outcome, Payout, Price, Profile, Receipt, Salt, SecretKey, SignedReceipt, Terms, TransferId, UnixMillis, Usage, VoidReason,
-    sign_receipts,
+    Outcome, Payout, Price, Profile, Receipt, Salt, SecretKey, Settled, SignedReceipt, Terms, TransferId, UnixMillis, Usage,
+    VoidReason, sign_receipts,
 };
 use adit_tlog::{
     Cosigner, LogProof, Policy, UnixSeconds, log_key, log_verifier_key, sign_checkpoint, verify_checkpoint, with_cosignatures,
@@ -22,7 +22,8 @@ fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
 }
 
-/// Two receipts that one node signed together; the first is settled below.
+/// Three receipts. One node signed the first two together: of a job that is settled by it, and of an attempt at another job that its owner
+/// cut short. The third is of that job's next attempt.
 fn receipts() -> Vec<SignedReceipt> {
     let (gateway, node, client) = (key(9), key(4), key(2));
     let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
@@ -38,9 +39,10 @@ fn receipts() -> Vec<SignedReceipt> {
     };
     let price =
         Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 500, per_gib_out: 500, per_gpu_minute: 0 };
-    let receipt = |n: u8| Receipt {
+    let cut_short = Usage { fuel: Fuel(30_000_000_000), memory_fuel: 30_000_000_000 << 20, bytes_out: ByteCount(0), ..usage };
+    let receipt = |n: u8, attempt: u32, outcome: Outcome, usage: Usage| Receipt {
         job: JobId::derive(&client.public(), &IdempotencyKey([n; 16])),
-        attempt: Attempt(1),
+        attempt: Attempt(attempt),
         client: client.public(),
         node: node.public(),
         gateway: gateway.public(),
@@ -48,7 +50,7 @@ fn receipts() -> Vec<SignedReceipt> {
         module: spec.module.digest,
         input: spec.input.digest,
         output: Digest::of(b"output"),
-        outcome: Outcome::Finished { exit_code: 0 },
+        outcome,
         profile: Profile::Deterministic,
         meter: MeterId([3; 32]),
         engine: "wasmtime 48.0.8".to_owned(),
@@ -58,42 +60,46 @@ fn receipts() -> Vec<SignedReceipt> {
         cost: price.cost(&usage).unwrap(),
         salt: Some(spec.salt),
     };
-    sign_receipts(&node, vec![receipt(1), receipt(2)])
+    let finished = Outcome::Finished { exit_code: 0 };
+    let cut = Receipt { output: Digest::of(b""), ..receipt(2, 1, Outcome::Preempted, cut_short) };
+    let mut receipts = sign_receipts(&node, vec![receipt(1, 1, finished, usage), cut]);
+    receipts.extend(sign_receipts(&node, vec![receipt(2, 2, finished, usage)]));
+    receipts
 }
 
 /// A log with a leaf of each kind.
-fn ledger(receipt: &SignedReceipt) -> Ledger {
+fn ledger(receipts: &[SignedReceipt]) -> Ledger {
     let (gateway, customer, owner) = (key(9).public(), key(2).public(), key(4).public());
     let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
-    let (job, other) = (receipt.receipt.job, JobId([0x0b; 16]));
+    let (job, other, retried) = (receipts[0].receipt.job, JobId([0x0b; 16]), receipts[1].receipt.job);
     let hold = |job| Operation::Hold(Hold { job, customer, amount: Microcredits(2_000), expires: UnixMillis(TIME.0 + 1) });
-    let entry = Entry {
-        receipt: receipt.clone().verify().unwrap(),
-        settled: TIME,
-        reason: String::new(),
-        output: None,
-        queue_us: 0,
-        rtt_us: 0,
+    let entry = |n: usize| {
+        let receipt = receipts[n].clone().verify().unwrap();
+        Box::new(Entry { receipt, settled: TIME, reason: String::new(), output: None, queue_us: 0, rtt_us: 0 })
     };
     let operations = [
         Operation::State(Terms { gateway, fee_ppm: 50_000, time: TIME }),
         Operation::Grant(Grant { id: TransferId([0x1d; 16]), customer, amount: Microcredits(1_000_000), time: TIME }),
         hold(job),
-        Operation::Settle(Box::new(entry)),
+        Operation::Settle(entry(0)),
         hold(other),
         Operation::Void { job: other, customer, reason: VoidReason::Cancelled, time: TIME },
         Operation::Payout(Payout { id: TransferId([0x2d; 16]), owner, amount: Microcredits(1_000), time: TIME }),
+        hold(retried),
+        Operation::Attempt(entry(1)),
+        hold(retried),
+        Operation::Settle(entry(2)),
     ];
     let done = ledger.apply(&operations).unwrap();
     assert!(done.iter().all(Result::is_ok), "{done:?}");
-    assert!(matches!(done.last(), Some(Ok(Applied::Recorded { index: 4 }))));
+    assert!(matches!(done.last(), Some(Ok(Applied::Settled(Appended::New { index: 6 })))));
     ledger
 }
 
 /// Each vector by its name.
 fn vectors() -> Vec<(String, String)> {
     let (gateway, receipts) = (key(9), receipts());
-    let ledger = ledger(&receipts[0]);
+    let ledger = ledger(&receipts);
     let (reader, head) = (ledger.reader(), ledger.tree());
     let leaves = reader.leaves(0, 16).unwrap();
     let mut rows = vec![
@@ -102,7 +108,7 @@ fn vectors() -> Vec<(String, String)> {
         ("batch proof".to_owned(), lines(&receipts[0].to_bytes()[receipts[0].receipt.to_bytes().len()..])),
         ("cost".to_owned(), format!("{}\n", receipts[0].receipt.cost.0)),
     ];
-    for (leaf, name) in leaves.iter().zip(["terms", "grant", "settlement", "void", "payout"]) {
+    for (leaf, name) in leaves.iter().zip(["terms", "grant", "settlement", "void", "payout", "attempt", "second settlement"]) {
         rows.push((format!("{name} leaf"), lines(leaf)));
         rows.push((format!("{name} leaf hash"), lines(&tlog_tiles::record_hash(leaf).0)));
     }
@@ -162,12 +168,19 @@ fn vectors_are_read_and_hold() {
     public.clone().verify().unwrap();
     let Leaf::Settlement(settled) = Leaf::from_bytes(&bytes("settlement leaf")).unwrap() else { panic!("another leaf") };
     assert_eq!((settled.receipt, settled.fee), (public, Microcredits(75)));
+    let Leaf::Attempt(cut) = Leaf::from_bytes(&bytes("attempt leaf")).unwrap() else { panic!("another leaf") };
+    cut.receipt.clone().verify().unwrap();
+    assert_eq!(cut.receipt.receipt.outcome, Outcome::Preempted);
+    let parts = |settled: &Settled| [settled.held, settled.receipt.receipt.cost, settled.fee, settled.left()].map(|part| part.0);
+    assert_eq!(parts(&cut), [2_000, 501, 25, 1_499]);
+    let Leaf::Settlement(next) = Leaf::from_bytes(&bytes("second settlement leaf")).unwrap() else { panic!("another leaf") };
+    assert_eq!((next.receipt.receipt.job, parts(&next)), (cut.receipt.receipt.job, [2_000, 1_501, 75, 499]));
 
     let gateway = key(9).public();
     assert_eq!(verify_checkpoint(of("checkpoint").as_bytes(), &gateway).unwrap().root.as_slice(), bytes("root"));
     let proof = LogProof::from_bytes(of("proof").as_bytes()).unwrap();
     let head = proof.verify(&bytes("settlement leaf")).unwrap();
-    assert_eq!((head.size, head.root.as_slice()), (5, bytes("root").as_slice()));
+    assert_eq!((head.size, head.root.as_slice()), (7, bytes("root").as_slice()));
     let policy = format!("witness w {}quorum w\n", of("witness key"));
     let policy = Policy::from_bytes(policy.as_bytes()).unwrap().for_log(log_key(&gateway));
     assert_eq!(policy.check(&proof.checkpoint).unwrap().witnesses.len(), 1);

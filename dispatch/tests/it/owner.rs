@@ -1,0 +1,168 @@
+//! Owners take their machines back.
+
+use adit_dispatch::{Event, Request};
+use adit_protocol::{AttemptFailure, Microcredits, NodeOffer, NodeState, Price, Refusal, UnfitReason};
+
+use crate::world::*;
+
+fn paused() -> NodeState {
+    NodeState::Paused("the owner is back".into())
+}
+
+#[test]
+fn preempted_job_goes_elsewhere_at_once_and_it_counts_against_nobody() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.state(1, paused()), []);
+    assert_eq!(world.preempt(1, 1, 1), [start(1, 2, 2)]);
+    assert_eq!(world.view(1).reputation, 1_000);
+    // The owner leaves again, and the node is as good as before.
+    assert_eq!(world.state(1, NodeState::Ready), []);
+    assert_eq!(world.submit(2), [start(2, 1, 1)]);
+}
+
+#[test]
+fn job_may_be_preempted_more_often_than_it_may_fail_but_not_for_ever() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    for attempt in 1..=8 {
+        assert_eq!(world.preempt(1, 1, attempt), [start(1, attempt + 1, 1)]);
+    }
+    assert_eq!(world.preempt(1, 1, 9), [lost(1, 9, "the owner of node 01010101 took the machine back")]);
+}
+
+#[test]
+fn what_a_preempted_attempt_cost_counts_against_the_price_limit() {
+    // 10 Gfuel are a sixth of a compute minute: at most 100 on each node.
+    let price = Price { per_compute_minute: 600, ..Price::default() };
+    let with_limit = |max| Request { max_price: Some(Microcredits(max)), ..request(1) };
+    for (max, goes_on) in [(110, true), (109, false)] {
+        let mut world = World::settled(&[]);
+        world.join_with(1, NodeOffer { price, ..offer(1) });
+        world.join_with(2, NodeOffer { price, ..offer(1) });
+        world.pass(3 * SECOND);
+        assert_eq!(world.submit_with(1, with_limit(max)), [start(1, 1, 1)]);
+        world.state(1, paused());
+        world.pass(3 * SECOND / 4);
+        let actions = world.preempt(1, 1, 1);
+        let reason = "the owner of node 01010101 took the machine back; then no node fits: 2 over the price limit (--max-price, \
+                      --fuel, --memory)";
+        assert_eq!(actions, [if goes_on { start(1, 2, 2) } else { lost(1, 1, reason) }], "{max}");
+    }
+}
+
+#[test]
+fn attempts_that_were_paid_before_are_not_numbered_again() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    let request = Request { last_attempt: 3, ..request(1) };
+    assert_eq!(world.submit_with(1, request), [start(1, 4, 1)]);
+    assert_eq!(world.leave(1), [start(1, 5, 2)]);
+    assert_eq!(world.decline(2, 1, 5), []);
+    assert_eq!(world.leave(2), []);
+    assert_eq!(world.join(3, 1), [start(1, 5, 3)]);
+}
+
+#[test]
+fn paused_node_that_does_not_hand_in_its_jobs_loses_them_within_a_second() {
+    let mut world = World::settled(&[(1, 2), (2, 2)]);
+    world.rtt(1, MILLISECOND);
+    world.submit(1);
+    world.state(1, paused());
+    assert_eq!(world.pass(SECOND - 1), []);
+    assert_eq!(world.pass(1), [stop(1, 1, 1), start(1, 2, 2)]);
+    assert_eq!(world.preempt(1, 1, 1), [], "too late");
+    assert_eq!(world.finish(2, 1, 2), []);
+    assert!(world.is_forgotten(1));
+}
+
+#[test]
+fn draining_node_ends_what_it_has_and_gets_no_more() {
+    let mut world = World::settled(&[(1, 2), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    world.submit(1);
+    assert_eq!(world.state(1, NodeState::Draining), []);
+    assert_eq!(world.submit(2), [start(2, 1, 2)]);
+    assert_eq!(world.submit(3), []);
+    assert_eq!(world.pass(10 * SECOND), []);
+    assert_eq!(world.finish(1, 1, 1), [], "it drains still");
+    assert_eq!(world.state(1, NodeState::Ready), [start(3, 1, 1)]);
+}
+
+#[test]
+fn job_that_only_paused_nodes_fit_waits_for_a_moment_and_is_refused() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.state(1, paused());
+    assert_eq!(world.submit(1), []);
+    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::NotReady, 1)] };
+    assert_eq!(world.pass(3 * SECOND), [refuse(1, refusal.clone())]);
+    assert_eq!(world.submit(2), [refuse(2, refusal)]);
+
+    let mut world = World::settled(&[(1, 1)]);
+    world.state(1, paused());
+    world.submit(1);
+    assert_eq!(world.state(1, NodeState::Ready), [start(1, 1, 1)]);
+    assert_eq!(world.pass(10 * SECOND), []);
+}
+
+#[test]
+fn node_that_joins_paused_gets_nothing_until_it_is_ready() {
+    let mut world = World::settled(&[]);
+    world.leave(9);
+    world.pass(3 * SECOND);
+    let joined = Event::NodeJoined { node: node(1), offer: offer(1), state: paused(), cached: vec![] };
+    assert_eq!(world.handle(joined), []);
+    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::NotReady, 1)] };
+    assert_eq!(world.submit(1), [refuse(1, refusal)]);
+    world.state(1, NodeState::Ready);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+}
+
+#[test]
+fn job_preempted_before_its_guest_started_goes_elsewhere() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    let failure = AttemptFailure::Preempted("the owner is back".into());
+    world.state(1, paused());
+    assert_eq!(world.fail(1, 1, 1, failure), [start(1, 2, 2)]);
+}
+
+#[test]
+fn preempted_job_that_was_being_cancelled_is_cancelled() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.cancel(1);
+    assert_eq!(world.preempt(1, 1, 1), [cancelled(1)]);
+}
+
+#[test]
+fn owner_who_declines_a_client_is_not_asked_for_it_for_a_while() {
+    let mut world = World::settled(&[(1, 2), (2, 2)]);
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit_for(1, 1), [start(1, 1, 1)]);
+    let declined = AttemptFailure::Declined("client 0101 is on the deny list".into());
+    assert_eq!(world.fail(1, 1, 1, declined), [start(1, 2, 2)]);
+    assert_eq!(world.submit_for(1, 2), [start(2, 1, 2)], "not even the next job");
+    assert_eq!(world.submit_for(2, 3), [start(3, 1, 1)], "others are welcome");
+    world.finish(2, 1, 2);
+    world.pass(60 * SECOND);
+    assert_eq!(world.submit_for(1, 4), [start(4, 1, 1)], "the list may have changed");
+    assert_eq!(world.view(1).reputation, 1_000);
+}
+
+#[test]
+fn changed_offer_counts_from_then_on() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    world.submit(2);
+    assert_eq!(
+        world.submit_with(3, labelled(1, "gpu")),
+        [refuse(3, Refusal::NoNodeFits { nodes: vec![(UnfitReason::Label, 1)] })]
+    );
+    let wider = NodeOffer { labels: vec![label("gpu")], ..offer(3) };
+    assert_eq!(world.handle(Event::NodeOffers { node: node(1), offer: wider }), [start(2, 1, 1)]);
+    assert_eq!(world.submit_with(3, labelled(1, "gpu")), [start(3, 1, 1)]);
+    assert_eq!(world.handle(Event::NodeOffers { node: node(1), offer: offer(1) }), []);
+    assert_eq!((world.view(1).leases, world.view(1).window), (3, 1), "what it has is not touched");
+    assert_eq!(world.handle(Event::NodeOffers { node: node(9), offer: offer(1) }), [], "nobody");
+}

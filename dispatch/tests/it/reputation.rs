@@ -1,0 +1,99 @@
+use adit_dispatch::Event;
+use adit_protocol::{UnfitReason, Verdict};
+
+use crate::world::*;
+
+fn cheat(world: &mut World, n: u8) {
+    assert_eq!(world.handle(Event::ReceiptRefused { node: node(n) }), []);
+}
+
+#[test]
+fn node_whose_receipts_do_not_hold_gets_only_what_no_other_fits() {
+    let mut world = World::settled(&[(1, 2), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    for want in [750, 500, 250, 0] {
+        cheat(&mut world, 1);
+        assert_eq!(world.view(1).reputation, want);
+    }
+    assert_eq!(world.submit(1), [start(1, 1, 2)]);
+    assert_eq!(world.submit(2), [], "it waits for a better one");
+    assert_eq!(world.finish(2, 1, 1), [start(2, 1, 2)]);
+    // Where it is the only one, it is better than nothing.
+    assert_eq!(world.leave(2), [start(2, 2, 1)]);
+    assert_eq!(world.submit(3), [start(3, 1, 1)]);
+    // Also where it comes back, and a job waits for it.
+    assert_eq!(world.leave(1), []);
+    assert_eq!(world.join(1, 1), [start(2, 3, 1)]);
+}
+
+#[test]
+fn reputation_outlasts_the_connection() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(2, 200 * MILLISECOND);
+    for _ in 0..4 {
+        cheat(&mut world, 1);
+    }
+    world.leave(1);
+    world.join(1, 1);
+    assert_eq!(world.view(1).reputation, 0);
+    assert_eq!(world.submit(1), [start(1, 1, 2)]);
+    let listed = world.decisions[0].candidates.iter().find(|candidate| candidate.node == node(1)).unwrap();
+    assert_eq!(listed.verdict, Verdict::Unfit(UnfitReason::Reputation));
+}
+
+#[test]
+fn node_is_trusted_again_as_time_passes_and_gets_what_waits() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    for _ in 0..4 {
+        cheat(&mut world, 1);
+    }
+    let mut patient = request(1);
+    patient.limits.queue_ms = 1_000_000;
+    assert_eq!(world.submit_with(1, patient.clone()), [start(1, 1, 2)]);
+    assert_eq!(world.submit_with(2, patient), []);
+    assert_eq!(world.pass(400 * SECOND - 1), []);
+    assert_eq!(world.pass(1), [start(2, 1, 1)]);
+}
+
+/// A guest can crash whatever runs it. If that cost each node that was given it, a hostile client could have all nodes barred.
+#[test]
+fn job_that_fails_everywhere_costs_no_node_its_reputation() {
+    let mut world = World::settled(&[(1, 1), (2, 1), (3, 1)]);
+    for j in 1..=20 {
+        world.submit(j);
+        for attempt in 1..=3 {
+            let holder = world.dispatcher.lease(job(j), adit_protocol::Attempt(attempt)).expect("it is out");
+            world.fail(holder.0[0], j, attempt, node_failure("the worker died"));
+        }
+        assert!(world.is_forgotten(j));
+    }
+    for n in 1..=3 {
+        assert_eq!(world.view(n).reputation, 1_000);
+    }
+}
+
+#[test]
+fn node_that_fails_what_another_can_do_loses_by_it() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.fail(1, 1, 1, node_failure("disk full")), [start(1, 2, 2)]);
+    assert_eq!(world.view(1).reputation, 1_000, "it may be the job's fault");
+    world.finish(2, 1, 2);
+    assert_eq!(world.view(1).reputation, 900);
+    // Its word counts for less: it is taken for slower than a sound node a little further away.
+    world.rtt(2, MILLISECOND + 50);
+    assert_eq!(world.submit(2), [start(2, 1, 2)]);
+}
+
+#[test]
+fn leaving_with_work_costs_and_leaving_without_does_not() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.leave(1);
+    world.join(1, 1);
+    assert_eq!(world.view(1).reputation, 1_000);
+    world.submit(1);
+    world.leave(1);
+    world.join(1, 1);
+    assert_eq!(world.view(1).reputation, 940);
+}

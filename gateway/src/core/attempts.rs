@@ -1,0 +1,286 @@
+//! What an attempt may cost, what its receipt must be, and what is paid for it. A job has several where nodes are lost, where owners take
+//! their machines back, and where it is hedged; all of them together cost no more than is held for it.
+
+use std::time::Duration;
+
+use adit_dispatch::{DECLINED_MAX, Event, Report};
+use adit_ledger::{Entry, Hold, Operation};
+use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
+use adit_protocol::{
+    Attempt, AttemptFailure, BlobRef, JobEvent, JobId, JobLimits, JobResult, KnownRoots, Microcredits, PublicKey, SignedReceipt,
+    UnixMillis, UnpaidAttempt, VerifiedReceipt,
+};
+use adit_transport::BlobPin;
+
+use super::{Core, truncate};
+use crate::clock::wall_time;
+use crate::job::{Contest, Job, Live, Out, Stage};
+use crate::{settle, times};
+
+/// Nodes whose refused receipts are counted.
+const REFUSED_NODES_MAX: usize = 16_384;
+
+/// How long the ledger holds credits for a job beyond all the times that it may take, for a clock that is set. A hold that nobody ended
+/// is given back then.
+const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// What an attempt may take beyond the times that the client allowed, with room to spare: a node's grace, and the answer to a stop.
+const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
+
+/// A receipt that holds, with what came beside it.
+struct Checked {
+    receipt: VerifiedReceipt,
+    reason: String,
+    output: Option<Vec<u8>>,
+    /// Keeps a large output.
+    pin: Option<BlobPin>,
+}
+
+/// Before an attempt begins.
+impl Core {
+    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can. Says whether the client has
+    /// that and allows it.
+    pub(super) fn put_aside(&mut self, id: JobId, attempt: Attempt, node: PublicKey) -> bool {
+        let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return true };
+        let Stage::Live(live) = &mut job.stage else { return true };
+        // Those whose node was lost promise nothing any more.
+        live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
+        let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
+        let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let needed = Microcredits(live.promised().0.saturating_add(promised.0));
+        if live.spec.max_price.is_some_and(|max| needed.0.saturating_add(live.paid.0) > max.0) {
+            return false;
+        }
+        // Dearer than the cheapest that was here when the job came, or one attempt beside another.
+        if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
+            match self.afford(client, Microcredits(more)) {
+                Ok(()) => self.purses.add(&client, -i128::from(more)),
+                Err(_) => return false,
+            }
+        }
+        let since = self.clock.now();
+        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
+        live.reserved = reserved.max(needed);
+        live.out.push(Out { attempt, node, promised, since });
+        if live.held.is_none_or(|held| held < needed) {
+            live.held = Some(needed);
+            let expires = UnixMillis(wall_time().0.saturating_add(hold_time_ms(&limits, &self.limits)));
+            // Not news that anybody waits for: a short job's hold goes with its receipt, in one commit instead of two.
+            self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
+        }
+        true
+    }
+}
+
+/// When an attempt ended.
+impl Core {
+    pub(super) fn finished(
+        &mut self,
+        node: PublicKey,
+        known: &mut KnownRoots,
+        receipt: SignedReceipt,
+        reason: String,
+        output: Option<Vec<u8>>,
+    ) -> Result<(), String> {
+        let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
+        if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
+            // A node keeps each lease until it has said how that ended, so no honest one comes here.
+            self.count_refused(node);
+            return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
+        }
+        if !self.awaits(node, id, attempt) {
+            // It ends no job, but the node's slot is free again.
+            self.note_unpaid(node, id, attempt, "the job was taken back before the receipt came");
+            self.dispatch(Event::AttemptFinished { node, job: id, attempt, report: Report::default() });
+            return Ok(());
+        }
+        match self.check(node, known, receipt, reason, output) {
+            Err(fault) => self.refuse_receipt(node, id, attempt, &fault),
+            Ok(checked) if self.dispatcher.is_loser(&node, id, attempt) => self.pay_loser(node, id, attempt, checked),
+            Ok(checked) if checked.receipt.receipt().outcome.is_interim() => self.pay_preempted(node, id, attempt, checked),
+            Ok(checked) => self.pay_outcome(node, id, attempt, checked),
+        }
+        Ok(())
+    }
+
+    fn refuse_receipt(&mut self, node: PublicKey, id: JobId, attempt: Attempt, fault: &str) {
+        let refused = self.count_refused(node);
+        tracing::warn!(job = %id, %node, fault, refused, "a receipt was refused");
+        let fault = format!("its receipt was refused: {fault}");
+        self.note_unpaid(node, id, attempt, &fault);
+        self.dispatch(Event::ReceiptRefused { node });
+        self.attempt_failed(node, id, attempt, AttemptFailure::Node(fault));
+    }
+
+    /// Takes in that an attempt came to nothing, be it the only one, one of two, or one that has lost.
+    pub(super) fn attempt_failed(&mut self, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
+        let has_lost = self.dispatcher.is_loser(&node, id, attempt);
+        if let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) {
+            live.out.retain(|out| out.attempt != attempt);
+        }
+        self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
+        if has_lost {
+            self.loser_gone(id, attempt);
+        }
+    }
+
+    /// Pays for an attempt that ends its job, once others that are out have been paid or given up.
+    fn pay_outcome(&mut self, node: PublicKey, id: JobId, attempt: Attempt, checked: Checked) {
+        let Checked { receipt, reason, output, pin } = checked;
+        let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
+        self.dispatch(Event::AttemptFinished { node, job: id, attempt, report: report(&receipt) });
+        let rtt_us = self.rtt_us(&node);
+        let signed = Box::new(receipt.signed().clone());
+        let result = JobResult::Done { receipt: signed, reason: reason.clone(), output: output.clone(), queue_us, rtt_us };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.tell(&JobEvent::Ended(result.clone()));
+        job.log.end();
+        let entry = Box::new(Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us });
+        let stage = Stage::Done { result, output: pin, settlement: None, contest: None };
+        let Some(mut live) = self.end(id, stage) else { return };
+        live.out.retain(|out| self.dispatcher.is_loser(&out.node, id, out.attempt));
+        if live.out.is_empty() {
+            return self.settle(id, &live, entry);
+        }
+        if let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) {
+            *contest = Some(Box::new(Contest { live, winner: entry }));
+        }
+    }
+
+    /// Hands the receipt that ends a job to the ledger, and gives the client back what the job did not cost.
+    fn settle(&mut self, id: JobId, live: &Live, entry: Box<Entry>) {
+        if let Some(job) = self.jobs.get(&id) {
+            self.purses.add(&job.client, i128::from(live.reserved.0) - i128::from(entry.receipt.receipt().cost.0));
+        }
+        self.record(Operation::Settle(entry));
+    }
+
+    /// Pays for an attempt that its node's owner cut short. The job goes elsewhere.
+    fn pay_preempted(&mut self, node: PublicKey, id: JobId, attempt: Attempt, checked: Checked) {
+        let spent = checked.receipt.receipt().cost;
+        self.pay_interim(node, id, attempt, checked);
+        self.dispatch(Event::AttemptPreempted { node, job: id, attempt, spent });
+    }
+
+    /// Pays for what an attempt did whose job another one has ended.
+    fn pay_loser(&mut self, node: PublicKey, id: JobId, attempt: Attempt, checked: Checked) {
+        let report = report(&checked.receipt);
+        self.pay_interim(node, id, attempt, checked);
+        self.dispatch(Event::AttemptFinished { node, job: id, attempt, report });
+        self.loser_gone(id, attempt);
+    }
+
+    /// Has the ledger pay for an attempt that does not end its job, and tells the client.
+    fn pay_interim(&mut self, node: PublicKey, id: JobId, attempt: Attempt, checked: Checked) {
+        let rtt_us = self.rtt_us(&node);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(live) = job.stage.live_mut() else { return };
+        let Checked { receipt, reason, .. } = checked;
+        let cost = receipt.receipt().cost;
+        live.out.retain(|out| out.attempt != attempt);
+        live.paid.0 = live.paid.0.saturating_add(cost.0);
+        live.reserved.0 = live.reserved.0.saturating_sub(cost.0);
+        live.held = live.held.map(|held| Microcredits(held.0.saturating_sub(cost.0)));
+        job.tell(&JobEvent::Interim(Box::new(receipt.signed().clone())));
+        // What it wrote is of no use to anybody.
+        let entry = Entry { receipt, settled: wall_time(), reason, output: None, queue_us: 0, rtt_us };
+        self.record(Operation::Attempt(Box::new(entry)));
+    }
+
+    /// Takes in that nothing more comes of an attempt that lost. The receipt that won is settled when all have come or are given up.
+    pub(super) fn loser_gone(&mut self, id: JobId, attempt: Attempt) {
+        let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) else { return };
+        let Some(open) = contest.as_mut() else { return };
+        open.live.out.retain(|out| out.attempt != attempt);
+        if open.live.out.is_empty()
+            && let Some(over) = contest.take()
+        {
+            let Contest { live, winner } = *over;
+            self.settle(id, &live, winner);
+        }
+    }
+
+    /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
+    pub(super) fn note_unpaid(&mut self, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
+        if !self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
+            return;
+        }
+        let mut reason = reason.to_owned();
+        truncate(&mut reason, REASON_BYTES_MAX);
+        let attempt = Box::new(UnpaidAttempt { job, attempt, time: wall_time(), reason });
+        // Nobody waits for it.
+        self.unrecorded.push_back(Operation::Unpaid { node, attempt });
+    }
+
+    /// Counts a receipt that is refused. How many of its node's there were.
+    fn count_refused(&mut self, node: PublicKey) -> u64 {
+        if self.refused.len() >= REFUSED_NODES_MAX && !self.refused.contains_key(&node) {
+            return 1;
+        }
+        let count = self.refused.entry(node).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Checks a receipt against the attempt that was leased.
+    fn check(
+        &mut self,
+        node: PublicKey,
+        known: &mut KnownRoots,
+        receipt: SignedReceipt,
+        reason: String,
+        output: Option<Vec<u8>>,
+    ) -> Result<Checked, String> {
+        let verified = receipt.verify_with(known).map_err(|error| error.to_string())?;
+        let told = verified.receipt();
+        let (Some(job), Some(offer)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node).map(|node| &node.offer)) else {
+            return Err("its job is unknown".into());
+        };
+        let client = job.client;
+        let Some(live) = job.stage.live_mut() else { return Err("its job has ended".into()) };
+        let is_of = |out: &&Out| out.attempt == told.attempt && out.node == node;
+        let out = *live.out.iter().find(is_of).ok_or("its job is not leased")?;
+        verified.check_spec(&live.spec).map_err(|error| error.to_string())?;
+        let rows = [
+            ("node", told.node == node),
+            ("client", told.client == client),
+            ("gateway", told.gateway == self.key.public()),
+            ("price", told.price == offer.price),
+            ("cost", told.cost <= out.promised),
+            ("meter", told.meter == offer.meter),
+        ];
+        if let Some((field, _)) = rows.into_iter().find(|(_, holds)| !holds) {
+            return Err(format!("its {field} is not what was leased"));
+        }
+        for (text, bytes, bytes_max) in
+            [("engine's name", told.engine.len(), settle::ENGINE_BYTES_MAX), ("reason", reason.len(), REASON_BYTES_MAX)]
+        {
+            if bytes > bytes_max {
+                return Err(format!("its {text} has {bytes} bytes, over the limit of {bytes_max}"));
+            }
+        }
+        let leased = Duration::from_micros(self.clock.now().since(out.since));
+        times::check(&told.times, leased, wall_time())?;
+        let written = BlobRef { digest: told.output, bytes: told.usage.bytes_out.0 };
+        let pin = match (output.as_deref(), live.take_output(told.attempt)) {
+            (Some(bytes), _) if bytes.len() <= INLINE_BYTES_MAX && BlobRef::of(bytes) == written => None,
+            (None, Some((blob, pin))) if blob == written => Some(pin),
+            _ => return Err("its output is not the one that arrived".into()),
+        };
+        Ok(Checked { receipt: verified, reason, output, pin })
+    }
+}
+
+fn report(receipt: &VerifiedReceipt) -> Report {
+    let told = receipt.receipt();
+    Report { usage: told.usage, fetch_us: told.times.fetch_us, compile_us: told.times.compile_us }
+}
+
+/// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed, and may wait anew after
+/// each node on which that client cannot pay.
+fn hold_time_ms(limits: &JobLimits, config: &adit_dispatch::Config) -> u64 {
+    let waits_ms = limits.queue_ms.saturating_mul(DECLINED_MAX as u64 + 1);
+    let attempt_ms = waits_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
+    let attempts = u64::from(config.attempts_max) + u64::from(config.preemptions_max) + 1;
+    attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
+}
