@@ -114,4 +114,3 @@ fn keep_if_fails(seed: u64, candidate: Reduction, least: &mut Reduction, report:
     }
     fails
 }
-

@@ -45,12 +45,12 @@ pub(crate) enum JobStage {
     /// It has its answer.
     Settled,
     /// It has its answer: it did not run, or not to an end.
-    Failed(JobResult),
+    Failed,
 }
 
 impl ClientJob {
     pub(crate) fn is_resolved(&self) -> bool {
-        matches!(self.stage, JobStage::Settled | JobStage::Failed(_))
+        matches!(self.stage, JobStage::Settled | JobStage::Failed)
     }
 }
 
@@ -246,7 +246,7 @@ impl Client {
             let us = env.chance.within_orders(1_000, SECOND);
             return self.alarm(env, us, ClientAlarm::Submit(at));
         }
-        job.stage = JobStage::Failed(result);
+        job.stage = JobStage::Failed;
     }
 
     fn ran(&mut self, env: &mut Env, at: usize, receipt: Box<SignedReceipt>) {

@@ -54,13 +54,32 @@ pub(crate) enum Message {
 /// What happens next, to whom.
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
-    Greets { link: LinkId, greeting: Greeting },
-    Arrives { link: LinkId, message: Message },
+    Greets {
+        link: LinkId,
+        greeting: Greeting,
+    },
+    Arrives {
+        link: LinkId,
+        message: Message,
+    },
     /// One end notices that a connection is broken.
-    Ends { link: LinkId, side: Side },
-    Node { node: usize, life: u64, alarm: NodeAlarm },
-    Client { client: usize, alarm: ClientAlarm },
-    Gateway { life: u64, alarm: GatewayAlarm },
+    Ends {
+        link: LinkId,
+        side: Side,
+    },
+    Node {
+        node: usize,
+        life: u64,
+        alarm: NodeAlarm,
+    },
+    Client {
+        client: usize,
+        alarm: ClientAlarm,
+    },
+    Gateway {
+        life: u64,
+        alarm: GatewayAlarm,
+    },
     /// The gateway starts anew.
     GatewayStarts,
     Strikes(Strike),

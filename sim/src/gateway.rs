@@ -9,8 +9,8 @@ use adit_ledger::{
 };
 use adit_protocol::{
     Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent, JobId,
-    JobResult, JobSpec, Microcredits, NodeMessage, NodeOffer, NodeState, Outcome, PublicKey, Refusal, Settlement,
-    SignedReceipt, SignedSettlement, Terms, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, sign_settlements,
+    JobResult, JobSpec, Microcredits, NodeMessage, NodeOffer, NodeState, PublicKey, Refusal, Settlement, SignedReceipt,
+    SignedSettlement, Terms, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, sign_settlements,
 };
 
 use crate::disk::Disk;
@@ -90,13 +90,15 @@ struct Job {
     client: PublicKey,
     spec_digest: Digest,
     stage: Stage,
+    /// The highest number of its attempts.
+    last_attempt: u32,
     followers: Vec<LinkId>,
 }
 
 #[derive(Debug)]
 enum Stage {
     Live(Live),
-    Done { result: JobResult, settlement: Option<SignedSettlement> },
+    Done { result: JobResult, settlement: Option<SignedSettlement>, contest: Option<Box<Contest>> },
     Failed(JobResult),
 }
 
@@ -104,8 +106,37 @@ enum Stage {
 struct Live {
     spec: Box<JobSpec>,
     running: Option<(PublicKey, Attempt)>,
+    /// Attempts that are out.
+    out: Vec<Out>,
     reserved: Microcredits,
     held: Option<Microcredits>,
+    paid: Microcredits,
+}
+
+/// An attempt that is out, with the most that it can cost.
+#[derive(Debug, Clone, Copy)]
+struct Out {
+    attempt: Attempt,
+    node: PublicKey,
+    promised: Microcredits,
+    since: Tick,
+}
+
+/// A job that one of two attempts has ended, and of which the other has not come yet.
+#[derive(Debug)]
+struct Contest {
+    live: Live,
+    winner: Box<Entry>,
+}
+
+impl Stage {
+    fn live_mut(&mut self) -> Option<&mut Live> {
+        match self {
+            Self::Live(live) => Some(live),
+            Self::Done { contest, .. } => contest.as_mut().map(|contest| &mut contest.live),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 impl Clock {
@@ -236,7 +267,7 @@ impl Gateway {
             match action {
                 Action::Start { job, attempt, node, .. } => self.start_attempt(env, job, attempt, node),
                 Action::Stop { job, attempt, node } => self.tell_node(env, node, GatewayToNode::Cancel { job, attempt }),
-                Action::Abandon { .. } => {}
+                Action::Abandon { job, attempt, .. } => self.loser_gone(env, job, attempt),
                 Action::Refuse { job, refusal } => self.fail(env, job, JobResult::Refused(refusal)),
                 Action::CancelledInQueue { job } => self.fail(env, job, JobResult::CancelledInQueue),
                 Action::Lost { job, attempts, reason } => self.fail(env, job, JobResult::NodeLost { attempts, reason }),
@@ -246,7 +277,7 @@ impl Gateway {
     }
 
     fn start_attempt(&mut self, env: &mut Env, id: JobId, attempt: Attempt, key: PublicKey) {
-        if !self.put_aside(env, id, key) {
+        if !self.put_aside(env, id, attempt, key) {
             env.hit(Point::DeclinedForPrice);
             let event = Event::Declined { node: key, job: id, attempt };
             env.shadow.event(self.clock.tick(env.now), &event, &self.dispatcher, &mut env.points);
@@ -255,17 +286,27 @@ impl Gateway {
         let Some(job) = self.jobs.get_mut(&id) else { return env.shadow.fault(format!("job {id} was started and is not known")) };
         let Stage::Live(live) = &mut job.stage else { return env.shadow.fault(format!("job {id} was started and has ended")) };
         live.running = Some((key, attempt));
+        job.last_attempt = job.last_attempt.max(attempt.0);
         let (client, spec) = (job.client, live.spec.clone());
         self.tell_node(env, key, GatewayToNode::Lease { job: id, attempt, client, spec, input: None });
         self.tell(env, id, &JobEvent::Started { node: key, attempt });
     }
 
-    /// Has the ledger hold the most that a job can cost on a node; says whether its client has that.
-    fn put_aside(&mut self, env: &mut Env, id: JobId, node: PublicKey) -> bool {
-        let (Some(job), Some(node)) = (self.jobs.get(&id), self.nodes.get(&node)) else { return true };
-        let Stage::Live(live) = &job.stage else { return true };
+    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can; says whether the client has
+    /// that and allows it.
+    fn put_aside(&mut self, env: &mut Env, id: JobId, attempt: Attempt, node: PublicKey) -> bool {
+        let since = self.clock.tick(env.now);
+        let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return true };
+        let Stage::Live(live) = &mut job.stage else { return true };
+        // Those whose node was lost promise nothing any more.
+        live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
-        let needed = node.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let others = live.out.iter().fold(0u64, |sum, out| sum.saturating_add(out.promised.0));
+        let needed = Microcredits(others.saturating_add(promised.0));
+        if live.spec.max_price.is_some_and(|max| needed.0.saturating_add(live.paid.0) > max.0) {
+            return false;
+        }
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
             if self.available(&client).unwrap_or(0) < i128::from(more) {
                 return false;
@@ -274,6 +315,7 @@ impl Gateway {
         }
         let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
         live.reserved = reserved.max(needed);
+        live.out.push(Out { attempt, node, promised, since });
         if live.held.is_none_or(|held| held < needed) {
             if live.held.is_some() {
                 env.points.hit(Point::HoldRaised);
@@ -346,12 +388,10 @@ impl Gateway {
         let Some(client) = self.clients.get(&link).copied() else { return };
         match message {
             ClientMessage::Submit { key, spec, .. } => self.submit(env, link, client, key, spec),
-            ClientMessage::Cancel { job } => {
-                match self.jobs.get(&job).filter(|known| known.client == client) {
-                    Some(_) => self.dispatch(env, Event::Cancelled { job }),
-                    None => env.hit(Point::CancelOfUnknown),
-                }
-            }
+            ClientMessage::Cancel { job } => match self.jobs.get(&job).filter(|known| known.client == client) {
+                Some(_) => self.dispatch(env, Event::Cancelled { job }),
+                None => env.hit(Point::CancelOfUnknown),
+            },
             ClientMessage::Attach { .. } | ClientMessage::Ask { .. } => {}
         }
     }
@@ -360,21 +400,22 @@ impl Gateway {
         let id = JobId::derive(&owner, &key);
         let spec_digest = spec.digest();
         let refuse = |env: &mut Env, refusal| env.send(link, event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
-        match self.known(env, id, spec_digest) {
-            Ok(Known::No) => {}
+        let last_attempt = match self.known(env, id, spec_digest) {
+            Ok(Known::No { last_attempt }) => last_attempt,
             Ok(Known::Here) => return self.attach(env, link, id),
             Ok(Known::Settled) => return self.replay(env, link, id),
             Err(refusal) => return refuse(env, refusal),
-        }
-        let request = Box::new(Request::new(&owner, &spec, true));
+        };
+        let request = Box::new(Request { last_attempt, ..Request::new(&owner, &spec, true) });
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
         if let Err(refusal) = self.reserve(owner, reserved) {
             env.hit(Point::RefusedPoor);
             return refuse(env, refusal);
         }
         env.send(link, Message::ToClient(GatewayToClient::Accepted { job: id }));
-        let stage = Stage::Live(Live { spec, running: None, reserved, held: None });
-        self.jobs.insert(id, Job { client: owner, spec_digest, stage, followers: vec![link] });
+        let live = Live { spec, running: None, out: Vec::new(), reserved, held: None, paid: Microcredits(0) };
+        let job = Job { client: owner, spec_digest, stage: Stage::Live(live), last_attempt, followers: vec![link] };
+        self.jobs.insert(id, job);
         self.dispatch(env, Event::Submitted { job: id, request });
         if let Some(Job { stage: Stage::Live(Live { running: None, .. }), .. }) = self.jobs.get(&id) {
             self.tell(env, id, &JobEvent::Queued);
@@ -393,9 +434,10 @@ impl Gateway {
                 return Ok(Known::Here);
             }
             env.hit(Point::TriedAgain);
+            let last_attempt = job.last_attempt;
             self.jobs.remove(&id);
             self.ended.retain(|ended| *ended != id);
-            return Ok(Known::No);
+            return Ok(Known::No { last_attempt });
         }
         match self.reader.job(id).map_err(unavailable)? {
             Some(stored) if stored.receipt.receipt.spec == spec => Ok(Known::Settled),
@@ -403,7 +445,13 @@ impl Gateway {
                 env.hit(Point::KeyConflict);
                 Err(Refusal::KeyConflict)
             }
-            None => Ok(Known::No),
+            None => {
+                let paid = self.reader.attempts(id).map_err(unavailable)?;
+                if !paid.is_empty() {
+                    env.hit(Point::TriedAfterPaid);
+                }
+                Ok(Known::No { last_attempt: paid.last().map_or(0, |(attempt, _)| attempt.0) })
+            }
         }
     }
 
@@ -416,7 +464,9 @@ impl Gateway {
         let mut tell = |event| env.send(link, event_message(id, event));
         match &job.stage {
             Stage::Live(Live { running: None, .. }) => tell(JobEvent::Queued),
-            Stage::Live(Live { running: Some((node, attempt)), .. }) => tell(JobEvent::Started { node: *node, attempt: *attempt }),
+            Stage::Live(Live { running: Some((node, attempt)), .. }) => {
+                tell(JobEvent::Started { node: *node, attempt: *attempt })
+            }
             Stage::Done { result, settlement, .. } => {
                 tell(JobEvent::Ended(result.clone()));
                 if let Some(settlement) = settlement {
@@ -590,10 +640,22 @@ impl Gateway {
             }
             failure => failure,
         };
-        if failure != AttemptFailure::Withdrawn {
+        if matches!(failure, AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) | AttemptFailure::Node(_)) {
             self.note_unpaid(env, key, job, attempt, &failure.to_string());
         }
-        self.dispatch(env, Event::AttemptFailed { node: key, job, attempt, failure });
+        self.attempt_failed(env, key, job, attempt, failure);
+    }
+
+    /// Takes in that an attempt came to nothing, be it the only one, one of two, or one that has lost.
+    fn attempt_failed(&mut self, env: &mut Env, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
+        let has_lost = self.dispatcher.is_loser(&node, id, attempt);
+        if let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) {
+            live.out.retain(|out| out.attempt != attempt);
+        }
+        self.dispatch(env, Event::AttemptFailed { node, job: id, attempt, failure });
+        if has_lost {
+            self.loser_gone(env, id, attempt);
+        }
     }
 
     fn expel(&mut self, env: &mut Env, key: PublicKey, link: LinkId, fault: String) {
@@ -617,65 +679,114 @@ impl Gateway {
         if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
             return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
         }
-        if self.dispatcher.lease(id, attempt) != Some(node) {
+        let is_loser = self.dispatcher.is_loser(&node, id, attempt);
+        if self.dispatcher.lease(id, attempt) != Some(node) && !is_loser {
             // It ends no job, but the node's slot is free again.
             self.note_unpaid(env, node, id, attempt, "the job was taken back before the receipt came");
             self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report: Report::default() });
             return Ok(());
         }
-        let receipt = match self.check(env, node, receipt, output.as_deref()) {
-            Ok(receipt) => receipt,
-            Err(fault) => {
-                env.hit(Point::ReceiptRefused);
-                let fault = format!("its receipt was refused: {fault}");
-                self.note_unpaid(env, node, id, attempt, &fault);
-                self.dispatch(env, Event::ReceiptRefused { node });
-                self.dispatch(env, Event::AttemptFailed { node, job: id, attempt, failure: AttemptFailure::Node(fault) });
-                return Ok(());
-            }
-        };
-        if receipt.receipt().outcome == Outcome::Preempted {
-            self.note_unpaid(env, node, id, attempt, "its owner took the machine back");
-            self.dispatch(env, Event::AttemptPreempted { node, job: id, attempt });
-            return Ok(());
+        match self.check(env, node, receipt, output.as_deref()) {
+            Err(fault) => self.refuse_receipt(env, node, id, attempt, &fault),
+            Ok(receipt) if is_loser => self.pay_loser(env, node, receipt, reason),
+            Ok(receipt) if receipt.receipt().outcome.is_interim() => self.pay_preempted(env, node, receipt, reason),
+            Ok(receipt) => self.pay_outcome(env, node, receipt, reason, output),
         }
-        self.settle(env, node, receipt, reason, output);
         Ok(())
     }
 
-    /// Ends a job with a receipt that holds.
-    fn settle(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String, output: Option<Vec<u8>>) {
-        let told = receipt.receipt();
-        let (id, attempt, cost) = (told.job, told.attempt, told.cost);
-        let report = Report { usage: told.usage, fetch_us: told.times.fetch_us, compile_us: told.times.compile_us };
+    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, id: JobId, attempt: Attempt, fault: &str) {
+        env.hit(Point::ReceiptRefused);
+        let fault = format!("its receipt was refused: {fault}");
+        self.note_unpaid(env, node, id, attempt, &fault);
+        self.dispatch(env, Event::ReceiptRefused { node });
+        self.attempt_failed(env, node, id, attempt, AttemptFailure::Node(fault));
+    }
+
+    /// Pays for an attempt that ends its job, once others that are out have been paid or given up.
+    fn pay_outcome(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String, output: Option<Vec<u8>>) {
+        let (id, attempt) = (receipt.receipt().job, receipt.receipt().attempt);
         let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
-        self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report });
+        self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report: report(&receipt) });
         let rtt_us = self.nodes.get(&node).map_or(0, |node| node.rtt_us);
-        let result = JobResult::Done {
-            receipt: Box::new(receipt.signed().clone()),
-            reason: reason.clone(),
-            output: output.clone(),
-            queue_us,
-            rtt_us,
-        };
+        let signed = Box::new(receipt.signed().clone());
+        let result = JobResult::Done { receipt: signed, reason: reason.clone(), output: output.clone(), queue_us, rtt_us };
         self.tell(env, id, &JobEvent::Ended(result.clone()));
+        let settled = UnixMillis(env.gateway_wall_ms());
+        let entry = Box::new(Entry { receipt, settled, reason, output, queue_us, rtt_us });
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let stage = std::mem::replace(&mut job.stage, Stage::Done { result, settlement: None });
-        let client = job.client;
-        match stage {
-            Stage::Live(live) => self.add(&client, i128::from(live.reserved.0) - i128::from(cost.0)),
-            Stage::Done { .. } | Stage::Failed(_) => env.shadow.fault(format!("job {id} ended a second time")),
+        let stage = std::mem::replace(&mut job.stage, Stage::Done { result, settlement: None, contest: None });
+        let Stage::Live(mut live) = stage else { return env.shadow.fault(format!("job {id} ended a second time")) };
+        live.out.retain(|out| self.dispatcher.is_loser(&out.node, id, out.attempt));
+        if live.out.is_empty() {
+            return self.settle(env, id, &live, entry);
         }
-        if cost.0 == 0 {
+        if let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) {
+            *contest = Some(Box::new(Contest { live, winner: entry }));
+        }
+    }
+
+    /// Hands the receipt that ends a job to the ledger, and gives the client back what the job did not cost.
+    fn settle(&mut self, env: &mut Env, id: JobId, live: &Live, entry: Box<Entry>) {
+        let cost = entry.receipt.receipt().cost.0;
+        if cost == 0 {
             env.hit(Point::EmptyHold);
         }
-        let entry = Entry { receipt, settled: UnixMillis(env.gateway_wall_ms()), reason, output, queue_us, rtt_us };
-        self.record(env, Operation::Settle(Box::new(entry)));
+        if let Some(client) = self.jobs.get(&id).map(|job| job.client) {
+            self.add(&client, i128::from(live.reserved.0) - i128::from(cost));
+        }
+        self.record(env, Operation::Settle(entry));
+    }
+
+    /// Pays for an attempt that its node's owner cut short. The job goes elsewhere.
+    fn pay_preempted(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String) {
+        let (id, attempt, spent) = (receipt.receipt().job, receipt.receipt().attempt, receipt.receipt().cost);
+        env.hit(Point::PreemptedPaid);
+        self.pay_interim(env, node, receipt, reason);
+        self.dispatch(env, Event::AttemptPreempted { node, job: id, attempt, spent });
+    }
+
+    /// Pays for what an attempt did whose job another one has ended.
+    fn pay_loser(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String) {
+        let (id, attempt) = (receipt.receipt().job, receipt.receipt().attempt);
+        let report = report(&receipt);
+        env.hit(Point::LoserPaid);
+        self.pay_interim(env, node, receipt, reason);
+        self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report });
+        self.loser_gone(env, id, attempt);
+    }
+
+    /// Has the ledger pay for an attempt that does not end its job, and tells the client.
+    fn pay_interim(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String) {
+        let (id, attempt, cost) = (receipt.receipt().job, receipt.receipt().attempt, receipt.receipt().cost.0);
+        let rtt_us = self.nodes.get(&node).map_or(0, |node| node.rtt_us);
+        let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) else { return };
+        live.out.retain(|out| out.attempt != attempt);
+        live.paid.0 = live.paid.0.saturating_add(cost);
+        live.reserved.0 = live.reserved.0.saturating_sub(cost);
+        live.held = live.held.map(|held| Microcredits(held.0.saturating_sub(cost)));
+        self.tell(env, id, &JobEvent::Interim(Box::new(receipt.signed().clone())));
+        let settled = UnixMillis(env.gateway_wall_ms());
+        let entry = Entry { receipt, settled, reason, output: None, queue_us: 0, rtt_us };
+        self.record(env, Operation::Attempt(Box::new(entry)));
+    }
+
+    /// Takes in that nothing more comes of an attempt that lost. The receipt that won is settled when all have come or are given up.
+    fn loser_gone(&mut self, env: &mut Env, id: JobId, attempt: Attempt) {
+        let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) else { return };
+        let Some(open) = contest.as_mut() else { return };
+        open.live.out.retain(|out| out.attempt != attempt);
+        if open.live.out.is_empty()
+            && let Some(over) = contest.take()
+        {
+            let Contest { live, winner } = *over;
+            self.settle(env, id, &live, winner);
+        }
     }
 
     /// Checks a receipt against the job that was leased.
     fn check(
-        &self,
+        &mut self,
         env: &Env,
         node: PublicKey,
         receipt: SignedReceipt,
@@ -683,20 +794,21 @@ impl Gateway {
     ) -> Result<VerifiedReceipt, String> {
         let verified = receipt.verify().map_err(|error| error.to_string())?;
         let told = verified.receipt();
-        let lease = self.dispatcher.lease_of(told.job, told.attempt).ok_or("its job is not leased")?;
-        let leased_us = self.clock.tick(env.now).since(lease.since);
-        let (Some(job), Some(link)) = (self.jobs.get(&told.job), self.nodes.get(&node)) else {
+        let (Some(job), Some(link)) = (self.jobs.get_mut(&told.job), self.nodes.get(&node)) else {
             return Err("its job is unknown".into());
         };
-        let Stage::Live(live) = &job.stage else { return Err("its job has ended".into()) };
+        let client = job.client;
+        let Some(live) = job.stage.live_mut() else { return Err("its job has ended".into()) };
+        let out = live.out.iter().find(|out| out.attempt == told.attempt && out.node == node).ok_or("its job is not leased")?;
+        let leased_us = self.clock.tick(env.now).since(out.since);
         verified.check_spec(&live.spec).map_err(|error| error.to_string())?;
         let times_us = told.times.fetch_us + told.times.compile_us + told.times.run_us;
         let rows = [
             ("node", told.node == node),
-            ("client", told.client == job.client),
+            ("client", told.client == client),
             ("gateway", told.gateway == gateway_key().public()),
             ("price", told.price == link.offer.price),
-            ("cost", live.held.is_some_and(|held| told.cost <= held)),
+            ("cost", told.cost <= out.promised),
             ("meter", told.meter == link.offer.meter),
             ("time", times_us <= leased_us + 60 * SECOND),
             ("output", output.is_some_and(|bytes| BlobRef::of(bytes).digest == told.output)),
@@ -846,7 +958,10 @@ impl Gateway {
 
 /// Whether a submission is news.
 enum Known {
-    No,
+    /// With the number of its last attempt, where it had some before.
+    No {
+        last_attempt: u32,
+    },
     Here,
     Settled,
 }
@@ -857,6 +972,11 @@ fn unavailable(error: StoreError) -> Refusal {
 
 fn event_message(job: JobId, event: JobEvent) -> Message {
     Message::ToClient(GatewayToClient::Event { job, event: Box::new(event) })
+}
+
+fn report(receipt: &VerifiedReceipt) -> Report {
+    let told = receipt.receipt();
+    Report { usage: told.usage, fetch_us: told.times.fetch_us, compile_us: told.times.compile_us }
 }
 
 /// An action in few words.
@@ -888,7 +1008,7 @@ fn line_of_event(event: &Event) -> Option<String> {
         Event::Submitted { job, .. } => format!("{job} is submitted"),
         Event::Cancelled { job } => format!("{job} is withdrawn"),
         Event::AttemptFinished { node, job, attempt, .. } => format!("{job} {attempt} finished on {}", short(node)),
-        Event::AttemptPreempted { node, job, attempt } => format!("{job} {attempt} was preempted on {}", short(node)),
+        Event::AttemptPreempted { node, job, attempt, .. } => format!("{job} {attempt} was preempted on {}", short(node)),
         Event::AttemptFailed { node, job, attempt, failure } => format!("{job} {attempt} failed on {}: {failure}", short(node)),
         Event::ReceiptRefused { node } => format!("a receipt of {} was refused", short(node)),
         Event::Declined { node, job, attempt } => format!("{job} {attempt} is not for {}", short(node)),

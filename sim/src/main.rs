@@ -112,10 +112,16 @@ fn search(options: &Options) -> ExitCode {
 
 fn tell(summary: &Summary) {
     let seconds = summary.elapsed.as_secs_f64();
-    println!("{} runs in {seconds:.1} s: {} steps ({:.0} per second)", summary.runs, summary.steps, summary.steps as f64 / seconds);
+    println!(
+        "{} runs in {seconds:.1} s: {} steps ({:.0} per second)",
+        summary.runs,
+        summary.steps,
+        summary.steps as f64 / seconds
+    );
     println!("{:.1} h of virtual time", summary.virtual_us as f64 / 3.6e9);
     let reached = Point::ALL.len() - summary.points.missed().len();
-    let rarest = Point::ALL.iter().map(|point| (summary.points.count(*point), point.text())).filter(|(count, _)| *count > 0).min();
+    let rarest =
+        Point::ALL.iter().map(|point| (summary.points.count(*point), point.text())).filter(|(count, _)| *count > 0).min();
     println!("{reached} of {} states were reached", Point::ALL.len());
     if let Some((count, text)) = rarest {
         println!("the rarest, {count} times: {text}");

@@ -51,11 +51,21 @@ struct Work {
 enum Stage {
     /// All slots are taken.
     Waits,
-    Runs { since: u64, fetch_us: u64, compile_us: u64, ends: u64 },
+    Runs {
+        since: u64,
+        fetch_us: u64,
+        compile_us: u64,
+        ends: u64,
+    },
     /// It was told to stop and is ending.
-    Stops { since: u64, ends: u64 },
+    Stops {
+        since: u64,
+        ends: u64,
+    },
     /// It says nothing, perhaps for ever.
-    Silent { until: Option<u64> },
+    Silent {
+        until: Option<u64>,
+    },
 }
 
 impl Node {
@@ -73,12 +83,20 @@ impl Node {
             slots,
             memory: ByteCount(env.chance.pick(&[64 << 20, 1 << 30])),
             profiles: env.chance.pick(&[&[Profile::Deterministic][..], &[Profile::Deterministic, Profile::Open]]).to_vec(),
-            price: Price { per_compute_minute: price(&mut env.chance, dear), per_gib_in: price(&mut env.chance, dear), ..Price::default() },
+            price: Price {
+                per_compute_minute: price(&mut env.chance, dear),
+                per_gib_in: price(&mut env.chance, dear),
+                ..Price::default()
+            },
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             meter: MeterId([3; 32]),
             fuel_per_second: env.chance.pick(&[0, claimed, claimed]),
         };
-        let declines = if env.plan.has(Fault::Declines) { clients.iter().copied().filter(|_| env.chance.permille(250)).collect() } else { Vec::new() };
+        let declines = if env.plan.has(Fault::Declines) {
+            clients.iter().copied().filter(|_| env.chance.permille(250)).collect()
+        } else {
+            Vec::new()
+        };
         let skew_ms = if env.plan.has(Fault::Clocks) { env.chance.within(0, 72_000_000) as i64 - 36_000_000 } else { 0 };
         let public = key.public();
         env.lay_path(Peer::Node(index));
@@ -173,7 +191,8 @@ impl Node {
         if self.offer.slots == 0 {
             self.set_offer(env, 1);
         }
-        let silent: Vec<u64> = self.works.iter().filter(|(_, work)| matches!(work.stage, Stage::Silent { .. })).map(|(place, _)| *place).collect();
+        let silent: Vec<u64> =
+            self.works.iter().filter(|(_, work)| matches!(work.stage, Stage::Silent { .. })).map(|(place, _)| *place).collect();
         for place in silent {
             let us = env.chance.below(3 * SECOND);
             self.speak_at(env, place, env.now + us);
@@ -241,7 +260,9 @@ impl Node {
     fn start_waiting(&mut self, env: &mut Env) {
         let is_busy = |work: &&Work| !matches!(work.stage, Stage::Waits);
         while self.works.values().filter(is_busy).count() < self.slots_owned as usize {
-            let Some(place) = self.works.iter().find(|(_, work)| work.stage == Stage::Waits).map(|(place, _)| *place) else { return };
+            let Some(place) = self.works.iter().find(|(_, work)| work.stage == Stage::Waits).map(|(place, _)| *place) else {
+                return;
+            };
             self.start(env, place);
         }
     }
@@ -297,7 +318,11 @@ impl Node {
     fn outcome(&self, work: &Work) -> Outcome {
         match work.stage {
             _ if true_fuel(&work.spec) > work.spec.limits.fuel.0 => Outcome::OutOfFuel,
-            Stage::Runs { since, ends, fetch_us, compile_us } if ends - since - fetch_us - compile_us >= work.spec.limits.wall_ms * 1_000 => Outcome::TimedOut,
+            Stage::Runs { since, ends, fetch_us, compile_us }
+                if ends - since - fetch_us - compile_us >= work.spec.limits.wall_ms * 1_000 =>
+            {
+                Outcome::TimedOut
+            }
             _ => Outcome::Finished { exit_code: 0 },
         }
     }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::Reader;
-use adit_protocol::{
-    Attempt, AttemptFailure, Decision, Digest, JobId, JobLimits, NodeOffer, NodeState, PublicKey, Refusal, Verdict,
-};
+use adit_protocol::{Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, Verdict};
 
 use crate::plan::SECOND;
 use crate::points::{Point, Points};
@@ -23,16 +21,11 @@ const LATE_US: u64 = 10 * SECOND;
 /// comes.
 const TRUSTED: u16 = 210;
 
-/// Below this a node gets no jobs.
+/// Below this a node is barred: it gets only jobs that no trusted node fits.
 const BARRED_BELOW: u16 = 200;
 
-/// Allows for a defect of the dispatcher: jobs of a node that comes back barred, before its old connection was seen to end, are not offered
-/// to others at once. To be switched off when it is mended.
-const JOINS_BARRED: bool = true;
-
-/// Allows for a defect of the dispatcher: a job that a node cannot have for its own reasons keeps those behind it, with an equal demand, from
-/// that node too. To be switched off when it is mended.
-const BLOCKS_LANES: bool = true;
+/// Below this it is barred for sure.
+const DISTRUSTED: u16 = 190;
 
 /// What the dispatcher was told and has decided, and what is wrong with it.
 #[derive(Debug, Default)]
@@ -70,14 +63,28 @@ enum Cause {
     Timeout,
 }
 
+/// Whether a node may have a job by its reputation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Whole,
+    /// Barred, and no trusted node fits.
+    ForWantOfBetter,
+    None,
+    Unclear,
+}
+
 /// A job that has not ended.
 #[derive(Debug)]
 struct Job {
     request: Request,
+    /// What was paid for attempts that were cut short.
+    spent: u64,
     submitted: Tick,
     leases: Vec<(Attempt, PublicKey)>,
     queued_since: Option<Tick>,
+    /// The number of its last attempt, and what that was before the first.
     started: u32,
+    before: u32,
     setbacks: u32,
     preemptions: u32,
     failed: BTreeSet<PublicKey>,
@@ -85,8 +92,6 @@ struct Job {
     cancelled: Option<Tick>,
     /// A node said that its module runs nowhere.
     is_invalid: bool,
-    /// It waits since its node's connection was replaced.
-    was_replaced: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +102,23 @@ struct Node {
     owed: BTreeMap<JobId, Attempt>,
     /// Clients that its owner declined.
     declines: BTreeSet<PublicKey>,
+}
+
+impl Job {
+    /// Whether it had its turn.
+    fn has_started(&self) -> bool {
+        self.started > self.before
+    }
+
+    /// Whether a node's offer has what it asks, at a price that is left of its limit.
+    fn fits(&self, offer: &NodeOffer) -> bool {
+        let Request { limits, input, profile, placement, .. } = &self.request;
+        let is_cheap = self.request.max_price.is_none_or(|max| {
+            offer.price.cost_max(limits, input.bytes).is_ok_and(|cost| cost.0 <= max.0.saturating_sub(self.spent))
+        });
+        let has_labels = placement.labels.iter().all(|label| offer.labels.contains(label));
+        offer.slots > 0 && offer.profiles.contains(profile) && has_labels && offer.memory >= limits.memory && is_cheap
+    }
 }
 
 impl Shadow {
@@ -124,11 +146,6 @@ impl Shadow {
     /// Jobs that the dispatcher should still have.
     pub(crate) fn jobs_left(&self) -> usize {
         self.jobs.len()
-    }
-
-    /// Losers whose report is awaited still.
-    pub(crate) fn losers_left(&self) -> usize {
-        self.losers.len()
     }
 }
 
@@ -161,7 +178,9 @@ impl Shadow {
             Event::Submitted { job, request } => self.submitted(now, *job, request),
             Event::Cancelled { job } => self.cancelled(now, *job, points),
             Event::AttemptFinished { node, job, attempt, .. } => self.finished(now, *node, *job, *attempt, points),
-            Event::AttemptPreempted { node, job, attempt } => self.preempted(now, *node, *job, *attempt, points),
+            Event::AttemptPreempted { node, job, attempt, spent } => {
+                self.preempted(now, *node, *job, *attempt, spent.0, points);
+            }
             Event::AttemptFailed { node, job, attempt, failure } => {
                 self.failed(now, *node, *job, *attempt, failure, points);
             }
@@ -172,15 +191,9 @@ impl Shadow {
     }
 
     fn joined(&mut self, now: Tick, key: PublicKey, offer: &NodeOffer, state: &NodeState, points: &mut Points) {
-        let held: Vec<JobId> = self.nodes.get(&key).into_iter().flat_map(|node| node.owed.keys().copied()).collect();
         self.left(now, key, points);
-        for id in held {
-            if let Some(job) = self.jobs.get_mut(&id) {
-                job.was_replaced = true;
-            }
-        }
-        let waits = |job: &Job| job.queued_since.is_some() && fits(&job.request, offer);
-        let is_alone = |job: &Job| !self.nodes.values().any(|node| fits(&job.request, &node.offer));
+        let waits = |job: &Job| job.queued_since.is_some() && job.fits(offer);
+        let is_alone = |job: &Job| !self.nodes.values().any(|node| job.fits(&node.offer));
         if self.jobs.values().any(|job| waits(job) && is_alone(job)) {
             points.hit(Point::NodeBackWithinGrace);
         }
@@ -204,17 +217,18 @@ impl Shadow {
         self.touched.insert(id);
         self.jobs.entry(id).or_insert(Job {
             request: request.clone(),
+            spent: 0,
+            before: request.last_attempt,
             submitted: now,
             leases: Vec::new(),
             queued_since: Some(now),
-            started: 0,
+            started: request.last_attempt,
             setbacks: 0,
             preemptions: 0,
             failed: BTreeSet::new(),
             declined: BTreeSet::new(),
             cancelled: None,
             is_invalid: false,
-            was_replaced: false,
         });
     }
 
@@ -263,7 +277,7 @@ impl Shadow {
             return;
         }
         let Some(job) = self.jobs.remove(&id) else { return };
-        points.hit(match job.started {
+        points.hit(match job.started - job.before {
             1 => Point::FinishedFirstTry,
             2 => Point::FinishedAfterSetback,
             _ => Point::FinishedOnThird,
@@ -278,10 +292,13 @@ impl Shadow {
         }
     }
 
-    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, points: &mut Points) {
+    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: u64, points: &mut Points) {
         if self.reported(node, id, attempt, points) {
             points.hit(Point::Preempted);
             self.count_preemption(id, points);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.spent += spent;
+            }
             self.cut_short(now, id, attempt, points);
         }
     }
@@ -294,15 +311,7 @@ impl Shadow {
         }
     }
 
-    fn failed(
-        &mut self,
-        now: Tick,
-        node: PublicKey,
-        id: JobId,
-        attempt: Attempt,
-        failure: &AttemptFailure,
-        points: &mut Points,
-    ) {
+    fn failed(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, failure: &AttemptFailure, points: &mut Points) {
         if !self.reported(node, id, attempt, points) {
             return;
         }
@@ -406,7 +415,8 @@ impl Shadow {
             Action::Start { job, attempt, node, decision } => {
                 self.touched.insert(*job);
                 self.check_start(now, *job, *attempt, *node, decision, dispatcher);
-                self.start(now, *job, *attempt, *node, decision, points);
+                self.note_start(now, *job, *node, decision, dispatcher, points);
+                self.start(*job, *attempt, *node, points);
             }
             Action::Stop { job, attempt, node } => self.stop(now, *job, *attempt, *node, points),
             Action::Abandon { job, attempt, node } => self.abandon(*job, *attempt, *node, points),
@@ -416,7 +426,7 @@ impl Shadow {
                 self.check_that(is_cancelled, || format!("job {job} was cancelled, and nobody asked for that"));
                 self.end(*job);
             }
-            Action::Lost { job, attempts, reason } => self.lost(now, *job, *attempts, reason, dispatcher, points),
+            Action::Lost { job, attempts, reason } => self.lost(now, *job, *attempts, reason, points),
         }
     }
 
@@ -446,9 +456,10 @@ impl Shadow {
             (others <= 1, "two attempts are out already"),
             (others == 0 || job.request.placement.hedge, "nobody asked for a hedge"),
             (job.cancelled.is_none(), "its client withdrew it"),
+            (self.trust(&key, job, dispatcher) != Trust::None, "the node is barred, and a trusted one fits"),
             (!node.owed.contains_key(&id), "the node owes a report on it"),
             (node.state == NodeState::Ready, "the node takes no jobs"),
-            (fits(&job.request, &node.offer), "the node does not fit"),
+            (job.fits(&node.offer), "the node does not fit"),
             (!job.declined.contains(&key), "the node is not to have it"),
             (view.as_ref().is_some_and(|view| view.leases <= view.window), "the node has no room"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
@@ -460,8 +471,7 @@ impl Shadow {
         }
     }
 
-    fn start(&mut self, now: Tick, id: JobId, attempt: Attempt, key: PublicKey, decision: &Decision, points: &mut Points) {
-        self.note_start(now, id, key, decision, points);
+    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
         if let Some(node) = self.nodes.get_mut(&key) {
             node.owed.insert(id, attempt);
             if node.owed.len() > node.offer.slots as usize {
@@ -471,12 +481,19 @@ impl Shadow {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.leases.push((attempt, key));
             job.queued_since = None;
-            job.was_replaced = false;
             job.started += 1;
         }
     }
 
-    fn note_start(&mut self, now: Tick, id: JobId, key: PublicKey, decision: &Decision, points: &mut Points) {
+    fn note_start(
+        &mut self,
+        now: Tick,
+        id: JobId,
+        key: PublicKey,
+        decision: &Decision,
+        dispatcher: &Dispatcher,
+        points: &mut Points,
+    ) {
         let Some(job) = self.jobs.get(&id) else { return };
         if decision.is_hedge {
             points.hit(Point::HedgeStarted);
@@ -486,7 +503,7 @@ impl Shadow {
         }
         let is_passed = |other: &Job| {
             let (theirs, own) = (&other.request, &job.request);
-            let is_older = other.submitted < job.submitted && other.queued_since.is_some() && other.started == 0;
+            let is_older = other.submitted < job.submitted && other.queued_since.is_some() && !other.has_started();
             is_older && theirs.client == own.client && theirs.placement.priority < own.placement.priority
         };
         if self.jobs.values().any(is_passed) {
@@ -496,8 +513,14 @@ impl Shadow {
         if chosen.is_some_and(|chosen| chosen.predicted.compile_us == 0) {
             points.hit(Point::CachedModuleChosen);
         }
-        if self.barred.remove(&key) {
-            points.hit(Point::NodeUnbarred);
+        if self.barred.contains(&key) {
+            match dispatcher.node(&key) {
+                Some(view) if view.reputation < BARRED_BELOW => points.hit(Point::BarredGotJob),
+                _ => {
+                    self.barred.remove(&key);
+                    points.hit(Point::NodeUnbarred);
+                }
+            }
         }
     }
 
@@ -534,7 +557,7 @@ impl Shadow {
         let (holds, point) = match refusal {
             Refusal::QueueFull { .. } if is_full => (is_new, Point::RefusedQueueFull),
             Refusal::QueueFull { .. } => (is_new && own >= self.config.queue_per_client_max, Point::RefusedClientFull),
-            Refusal::NoNodeFits { .. } => (self.is_alone(job, dispatcher), Point::RefusedNoNode),
+            Refusal::NoNodeFits { .. } => (self.is_alone(job), Point::RefusedNoNode),
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
             Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
             Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
@@ -542,26 +565,18 @@ impl Shadow {
             _ => (false, Point::RefusedNoNode),
         };
         points.hit(point);
-        let holds = holds && (job.started == 0 || job.is_invalid || job.setbacks + job.preemptions == 0);
+        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions == 0);
         self.check_that(holds, || format!("job {id} was refused without cause: {refusal}"));
         self.end(id);
     }
 
-    fn lost(
-        &mut self,
-        now: Tick,
-        id: JobId,
-        attempts: u32,
-        reason: &str,
-        dispatcher: &Dispatcher,
-        points: &mut Points,
-    ) {
+    fn lost(&mut self, now: Tick, id: JobId, attempts: u32, reason: &str, points: &mut Points) {
         let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was lost and is not known")) };
         let grace_us = self.config.cancel_grace_us;
         let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
         let is_spent = job.setbacks >= self.config.attempts_max || job.preemptions > self.config.preemptions_max;
         let deadline_ms = job.request.placement.deadline_ms;
-        let gives_up = job.started > 0 && (has_waited(job, now) || deadline_ms.is_some() || self.is_alone(job, dispatcher));
+        let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || self.is_alone(job));
         let (is_out, started) = (!job.leases.is_empty(), job.started);
         let holds = attempts == started && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
         points.hit(match () {
@@ -649,7 +664,7 @@ impl Shadow {
     /// The jobs in the clients' lines: those that were admitted to the queue and had no turn. One that was started and declined was never
     /// admitted, and jobs whose attempt was lost stand before all others.
     fn lined_up(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values().filter(|job| job.queued_since.is_some() && job.started == 0)
+        self.jobs.values().filter(|job| job.queued_since.is_some() && !job.has_started())
     }
 
     fn check_bounds(&mut self, dispatcher: &Dispatcher, points: &mut Points) {
@@ -684,8 +699,11 @@ impl Shadow {
         waiting().next()?;
         let has_room = |key: &PublicKey, node: &Node| {
             let view = dispatcher.node(key);
-            let is_open = view.is_some_and(|view| view.reputation >= TRUSTED && view.leases < view.window);
-            is_open && node.state == NodeState::Ready
+            view.is_some_and(|view| view.leases < view.window) && node.state == NodeState::Ready
+        };
+        let is_open = |key: &PublicKey, job: &Job| {
+            let trust = self.trust(key, job, dispatcher);
+            trust == Trust::Whole || trust == Trust::ForWantOfBetter
         };
         let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
         for (key, node) in open {
@@ -693,14 +711,7 @@ impl Shadow {
                 let has_tried = job.failed.contains(key) || job.declined.contains(key) || node.owed.contains_key(id);
                 has_tried || job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client)
             };
-            let is_blocked = |job: &Job| {
-                let blocks = |(id, other): (&JobId, &Job)| other.started == 0 && is_ruled_out(id, other) && is_like(other, job);
-                BLOCKS_LANES && job.started == 0 && waiting().any(blocks)
-            };
-            let may_have = |id: &JobId, job: &Job| {
-                let is_allowed = JOINS_BARRED && job.was_replaced || is_blocked(job);
-                !is_ruled_out(id, job) && !is_allowed && fits(&job.request, &node.offer)
-            };
+            let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
             if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
                 return Some((*id, *key));
             }
@@ -718,18 +729,31 @@ impl Shadow {
             let owed = self.nodes.get(&key).is_some_and(|node| node.owed.contains_key(other_id));
             format!("{other_id} (starts {}, deadline in {left_ms:?} ms, ruled out {is_ruled_out}, owed {owed})", other.started)
         };
-        let ahead = self.jobs.iter().filter(|(other_id, other)| **other_id != id && other.queued_since.is_some() && is_ahead(other));
+        let ahead =
+            self.jobs.iter().filter(|(other_id, other)| **other_id != id && other.queued_since.is_some() && is_ahead(other));
         ahead.map(tell).collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether a node is trusted with a job. Where its reputation is about at the bar, nobody here can tell.
+    fn trust(&self, key: &PublicKey, job: &Job, dispatcher: &Dispatcher) -> Trust {
+        let reputation = |key: &PublicKey| dispatcher.node(key).map_or(0, |view| view.reputation);
+        if reputation(key) >= TRUSTED {
+            return Trust::Whole;
+        }
+        let others =
+            self.nodes.iter().filter(|(other, node)| *other != key && node.state == NodeState::Ready && job.fits(&node.offer));
+        let best = others.map(|(other, _)| reputation(other)).max().unwrap_or(0);
+        match reputation(key) < DISTRUSTED {
+            true if best >= TRUSTED => Trust::None,
+            true if best < DISTRUSTED => Trust::ForWantOfBetter,
+            _ => Trust::Unclear,
+        }
+    }
+
     /// Whether no node that is there can have a job.
-    fn is_alone(&self, job: &Job, dispatcher: &Dispatcher) -> bool {
-        let is_trusted = |key: &PublicKey| dispatcher.node(key).is_some_and(|view| view.reputation >= TRUSTED);
-        let is_usable = |key: &PublicKey, node: &Node| {
-            node.state == NodeState::Ready && fits(&job.request, &node.offer) && is_trusted(key)
-        };
-        let is_declined_by_all = job.declined.len() > adit_dispatch::DECLINED_MAX;
-        is_declined_by_all || !self.nodes.iter().any(|(key, node)| is_usable(key, node))
+    fn is_alone(&self, job: &Job) -> bool {
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        job.declined.len() > adit_dispatch::DECLINED_MAX || !self.nodes.values().any(is_usable)
     }
 }
 
@@ -755,29 +779,6 @@ impl Shadow {
             self.fault(what);
         }
     }
-}
-
-/// Whether a node's offer has what a job asks.
-fn fits(request: &Request, offer: &NodeOffer) -> bool {
-    let limits: JobLimits = request.limits;
-    let is_cheap = request.max_price.is_none_or(|max| {
-        offer.price.cost_max(&limits, request.input.bytes).is_ok_and(|cost| cost <= max)
-    });
-    offer.slots > 0
-        && offer.profiles.contains(&request.profile)
-        && request.placement.labels.iter().all(|label| offer.labels.contains(label))
-        && offer.memory >= limits.memory
-        && is_cheap
-}
-
-/// Whether two jobs stand in one lane of the queue.
-fn is_like(one: &Job, other: &Job) -> bool {
-    let demand = |job: &Job| {
-        let Request { client, limits, profile, placement, max_price, input, .. } = &job.request;
-        let bid = max_price.map(|max| (max, limits.fuel, limits.output, limits.gpu_ns, input.bytes));
-        (*client, *profile, limits.memory, placement.priority, placement.labels.clone(), bid)
-    };
-    demand(one) == demand(other)
 }
 
 /// Whether a job has waited as long as it allows.

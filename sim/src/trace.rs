@@ -9,7 +9,6 @@ const LINES_MAX: usize = 60;
 pub(crate) struct Trace {
     hasher: blake3::Hasher,
     lines: VecDeque<String>,
-    count: u64,
     /// Whether each line is printed as it comes.
     is_shown: bool,
 }
@@ -27,16 +26,10 @@ impl Trace {
         let (seconds, micros) = (now / 1_000_000, now % 1_000_000);
         write!(line, "{seconds:>4}.{micros:06} {what}").expect("a string takes what is written");
         self.hasher.update(line.as_bytes()).update(b"\n");
-        self.count += 1;
         if self.is_shown {
             println!("{line}");
         }
         self.lines.push_back(line);
-    }
-
-    /// Lines so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.count
     }
 
     /// Stands for all lines.

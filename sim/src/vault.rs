@@ -1,9 +1,9 @@
 //! The oracles of the ledger, over all lives of the gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adit_ledger::{Account, Books, Reader};
-use adit_protocol::{Digest, JobId, Leaf};
+use adit_protocol::{Attempt, Digest, JobId, Leaf};
 
 /// Leaves that are read at once.
 const PAGE: usize = 1_000;
@@ -15,6 +15,8 @@ pub(crate) struct Vault {
     leaves: Vec<Digest>,
     /// The settled jobs, each with its leaf.
     settled: BTreeMap<JobId, u64>,
+    /// The attempts that were paid and ended no job.
+    paid: BTreeSet<(JobId, Attempt)>,
     /// What clients were told: leaf and receipt of each job.
     promised: BTreeMap<JobId, (u64, Digest)>,
     /// The fold of the leaves.
@@ -28,7 +30,9 @@ impl Vault {
             other => return Err(format!("a client was told that job {job} is settled at {index}, and it is at {other:?}")),
         }
         match self.promised.insert(job, (index, receipt)) {
-            Some(before) if before != (index, receipt) => Err(format!("job {job} was settled twice: {before:?} and then {index}")),
+            Some(before) if before != (index, receipt) => {
+                Err(format!("job {job} was settled twice: {before:?} and then {index}"))
+            }
             _ => Ok(()),
         }
     }
@@ -55,6 +59,12 @@ impl Vault {
             let job = settled.receipt.receipt.job;
             if let Some(before) = self.settled.insert(job, index) {
                 return Err(format!("job {job} was settled at {before} and again at {index}"));
+            }
+        }
+        if let Leaf::Attempt(paid) = &leaf {
+            let (job, attempt) = (paid.receipt.receipt.job, paid.receipt.receipt.attempt);
+            if !self.paid.insert((job, attempt)) || self.settled.contains_key(&job) {
+                return Err(format!("attempt {attempt} of job {job} was paid a second time, or after its job was settled"));
             }
         }
         self.books.apply(&leaf).map_err(|error| format!("leaf {index}: {error}"))?;
@@ -100,10 +110,5 @@ impl Vault {
             }
         }
         self.check_new(reader)
-    }
-
-    /// Jobs that were settled.
-    pub(crate) fn settled(&self) -> usize {
-        self.settled.len()
     }
 }

@@ -299,7 +299,11 @@ impl World {
         let left: Vec<String> = jobs.map(|job| format!("{} ({})", job.id, stage_name(&job.stage))).collect();
         let live = self.gateway.as_ref().is_some_and(Gateway::has_live_jobs);
         let seconds = QUIET_MAX_US / SECOND;
-        format!("{seconds} s after the last fault {} jobs have not ended: {}; gateway at work: {live}", left.len(), left.join(", "))
+        format!(
+            "{seconds} s after the last fault {} jobs have not ended: {}; gateway at work: {live}",
+            left.len(),
+            left.join(", ")
+        )
     }
 
     /// All have their answer: nobody may have anything left.
@@ -454,6 +458,6 @@ fn stage_name(stage: &JobStage) -> &'static str {
         JobStage::Open => "open",
         JobStage::Ran { .. } => "ran",
         JobStage::Settled => "settled",
-        JobStage::Failed(_) => "failed",
+        JobStage::Failed => "failed",
     }
 }
