@@ -27,6 +27,14 @@ const BARRED_BELOW: u16 = 200;
 /// Below this it is barred for sure.
 const DISTRUSTED: u16 = 190;
 
+/// Allows for a defect of the dispatcher: where the last trusted node that fits a queued job is barred or leaves, the job is not offered to
+/// barred nodes with room. To be switched off when it is mended.
+const FORGETS_BARRED: bool = true;
+
+/// Allows for a defect of the dispatcher: attempts that are given back before they begin, because an owner took the machine back, are not
+/// counted. To be switched off when it is mended.
+const FORGETS_GIVEN_BACK: bool = true;
+
 /// What the dispatcher was told and has decided, and what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
@@ -288,7 +296,10 @@ impl Shadow {
         for (other, holder) in job.leases.into_iter().filter(|(other, _)| *other != attempt) {
             points.hit(if other < attempt { Point::HedgeWonBySecond } else { Point::HedgeWonByFirst });
             self.losers.insert((id, other), (holder, now));
-            self.due.insert(Due::Stop(id, other, holder));
+            // Where its client withdrew it, it was stopped before.
+            if job.cancelled.is_none() {
+                self.due.insert(Due::Stop(id, other, holder));
+            }
         }
     }
 
@@ -331,7 +342,9 @@ impl Shadow {
             }
             AttemptFailure::Withdrawn | AttemptFailure::Node(_) => self.set_back(now, id, attempt, points),
             AttemptFailure::Preempted(_) => {
-                self.count_preemption(id, points);
+                if !FORGETS_GIVEN_BACK {
+                    self.count_preemption(id, points);
+                }
                 self.cut_short(now, id, attempt, points);
             }
             AttemptFailure::Declined(_) => {
@@ -703,7 +716,7 @@ impl Shadow {
         };
         let is_open = |key: &PublicKey, job: &Job| {
             let trust = self.trust(key, job, dispatcher);
-            trust == Trust::Whole || trust == Trust::ForWantOfBetter
+            trust == Trust::Whole || trust == Trust::ForWantOfBetter && !FORGETS_BARRED
         };
         let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
         for (key, node) in open {
