@@ -1,0 +1,4 @@
+//! What the simulation itself has to keep.
+
+mod replay;
+mod states;
