@@ -22,7 +22,7 @@ impl Chance {
     /// A number under `bound`, which is not 0. Its bias is below `bound` in 2^64.
     pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
-        (u128::from(self.number()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number from `least` to `most`, both included.

@@ -36,7 +36,7 @@ pub(crate) enum Side {
 /// How a peer introduces itself.
 #[derive(Debug, Clone)]
 pub(crate) enum Greeting {
-    Node { key: PublicKey, offer: NodeOffer, state: NodeState, cached: Vec<Digest> },
+    Node { key: PublicKey, offer: Box<NodeOffer>, state: NodeState, cached: Vec<Digest> },
     Client { key: PublicKey },
 }
 

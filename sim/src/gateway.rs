@@ -379,7 +379,7 @@ impl Gateway {
     pub(crate) fn greeted(&mut self, env: &mut Env, link: LinkId, greeting: Greeting) {
         env.send(link, Message::Welcome);
         match greeting {
-            Greeting::Node { key, offer, state, cached } => self.node_joined(env, link, key, offer, state, cached),
+            Greeting::Node { key, offer, state, cached } => self.node_joined(env, link, key, *offer, state, cached),
             Greeting::Client { key } => _ = self.clients.insert(link, key),
         }
     }

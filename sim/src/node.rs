@@ -140,7 +140,8 @@ impl Node {
         match alarm {
             NodeAlarm::Connect if self.link.is_none() => {
                 let cached = self.cached.iter().copied().collect();
-                let greeting = Greeting::Node { key: self.public, offer: self.offer.clone(), state: self.state.clone(), cached };
+                let greeting =
+                    Greeting::Node { key: self.public, offer: Box::new(self.offer.clone()), state: self.state.clone(), cached };
                 self.link = Some(env.connect(Peer::Node(self.index), greeting));
             }
             NodeAlarm::Connect => {}

@@ -105,7 +105,7 @@ impl Vault {
         }
         for (job, (index, receipt)) in &self.promised {
             let stored = reader.job(*job).map_err(|error| error.to_string())?;
-            if !stored.is_some_and(|stored| (stored.index, stored.receipt.digest()) == (*index, *receipt)) {
+            if stored.is_none_or(|stored| (stored.index, stored.receipt.digest()) != (*index, *receipt)) {
                 return Err(format!("job {job}: the receipt that its client was promised at {index} is gone"));
             }
         }

@@ -170,6 +170,11 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; w
          worker_call     the same job from the runtime's caller and back, at the median
          worker_restart  a known module's first answer on a node that started anew
          worker_first    the first answer of a module of four megabytes that nobody has seen
+       dispatch: decisions at 1k, 10k and 100k nodes, half of them busy; takes a minute or two:
+         decide_*        from a submission to the lease, at the median, beside the 99th of a hundred; decide_growth: 100k against 1k times log n
+         life_*          the same, with the job's end and a measured path
+         node_memory     of a node in the dispatcher, by what the process has
+         million_jobs    1,000,000 jobs over 100,000 nodes with churn (--quick: 50,000 over 10,000), real beside virtual time
        meter: what counting costs a guest, over the calibration kernels; takes some minutes
 
 Options:
@@ -180,6 +185,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
   cargo xtask bench worker
+  cargo xtask bench dispatch
   cargo xtask bench ledger_million --quick
   cargo xtask bench meter --quick
 ";
