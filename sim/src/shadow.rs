@@ -35,6 +35,10 @@ const FORGETS_BARRED: bool = true;
 /// counted. To be switched off when it is mended.
 const FORGETS_GIVEN_BACK: bool = true;
 
+/// Allows for a defect of the dispatcher: where one of two attempts came to nothing, that is forgotten, and the job may be refused as if it
+/// never ran. To be switched off when it is mended.
+const FORGETS_SETBACK: bool = true;
+
 /// What the dispatcher was told and has decided, and what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
@@ -95,6 +99,8 @@ struct Job {
     before: u32,
     setbacks: u32,
     preemptions: u32,
+    /// Setbacks and preemptions while another attempt was out.
+    beside: u32,
     failed: BTreeSet<PublicKey>,
     declined: BTreeSet<PublicKey>,
     cancelled: Option<Tick>,
@@ -233,6 +239,7 @@ impl Shadow {
             started: request.last_attempt,
             setbacks: 0,
             preemptions: 0,
+            beside: 0,
             failed: BTreeSet::new(),
             declined: BTreeSet::new(),
             cancelled: None,
@@ -391,8 +398,10 @@ impl Shadow {
         self.unlease(now, id, attempt);
     }
 
-    fn note_other_goes_on(&self, id: JobId, points: &mut Points) {
-        if self.jobs[&id].leases.len() == 2 {
+    fn note_other_goes_on(&mut self, id: JobId, points: &mut Points) {
+        let job = self.jobs.get_mut(&id).expect("it has a lease");
+        if job.leases.len() == 2 {
+            job.beside += 1;
             points.hit(Point::HedgeLostOne);
         }
     }
@@ -578,7 +587,8 @@ impl Shadow {
             _ => (false, Point::RefusedNoNode),
         };
         points.hit(point);
-        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions == 0);
+        let forgotten = if FORGETS_SETBACK { job.beside } else { 0 };
+        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions <= forgotten);
         self.check_that(holds, || format!("job {id} was refused without cause: {refusal}"));
         self.end(id);
     }
