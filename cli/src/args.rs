@@ -136,6 +136,22 @@ pub(crate) struct LinkArgs {
     pub(crate) key: Option<PathBuf>,
 }
 
+/// What to do where the gateway has no room.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Gateway")]
+pub(crate) struct RetryArgs {
+    /// How long a job is submitted again that a full gateway refuses; 0s for not at all [default: 60s; map: 1h]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) retry_for: Option<Duration>,
+}
+
+impl RetryArgs {
+    /// How long one job is tried.
+    pub(crate) fn patience(&self) -> Duration {
+        self.retry_for.unwrap_or(Duration::from_secs(60))
+    }
+}
+
 /// What a job is given and may use.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job")]

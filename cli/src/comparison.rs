@@ -189,6 +189,7 @@ mod tests {
     fn check_claims_of_an_end_from_outside(outcome: Outcome) {
         let mut receipt = good().receipt.receipt;
         receipt.outcome = outcome;
+        assert!(matches!(Check::of(&receipt), Check::AtMost), "{outcome}");
         // A microcredit for each unit of fuel.
         receipt.price.per_compute_minute = 60_000_000_000;
         receipt.cost = receipt.price.cost(&receipt.usage).unwrap();

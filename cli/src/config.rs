@@ -42,17 +42,34 @@ pub(crate) static NODE_SLOTS: Setting = setting("node.slots", "ADIT_NODE_SLOTS",
 pub(crate) static NODE_MEMORY: Setting = setting("node.memory", "ADIT_NODE_MEMORY", "1GiB");
 pub(crate) static NODE_MODULE_MAX: Setting = setting("node.module-max", "ADIT_NODE_MODULE_MAX", "8MiB");
 pub(crate) static NODE_CACHE: Setting = setting("node.cache", "ADIT_NODE_CACHE", "");
-pub(crate) static NODE_CACHE_MAX: Setting = setting("node.cache-max", "ADIT_NODE_CACHE_MAX", "4GiB");
+pub(crate) static NODE_CACHE_MAX: Setting = setting("node.cache-max", "ADIT_NODE_CACHE_MAX", "8GiB");
+pub(crate) static NODE_JOIN_TOKEN: Setting = setting("node.join-token", "ADIT_NODE_JOIN_TOKEN", "");
+pub(crate) static NODE_PROC_DIR: Setting = setting("node.proc-dir", "ADIT_NODE_PROC_DIR", "/proc");
+pub(crate) static NODE_SYS_DIR: Setting = setting("node.sys-dir", "ADIT_NODE_SYS_DIR", "/sys");
+pub(crate) static RULE_HOURS: Setting = setting("node.rules.hours", "ADIT_NODE_RULES_HOURS", "");
+pub(crate) static RULE_LOAD: Setting = setting("node.rules.load-max", "ADIT_NODE_RULES_LOAD_MAX", "");
+pub(crate) static RULE_TEMPERATURE: Setting = setting("node.rules.temperature-max", "ADIT_NODE_RULES_TEMPERATURE_MAX", "");
+pub(crate) static RULE_MAINS: Setting = setting("node.rules.mains-only", "ADIT_NODE_RULES_MAINS_ONLY", "false");
+pub(crate) static RULE_TRAFFIC: Setting = setting("node.rules.traffic-max", "ADIT_NODE_RULES_TRAFFIC_MAX", "");
+pub(crate) static RULE_MEMORY: Setting = setting("node.rules.memory-max", "ADIT_NODE_RULES_MEMORY_MAX", "");
+pub(crate) static RULE_ALLOW_CLIENTS: Setting = setting("node.rules.allow-clients", "ADIT_NODE_RULES_ALLOW_CLIENTS", "");
+pub(crate) static RULE_DENY_CLIENTS: Setting = setting("node.rules.deny-clients", "ADIT_NODE_RULES_DENY_CLIENTS", "");
+pub(crate) static RULE_ALLOW_MODULES: Setting = setting("node.rules.allow-modules", "ADIT_NODE_RULES_ALLOW_MODULES", "");
+pub(crate) static RULE_DENY_MODULES: Setting = setting("node.rules.deny-modules", "ADIT_NODE_RULES_DENY_MODULES", "");
+pub(crate) static RULE_ONE_TENANT: Setting = setting("node.rules.one-tenant", "ADIT_NODE_RULES_ONE_TENANT", "false");
+pub(crate) static RULE_JOB_PRICE: Setting = setting("node.rules.job-price-min", "ADIT_NODE_RULES_JOB_PRICE_MIN", "0");
 pub(crate) static NODE_PRICE: Setting = setting("node.price-per-minute", "ADIT_NODE_PRICE_PER_MINUTE", "0.001");
 pub(crate) static NODE_PRICE_MEMORY: Setting = setting("node.price-per-gib-minute", "ADIT_NODE_PRICE_PER_GIB_MINUTE", "0.0001");
 pub(crate) static NODE_PRICE_IN: Setting = setting("node.price-per-gib-in", "ADIT_NODE_PRICE_PER_GIB_IN", "0.0005");
 pub(crate) static NODE_PRICE_OUT: Setting = setting("node.price-per-gib-out", "ADIT_NODE_PRICE_PER_GIB_OUT", "0.0005");
+pub(crate) static NODE_CPU_SHARE: Setting = setting("node.cpu-share", "ADIT_NODE_CPU_SHARE", "100");
+pub(crate) static NODE_PRIORITY: Setting = setting("node.priority", "ADIT_NODE_PRIORITY", "normal");
 pub(crate) static SERVE_KEY: Setting = setting("serve.key", "ADIT_SERVE_KEY", "");
 pub(crate) static SERVE_LISTEN: Setting = setting("serve.listen", "ADIT_SERVE_LISTEN", "0.0.0.0:4433");
 pub(crate) static SERVE_DATA: Setting = setting("serve.data", "ADIT_SERVE_DATA", "");
 
 /// Every setting, in the order of `adit config show`.
-pub(crate) static SETTINGS: [&Setting; 26] = [
+pub(crate) static SETTINGS: &[&Setting] = &[
     &GATEWAY,
     &KEY,
     &FUEL,
@@ -72,14 +89,37 @@ pub(crate) static SETTINGS: [&Setting; 26] = [
     &NODE_MODULE_MAX,
     &NODE_CACHE,
     &NODE_CACHE_MAX,
+    &NODE_JOIN_TOKEN,
+    &NODE_PROC_DIR,
+    &NODE_SYS_DIR,
     &NODE_PRICE,
     &NODE_PRICE_MEMORY,
     &NODE_PRICE_IN,
     &NODE_PRICE_OUT,
+    &NODE_CPU_SHARE,
+    &NODE_PRIORITY,
+    &RULE_HOURS,
+    &RULE_LOAD,
+    &RULE_TEMPERATURE,
+    &RULE_MAINS,
+    &RULE_TRAFFIC,
+    &RULE_MEMORY,
+    &RULE_ALLOW_CLIENTS,
+    &RULE_DENY_CLIENTS,
+    &RULE_ALLOW_MODULES,
+    &RULE_DENY_MODULES,
+    &RULE_ONE_TENANT,
+    &RULE_JOB_PRICE,
     &SERVE_KEY,
     &SERVE_LISTEN,
     &SERVE_DATA,
 ];
+
+/// Those that are true or false.
+static SWITCHES: [&Setting; 3] = [&ALLOW_WEAK_SANDBOX, &RULE_MAINS, &RULE_ONE_TENANT];
+
+/// Those that may be lists in the file; elsewhere a comma stands between two.
+static LISTS: [&Setting; 5] = [&RULE_HOURS, &RULE_ALLOW_CLIENTS, &RULE_DENY_CLIENTS, &RULE_ALLOW_MODULES, &RULE_DENY_MODULES];
 
 /// A value and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +182,12 @@ impl Config {
         Self::from_text(dirs, path, &text, process_environment)
     }
 
-    fn from_text(dirs: Dirs, path: PathBuf, text: &str, environment: fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+    pub(crate) fn from_text(
+        dirs: Dirs,
+        path: PathBuf,
+        text: &str,
+        environment: fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Self> {
         let table: toml::Table = text.parse().map_err(|error| usage(format!("config file {}: {error}", path.display())))?;
         let mut file = BTreeMap::new();
         flatten("", table, &mut file)
@@ -224,12 +269,29 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>
             toml::Value::String(text) => text,
             toml::Value::Integer(n) => n.to_string(),
             toml::Value::Float(n) => n.to_string(),
-            toml::Value::Boolean(yes) if name == ALLOW_WEAK_SANDBOX.name => yes.to_string(),
+            toml::Value::Boolean(yes) if is_one_of(&name, &SWITCHES) => yes.to_string(),
+            toml::Value::Array(list) if is_one_of(&name, &LISTS) => join(&name, list)?,
             other => return Err(format!("`{name}` is {}; write a string or a number", other.type_str())),
         };
         into.insert(name, text);
     }
     Ok(())
+}
+
+fn is_one_of(name: &str, settings: &[&Setting]) -> bool {
+    settings.iter().any(|setting| setting.name == name)
+}
+
+fn join(name: &str, list: Vec<toml::Value>) -> Result<String, String> {
+    let text = |value| match value {
+        toml::Value::String(text) => Ok(text),
+        other => Err(format!("`{name}` has {} in it; write strings", other.type_str())),
+    };
+    // An empty allow list could mean everything or nothing.
+    match list.into_iter().map(text).collect::<Result<Vec<_>, _>>()? {
+        list if list.is_empty() => Err(format!("`{name}` is an empty list; leave it out")),
+        list => Ok(list.join(",")),
+    }
 }
 
 /// A misspelt name would be a setting that silently does nothing.
@@ -288,11 +350,23 @@ mod tests {
     }
 
     #[test]
+    fn lists_and_switches_of_a_nested_table_are_settings_too() {
+        let config =
+            config("[node.rules]\nhours = [\"mon-fri 22:00-07:00\", \"sat-sun\"]\nmains-only = true\n", |_| None).unwrap();
+        assert_eq!(config.text(&RULE_HOURS).unwrap().value, "mon-fri 22:00-07:00,sat-sun");
+        assert!(config.value(&RULE_MAINS, None, str::parse::<bool>).unwrap());
+    }
+
+    #[test]
     fn mistakes_in_the_file_are_named() {
         for (text, want) in [
             ("feul = \"1G\"", "`feul` is no setting"),
             ("fuel = true", "`fuel` is boolean"),
             ("[node]\nslot = 1", "`node.slot` is no setting"),
+            ("[node.rules]\nhour = \"mon\"", "`node.rules.hour` is no setting"),
+            ("[node.rules]\nallow-clients = []", "`node.rules.allow-clients` is an empty list"),
+            ("[node.rules]\nhours = [1]", "`node.rules.hours` has integer in it"),
+            ("[node.rules]\nload-max = true", "`node.rules.load-max` is boolean"),
             ("fuel = ", "config.toml"),
         ] {
             let error = config(text, |_| None).unwrap_err().to_string();

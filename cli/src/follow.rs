@@ -106,7 +106,9 @@ impl Follow<'_> {
                 tracing::info!(%job, %node, outcome = receipt.outcome.name(), %cost, "an attempt was cut short");
             }
             Update::Progress { done, total } => self.screen.progress(done, total),
-            Update::Reconnecting { .. } | Update::Reconnected => return link::note(&update, self.screen),
+            Update::Reconnecting { .. } | Update::Reconnected | Update::Postponed { .. } => {
+                return link::note(&update, self.screen);
+            }
             _ => {}
         }
         // Any word of the job shows that the gateway knows it, and so its log.

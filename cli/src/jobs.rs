@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
+use crate::args::{Common, JobArgs, LinkArgs, RetryArgs, SubmissionArgs};
 use crate::exit::{Exit, RefusedError, usage};
 use crate::kept::JobStore;
 use crate::link::{self, ask, unexpected};
@@ -45,6 +45,8 @@ pub(crate) struct SubmitArgs {
     job: JobArgs,
     #[command(flatten)]
     link: LinkArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
 }
 
 /// Show a job, or your newest jobs
@@ -131,7 +133,7 @@ fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
     // The input keeps what came by a pipe until it was sent.
     let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
     block_on(async {
-        let client = link::connect(&config, &args.link).await?;
+        let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
         let job = client.salted(job);
         let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
         let mut handle = client.submit(job);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
-use adit_protocol::{Answer, JobId, Query, SecretKey};
+use adit_protocol::{Answer, JobId, Query, Refusal, SecretKey};
 use adit_transport::{GatewayAddr, load_key_file, load_or_create_key_file};
 use anyhow::{Context, bail};
 
@@ -51,20 +51,32 @@ pub(crate) fn load_user_key(config: &Config, flag: Option<&Path>) -> anyhow::Res
 
 /// Connects as the user.
 pub(crate) async fn connect(config: &Config, args: &LinkArgs) -> anyhow::Result<Client> {
+    connect_for(config, args, ClientConfig::default().patience).await
+}
+
+/// As [`connect`], with the time for which a gateway that has no room is asked again.
+pub(crate) async fn connect_for(config: &Config, args: &LinkArgs, patience: Duration) -> anyhow::Result<Client> {
     let gateway = gateway(config, args.gateway.as_ref())?;
     let key = load_user_key(config, args.key.as_deref())?;
     tracing::debug!(%gateway, client = %key.public(), "connecting");
-    let behaviour = ClientConfig { software: concat!("adit ", env!("CARGO_PKG_VERSION")).into(), ..ClientConfig::default() };
+    let software = concat!("adit ", env!("CARGO_PKG_VERSION")).into();
+    let behaviour = ClientConfig { software, patience, ..ClientConfig::default() };
     Ok(Client::connect_with(key, gateway, behaviour).await?)
 }
 
-/// What to say of the connection, where an update is about that.
+/// What to say of the connection, and of a gateway without room the first time, where an update is about that.
 pub(crate) fn describe(update: &Update) -> Option<String> {
     match update {
         Update::Reconnecting { reason } => Some(format!("gateway lost ({reason}); connecting again")),
         Update::Reconnected => Some("gateway found again".to_owned()),
+        Update::Postponed { refusal, times: 1, .. } => Some(describe_refusal(refusal)),
         _ => None,
     }
+}
+
+/// What to say of a gateway without room that is asked again.
+pub(crate) fn describe_refusal(refusal: &Refusal) -> String {
+    format!("not taken yet: {refusal} (done by itself)")
 }
 
 /// Says what an update tells of the connection.

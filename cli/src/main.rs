@@ -29,6 +29,7 @@ mod sink;
 mod statement;
 mod table;
 mod visible;
+mod window;
 
 mod audit;
 mod comparison;
@@ -53,7 +54,10 @@ mod settings;
 
 mod gateway;
 mod node;
+mod owner;
+mod rules;
 mod service;
+mod tokens;
 mod up;
 mod witness;
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use adit_client::{Client, Job, JobError, JobHandle, Settled, Source, Update};
+use adit_client::{Client, Job, JobError, JobHandle, Pauses, Settled, Source, Update};
 use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Refusal};
 use adit_transport::TransferError;
 use anyhow::Context;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::args::{Common, JobArgs, LinkArgs};
+use crate::args::{Common, JobArgs, LinkArgs, RetryArgs};
 use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, usage};
 use crate::kept::{JobStore, KeptJob};
@@ -30,6 +30,7 @@ use crate::screen::show_note;
 use crate::sink::Sink;
 use crate::spec::{self, Input, Start, Terms};
 use crate::table::print_json;
+use crate::window::{Place, Window};
 
 /// Failures that are told one by one; the manifest has them all.
 const FAILURES_SHOWN: usize = 10;
@@ -44,7 +45,8 @@ Examples:
 Each input's output is DIR/NAME.out, its receipt DIR/receipts/NAME.receipt, with NAME.job beside
 it for `adit audit`; DIR/manifest.jsonl tells of each input in order. Run the same command again
 to go on where it stopped: outputs that are there are kept, jobs that still run are attached to,
-nothing is paid twice.")]
+nothing is paid twice. Where the gateway has no room, jobs come to it again when it says, fewer at
+once, each for as long as --retry-for allows.")]
 pub(crate) struct MapArgs {
     /// The WebAssembly module
     module: PathBuf,
@@ -67,6 +69,8 @@ pub(crate) struct MapArgs {
     job: JobArgs,
     #[command(flatten)]
     link: LinkArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
 }
 
 /// More than this in flight would only wait in the gateway's queue.
@@ -90,7 +94,7 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     let begun = Instant::now();
     let outputs: Vec<String> = items.iter().map(|item| item.output.clone()).collect();
     let (rows, kept) = block_on(async {
-        let client = link::connect(&config, &args.link).await?;
+        let client = link::connect_for(&config, &args.link, args.retry.retry_for.unwrap_or(PATIENCE)).await?;
         let (stop, stopped) = watch::channel(false);
         let map = Map {
             client: &client,
@@ -101,6 +105,9 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             manifest: RefCell::new(manifest),
             kept: Cell::new(0),
             asked: Cell::new(0),
+            window: Window::new(args.jobs),
+            waiting: Cell::new(0),
+            told_of_room: Cell::new(false),
             stopped,
             lost: Cell::new(false),
             quiet: common.quiet,
@@ -125,6 +132,9 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
 fn keep_module(module: &Source, path: &Path, config: &Config) -> anyhow::Result<()> {
     JobStore::of_user(config)?.copy(module.blob(), File::open(path)?)
 }
+
+/// How long each job is submitted again where the user does not say: a map is left alone for the night.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a job waits for the credits that others hold.
 const CREDIT_WAIT: Duration = Duration::from_millis(250);
@@ -163,6 +173,12 @@ struct Map<'a> {
     kept: Cell<usize>,
     /// Jobs that the gateway was asked for and that have not ended.
     asked: Cell<usize>,
+    /// Lets jobs to the gateway.
+    window: Window,
+    /// Jobs that the gateway had no room for.
+    waiting: Cell<usize>,
+    /// Whether it was said that the gateway has no room.
+    told_of_room: Cell<bool>,
     /// Whether the user wants it to end.
     stopped: watch::Receiver<bool>,
     /// Whether the gateway is lost, as far as it was said.
@@ -204,14 +220,17 @@ impl Map<'_> {
             self.kept.set(self.kept.get() + 1);
             return Ok(None);
         }
-        Ok(Some(self.row(&item, job, retry).await))
+        match self.enter().await {
+            Some(place) => Ok(Some(self.row(&item, job, retry, place).await)),
+            None => Ok(None),
+        }
     }
 
     /// Runs `job` and tells what became of it.
-    async fn row(&self, item: &Item, job: Job, retry: u32) -> Row {
+    async fn row(&self, item: &Item, job: Job, retry: u32, place: Place<'_>) -> Row {
         let base =
             Row { key: job.key.to_string(), retry, job: JobId::derive(&self.client.key(), &job.key).to_string(), ..item.row() };
-        match self.outcome(item, job).await {
+        match self.outcome(item, job, place).await {
             Ok(end) => Row {
                 outcome: end.outcome.name().into(),
                 exit_code: end.report().exit_code,
@@ -230,26 +249,63 @@ impl Map<'_> {
         }
     }
 
-    async fn outcome(&self, item: &Item, job: Job) -> anyhow::Result<End> {
+    async fn outcome(&self, item: &Item, job: Job, mut place: Place<'_>) -> anyhow::Result<End> {
+        let mut pauses = None;
         loop {
-            let mut handle = self.client.submit(job.clone());
+            let mut handle = self.client.submit_once(job.clone());
             self.asked.set(self.asked.get() + 1);
             let settled = self.settled(&mut handle).await;
             self.asked.set(self.asked.get() - 1);
             match settled {
-                Err(JobError::Refused { refusal: Refusal::QueueFull { retry_after_ms, .. }, .. }) if !*self.stopped.borrow() => {
-                    // Jitter, so that those refused together do not come back together.
-                    sleep(Duration::from_millis(retry_after_ms + rand::random_range(0..=retry_after_ms))).await;
-                }
                 // What the others hold comes back when they end.
                 Err(JobError::Refused { refusal: Refusal::InsufficientCredit { .. }, .. })
                     if self.asked.get() > 0 && !*self.stopped.borrow() =>
                 {
                     sleep(CREDIT_WAIT).await;
                 }
-                settled => return self.take_results(item, &job.spec, &settled?).await,
+                Err(JobError::Refused { job, refusal }) => {
+                    let pauses = pauses.get_or_insert_with(|| Pauses::within(self.patience()));
+                    let Some(pause) = pauses.after(&refusal) else { return Err(JobError::Refused { job, refusal }.into()) };
+                    // Others may come meanwhile, as many as the gateway takes.
+                    place.refused();
+                    self.note_room(&refusal);
+                    place = self.come_again(pause).await.ok_or(JobError::CancelledInQueue { job })?;
+                }
+                settled => {
+                    let settled = settled?;
+                    place.settled();
+                    return self.take_results(item, &job.spec, &settled).await;
+                }
             }
         }
+    }
+
+    /// How long each job is submitted again.
+    fn patience(&self) -> Duration {
+        self.args.retry.retry_for.unwrap_or(PATIENCE)
+    }
+
+    /// Waits for a place; nothing where the map is stopped before.
+    async fn enter(&self) -> Option<Place<'_>> {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            place = self.window.enter() => Some(place),
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        }
+    }
+
+    /// Waits so long, and then for a place; nothing where the map is stopped before.
+    async fn come_again(&self, pause: Duration) -> Option<Place<'_>> {
+        self.waiting.set(self.waiting.get() + 1);
+        self.show_waiting();
+        let mut stopped = self.stopped.clone();
+        let place = tokio::select! {
+            () = sleep(pause) => self.enter().await,
+            _ = stopped.wait_for(|stopped| *stopped) => None,
+        };
+        self.waiting.set(self.waiting.get() - 1);
+        self.show_waiting();
+        place
     }
 
     /// Waits until the outcome is final; cancels where the map is stopped meanwhile.
@@ -268,6 +324,20 @@ impl Map<'_> {
                     handle.cancel();
                 }
             }
+        }
+    }
+
+    /// Says once in a map that the gateway has no room.
+    fn note_room(&self, refusal: &Refusal) {
+        if !self.told_of_room.replace(true) && !self.quiet {
+            self.bar.suspend(|| show_note(link::describe_refusal(refusal)));
+        }
+    }
+
+    fn show_waiting(&self) {
+        match self.waiting.get() {
+            0 => self.bar.set_message(""),
+            waiting => self.bar.set_message(format!("; {waiting} wait for the gateway to have room")),
         }
     }
 
@@ -349,7 +419,7 @@ fn progress_bar(total: u64, quiet: bool) -> ProgressBar {
     if quiet {
         return ProgressBar::hidden();
     }
-    let template = "{bar:30} {pos}/{len}, {per_sec}, {eta} left";
+    let template = "{bar:30} {pos}/{len}, {per_sec}, {eta} left{msg}";
     let style = ProgressStyle::with_template(template).expect("the template is well-formed");
     let bar = ProgressBar::new(total).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(250));

@@ -2,29 +2,31 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adit_node::{Node, NodeConfig, NodeEvent};
+use adit_node::{JoinToken, Node, NodeConfig, NodeEvent};
 use adit_protocol::limits::MODULE_BYTES_MAX;
-use adit_protocol::{ByteCount, Microcredits, Price, Profile, SecretKey};
+use adit_protocol::{ByteCount, Fuel, Microcredits, NodeState, Price, Profile, SecretKey};
+use adit_runtime::{CpuShare, Priority};
 use adit_transport::GatewayAddr;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::args::Common;
 use crate::config::{
-    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_IN,
-    NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_SLOTS,
+    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_CPU_SHARE, NODE_JOIN_TOKEN, NODE_MEMORY, NODE_MODULE_MAX,
+    NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY, NODE_PROC_DIR, NODE_SLOTS, NODE_SYS_DIR,
 };
-use crate::earnings;
 use crate::exit::Exit;
 use crate::keys::Role;
 use crate::link::{self, load_key};
 use crate::quantity::{parse_bytes, parse_credits, parse_pair, show_bytes};
 use crate::reactor::{StopSignals, block_on};
 use crate::report::short;
+use crate::rules::RulesArgs;
 use crate::screen::{Screen, show_note};
-use crate::table::print_json;
+use crate::table::{print_json, print_line};
+use crate::{earnings, owner};
 
 /// Be a node: lend slots, memory and time of this machine, and earn
 #[derive(Debug, Args)]
@@ -34,10 +36,17 @@ use crate::table::print_json;
 Examples:
   adit node --gateway gateway.example:4433#6f1d5b…
   adit node --slots 2 --memory 2GiB --label region=eu --price-per-minute 0.002
+  adit node --hours 'mon-fri 22:00-07:00, sat-sun' --load-max 25% --temperature-max 75
+  adit node pause --for 2h; adit node resume; adit node drain --wait; adit node status
   adit node earnings --since 7d
   adit node --json | jq -r 'select(.event == \"job_ended\") | .price_microcredits'
 
-A node only dials out, so it works behind any NAT, and it connects again by itself."
+A node only dials out, so it works behind any NAT, and it connects again by itself. Its rules may stand in the config file:
+  [node.rules]
+  hours = [\"mon-fri 22:00-07:00\", \"sat-sun\"]
+  mains-only = true
+Where a rule is broken, guests are stopped within 200 ms; what they did is signed for.
+pause, resume, drain and status reach the node through CACHE/control.sock, which only its user may open."
 )]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -48,21 +57,33 @@ pub(crate) struct NodeArgs {
     /// The file with the node's key, made on first use [env: ADIT_NODE_KEY] [default: ~/.config/adit/node.key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Holds modules and inputs [default: ~/.cache/adit/node]
+    /// What the gateway's operator gave you to join with; ADIT_NODE_JOIN_TOKEN keeps it out of the list of processes
+    #[arg(long, value_name = "TOKEN")]
+    join_token: Option<JoinToken>,
+    /// Holds modules, inputs and compiled modules; of one node at a time [default: ~/.cache/adit/node]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Bytes of modules and inputs that are kept, and as many again of compiled modules [default: 4GiB]
+    /// Disk that they may take: half for compiled modules, half for the others [default: 8GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     cache_max: Option<ByteCount>,
-    #[command(flatten)]
-    offer: OfferArgs,
+    /// Say what the node would offer and which rules it would keep, and end
+    #[arg(long, conflicts_with = "json")]
+    check_config: bool,
     /// Print what happens as one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    offer: OfferArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum NodeCommand {
+    Pause(owner::PauseArgs),
+    Resume(owner::ResumeArgs),
+    Drain(owner::DrainArgs),
+    Status(owner::StatusArgs),
     Earnings(earnings::EarningsArgs),
 }
 
@@ -92,6 +113,12 @@ pub(crate) struct OfferArgs {
     /// sooner and slower, and goes on in the optimised
     #[arg(long)]
     no_baseline: bool,
+    /// Processor time for each slot, in percent of one core, from 5; a compilation may take as much [default: 100]
+    #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_share)]
+    cpu_share: Option<CpuShare>,
+    /// Whom jobs leave the processor to: `low` is to everything else that this machine does, `normal` to nobody [default: normal]
+    #[arg(long, value_name = "LEVEL", value_parser = parse_priority)]
+    priority: Option<Priority>,
     #[command(flatten)]
     price: PriceArgs,
 }
@@ -115,15 +142,20 @@ pub(crate) struct PriceArgs {
 }
 
 pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
-    if let Some(NodeCommand::Earnings(args)) = &args.command {
-        return earnings::run(args, common);
+    match &args.command {
+        Some(NodeCommand::Pause(args)) => return owner::pause(args, common),
+        Some(NodeCommand::Resume(args)) => return owner::resume(args, common),
+        Some(NodeCommand::Drain(args)) => return owner::drain(args, common),
+        Some(NodeCommand::Status(args)) => return owner::status(args, common),
+        Some(NodeCommand::Earnings(args)) => return earnings::run(args, common),
+        None => {}
     }
     let config = common.load_config()?;
-    let gateway = link::gateway(&config, args.gateway.as_ref())?;
+    let setup = args.read(&config, common.quiet)?;
+    if args.check_config {
+        return describe_setup(&setup);
+    }
     let key = load_key("node", &Role::Node.file(&config, args.key.as_deref()))?;
-    let cache = config.path_or(&NODE_CACHE, args.cache.as_deref(), config.dirs.cache.join("node")).value;
-    let mut setup = args.offer.read(&config, gateway, cache)?;
-    setup.cache_bytes_max = config.value(&NODE_CACHE_MAX, args.cache_max, parse_bytes)?.0;
     let (json, quiet) = (args.json, common.quiet);
     block_on(async {
         let mut signals = StopSignals::listen()?;
@@ -131,6 +163,39 @@ pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
         Screen::new(quiet).note("node stopped");
         Ok(Exit::Success)
     })
+}
+
+impl NodeArgs {
+    /// The set-up that flags, environment and config file describe.
+    fn read(&self, config: &Config, quiet: bool) -> anyhow::Result<NodeConfig> {
+        let gateway = link::gateway(config, self.gateway.as_ref())?;
+        let mut setup = self.offer.read(config, gateway, cache_dir(config, self.cache.as_deref()))?;
+        setup.cache_bytes_max = config.value(&NODE_CACHE_MAX, self.cache_max, parse_bytes)?.0;
+        setup.join_token = config.find(&NODE_JOIN_TOKEN, self.join_token.clone(), str::parse::<JoinToken>)?.map(|f| f.value);
+        setup.proc_dir = config.path_or(&NODE_PROC_DIR, None, "/proc".into()).value;
+        setup.sys_dir = config.path_or(&NODE_SYS_DIR, None, "/sys".into()).value;
+        setup.rules = self.rules.read(config)?;
+        let are_slots_given = self.offer.slots(config)?.is_some();
+        if let Some(note) = self.rules.fit_memory(config, &mut setup, are_slots_given)? {
+            Screen::new(quiet).note(note);
+        }
+        Ok(setup)
+    }
+}
+
+/// Where a node has its cache, and its owner's commands find it.
+pub(crate) fn cache_dir(config: &Config, flag: Option<&Path>) -> PathBuf {
+    config.path_or(&NODE_CACHE, flag, config.dirs.cache.join("node")).value
+}
+
+/// Says what a node would do.
+fn describe_setup(setup: &NodeConfig) -> anyhow::Result<Exit> {
+    Node::check(setup)?;
+    print_line(&format!("works for {}", setup.gateway))?;
+    print_line(&format!("offers {} slots of {}", setup.slots, show_bytes(setup.memory)))?;
+    print_line(&format!("keeps up to {} in {}", show_bytes(ByteCount(setup.cache_bytes_max)), setup.cache_dir.display()))?;
+    setup.rules.describe().iter().try_for_each(|rule| print_line(rule))?;
+    Ok(Exit::Success)
 }
 
 /// Works until `shutdown`.
@@ -151,8 +216,7 @@ impl OfferArgs {
     /// The set-up that flags, environment and config file describe.
     pub(crate) fn read(&self, config: &Config, gateway: GatewayAddr, cache: PathBuf) -> anyhow::Result<NodeConfig> {
         let mut setup = NodeConfig::new(gateway, cache);
-        let slots = config.find(&NODE_SLOTS, self.slots, str::parse::<NonZeroU32>)?.map(|f| f.value.get());
-        setup.slots = slots.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
+        setup.slots = self.slots(config)?.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
         setup.memory = config.value(&NODE_MEMORY, self.memory, parse_bytes)?;
         setup.module_bytes_max = module_bytes_max(config, self.module_max)?;
         setup.price = self.price.read(config)?;
@@ -161,8 +225,15 @@ impl OfferArgs {
         }
         setup.allow_weak_sandbox = allows_weak_sandbox(config, self.allow_weak_sandbox)?;
         setup.baseline_code = !self.no_baseline;
+        setup.cpu_share = config.value(&NODE_CPU_SHARE, self.cpu_share, parse_cpu_share)?;
+        setup.priority = config.value(&NODE_PRIORITY, self.priority, parse_priority)?;
         setup.labels = self.label.clone();
         Ok(setup)
+    }
+
+    /// How many slots the owner asked for.
+    fn slots(&self, config: &Config) -> anyhow::Result<Option<u32>> {
+        Ok(config.find(&NODE_SLOTS, self.slots, str::parse::<NonZeroU32>)?.map(|found| found.value.get()))
     }
 }
 
@@ -174,6 +245,19 @@ pub(crate) fn allows_weak_sandbox(config: &Config, flag: bool) -> anyhow::Result
 /// The largest module that this machine compiles, for others and for its owner.
 pub(crate) fn module_bytes_max(config: &Config, flag: Option<ByteCount>) -> anyhow::Result<u64> {
     Ok(config.value(&NODE_MODULE_MAX, flag, parse_module_max)?.0)
+}
+
+fn parse_cpu_share(text: &str) -> Result<CpuShare, String> {
+    let percent = text.trim_end_matches('%').trim_end().parse().ok().and_then(CpuShare::of_percent);
+    percent.ok_or_else(|| format!("`{text}` is no share; write a percentage from {} to 100, such as 50", CpuShare::PERCENT_MIN))
+}
+
+fn parse_priority(text: &str) -> Result<Priority, String> {
+    match text {
+        "low" => Ok(Priority::Low),
+        "normal" => Ok(Priority::Normal),
+        _ => Err(format!("`{text}` is no priority; write `low` or `normal`")),
+    }
 }
 
 fn parse_module_max(text: &str) -> Result<ByteCount, String> {
@@ -218,10 +302,20 @@ fn is_routine(event: &NodeEvent) -> bool {
 
 fn describe(event: &NodeEvent) -> String {
     match event {
+        NodeEvent::Measured { speed, slots } => {
+            let fuel = Fuel(speed.fuel_per_second);
+            let each = if *slots == 1 { "one slot".to_owned() } else { format!("each of {slots} slots") };
+            let busy = if speed.was_busy { "; this machine was busy, so it will be measured again" } else { "" };
+            format!("measured: {fuel} a second in {each} (took {:.1} s){busy}", speed.took.as_secs_f64())
+        }
+        NodeEvent::NotMeasured { reason } => format!("speed not measured: {reason}"),
         NodeEvent::Connected { gateway } => format!("connected to {}", gateway.host),
         NodeEvent::Disconnected { reason, retry_in } => {
             format!("not connected: {reason}; trying again in {:.1} s", retry_in.as_secs_f64())
         }
+        NodeEvent::State(NodeState::Ready) => "takes jobs".to_owned(),
+        NodeEvent::State(NodeState::Draining) => "ends what it has, and takes no more".to_owned(),
+        NodeEvent::State(NodeState::Paused(reason)) => format!("paused: {reason}"),
         NodeEvent::JobStarted { job, client } => format!("job {}: for client {}", short(job), short(client)),
         NodeEvent::JobEnded { job, outcome, usage, cost } => {
             format!("job {}: {outcome} · {} · earned {cost}", short(job), usage.fuel)
@@ -234,9 +328,22 @@ fn describe(event: &NodeEvent) -> String {
 
 fn to_json(event: &NodeEvent) -> Value {
     match event {
+        NodeEvent::Measured { speed, slots } => json!({
+            "event": "measured", "fuel_per_second": speed.fuel_per_second, "slots": slots, "took_ms": speed.took.as_millis() as u64,
+            "was_busy": speed.was_busy,
+        }),
+        NodeEvent::NotMeasured { reason } => json!({ "event": "not_measured", "reason": reason }),
         NodeEvent::Connected { gateway } => json!({ "event": "connected", "gateway": gateway.to_string() }),
         NodeEvent::Disconnected { reason, retry_in } => {
             json!({ "event": "disconnected", "reason": reason, "retry_ms": retry_in.as_millis() as u64 })
+        }
+        NodeEvent::State(state) => {
+            let (state, reason) = match state {
+                NodeState::Ready => ("ready", None),
+                NodeState::Draining => ("draining", None),
+                NodeState::Paused(reason) => ("paused", Some(reason)),
+            };
+            json!({ "event": "state", "state": state, "reason": reason })
         }
         NodeEvent::JobStarted { job, client } => {
             json!({ "event": "job_started", "job": job.to_string(), "client": client.to_string() })
@@ -252,6 +359,16 @@ fn to_json(event: &NodeEvent) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn share_is_a_percentage_with_bounds() {
+        for (text, want) in [("50", Some(50)), ("50%", Some(50)), ("5 %", Some(5)), ("100", Some(100))] {
+            assert_eq!(parse_cpu_share(text).ok(), want.and_then(CpuShare::of_percent), "{text}");
+        }
+        for text in ["", "4", "0", "101", "-5", "0.5", "half", "300"] {
+            assert!(parse_cpu_share(text).unwrap_err().contains("from 5 to 100"), "{text}");
+        }
+    }
 
     #[test]
     fn module_limit_is_bounded_by_the_networks() {

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use adit_node::rules::Share;
 use adit_protocol::{ByteCount, Microcredits, UnixMillis};
 use bytesize::ByteSize;
 use jiff::Timestamp;
@@ -45,6 +46,11 @@ pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
         (0, ppm @ 0..=1_000_000) => Ok(ppm as u32),
         _ => Err(error()),
     }
+}
+
+/// Reads a part of a machine, `25` or `12.5%`.
+pub(crate) fn parse_share(text: &str) -> Result<Share, String> {
+    parse_percent(text.strip_suffix('%').unwrap_or(text)).map(Share)
 }
 
 /// Reads an RFC 3339 time such as `2026-01-31T12:00:00Z`, or a number of milliseconds since 1970.
@@ -113,6 +119,12 @@ mod tests {
         for text in ["", "-1", "100.0001", "0.00001", "five", "1000000000000000000"] {
             assert!(parse_percent(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn shares_are_percentages_with_or_without_their_sign() {
+        assert_eq!((parse_share("12.5%"), parse_share("25")), (Ok(Share(125_000)), Ok(Share(250_000))));
+        assert!(parse_share("%").is_err() && parse_share("101%").is_err());
     }
 
     #[test]

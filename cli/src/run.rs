@@ -6,7 +6,7 @@ use adit_client::Client;
 use adit_protocol::{JobId, JobLimits};
 use clap::Args;
 
-use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
+use crate::args::{Common, JobArgs, LinkArgs, RetryArgs, SubmissionArgs};
 use crate::config::Config;
 use crate::exit::{self, Exit};
 use crate::follow::{Follow, Followed};
@@ -32,6 +32,7 @@ Examples:
   adit run tool.wasm --local                      # here, without a network; the same bill
   adit run tool.wasm --json --output out.bin      # one JSON object, see docs/cli.md
 
+A gateway without room is asked again, when it says and a random time later (--retry-for).
 Ctrl-C cancels the job and waits for its end; a second Ctrl-C leaves it. What `adit audit` needs
 to run the job again is kept in ~/.local/share/adit/jobs, copies of module and input included; see
 `adit audit --help`.")]
@@ -45,7 +46,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
     /// Run here, in the same sandbox, without a network
-    #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt"])]
+    #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt", "retry_for"])]
     local: bool,
     /// With --local, run even where the kernel lacks a part of the sandbox, Landlock or seccomp [env: ADIT_ALLOW_WEAK_SANDBOX]
     #[arg(long, requires = "local")]
@@ -57,6 +58,8 @@ pub(crate) struct RunArgs {
     job: JobArgs,
     #[command(flatten)]
     link: LinkArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
 }
 
 /// How a job's end is shown, and where its receipt goes.
@@ -98,7 +101,7 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
             let end = local::run(&job, &args.submission.module, &input, &sink, &config, allow_weak, screen).await?;
             return ending.show(Followed { end, trouble: None }, screen);
         }
-        let client = link::connect(&config, &args.link).await?;
+        let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
         let job = client.salted(job);
         let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
         let handle = client.submit(job);

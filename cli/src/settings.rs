@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::args::{Common, LinkArgs};
-use crate::config::{Config, Found, GATEWAY, KEY, NODE_KEY, SERVE_KEY, SETTINGS, Setting};
+use crate::config::{Config, Found, GATEWAY, KEY, NODE_JOIN_TOKEN, NODE_KEY, SERVE_KEY, SETTINGS, Setting};
 use crate::exit::Exit;
 use crate::keys::Role;
 use crate::link::find_gateway;
@@ -91,6 +91,8 @@ fn find(config: &Config, setting: &Setting, link: &LinkArgs) -> anyhow::Result<O
         s if *s == KEY => key(Role::Client, link.key.as_deref()),
         s if *s == NODE_KEY => key(Role::Node, None),
         s if *s == SERVE_KEY => key(Role::Gateway, None),
+        // What is shown is pasted into questions and bug reports.
+        s if *s == NODE_JOIN_TOKEN => config.text(s).map(|found| Found { value: "(not shown)".to_owned(), ..found }),
         s => config.text(s),
     })
 }

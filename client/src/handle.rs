@@ -1,8 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
 use adit_protocol::{
-    Attempt, BatchError, BlobRef, JobEvent, JobId, JobResult, JobSpec, PublicKey, ReceiptMismatch, SignedReceipt,
+    Attempt, BatchError, BlobRef, JobEvent, JobId, JobResult, JobSpec, PublicKey, ReceiptMismatch, Refusal, SignedReceipt,
     SignedSettlement, VerifiedReceipt, VerifyError,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::JobError;
 use crate::link::{News, Shared};
 
-/// A submitted job. Dropped, it is only detached: the job goes on.
+/// A submitted job. Dropped, it is only detached: a job that the gateway has goes on.
 #[derive(Debug)]
 pub struct JobHandle {
     pub(crate) job: JobId,
@@ -51,6 +52,15 @@ pub enum Update {
     Ended(Box<Done>),
     /// The last receipt is stored for good, and with it the outcome is final. Nothing comes after it.
     Settled(Box<Settled>),
+    /// The gateway has no room for it now. It is submitted again by itself, unless it is cancelled or its handles are dropped before.
+    Postponed {
+        /// What the gateway said.
+        refusal: Refusal,
+        /// When that will be.
+        wait: Duration,
+        /// Which time in a row this is, counted from 1.
+        times: u32,
+    },
     /// The connection to the gateway broke and is being made again. Until it is, nothing is heard of the job, which may go on.
     Reconnecting {
         /// What became of the connection.
@@ -99,8 +109,9 @@ impl JobHandle {
         self.job
     }
 
-    /// Asks for the job to be stopped. The end still comes as an update. While its module or input is being sent, the gateway does not
-    /// know the job yet: it is then never submitted, and ends at once as [`JobError::CancelledInQueue`].
+    /// Asks for the job to be stopped. The end still comes as an update. While its module or input is being sent, or
+    /// it is postponed, the gateway does not have the job yet: it is then not submitted, and ends at once as
+    /// [`JobError::CancelledInQueue`].
     pub fn cancel(&self) {
         // Without a connection, the next one withdraws the job.
         let _ = self.shared.cancel(self.job);
@@ -117,6 +128,7 @@ impl JobHandle {
             News::Event(event) => event,
             News::Lost(reason) => return Ok(Some(Update::Reconnecting { reason })),
             News::Found => return Ok(Some(Update::Reconnected)),
+            News::Postponed { refusal, wait, times } => return Ok(Some(Update::Postponed { refusal, wait, times })),
         };
         Ok(Some(match event {
             JobEvent::Queued => Update::Queued,

@@ -1,7 +1,8 @@
 //! The client library: submits jobs to a gateway over QUIC, follows them, and checks what comes back.
 //!
 //! A connection that breaks is made again, with jittered backoff, and every job that has not ended is submitted again under its own key:
-//! to the gateway that is the same job, so nothing runs twice that was settled, and nothing is lost.
+//! to the gateway that is the same job, so nothing runs twice that was settled, and nothing is lost. A job that the gateway has no room
+//! for is submitted again in the same way, when the gateway said and a random time later, for as long as [`Config::patience`] allows.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,10 +24,12 @@ mod error;
 mod handle;
 mod job;
 mod link;
+mod postponed;
 mod transfer;
 
 pub use error::{ConnectError, JobError};
 pub use handle::{Done, JobHandle, Output, Settled, Update};
 pub use job::{Job, Source, new_key};
 pub use link::{Client, Config};
+pub use postponed::Pauses;
 pub use transfer::LogStream;

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_protocol::KnownRoots;
 use adit_protocol::limits::INLINE_BYTES_MAX;
@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::{self, AbortHandle};
 
 use crate::job::Place;
+use crate::postponed::{Postponed, SPREAD_MAX, refused_for, shut_out_for};
 use crate::transfer::{self, LogStream};
 use crate::{ConnectError, Job, JobError, JobHandle, Source};
 
@@ -25,11 +26,14 @@ pub struct Config {
     pub software: String,
     /// How long a lost gateway is looked for before its jobs are given up.
     pub reconnect_for: Duration,
+    /// How long a submission that the gateway has no room for is tried again, and how long a first connection.
+    pub patience: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { software: concat!("adit-client ", env!("CARGO_PKG_VERSION")).into(), reconnect_for: Duration::from_secs(60) }
+        let software = concat!("adit-client ", env!("CARGO_PKG_VERSION")).into();
+        Self { software, reconnect_for: Duration::from_secs(60), patience: Duration::from_secs(60) }
     }
 }
 
@@ -61,6 +65,8 @@ pub(crate) enum News {
     Lost(String),
     /// It is found again.
     Found,
+    /// The gateway has no room for it now.
+    Postponed { refusal: Refusal, wait: Duration, times: u32 },
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +101,8 @@ struct Tracked {
     /// What to submit again; nothing where the job was attached by id.
     submission: Option<Arc<Submission>>,
     cancelled: bool,
+    /// It was refused for want of room, and is submitted again.
+    postponed: Option<Postponed>,
     /// The newest outcome, for a handle that comes after it.
     outcome: Option<JobEvent>,
     /// The handles that follow it, by number: there may be several of one job.
@@ -106,13 +114,15 @@ struct Submission {
     message: ClientMessage,
     module: Source,
     input: Source,
+    /// Whether its caller comes again by itself where the gateway has no room.
+    once: bool,
 }
 
 impl Client {
     /// Connects to `gateway` under `key`.
     ///
     /// # Errors
-    /// [`ConnectError`]; the first connection is not retried, so that a wrong address is told at once.
+    /// [`ConnectError`]; the first connection is not retried, so that a wrong address is told at once, unless the gateway is full.
     pub async fn connect(key: SecretKey, gateway: GatewayAddr) -> Result<Self, ConnectError> {
         Self::connect_with(key, gateway, Config::default()).await
     }
@@ -131,7 +141,7 @@ impl Client {
             known: Mutex::default(),
             connection,
         });
-        let inbox = shared.greet().await?;
+        let inbox = shared.greet_patiently().await?;
         // The task holds the state weakly, so that dropping the last handle ends it.
         let client = Self { shared };
         tokio::spawn(keep_linked(Arc::downgrade(&client.shared), client.shared.current(), inbox));
@@ -156,6 +166,15 @@ impl Client {
 
     /// Submits `job` and returns at once; everything that happens comes through the handle.
     pub fn submit(&self, job: Job) -> JobHandle {
+        self.submit_as(job, false)
+    }
+
+    /// As [`Client::submit`], but a gateway without room ends it: for callers that come again by themselves, after [`Pauses`].
+    pub fn submit_once(&self, job: Job) -> JobHandle {
+        self.submit_as(job, true)
+    }
+
+    fn submit_as(&self, job: Job, once: bool) -> JobHandle {
         let id = JobId::derive(&self.key(), &job.key);
         let spec = Arc::new(job.spec);
         let input = match job.input.place() {
@@ -163,7 +182,7 @@ impl Client {
             _ => None,
         };
         let message = ClientMessage::Submit { key: job.key, spec: Box::new(JobSpec::clone(&spec)), input };
-        let submission = Submission { message, module: job.module, input: job.input };
+        let submission = Submission { message, module: job.module, input: job.input, once };
         self.track(id, Some(spec), Some(Arc::new(submission)))
     }
 
@@ -288,6 +307,19 @@ impl Tracked {
         }
     }
 
+    /// How long to wait before this submission is made again, and which time that is; nothing where it is not.
+    fn postpone(&mut self, refusal: &Refusal, patience: Duration) -> Option<(Duration, u32)> {
+        if self.cancelled || self.submission.as_ref().is_none_or(|submission| submission.once) {
+            return None;
+        }
+        let postponed = self.postponed.get_or_insert_with(|| Postponed::begin(Instant::now(), patience));
+        Some((postponed.pause_after(refusal)?, postponed.times))
+    }
+
+    fn is_asleep(&self) -> bool {
+        self.postponed.as_ref().is_some_and(Postponed::is_asleep)
+    }
+
     /// Submits, attaches or withdraws on a fresh connection. What cannot be sent now is sent on the next one.
     fn announce(&self, job: JobId, outbox: &Outbox) {
         let attach = || outbox.send(&ClientMessage::Attach { job });
@@ -331,9 +363,15 @@ impl Shared {
             state.deliver(job, JobEvent::Ended(JobResult::CancelledInQueue));
             return Ok(());
         }
+        let was_asleep = state.jobs.get_mut(&job).and_then(|tracked| tracked.postponed.as_mut()).is_some_and(Postponed::wake);
         let broken = ConnectError::Broken;
         let outbox = state.link.outbox().ok_or_else(|| broken("not connected".into()))?;
-        outbox.send(&ClientMessage::Cancel { job }).map_err(|e| broken(e.to_string()))
+        outbox.send(&ClientMessage::Cancel { job }).map_err(|e| broken(e.to_string()))?;
+        if was_asleep {
+            // The gateway has heard it too: it has the job where that was submitted before a connection was lost, and came back too fast.
+            state.deliver(job, JobEvent::Ended(JobResult::CancelledInQueue));
+        }
+        Ok(())
     }
 
     pub(crate) fn forget(&self, job: JobId, handle: u64) {
@@ -369,6 +407,21 @@ impl Shared {
         }
     }
 
+    /// As [`Shared::greet`], again where the gateway is full.
+    async fn greet_patiently(&self) -> Result<Inbox, ConnectError> {
+        let mut postponed = Postponed::begin(Instant::now(), self.config.patience);
+        loop {
+            let error = match self.greet().await {
+                Ok(inbox) => return Ok(inbox),
+                Err(error) => error,
+            };
+            let pause = shut_out_for(&error).and_then(|after| postponed.pause(Instant::now(), after, rand::random()));
+            let Some(pause) = pause else { return Err(error) };
+            tracing::warn!(%error, "not connected yet; trying again in {:.1} s", pause.as_secs_f64());
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// Connects, says hello, and announces every job that has not ended.
     async fn greet(&self) -> Result<Inbox, ConnectError> {
         let broken = |e: String| ConnectError::Broken(e);
@@ -383,7 +436,10 @@ impl Shared {
         let mut state = self.lock();
         for (job, tracked) in &state.jobs {
             tracked.tell(|| Ok(News::Found));
-            tracked.announce(*job, &outbox);
+            // One that sleeps comes when it wakes: those that were refused do not all come at once.
+            if !tracked.is_asleep() {
+                tracked.announce(*job, &outbox);
+            }
         }
         state.link = Link::Up(outbox);
         drop(state);
@@ -415,7 +471,7 @@ impl Shared {
 
     fn handle(self: &Arc<Self>, message: GatewayToClient) {
         match message {
-            GatewayToClient::Event { job, event } => self.lock().deliver(job, *event),
+            GatewayToClient::Event { job, event } => self.hear(job, *event),
             GatewayToClient::NeedBlobs { job, missing } => self.upload_and_submit(job, missing),
             GatewayToClient::Answer { request, answer } => {
                 if let Some(question) = self.lock().questions.remove(&request) {
@@ -427,6 +483,28 @@ impl Shared {
             GatewayToClient::Welcome { .. } | GatewayToClient::Rejected(_) => {
                 tracing::debug!("a greeting in the middle of a connection");
             }
+        }
+    }
+
+    /// Takes in what happened to a job. One that the gateway has no room for has not ended for that.
+    fn hear(self: &Arc<Self>, job: JobId, event: JobEvent) {
+        let mut state = self.lock();
+        let Some(tracked) = state.jobs.get_mut(&job) else { return };
+        let postponed = match &event {
+            JobEvent::Ended(JobResult::Refused(refusal)) => {
+                tracked.postpone(refusal, self.config.patience).map(|(wait, times)| (refusal.clone(), wait, times))
+            }
+            _ => None,
+        };
+        let Some((refusal, wait, times)) = postponed else {
+            tracked.postponed = None;
+            return state.deliver(job, event);
+        };
+        tracing::info!(%job, %refusal, times, "submitted again in {:.3} s", wait.as_secs_f64());
+        tracked.tell(|| Ok(News::Postponed { refusal: refusal.clone(), wait, times }));
+        let timer = tokio::spawn(submit_later(Arc::downgrade(self), job, wait));
+        if let Some(postponed) = &mut tracked.postponed {
+            postponed.sleeps(timer.abort_handle());
         }
     }
 
@@ -513,8 +591,12 @@ impl State {
     fn deliver(&mut self, job: JobId, event: JobEvent) {
         let Some(tracked) = self.jobs.get_mut(&job) else { return };
         let event = match event {
-            // It was withdrawn before it was submitted to this gateway, see `announce`.
-            JobEvent::Ended(JobResult::Refused(Refusal::UnknownJob)) if tracked.cancelled && tracked.submission.is_some() => {
+            // It was withdrawn before it was submitted to this gateway, see `announce`, or while that refused it.
+            JobEvent::Ended(JobResult::Refused(refusal))
+                if tracked.cancelled
+                    && tracked.submission.is_some()
+                    && (refusal == Refusal::UnknownJob || refused_for(&refusal).is_some()) =>
+            {
                 JobEvent::Ended(JobResult::CancelledInQueue)
             }
             event => event,
@@ -531,6 +613,20 @@ impl State {
         if last {
             self.jobs.remove(&job);
         }
+    }
+}
+
+/// Submits a job again that the gateway had no room for. Where the gateway is lost meanwhile, the next connection announces it.
+async fn submit_later(shared: std::sync::Weak<Shared>, job: JobId, wait: Duration) {
+    tokio::time::sleep(wait).await;
+    let Some(shared) = shared.upgrade() else { return };
+    let mut state = shared.lock();
+    let State { link, jobs, .. } = &mut *state;
+    let Some(tracked) = jobs.get_mut(&job) else { return };
+    if tracked.postponed.as_mut().is_some_and(Postponed::tries)
+        && let Some(outbox) = link.outbox()
+    {
+        tracked.announce(job, outbox);
     }
 }
 
@@ -588,6 +684,9 @@ async fn reconnect(weak: &std::sync::Weak<Shared>) -> Result<(Option<Connection>
             return Err(Some(error.to_string()));
         }
         drop(shared);
-        tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(3))).await;
+        let pause = pauses.next().unwrap_or(Duration::from_secs(3));
+        // A full gateway says when to come; those whom it tells come apart by their own pauses.
+        let told = shut_out_for(&error).unwrap_or_default().min(SPREAD_MAX);
+        tokio::time::sleep(told + pause).await;
     }
 }

@@ -6,7 +6,7 @@ use adit_protocol::{
     UnfitReason,
 };
 
-use crate::class::Members;
+use crate::class::{Class, Members};
 use crate::grace::Grace;
 use crate::history::{Histories, Short};
 use crate::job::{Cause, DECLINED_MAX, Job, Setback};
@@ -241,26 +241,33 @@ impl Dispatcher {
                 self.actions.push_back(Action::Abandon { job, attempt, node: key });
             }
         }
-        self.await_return(now, key, &node);
+        self.await_return(now, key, node.class);
     }
 
     /// Not only the jobs of the node that left: one that failed on all others may be tried there again, now that it is gone.
     fn place_retries(&mut self, now: Tick) {
         for job in self.queue.retries().collect::<Vec<_>>() {
+            // When a network splits, thousands leave at a time, each with its jobs.
+            if !self.nodes.has_open() {
+                return;
+            }
             self.place(now, job);
         }
     }
 
-    fn await_return(&mut self, now: Tick, key: PublicKey, node: &Node) {
+    /// Has jobs that only this node's offer fitted wait for a moment before they are refused: connections break, and owners' rules flap.
+    fn await_return(&mut self, now: Tick, key: PublicKey, class: Arc<Class>) {
         if let Some(before) = self.grace.end_return(&key) {
             self.timers.disarm(&before);
         }
         let armed = self.timers.arm(now.after(self.config.join_grace_us), Timer::Return(key));
-        self.grace.await_return(key, Arc::clone(&node.class), armed);
+        self.grace.await_return(key, class, armed);
     }
 
     fn node_offers(&mut self, now: Tick, key: PublicKey, offer: NodeOffer) {
+        let Some(before) = self.nodes.get(&key).map(|node| Arc::clone(&node.class)) else { return };
         self.nodes.set_offer(&key, offer);
+        self.await_return(now, key, before);
         self.offer_work(now, key);
     }
 
@@ -274,12 +281,7 @@ impl Dispatcher {
         if before == NodeState::Ready
             && let Some(class) = self.nodes.get(&key).filter(|node| !node.is_ready()).map(|node| Arc::clone(&node.class))
         {
-            // Jobs that only this one fits wait for a moment before they are refused: owners' rules flap.
-            if let Some(before) = self.grace.end_return(&key) {
-                self.timers.disarm(&before);
-            }
-            let armed = self.timers.arm(now.after(self.config.join_grace_us), Timer::Return(key));
-            self.grace.await_return(key, class, armed);
+            self.await_return(now, key, class);
         }
         self.offer_work(now, key);
     }

@@ -76,6 +76,8 @@ pub(crate) struct Nodes {
     knowing: BTreeSet<(Short, Slot)>,
     /// Those that get jobs when they have room.
     ready: u32,
+    /// Those with room, trusted or not.
+    open: u32,
 }
 
 #[derive(Debug)]
@@ -179,7 +181,12 @@ impl Nodes {
         &self.classes
     }
 
-    /// How many have room.
+    /// Whether any has room, trusted or not.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open > 0
+    }
+
+    /// How many of the trusted have room.
     pub(crate) fn open_count(&self) -> u32 {
         self.near.len() as u32
     }
@@ -427,6 +434,7 @@ impl Nodes {
                     *n = if is_added { *n + 1 } else { *n - 1 };
                 }
             };
+            count(&mut self.open, standing.rank.is_some());
             count(&mut self.ready, class.has_slots && standing.is_ready && !standing.is_barred);
             self.classes.change(class, |members| {
                 count(&mut members.not_ready, !standing.is_ready);

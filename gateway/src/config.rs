@@ -1,8 +1,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use adit_protocol::Microcredits;
+use adit_protocol::{Microcredits, PublicKey};
 use adit_tlog::Policy;
+
+use crate::{NodePolicy, RateLimits};
 
 /// Where a gateway listens, where it keeps its data, and how much of it.
 #[derive(Debug, Clone)]
@@ -15,6 +17,12 @@ pub struct GatewayConfig {
     pub store_bytes_max: u64,
     /// Jobs that may wait at once.
     pub queue_max: usize,
+    /// Clients whose jobs count for more where many wait, each with the parts that it gets; all others get one.
+    pub client_weights: Vec<(PublicKey, u32)>,
+    /// How fast one may submit and connect.
+    pub rates: RateLimits,
+    /// Which nodes may join.
+    pub nodes: NodePolicy,
     /// What the gateway keeps of a job's cost, in millionths.
     pub fee_ppm: u32,
     /// What each key that never had credits is granted with its first job.
@@ -30,8 +38,8 @@ pub struct GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which keeps nothing of a cost, grants nobody anything, and
-    /// serves no log.
+    /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which all nodes may join, and which keeps nothing of a cost,
+    /// grants nobody anything, and serves no log.
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
         let queue_max = adit_dispatch::Config::default().queue_max;
         Self {
@@ -39,6 +47,9 @@ impl GatewayConfig {
             data_dir: data_dir.into(),
             store_bytes_max: 16 << 30,
             queue_max,
+            client_weights: Vec::new(),
+            rates: RateLimits::default(),
+            nodes: NodePolicy::default(),
             fee_ppm: 0,
             welcome: Microcredits(0),
             log_listen: None,

@@ -128,7 +128,7 @@ impl Core {
             clock: Clock::start(),
             store,
             timer: Arc::new(Notify::new()),
-            dispatcher: Dispatcher::new(limits.clone()),
+            dispatcher: dispatcher(&limits, &config.client_weights),
             limits,
             armed: None,
             ledger,
@@ -1019,6 +1019,14 @@ fn unavailable(error: StoreError) -> Refusal {
 fn welcome_id(client: &PublicKey) -> TransferId {
     let digest = Digest::of(&[b"adit welcome v1".as_slice(), &client.0].concat());
     TransferId(*digest.0.first_chunk().expect("a digest is longer than an id"))
+}
+
+fn dispatcher(limits: &Config, weights: &[(PublicKey, u32)]) -> Dispatcher {
+    let mut dispatcher = Dispatcher::new(limits.clone());
+    for (client, weight) in weights {
+        dispatcher.handle(Tick::default(), Event::ClientWeight { client: *client, weight: *weight });
+    }
+    dispatcher
 }
 
 /// Decides where lots fall from this start on: nobody outside can know it.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use adit_ledger::{CommitError, OpenError, Refused};
 
-use crate::PublishError;
+use crate::{NodeListError, PublishError};
 
 /// A gateway that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +56,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The list of nodes cannot be used.
+    #[error(transparent)]
+    Nodes(#[from] NodeListError),
     /// The ledger's thread cannot be started.
     #[error("the ledger's thread cannot be started: {0}")]
     Thread(io::Error),

@@ -13,10 +13,13 @@ use adit_transport::{BlobStore, GatewayAddr, Listener};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
+use crate::admission::Admission;
 use crate::clock::wall_time;
 use crate::core::{Core, LedgerAccess, LogAccess};
+use crate::link::Entrance;
 use crate::publisher::{Publisher, Signer};
-use crate::{GatewayConfig, PublishError, RunError, StartError, link, settle};
+use crate::rates::{Door, Entry};
+use crate::{GatewayConfig, JoinTokens, PublishError, RunError, StartError, link, settle};
 
 /// A gateway that listens.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub struct Gateway {
     listener: Listener,
     address: GatewayAddr,
     store: BlobStore,
+    entrance: Rc<Entrance>,
     /// Where the log is served.
     log_listener: Option<TcpListener>,
     log_url: Option<String>,
@@ -76,6 +80,8 @@ impl Gateway {
             signed => signed?,
         }
         begin(&mut ledger, &config, &key)?;
+        let nodes = Admission::open(&config.nodes, JoinTokens::of_gateway(&config.data_dir))?;
+        let entrance = Rc::new(Entrance { door: RefCell::new(Door::new(&config.rates)), nodes });
         let store = BlobStore::open(&config.data_dir.join("blobs"), config.store_bytes_max).map_err(data)?;
         let listener = Listener::bind(config.listen, &key).map_err(|error| StartError::Listen { addr: config.listen, error })?;
         let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };
@@ -84,7 +90,7 @@ impl Gateway {
         let log_at = log_listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let log_url = config.log_url.clone().or(log_at.map(|addr| format!("http://{addr}")));
         let engine = Engine::new(&config, &key, store.clone(), ledger, signer, log_listener.as_ref(), log_url.clone())?;
-        Ok(Self { config, key, listener, address, store, log_listener, log_url, published, engine })
+        Ok(Self { config, key, listener, address, store, entrance, log_listener, log_url, published, engine })
     }
 
     /// Where it listens and who it is.
@@ -105,9 +111,9 @@ impl Gateway {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, key, listener, store, log_listener, log_url, published, engine, .. } = self;
+        let Self { config, key, listener, store, entrance, log_listener, log_url, published, engine, .. } = self;
         let (listener, mut shutdown) = (Rc::new(listener), std::pin::pin!(shutdown));
-        let reason = match engine.serve(&listener, shutdown.as_mut()).await {
+        let reason = match engine.serve(&listener, &entrance, shutdown.as_mut()).await {
             Ending::Asked => return Ok(()),
             Ending::Socket => return Err(RunError::Socket),
             Ending::Ledger(reason) => reason,
@@ -122,7 +128,7 @@ impl Gateway {
             "the gateway only reads now: accounts, receipts and the log; it takes no jobs until it is started anew"
         );
         let engine = Engine::read_only(&config, &key, store, reader, reason.clone(), published, log_listener.as_ref(), log_url);
-        let ending = engine.map_err(|_| stopped())?.serve(&listener, shutdown).await;
+        let ending = engine.map_err(|_| stopped())?.serve(&listener, &entrance, shutdown).await;
         debug_assert!(!matches!(ending, Ending::Ledger(_)), "what is only read does not fail to record");
         Err(stopped())
     }
@@ -224,7 +230,7 @@ impl Engine {
     }
 
     /// Serves until `shutdown` or until the ledger fails. All connections are gone then, and all that was read is let go.
-    async fn serve(self, listener: &Rc<Listener>, shutdown: impl Future<Output = ()>) -> Ending {
+    async fn serve(self, listener: &Rc<Listener>, entrance: &Rc<Entrance>, shutdown: impl Future<Output = ()>) -> Ending {
         // Dropped from the last to the first, also where this is cancelled: the writer, which rings for the publisher, before that.
         let Self { _idle, http, faults, publisher, commits, core } = self;
         let tasks = LocalSet::new();
@@ -236,7 +242,7 @@ impl Engine {
             tasks.spawn_local(record_holds(Rc::clone(&core)));
         }
         tasks.spawn_local(keep_time(Rc::clone(&core)));
-        let accepting = accept(Rc::clone(listener), Rc::clone(&core));
+        let accepting = accept(Rc::clone(listener), Rc::clone(&core), Rc::clone(entrance));
         let stopping = Arc::clone(&core.borrow().stopping);
         let ending = tasks
             .run_until(async {
@@ -251,6 +257,7 @@ impl Engine {
             listener.close("the gateway stops");
             tasks.run_until(listener.flush()).await;
         }
+        core.borrow_mut().settle_winners();
         core.borrow_mut().hand_over();
         while !core.borrow().is_handed_over() {
             // The ledger's queue is full; the next commit makes room, and its report hands over more.
@@ -282,12 +289,24 @@ fn begin(ledger: &mut Ledger, config: &GatewayConfig, key: &SecretKey) -> Result
     Ok(())
 }
 
-async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>) {
+async fn accept(listener: Rc<Listener>, core: Rc<RefCell<Core>>, entrance: Rc<Entrance>) {
     while let Some(handshake) = listener.accept().await {
-        let core = Rc::clone(&core);
+        let entry = entrance.door.borrow_mut().connection(Instant::now(), handshake.remote_ip(), handshake.is_proven());
+        match entry {
+            Entry::Enter => {}
+            Entry::Prove => {
+                handshake.send_away();
+                continue;
+            }
+            Entry::Refuse => {
+                handshake.refuse();
+                continue;
+            }
+        }
+        let (core, entrance) = (Rc::clone(&core), Rc::clone(&entrance));
         tokio::task::spawn_local(async move {
             match handshake.complete().await {
-                Ok(connection) => link::serve(core, connection).await,
+                Ok(connection) => link::serve(core, entrance, connection).await,
                 Err(error) => tracing::debug!(%error, "a handshake failed"),
             }
         });

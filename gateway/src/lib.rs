@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod account;
+mod admission;
 mod clock;
 mod config;
 mod core;
@@ -22,11 +23,14 @@ mod log;
 mod peer;
 mod publisher;
 mod purse;
+mod rates;
 mod settle;
 mod times;
 mod transfer;
 
+pub use admission::{JoinToken, JoinTokens, JoinedNode, NewToken, NodeListError, NodePolicy, Revoked, TokenError, TokenFile};
 pub use config::GatewayConfig;
 pub use error::{RunError, StartError};
 pub use gateway::Gateway;
 pub use publisher::PublishError;
+pub use rates::RateLimits;

@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{CACHED_MODULES_MAX, LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX};
 use adit_protocol::{
-    ClientMessage, Digest, GatewayToClient, GatewayToNode, Greeting, KnownRoots, NodeMessage, NodeOffer, NodeState, PublicKey,
-    Rejection,
+    ClientMessage, Digest, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobId, JobResult, KnownRoots, NodeMessage,
+    NodeOffer, NodeState, PublicKey, Rejection,
 };
 use adit_transport::limits::HANDSHAKE_TIMEOUT;
 use adit_transport::{Connection, Inbox, Outbox, ReceiveError};
@@ -16,8 +16,11 @@ use serde::de::DeserializeOwned;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
+use crate::admission::Admission;
 use crate::core::Core;
+use crate::job::event_message;
 use crate::peer::{Client, LinkId, Node, Path};
+use crate::rates::Door;
 use crate::transfer;
 
 /// Name and version, told to peers for their logs.
@@ -29,26 +32,33 @@ const CLIENTS_MAX: usize = 4_096;
 /// Nodes connected at once, by the same reckoning.
 const NODES_MAX: usize = 4_096;
 
-/// How often the round trip to a node is looked at.
-const RTT_EVERY: Duration = Duration::from_secs(1);
+/// How often the round trip to a node is looked at, and whether it still may be here.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Slots that a node may offer: more than any machine has cores.
 const SLOTS_MAX: u32 = 4_096;
 
 type Shared = Rc<RefCell<Core>>;
 
-pub(crate) async fn serve(core: Shared, connection: Connection) {
+/// Who may come in, and how fast.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    pub(crate) door: RefCell<Door>,
+    pub(crate) nodes: Admission,
+}
+
+pub(crate) async fn serve(core: Shared, entrance: Rc<Entrance>, connection: Connection) {
     let peer = connection.peer();
     let ending = CloseOnDrop(connection.clone());
     let reason = match greet(&connection).await {
         Ok((Greeting::Client { software }, outbox, inbox)) => {
             tracing::info!(client = %peer, software, "client connected");
-            serve_client(core, connection.clone(), outbox, inbox).await
+            serve_client(core, entrance, connection.clone(), outbox, inbox).await
         }
         Ok((Greeting::Node { offer, state, cached, token }, outbox, inbox)) => {
             tracing::info!(node = %peer, software = offer.software, slots = offer.slots, "node connected");
             let arrival = Arrival { offer, state, cached, token };
-            serve_node(core, connection.clone(), outbox, inbox, arrival).await
+            serve_node(core, entrance, connection.clone(), outbox, inbox, arrival).await
         }
         Err(reason) => reason,
     };
@@ -76,7 +86,7 @@ async fn greet(connection: &Connection) -> Result<(Greeting, Outbox, Inbox), Str
 }
 
 /// Serves a client until it leaves, and says why it did.
-async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox) -> String {
+async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connection, outbox: Outbox, mut inbox: Inbox) -> String {
     if core.borrow().clients_connected() >= CLIENTS_MAX {
         let rejection = Rejection::Full { retry_after_ms: 1_000 };
         return reject(&outbox, &GatewayToClient::Rejected(rejection)).await;
@@ -90,7 +100,10 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
         // A client that does not read its answers is not asked for more questions.
         client.outbox.room().await;
         match next::<ClientMessage>(&mut inbox).await {
-            Ok(message) => core.borrow_mut().handle_client(&client, message),
+            Ok(message) => match too_soon(&entrance.door, &client, &message) {
+                Some(refused) => client.send(&refused),
+                None => core.borrow_mut().handle_client(&client, message),
+            },
             Err(Parting::Gone(reason) | Parting::Fault(reason)) => break reason,
         }
         // A client that sends without pause has its turn, and then the others have theirs.
@@ -101,6 +114,14 @@ async fn serve_client(core: Shared, connection: Connection, outbox: Outbox, mut 
     reason
 }
 
+/// What to say to a submission that comes faster than its client may submit.
+fn too_soon(door: &RefCell<Door>, client: &Client, message: &ClientMessage) -> Option<GatewayToClient> {
+    let ClientMessage::Submit { key, .. } = message else { return None };
+    let owner = client.connection.peer();
+    let refusal = door.borrow_mut().submission(Instant::now(), owner, client.connection.remote_ip()).err()?;
+    Some(event_message(JobId::derive(&owner, key), JobEvent::Ended(JobResult::Refused(refusal))))
+}
+
 /// How a node introduces itself.
 struct Arrival {
     offer: NodeOffer,
@@ -109,24 +130,36 @@ struct Arrival {
     token: Option<String>,
 }
 
+/// Checks what a node says, whether there is room, and whether the operator lets it join.
+async fn let_in(core: &Shared, entrance: &Entrance, node: PublicKey, arrival: &mut Arrival) -> Result<(), Rejection> {
+    arrival.check().map_err(|fault| Rejection::BadOffer(fault.into()))?;
+    if core.borrow().nodes_connected() >= NODES_MAX {
+        return Err(Rejection::Full { retry_after_ms: 5_000 });
+    }
+    // Last, since a token may be used up by it.
+    entrance.nodes.admit(node, arrival.token.take()).await.map_err(Rejection::NotAdmitted)
+}
+
 /// Serves a node until it leaves, and says why it did.
-async fn serve_node(core: Shared, connection: Connection, outbox: Outbox, mut inbox: Inbox, arrival: Arrival) -> String {
-    let rejection = match arrival.check() {
-        Err(fault) => Some(Rejection::BadOffer(fault.into())),
-        Ok(()) if core.borrow().nodes_connected() >= NODES_MAX => Some(Rejection::Full { retry_after_ms: 5_000 }),
-        Ok(()) => None,
-    };
-    if let Some(rejection) = rejection {
+async fn serve_node(
+    core: Shared,
+    entrance: Rc<Entrance>,
+    connection: Connection,
+    outbox: Outbox,
+    mut inbox: Inbox,
+    mut arrival: Arrival,
+) -> String {
+    let key = connection.peer();
+    if let Err(rejection) = let_in(&core, &entrance, key, &mut arrival).await {
         return reject(&outbox, &GatewayToNode::Rejected(rejection)).await;
     }
-    let key = connection.peer();
     let link = core.borrow_mut().next_link();
     let Arrival { offer, state, cached, .. } = arrival;
     let node = Node { link, connection: connection.clone(), outbox, offer, path: Path::default() };
     node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().node_joined(node, state, cached);
     let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), connection));
-    let reason = match read_node(&core, key, link, &mut inbox).await {
+    let reason = match read_node(&core, &entrance, key, link, &mut inbox).await {
         Parting::Gone(reason) => reason,
         Parting::Fault(fault) => {
             core.borrow_mut().expel(key, link, &fault);
@@ -146,9 +179,9 @@ enum Parting {
     Fault(String),
 }
 
-async fn read_node(core: &Shared, key: PublicKey, link: LinkId, inbox: &mut Inbox) -> Parting {
+async fn read_node(core: &Shared, entrance: &Entrance, key: PublicKey, link: LinkId, inbox: &mut Inbox) -> Parting {
     let mut known = KnownRoots::default();
-    let mut rtt = tokio::time::interval(RTT_EVERY);
+    let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             message = next::<NodeMessage>(inbox) => match message {
@@ -160,7 +193,12 @@ async fn read_node(core: &Shared, key: PublicKey, link: LinkId, inbox: &mut Inbo
                 }
                 Err(parting) => return parting,
             },
-            _ = rtt.tick() => core.borrow_mut().node_path(key),
+            _ = look.tick() => {
+                if !entrance.nodes.holds(&key) {
+                    return Parting::Gone("the gateway's operator does not let this node join any more".into());
+                }
+                core.borrow_mut().node_path(key);
+            }
         }
         consume_budget().await;
     }

@@ -1,12 +1,25 @@
 use std::time::Duration;
 
-use adit_protocol::{JobId, Microcredits, Outcome, PublicKey, Usage};
+use adit_protocol::{JobId, Microcredits, NodeState, Outcome, PublicKey, Usage};
+use adit_runtime::Speed;
 use adit_transport::GatewayAddr;
 
 /// Something that the owner may want to see.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum NodeEvent {
+    /// This machine's speed is known.
+    Measured {
+        /// That of one slot, while all work.
+        speed: Speed,
+        /// How many there are.
+        slots: u32,
+    },
+    /// This machine's speed could not be measured. The node works, and gateways learn from its jobs.
+    NotMeasured {
+        /// Why.
+        reason: String,
+    },
     /// The gateway takes this node.
     Connected {
         /// The gateway.
@@ -19,6 +32,8 @@ pub enum NodeEvent {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// Whether the node takes jobs has changed: its owner said so, or a rule.
+    State(NodeState),
     /// A lease arrived.
     JobStarted {
         /// The job.

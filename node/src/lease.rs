@@ -1,22 +1,23 @@
 //! The life of one attempt: fetch, compile, run, report.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use adit_protocol::limits::LOG_CHUNK_BYTES_MAX;
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, Digest, JobId, JobSpec, NodeMessage, NodeOffer, NodeTimes, PublicKey, Receipt, StreamReply,
-    StreamRequest, UnixMillis,
+    Attempt, AttemptFailure, BlobRef, Digest, JobId, JobSpec, NodeMessage, NodeOffer, NodeTimes, Outcome, PublicKey, Receipt,
+    StreamReply, StreamRequest,
 };
-use adit_runtime::{CompileError, ENGINE, Input, Run, RunError, RunEvent, RunReport, RunRequest};
+use adit_runtime::{Canceller, CompileError, ENGINE, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 use adit_transport::{Transfer, TransferError, read_reply};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::NodeEvent;
 use crate::fetch::{fetch, open};
 use crate::link::Link;
 use crate::sign::Finished;
+use crate::tenancy::Turn;
+use crate::times::wall_time;
 
 /// What the gateway asks for.
 #[derive(Debug)]
@@ -28,15 +29,23 @@ pub(crate) struct Lease {
     pub(crate) input: Option<Vec<u8>>,
 }
 
+/// What a lease was told to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Nothing: it goes on.
+    Not,
+    /// Its job was withdrawn.
+    Withdrawn,
+    /// The owner takes the machine back, and why.
+    Preempted(String),
+}
+
 /// Runs a lease to its end and reports it.
-pub(crate) async fn run(link: &Link, mut lease: Lease, mut cancelled: watch::Receiver<bool>) {
+pub(crate) async fn run(link: &Link, mut lease: Lease, mut stop: watch::Receiver<Stop>) {
     let input = lease.input.take();
-    if let Err(failure) = attempt(link, &lease, input, &mut cancelled).await {
-        let (job, attempt) = (lease.job, lease.attempt);
-        tracing::info!(%job, %failure, "attempt failed");
-        link.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
-        link.lease_ended(job, attempt);
-        link.send(&NodeMessage::Failed { job, attempt, failure });
+    if let Err(failure) = attempt(link, &lease, input, &mut stop).await {
+        link.fail(&lease, failure);
+        link.lease_ended((lease.job, lease.attempt));
     }
 }
 
@@ -44,18 +53,30 @@ async fn attempt(
     link: &Link,
     lease: &Lease,
     input: Option<Vec<u8>>,
-    cancelled: &mut watch::Receiver<bool>,
+    stop: &mut watch::Receiver<Stop>,
 ) -> Result<(), AttemptFailure> {
     check(link, lease, input.as_deref())?;
     let mut times = NodeTimes { started: wall_time(), ..NodeTimes::default() };
-    let mut run = tokio::select! {
+    let (mut run, _turn) = tokio::select! {
         run = prepare(link, lease, input, &mut times) => run?,
-        _ = cancelled.wait_for(|cancelled| *cancelled) => return Err(AttemptFailure::Withdrawn),
+        stopped = next_stop(stop, &Stop::Not) => return Err(match stopped {
+            Stop::Preempted(why) => AttemptFailure::Preempted(why),
+            Stop::Withdrawn | Stop::Not => AttemptFailure::Withdrawn,
+        }),
     };
+    link.lease_started(lease, run.gauge());
     link.send_soon(&NodeMessage::Started { job: lease.job, attempt: lease.attempt });
-    let report = follow(link, lease, &mut run, cancelled).await?;
+    let report = follow(link, lease, &mut run, stop).await?;
     times.run_us = report.run_us;
     finish(link, lease, times, report)
+}
+
+/// Waits until a lease is told something else than what it has `heard`. One whose gateway is gone is dropped.
+async fn next_stop(stop: &mut watch::Receiver<Stop>, heard: &Stop) -> Stop {
+    match stop.wait_for(|told| told != heard).await {
+        Ok(told) => told.clone(),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// The dispatcher matches jobs to offers; a node that is told to break its own offer does not.
@@ -85,8 +106,13 @@ fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input
     is_another.then(|| "the input is not the one that the job names".to_owned())
 }
 
-/// Fetches, compiles and starts, and notes how long each took.
-async fn prepare(link: &Link, lease: &Lease, inline: Option<Vec<u8>>, times: &mut NodeTimes) -> Result<Run, AttemptFailure> {
+/// Fetches, compiles, waits for the tenant's turn and starts, and notes how long each took.
+async fn prepare(
+    link: &Link,
+    lease: &Lease,
+    inline: Option<Vec<u8>>,
+    times: &mut NodeTimes,
+) -> Result<(Run, Option<Turn>), AttemptFailure> {
     let spec = &lease.spec;
     let started = Instant::now();
     let module = fetch(link, spec.module).await?;
@@ -101,6 +127,7 @@ async fn prepare(link: &Link, lease: &Lease, inline: Option<Vec<u8>>, times: &mu
     times.fetch_us = micros(started.elapsed());
     let runtime = &link.node.runtime;
     let path = link.node.blobs.path(&spec.module.digest);
+    let mut turn = None;
     loop {
         let compiled = match runtime.compile(spec.module.digest, &path).await {
             Ok(compiled) => compiled,
@@ -118,11 +145,14 @@ async fn prepare(link: &Link, lease: &Lease, inline: Option<Vec<u8>>, times: &mu
             Input::Inline(bytes) => Input::Inline(bytes.clone()),
             Input::File(file) => Input::File(file.try_clone().map_err(|e| AttemptFailure::Node(e.to_string()))?),
         };
+        if turn.is_none() && link.node.owner.rules().one_tenant {
+            turn = Some(link.node.tenancy.turn(lease.client).await);
+        }
         let request = RunRequest { tenant: lease.client, spec: Arc::clone(spec), input };
         match runtime.start(request).await {
             Ok(run) => {
                 drop(module);
-                return Ok(run);
+                return Ok((run, turn));
             }
             Err(RunError::NotCompiled(_)) => input = again,
             Err(error) => return Err(AttemptFailure::Node(error.to_string())),
@@ -130,59 +160,126 @@ async fn prepare(link: &Link, lease: &Lease, inline: Option<Vec<u8>>, times: &mu
     }
 }
 
-/// Passes on what the guest says until it ends.
+/// Passes on what the guest says until it ends. The owner does not wait for a gateway that is slow to listen.
 async fn follow(
     link: &Link,
     lease: &Lease,
     run: &mut Run,
-    cancelled: &mut watch::Receiver<bool>,
+    stop: &mut watch::Receiver<Stop>,
 ) -> Result<RunReport, AttemptFailure> {
-    let (job, attempt) = (lease.job, lease.attempt);
     let canceller = run.canceller();
-    let mut is_cancelled = false;
-    let mut output = None;
+    let mut speech = Speech { link, lease, output: None, is_cut: false };
+    let mut heard = Stop::Not;
     loop {
         let event = tokio::select! {
             event = run.next() => event.map_err(|error| AttemptFailure::Node(error.to_string()))?,
-            _ = cancelled.wait_for(|cancelled| *cancelled), if !is_cancelled => {
-                is_cancelled = true;
-                canceller.cancel();
+            told = next_stop(stop, &heard) => {
+                pass_on(&canceller, &told);
+                heard = told;
                 continue;
             }
         };
         match event {
-            RunEvent::Log(bytes) => {
-                // A guest that logs faster than the gateway reads waits; it could end everybody's connection otherwise.
-                link.outbox.room().await;
-                for chunk in bytes.chunks(LOG_CHUNK_BYTES_MAX) {
-                    link.send(&NodeMessage::Log { job, attempt, bytes: chunk.to_vec() });
-                }
-            }
-            RunEvent::Progress { done, total } => link.send_soon(&NodeMessage::Progress { job, attempt, done, total }),
-            RunEvent::Output(bytes) => write_output(link, lease, &mut output, bytes).await?,
-            RunEvent::Ended(report) => {
-                if let Some(transfer) = output {
-                    let written = BlobRef { digest: report.output_digest, bytes: report.usage.bytes_out.0 };
-                    end_output(transfer, written).await?;
-                }
-                return Ok(*report);
+            RunEvent::Ended(report) => return speech.end(*report, &heard).await,
+            _ if matches!(heard, Stop::Preempted(_)) => speech.cut(),
+            event => {
+                let why = tokio::select! {
+                    said = speech.say(event) => { said?; continue }
+                    why = preempted(stop) => why,
+                };
+                speech.cut();
+                canceller.preempt();
+                heard = why;
             }
         }
     }
 }
 
-/// Sends a piece of a large output on a stream that is opened for the first one. The stream's window is the backpressure: the guest
-/// waits while the gateway or the network is slower.
-async fn write_output(link: &Link, lease: &Lease, output: &mut Option<Transfer>, bytes: Vec<u8>) -> Result<(), AttemptFailure> {
-    let transfer = match output {
-        Some(transfer) => transfer,
-        None => {
-            let request = StreamRequest::Output { job: lease.job, attempt: lease.attempt };
-            output.insert(link.connection.open_transfer(&request).await.map_err(output_failure)?)
-        }
-    };
-    transfer.send.write_chunk(Bytes::from(bytes)).await.map_err(|error| output_failure(error.into()))
+fn pass_on(canceller: &Canceller, told: &Stop) {
+    match told {
+        Stop::Not => {}
+        Stop::Withdrawn => canceller.cancel(),
+        Stop::Preempted(_) => canceller.preempt(),
+    }
 }
+
+async fn preempted(stop: &mut watch::Receiver<Stop>) -> Stop {
+    match stop.wait_for(|told| matches!(told, Stop::Preempted(_))).await {
+        Ok(told) => told.clone(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// What a guest says, on its way to the gateway.
+struct Speech<'a> {
+    link: &'a Link,
+    lease: &'a Lease,
+    /// There once a large output has begun.
+    output: Option<Transfer>,
+    /// Whether something of it was dropped, because the owner took the machine back.
+    is_cut: bool,
+}
+
+impl Speech<'_> {
+    async fn say(&mut self, event: RunEvent) -> Result<(), AttemptFailure> {
+        let (job, attempt) = (self.lease.job, self.lease.attempt);
+        match event {
+            RunEvent::Log(bytes) => {
+                // A guest that logs faster than the gateway reads waits; it could end everybody's connection otherwise.
+                self.link.outbox.room().await;
+                for chunk in bytes.chunks(LOG_CHUNK_BYTES_MAX) {
+                    self.link.send(&NodeMessage::Log { job, attempt, bytes: chunk.to_vec() });
+                }
+            }
+            RunEvent::Progress { done, total } => self.link.send_soon(&NodeMessage::Progress { job, attempt, done, total }),
+            RunEvent::Output(bytes) => self.write(bytes).await?,
+            RunEvent::Ended(_) => unreachable!("the end is handled by itself"),
+        }
+        Ok(())
+    }
+
+    /// Sends a piece of a large output on a stream that is opened for the first one. The stream's window is the backpressure: the guest
+    /// waits while the gateway or the network is slower.
+    async fn write(&mut self, bytes: Vec<u8>) -> Result<(), AttemptFailure> {
+        let transfer = match &mut self.output {
+            Some(transfer) => transfer,
+            None => {
+                let request = StreamRequest::Output { job: self.lease.job, attempt: self.lease.attempt };
+                self.output.insert(self.link.connection.open_transfer(&request).await.map_err(output_failure)?)
+            }
+        };
+        transfer.send.write_chunk(Bytes::from(bytes)).await.map_err(|error| output_failure(error.into()))
+    }
+
+    /// Drops what was not said yet.
+    fn cut(&mut self) {
+        self.is_cut = true;
+        if let Some(mut transfer) = self.output.take() {
+            // Else its end would look like the output's. One that is closed is no output either.
+            let _ = transfer.send.reset(CUT_SHORT.into());
+        }
+    }
+
+    /// The end of the run, once the gateway has all of its output. Of a run that the owner cut short it has none; nor of one that ended
+    /// by itself in the same moment, when something of what it said was dropped.
+    async fn end(mut self, report: RunReport, heard: &Stop) -> Result<RunReport, AttemptFailure> {
+        if let Stop::Preempted(why) = heard
+            && (self.is_cut || report.outcome == Outcome::Preempted)
+        {
+            self.cut();
+            let report = report.preempted();
+            return Ok(RunReport { reason: format!("{}: {why}", report.reason), ..report });
+        }
+        if let Some(transfer) = self.output {
+            let written = BlobRef { digest: report.output_digest, bytes: report.usage.bytes_out.0 };
+            end_output(transfer, written).await?;
+        }
+        Ok(report)
+    }
+}
+
+/// The application error code (RFC 9000, section 20.2) of an output that comes to no end.
+const CUT_SHORT: u32 = 3;
 
 async fn end_output(mut transfer: Transfer, written: BlobRef) -> Result<(), AttemptFailure> {
     // The reply tells whether all arrived.
@@ -231,10 +328,6 @@ fn finish(link: &Link, lease: &Lease, times: NodeTimes, report: RunReport) -> Re
 
 fn micros(duration: Duration) -> u64 {
     duration.as_micros() as u64
-}
-
-fn wall_time() -> UnixMillis {
-    UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -1,19 +1,27 @@
 //! One connection to the gateway: greeting, leases, end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
+use std::time::Duration;
 
-use adit_protocol::{Attempt, AttemptFailure, GatewayToNode, Greeting, JobId, NodeMessage, NodeState};
+use adit_protocol::limits::CACHED_MODULES_MAX;
+use adit_protocol::{
+    Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, NodeMessage, NodeState, PublicKey, UnixMillis,
+};
+use adit_runtime::Gauge;
 use adit_transport::{Connection, Inbox, Outbox, SendError};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::NodeEvent;
-use crate::lease::{self, Lease};
+use crate::control::JobStatus;
+use crate::lease::{self, Lease, Stop};
 use crate::node::Shared;
 use crate::sign::Signer;
+use crate::speed::measure_again;
+use crate::times::{show_time, wall_time};
 
 /// Leases that are held for each slot, running or waiting: twice what a dispatcher sends ahead. Each costs at most a frame of memory.
 const LEASES_PER_SLOT_MAX: usize = 10;
@@ -25,8 +33,22 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     pub(crate) outbox: Outbox,
     pub(crate) signer: Signer,
-    /// The leases that are held, with what cancels each.
-    leases: RefCell<HashMap<(JobId, Attempt), watch::Sender<bool>>>,
+    /// The leases that are held.
+    leases: RefCell<HashMap<(JobId, Attempt), Held>>,
+    /// Bytes of the connection that are in the day's count.
+    counted: Cell<u64>,
+}
+
+/// A lease that is held.
+#[derive(Debug)]
+struct Held {
+    client: PublicKey,
+    module: Digest,
+    since: UnixMillis,
+    /// What stops it.
+    stop: watch::Sender<Stop>,
+    /// There once its guest has begun.
+    gauge: Option<Gauge>,
 }
 
 impl Link {
@@ -35,9 +57,69 @@ impl Link {
         self.leases.borrow().len()
     }
 
+    /// Notes that a lease's guest has begun.
+    pub(crate) fn lease_started(&self, lease: &Lease, gauge: Gauge) {
+        if let Some(held) = self.leases.borrow_mut().get_mut(&(lease.job, lease.attempt)) {
+            held.gauge = Some(gauge);
+        }
+    }
+
     /// Notes that a lease is reported.
-    pub(crate) fn lease_ended(&self, job: JobId, attempt: Attempt) {
-        self.leases.borrow_mut().remove(&(job, attempt));
+    pub(crate) fn lease_ended(&self, id: (JobId, Attempt)) {
+        self.leases.borrow_mut().remove(&id);
+        if self.leases() == 0 {
+            self.node.became_idle.notify_waiters();
+        }
+    }
+
+    /// Reports an attempt that comes to nothing.
+    pub(crate) fn fail(&self, lease: &Lease, failure: AttemptFailure) {
+        let (job, attempt) = (lease.job, lease.attempt);
+        tracing::info!(%job, %failure, "attempt failed");
+        // A job that its client withdrew was not refused.
+        if failure != AttemptFailure::Withdrawn {
+            self.node.note_refusal(lease, &failure);
+        }
+        self.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
+        self.send(&NodeMessage::Failed { job, attempt, failure });
+    }
+
+    /// Tells the gateway of the node's state, and where it is paused takes the machine back from every guest.
+    pub(crate) fn obey(&self, state: &NodeState) {
+        // First, so that no job comes back here.
+        self.send(&NodeMessage::State(state.clone()));
+        if let NodeState::Paused(why) = state {
+            for held in self.leases.borrow().values() {
+                held.stop.send_replace(Stop::Preempted(why.clone()));
+            }
+        }
+    }
+
+    /// The leases that are held, longest first.
+    pub(crate) fn jobs(&self) -> Vec<JobStatus> {
+        let leases = self.leases.borrow();
+        let mut held: Vec<_> = leases.iter().collect();
+        held.sort_by_key(|((job, attempt), held)| (held.since, *job, *attempt));
+        let status = |((job, attempt), held): (&(JobId, Attempt), &Held)| JobStatus {
+            job: job.to_string(),
+            attempt: attempt.0,
+            client: held.client.to_string(),
+            module: held.module.to_string(),
+            is_running: held.gauge.is_some(),
+            since: show_time(held.since),
+            fuel: held.gauge.as_ref().and_then(Gauge::fuel).map(|fuel| fuel.0),
+        };
+        held.into_iter().map(status).collect()
+    }
+
+    pub(crate) fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
+    /// Adds what the connection moved since the last call to the day's count.
+    pub(crate) fn count_traffic(&self) {
+        let moved = self.connection.bytes_moved();
+        self.node.today.add_moved(moved.saturating_sub(self.counted.replace(moved)));
     }
 
     /// Queues a message. A gateway that lets messages pile up is disconnected; its reader then sees the end.
@@ -51,9 +133,13 @@ impl Link {
     }
 
     fn check(&self, sent: Result<(), SendError>) {
-        if let Err(error) = sent {
-            tracing::debug!(%error, "message not sent");
-            self.connection.close("the control stream is stuck");
+        match sent {
+            // The reader sees that too, or this node is about to leave.
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(error) => {
+                tracing::debug!(%error, "message not sent");
+                self.connection.close("the control stream is stuck");
+            }
         }
     }
 }
@@ -68,17 +154,22 @@ pub(crate) struct Parted {
 
 /// Connects and works until the connection ends. All leases end with it: the gateway gives their jobs to other nodes.
 pub(crate) async fn work(node: &Rc<Shared>) -> Parted {
-    let (connection, outbox, inbox) = match greet(node).await {
+    let told = node.state();
+    let (connection, outbox, inbox) = match greet(node, told.clone()).await {
         Ok(greeted) => greeted,
         Err(reason) => return Parted { reason, replaced: false },
     };
+    let (signer, leases, counted) = (Signer::default(), RefCell::default(), Cell::new(0));
+    let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer, leases, counted });
+    node.set_link(&link);
+    // It may have changed while the gateway was greeted.
+    if node.state() != told {
+        link.obey(&node.state());
+    }
     node.tell(NodeEvent::Connected { gateway: node.config.gateway.clone() });
-    let signer = Signer::default();
-    let leases = RefCell::default();
-    let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer, leases });
-    let closing = CloseOnDrop(connection);
+    let closing = CloseOnDrop(Rc::clone(&link));
     let mut reason = serve(link, inbox).await;
-    let replaced = closing.0.was_replaced();
+    let replaced = connection.was_replaced();
     if replaced {
         reason = "another node uses this node's key; give each machine its own".into();
     }
@@ -87,26 +178,37 @@ pub(crate) async fn work(node: &Rc<Shared>) -> Parted {
 }
 
 /// Tells the gateway that this node leaves, also where the whole task is dropped.
-struct CloseOnDrop(Connection);
+struct CloseOnDrop(Rc<Link>);
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        self.0.close("the node leaves");
+        self.0.connection.close("the node leaves");
+        self.0.count_traffic();
+        self.0.leases.borrow_mut().clear();
+        self.0.node.became_idle.notify_waiters();
     }
 }
 
-async fn greet(node: &Shared) -> Result<(Connection, Outbox, Inbox), String> {
+async fn greet(node: &Shared, state: NodeState) -> Result<(Connection, Outbox, Inbox), String> {
     let connection = node.dialer.dial(&node.config.gateway).await.map_err(|e| e.to_string())?;
+    let cached = cached(node).await;
     let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
-    outbox
-        .send(&Greeting::Node { offer: node.offer.clone(), state: NodeState::Ready, cached: Vec::new(), token: None })
-        .map_err(|e| e.to_string())?;
+    let token = node.config.join_token.as_ref().map(|token| token.reveal().to_owned());
+    outbox.send(&Greeting::Node { offer: node.offer_now(), state, cached, token }).map_err(|e| e.to_string())?;
     match inbox.next().await.map_err(|e| e.to_string())? {
         Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
         Some(GatewayToNode::Rejected(rejection)) => Err(rejection.to_string()),
         Some(_) => Err("the gateway spoke before its welcome".into()),
         None => Err("the gateway ended the connection".into()),
     }
+}
+
+/// The modules that need not be compiled here. A node that cannot list them can still run them.
+async fn cached(node: &Shared) -> Vec<Digest> {
+    node.runtime.cached_modules(CACHED_MODULES_MAX).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the cache of compiled modules cannot be listed");
+        Vec::new()
+    })
 }
 
 async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
@@ -116,6 +218,10 @@ async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
         let link = Rc::clone(&link);
         async move { link.signer.sign_for(&link).await }
     });
+    tasks.spawn_local({
+        let link = Rc::clone(&link);
+        async move { measure_again(&link).await }
+    });
     loop {
         tokio::select! {
             message = inbox.next() => match message {
@@ -124,8 +230,9 @@ async fn serve(link: Rc<Link>, mut inbox: Inbox) -> String {
                     take(&link, &mut tasks, lease);
                 }
                 Ok(Some(GatewayToNode::Cancel { job, attempt })) => {
-                    if let Some(cancel) = link.leases.borrow().get(&(job, attempt)) {
-                        cancel.send_replace(true);
+                    if let Some(held) = link.leases.borrow().get(&(job, attempt)) {
+                        // One that the owner has stopped is stopped.
+                        held.stop.send_if_modified(|stop| *stop == Stop::Not && { *stop = Stop::Withdrawn; true });
                     }
                 }
                 Ok(Some(_)) => {}
@@ -150,20 +257,40 @@ fn stop(signing: &AbortHandle, reason: &str) -> String {
 }
 
 fn take(link: &Rc<Link>, tasks: &mut JoinSet<()>, lease: Lease) {
-    let id = (lease.job, lease.attempt);
-    let (cancel, cancelled) = watch::channel(false);
-    if link.leases() >= LEASES_PER_SLOT_MAX * link.node.config.slots as usize {
-        let failure = AttemptFailure::Node("it holds as many leases as it takes".into());
-        return link.send(&NodeMessage::Failed { job: lease.job, attempt: lease.attempt, failure });
+    if let Err(failure) = admit(link, &lease) {
+        return link.fail(&lease, failure);
     }
-    match link.leases.borrow_mut().entry(id) {
-        Entry::Vacant(free) => free.insert(cancel),
+    let (stop, stopped) = watch::channel(Stop::Not);
+    match link.leases.borrow_mut().entry((lease.job, lease.attempt)) {
+        Entry::Vacant(free) => {
+            let (client, module) = (lease.client, lease.spec.module.digest);
+            free.insert(Held { client, module, since: wall_time(), stop, gauge: None });
+        }
         Entry::Occupied(_) => {
             tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");
             return;
         }
-    };
+    }
+    // The machine was not watched so closely while it had nothing to do.
+    if link.leases() == 1 && link.node.must_be_watched() {
+        link.node.look_now.notify_one();
+    }
     link.node.tell(NodeEvent::JobStarted { job: lease.job, client: lease.client });
     let link = Rc::clone(link);
-    tasks.spawn_local(async move { lease::run(&link, lease, cancelled).await });
+    tasks.spawn_local(async move { lease::run(&link, lease, stopped).await });
+}
+
+/// Whether a lease is taken at all.
+fn admit(link: &Link, lease: &Lease) -> Result<(), AttemptFailure> {
+    let node = &link.node;
+    match node.state() {
+        NodeState::Ready => {}
+        NodeState::Draining => return Err(AttemptFailure::Preempted("it ends what it has and takes no more".into())),
+        NodeState::Paused(why) => return Err(AttemptFailure::Preempted(why)),
+    }
+    node.owner.rules().admit(&lease.client, &lease.spec, &node.offer.price).map_err(AttemptFailure::Declined)?;
+    if link.leases() >= LEASES_PER_SLOT_MAX * node.config.slots as usize {
+        return Err(AttemptFailure::Node("it holds as many leases as it takes".into()));
+    }
+    Ok(())
 }

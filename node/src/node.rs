@@ -1,20 +1,32 @@
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::fs::{self, File, TryLockError};
 use std::future::Future;
-use std::io;
-use std::path::PathBuf;
-use std::rc::Rc;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use adit_protocol::{Digest, NodeOffer, SecretKey};
+use adit_protocol::{AttemptFailure, Digest, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::task::LocalSet;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::task::{LocalSet, spawn_blocking};
+use tokio::time::{Instant, timeout};
 
-use crate::link::Parted;
+use crate::control::{ControlSocket, Refused, Status};
+use crate::lease::Lease;
+use crate::link::{Link, Parted};
+use crate::owner::Owner;
+use crate::rules::Readings;
+use crate::sensors::{LinuxSensors, MissingSensor, Sensors};
+use crate::speed::Measured;
+use crate::tenancy::Tenancy;
+use crate::times::{show_time, wall_time};
+use crate::today::Today;
+use crate::watch::Watch;
 use crate::{NodeConfig, NodeEvent, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
@@ -32,15 +44,29 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Says whether a node's kernel gives all that the wall around workers is made of.
 const SANDBOX_LABEL: &str = "sandbox";
 
+/// Says what kind of processor a node has, as Rust names it.
+const ARCH_LABEL: &str = "arch";
+
+/// How many of the last attempts that it did not run a node remembers.
+const REFUSALS_MAX: usize = 16;
+
+/// How long a gateway may take to hear a node's last words.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Whoever was just killed may hold the lock for an instant more.
+const LOCK_TRIES: u32 = 20;
+/// How long that instant is waited for, each time.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
 /// A node that cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The owner's labels say what the node finds out by itself.
-    #[error(
-        "the label `sandbox={said}` is not the owner's to give: a node finds out itself how strong its sandbox is; leave it out"
-    )]
-    SandboxLabel {
+    #[error("the label `{label}={said}` is not the owner's to give: a node finds that out itself; leave it out")]
+    OwnLabel {
+        /// Which label.
+        label: String,
         /// What the owner gave.
         said: String,
     },
@@ -52,6 +78,25 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// Another node has the cache folder.
+    #[error("another node{} runs with the cache folder {}; stop it, or give this one a folder and a key of its own (--cache, --key)", .pid.as_ref().map(|pid| format!(" (process {pid})")).unwrap_or_default(), .path.display())]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+        /// The other node's process, as far as it said.
+        pid: Option<u32>,
+    },
+    /// No socket for the owner's commands.
+    #[error("no socket for commands can be made in {}: {error}", .path.display())]
+    Control {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A rule cannot be kept.
+    #[error(transparent)]
+    Sensor(#[from] MissingSensor),
     /// The runtime does not start.
     #[error(transparent)]
     Runtime(#[from] adit_runtime::StartError),
@@ -64,17 +109,35 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Node {
     shared: Rc<Shared>,
+    watch: Watch,
+    control: ControlSocket,
+    /// Held while this lives, and let go by the system however the process ends.
+    _lock: File,
 }
 
 /// What all leases of a node share.
 pub(crate) struct Shared {
     pub(crate) config: NodeConfig,
     pub(crate) offer: NodeOffer,
+    pub(crate) measured: Measured,
     pub(crate) dialer: Dialer,
     pub(crate) runtime: Runtime,
     pub(crate) blobs: BlobStore,
     /// One entry for each blob on its way, so that leases that need the same one wait for one transfer.
     pub(crate) fetching: RefCell<HashMap<Digest, Rc<tokio::sync::Mutex<()>>>>,
+    pub(crate) owner: Owner,
+    pub(crate) today: Today,
+    pub(crate) tenancy: Rc<Tenancy>,
+    /// Has the machine looked at now.
+    pub(crate) look_now: Notify,
+    /// Tells that no lease is held any more, or that nobody need wait for that.
+    pub(crate) became_idle: Notify,
+    /// What the gateway and the owner were told last.
+    state: RefCell<NodeState>,
+    /// The connection, while there is one.
+    link: RefCell<Weak<Link>>,
+    /// Newest last.
+    refusals: RefCell<VecDeque<Refused>>,
     on_event: RefCell<Box<dyn FnMut(NodeEvent)>>,
 }
 
@@ -90,20 +153,38 @@ impl Node {
     /// # Errors
     /// [`StartError`].
     pub fn open(config: NodeConfig, key: SecretKey) -> Result<Self, StartError> {
-        if let Some((_, said)) = config.labels.iter().find(|(key, _)| key == SANDBOX_LABEL) {
-            return Err(StartError::SandboxLabel { said: said.clone() });
-        }
+        let sensors = LinuxSensors::new(&config.proc_dir, &config.sys_dir);
+        Self::open_with(config, key, Box::new(sensors))
+    }
+
+    /// Whether this machine can keep the owner's rules, and the owner says nothing that is not an owner's to say.
+    ///
+    /// # Errors
+    /// [`StartError`], of those that need no start to be found.
+    pub fn check(config: &NodeConfig) -> Result<(), StartError> {
+        check(config, &mut LinuxSensors::new(&config.proc_dir, &config.sys_dir))
+    }
+
+    /// As [`Self::open`], with other sensors.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open_with(config: NodeConfig, key: SecretKey, mut sensors: Box<dyn Sensors>) -> Result<Self, StartError> {
+        check(&config, sensors.as_mut())?;
+        let lock = lock(&config.cache_dir)?;
         let blob_dir = config.cache_dir.join("blobs");
-        let blobs =
-            BlobStore::open(&blob_dir, config.cache_bytes_max).map_err(|error| StartError::Cache { path: blob_dir, error })?;
+        let half = config.cache_bytes_max / 2;
+        let blobs = BlobStore::open(&blob_dir, half).map_err(|error| StartError::Cache { path: blob_dir, error })?;
         let runtime = Runtime::new(RuntimeConfig {
             slots: config.slots as usize,
-            cache_bytes_max: config.cache_bytes_max,
+            cache_bytes_max: half,
             memory_max: config.memory,
             module_bytes_max: config.module_bytes_max,
             worker_program: config.worker_program.clone(),
             allow_weak_sandbox: config.allow_weak_sandbox,
             baseline_code: config.baseline_code,
+            cpu_share: config.cpu_share,
+            priority: config.priority,
             ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {
@@ -114,35 +195,64 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
+            // What is measured comes with `offer_now`.
             fuel_per_second: 0,
         };
+        let dialer = Dialer::new(key)?;
+        let control = ControlSocket::open(&config.cache_dir)
+            .map_err(|error| StartError::Control { path: config.cache_dir.clone(), error })?;
+        let watch = Watch::new(sensors, config.rules.wanted());
+        let read = watch.read();
+        let owner = Owner::open(config.cache_dir.join("paused.json"), config.rules.clone());
+        let today = Today::open(config.cache_dir.join("today.json"), read.clock.date());
+        owner.look(watch.elapsed(), &read, today.moved());
         let shared = Shared {
             config,
             offer,
-            dialer: Dialer::new(key)?,
+            measured: Measured::default(),
+            dialer,
             runtime,
             blobs,
             fetching: RefCell::default(),
+            state: RefCell::new(owner.state()),
+            owner,
+            today,
+            tenancy: Rc::default(),
+            look_now: Notify::new(),
+            became_idle: Notify::new(),
+            link: RefCell::default(),
+            refusals: RefCell::default(),
             on_event: RefCell::new(Box::new(|_| {})),
         };
-        Ok(Self { shared: Rc::new(shared) })
+        Ok(Self { shared: Rc::new(shared), watch, control, _lock: lock })
     }
 
-    /// Works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears what an owner may want to see.
+    /// Measures this machine's speed, then works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears
+    /// what an owner may want to see.
     pub async fn run(self, on_event: impl FnMut(NodeEvent) + 'static, shutdown: impl Future<Output = ()>) {
         *self.shared.on_event.borrow_mut() = Box::new(on_event);
+        if self.shared.state() != NodeState::Ready {
+            self.shared.tell(NodeEvent::State(self.shared.state()));
+        }
         let tasks = LocalSet::new();
-        let work = keep_working(Rc::clone(&self.shared));
+        let shared = Rc::clone(&self.shared);
+        let work = async {
+            shared.measure_first().await;
+            keep_working(shared).await;
+        };
         tasks
             .run_until(async {
                 tokio::select! {
                     () = work => {}
-                    () = shutdown => {}
+                    () = self.watch.run(&self.shared) => {}
+                    () = self.control.serve(&self.shared) => {}
+                    () = async { shutdown.await; self.shared.leave().await } => {}
                 }
             })
             .await;
-        // Ends the leases, and so their workers. The gateway gives the jobs to other nodes.
+        // Ends the leases that are left, and so their workers. The gateway gives the jobs to other nodes.
         drop(tasks);
+        self.shared.today.save();
         self.shared.dialer.flush().await;
     }
 }
@@ -151,11 +261,177 @@ impl Shared {
     pub(crate) fn tell(&self, event: NodeEvent) {
         (self.on_event.borrow_mut())(event);
     }
+
+    /// Whether this node takes jobs.
+    pub(crate) fn state(&self) -> NodeState {
+        self.state.borrow().clone()
+    }
+
+    pub(crate) fn set_link(&self, link: &Rc<Link>) {
+        *self.link.borrow_mut() = Rc::downgrade(link);
+    }
+
+    /// Gives back what runs, which is paid for what it did, and waits until the gateway has all that was said to it.
+    async fn leave(&self) {
+        self.owner.leave();
+        self.refresh();
+        // Guests are stopped within a fifth of that.
+        let _ = timeout(FAREWELL, self.idle()).await;
+        if let Some(link) = self.link() {
+            // A gateway that is gone is not waited for.
+            let _ = timeout(FAREWELL, link.outbox.close()).await;
+        }
+    }
+
+    /// Takes in what was read of the machine.
+    pub(crate) fn look(&self, now: Duration, read: &Readings) {
+        self.today.turn(read.clock.date());
+        if let Some(link) = self.link() {
+            link.count_traffic();
+        }
+        self.today.save_soon();
+        self.owner.look(now, read, self.today.moved());
+        self.refresh();
+    }
+
+    /// Acts on what the owner and the rules say, where that is something new.
+    pub(crate) fn refresh(&self) {
+        let state = self.owner.state();
+        if *self.state.borrow() == state {
+            return;
+        }
+        tracing::info!(?state, "state");
+        *self.state.borrow_mut() = state.clone();
+        if let Some(link) = self.link() {
+            link.obey(&state);
+        }
+        if matches!(state, NodeState::Paused(_)) {
+            self.runtime.stop_compiling();
+        }
+        self.tell(NodeEvent::State(state));
+        self.became_idle.notify_waiters();
+    }
+
+    /// Whether a rule could be broken while a guest runs.
+    pub(crate) fn must_be_watched(&self) -> bool {
+        self.owner.rules().depend_on_the_moment() && self.leases() > 0
+    }
+
+    /// Waits until no lease is held.
+    pub(crate) async fn idle(&self) {
+        self.idle_or(|| false).await;
+    }
+
+    /// Waits until no lease is held, or the node takes jobs again.
+    pub(crate) async fn drained(&self) {
+        self.idle_or(|| *self.state.borrow() == NodeState::Ready).await;
+    }
+
+    async fn idle_or(&self, is_over: impl Fn() -> bool) {
+        loop {
+            let changed = self.became_idle.notified();
+            if self.leases() == 0 || is_over() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Remembers an attempt that was not run, for the owner to see.
+    pub(crate) fn note_refusal(&self, lease: &Lease, failure: &AttemptFailure) {
+        let mut refusals = self.refusals.borrow_mut();
+        if refusals.len() == REFUSALS_MAX {
+            refusals.pop_front();
+        }
+        refusals.push_back(Refused {
+            time: show_time(wall_time()),
+            job: lease.job.to_string(),
+            client: lease.client.to_string(),
+            module: lease.spec.module.digest.to_string(),
+            reason: failure.to_string(),
+        });
+    }
+
+    /// What an owner may want to know.
+    pub(crate) async fn status(&self) -> Status {
+        let link = self.link();
+        let jobs = link.as_ref().map(|link| link.jobs()).unwrap_or_default();
+        if let Some(link) = &link {
+            link.count_traffic();
+        }
+        let (state, reason) = match self.state() {
+            NodeState::Ready => ("ready", None),
+            NodeState::Draining => ("draining", None),
+            NodeState::Paused(reason) => ("paused", Some(reason)),
+        };
+        let runtime = self.runtime.clone();
+        let code_bytes = spawn_blocking(move || runtime.cache_bytes_used()).await;
+        Status {
+            node: self.dialer.key().public().to_string(),
+            gateway: self.config.gateway.to_string(),
+            rtt_ms: link.map(|link| (link.rtt().as_secs_f64() * 1e6).round() / 1e3),
+            state: state.to_owned(),
+            reason,
+            workers: (self.runtime.idle_workers() + jobs.iter().filter(|job| job.is_running).count()) as u64,
+            jobs,
+            refused: self.refusals.borrow().iter().rev().cloned().collect(),
+            today: self.today.day(),
+            slots: self.config.slots,
+            memory_bytes: self.config.memory.0,
+            fuel_per_second: self.offer_now().fuel_per_second,
+            blob_bytes: self.blobs.bytes_used(),
+            // A folder that cannot be read holds nothing that could be used.
+            code_bytes: code_bytes.ok().and_then(Result::ok).unwrap_or(0),
+            cache_bytes_max: self.config.cache_bytes_max,
+            rules: self.owner.rules().describe(),
+            pid: std::process::id(),
+            software: self.offer.software.clone(),
+        }
+    }
+
+    fn link(&self) -> Option<Rc<Link>> {
+        self.link.borrow().upgrade()
+    }
+
+    fn leases(&self) -> usize {
+        self.link().map_or(0, |link| link.leases())
+    }
 }
 
-/// What the node says of itself: the owner's words, and its own about its walls.
+fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
+    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL].contains(&key);
+    if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
+        return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
+    }
+    Ok(sensors.check(config.rules.wanted())?)
+}
+
+/// Makes sure that no other node uses the folder: each would remove what the other is fetching, and answer the other's commands.
+fn lock(cache_dir: &Path) -> Result<File, StartError> {
+    let path = cache_dir.join("node.lock");
+    let failed = |error| StartError::Cache { path: cache_dir.to_owned(), error };
+    fs::create_dir_all(cache_dir).map_err(failed)?;
+    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+                return Ok(file);
+            }
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+    let mut pid = String::new();
+    // Without it the message says a little less.
+    let _ = file.read_to_string(&mut pid);
+    Err(StartError::Taken { path: cache_dir.to_owned(), pid: pid.trim().parse().ok() })
+}
+
+/// What the node says of itself: the owner's words, and its own about its walls and its processor.
 fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
-    config.labels.iter().cloned().chain([(SANDBOX_LABEL.to_owned(), runtime.sandbox().strength().to_owned())]).collect()
+    let own = [(SANDBOX_LABEL, runtime.sandbox().strength()), (ARCH_LABEL, std::env::consts::ARCH)];
+    config.labels.iter().cloned().chain(own.map(|(label, said)| (label.to_owned(), said.to_owned()))).collect()
 }
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.
@@ -192,12 +468,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owner_cannot_say_how_strong_the_sandbox_is() {
+    fn owner_cannot_say_what_the_node_finds_out_itself() {
         // The node replaced the label by its own, and told the owner nothing.
         let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
         let mut config = NodeConfig::new(gateway, "/no/such/folder");
-        config.labels = vec![("zone".to_owned(), "eu".to_owned()), ("sandbox".to_owned(), "strong".to_owned())];
-        let error = Node::open(config, SecretKey::generate()).unwrap_err();
-        assert!(error.to_string().contains("`sandbox=strong`"), "{error}");
+        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64")] {
+            config.labels = vec![("zone".to_owned(), "eu".to_owned()), (label.to_owned(), said.to_owned())];
+            let error = Node::open(config.clone(), SecretKey::generate()).unwrap_err();
+            assert!(error.to_string().contains(&format!("`{label}={said}`")), "{error}");
+        }
     }
 }

@@ -71,9 +71,11 @@ fn sign_batch(link: &Link, batch: Vec<Finished>) {
     let signed = sign_receipts(link.node.dialer.key(), receipts);
     for (receipt, (reason, output)) in signed.into_iter().zip(rest) {
         let told = &receipt.receipt;
-        link.lease_ended(told.job, told.attempt);
+        let told_id = (told.job, told.attempt);
+        link.node.today.add_receipt(told.cost);
         let event = NodeEvent::JobEnded { job: told.job, outcome: told.outcome, usage: told.usage, cost: told.cost };
         link.send(&NodeMessage::Finished { receipt: Box::new(receipt), reason, output });
         link.node.tell(event);
+        link.lease_ended(told_id);
     }
 }

@@ -109,6 +109,27 @@ impl ModuleCache {
         Ok(self.keep_open(module, file))
     }
 
+    /// The modules whose code is here, those that were used last first; at most `most`. Reads no code, so one may yet turn out not to be
+    /// authentic.
+    pub(crate) fn modules(&self, most: usize) -> io::Result<Vec<Digest>> {
+        // What is open was used by this process; the times of files are those of first uses.
+        let mut modules: Vec<_> = self.open().iter().map(|(module, _)| *module).collect();
+        let mut files = self.files()?;
+        files.sort();
+        let ours = self.name_end();
+        for (_, path, _) in files.into_iter().rev() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // Other names are those of other engines' code.
+            let module = name.strip_suffix(&ours).and_then(|module| module.parse().ok());
+            modules.extend(module.filter(|module| !modules.contains(module)));
+            if modules.len() >= most {
+                break;
+            }
+        }
+        modules.truncate(most);
+        Ok(modules)
+    }
+
     /// Drops the code of `module`.
     pub(crate) fn remove(&self, module: Digest) -> io::Result<()> {
         self.open().pop(&module);
@@ -116,9 +137,13 @@ impl ModuleCache {
     }
 
     fn path(&self, module: Digest) -> PathBuf {
-        // Half of each digest tells names apart; the tag covers both in full.
-        let (module, compatibility) = (module.to_string(), self.compatibility.to_string());
-        self.folder.join(format!("{}-{}{CODE_SUFFIX}", &module[..32], &compatibility[..32]))
+        self.folder.join(format!("{module}{}", self.name_end()))
+    }
+
+    /// How the names end of what this engine may load.
+    fn name_end(&self) -> String {
+        // Half of the digest tells engines apart; the tag covers it in full.
+        format!("-{}{CODE_SUFFIX}", &self.compatibility.to_string()[..32])
     }
 
     fn check(&self, module: Digest, mut file: &File) -> io::Result<bool> {
@@ -142,6 +167,11 @@ impl ModuleCache {
         let file = Arc::new(file);
         self.open().put(module, Arc::clone(&file));
         file
+    }
+
+    /// Bytes of all compiled modules in the folder.
+    pub(crate) fn bytes_used(&self) -> io::Result<u64> {
+        Ok(self.files()?.iter().map(|(_, _, bytes)| bytes).sum())
     }
 
     /// Removes the files that were not used for longest, until the rest fit. `newest` stays in any case.
@@ -297,6 +327,28 @@ mod tests {
         store(&cache, c, &[3; 80]);
         let kept = [a, b, c].map(|module| cache.path(module).exists());
         assert_eq!(kept, [true, false, true]);
+    }
+
+    #[test]
+    fn modules_are_listed_with_the_latest_used_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, c, d] = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
+        let first = cache(folder.path(), 1 << 20);
+        for (age_s, module) in [(0, a), (60, b), (30, c)] {
+            store(&first, module, b"code");
+            File::open(first.path(module)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+        }
+        // Code of another engine is none that this one has.
+        store(&ModuleCache::new(folder.path(), Digest::of(b"other engine"), 1 << 20).unwrap(), d, b"code");
+        fs::write(folder.path().join(format!("nothing{}", first.name_end())), b"code").unwrap();
+        assert_eq!(first.modules(9).unwrap(), [c, b, a], "the order in which they were stored");
+
+        // A node that starts again knows them by their files, and what it uses comes first.
+        let again = cache(folder.path(), 1 << 20);
+        assert_eq!(again.modules(9).unwrap(), [a, c, b]);
+        again.load(b).unwrap();
+        assert_eq!(again.modules(9).unwrap(), [b, a, c]);
+        assert_eq!(again.modules(2).unwrap(), [b, a]);
     }
 
     #[test]

@@ -25,9 +25,10 @@ use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
 use crate::cache::ModuleCache;
 use crate::engine::Tier;
 use crate::ipc::{CompileOrder, FromCompiler};
-use crate::process::{Role, WorkerProcess, WorkerProgram};
+use crate::process::{Role, WorkerProcess, WorkerSetup};
+use crate::share::{Accounts, CpuShare};
 use crate::strikes::Strikes;
-use crate::walls::Need;
+use crate::unchecked::process_time;
 use crate::worker::{WORKER_FAILED, words};
 
 /// Time that a compilation may take for each [`COMPILE_UNIT_BYTES`] of module, or part of it: of the wall's, and of processors'.
@@ -38,8 +39,6 @@ const COMPILE_UNIT_BYTES: u64 = MODULE_BYTES_DEFAULT;
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
 /// A worker that had less than this part of the time that it was given was kept waiting by the machine.
 const BUSY_PART: u32 = 2;
-/// What the kernel counts processor time in, towards programs; the same on every Linux that this is built for.
-const TICKS_PER_SECOND: u64 = 100;
 /// Compilations of one tier at once. Each uses every core; one more hides the time that a small module waits for a large one.
 const COMPILES_MAX: usize = 2;
 /// Modules of fewer bytes are compiled once: their optimised code is there within a tenth of a second.
@@ -113,8 +112,9 @@ type Compilation = Arc<OnceCell<Result<CompileReport, CompileError>>>;
 /// Compiles modules into the cache.
 #[derive(Debug)]
 pub(crate) struct Compiler {
-    program: WorkerProgram,
-    need: Need,
+    setup: WorkerSetup,
+    /// What compilations took ahead of their share, which is a slot's.
+    accounts: Arc<Accounts>,
     cache: Arc<ModuleCache>,
     strikes: Arc<Strikes>,
     module_limits: ModuleLimits,
@@ -126,12 +126,14 @@ pub(crate) struct Compiler {
     /// Modules whose optimised code is on its way.
     baselines: Mutex<HashMap<Digest, Code>>,
     baseline_permits: Semaphore,
+    /// Tells those that optimise to give up.
+    stopped: watch::Sender<()>,
 }
 
 impl Compiler {
     pub(crate) fn new(
-        program: WorkerProgram,
-        need: Need,
+        setup: WorkerSetup,
+        share: CpuShare,
         cache: Arc<ModuleCache>,
         strikes: Strikes,
         module_bytes_max: u64,
@@ -141,8 +143,8 @@ impl Compiler {
         let module_limits = ModuleLimits { module_bytes_max: module_bytes_max.min(MODULE_BYTES_MAX) };
         let strikes = Arc::new(strikes);
         Self {
-            program,
-            need,
+            setup,
+            accounts: Accounts::new(share, 2 * COMPILES_MAX),
             cache,
             strikes,
             module_limits,
@@ -152,12 +154,18 @@ impl Compiler {
             baseline_cache: baseline_cache.map(Arc::new),
             baselines: Mutex::default(),
             baseline_permits: Semaphore::new(COMPILES_MAX),
+            stopped: watch::Sender::new(()),
         }
     }
 
     /// The baseline code of a module whose optimised code is on its way.
     pub(crate) fn baseline(&self, module: Digest) -> Option<Code> {
         self.baselines().get(&module).cloned()
+    }
+
+    /// Ends the compilations that nobody waits for; the others end with those who wait.
+    pub(crate) fn stop(&self) {
+        self.stopped.send_replace(());
     }
 
     /// Makes `module` ready. Calls for one module while it compiles share the compilation and its report; where the caller that
@@ -226,10 +234,13 @@ impl Compiler {
         };
         let (done, optimised) = watch::channel(());
         self.baselines().insert(module, Code { file, tier: Tier::Baseline, optimised: Some(optimised) });
-        let this = Arc::clone(self);
+        let (this, mut stopped) = (Arc::clone(self), self.stopped.subscribe());
         tokio::spawn(async move {
-            if let Err(error) = this.optimise(module, again).await {
-                tracing::warn!(%module, %error, "a module that began in baseline code has no optimised code");
+            tokio::select! {
+                optimised = this.optimise(module, again) => if let Err(error) = optimised {
+                    tracing::warn!(%module, %error, "a module that began in baseline code has no optimised code");
+                },
+                _ = stopped.changed() => tracing::debug!(%module, "not optimised: the owner took the machine back"),
             }
             this.baselines().remove(&module);
             drop(done);
@@ -264,9 +275,12 @@ impl Compiler {
         let limits = self.limits.of(wasm_bytes);
         let order = CompileOrder { module, tier, limits: self.module_limits };
         let code = self.cache.temp_file()?;
-        let mut worker = WorkerProcess::spawn(&self.program, Role::Compile, self.need)?;
+        let mut worker = self.setup.spawn(Role::Compile)?;
         worker.limit(limits.cpu, limits.memory)?;
-        let answer = timeout(limits.wall, async {
+        let _hold = worker.pid().map(|pid| self.accounts.hold(pid)).transpose()?;
+        // The time is the compiler's to use; when it was stopped it had none.
+        let wall = self.accounts.share().wall_for(limits.wall);
+        let answer = timeout(wall, async {
             worker.sender.send_with_fds(&order, &[wasm.as_fd(), code.as_file().as_fd()]).await?;
             worker.receiver.recv::<FromCompiler>().await
         });
@@ -374,22 +388,12 @@ fn death(status: ExitStatus, limits: CompileLimits) -> Death {
 /// What to make of a compile worker that did not answer in time, and is killed when dropped.
 fn timed_out(worker: &WorkerProcess, limits: CompileLimits) -> Death {
     let wall = limits.wall.as_secs_f64();
-    match worker.pid().and_then(processor_time) {
+    match worker.pid().and_then(process_time) {
         Some(used) if used < limits.wall / BUSY_PART => {
             Death::Node(format!("the compile worker got {:.1} s of processor time in {wall:.1} s", used.as_secs_f64()))
         }
         _ => Death::Module(format!("compilation took over {wall:.1} s")),
     }
-}
-
-/// Processor time of a process and all its threads, as proc(5) tells it.
-fn processor_time(pid: u32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name, in parentheses, may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next()?.parse::<u64>().ok();
-    let (user, system) = (ticks()?, ticks()?);
-    Some(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
 }
 
 /// Runs what may read or hash megabytes where it holds up nobody.
@@ -400,12 +404,15 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::{Priority, WorkerProgram};
+    use crate::walls::Need;
 
     #[tokio::test]
     async fn worker_over_its_processor_time_is_the_modules_fault() {
         // `yes` takes no order and never rests.
-        let worker = WorkerProcess::spawn(&WorkerProgram::at("/usr/bin/yes"), Role::Compile, Need::Strong);
-        let mut worker = worker.unwrap();
+        let program = WorkerProgram::at("/usr/bin/yes");
+        let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
+        let mut worker = setup.spawn(Role::Compile).unwrap();
         let limits = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };
         worker.limit(limits.cpu, limits.memory).unwrap();
         assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
@@ -437,14 +444,6 @@ mod tests {
             (exit(101), true),
         ] {
             assert_eq!(matches!(death(status, CompileLimits::default()), Death::Module(_)), of_module, "{status}");
-        }
-    }
-
-    #[test]
-    fn processor_time_of_this_process_is_known() {
-        let begun = Instant::now();
-        while processor_time(std::process::id()).unwrap() < Duration::from_millis(20) {
-            assert!(begun.elapsed() < Duration::from_secs(60));
         }
     }
 }

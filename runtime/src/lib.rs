@@ -43,7 +43,10 @@ mod code;
 mod compiler;
 mod pool;
 mod process;
+mod share;
 mod strikes;
+
+mod speed;
 
 mod given;
 mod ipc;
@@ -66,8 +69,10 @@ pub mod probe;
 pub use admission::MODULE_BYTES_DEFAULT;
 pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use meter::{ENGINE, meter_id};
-pub use process::WorkerProgram;
-pub use run::{Canceller, Input, Run, RunError, RunEvent, RunReport, RunRequest};
+pub use process::{Priority, WorkerProgram};
+pub use run::{Canceller, Gauge, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
+pub use share::CpuShare;
+pub use speed::{MeasureError, Speed};
 pub use walls::SandboxReport;
 pub use worker::run_if_worker;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_protocol::{Digest, PublicKey};
 use lru::LruCache;
@@ -10,19 +10,22 @@ use lru::LruCache;
 use crate::engine::Tier;
 use crate::ipc::{IpcError, ToSandbox};
 use crate::live::Live;
-use crate::process::{Role, WorkerProcess, WorkerProgram};
-use crate::walls::Need;
+use crate::process::{Role, WorkerProcess, WorkerSetup};
+use crate::share::{Accounts, CpuShare, Hold};
 use crate::worker::MODULE_SLOTS;
 
 /// A sandbox worker with what its supervisor knows of it.
 #[derive(Debug)]
 pub(crate) struct SandboxWorker {
     pub(crate) process: WorkerProcess,
-    pub(crate) live: Live,
+    pub(crate) live: Arc<Live>,
     /// Whose jobs it has run; nobody's yet where it is fresh.
     tenant: Option<PublicKey>,
     pub(crate) modules: Modules,
     runs: u64,
+    accounts: Arc<Accounts>,
+    /// There while it has a job, where it may not take all of a core.
+    hold: Option<Hold>,
 }
 
 /// Which modules a worker has ready, and where.
@@ -38,8 +41,8 @@ pub(crate) struct Place {
 }
 
 impl SandboxWorker {
-    fn spawn(program: &WorkerProgram, need: Need) -> io::Result<Self> {
-        let (process, live) = (WorkerProcess::spawn(program, Role::Sandbox, need)?, Live::create()?);
+    fn spawn(setup: &WorkerSetup, accounts: &Arc<Accounts>) -> io::Result<Self> {
+        let (process, live) = (setup.spawn(Role::Sandbox)?, Live::create()?);
         match process.sender.send_first(&ToSandbox::Hello, live.as_fd()) {
             Ok(()) => {}
             // A worker that is gone already is found out when a job is handed to it.
@@ -47,13 +50,23 @@ impl SandboxWorker {
             Err(IpcError::Io(error)) => return Err(error),
             Err(error) => return Err(io::Error::other(error)),
         }
-        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0 })
+        let (live, accounts) = (Arc::new(live), Arc::clone(accounts));
+        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0, accounts, hold: None })
     }
 
-    /// Numbers the next job of this worker.
-    pub(crate) fn next_run(&mut self) -> u64 {
+    /// Numbers the next job of this worker, which keeps to a slot's share of the processor until it is given back.
+    ///
+    /// # Errors
+    /// Where this machine has no more descriptors.
+    pub(crate) fn next_run(&mut self) -> io::Result<u64> {
+        // One that is gone already is found out when the job is handed to it.
+        if let Some(pid) = self.process.pid() {
+            // The hold from before first, so that what it knows counts.
+            self.hold = None;
+            self.hold = self.accounts.hold(pid)?;
+        }
         self.runs += 1;
-        self.runs
+        Ok(self.runs)
     }
 }
 
@@ -79,8 +92,8 @@ impl Modules {
 /// The workers that wait. Beside one per slot, one fresh worker is kept ready, so that a new tenant need not wait for a process.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    program: WorkerProgram,
-    need: Need,
+    setup: WorkerSetup,
+    accounts: Arc<Accounts>,
     slots: usize,
     /// Longest-waiting first.
     idle: Mutex<Vec<SandboxWorker>>,
@@ -88,9 +101,29 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Starts a worker for each slot.
-    pub(crate) fn new(program: WorkerProgram, need: Need, slots: usize) -> io::Result<Self> {
-        let idle = (0..slots).map(|_| SandboxWorker::spawn(&program, need)).collect::<io::Result<_>>()?;
-        Ok(Self { program, need, slots, idle: Mutex::new(idle) })
+    pub(crate) fn new(setup: WorkerSetup, share: CpuShare, slots: usize) -> io::Result<Self> {
+        let pool = Self { setup, accounts: Accounts::new(share, slots), slots, idle: Mutex::default() };
+        pool.fill()?;
+        Ok(pool)
+    }
+
+    /// Starts fresh workers until one waits for each slot.
+    fn fill(&self) -> io::Result<()> {
+        while self.idle().len() < self.slots {
+            let fresh = self.spawn()?;
+            self.idle().push(fresh);
+        }
+        Ok(())
+    }
+
+    /// Ends the workers of a tenant that will not come again, and starts fresh ones in their place.
+    pub(crate) fn dismiss(&self, tenant: PublicKey) -> io::Result<()> {
+        self.idle().retain(|worker| worker.tenant != Some(tenant));
+        self.fill()
+    }
+
+    fn spawn(&self) -> io::Result<SandboxWorker> {
+        SandboxWorker::spawn(&self.setup, &self.accounts)
     }
 
     /// A worker for `tenant`: its own from before, else a fresh one. Never one that served another.
@@ -103,7 +136,7 @@ impl Pool {
                         break worker;
                     }
                 }
-                None => break SandboxWorker::spawn(&self.program, self.need)?,
+                None => break self.spawn()?,
             }
         };
         worker.tenant = Some(tenant);
@@ -117,8 +150,14 @@ impl Pool {
         Some(idle.remove(index))
     }
 
+    /// How many workers wait.
+    pub(crate) fn idle_workers(&self) -> usize {
+        self.idle().len()
+    }
+
     /// Takes back a worker whose job is over.
-    pub(crate) fn give_back(&self, worker: SandboxWorker) {
+    pub(crate) fn give_back(&self, mut worker: SandboxWorker) {
+        worker.hold = None;
         self.idle().push(worker);
         self.trim();
     }
@@ -126,7 +165,7 @@ impl Pool {
     /// Starts a fresh worker where none waits, in place of the one that waited longest where there are enough.
     pub(crate) fn top_up(&self) -> io::Result<()> {
         if self.idle().iter().all(|w| w.tenant.is_some()) {
-            let fresh = SandboxWorker::spawn(&self.program, self.need)?;
+            let fresh = self.spawn()?;
             self.idle().push(fresh);
             self.trim();
         }

@@ -9,11 +9,12 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use adit_protocol::{FRAME_HEADER_BYTES, decode_frame};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, prlimit, setpriority_process};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 
 use crate::ipc::{Receiver, Sender, connection};
+use crate::unchecked::schedule_when_idle;
 use crate::walls::{Need, SandboxReport};
 
 /// How long a worker that only tells of its walls may take on a machine that is busy with other things.
@@ -75,6 +76,91 @@ impl Role {
     }
 }
 
+/// Whom workers leave the processor to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    /// To nobody: they are as good as their supervisor.
+    #[default]
+    Normal,
+    /// To whatever else this machine does: nice 19, in the class `SCHED_IDLE`. Whoever wakes up takes a core from such a worker at
+    /// once, and the kernel counts a core where only such run as free. (`SCHED_BATCH` only lengthens slices; nice 19 alone keeps a
+    /// five times larger share of a busy core.) On a machine that has nothing else to do they are as fast as others.
+    Low,
+}
+
+/// Argument of a worker that leaves the processor to others.
+const LOW_PRIORITY_ARGUMENT: &str = "--low-priority";
+
+/// The lowest there is, for those who look only at that, such as disks.
+const NICE_MAX: i32 = 19;
+
+impl Priority {
+    fn argument(self) -> Option<&'static str> {
+        (self == Self::Low).then_some(LOW_PRIORITY_ARGUMENT)
+    }
+
+    /// What a worker was told.
+    pub(crate) fn of_argument(argument: &str) -> Option<Self> {
+        (argument == LOW_PRIORITY_ARGUMENT).then_some(Self::Low)
+    }
+
+    /// Takes this priority, for this thread and every later one: to be called while there is no other.
+    pub(crate) fn take(self) -> io::Result<()> {
+        match self {
+            Self::Normal => Ok(()),
+            Self::Low => {
+                setpriority_process(None, NICE_MAX)?;
+                // Where a filter around this program does not let that happen, the lowest nice value is most of it.
+                if let Err(error) = schedule_when_idle() {
+                    eprintln!("adit: no idle scheduling: {error}");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How workers are started.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerSetup {
+    pub(crate) program: WorkerProgram,
+    pub(crate) need: Need,
+    pub(crate) priority: Priority,
+}
+
+impl WorkerSetup {
+    /// Starts a worker: no environment, and no descriptor but its end of a socket pair.
+    ///
+    /// It dies with the thread that calls this. A thread of tokio's lives as long as its runtime, without which nobody can talk to
+    /// the worker anyway.
+    pub(crate) fn spawn(&self, role: Role) -> io::Result<WorkerProcess> {
+        let (ours, command) = self.command(role)?;
+        ours.set_nonblocking(true)?;
+        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
+        let (sender, receiver) = connection(UnixStream::from_std(ours)?);
+        Ok(WorkerProcess { child, sender, receiver })
+    }
+
+    /// The command that starts a worker, and the supervisor's end of the worker's socket.
+    fn command(&self, role: Role) -> io::Result<(StdUnixStream, Command)> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        let mut command = Command::new(&self.program.path);
+        command
+            .arg0("adit")
+            .arg(role.argument())
+            .args(self.need.argument())
+            .args(self.priority.argument())
+            .env_clear()
+            .current_dir("/")
+            // A Ctrl-C in the terminal is for the supervisor, which ends its workers in its own way.
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(stderr());
+        Ok((ours, command))
+    }
+}
+
 /// A running worker, killed when dropped. It also ends by itself when its socket closes.
 #[derive(Debug)]
 pub(crate) struct WorkerProcess {
@@ -84,18 +170,6 @@ pub(crate) struct WorkerProcess {
 }
 
 impl WorkerProcess {
-    /// Starts a worker: no environment, and no descriptor but its end of a socket pair.
-    ///
-    /// It dies with the thread that calls this. A thread of tokio's lives as long as its runtime, without which nobody can talk to
-    /// the worker anyway.
-    pub(crate) fn spawn(program: &WorkerProgram, role: Role, need: Need) -> io::Result<Self> {
-        let (ours, command) = command(program, role, need)?;
-        ours.set_nonblocking(true)?;
-        let child = tokio::process::Command::from(command).kill_on_drop(true).spawn()?;
-        let (sender, receiver) = connection(UnixStream::from_std(ours)?);
-        Ok(Self { child, sender, receiver })
-    }
-
     /// Limits the processor time that all threads of the worker may take together, from its start.
     pub(crate) fn limit(&self, cpu: Duration, memory_bytes: u64) -> io::Result<()> {
         let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return Ok(()) };
@@ -130,7 +204,8 @@ impl WorkerProcess {
 /// # Errors
 /// Where `program` is no worker, or no walls can be built at all.
 pub(crate) fn probe_walls(program: &WorkerProgram) -> io::Result<SandboxReport> {
-    let (ours, mut command) = command(program, Role::Probe, Need::Weak)?;
+    let setup = WorkerSetup { program: program.clone(), need: Need::Weak, priority: Priority::Normal };
+    let (ours, mut command) = setup.command(Role::Probe)?;
     let mut child = command.spawn()?;
     // The child's end of the socket is the command's too.
     drop(command);
@@ -151,24 +226,6 @@ fn read_report(ours: StdUnixStream) -> io::Result<SandboxReport> {
         (_, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Err(io::Error::other("the program does not behave like a worker; its `main` must call `run_if_worker` first")),
     }
-}
-
-/// The command that starts a worker, and the supervisor's end of the worker's socket.
-fn command(program: &WorkerProgram, role: Role, need: Need) -> io::Result<(StdUnixStream, Command)> {
-    let (ours, theirs) = StdUnixStream::pair()?;
-    let mut command = Command::new(&program.path);
-    command
-        .arg0("adit")
-        .arg(role.argument())
-        .args(need.argument())
-        .env_clear()
-        .current_dir("/")
-        // A Ctrl-C in the terminal is for the supervisor, which ends its workers in its own way.
-        .process_group(0)
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .stdout(Stdio::null())
-        .stderr(stderr());
-    Ok((ours, command))
 }
 
 /// Where a worker's complaints go: to whoever debugs, else nowhere, since a guest could fill any file.

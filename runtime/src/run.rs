@@ -7,12 +7,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, JobSpec, Outcome, Profile, PublicKey, Usage};
+use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Outcome, Profile, PublicKey, Usage};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -21,6 +21,7 @@ use crate::compiler::Code;
 use crate::engine::Tier;
 use crate::given::Given;
 use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, RunOrder, ToSandbox, Used};
+use crate::live::Live;
 use crate::pool::SandboxWorker;
 use crate::runtime::Shared;
 use crate::worker::words;
@@ -28,6 +29,10 @@ use crate::worker::words;
 /// A worker that should have stopped a job, at its deadline or when told to, and said nothing for so long is killed. Guests are
 /// looked at every few milliseconds; the rest is for machines under load.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The same where the owner takes the machine back, who is promised it within 200 ms: what the job used after the worker's last note is
+/// then the owner's loss.
+const PREEMPTION_GRACE: Duration = Duration::from_millis(100);
 
 /// A job to run. Its module must have been compiled.
 #[derive(Debug)]
@@ -134,32 +139,100 @@ pub enum RunError {
     Over,
 }
 
-/// Withdraws a running job, from anywhere.
+impl RunReport {
+    /// The same run as one that its node's owner cut short: what it used is billed, but for its output, which nobody is handed.
+    pub fn preempted(self) -> Self {
+        let output = Vec::new();
+        Self {
+            outcome: Outcome::Preempted,
+            reason: "the node's owner took the machine back".to_owned(),
+            usage: Usage { bytes_out: ByteCount(0), ..self.usage },
+            output_digest: Digest::of(&output),
+            output: Some(output),
+            ..self
+        }
+    }
+}
+
+/// Stops a running job, from anywhere.
 #[derive(Debug, Clone, Default)]
 pub struct Canceller(Arc<CancelState>);
 
 #[derive(Debug, Default)]
 struct CancelState {
-    cancelled: AtomicBool,
+    /// A [`Stop`].
+    stop: AtomicU8,
     notify: Notify,
+}
+
+/// What a job was told; a later one replaces an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Stop {
+    Not,
+    Cancelled,
+    Preempted,
 }
 
 impl Canceller {
     /// Has the run end with [`Outcome::Cancelled`], unless it ends by itself first.
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Release);
+        self.raise(Stop::Cancelled);
+    }
+
+    /// Has the run end with [`Outcome::Preempted`] within a tenth of a second, unless it ends by itself first: the owner of this machine
+    /// takes it back.
+    pub fn preempt(&self) {
+        self.raise(Stop::Preempted);
+    }
+
+    fn raise(&self, stop: Stop) {
+        self.0.stop.fetch_max(stop as u8, Ordering::AcqRel);
         // A permit stays where nobody waits yet.
         self.0.notify.notify_one();
     }
 
-    fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::Acquire)
+    fn stop(&self) -> Stop {
+        match self.0.stop.load(Ordering::Acquire) {
+            0 => Stop::Not,
+            1 => Stop::Cancelled,
+            _ => Stop::Preempted,
+        }
     }
 
-    async fn cancelled(&self) {
-        while !self.is_cancelled() {
-            self.0.notify.notified().await;
+    /// Waits for more than what was `told` so far.
+    async fn raised_over(&self, told: Stop) -> Stop {
+        loop {
+            match self.stop() {
+                stop if stop > told => return stop,
+                _ => self.0.notify.notified().await,
+            }
         }
+    }
+}
+
+/// Tells from anywhere what a running job has used so far.
+#[derive(Debug, Clone)]
+pub struct Gauge {
+    fuel_max: Fuel,
+    /// The worker's notes, and the number of the job there.
+    source: Arc<Mutex<(Arc<Live>, u64)>>,
+}
+
+impl Gauge {
+    fn new(spec: &JobSpec, worker: &SandboxWorker, run: u64) -> Self {
+        Self { fuel_max: spec.limits.fuel, source: Arc::new(Mutex::new((Arc::clone(&worker.live), run))) }
+    }
+
+    fn follow(&self, worker: &SandboxWorker, run: u64) {
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::clone(&worker.live), run);
+    }
+
+    /// The fuel that the job had used some milliseconds ago; nothing before its worker's first note. Once the job has ended it
+    /// may go, as soon as its worker notes something of another.
+    pub fn fuel(&self) -> Option<Fuel> {
+        let (live, run) = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Fuel(live.used(run)?.fuel.min(self.fuel_max.0)))
     }
 }
 
@@ -171,6 +244,7 @@ pub struct Run {
     /// There until the end.
     active: Option<Active>,
     canceller: Canceller,
+    gauge: Gauge,
     account: Account,
     given: Given,
     is_optimised: bool,
@@ -183,7 +257,8 @@ struct Active {
     started: Instant,
     /// When the worker is killed.
     kill_at: Instant,
-    cancel_sent: bool,
+    /// What the worker was told.
+    told: Stop,
     /// There while the job runs in baseline code and may begin again.
     again: Option<Again>,
     _permit: OwnedSemaphorePermit,
@@ -217,9 +292,11 @@ impl Run {
         let started = Instant::now();
         let run = send_order(&mut worker, &spec, input, &code).await?;
         let kill_at = kill_at(&spec, started);
-        let active = Active { worker, run, started, kill_at, cancel_sent: false, again, _permit: permit };
+        let gauge = Gauge::new(&spec, &worker, run);
+        let active = Active { worker, run, started, kill_at, told: Stop::Not, again, _permit: permit };
         Ok(Self {
             shared,
+            gauge,
             account: Account::new(Arc::clone(&spec)),
             spec,
             active: Some(active),
@@ -229,9 +306,14 @@ impl Run {
         })
     }
 
-    /// What withdraws this job.
+    /// What stops this job.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
+    }
+
+    /// What tells how far this job is.
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
     }
 
     /// Whether the job runs, or ran, in optimised code.
@@ -255,15 +337,15 @@ impl Run {
             let waits = active.again.as_ref().is_some_and(|again| again.timed_out.is_some());
             let message = tokio::select! {
                 biased;
-                () = self.canceller.cancelled(), if !active.cancel_sent => {
-                    active.send_cancel()?;
+                stop = self.canceller.raised_over(active.told) => {
+                    active.stop(stop)?;
                     if waits {
                         return Ok(self.give_up());
                     }
                     continue;
                 }
                 () = sleep_until(active.kill_at), if !waits => return Ok(self.give_up()),
-                () = optimised(&mut active.again), if !active.cancel_sent => match self.begin_again().await {
+                () = optimised(&mut active.again), if active.told == Stop::Not => match self.begin_again().await {
                     Some(ending) => Ok(Some(FromSandbox::Ended(ending))),
                     None => continue,
                 },
@@ -290,17 +372,21 @@ impl Run {
                 Ok(self.given.output(bytes).map(RunEvent::Output))
             }
             FromSandbox::Ended(ending) => {
+                let may_repeat = self.may_repeat();
+                let active = self.active.as_mut().expect("messages come from an active worker");
                 if ending.outcome == Outcome::TimedOut
-                    && self.may_repeat()
-                    && let Some(again) = self.active.as_mut().and_then(|active| active.again.as_mut())
+                    && may_repeat
+                    // One that is to stop does not begin again.
+                    && active.told == Stop::Not
+                    && let Some(again) = &mut active.again
                 {
                     again.timed_out = Some(ending);
                     return Ok(None);
                 }
                 let report = self.account.close(*ending)?;
-                let active = self.active.take().expect("messages come from an active worker");
+                let active = self.active.take().expect("it was there");
                 self.shared.pool.give_back(active.worker);
-                Ok(Some(RunEvent::Ended(Box::new(report))))
+                Ok(Some(ended(report, active.told)))
             }
             FromSandbox::Unusable(reason) => Err(Fault::Unusable(words(&reason))),
         }
@@ -317,6 +403,7 @@ impl Run {
                 active.started = Instant::now();
                 active.kill_at = kill_at(&self.spec, active.started);
                 active.run = run;
+                self.gauge.follow(&worker, run);
                 // The old worker is killed: its guest does not read the socket.
                 active.worker = worker;
                 self.account = Account::new(Arc::clone(&self.spec));
@@ -349,7 +436,7 @@ impl Run {
     fn give_up(&mut self) -> RunEvent {
         let active = self.active.take().expect("an active run is given up");
         let ending = Ending {
-            outcome: if active.cancel_sent { Outcome::Cancelled } else { Outcome::TimedOut },
+            outcome: if active.told == Stop::Not { Outcome::TimedOut } else { Outcome::Cancelled },
             reason: "the sandbox worker did not answer and was killed".to_owned(),
             used: active.used(),
             run_us: u64::try_from(active.started.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -357,7 +444,7 @@ impl Run {
             log_dropped: 0,
         };
         let report = self.account.close(ending).expect("an empty output is within every limit");
-        RunEvent::Ended(Box::new(report))
+        ended(report, active.told)
     }
 
     async fn fail(&mut self, fault: Fault) -> RunError {
@@ -384,11 +471,18 @@ impl Active {
         self.worker.live.used(self.run).unwrap_or_default()
     }
 
-    fn send_cancel(&mut self) -> io::Result<()> {
-        self.cancel_sent = true;
-        self.kill_at = self.kill_at.min(Instant::now() + GRACE);
+    fn stop(&mut self, stop: Stop) -> io::Result<()> {
+        self.told = stop;
+        let grace = if stop == Stop::Preempted { PREEMPTION_GRACE } else { GRACE };
+        self.kill_at = self.kill_at.min(Instant::now() + grace);
         self.worker.live.cancel(self.run)
     }
+}
+
+/// The end of a run that was told `told`. The worker knows only that it was to stop.
+fn ended(report: RunReport, told: Stop) -> RunEvent {
+    let is_preempted = told == Stop::Preempted && report.outcome == Outcome::Cancelled;
+    RunEvent::Ended(Box::new(if is_preempted { report.preempted() } else { report }))
 }
 
 /// What ends a run before its end.
@@ -439,7 +533,7 @@ async fn optimised(again: &mut Option<Again>) {
 async fn send_order(worker: &mut SandboxWorker, spec: &JobSpec, input: Input, code: &Code) -> Result<u64, RunError> {
     let (input, file) = input_order(spec, input)?;
     let place = worker.modules.place((spec.module.digest, code.tier));
-    let run = worker.next_run();
+    let run = worker.next_run()?;
     let order = RunOrder { run, slot: place.slot, load: !place.loaded, tier: code.tier, spec: spec.clone(), input };
     let fds: Vec<_> =
         [(!place.loaded).then(|| code.file.as_fd()), file.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();

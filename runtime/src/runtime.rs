@@ -14,8 +14,10 @@ use crate::cache::ModuleCache;
 use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{Room, baseline_engine, compatibility, compiling_engine};
 use crate::pool::Pool;
-use crate::process::{WorkerProgram, probe_walls};
+use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
+use crate::share::CpuShare;
+use crate::speed::kernel;
 use crate::strikes::Strikes;
 use crate::walls::{Need, SandboxReport};
 
@@ -41,6 +43,10 @@ pub struct RuntimeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
     pub baseline_code: bool,
+    /// Whom workers leave the processor to.
+    pub priority: Priority,
+    /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
+    pub cpu_share: CpuShare,
     /// What a compilation may use.
     #[doc(hidden)]
     pub compile_limits: CompileLimits,
@@ -62,6 +68,8 @@ impl RuntimeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            priority: Priority::Normal,
+            cpu_share: CpuShare::WHOLE,
             compile_limits: CompileLimits::default(),
             wall_clock: SystemTime::now,
         }
@@ -97,12 +105,14 @@ pub enum StartError {
 /// What runs guests. A cheap handle; the workers end when the last one and the last [`Run`] are gone.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) pool: Pool,
+    pub(crate) slots_max: usize,
+    pub(crate) cpu_share: CpuShare,
     memory_max: ByteCount,
     slots: Arc<Semaphore>,
     pub(crate) cache: Arc<ModuleCache>,
@@ -143,12 +153,21 @@ impl Runtime {
             false => None,
         };
         let strikes = Strikes::new(&cache, config.wall_clock);
-        let program = worker_program.clone();
-        let limits = config.compile_limits;
-        let compiler = Compiler::new(program, need, Arc::clone(&cache), strikes, module_bytes_max, limits, baseline_cache);
-        let pool = Pool::new(worker_program, need, slots).map_err(StartError::Worker)?;
-        let shared =
-            Shared { pool, memory_max, slots: Arc::new(Semaphore::new(slots)), cache, compiler: Arc::new(compiler), sandbox };
+        let setup = WorkerSetup { program: worker_program, need, priority: config.priority };
+        let (limits, share) = (config.compile_limits, config.cpu_share);
+        let code = Arc::clone(&cache);
+        let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
+        let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
+        let shared = Shared {
+            pool,
+            slots_max: slots,
+            cpu_share: share,
+            memory_max,
+            slots: Arc::new(Semaphore::new(slots)),
+            cache,
+            compiler: Arc::new(compiler),
+            sandbox,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -167,12 +186,44 @@ impl Runtime {
         self.shared.compiler.compile(module, wasm).await
     }
 
+    /// The modules whose optimised code is in the cache, those that were used last first; at most `most`.
+    ///
+    /// # Errors
+    /// Where the cache's folder cannot be read.
+    pub async fn cached_modules(&self, most: usize) -> io::Result<Vec<Digest>> {
+        let cache = Arc::clone(&self.shared.cache);
+        // One more, for the kernel by which the machine is measured, which is nobody's job.
+        let mut modules = tokio::task::spawn_blocking(move || cache.modules(most + 1)).await??;
+        modules.retain(|module| *module != kernel().digest);
+        modules.truncate(most);
+        Ok(modules)
+    }
+
     /// Waits until a module that is ready has its optimised code, or until it is known that it will have none.
     pub async fn optimised(&self, module: Digest) {
         if let Some(mut optimised) = self.shared.compiler.baseline(module).and_then(|code| code.optimised) {
             // Nothing is ever sent: the sender goes when the work is done.
             let _ = optimised.changed().await;
         }
+    }
+
+    /// Ends what is compiled now, so that nothing works for others on this machine. Who waits for a module makes it ready again later;
+    /// code that only was to be optimised stays as it is until the next job needs it.
+    pub fn stop_compiling(&self) {
+        self.shared.compiler.stop();
+    }
+
+    /// How many worker processes wait for a job.
+    pub fn idle_workers(&self) -> usize {
+        self.shared.pool.idle_workers()
+    }
+
+    /// Bytes of compiled modules on the disk. Reads the cache's folder.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn cache_bytes_used(&self) -> io::Result<u64> {
+        self.shared.cache.bytes_used()
     }
 
     /// Waits for a free slot and starts a job in it.

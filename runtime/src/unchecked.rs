@@ -2,7 +2,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "machine code, inherited descriptors, namespaces and a guest's memory come from outside of what Rust knows"
+    reason = "machine code, inherited descriptors, namespaces, processes and a guest's memory come from outside of what Rust knows"
 )]
 
 use std::fs::File;
@@ -10,6 +10,7 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use wasmtime::{Engine, Memory, Module, Store};
@@ -67,6 +68,34 @@ pub(crate) fn unshare_user_and_network() -> io::Result<()> {
 pub(crate) fn unshare_network() -> io::Result<()> {
     // SAFETY: as above.
     Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?)
+}
+
+/// Processor time that a process and all its threads have taken so far; nothing where it is gone. Needs no right over the process.
+pub(crate) fn process_time(pid: u32) -> Option<Duration> {
+    let mut clock = 0;
+    // SAFETY: the call writes to `clock` alone, which lives long enough.
+    if unsafe { libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call writes to `time` alone, which lives long enough.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return None;
+    }
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+}
+
+/// Puts this thread, and every later one that it starts, into the scheduler's class `SCHED_IDLE`.
+///
+/// # Errors
+/// Where the system does not permit it.
+pub(crate) fn schedule_when_idle() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads `parameters` alone, which lives long enough.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameters) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// The page of a running guest's meter, for whoever looks at it or stops the guest: host functions and the watchdog's thread.

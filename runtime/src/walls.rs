@@ -61,9 +61,10 @@ impl SandboxReport {
 }
 
 /// What a worker insists on before it touches a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// [`SandboxReport::is_strong`], or the worker ends.
+    #[default]
     Strong,
     /// Whatever the kernel has: the owner said so.
     Weak,
@@ -75,9 +76,9 @@ impl Need {
         (self == Self::Weak).then_some(WEAK_ARGUMENT)
     }
 
-    /// What a worker was told; the strict reading where that is nothing or nonsense.
-    pub(crate) fn of_argument(argument: Option<&str>) -> Self {
-        if argument == Some(WEAK_ARGUMENT) { Self::Weak } else { Self::Strong }
+    /// What a worker was told; nothing where it was something else.
+    pub(crate) fn of_argument(argument: &str) -> Option<Self> {
+        (argument == WEAK_ARGUMENT).then_some(Self::Weak)
     }
 }
 
@@ -252,10 +253,10 @@ mod tests {
 
     #[test]
     fn worker_is_strict_unless_it_is_told_otherwise() {
-        assert_eq!(Need::of_argument(None), Need::Strong);
-        assert_eq!(Need::of_argument(Some("--weak")), Need::Strong);
+        assert_eq!(Need::default(), Need::Strong);
+        assert_eq!(Need::of_argument("--weak"), None);
         for need in [Need::Strong, Need::Weak] {
-            assert_eq!(Need::of_argument(need.argument()), need);
+            assert_eq!(need.argument().and_then(Need::of_argument).unwrap_or_default(), need);
         }
     }
 }

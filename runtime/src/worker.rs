@@ -25,7 +25,7 @@ use wasmtime::Engine;
 
 use crate::engine::{Room, baseline_engine, compiling_engine, engine};
 use crate::ipc::{Receiver, Sender, connection};
-use crate::process::Role;
+use crate::process::{Priority, Role};
 use crate::unchecked::close_inherited_descriptors;
 use crate::walls::{Layers, Need, SandboxReport, Walls};
 
@@ -46,12 +46,14 @@ pub(crate) const WORKER_FAILED: i32 = 70;
 pub fn run_if_worker() {
     let mut arguments = std::env::args().skip(1);
     let Some(role) = arguments.next().as_deref().and_then(Role::of_argument) else { return };
-    let need = Need::of_argument(arguments.next().as_deref());
-    let ended = match role {
+    let arguments: Vec<_> = arguments.collect();
+    let need = arguments.iter().find_map(|argument| Need::of_argument(argument)).unwrap_or_default();
+    let priority = arguments.iter().find_map(|argument| Priority::of_argument(argument)).unwrap_or_default();
+    let ended = priority.take().map_err(Into::into).and_then(|()| match role {
         Role::Sandbox => run_sandbox(need),
         Role::Compile => run_compile(need),
         Role::Probe => run_probe(),
-    };
+    });
     // A worker's only reader is its supervisor, which sees the socket close; standard error is there for who debugs.
     if let Err(error) = &ended {
         eprintln!("adit {}: {error:#}", role.argument());

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use adit_protocol::{
@@ -83,9 +84,20 @@ impl Connection {
         self.peer
     }
 
+    /// Where the peer's packets come from now; a peer whose address changes keeps its connection.
+    pub fn remote_ip(&self) -> IpAddr {
+        self.quic.remote_address().ip()
+    }
+
     /// The smoothed round trip (RFC 9002, section 5.3).
     pub fn rtt(&self) -> Duration {
         self.quic.rtt()
+    }
+
+    /// Bytes that were sent and received so far, in UDP's payload: all that the connection costs but for the headers of IP and UDP.
+    pub fn bytes_moved(&self) -> u64 {
+        let stats = self.quic.stats();
+        stats.udp_tx.bytes + stats.udp_rx.bytes
     }
 
     /// Opens the control stream: the first stream of a connection, by the dialer.

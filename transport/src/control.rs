@@ -113,7 +113,8 @@ impl Outbox {
         }
     }
 
-    /// Ends the stream after what was queued, and waits until it is handed over.
+    /// Ends the stream after what was queued, and waits until the peer's side has all of it, or is gone. Who closes the connection then
+    /// closes it after its last words.
     pub async fn close(&self) {
         self.0.lock().closed = true;
         self.0.filled.notify_one();
@@ -168,8 +169,10 @@ async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
             }
             writing.clear();
         } else if closed {
-            // The peer has everything, or is gone and does not care.
+            // One that is gone does not care.
             let _ = stream.finish();
+            // Ends when all is acknowledged.
+            let _ = stream.stopped().await;
             break;
         } else {
             tokio::select! {

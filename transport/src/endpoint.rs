@@ -1,12 +1,13 @@
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_protocol::{PublicKey, SecretKey};
 use aws_lc_rs::hmac;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt,
+    ClientConfig, ConnectionError, Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig,
+    TransportErrorCode, VarInt,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::time::timeout;
@@ -44,6 +45,12 @@ pub enum DialError {
         expected: PublicKey,
         /// The key that was shown.
         found: PublicKey,
+    },
+    /// The gateway takes no connection from this address at the moment.
+    #[error("gateway {host}: too many connections from here; try again in some seconds")]
+    Busy {
+        /// Host and port as given.
+        host: String,
     },
     /// The handshake failed otherwise.
     #[error("gateway {host}: {error}")]
@@ -118,6 +125,9 @@ impl Dialer {
         match timeout(limits::DIAL_TIMEOUT, connecting).await {
             Ok(Ok(connection)) => Ok(Connection::new(connection, gateway.key)),
             Err(_) | Ok(Err(ConnectionError::TimedOut)) => Err(DialError::NoAnswer { host, addr }),
+            Ok(Err(ConnectionError::ConnectionClosed(close))) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+                Err(DialError::Busy { host })
+            }
             Ok(Err(error)) => match *seen.lock().unwrap_or_else(PoisonError::into_inner) {
                 Some(found) if found != gateway.key => Err(DialError::WrongKey { host, expected: gateway.key, found }),
                 _ => Err(DialError::Handshake { host, error }),
@@ -237,6 +247,29 @@ impl Listener {
 }
 
 impl Handshake {
+    /// Where it comes from, as its packets say.
+    pub fn remote_ip(&self) -> IpAddr {
+        self.0.remote_address().ip()
+    }
+
+    /// Whether it does come from there.
+    pub fn is_proven(&self) -> bool {
+        self.0.remote_address_validated()
+    }
+
+    /// Has the dialer prove its address by a Retry (RFC 9000, section 8.1.2) and come again; nothing is kept of it. One that has proved it
+    /// is refused.
+    pub fn send_away(self) {
+        if let Err(error) = self.0.retry() {
+            error.into_incoming().refuse();
+        }
+    }
+
+    /// Ends it without a handshake. The dialer hears of it at once, as [`DialError::Busy`].
+    pub fn refuse(self) {
+        self.0.refuse();
+    }
+
     /// Completes the handshake and learns the peer's key.
     ///
     /// # Errors

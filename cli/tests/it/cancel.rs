@@ -1,12 +1,13 @@
 //! Stopping jobs: while they run, while they wait, and when it is too late.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
 use adit_client::{Job, JobError, Source};
 use rustix::process::Signal;
 
 use crate::guest;
-use crate::network::{Home, Network};
+use crate::network::{Gateway, Home, Network, WELCOME};
 use crate::process::until;
 
 /// Submits a job that holds a slot until it is stopped, and waits until it does.
@@ -47,6 +48,35 @@ fn job_cancelled_in_the_queue_never_runs_and_costs_nothing() {
     network.adit(["cancel", &running]).run().ok();
     let receipts = network.adit(["receipts", "--json"]).run().ok().json_lines();
     assert_eq!(receipts.iter().map(|row| row["job"].as_str().unwrap()).collect::<Vec<_>>(), [running]);
+}
+
+/// With a long time to come back after, the end must not wait for it.
+#[test]
+fn run_that_is_interrupted_while_the_gateway_has_no_room_ends_at_once_and_leaves_nothing() {
+    let home = Home::new();
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--queue-max", "1", WELCOME[0], WELCOME[1]]);
+    let mut network = Network { home, gateway, nodes: Vec::new() };
+    network.add_node(&["--slots", "1"]);
+    let occupying = occupy(&network);
+    let waiting = network.adit(["submit"]).args([network.module(&guest::echo())]).run().ok().text().to_owned();
+
+    let run = network.run(&guest::echo()).args(["--retry-for", "1h", "--json"]).start();
+    run.stderr.wait_for_text("the queue is full (1 jobs)");
+    run.signal(Signal::INT);
+    let ran = run.wait().code(14);
+    let end = ran.json();
+    assert!(end["reason"].as_str().unwrap().ends_with("cancelled before it ran"), "{end}");
+    // The gateway may remember that it refused the job, but has only the others to do.
+    let jobs = network.adit(["status", "--json"]).run().ok().json_lines();
+    let undone = jobs.iter().filter(|job| job["state"] == "running" || job["state"] == "queued");
+    let undone: BTreeSet<&str> = undone.map(|job| job["job"].as_str().unwrap()).collect();
+    assert_eq!(undone, BTreeSet::from([occupying.as_str(), &waiting]), "{jobs:?}");
+
+    // Once there is room, a job that waits comes in by itself.
+    let run = network.run(&guest::echo()).args(["--retry-for", "1h", "--input", "-"]).input("at last").start();
+    run.stderr.wait_for_text("the queue is full (1 jobs)");
+    network.adit(["cancel", &occupying]).run().ok();
+    assert_eq!(run.wait().ok().text(), "at last");
 }
 
 #[test]

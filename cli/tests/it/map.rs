@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::guest;
-use crate::network::{Adit, Network};
+use crate::network::{Adit, Gateway, Home, Network, WELCOME};
 use crate::process::until;
 
 /// Inputs with a name and a content each, and one command over all of them.
@@ -148,6 +148,44 @@ fn interrupted_map_stops_its_jobs_and_goes_on_later() {
     assert!(jobs.iter().all(|job| job["state"] != "running" && job["state"] != "queued"), "{jobs:?}");
     inputs.map().run().ok().says("4 of 4 finished");
     inputs.check_whole();
+}
+
+/// A network of one node of one slot, whose gateway has these further arguments.
+fn narrow(args: &[&str]) -> Network {
+    let home = Home::new();
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &[&WELCOME, args].concat());
+    let mut network = Network { home, gateway, nodes: Vec::new() };
+    network.add_node(&["--slots", "1"]);
+    network
+}
+
+#[test]
+fn ten_times_what_the_gateway_has_room_for_is_all_done_once() {
+    let inputs = Inputs::new(narrow(&["--queue-max", "5"]), &guest::echo(), 60);
+    let ran = inputs.map().args(["--jobs", "60"]).run().ok().says("60 of 60 finished");
+    assert_eq!(ran.stderr.matches("the queue is full (5 jobs)").count(), 1, "it is told once: {ran:?}");
+    inputs.check_whole();
+    assert_eq!(inputs.billed().len(), 60);
+}
+
+#[test]
+fn map_that_is_faster_than_it_may_submit_is_all_done_once() {
+    let inputs = Inputs::new(narrow(&["--submit-rate", "20"]), &guest::echo(), 80);
+    let ran = inputs.map().args(["--jobs", "80"]).run().ok().says("80 of 80 finished");
+    assert_eq!(ran.stderr.matches("too many submissions").count(), 1, "it is told once: {ran:?}");
+    inputs.check_whole();
+    assert_eq!(inputs.billed().len(), 80);
+}
+
+#[test]
+fn interrupted_map_waits_for_no_room() {
+    let inputs = Inputs::new(narrow(&["--queue-max", "1"]), &guest::steady(1_500_000_000), 20);
+    let map = inputs.map().args(["--jobs", "20"]).start();
+    map.stderr.wait_for_text("the queue is full (1 jobs)");
+    map.signal(Signal::INT);
+    map.wait().code(30);
+    let jobs = inputs.network.adit(["status", "--json"]).run().ok().json_lines();
+    assert!(jobs.iter().all(|job| job["state"] != "running" && job["state"] != "queued"), "{jobs:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use adit_client::Client;
 use adit_protocol::{Answer, NodeStatus, PublicKey, Query, SecretKey};
+use adit_relay::{Path as Way, Relay};
 use adit_transport::{GatewayAddr, load_key_file, load_or_create_key_file};
 use tempfile::TempDir;
 
@@ -64,6 +65,8 @@ impl Home {
         {
             command.env(variable, self.path(folder));
         }
+        // On a machine that does other things beside, a test shall wait for its own jobs alone.
+        command.env("ADIT_NODE_PRIORITY", "normal");
     }
 }
 
@@ -200,8 +203,31 @@ impl Network {
     /// Starts the node of this name, as it was before if there was one, and waits until it is connected.
     #[track_caller]
     pub(crate) fn start_node(&mut self, name: &str, args: &[&str]) {
+        self.start_node_to(name, &self.gateway.address.clone(), args);
+    }
+
+    /// A relay before this gateway.
+    pub(crate) fn relay(&self, seed: u64) -> Relay {
+        Relay::new(self.gateway.address.host.parse().unwrap(), seed).unwrap()
+    }
+
+    /// This gateway, at the end of a relay's way.
+    pub(crate) fn over(&self, way: &Way) -> GatewayAddr {
+        GatewayAddr { host: way.addr().to_string(), key: self.gateway.address.key }
+    }
+
+    /// As [`Network::add_node`], at the end of a relay's way. Which of the nodes it is.
+    #[track_caller]
+    pub(crate) fn add_node_over(&mut self, way: &Way, args: &[&str]) -> PublicKey {
+        let name = format!("node-{}", self.nodes.len());
+        self.start_node_to(&name, &self.over(way), args);
+        self.nodes[self.nodes.len() - 1].key
+    }
+
+    #[track_caller]
+    fn start_node_to(&mut self, name: &str, gateway: &GatewayAddr, args: &[&str]) {
         let (cache, key) = (self.home.path(name), self.home.path(format!("{name}.key")));
-        let command = self.home.adit(["node", "--gateway", &self.gateway.address.to_string()]).args(args);
+        let command = self.home.adit(["node", "--gateway", &gateway.to_string()]).args(args);
         let process = command.args([OsStr::new("--cache"), cache.as_os_str(), OsStr::new("--key"), key.as_os_str()]).start();
         process.stderr.wait_for_text("connected to");
         self.nodes.push(Node { process, key: load_key_file(&key).unwrap().public() });

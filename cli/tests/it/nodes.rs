@@ -138,6 +138,11 @@ fn node_that_is_told_to_stop_leaves_at_once_and_its_job_goes_on_elsewhere() {
     node.wait().ok().says("node stopped");
     log.stdout.wait_for("second start", |log| (log.matches(guest::READY).count() == 2).then_some(()));
     network.adit(["cancel", &job]).run().ok();
+    // What it did until then is paid.
+    let first = network.home.path("node-0.key");
+    let earnings = network.adit(["node", "earnings", "--json", "--key"]).args([&first]).run().ok().json_lines();
+    let [line] = &earnings[..] else { panic!("{earnings:?}") };
+    assert_eq!((&line["kind"], &line["outcome"]), (&"paid".into(), &"preempted".into()));
 }
 
 #[tokio::test]
@@ -202,7 +207,7 @@ fn nodes_are_listed_with_what_they_offer() {
     assert_eq!((&plain["memory_bytes"], &plain["profiles"]), (&(1u64 << 30).into(), &serde_json::json!(["deterministic"])));
     assert_eq!(
         (&other["memory_bytes"], &other["labels"]),
-        (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"], ["sandbox", "strong"]]))
+        (&(1u64 << 29).into(), &serde_json::json!([["region", "eu"], ["sandbox", "strong"], ["arch", std::env::consts::ARCH]]))
     );
     assert_eq!((&other["profiles"], &other["price_per_minute"]), (&serde_json::json!(["deterministic", "open"]), &2000.into()));
 
@@ -225,7 +230,7 @@ fn without_landlock_a_node_starts_only_where_its_owner_allows_a_weak_sandbox_and
         refused.says(want).says("--allow-weak-sandbox");
         network.add_node(&["--slots", "1", "--allow-weak-sandbox"]);
         let [node] = &network.adit(["nodes", "--json"]).run().ok().json_lines()[..] else { panic!("one node came") };
-        assert_eq!(node["labels"], serde_json::json!([["sandbox", "weak"]]));
+        assert_eq!(node["labels"], serde_json::json!([["sandbox", "weak"], ["arch", std::env::consts::ARCH]]));
 
         let echo = || network.run(&guest::echo()).args(["--input", "-"]).input("weak");
         assert_eq!(echo().run().ok().text(), "weak");
@@ -246,5 +251,6 @@ fn node_in_a_small_address_space_says_so_when_it_starts_and_bills_alike() {
     small.stderr.wait_for_text("the address space is limited: one place for memories at once and 32 MiB of guard behind each");
     small.stderr.wait_for_text("connected to");
     assert_eq!(usage(&network), roomy);
+    small.kill();
     network.home.adit_within(9, args).run().code(1).says("address space").says("`ulimit -v`");
 }

@@ -153,7 +153,7 @@ fn queue_that_is_full_or_too_slow() {
 
     let waiting = network.adit(["submit", "--json"]).args([network.module(&guest::echo())]).run().ok().json();
     assert_eq!(waiting["state"], "queued");
-    let full = network.run(&guest::echo()).run().code(20);
+    let full = network.run(&guest::echo()).args(["--retry-for", "0s"]).run().code(20);
     full.says("the queue is full (1 jobs); try again in ");
 }
 

@@ -165,4 +165,7 @@ fn changed_offer_counts_from_then_on() {
     assert_eq!(world.handle(Event::NodeOffers { node: node(1), offer: offer(1) }), []);
     assert_eq!((world.view(1).leases, world.view(1).window), (3, 1), "what it has is not touched");
     assert_eq!(world.handle(Event::NodeOffers { node: node(9), offer: offer(1) }), [], "nobody");
+    // A job that only the old offer fitted does not wait for ever.
+    assert_eq!(world.submit_with(4, labelled(1, "gpu")), [], "it may be back in a moment");
+    assert_eq!(world.pass(3 * SECOND), [refuse(4, Refusal::NoNodeFits { nodes: vec![(UnfitReason::Label, 1)] })]);
 }

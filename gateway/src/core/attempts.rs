@@ -200,6 +200,19 @@ impl Core {
         }
     }
 
+    /// Settles what others have not been waited for: the gateway stops, and what they would say is not heard any more.
+    pub(crate) fn settle_winners(&mut self) {
+        let mut over = Vec::new();
+        for (id, job) in &mut self.jobs {
+            if let Stage::Done { contest, .. } = &mut job.stage {
+                over.extend(contest.take().map(|contest| (*id, *contest)));
+            }
+        }
+        for (id, Contest { live, winner }) in over {
+            self.settle(id, &live, winner);
+        }
+    }
+
     /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
     pub(super) fn note_unpaid(&mut self, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
         if !self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {

@@ -1,11 +1,12 @@
 //! Guests that reach a limit, and guests that do what wasm forbids.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
-use adit_protocol::{ByteCount, Fuel, Outcome, Profile, TrapKind};
+use adit_protocol::{ByteCount, Digest, Fuel, Outcome, Profile, TrapKind};
 use adit_runtime::{RunError, RunEvent};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use tokio::time::timeout;
 
 use crate::support::{Host, Job, echo, finish, first_log, spin, spin_after_log};
 
@@ -235,6 +236,82 @@ async fn cancelled_guest_stops_with_its_fuel_and_its_worker_goes_on() {
     let next = host.start(echo().input(b"next")).await.unwrap();
     assert_eq!(next.worker_pid(), pid);
     assert_eq!(finish(next).await.unwrap().assert_ok().output, b"next");
+}
+
+#[tokio::test]
+async fn preempted_guest_is_billed_for_its_work_and_not_for_its_output() {
+    let host = Host::new(1);
+    // More output than one message holds, so that some of it was given out before.
+    let body = "(loop $more
+            (call $write (i32.const 1) (i32.const 1024) (i32.const 1000))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $i) (i32.const 200))))
+        (call $log (i32.const 3) (i32.const 1024) (i32.const 5))
+        (loop $forever (br $forever))";
+    let mut run = host.start(Job::body(body)).await.unwrap();
+    let (pid, gauge) = (run.worker_pid(), run.gauge());
+    let mut output_bytes = 0;
+    loop {
+        match run.next().await.unwrap() {
+            RunEvent::Output(bytes) => output_bytes += bytes.len(),
+            RunEvent::Log(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(output_bytes > 0);
+    run.canceller().cancel();
+    // The owner's word counts, whatever the client said.
+    run.canceller().preempt();
+    let report = loop {
+        match run.next().await.unwrap() {
+            RunEvent::Ended(report) => break report,
+            RunEvent::Output(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(report.outcome, Outcome::Preempted);
+    assert_eq!(report.reason, "the node's owner took the machine back");
+    assert!(report.usage.fuel.0 > 0 && report.usage.host_calls > 200);
+    assert!(gauge.fuel().is_some_and(|fuel| fuel <= report.usage.fuel));
+    assert_eq!((report.usage.bytes_out, report.output.as_deref()), (ByteCount(0), Some(&b""[..])));
+    assert_eq!(report.output_digest, Digest::of(b""));
+
+    let next = host.start(echo().input(b"next")).await.unwrap();
+    assert_eq!(next.worker_pid(), pid);
+    assert_eq!(finish(next).await.unwrap().assert_ok().output, b"next");
+}
+
+/// A guest may have taken over its worker, which then does not stop when it is told to.
+#[tokio::test]
+async fn worker_that_does_not_give_way_to_the_owner_is_killed_and_its_work_billed() {
+    let host = Host::new(1);
+    let mut run = host.start(spin_after_log()).await.unwrap();
+    let pid = Pid::from_raw(run.worker_pid().unwrap().cast_signed()).unwrap();
+    first_log(&mut run).await;
+    let gauge = run.gauge();
+    let noted = async {
+        while gauge.fuel().is_none_or(|fuel| fuel.0 == 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), noted).await.expect("the worker notes what is used");
+    kill_process(pid, Signal::STOP).unwrap();
+    run.canceller().preempt();
+    let report = finish(run).await.unwrap().report;
+    assert_eq!(report.outcome, Outcome::Preempted);
+    assert_eq!(report.usage.fuel, gauge.fuel().unwrap(), "what the worker noted last");
+    assert_ne!(host.start(echo().input(b"next")).await.unwrap().worker_pid(), Some(pid.as_raw_nonzero().get().cast_unsigned()));
+}
+
+#[tokio::test]
+async fn guest_that_ends_before_it_is_preempted_has_ended() {
+    let host = Host::new(1);
+    let mut run = host.start(echo().input(b"whole")).await.unwrap();
+    let canceller = run.canceller();
+    let RunEvent::Ended(report) = run.next().await.unwrap() else { panic!("an echo says nothing else") };
+    canceller.preempt();
+    assert_eq!((report.outcome, report.output.as_deref()), (Outcome::Finished { exit_code: 0 }, Some(&b"whole"[..])));
+    assert!(matches!(run.next().await, Err(RunError::Over)));
 }
 
 #[tokio::test]

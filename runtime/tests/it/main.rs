@@ -13,6 +13,8 @@ mod hostile;
 mod limits;
 mod meter;
 mod oracle;
+mod share;
+mod speed;
 mod streams;
 mod support;
 mod tiers;

@@ -65,15 +65,20 @@ impl Host {
     }
 
     pub(crate) fn over(folder: Arc<TempDir>, slots: usize) -> Self {
+        Self::with(folder, |config| config.slots = slots)
+    }
+
+    /// A runtime of one slot in `folder`, but for what `change` does.
+    pub(crate) fn with(folder: Arc<TempDir>, change: impl FnOnce(&mut RuntimeConfig)) -> Self {
         let (worker_program, allow_weak_sandbox) = (worker_program(), is_emulated());
         let compile_limits = if is_emulated() || is_long() { PATIENT_LIMITS } else { CompileLimits::default() };
-        let config = RuntimeConfig {
-            slots,
+        let mut config = RuntimeConfig {
             worker_program,
             allow_weak_sandbox,
             compile_limits,
             ..RuntimeConfig::new(folder.path().join("cache"))
         };
+        change(&mut config);
         let starts = if is_emulated() { EMULATED_STARTS } else { 1 };
         let runtime = (0..starts).map(|_| Runtime::new(config.clone())).find(Result::is_ok);
         Self { runtime: runtime.unwrap_or_else(|| Runtime::new(config)).unwrap(), folder }

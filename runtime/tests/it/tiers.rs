@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{Fuel, Outcome, Profile};
-use adit_runtime::{CompileReport, RunEvent, Runtime, RuntimeConfig};
+use adit_runtime::{CompileReport, RunError, RunEvent, Runtime, RuntimeConfig};
 
 use crate::support::{Host, Job, finish, first_log, is_emulated, worker_program};
 
@@ -192,6 +192,25 @@ async fn baseline_code_is_kept_until_the_optimised_code_is_there() {
     finish(host.start(job).await.unwrap()).await.unwrap().assert_ok();
     host.runtime.optimised(module).await;
     assert_eq!(host.compiled_files().len(), 1);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn compilation_that_the_owner_ends_is_made_up_for_later() {
+    let host = Host::new(1);
+    let job = large("(call $write)");
+    let module = job.spec.module.digest;
+    assert!(!host.compile(&job.wasm).await.unwrap().cached);
+    host.runtime.stop_compiling();
+    host.runtime.optimised(module).await;
+    let started = host.runtime.start(job.clone().request()).await;
+    assert!(matches!(started, Err(RunError::NotCompiled(missing)) if missing == module));
+
+    assert_eq!(host.compile(&job.wasm).await, Ok(READY), "the baseline code is still there");
+    host.runtime.optimised(module).await;
+    let run = host.start(job).await.unwrap();
+    assert!(run.is_optimised());
+    finish(run).await.unwrap().assert_ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,24 @@ async fn messages_arrive_in_order_and_the_end_is_seen() {
 }
 
 #[tokio::test]
+async fn last_words_are_heard_before_the_connection_ends() {
+    let (_listener, _dialer, near, far) = connected().await;
+    let (outbox, _inbox) = near.open_control().await.unwrap();
+    // More than leaves at once.
+    let text = vec![7u8; 200_000];
+    for _ in 0..10 {
+        outbox.send(&text).unwrap();
+    }
+    let (_outbox, mut inbox) = far.accept_control().await.unwrap();
+    outbox.close().await;
+    near.close("said");
+    far.closed().await;
+    for _ in 0..10 {
+        assert_eq!(inbox.next().await.unwrap(), Some(text.clone()));
+    }
+}
+
+#[tokio::test]
 async fn foreign_bytes_end_the_stream_with_an_error() {
     let (_listener, _dialer, near, far) = connected().await;
     let (outbox, _inbox) = near.open_control().await.unwrap();
@@ -197,4 +215,32 @@ async fn pressed_listener_asks_for_proof_of_address_and_still_serves() {
     assert!(first_answer.await.unwrap());
     wire.abort();
     held.abort();
+}
+
+#[tokio::test]
+async fn dialer_that_is_sent_away_proves_its_address_and_is_let_in() {
+    let (listener, addr, dialer) = pair();
+    let listening = tokio::spawn(async move {
+        let unproven = listener.accept().await.unwrap();
+        assert!(!unproven.is_proven() && unproven.remote_ip().is_loopback());
+        unproven.send_away();
+        let proven = listener.accept().await.unwrap();
+        assert!(proven.is_proven());
+        (proven.complete().await.unwrap(), listener)
+    });
+    let near = dialer.dial(&addr).await.unwrap();
+    let (far, _listener) = listening.await.unwrap();
+    assert!(far.remote_ip().is_loopback());
+    assert_eq!(near.peer(), addr.key);
+}
+
+#[tokio::test]
+async fn refused_dialer_hears_that_the_gateway_is_busy() {
+    let (listener, addr, dialer) = pair();
+    let listening = tokio::spawn(async move {
+        listener.accept().await.unwrap().refuse();
+        listener
+    });
+    assert!(matches!(dialer.dial(&addr).await, Err(DialError::Busy { .. })));
+    drop(listening);
 }

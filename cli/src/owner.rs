@@ -1,0 +1,170 @@
+//! `adit node pause`, `resume`, `drain` and `status`: an owner's word to a node that runs here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adit_node::control::{Request, Status, ask};
+use adit_protocol::{ByteCount, Fuel, Microcredits};
+use clap::Args;
+
+use crate::args::Common;
+use crate::exit::Exit;
+use crate::node::cache_dir;
+use crate::quantity::{parse_duration, show_bytes};
+use crate::report::short;
+use crate::screen::Screen;
+use crate::table::{Table, print_json, print_line};
+
+/// Which node.
+#[derive(Debug, Args)]
+struct WhichNode {
+    /// The node's cache folder [env: ADIT_NODE_CACHE] [default: ~/.cache/adit/node]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+}
+
+/// Give back what the node has, and take nothing until it is resumed, also where it is started again
+///
+/// Guests are stopped within 200 ms. What they did is signed for, and their jobs go to other nodes.
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    /// Resume by itself after this, as in 2h or 30m
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    #[command(flatten)]
+    which: WhichNode,
+}
+
+/// Take jobs again, as far as the rules let
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    which: WhichNode,
+}
+
+/// End what the node has, and take no more until it is resumed or started again
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Return when nothing runs any more
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    which: WhichNode,
+}
+
+/// Show what the node does, for whom, what it did not run and why, its speed, its way to the gateway, and what it signed for today
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit node status
+  adit node status --json | jq -r .state
+  adit node status --cache ~/.local/share/adit/up/node       # that of `adit up`
+
+What the gateway paid, `adit node earnings` asks it.")]
+pub(crate) struct StatusArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: WhichNode,
+}
+
+pub(crate) fn pause(args: &PauseArgs, common: &Common) -> anyhow::Result<Exit> {
+    let for_ms = args.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    told(&args.which, common, Request::Pause { for_ms })
+}
+
+pub(crate) fn resume(args: &ResumeArgs, common: &Common) -> anyhow::Result<Exit> {
+    told(&args.which, common, Request::Resume)
+}
+
+pub(crate) fn drain(args: &DrainArgs, common: &Common) -> anyhow::Result<Exit> {
+    told(&args.which, common, Request::Drain { wait: args.wait })
+}
+
+pub(crate) fn status(args: &StatusArgs, common: &Common) -> anyhow::Result<Exit> {
+    let status = args.which.ask(common, Request::Status)?;
+    if args.json {
+        print_json(&status)?;
+    } else {
+        show(&status)?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Has the node do something, and says how it is then.
+fn told(which: &WhichNode, common: &Common, request: Request) -> anyhow::Result<Exit> {
+    let status = which.ask(common, request)?;
+    let held = match status.jobs.len() {
+        0 => "no jobs".to_owned(),
+        1 => "1 job".to_owned(),
+        n => format!("{n} jobs"),
+    };
+    Screen::new(common.quiet).note(format!("node {}: {}, {held}", short(&status.node), state(&status)));
+    Ok(Exit::Success)
+}
+
+impl WhichNode {
+    fn ask(&self, common: &Common, request: Request) -> anyhow::Result<Status> {
+        let config = common.load_config()?;
+        Ok(ask(&cache_dir(&config, self.cache.as_deref()), request)?)
+    }
+}
+
+fn state(status: &Status) -> String {
+    match &status.reason {
+        Some(reason) => format!("{}: {reason}", status.state),
+        None => status.state.clone(),
+    }
+}
+
+fn show(status: &Status) -> anyhow::Result<()> {
+    let host = status.gateway.split('#').next().unwrap_or_default();
+    let way = status.rtt_ms.map_or_else(|| "not connected".to_owned(), |ms| format!("{ms:.1} ms away"));
+    let speed = match status.fuel_per_second {
+        0 => "speed not measured".to_owned(),
+        fuel => format!("{} a second each", Fuel(fuel)),
+    };
+    let today = &status.today;
+    let [moved, blobs, code, most, memory] =
+        [today.moved_bytes, status.blob_bytes, status.code_bytes, status.cache_bytes_max, status.memory_bytes]
+            .map(|bytes| show_bytes(ByteCount(bytes)));
+    let earned = Microcredits(today.signed_microcredits);
+    print_line(&format!("node      {} (process {})", status.node, status.pid))?;
+    print_line(&format!("gateway   {host}, {way}"))?;
+    print_line(&format!("state     {}", state(status)))?;
+    print_line(&format!("today     {} receipts signed, for {earned}; {moved} moved", today.receipts))?;
+    print_line(&format!("offer     {} slots of {memory}, {speed}; {} workers", status.slots, status.workers))?;
+    print_line(&format!("cache     {blobs} of modules and inputs, {code} of compiled modules, {most} at most"))?;
+    for rule in &status.rules {
+        print_line(&format!("rule      {rule}"))?;
+    }
+    if !status.jobs.is_empty() {
+        print_line("")?;
+        jobs(status).print()?;
+    }
+    if !status.refused.is_empty() {
+        print_line("")?;
+        refused(status).print()?;
+    }
+    Ok(())
+}
+
+fn jobs(status: &Status) -> Table<6> {
+    let mut table = Table::new(["job", "client", "module", "is", "since", "fuel"]);
+    for job in &status.jobs {
+        let phase = if job.is_running { "running" } else { "waiting" };
+        let fuel = job.fuel.map_or_else(|| "-".to_owned(), |fuel| Fuel(fuel).to_string());
+        table.push([short(&job.job), short(&job.client), short(&job.module), phase.to_owned(), job.since.clone(), fuel]);
+    }
+    table
+}
+
+fn refused(status: &Status) -> Table<5> {
+    let mut table = Table::new(["not run", "job", "client", "module", "because"]);
+    for refused in &status.refused {
+        let [job, client, module] = [&refused.job, &refused.client, &refused.module].map(short);
+        table.push([refused.time.clone(), job, client, module, refused.reason.clone()]);
+    }
+    table
+}

@@ -1,0 +1,694 @@
+//! A machine and its owner: rules, commands, and what becomes of jobs where one of them says stop.
+//!
+//! Most of these tests are the gateway themselves, so that they see what a node says, in its order. Their connections live on a thread of
+//! their own, because commands are waited for.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use adit_node::rules::{Celsius, Readings, Wanted};
+use adit_node::sensors::{MissingSensor, Sensors};
+use adit_node::{Node, NodeConfig};
+use adit_protocol::{
+    Attempt, AttemptFailure, BlobRef, ByteCount, Digest, Fuel, GatewayToNode, Greeting, IdempotencyKey, JobId, JobLimits,
+    JobSpec, NodeMessage, NodeOffer, NodeState, Outcome, PublicKey, Receipt, Rejection, SecretKey, StreamReply, StreamRequest,
+};
+use adit_runtime::WorkerProgram;
+use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox, read_request, write_frame};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::guest;
+use crate::network::{Adit, Home, Network};
+use crate::process::{PATIENCE, Process, until};
+
+/// A gateway in the hands of a test.
+struct Hand {
+    home: Home,
+    key: SecretKey,
+    listener: Listener,
+}
+
+/// A node's connection to it.
+struct Guest {
+    gateway: PublicKey,
+    connection: Connection,
+    outbox: Outbox,
+    inbox: Inbox,
+    offer: NodeOffer,
+    state: NodeState,
+    token: Option<String>,
+    leases: u8,
+}
+
+impl Hand {
+    fn open() -> Self {
+        let key = SecretKey::generate();
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &key).unwrap();
+        Self { home: Home::new(), key, listener }
+    }
+
+    fn address(&self) -> String {
+        GatewayAddr { host: self.listener.local_addr().to_string(), key: self.key.public() }.to_string()
+    }
+
+    /// Starts a node of one slot, for which it is noon, so that no day ends while it is counted.
+    fn node(&self, args: &[&str]) -> Process {
+        let hour = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour();
+        let node = self.home.adit(["node", "--slots", "1", "--gateway", &self.address()]);
+        // A zone that is behind has a positive number (POSIX).
+        node.env("TZ", format!("NOON{}", hour - 12)).args(args).start()
+    }
+
+    /// Runs a command to the node.
+    fn command(&self, args: &[&str]) -> Adit {
+        self.home.adit(["node"]).args(args)
+    }
+
+    fn status(&self) -> Value {
+        self.command(&["status", "--json"]).run().ok().json()
+    }
+
+    async fn greeted(&self) -> Guest {
+        let greeted = async {
+            let connection = self.listener.accept().await.unwrap().complete().await.unwrap();
+            let (outbox, mut inbox) = connection.accept_control().await.unwrap();
+            let Some(Greeting::Node { offer, state, token, .. }) = inbox.next().await.unwrap() else { panic!("a node comes") };
+            Guest { gateway: self.key.public(), connection, outbox, inbox, offer, state, token, leases: 0 }
+        };
+        timeout(PATIENCE, greeted).await.expect("the node comes")
+    }
+
+    /// Takes the node that comes.
+    async fn welcome(&self) -> Guest {
+        let guest = self.greeted().await;
+        let welcome = GatewayToNode::Welcome { software: "hand".into() };
+        guest.outbox.send(&welcome).unwrap();
+        guest
+    }
+}
+
+impl Guest {
+    /// Has the node run a module for a client, with an input in the message.
+    fn lease(&mut self, client: PublicKey, module: &[u8], input: &[u8], limits: JobLimits) -> JobId {
+        let spec = JobSpec { limits, ..JobSpec::new(BlobRef::of(module), BlobRef::of(input)) };
+        self.lease_spec(client, spec, Some(input.to_vec()))
+    }
+
+    fn lease_spec(&mut self, client: PublicKey, spec: JobSpec, input: Option<Vec<u8>>) -> JobId {
+        self.leases += 1;
+        let job = JobId::derive(&client, &IdempotencyKey([self.leases; 16]));
+        self.outbox.send(&GatewayToNode::Lease { job, attempt: Attempt(1), client, spec: Box::new(spec), input }).unwrap();
+        job
+    }
+
+    /// Serves the blob that the node asks for next.
+    async fn serve(&self, bytes: &[u8]) {
+        let serve = async {
+            let mut transfer = self.connection.accept_transfer().await.unwrap();
+            let asked = read_request(&mut transfer.recv).await.unwrap();
+            assert_eq!(asked, StreamRequest::Get(Digest::of(bytes)));
+            write_frame(&mut transfer.send, &StreamReply::Found { bytes: bytes.len() as u64 }).await.unwrap();
+            // Who has heard enough stops the stream.
+            let _ = transfer.send.write_all(bytes).await;
+            let _ = transfer.send.finish();
+        };
+        timeout(PATIENCE, serve).await.expect("the node fetches");
+    }
+
+    /// What the node says next, but for what guests say.
+    async fn hear(&mut self) -> NodeMessage {
+        loop {
+            match self.hear_all().await {
+                NodeMessage::Log { .. } | NodeMessage::Progress { .. } => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn hear_all(&mut self) -> NodeMessage {
+        timeout(PATIENCE, self.inbox.next()).await.expect("the node speaks").unwrap().expect("the node is there")
+    }
+
+    /// Waits until a guest says that it runs.
+    async fn hear_ready(&mut self, job: JobId) {
+        assert_eq!(self.hear_all().await, NodeMessage::Started { job, attempt: Attempt(1) });
+        let NodeMessage::Log { bytes, .. } = self.hear_all().await else { panic!("the guest says that it runs") };
+        assert_eq!(bytes, format!("[info] {}\n", guest::READY).as_bytes());
+    }
+
+    async fn hear_state(&mut self) -> NodeState {
+        match self.hear().await {
+            NodeMessage::State(state) => state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The receipt of the job that ends next, whose signature and price hold, and the words beside it.
+    async fn hear_end(&mut self) -> (Receipt, String) {
+        match self.hear().await {
+            NodeMessage::Finished { receipt, reason, .. } => {
+                let verified = receipt.verify().unwrap();
+                let told = verified.receipt();
+                assert_eq!((told.gateway, told.price), (self.gateway, self.offer.price));
+                (told.clone(), reason)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Fuel for days.
+fn endless() -> JobLimits {
+    JobLimits { fuel: Fuel(100_000_000_000_000), wall_ms: 3_600_000, ..JobLimits::default() }
+}
+
+fn client(n: u8) -> PublicKey {
+    SecretKey::from_seed([n; 32]).public()
+}
+
+/// A machine whose one thermal zone and whose battery are files of the test's.
+fn machine(home: &Home) {
+    home.file("config/adit/config.toml", "[node]\nsys-dir = \"sys\"\n");
+    set_temperature(home, 40);
+}
+
+fn set_temperature(home: &Home, degrees: u32) {
+    // Whole or not at all: a node reads it at any moment.
+    let new = home.file("sys/class/thermal/thermal_zone0/new", format!("{degrees}000\n"));
+    fs::rename(new, home.path("sys/class/thermal/thermal_zone0/temp")).unwrap();
+}
+
+/// What a preempted run's receipt says.
+#[track_caller]
+fn assert_partial(receipt: &Receipt, job: JobId) {
+    assert_eq!((receipt.job, receipt.outcome), (job, Outcome::Preempted));
+    assert!(receipt.usage.fuel > Fuel(0) && receipt.cost.0 > 0, "what was done is billed: {receipt:?}");
+    assert_eq!((receipt.usage.bytes_out, receipt.output), (ByteCount(0), Digest::of(b"")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn machine_that_gets_too_warm_stops_its_guest_which_is_signed_for() {
+    let hand = Hand::open();
+    machine(&hand.home);
+    let _node = hand.node(&["--temperature-max", "80"]);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Ready);
+    let module = guest::hold();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+
+    set_temperature(&hand.home, 83);
+    let tripped = Instant::now();
+    // The gateway hears first that nothing may come here any more.
+    let paused = NodeState::Paused("the machine is at 83 °C, over 80 °C".to_owned());
+    assert_eq!(guest.hear_state().await, paused);
+    let told = tripped.elapsed();
+    let (receipt, reason) = guest.hear_end().await;
+    println!("the gateway was told after {told:?} and had the receipt after {:?}", tripped.elapsed());
+    assert_partial(&receipt, job);
+    assert_eq!(reason, "the node's owner took the machine back: the machine is at 83 °C, over 80 °C");
+
+    // A lease that was on its way is given back.
+    let late = guest.lease(client(1), &module, b"", endless());
+    let failure = AttemptFailure::Preempted("the machine is at 83 °C, over 80 °C".to_owned());
+    assert_eq!(guest.hear().await, NodeMessage::Failed { job: late, attempt: Attempt(1), failure });
+    let status = hand.status();
+    assert_eq!((&status["state"], &status["reason"]), (&"paused".into(), &"the machine is at 83 °C, over 80 °C".into()));
+    assert_eq!(status["jobs"], serde_json::json!([]));
+    assert_eq!((&status["today"]["receipts"], &status["today"]["signed_microcredits"]), (&1.into(), &receipt.cost.0.into()));
+    assert_eq!(status["refused"][0]["job"], late.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn pause_gives_back_what_runs_and_what_waits_and_outlives_the_process() {
+    let hand = Hand::open();
+    let node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::hold();
+    let running = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(running).await;
+    let waiting = guest.lease(client(1), &module, b"", endless());
+    until("both are held", || hand.status()["jobs"].as_array().unwrap().len() == 2);
+
+    hand.command(&["pause"]).run().ok().says("paused: its owner paused it, no jobs");
+    let why = "its owner paused it".to_owned();
+    assert_eq!(guest.hear_state().await, NodeState::Paused(why.clone()));
+    let mut ended = None;
+    let mut given_back = None;
+    for _ in 0..2 {
+        match guest.hear().await {
+            NodeMessage::Finished { receipt, .. } => ended = Some(receipt.verify().unwrap().receipt().clone()),
+            NodeMessage::Failed { job, failure, .. } => given_back = Some((job, failure)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_partial(&ended.unwrap(), running);
+    assert_eq!(given_back, Some((waiting, AttemptFailure::Preempted(why.clone()))));
+
+    node.kill();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Paused(why));
+    hand.command(&["resume"]).run().ok().says(": ready, no jobs");
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    hand.command(&["pause", "--for", "1ms"]).run().ok();
+    assert!(matches!(guest.hear_state().await, NodeState::Paused(reason) if reason.contains(" until 20")));
+    assert_eq!(guest.hear_state().await, NodeState::Ready, "its time is over");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn drained_node_ends_what_it_has_and_takes_no_more() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::steady(6_000_000_000);
+    let job = guest.lease(client(1), &module, b"to its end", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+    let drain = hand.command(&["drain", "--wait"]).start();
+    assert_eq!(guest.hear_state().await, NodeState::Draining);
+    let late = guest.lease(client(1), &module, b"", endless());
+    let failure = AttemptFailure::Preempted("it ends what it has and takes no more".to_owned());
+    assert_eq!(guest.hear().await, NodeMessage::Failed { job: late, attempt: Attempt(1), failure });
+    let (receipt, _) = guest.hear_end().await;
+    assert_eq!((receipt.job, receipt.outcome), (job, Outcome::Finished { exit_code: 0 }));
+    drain.wait().ok().says(": draining, no jobs");
+    hand.command(&["resume"]).run().ok();
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+}
+
+/// A module that takes long to compile is work for others too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn pause_ends_a_compilation() {
+    let hand = Hand::open();
+    let node = hand.node(&["--no-baseline"]);
+    let mut guest = hand.welcome().await;
+    // The kernel by which the node measured its speed.
+    let before = hand.status()["code_bytes"].clone();
+    let module = guest::large_echo();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    let compilers = || {
+        let line = |pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        node.children().into_iter().filter(|pid| line(*pid).contains("compile-worker")).count()
+    };
+    until("it compiles", || compilers() > 0);
+    hand.command(&["pause"]).run().ok().says("no jobs");
+    let paused = NodeState::Paused("its owner paused it".to_owned());
+    assert_eq!(guest.hear_state().await, paused);
+    let failure = AttemptFailure::Preempted("its owner paused it".to_owned());
+    assert_eq!(guest.hear().await, NodeMessage::Failed { job, attempt: Attempt(1), failure });
+    until("it does not compile", || compilers() == 0);
+    assert_eq!(hand.status()["code_bytes"], before, "it came to no end");
+}
+
+/// A gateway decides how fast it reads. It must not decide how long a guest stays on a machine whose owner wants it back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn gateway_that_does_not_read_an_output_keeps_no_guest_running() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::flood(64);
+    let job = guest.lease(client(1), &module, b"", JobLimits { output: ByteCount(64 << 20), ..endless() });
+    guest.serve(&module).await;
+    // Held, and not read.
+    let output = timeout(PATIENCE, guest.connection.accept_transfer()).await.expect("the output comes").unwrap();
+    hand.command(&["pause"]).run().ok().says("no jobs");
+    assert_eq!(guest.hear().await, NodeMessage::Started { job, attempt: Attempt(1) });
+    assert!(matches!(guest.hear_state().await, NodeState::Paused(_)));
+    assert_partial(&guest.hear_end().await.0, job);
+    drop(output);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn owner_declines_clients_modules_and_jobs_that_earn_too_little() {
+    let hand = Hand::open();
+    let (denied, module) = (client(9), guest::echo());
+    let other = guest::spin();
+    hand.home.file(
+        "config/adit/config.toml",
+        format!(
+            "[node]\nprice-per-minute = 0.06\n[node.rules]\ndeny-clients = [\"{denied}\"]\nallow-modules = [\"{}\"]\njob-price-min = 0.002\n",
+            Digest::of(&module)
+        ),
+    );
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let poor = JobLimits { fuel: Fuel(1_000_000_000), memory: ByteCount(1 << 20), output: ByteCount(0), ..JobLimits::default() };
+    for (client, module, limits, want) in [
+        (denied, &module, endless(), "the client is on its owner's deny list"),
+        (client(1), &other, endless(), "the module is not on its owner's allow list"),
+        (
+            client(1),
+            &module,
+            poor,
+            "it can earn 0.001001 credits at most, and its owner takes no job for less than 0.002000 credits",
+        ),
+    ] {
+        let job = guest.lease(client, module, b"", limits);
+        let failure = AttemptFailure::Declined(want.to_owned());
+        assert_eq!(guest.hear().await, NodeMessage::Failed { job, attempt: Attempt(1), failure });
+    }
+    let status = hand.status();
+    let reasons: Vec<_> =
+        status["refused"].as_array().unwrap().iter().map(|refused| refused["reason"].as_str().unwrap()).collect();
+    assert!(
+        reasons.len() == 3 && reasons[2] == "the node's owner declines it: the client is on its owner's deny list",
+        "{status}"
+    );
+    assert_eq!(status["state"], "ready");
+
+    let job = guest.lease(client(1), &module, b"taken", endless());
+    guest.serve(&module).await;
+    assert_eq!(guest.hear().await, NodeMessage::Started { job, attempt: Attempt(1) });
+    assert_eq!(guest.hear_end().await.0.outcome, Outcome::Finished { exit_code: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_tenant_waits_until_the_other_is_gone() {
+    let hand = Hand::open();
+    let _node = hand.home.adit(["node", "--slots", "2", "--one-tenant", "--gateway", &hand.address()]).start();
+    let mut guest = hand.welcome().await;
+    // Its code is there, so that nothing but the other tenant keeps it waiting later.
+    let echo = guest::echo();
+    guest.lease(client(2), &echo, b"", endless());
+    guest.serve(&echo).await;
+    guest.hear().await;
+    guest.hear_end().await;
+
+    let hold = guest::hold();
+    let first = guest.lease(client(1), &hold, b"", endless());
+    guest.serve(&hold).await;
+    guest.hear_ready(first).await;
+    let other = guest.lease(client(2), &echo, b"", endless());
+    until("the other has had time to run", || {
+        let status = hand.status();
+        let is_running = |job: JobId| {
+            let jobs = status["jobs"].as_array().unwrap();
+            jobs.iter().find(|held| held["job"] == job.to_string()).map(|held| held["is_running"].clone())
+        };
+        assert_eq!(is_running(first), Some(true.into()));
+        let other = is_running(other);
+        assert_ne!(other, Some(true.into()));
+        other.is_some()
+    });
+    guest.outbox.send(&GatewayToNode::Cancel { job: first, attempt: Attempt(1) }).unwrap();
+    // That the other begins may be told before the first one's receipt is signed.
+    let mut ends = Vec::new();
+    while ends.len() < 2 {
+        match guest.hear().await {
+            NodeMessage::Started { job, .. } => assert_eq!(job, other),
+            NodeMessage::Finished { receipt, .. } => ends.push((receipt.receipt.job, receipt.receipt.outcome)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(ends, [(first, Outcome::Cancelled), (other, Outcome::Finished { exit_code: 0 })]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn traffic_of_a_day_is_counted_over_restarts_and_ends_it() {
+    let hand = Hand::open();
+    let args = ["--traffic-max", "1MiB"];
+    let node = hand.node(&args);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Ready);
+    let (module, input) = (guest::sum(), vec![7; 3 << 20]);
+    let job = guest.lease_spec(client(1), JobSpec::new(BlobRef::of(&module), BlobRef::of(&input)), None);
+    guest.serve(&module).await;
+    let (heard, ()) = tokio::join!(guest.inbox.next(), async {
+        let mut transfer = guest.connection.accept_transfer().await.unwrap();
+        read_request(&mut transfer.recv).await.unwrap();
+        write_frame(&mut transfer.send, &StreamReply::Found { bytes: input.len() as u64 }).await.unwrap();
+        let half = input.len() / 2;
+        transfer.send.write_all(&input[..half]).await.unwrap();
+        // The rest never comes, so that the node must stop by itself.
+        let _ = timeout(PATIENCE, transfer.send.stopped()).await.expect("the node gives up");
+    });
+    let why = "the day's traffic of 1.0 MiB is used up".to_owned();
+    assert_eq!(heard.unwrap(), Some(NodeMessage::State(NodeState::Paused(why.clone()))));
+    let failure = AttemptFailure::Preempted(why.clone());
+    assert_eq!(guest.hear().await, NodeMessage::Failed { job, attempt: Attempt(1), failure });
+    let moved = hand.status()["today"]["moved_bytes"].as_u64().unwrap();
+    assert!(moved >= 1 << 20, "{moved}");
+
+    node.signal(rustix::process::Signal::TERM);
+    node.wait().ok();
+    let _node = hand.node(&args);
+    assert_eq!(hand.welcome().await.state, NodeState::Paused(why));
+    assert!(hand.status()["today"]["moved_bytes"].as_u64().unwrap() >= moved);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn node_joins_with_the_operators_token_and_says_why_it_may_not() {
+    let hand = Hand::open();
+    let node = hand.home.adit(["node", "--gateway", &hand.address()]).env("ADIT_NODE_JOIN_TOKEN", "sesame").start();
+    let guest = hand.greeted().await;
+    assert_eq!(guest.token.as_deref(), Some("sesame"));
+    guest.outbox.send(&GatewayToNode::Rejected(Rejection::NotAdmitted("the token is unknown".into()))).unwrap();
+    node.stderr.wait_for_text("not connected: the gateway's operator does not let this node join: the token is unknown");
+    // It is nobody's to see but the gateway's.
+    let shown = hand.home.adit(["config", "show"]).env("ADIT_NODE_JOIN_TOKEN", "sesame").run().ok();
+    assert!(shown.text().contains("(not shown)") && !shown.text().contains("sesame"), "{shown:?}");
+    hand.node(&["--join-token", &"x".repeat(129)]).wait().code(2).says("1 to 128 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn node_outside_of_its_hours_or_on_its_battery_joins_and_takes_nothing() {
+    let hand = Hand::open();
+    machine(&hand.home);
+    hand.home.file("sys/class/power_supply/BAT0/type", "Battery\n");
+    let status = hand.home.file("sys/class/power_supply/BAT0/status", "Discharging\n");
+    let node = hand.node(&["--mains-only"]);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Paused("the machine is on its battery".to_owned()));
+    node.stderr.wait_for_text("paused: the machine is on its battery");
+    fs::write(&status, "Charging\n").unwrap();
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    node.kill();
+
+    // Where it is 14 hours later than in Greenwich, and where it is 12 hours earlier, there is always another date; and neither has the
+    // day after the first one's.
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let east = jiff::tz::TimeZone::fixed(jiff::tz::offset(14));
+    let today = jiff::Timestamp::now().to_zoned(east).weekday().to_monday_zero_offset() as usize;
+    let hours = format!("{}, {}", days[today], days[(today + 1) % 7]);
+    for (zone, want) in [("EAST-14", NodeState::Ready), ("WEST12", NodeState::Paused(format!("outside of the hours {hours}")))] {
+        let node = hand.home.adit(["node", "--hours", &hours, "--gateway", &hand.address()]).env("TZ", zone).start();
+        assert_eq!(hand.welcome().await.state, want, "{zone}");
+        node.kill();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn machine_that_others_use_stops_its_guest() {
+    let hand = Hand::open();
+    let home = &hand.home;
+    home.file("config/adit/config.toml", "[node]\nproc-dir = \"proc\"\n[node.rules]\nload-max = 25\n");
+    home.file("proc/self/stat", "1 (adit) S 0 1 1 0 -1 4194304 0 0 0 0 5 5 0 0 20 0 1 0 0\n");
+    home.file("proc/self/task/1/children", "");
+    let stat = |busy: u64, idle: u64| {
+        let new = home.file("proc/new", format!("cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\n"));
+        fs::rename(new, home.path("proc/stat")).unwrap();
+    };
+    stat(1_000, 1_000);
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Paused("what others use of the processors is not known yet".to_owned()));
+    // A quarter of what has passed since: still within the limit.
+    stat(1_010, 1_030);
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    let module = guest::hold();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+    stat(1_000_000, 1_030);
+    let NodeState::Paused(reason) = guest.hear_state().await else { panic!("others use it all") };
+    assert!(reason.starts_with("others use ") && reason.ends_with("of the processors, over 25%"), "{reason}");
+    assert_partial(&guest.hear_end().await.0, job);
+}
+
+/// What a test's machine says: cool, until its sensor breaks.
+#[derive(Debug)]
+struct Fragile(Arc<AtomicBool>);
+
+impl Sensors for Fragile {
+    fn check(&mut self, _: Wanted) -> Result<(), MissingSensor> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: Wanted) -> Readings {
+        assert!(!self.0.load(Ordering::Acquire), "the sensor is broken");
+        let clock = jiff::civil::date(2026, 11, 23).at(12, 0, 0, 0);
+        Readings { clock, load: None, temperature: Some(Celsius(40_000)), on_mains: None }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sensor_that_breaks_is_no_reason_to_go_on() {
+    let hand = Hand::open();
+    let mut config = NodeConfig::new(hand.address().parse().unwrap(), hand.home.path("cache"));
+    config.worker_program = WorkerProgram::at(env!("CARGO_BIN_EXE_adit"));
+    config.rules.temperature_max = Some(Celsius(80_000));
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let sensors = Fragile(Arc::clone(&is_broken));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    // A node lives on a thread of its own.
+    let node = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = Node::open_with(config, SecretKey::generate(), Box::new(sensors)).unwrap();
+            node.run(|_| {}, async { drop(stopped.await) }).await;
+        });
+    });
+    let mut guest = hand.welcome().await;
+    let module = guest::hold();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+    is_broken.store(true, Ordering::Release);
+    assert_eq!(guest.hear_state().await, NodeState::Paused("the machine's temperature cannot be read".to_owned()));
+    assert_partial(&guest.hear_end().await.0, job);
+    is_broken.store(false, Ordering::Release);
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    drop(stop);
+    node.join().unwrap();
+}
+
+#[test]
+fn rule_that_cannot_be_kept_keeps_the_node_from_starting() {
+    let hand = Home::new();
+    hand.file("config/adit/config.toml", "[node]\nsys-dir = \"nothing\"\n");
+    let address = format!("127.0.0.1:1#{}", client(1));
+    let node = |args: &[&str]| hand.adit(["node", "--gateway", &address]).args(args).run();
+    for rule in ["--temperature-max=80", "--mains-only"] {
+        node(&[rule]).code(1).says("cannot be kept on this machine").says("sys-dir");
+        node(&[rule, "--check-config"]).code(1).says("cannot be kept on this machine");
+    }
+    let told = node(&["--hours", "22:00-07:00", "--slots", "2", "--check-config"]).ok();
+    assert!(
+        told.text().contains("offers 2 slots of 1.0 GiB") && told.text().contains("works in the hours 22:00-07:00"),
+        "{told:?}"
+    );
+    node(&["--hours", "always", "--check-config"]).code(2).says("`always` are no hours");
+    node(&["--slots", "3", "--memory-max", "2GiB", "--check-config"]).code(2).says("2 fit");
+    let told = node(&["--memory", "64MiB", "--memory-max", "64MiB", "--check-config"]).ok();
+    assert!(told.text().contains("offers 1 slots of 64.0 MiB"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn cache_folder_is_of_one_node_at_a_time() {
+    let hand = Hand::open();
+    let node = hand.node(&[]);
+    let _guest = hand.welcome().await;
+    let refused = hand.node(&[]).wait().code(1);
+    refused.says(&format!("another node (process {}) runs with the cache folder", node.pid()));
+    node.kill();
+    hand.command(&["status"]).run().code(1).says("no node runs with the cache folder");
+    let _node = hand.node(&[]);
+    hand.welcome().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn commands_are_the_owners_alone_and_nonsense_harms_nobody() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let _guest = hand.welcome().await;
+    let socket = hand.home.path("cache/adit/node/control.sock");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    let say = |words: &[u8]| {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(words).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    for (words, want) in [
+        (&b"{\"command\":\"shutdown\"}\n"[..], "not a command: unknown variant `shutdown`"),
+        (b"\xff\n", "not a command"),
+        (b"{\"command\":\"status\"", "one line of at most 4096 bytes"),
+        (&[b'x'; 4096], "one line of at most 4096 bytes"),
+    ] {
+        let answer = say(words).unwrap();
+        assert!(answer.starts_with("{\"error\":") && answer.contains(want), "{answer}");
+    }
+    assert_eq!(say(b"").unwrap(), "");
+    // Two on one connection.
+    let answers = say(b"{\"command\":\"drain\",\"wait\":true}\n{\"command\":\"resume\"}\n").unwrap();
+    let states: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["status"]["state"].clone()).collect();
+    assert_eq!(states, ["draining", "ready"]);
+    assert_eq!(hand.status()["state"], "ready");
+}
+
+#[test]
+fn owner_who_takes_the_machine_back_is_signed_for_at_a_real_gateway() {
+    let mut network = Network::empty();
+    network.add_node(&["--slots", "1"]);
+    let cache = network.home.path("node-0");
+    let command = |args: &[&str]| network.home.adit(["node"]).args(args).args(["--cache"]).args([&cache]);
+    let job =
+        network.adit(["submit"]).args([network.module(&guest::hold())]).args(["--fuel", "100T"]).run().ok().text().to_owned();
+    let log = network.adit(["logs", "-f", &job]).start();
+    log.stdout.wait_for_text(guest::READY);
+    let status = command(&["status"]).run().ok();
+    let words = status.text();
+    assert!(words.contains("state     ready") && words.contains(" ms away") && words.contains("running"), "{words}");
+    assert!(words.contains(&format!("{}…", &job[..8])), "{words}");
+    command(&["pause"]).run().ok().says("paused: its owner paused it, no jobs");
+    let today = command(&["status", "--json"]).run().ok().json()["today"].clone();
+    assert!(today["receipts"] == 1 && today["signed_microcredits"].as_u64().unwrap() > 0, "{today}");
+}
+
+/// The whole of it, with real machines: one of two owners comes home, the job goes to the other's machine, and both are paid for what they did.
+#[test]
+fn job_of_a_paused_machine_goes_to_another_and_both_owners_are_paid() {
+    let network = Network::with_slots(&[1, 1]);
+    let module = network.module(&guest::steady(6_000_000_000));
+    let input = network.home.file("input", b"to be copied");
+    let submit = network.adit(["submit"]).args([&module]).args(["--fuel", "100G", "--input"]).args([&input]).run().ok();
+    let job = submit.text().to_owned();
+    let log = network.adit(["logs", "-f", &job]).start();
+    log.stdout.wait_for_text(guest::READY);
+    let running = network.adit(["status", "--json", &job]).run().ok().json();
+    let first = network.nodes.iter().position(|node| running["node"] == node.key.to_string()).unwrap();
+    let (cache, key) = (network.home.path(format!("node-{first}")), network.home.path(format!("node-{first}.key")));
+    network.home.adit(["node", "pause", "--cache"]).args([&cache]).run().ok();
+    let report = network.adit(["output", "--json", &job]).run().ok().json();
+    let second = &network.nodes[1 - first];
+    assert_eq!((&report["outcome"], &report["node"]), (&"finished".into(), &second.key.to_string().into()));
+
+    // Two leaves and a sum; what the first owner has is the gateway's word, and no longer the node's alone.
+    let invoice = network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json();
+    let rows: Vec<_> =
+        invoice["jobs"].as_array().unwrap().iter().map(|row| (&row["outcome"], row["cost_microcredits"].as_u64())).collect();
+    let [(preempted, Some(partial)), (finished, Some(whole))] = rows[..] else { panic!("{invoice}") };
+    assert_eq!((preempted, finished), (&"preempted".into(), &"finished".into()));
+    assert!(0 < partial && partial < whole, "{invoice}");
+    assert_eq!(invoice["total_microcredits"].as_u64(), Some(partial + whole));
+    let earnings = network.adit(["node", "earnings", "--json", "--key"]).args([&key]).run().ok().json_lines();
+    let [line] = &earnings[..] else { panic!("{earnings:?}") };
+    assert_eq!(
+        (&line["kind"], &line["outcome"], line["earned_microcredits"].as_u64()),
+        (&"paid".into(), &"preempted".into(), Some(partial))
+    );
+
+    // A whole run costs what it costs without a pause before.
+    let again =
+        network.adit(["run", "--json"]).args([&module]).args(["--fuel", "100G", "--input"]).args([&input]).run().ok().json();
+    assert_eq!(
+        (&again["usage"], &again["node"]),
+        (&report["usage"], &second.key.to_string().into()),
+        "the first is paused still"
+    );
+    let why_not = network.adit(["why-not", "--json", "--key"]).args([&key]).run().ok().json();
+    assert_eq!((&why_not["state"], &why_not["state_reason"]), (&"paused".into(), &"its owner paused it".into()));
+}

@@ -1,0 +1,223 @@
+//! A gateway that has no room, for a while.
+
+use std::time::{Duration, Instant};
+
+use adit_client::{Client, Config, ConnectError, Job, JobError, JobHandle, Pauses, Source, Update};
+use adit_protocol::{ClientMessage, GatewayToClient, JobEvent, JobId, JobResult, Query, Refusal, Rejection, SecretKey};
+use adit_transport::{Connection, Inbox, Listener, Outbox};
+use tokio::time::timeout;
+
+use crate::{connected, greet, listener, welcome};
+
+/// How long anything may take. Nothing comes near it, but for a test that has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn job() -> Job {
+    Job::new(Source::bytes(b"module".to_vec()), Source::bytes(b"input".to_vec()))
+}
+
+fn full(retry_after_ms: u64) -> Refusal {
+    Refusal::QueueFull { queued: 7, retry_after_ms }
+}
+
+/// The next message of a client.
+async fn heard(inbox: &mut Inbox) -> ClientMessage {
+    timeout(PATIENCE, inbox.next()).await.expect("a message comes").unwrap().unwrap()
+}
+
+fn tell(outbox: &Outbox, job: JobId, event: JobEvent) {
+    outbox.send(&GatewayToClient::Event { job, event: Box::new(event) }).unwrap();
+}
+
+fn refuse(outbox: &Outbox, job: JobId, refusal: Refusal) {
+    tell(outbox, job, JobEvent::Ended(JobResult::Refused(refusal)));
+}
+
+async fn told(handle: &mut JobHandle) -> Update {
+    timeout(PATIENCE, handle.next()).await.expect("an update comes").unwrap().expect("there is more to hear")
+}
+
+async fn connected_with(patience: Duration) -> (Client, Listener, Connection, Outbox, Inbox) {
+    let (listener, address) = listener();
+    let config = Config { patience, ..Config::default() };
+    let connecting = Client::connect_with(SecretKey::from_seed([2; 32]), address, config);
+    let (client, (connection, outbox, inbox)) = tokio::join!(connecting, greet(&listener, welcome()));
+    (client.unwrap(), listener, connection, outbox, inbox)
+}
+
+#[tokio::test]
+async fn job_without_room_is_submitted_again_under_its_key_and_never_too_early() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let mut handle = client.submit(job());
+    let first = heard(&mut inbox).await;
+    assert!(matches!(first, ClientMessage::Submit { .. }));
+    for (times, refusal) in [(1, full(30)), (2, Refusal::RateLimited { retry_after_ms: 70 }), (3, full(1))] {
+        let refused_at = Instant::now();
+        refuse(&outbox, handle.id(), refusal.clone());
+        let Update::Postponed { refusal: heard_refusal, wait, times: heard_times } = told(&mut handle).await else {
+            panic!("it is postponed")
+        };
+        assert_eq!((heard_refusal, heard_times), (refusal, times));
+        assert_eq!(heard(&mut inbox).await, first, "the same job under the same key");
+        let after = [30, 70, 1][times as usize - 1];
+        assert!(wait > Duration::from_millis(after) && refused_at.elapsed() >= wait, "{wait:?}");
+    }
+    tell(&outbox, handle.id(), JobEvent::Queued);
+    assert!(matches!(told(&mut handle).await, Update::Queued));
+    // Taken once, it begins anew.
+    refuse(&outbox, handle.id(), full(1));
+    assert!(matches!(told(&mut handle).await, Update::Postponed { times: 1, .. }));
+}
+
+#[tokio::test]
+async fn other_refusals_end_the_job_at_once() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let mut handle = client.submit(job());
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), Refusal::QueueTimeout { waited_ms: 5 });
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    assert!(matches!(ended, Err(JobError::Refused { refusal: Refusal::QueueTimeout { waited_ms: 5 }, .. })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn job_that_is_submitted_once_ends_where_there_is_no_room() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let job = job();
+    let mut handle = client.submit_once(job.clone());
+    let first = heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(40));
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    let Err(JobError::Refused { refusal, .. }) = ended else { panic!("{ended:?}") };
+    let mut pauses = Pauses::within(Duration::from_secs(10));
+    assert!((50..=90).contains(&pauses.after(&refusal).unwrap().as_millis()));
+    assert_eq!((pauses.after(&full(3_600_000)), pauses.after(&Refusal::KeyConflict)), (None, None));
+    // Again, it is the same job.
+    let _handle = client.submit_once(job);
+    assert_eq!(heard(&mut inbox).await, first);
+}
+
+#[tokio::test]
+async fn patience_ends_with_what_the_gateway_said() {
+    for (patience_ms, postponed) in [(0, 0), (1_000, 1)] {
+        let (client, _listener, _connection, outbox, mut inbox) = connected_with(Duration::from_millis(patience_ms)).await;
+        let mut handle = client.submit(job());
+        for _ in 0..postponed {
+            heard(&mut inbox).await;
+            refuse(&outbox, handle.id(), full(1));
+            assert!(matches!(told(&mut handle).await, Update::Postponed { .. }));
+        }
+        heard(&mut inbox).await;
+        // Longer than what is left: it is told at once, and not after that.
+        refuse(&outbox, handle.id(), full(3_600_000));
+        let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+        assert!(matches!(&ended, Err(JobError::Refused { refusal, .. }) if *refusal == full(3_600_000)), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn job_that_is_cancelled_while_it_waits_ends_at_once_and_is_not_submitted() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let mut handle = client.submit(job());
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(50));
+    assert!(matches!(told(&mut handle).await, Update::Postponed { .. }));
+    handle.cancel();
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    assert!(matches!(ended, Err(JobError::CancelledInQueue { .. })), "{ended:?}");
+    assert_eq!(heard(&mut inbox).await, ClientMessage::Cancel { job: handle.id() });
+    nothing_until_another_job(&client, &outbox, &mut inbox).await;
+}
+
+#[tokio::test]
+async fn job_whose_handle_is_dropped_while_it_waits_is_not_submitted() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let mut handle = client.submit(job());
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(50));
+    assert!(matches!(told(&mut handle).await, Update::Postponed { .. }));
+    drop(handle);
+    nothing_until_another_job(&client, &outbox, &mut inbox).await;
+}
+
+/// Checks that nothing is heard while another job waits that was refused later and for longer.
+async fn nothing_until_another_job(client: &Client, outbox: &Outbox, inbox: &mut Inbox) {
+    let mut other = client.submit(job());
+    let submitted = heard(inbox).await;
+    refuse(outbox, other.id(), full(400));
+    assert!(matches!(told(&mut other).await, Update::Postponed { .. }));
+    assert_eq!(heard(inbox).await, submitted);
+}
+
+#[tokio::test]
+async fn cancelled_job_that_is_refused_at_the_same_moment_counts_as_cancelled() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let mut handle = client.submit(job());
+    heard(&mut inbox).await;
+    handle.cancel();
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(1));
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    assert!(matches!(ended, Err(JobError::CancelledInQueue { .. })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn waiting_job_is_not_submitted_before_its_time_by_a_connection_that_is_made_again() {
+    let (client, listener, connection, outbox, mut inbox) = connected_with(PATIENCE).await;
+    let mut handle = client.submit(job());
+    let submitted = heard(&mut inbox).await;
+    let refused_at = Instant::now();
+    refuse(&outbox, handle.id(), full(700));
+    let Update::Postponed { wait, .. } = told(&mut handle).await else { panic!("it is postponed") };
+    connection.close("lost");
+    let (_connection, _outbox, mut inbox) = greet(&listener, welcome()).await;
+    // Another question comes first, as the job has time.
+    let asking = tokio::spawn(async move { client.ask(Query::Account).await.map(drop) });
+    let first = heard(&mut inbox).await;
+    if refused_at.elapsed() < wait {
+        assert!(matches!(first, ClientMessage::Ask { .. }), "{first:?}");
+        assert_eq!(heard(&mut inbox).await, submitted);
+        assert!(refused_at.elapsed() >= wait);
+    }
+    asking.abort();
+}
+
+#[tokio::test]
+async fn full_gateway_is_asked_again_and_others_are_not() {
+    let (listener, address) = listener();
+    let key = || SecretKey::from_seed([2; 32]);
+    let gateway = async {
+        let began = Instant::now();
+        let _first = greet(&listener, GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 40 })).await;
+        let second = greet(&listener, welcome()).await;
+        assert!(began.elapsed() >= Duration::from_millis(40));
+        second
+    };
+    let (client, _second) = tokio::join!(Client::connect(key(), address.clone()), gateway);
+    client.unwrap();
+    let no = GatewayToClient::Rejected(Rejection::NotAdmitted("no".into()));
+    let (refused, _third) = tokio::join!(Client::connect(key(), address.clone()), greet(&listener, no));
+    assert!(matches!(refused, Err(ConnectError::Rejected(Rejection::NotAdmitted(_)))), "{refused:?}");
+    let full = GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 40 });
+    let hasty = Config { patience: Duration::ZERO, ..Config::default() };
+    let (refused, _fourth) = tokio::join!(Client::connect_with(key(), address, hasty), greet(&listener, full));
+    assert!(matches!(refused, Err(ConnectError::Rejected(Rejection::Full { .. }))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn waiting_job_that_is_cancelled_while_the_gateway_is_lost_is_withdrawn_from_the_next_connection_at_once() {
+    let (client, listener, connection, outbox, mut inbox) = connected_with(Duration::from_secs(7_200)).await;
+    let mut handle = client.submit(job());
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(3_600_000));
+    assert!(matches!(told(&mut handle).await, Update::Postponed { .. }));
+    connection.close("lost");
+    assert!(matches!(told(&mut handle).await, Update::Reconnecting { .. }));
+    handle.cancel();
+    let (_connection, outbox, mut inbox) = greet(&listener, welcome()).await;
+    assert_eq!(heard(&mut inbox).await, ClientMessage::Attach { job: handle.id() });
+    assert_eq!(heard(&mut inbox).await, ClientMessage::Cancel { job: handle.id() });
+    refuse(&outbox, handle.id(), Refusal::UnknownJob);
+    assert!(matches!(told(&mut handle).await, Update::Reconnected));
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    assert!(matches!(ended, Err(JobError::CancelledInQueue { .. })), "{ended:?}");
+}

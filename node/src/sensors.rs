@@ -1,0 +1,374 @@
+//! What the machine says of itself.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Zoned;
+
+use crate::rules::{Celsius, Readings, Share, Wanted};
+
+/// Reads what rules need. Tests bring their own.
+pub trait Sensors: Debug + Send {
+    /// Makes sure that what is wanted can be read on this machine.
+    ///
+    /// # Errors
+    /// [`MissingSensor`], the first of them.
+    fn check(&mut self, wanted: Wanted) -> Result<(), MissingSensor>;
+
+    /// Reads what is wanted. May block for some milliseconds.
+    fn read(&mut self, wanted: Wanted) -> Readings;
+}
+
+/// A rule needs what this machine does not say.
+#[derive(Debug, thiserror::Error)]
+#[error("the rule `{rule}` cannot be kept on this machine: {reason}; leave the rule out, or name the right folder ({folder})")]
+pub struct MissingSensor {
+    rule: &'static str,
+    folder: &'static str,
+    reason: String,
+}
+
+/// What a Linux kernel says.
+#[derive(Debug)]
+pub struct LinuxSensors {
+    sys: PathBuf,
+    load: LoadMeter,
+}
+
+impl LinuxSensors {
+    /// Reads below these folders: `/proc` and `/sys` nearly everywhere.
+    pub fn new(proc: impl Into<PathBuf>, sys: impl Into<PathBuf>) -> Self {
+        Self { sys: sys.into(), load: LoadMeter { proc: proc.into(), samples: VecDeque::new(), known: None } }
+    }
+}
+
+impl Sensors for LinuxSensors {
+    fn check(&mut self, wanted: Wanted) -> Result<(), MissingSensor> {
+        if wanted.load {
+            let missing = |error: io::Error| ("load-max", "proc-dir", format!("{}: {error}", self.load.proc.display()));
+            Sample::take(&self.load.proc, Instant::now()).map(drop).map_err(missing)
+        } else {
+            Ok(())
+        }
+        .and_then(|()| match wanted.temperature && warmest(&self.sys).is_none() {
+            true => Err(("temperature-max", "sys-dir", format!("no thermal zone below {} can be read", self.sys.display()))),
+            false => Ok(()),
+        })
+        .and_then(|()| match wanted.mains && on_mains(&self.sys).is_none() {
+            true => Err(("mains-only", "sys-dir", format!("{} says nothing of power", self.sys.display()))),
+            false => Ok(()),
+        })
+        .map_err(|(rule, folder, reason)| MissingSensor { rule, folder, reason })
+    }
+
+    fn read(&mut self, wanted: Wanted) -> Readings {
+        Readings {
+            clock: Zoned::now().datetime(),
+            load: wanted.load.then(|| self.load.read(Instant::now())).flatten(),
+            temperature: wanted.temperature.then(|| warmest(&self.sys)).flatten(),
+            on_mains: wanted.mains.then(|| on_mains(&self.sys)).flatten(),
+        }
+    }
+}
+
+/// How long the time is over which a load is the mean: long enough that the kernel's ticks of 10 ms do not show.
+const LOAD_OVER: Duration = Duration::from_secs(1);
+/// A shorter time tells nothing.
+const LOAD_OVER_MIN: Duration = Duration::from_millis(500);
+
+/// Measures what others use of the processors: all that is used, less what this process, its children and theirs use.
+#[derive(Debug)]
+struct LoadMeter {
+    proc: PathBuf,
+    /// Oldest first; the first of them is the newest that is old enough.
+    samples: VecDeque<Sample>,
+    known: Option<Share>,
+}
+
+/// Processor time since the machine started, in the kernel's ticks.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    /// Whoever used it, and nobody.
+    total: u64,
+    busy: u64,
+    own: u64,
+}
+
+impl LoadMeter {
+    fn read(&mut self, now: Instant) -> Option<Share> {
+        match Sample::take(&self.proc, now) {
+            Ok(sample) => self.add(sample),
+            Err(error) => {
+                tracing::debug!(%error, "no load");
+                self.samples.clear();
+                self.known = None;
+            }
+        }
+        self.known
+    }
+
+    fn add(&mut self, sample: Sample) {
+        // A child that ended between two reads of one sample was counted twice, or not at all: that sample is worth nothing.
+        if self.samples.back().is_some_and(|last| sample.own < last.own) {
+            self.samples.clear();
+        }
+        self.samples.push_back(sample);
+        let age = |of: &Sample| sample.at.saturating_duration_since(of.at);
+        while self.samples.get(1).is_some_and(|second| age(second) >= LOAD_OVER) {
+            self.samples.pop_front();
+        }
+        if let Some(first) = self.samples.front().filter(|first| age(first) >= LOAD_OVER_MIN)
+            && let Some(total @ 1..) = sample.total.checked_sub(first.total)
+        {
+            let others = sample.busy.saturating_sub(first.busy).saturating_sub(sample.own - first.own);
+            self.known = Some(Share((others.min(total) * 1_000_000 / total) as u32));
+        }
+    }
+}
+
+impl Sample {
+    fn take(proc: &Path, at: Instant) -> io::Result<Self> {
+        // The children first: one that ends meanwhile is then in its parent's count.
+        let own = children(&proc.join("self"))?.into_iter().map(|child| family_ticks(proc, child, FAMILY_DEPTH_MAX)).sum::<u64>()
+            + process_ticks(&proc.join("self/stat"))?;
+        let stat = fs::read_to_string(proc.join("stat"))?;
+        let (total, busy) = machine_ticks(&stat).ok_or_else(|| io::Error::other("its `stat` has no line for all processors"))?;
+        Ok(Self { at, total, busy, own })
+    }
+}
+
+/// Workers start no processes; this is for whoever starts workers through other programs.
+const FAMILY_DEPTH_MAX: u32 = 4;
+
+/// What a process and its children used; nothing where it has ended, as its parent has its count then.
+fn family_ticks(proc: &Path, pid: u32, depth: u32) -> u64 {
+    let folder = proc.join(pid.to_string());
+    let below = match depth {
+        0 => 0,
+        _ => children(&folder).unwrap_or_default().into_iter().map(|child| family_ticks(proc, child, depth - 1)).sum(),
+    };
+    below + process_ticks(&folder.join("stat")).unwrap_or(0)
+}
+
+/// The children that each thread of a process started.
+fn children(process: &Path) -> io::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for task in fs::read_dir(process.join("task"))? {
+        match fs::read_to_string(task?.path().join("children")) {
+            Ok(list) => all.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
+            // The thread has ended; or the kernel has no such list.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// User and system time of a process, and of those of its children that ended (proc(5)).
+fn process_ticks(stat: &Path) -> io::Result<u64> {
+    let text = fs::read_to_string(stat)?;
+    // The name, in parentheses, may hold anything.
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    let times: Vec<u64> = fields.split_whitespace().skip(11).take(4).filter_map(|field| field.parse().ok()).collect();
+    match times[..] {
+        [user, system, children_user, children_system] => Ok(user + system + children_user + children_system),
+        _ => Err(io::Error::other(format!("{} is not understood", stat.display()))),
+    }
+}
+
+/// All ticks of all processors, and those in which something ran (proc(5)). What a hypervisor took is in neither.
+fn machine_ticks(stat: &str) -> Option<(u64, u64)> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let ticks: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+    let [user, nice, system, idle, io_wait, irq, soft_irq, ..] = ticks[..] else { return None };
+    let busy = user + nice + system + irq + soft_irq;
+    Some((busy + idle + io_wait, busy))
+}
+
+/// What no thermal zone of a machine that runs can mean: some report such numbers where they have nothing to report.
+const IMPLAUSIBLE: (i32, i32) = (-40_000, 150_000);
+
+/// The warmest of the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst); where there is none, of the processors'
+/// own sensors.
+fn warmest(sys: &Path) -> Option<Celsius> {
+    let zones = entries(&sys.join("class/thermal"), "thermal_zone").filter_map(|zone| millidegrees(&zone.join("temp"))).max();
+    zones.or_else(|| entries(&sys.join("class/hwmon"), "hwmon").filter(|chip| is_processor(chip)).filter_map(warmest_of).max())
+}
+
+fn is_processor(chip: &Path) -> bool {
+    let name = fs::read_to_string(chip.join("name")).unwrap_or_default();
+    ["coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu"].contains(&name.trim())
+}
+
+fn warmest_of(chip: PathBuf) -> Option<Celsius> {
+    entries(&chip, "temp").filter(|file| file.to_string_lossy().ends_with("_input")).filter_map(|file| millidegrees(&file)).max()
+}
+
+fn millidegrees(file: &Path) -> Option<Celsius> {
+    let degrees: i32 = fs::read_to_string(file).ok()?.trim().parse().ok()?;
+    (IMPLAUSIBLE.0..IMPLAUSIBLE.1).contains(&degrees).then_some(Celsius(degrees))
+}
+
+/// Whether the machine is fed from outside (Documentation/ABI/testing/sysfs-class-power); one without a battery is. Nothing where the
+/// kernel does not say.
+fn on_mains(sys: &Path) -> Option<bool> {
+    let folder = sys.join("class/power_supply");
+    fs::read_dir(&folder).ok()?;
+    let said = |supply: &Path, what: &str| fs::read_to_string(supply.join(what)).unwrap_or_default().trim().to_owned();
+    // A mouse has a battery of its own, whose scope is the device.
+    let supplies: Vec<PathBuf> = entries(&folder, "").filter(|supply| said(supply, "scope") != "Device").collect();
+    let is = |supply: &&PathBuf, kinds: &[&str]| kinds.contains(&said(supply, "type").as_str());
+    let is_fed = supplies.iter().filter(|s| is(s, &["Mains", "USB", "Wireless"])).any(|supply| said(supply, "online") == "1");
+    let is_drained = supplies.iter().filter(|s| is(s, &["Battery", "UPS"])).any(|supply| said(supply, "status") == "Discharging");
+    Some(is_fed || !is_drained)
+}
+
+/// What a folder has under names that start so.
+fn entries(folder: &Path, prefix: &str) -> impl Iterator<Item = PathBuf> {
+    let prefix = prefix.to_owned();
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.filter(move |entry| entry.file_name().to_string_lossy().starts_with(&prefix)).map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A folder with these files.
+    fn folder(files: &[(&str, &str)]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn warmest_zone_counts_and_what_cannot_be_does_not() {
+        for (files, want) in [
+            (
+                &[("class/thermal/thermal_zone0/temp", "41000\n"), ("class/thermal/thermal_zone1/temp", "63500\n")][..],
+                Some(63_500),
+            ),
+            (&[("class/thermal/thermal_zone0/temp", "200000"), ("class/thermal/thermal_zone1/temp", "30000")], Some(30_000)),
+            (&[("class/thermal/thermal_zone0/temp", "-274000")], None),
+            (&[("class/thermal/cooling_device0/temp", "90000")], None),
+            (&[("class/hwmon/hwmon0/name", "nvme\n"), ("class/hwmon/hwmon0/temp1_input", "70000")], None),
+            (
+                &[
+                    ("class/hwmon/hwmon1/name", "k10temp\n"),
+                    ("class/hwmon/hwmon1/temp1_input", "55000"),
+                    ("class/hwmon/hwmon1/temp1_max", "90000"),
+                ],
+                Some(55_000),
+            ),
+            (&[], None),
+        ] {
+            let sys = folder(files);
+            assert_eq!(warmest(sys.path()), want.map(Celsius), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn machine_is_on_mains_unless_its_battery_drains() {
+        const CHARGER_IN: [(&str, &str); 2] =
+            [("class/power_supply/AC/type", "Mains\n"), ("class/power_supply/AC/online", "1\n")];
+        const CHARGER_OUT: [(&str, &str); 2] =
+            [("class/power_supply/AC/type", "Mains\n"), ("class/power_supply/AC/online", "0\n")];
+        let battery = |status| [("class/power_supply/BAT0/type", "Battery\n"), ("class/power_supply/BAT0/status", status)];
+        let mouse = [
+            ("class/power_supply/hid-1/type", "Battery\n"),
+            ("class/power_supply/hid-1/scope", "Device\n"),
+            ("class/power_supply/hid-1/status", "Discharging\n"),
+        ];
+        let none = [("class/power_supply/.keep", "")];
+        for (files, want) in [
+            ([&none[..], &[]].concat(), Some(true)),
+            ([&none[..], &mouse].concat(), Some(true)),
+            ([&CHARGER_IN[..], &battery("Charging\n")].concat(), Some(true)),
+            ([&CHARGER_IN[..], &battery("Discharging\n")].concat(), Some(true)),
+            ([&CHARGER_OUT[..], &battery("Discharging\n")].concat(), Some(false)),
+            ([&CHARGER_OUT[..], &battery("Full\n")].concat(), Some(true)),
+            (battery("Discharging\n").to_vec(), Some(false)),
+            (Vec::new(), None),
+        ] {
+            let sys = folder(&files);
+            assert_eq!(on_mains(sys.path()), want, "{files:?}");
+        }
+    }
+
+    fn sample(start: Instant, ms: u64, total: u64, busy: u64, own: u64) -> Sample {
+        Sample { at: start + Duration::from_millis(ms), total, busy, own }
+    }
+
+    #[test]
+    fn load_of_others_is_all_but_our_own_over_the_last_second() {
+        let start = Instant::now();
+        let mut meter = LoadMeter { proc: PathBuf::new(), samples: VecDeque::new(), known: None };
+        for (ms, total, busy, own, want) in [
+            (0, 0, 0, 0, None),
+            // Too short a time.
+            (400, 80, 80, 0, None),
+            // Half of 200 ticks, of which we had 60.
+            (1_000, 200, 100, 60, Some(200_000)),
+            // The last second alone: 20 of 200 are others'.
+            (2_000, 400, 200, 140, Some(100_000)),
+            // A child was counted twice before: what was known stays.
+            (2_100, 420, 220, 100, Some(100_000)),
+            (3_100, 620, 420, 300, Some(0)),
+            (4_100, 820, 620, 300, Some(1_000_000)),
+        ] {
+            meter.add(sample(start, ms, total, busy, own));
+            assert_eq!(meter.known, want.map(Share), "at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn own_time_is_that_of_the_process_its_children_and_theirs() {
+        let stat = |user, system| format!("7 (a) name) S 1 7 7 0 -1 4194304 0 0 0 0 {user} {system} 30 4 20 0 1 0 0\n");
+        let proc = folder(&[
+            ("stat", "cpu  100 10 50 800 40 5 5 99 0 0\ncpu0 1 1 1 1 1 1 1 0 0 0\n"),
+            ("self/stat", &stat(1, 2)),
+            ("self/task/7/children", "8 9 "),
+            ("self/task/17/children", ""),
+            ("8/stat", &stat(100, 200)),
+            ("8/task/8/children", "10"),
+            ("10/stat", &stat(1000, 2000)),
+            // It has ended meanwhile: there is no 9.
+        ]);
+        let sample = Sample::take(proc.path(), Instant::now()).unwrap();
+        assert_eq!((sample.total, sample.busy, sample.own), (1010, 170, 3 + 300 + 3000 + 3 * 34));
+    }
+
+    #[test]
+    fn this_machine_tells_its_load() {
+        let mut sensors = LinuxSensors::new("/proc", "/sys");
+        sensors.check(Wanted { load: true, ..Wanted::default() }).unwrap();
+        let first = Sample::take(Path::new("/proc"), Instant::now()).unwrap();
+        assert!(first.total > first.busy && first.busy >= first.own);
+    }
+
+    #[test]
+    fn rule_that_cannot_be_kept_is_named() {
+        let empty = folder(&[]);
+        let mut sensors = LinuxSensors::new(empty.path(), empty.path());
+        for (wanted, want) in [
+            (Wanted { load: true, ..Wanted::default() }, "`load-max`"),
+            (Wanted { temperature: true, ..Wanted::default() }, "`temperature-max`"),
+            (Wanted { mains: true, ..Wanted::default() }, "`mains-only`"),
+        ] {
+            let error = sensors.check(wanted).unwrap_err().to_string();
+            assert!(error.contains(want) && error.contains("-dir"), "{error}");
+        }
+        sensors.check(Wanted::default()).unwrap();
+    }
+}

@@ -1,0 +1,16 @@
+//! Wall time, which is only recorded and shown.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use adit_protocol::UnixMillis;
+use jiff::Timestamp;
+
+pub(crate) fn wall_time() -> UnixMillis {
+    UnixMillis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64)
+}
+
+/// RFC 3339 in UTC, to the second.
+pub(crate) fn show_time(time: UnixMillis) -> String {
+    let timestamp = i64::try_from(time.0 / 1000).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    timestamp.map_or_else(|| format!("{} ms after 1970", time.0), |t| t.to_string())
+}
