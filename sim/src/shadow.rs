@@ -661,6 +661,7 @@ impl Shadow {
         self.check_nodes(dispatcher);
         self.check_bounds(dispatcher, points);
         self.check_losers(now);
+        self.check_waits(now, dispatcher);
         if let Some((id, node)) = self.idle_for(dispatcher) {
             let ahead = self.ahead_of(id, node, now);
             self.fault(format!("job {id} waits, and node {node} has room for it; older ones of its client: {ahead}"));
@@ -711,6 +712,23 @@ impl Shadow {
         let late = self.losers.iter().find(|(_, (_, since))| now.since(*since) > late_us);
         if let Some(((id, attempt), _)) = late {
             let what = format!("nothing more was said of attempt {attempt} of job {id}, which lost");
+            self.fault(what);
+        }
+    }
+
+    /// Nothing lasts longer than it may: no wait, no lease, no stop that is not answered.
+    fn check_waits(&mut self, now: Tick, dispatcher: &Dispatcher) {
+        let Config { lease_grace_us, cancel_grace_us, .. } = self.config;
+        let is_over = |since: Tick, us: u64| now.since(since) > us.saturating_add(LATE_US);
+        let overdue = |id: &JobId, job: &Job| {
+            let limits = &job.request.limits;
+            let lease_us = limits.wall_ms.saturating_mul(1_000).saturating_add(lease_grace_us);
+            let has_waited = job.queued_since.is_some_and(|since| is_over(since, limits.queue_ms.saturating_mul(1_000)));
+            let was_stopped = job.cancelled.is_some_and(|since| is_over(since, cancel_grace_us));
+            has_waited || was_stopped || dispatcher.leases_of(*id).iter().any(|lease| is_over(lease.since, lease_us))
+        };
+        if let Some((id, job)) = self.jobs.iter().find(|(id, job)| overdue(id, job)) {
+            let what = format!("job {id} should have been given up: {job:?}");
             self.fault(what);
         }
     }
