@@ -24,8 +24,14 @@ const WITH_KERNELS: [&str; 3] = ["worker", "meter", "calibrate"];
 /// What runs neither.
 const ALONE: [&str; 2] = ["ledger", "ledger_million"];
 
+/// What is measured by the simulation's own program, which is built in a minute.
+const OF_DISPATCH: &str = "dispatch";
+
 /// Builds the bench with optimisation, with it what it measures, and runs it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if options.name.as_deref() == Some(OF_DISPATCH) {
+        return run_dispatch(workspace, options);
+    }
     let is_one_of = |names: &[&str]| options.name.as_deref().is_some_and(|name| names.contains(&name));
     let with_kernels = is_one_of(&WITH_KERNELS);
     let with_programs = !with_kernels && !is_one_of(&ALONE);
@@ -44,5 +50,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .args(options.json.then_some("--json"))
         .args(options.quick.then_some("--quick"));
     bench.env("ADIT_BIN", release.join("adit")).current_dir(&workspace.root);
+    process::run(&mut bench, "see what the bench says above")
+}
+
+fn run_dispatch(workspace: &Workspace, options: &Options) -> Result<()> {
+    say("building with optimisation; the first time takes minutes");
+    process::run(workspace.cargo().args(["build", "--release", "-p", "adit-sim"]), "mend what the compiler says")?;
+    let mut bench = Command::new(workspace.target.join("release/adit-sim-bench"));
+    bench.args(options.json.then_some("--json")).args(options.quick.then_some("--quick"));
     process::run(&mut bench, "see what the bench says above")
 }

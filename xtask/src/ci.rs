@@ -3,29 +3,32 @@
 use anyhow::Result;
 
 use crate::process::{self, say};
+use crate::sim;
 use crate::test;
 use crate::workspace::Workspace;
 
 /// Runs every check, the quick ones first; the first failure ends it.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    say("1 of 5: format");
+    say("1 of 6: format");
     process::run(workspace.cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all`")?;
     let fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
     process::run(workspace.cargo().arg("fmt").args(fuzz).arg("--check"), "`cargo fmt --manifest-path fuzz/Cargo.toml`")?;
-    say("2 of 5: licences, sources and bans of dependencies");
+    say("2 of 6: licences, sources and bans of dependencies");
     check_dependencies(workspace)?;
-    say("3 of 5: lints");
+    say("3 of 6: lints");
     process::run(
         workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         "mend what clippy says",
     )?;
-    say("4 of 5: documents");
+    say("4 of 6: documents");
     process::run(
         workspace.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
         "mend what rustdoc says",
     )?;
-    say("5 of 5: tests");
-    test::run(workspace, &[])
+    say("5 of 6: tests");
+    test::run(workspace, &[])?;
+    say("6 of 6: simulation");
+    sim::run(workspace, &[])
 }
 
 fn check_dependencies(workspace: &Workspace) -> Result<()> {

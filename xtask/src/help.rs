@@ -22,6 +22,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("bench") => BENCH,
         Some("calibrate") => CALIBRATE,
         Some("fuzz") => FUZZ,
+        Some("sim") => SIM,
         Some(other) => bail!("`{other}` is not a command; `cargo xtask help` lists them"),
     })
 }
@@ -34,11 +35,12 @@ Usage: cargo xtask COMMAND
 Commands:
   demo         Start a gateway and three nodes, render a picture on them, check every receipt
   test         Build the guests and run every test
-  ci           All that continuous integration runs: format, lints, documents, licences, tests
+  ci           All that continuous integration runs: format, lints, documents, licences, tests, simulation
   conformance  Run WebAssembly's and WASI's own test suites, and print counts
   cross        Run the golden corpus and the hostile guests on another processor, under an emulator
   bench        Measure, each figure beside its reference
   calibrate    Compare the meter's weights with time, and fit them anew
+  sim          Run dispatcher and ledger under seeded faults, in virtual time
   fuzz         Run the fuzz targets from their seeds
   guests       Compile the guests to target/guests/*.wasm
   setup        Find or install what compiles guests
@@ -168,6 +170,11 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; w
          worker_call     the same job from the runtime's caller and back, at the median
          worker_restart  a known module's first answer on a node that started anew
          worker_first    the first answer of a module of four megabytes that nobody has seen
+       dispatch: decisions at 1k, 10k and 100k nodes, half of them busy; takes a minute or two:
+         decide_*        from a submission to the lease, at the median, beside the 99th of a hundred; decide_growth: 100k against 1k times log n
+         life_*          the same, with the job's end and a measured path
+         node_memory     of a node in the dispatcher, by what the process has
+         million_jobs    1,000,000 jobs over 100,000 nodes with churn (--quick: 50,000 over 10,000), real beside virtual time
        meter: what counting costs a guest, over the calibration kernels; takes some minutes
 
 Options:
@@ -178,6 +185,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
   cargo xtask bench worker
+  cargo xtask bench dispatch
   cargo xtask bench ledger_million --quick
   cargo xtask bench meter --quick
 ";
@@ -211,4 +219,28 @@ Options:
 Examples:
   cargo xtask fuzz meter
   cargo xtask fuzz --seconds 3600
+";
+
+const SIM: &str = "\
+Runs the real dispatcher and the real ledger in virtual time, with models of gateway, nodes, clients, network and disk around them, under faults
+that are drawn by a seed. Checks after each step that no promise is broken, and in the end that every job has ended within 60 s of the last
+fault. Without a seed it runs 1000 of them, on all processors, and fails too if some interesting state was never reached.
+
+Usage: cargo xtask sim [OPTIONS]
+
+Options:
+  --seeds K          Runs so many seeds (1000)
+  --from N           Begins with this seed (0)
+  --seed N           Runs this one alone, and says what failed
+  --trace            Prints every step of it
+  --without FAULT    Leaves a fault out; may be repeated
+  --jobs N           Takes no more jobs than this
+  --nodes N          Takes no more nodes than this
+
+A failure prints its seed, the least part of its plan that still fails, and the command that replays it.
+
+Examples:
+  cargo xtask sim
+  cargo xtask sim --seeds 100000 --from 1000
+  cargo xtask sim --seed 42 --trace
 ";

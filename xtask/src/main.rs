@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 mod help;
 mod process;
+mod sim;
 mod test;
 mod wasm;
 mod workspace;
@@ -45,6 +46,7 @@ enum Invocation {
     Demo(demo::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
+    Sim { args: Vec<OsString> },
 }
 
 impl Invocation {
@@ -54,9 +56,9 @@ impl Invocation {
             Some(Arg::Value(command)) => command.to_string_lossy().into_owned(),
             Some(other) => return Err(other.unexpected().into()),
         };
-        // `test` hands its arguments on, so it alone looks at them before lexopt does.
-        if command == "test" {
-            return Self::parse_test(args.raw_args()?.collect());
+        // These hand their arguments on, so they look at them before lexopt does.
+        if let "test" | "sim" = command.as_str() {
+            return Ok(Self::hand_on(&command, args.raw_args()?.collect()));
         }
         if command == "help" {
             let topic = args.next()?.map(|topic| topic_name(&topic)).transpose()?;
@@ -100,10 +102,11 @@ impl Invocation {
         }
     }
 
-    fn parse_test(args: Vec<OsString>) -> Result<Self> {
+    fn hand_on(command: &str, args: Vec<OsString>) -> Self {
         match args.first().and_then(|arg| arg.to_str()) {
-            Some("-h" | "--help") => Ok(Self::Help(Some("test".to_owned()))),
-            _ => Ok(Self::Test { runner_args: args }),
+            Some("-h" | "--help") => Self::Help(Some(command.to_owned())),
+            _ if command == "sim" => Self::Sim { args },
+            _ => Self::Test { runner_args: args },
         }
     }
 
@@ -123,6 +126,7 @@ impl Invocation {
             Self::Demo(options) => demo::run(&workspace, &options),
             Self::Bench(options) => bench::run(&workspace, &options),
             Self::Fuzz(options) => fuzz::run(&workspace, &options),
+            Self::Sim { args } => sim::run(&workspace, &args),
         }
     }
 }
@@ -175,6 +179,8 @@ mod tests {
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
             ("calibrate --json", bench(Some("calibrate"), true)),
             ("fuzz", Invocation::Fuzz(fuzz::Options::default())),
+            ("sim --help", help("sim")),
+            ("sim --seed 7 --trace", Invocation::Sim { args: ["--seed", "7", "--trace"].map(OsString::from).to_vec() }),
             ("fuzz meter --seconds 60", Invocation::Fuzz(fuzz::Options { target: Some("meter".to_owned()), seconds: Some(60) })),
         ];
         for (line, want) in rows {
@@ -203,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "bench", "calibrate", "fuzz"] {
+        for command in ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "bench", "calibrate", "fuzz", "sim"] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

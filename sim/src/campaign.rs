@@ -1,0 +1,116 @@
+//! Many runs, and the search for the least that still fails.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::plan::{Plan, Reduction};
+use crate::points::Points;
+use crate::world::{Report, run};
+
+/// Seeds that one task runs before it says how far it is.
+const BATCH: u64 = 50;
+
+/// Which seeds, and what is left out of their plans.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// The first seed.
+    pub from: u64,
+    /// How many.
+    pub seeds: u64,
+    /// What is left out.
+    pub reduction: Reduction,
+}
+
+/// What many runs came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Runs.
+    pub runs: u64,
+    /// Happenings in all of them.
+    pub steps: u64,
+    /// Virtual time of all of them.
+    pub virtual_us: u64,
+    /// States that they reached.
+    pub points: Points,
+    /// The seeds that failed, each with the oracle's words.
+    pub failures: BTreeMap<u64, String>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Runs all seeds, on as many threads as there are processors. `progress` hears how many are done.
+pub fn run_many(campaign: &Campaign, progress: impl Fn(u64) + Sync) -> Summary {
+    let (begun, done) = (Instant::now(), AtomicU64::new(0));
+    let seeds = campaign.from..campaign.from.saturating_add(campaign.seeds);
+    let one = |seed: u64| {
+        let summary = Summary::of(run(Plan::draw(seed, &campaign.reduction), false));
+        let count = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_multiple_of(BATCH) {
+            progress(count);
+        }
+        summary
+    };
+    let mut summary = seeds.into_par_iter().map(one).reduce(Summary::default, Summary::and);
+    summary.elapsed = begun.elapsed();
+    summary
+}
+
+impl Summary {
+    fn of(report: Report) -> Self {
+        Self {
+            runs: 1,
+            steps: report.steps,
+            virtual_us: report.virtual_us,
+            points: report.points.clone(),
+            failures: report.failure.iter().map(|failure| (report.plan.seed, failure.what.clone())).collect(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn and(mut self, other: Self) -> Self {
+        self.points.add(&other.points);
+        self.failures.extend(other.failures);
+        Self {
+            runs: self.runs + other.runs,
+            steps: self.steps + other.steps,
+            virtual_us: self.virtual_us + other.virtual_us,
+            points: self.points,
+            failures: self.failures,
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+/// Looks for the least part of a failing plan that still fails: fault by fault, then jobs and nodes by halves. Any failure counts.
+pub fn shrink(seed: u64, reduction: &Reduction) -> (Reduction, Report) {
+    let mut least = reduction.clone();
+    let mut report = run(Plan::draw(seed, &least), false);
+    for fault in report.plan.faults.clone() {
+        let mut candidate = least.clone();
+        candidate.without.push(fault);
+        keep_if_fails(seed, candidate, &mut least, &mut report);
+    }
+    loop {
+        let halved = |count: u32| (count / 2).max(1);
+        let (jobs, nodes) = (report.plan.jobs, report.plan.nodes);
+        let fewer_jobs = Reduction { jobs_max: Some(halved(jobs)), ..least.clone() };
+        let fewer_nodes = Reduction { nodes_max: Some(halved(nodes)), ..least.clone() };
+        let shrank = (jobs > 1 && keep_if_fails(seed, fewer_jobs, &mut least, &mut report))
+            || (nodes > 1 && keep_if_fails(seed, fewer_nodes, &mut least, &mut report));
+        if !shrank {
+            return (least, report);
+        }
+    }
+}
+
+fn keep_if_fails(seed: u64, candidate: Reduction, least: &mut Reduction, report: &mut Report) -> bool {
+    let tried = run(Plan::draw(seed, &candidate), false);
+    let fails = tried.failure.is_some();
+    if fails {
+        (*least, *report) = (candidate, tried);
+    }
+    fails
+}

@@ -1,0 +1,534 @@
+//! A node: slots, a true speed, a cache, an owner, and its faults.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use adit_protocol::{
+    Attempt, AttemptFailure, BlobRef, ByteCount, Digest, Fuel, GatewayToNode, JobId, JobSpec, MeterId, Microcredits, NodeMessage,
+    NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Receipt, SecretKey, UnixMillis, Usage, sign_receipts,
+};
+
+use crate::env::{Env, Greeting, Happening, LinkId, Message, NodeAlarm, Peer};
+use crate::plan::{Fault, SECOND};
+use crate::points::Point;
+use crate::world::{gateway_key, module_invalid_text, wall_ms};
+
+/// Modules that a node keeps.
+const CACHED_MAX: usize = 3;
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    index: usize,
+    key: SecretKey,
+    pub(crate) public: PublicKey,
+    offer: NodeOffer,
+    state: NodeState,
+    slots_owned: u32,
+    speed: u64,
+    bandwidth: u64,
+    cached: VecDeque<Digest>,
+    /// By how much its wall clock is wrong.
+    skew_ms: i64,
+    declines: Vec<PublicKey>,
+    link: Option<LinkId>,
+    /// Crashes that it survived: alarms of an earlier life do not ring.
+    life: u64,
+    works: BTreeMap<u64, Work>,
+    works_begun: u64,
+    /// Jobs of which it said what is not so.
+    lied_of: BTreeSet<JobId>,
+}
+
+/// An attempt on the node.
+#[derive(Debug)]
+struct Work {
+    job: JobId,
+    attempt: Attempt,
+    client: PublicKey,
+    spec: Box<JobSpec>,
+    arrived: u64,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// All slots are taken.
+    Waits,
+    Runs {
+        since: u64,
+        fetch_us: u64,
+        compile_us: u64,
+        ends: u64,
+    },
+    /// It was told to stop and is ending.
+    Stops {
+        since: u64,
+        ends: u64,
+    },
+    /// It says nothing, perhaps for ever.
+    Silent {
+        until: Option<u64>,
+    },
+}
+
+impl Node {
+    pub(crate) fn new(env: &mut Env, index: usize, clients: &[PublicKey]) -> Self {
+        let key = SecretKey::from_seed(env.chance.bytes());
+        let speed = env.chance.within_orders(100_000_000, 4_000_000_000);
+        let lies = env.plan.has(Fault::Liars) && env.chance.permille(400);
+        let claimed = if lies { speed.saturating_mul(env.chance.within(3, 50)) } else { speed };
+        let slots = env.chance.within_orders(1, 8) as u32;
+        let labels = env.chance.pick(&[&[("region", "eu")][..], &[("region", "us")], &[("region", "eu"), ("gpu", "none")], &[]]);
+        let price = |chance: &mut crate::chance::Chance, most| if most == 0 { 0 } else { chance.within_orders(1, most) };
+        let dear = env.chance.pick(&[0, 100, 10_000, 1_000_000]);
+        let offer = NodeOffer {
+            software: "sim".into(),
+            slots,
+            memory: ByteCount(env.chance.pick(&[64 << 20, 1 << 30])),
+            profiles: env.chance.pick(&[&[Profile::Deterministic][..], &[Profile::Deterministic, Profile::Open]]).to_vec(),
+            price: Price {
+                per_compute_minute: price(&mut env.chance, dear),
+                per_gib_in: price(&mut env.chance, dear),
+                ..Price::default()
+            },
+            labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            meter: MeterId([3; 32]),
+            fuel_per_second: env.chance.pick(&[0, claimed, claimed]),
+        };
+        let declines = if env.plan.has(Fault::Declines) {
+            clients.iter().copied().filter(|_| env.chance.permille(250)).collect()
+        } else {
+            Vec::new()
+        };
+        let skew_ms = if env.plan.has(Fault::Clocks) { env.chance.within(0, 72_000_000) as i64 - 36_000_000 } else { 0 };
+        let public = key.public();
+        env.lay_path(Peer::Node(index));
+        let node = Self {
+            index,
+            key,
+            public,
+            slots_owned: slots,
+            offer,
+            state: NodeState::Ready,
+            speed,
+            bandwidth: env.chance.within_orders(200_000, 50_000_000),
+            cached: VecDeque::new(),
+            skew_ms,
+            declines,
+            link: None,
+            life: 0,
+            works: BTreeMap::new(),
+            works_begun: 0,
+            lied_of: BTreeSet::new(),
+        };
+        let first = env.chance.pick(&[0, 0, 500_000, 8 * SECOND]);
+        node.alarm(env, first, NodeAlarm::Connect);
+        if env.plan.has(Fault::Owners) {
+            let first = env.chance.within(SECOND / 2, 10 * SECOND);
+            node.alarm(env, first, NodeAlarm::Owner);
+        }
+        node
+    }
+
+    fn alarm(&self, env: &mut Env, us: u64, alarm: NodeAlarm) {
+        env.after(us, Happening::Node { node: self.index, life: self.life, alarm });
+    }
+
+    pub(crate) fn handle_alarm(&mut self, env: &mut Env, life: u64, alarm: NodeAlarm) {
+        if life != self.life {
+            return;
+        }
+        match alarm {
+            NodeAlarm::Connect if self.link.is_none() => {
+                let cached = self.cached.iter().copied().collect();
+                let greeting =
+                    Greeting::Node { key: self.public, offer: Box::new(self.offer.clone()), state: self.state.clone(), cached };
+                self.link = Some(env.connect(Peer::Node(self.index), greeting));
+            }
+            NodeAlarm::Connect => {}
+            NodeAlarm::Due(place) => self.due(env, place),
+            NodeAlarm::Owner => self.owner_acts(env),
+        }
+    }
+
+    /// Dies with all that it has, and is back after a while.
+    pub(crate) fn crash(&mut self, env: &mut Env) {
+        env.note(format_args!("node {} crashes with {} attempts", self.index, self.works.len()));
+        self.life += 1;
+        self.works.clear();
+        if let Some(link) = self.link.take() {
+            env.break_link(link, Some(crate::env::Side::Peer));
+        }
+        if env.chance.permille(300) {
+            self.cached.clear();
+        }
+        let back = env.chance.within_orders(10_000, 8 * SECOND);
+        self.alarm(env, back, NodeAlarm::Connect);
+        if env.plan.has(Fault::Owners) {
+            self.alarm(env, back + 2 * SECOND, NodeAlarm::Owner);
+        }
+    }
+
+    pub(crate) fn link_ended(&mut self, env: &mut Env, link: LinkId) {
+        if self.link == Some(link) {
+            self.link = None;
+            // Its leases were the connection's.
+            self.works.clear();
+            let us = env.backoff_us();
+            self.alarm(env, us, NodeAlarm::Connect);
+        }
+    }
+
+    /// Connects anew without waiting for the end of the old connection.
+    pub(crate) fn reconnect(&mut self, env: &mut Env) {
+        if self.link.take().is_some() {
+            self.works.clear();
+            self.alarm(env, 0, NodeAlarm::Connect);
+        }
+    }
+
+    /// Faults stop: what was silent speaks, and the owner lets it work.
+    pub(crate) fn calm(&mut self, env: &mut Env) {
+        if self.state != NodeState::Ready {
+            self.set_state(env, NodeState::Ready);
+        }
+        self.declines.clear();
+        if self.offer.slots == 0 {
+            self.set_offer(env, 1);
+        }
+        let silent: Vec<u64> =
+            self.works.iter().filter(|(_, work)| matches!(work.stage, Stage::Silent { .. })).map(|(place, _)| *place).collect();
+        for place in silent {
+            let us = env.chance.below(3 * SECOND);
+            self.speak_at(env, place, env.now + us);
+        }
+        if self.link.is_none() {
+            let us = env.chance.below(SECOND);
+            self.alarm(env, us, NodeAlarm::Connect);
+        }
+    }
+
+    fn say(&self, env: &mut Env, message: NodeMessage) {
+        let Some(link) = self.link else { return };
+        if env.strikes(Fault::Duplicates, 40) && !matches!(message, NodeMessage::Finished { .. }) {
+            env.send(link, Message::OfNode(message.clone()));
+        }
+        env.send(link, Message::OfNode(message));
+    }
+}
+
+/// What the gateway asks.
+impl Node {
+    pub(crate) fn handle(&mut self, env: &mut Env, link: LinkId, message: GatewayToNode) {
+        if self.link != Some(link) {
+            return;
+        }
+        match message {
+            GatewayToNode::Lease { job, attempt, client, spec, .. } => self.lease(env, job, attempt, client, spec),
+            GatewayToNode::Cancel { job, attempt } => self.cancel(env, job, attempt),
+            GatewayToNode::Welcome { .. } | GatewayToNode::Rejected(_) => {}
+        }
+    }
+
+    fn lease(&mut self, env: &mut Env, job: JobId, attempt: Attempt, client: PublicKey, spec: Box<JobSpec>) {
+        let twice = self.works.values().any(|work| work.job == job);
+        if twice && !self.lied_of.contains(&job) {
+            env.shadow.fault(format!("node {} was given job {job} while it has it", self.index));
+        }
+        let fail = |node: &Self, env: &mut Env, failure| node.say(env, NodeMessage::Failed { job, attempt, failure });
+        if self.state != NodeState::Ready {
+            env.hit(Point::PreemptedBeforeStart);
+            return fail(self, env, AttemptFailure::Preempted("it is in use".into()));
+        }
+        if self.declines.contains(&client) {
+            return fail(self, env, AttemptFailure::Declined("not on the list".into()));
+        }
+        if env.bad_modules.contains(&spec.module.digest) {
+            return fail(self, env, AttemptFailure::ModuleInvalid(module_invalid_text().into()));
+        }
+        if env.strikes(Fault::NodeFailures, 80) {
+            return fail(self, env, AttemptFailure::Node("out of disk".into()));
+        }
+        if env.strikes(Fault::NodeFailures, 20) {
+            return fail(self, env, AttemptFailure::BlobMissing(spec.input.digest));
+        }
+        if env.strikes(Fault::GiveBacks, 80) {
+            return fail(self, env, AttemptFailure::Withdrawn);
+        }
+        self.works_begun += 1;
+        let place = self.works_begun;
+        self.works.insert(place, Work { job, attempt, client, spec, arrived: env.now, stage: Stage::Waits });
+        self.start_waiting(env);
+    }
+
+    /// Starts what waits, as far as there are slots.
+    fn start_waiting(&mut self, env: &mut Env) {
+        let is_busy = |work: &&Work| !matches!(work.stage, Stage::Waits);
+        while self.works.values().filter(is_busy).count() < self.slots_owned as usize {
+            let Some(place) = self.works.iter().find(|(_, work)| work.stage == Stage::Waits).map(|(place, _)| *place) else {
+                return;
+            };
+            self.start(env, place);
+        }
+    }
+
+    fn start(&mut self, env: &mut Env, place: u64) {
+        let is_straggling = env.strikes(Fault::Stragglers, 150);
+        if env.strikes(Fault::Silence, 60) {
+            let until = if env.chance.permille(500) { Some(env.now + env.chance.within(SECOND, 12 * SECOND)) } else { None };
+            return match until {
+                Some(at) => self.speak_at(env, place, at),
+                None => self.works.get_mut(&place).expect("it waits").stage = Stage::Silent { until },
+            };
+        }
+        let work = self.works.get_mut(&place).expect("it waits");
+        let module = work.spec.module;
+        let is_cached = self.cached.contains(&module.digest);
+        let fetched = if is_cached { 0 } else { module.bytes };
+        let fetch_us = fetched * SECOND / self.bandwidth;
+        let compile_us = if is_cached { 0 } else { module.bytes / 3 };
+        let fuel = true_fuel(&work.spec).min(work.spec.limits.fuel.0);
+        let run_us = fuel.saturating_mul(SECOND) / self.speed * if is_straggling { env.chance.within(5, 40) } else { 1 };
+        let run_us = run_us.min(work.spec.limits.wall_ms * 1_000);
+        let ends = env.now + fetch_us + compile_us + run_us;
+        work.stage = Stage::Runs { since: env.now, fetch_us, compile_us, ends };
+        let (job, attempt) = (work.job, work.attempt);
+        self.cached.retain(|known| *known != module.digest);
+        self.cached.push_front(module.digest);
+        self.cached.truncate(CACHED_MAX);
+        self.say(env, NodeMessage::Started { job, attempt });
+        self.alarm(env, ends - env.now, NodeAlarm::Due(place));
+    }
+
+    fn speak_at(&mut self, env: &mut Env, place: u64, at: u64) {
+        let Some(work) = self.works.get_mut(&place) else { return };
+        work.stage = Stage::Silent { until: Some(at) };
+        self.alarm(env, at - env.now, NodeAlarm::Due(place));
+    }
+
+    fn due(&mut self, env: &mut Env, place: u64) {
+        let Some(work) = self.works.get(&place) else { return };
+        let (ends, outcome) = match work.stage {
+            Stage::Waits => return,
+            Stage::Runs { ends, .. } => (ends, self.outcome(work)),
+            Stage::Stops { ends, .. } => (ends, Outcome::Cancelled),
+            Stage::Silent { until } => (until.unwrap_or(u64::MAX), Outcome::Finished { exit_code: 0 }),
+        };
+        if ends == env.now {
+            self.report(env, place, outcome);
+            self.start_waiting(env);
+        }
+    }
+
+    fn outcome(&self, work: &Work) -> Outcome {
+        match work.stage {
+            _ if true_fuel(&work.spec) > work.spec.limits.fuel.0 => Outcome::OutOfFuel,
+            Stage::Runs { since, ends, fetch_us, compile_us }
+                if ends - since - fetch_us - compile_us >= work.spec.limits.wall_ms * 1_000 =>
+            {
+                Outcome::TimedOut
+            }
+            _ => Outcome::Finished { exit_code: 0 },
+        }
+    }
+
+    fn cancel(&mut self, env: &mut Env, job: JobId, attempt: Attempt) {
+        let found = self.works.iter_mut().find(|(_, work)| (work.job, work.attempt) == (job, attempt));
+        let Some((place, work)) = found else { return };
+        let place = *place;
+        match work.stage {
+            Stage::Waits => {
+                self.works.remove(&place);
+                self.say(env, NodeMessage::Failed { job, attempt, failure: AttemptFailure::Withdrawn });
+            }
+            Stage::Runs { since, .. } => {
+                let ends = env.now + env.chance.within(100, 20_000);
+                work.stage = Stage::Stops { since, ends };
+                self.alarm(env, ends - env.now, NodeAlarm::Due(place));
+            }
+            Stage::Stops { .. } | Stage::Silent { .. } => {}
+        }
+    }
+}
+
+/// Reports.
+impl Node {
+    /// Sends the receipt of an attempt, which is over with it.
+    fn report(&mut self, env: &mut Env, place: u64, outcome: Outcome) {
+        let Some(work) = self.works.remove(&place) else { return };
+        let (job, attempt) = (work.job, work.attempt);
+        env.note(format_args!("node {} ends {job} {attempt}: {}", self.index, outcome.name()));
+        let mut receipt = self.receipt(env, &work, outcome);
+        let mut signs = self.key.seed().to_owned();
+        if env.strikes(Fault::BadReceipts, 120) {
+            spoil(env, &mut receipt, &mut signs);
+        }
+        let signed = sign_receipts(&SecretKey::from_seed(signs), vec![receipt]).remove(0);
+        self.say(env, NodeMessage::Finished { receipt: Box::new(signed), reason: String::new(), output: Some(output_of(job)) });
+    }
+
+    fn receipt(&self, env: &Env, work: &Work, outcome: Outcome) -> Receipt {
+        let spec = &work.spec;
+        let (since, fetch_us, compile_us) = match work.stage {
+            Stage::Runs { since, fetch_us, compile_us, .. } => (since, fetch_us, compile_us),
+            Stage::Stops { since, .. } => (since, 0, 0),
+            Stage::Waits | Stage::Silent { .. } => (work.arrived, 0, 0),
+        };
+        let run_us = (env.now - since).saturating_sub(fetch_us + compile_us);
+        let whole = true_fuel(spec).min(spec.limits.fuel.0);
+        let part = (u128::from(run_us) * u128::from(self.speed) / u128::from(SECOND)) as u64;
+        let fuel = match outcome {
+            Outcome::Finished { .. } | Outcome::OutOfFuel => whole,
+            _ => part.min(whole),
+        };
+        let output = output_of(work.job);
+        let usage = Usage {
+            fuel: Fuel(fuel),
+            memory_peak: ByteCount(65_536),
+            memory_fuel: 65_536 * u128::from(fuel),
+            bytes_in: ByteCount(spec.input.bytes),
+            bytes_out: ByteCount(output.len() as u64),
+            ..Usage::default()
+        };
+        let started = wall_ms(env.now).saturating_add_signed(self.skew_ms);
+        Receipt {
+            job: work.job,
+            attempt: work.attempt,
+            client: work.client,
+            node: self.public,
+            gateway: gateway_key().public(),
+            spec: spec.digest(),
+            module: spec.module.digest,
+            input: spec.input.digest,
+            output: Digest::of(&output),
+            outcome,
+            profile: spec.profile,
+            meter: self.offer.meter,
+            engine: "sim".into(),
+            usage,
+            times: NodeTimes { started: UnixMillis(started), fetch_us, compile_us, run_us },
+            price: self.offer.price,
+            cost: self.offer.price.cost(&usage).unwrap_or(Microcredits(u64::MAX)),
+            salt: Some(spec.salt),
+        }
+    }
+}
+
+/// Makes a receipt one that does not hold.
+fn spoil(env: &mut Env, receipt: &mut Receipt, signs: &mut [u8; 32]) {
+    match env.chance.below(6) {
+        0 => receipt.cost.0 += 1,
+        1 => receipt.usage.fuel.0 = u64::MAX / 2,
+        2 => receipt.price.per_compute_minute += 1_000_000,
+        3 => receipt.times.run_us += 3_600 * SECOND,
+        4 => receipt.output = Digest([0; 32]),
+        _ => signs[0] ^= 1,
+    }
+}
+
+/// What owners do.
+impl Node {
+    fn owner_acts(&mut self, env: &mut Env) {
+        if env.is_quiet {
+            return;
+        }
+        let next = env.chance.within(SECOND / 2, 8 * SECOND);
+        self.alarm(env, next, NodeAlarm::Owner);
+        if self.state != NodeState::Ready {
+            env.hit(Point::OwnerResumed);
+            return self.set_state(env, NodeState::Ready);
+        }
+        match env.chance.below(4) {
+            0 => {
+                let slots = env.chance.within(0, 8) as u32;
+                self.set_offer(env, slots);
+            }
+            1 => {
+                if !self.works.is_empty() {
+                    env.hit(Point::OwnerDrained);
+                }
+                self.set_state(env, NodeState::Draining);
+            }
+            _ => self.pause(env),
+        }
+    }
+
+    fn set_state(&mut self, env: &mut Env, state: NodeState) {
+        env.note(format_args!("owner of node {}: {state:?}", self.index));
+        self.state = state.clone();
+        self.say(env, NodeMessage::State(state));
+    }
+
+    /// The machine is wanted now: guests stop, and what they did is handed in.
+    fn pause(&mut self, env: &mut Env) {
+        let is_first = env.chance.permille(500);
+        if is_first {
+            self.set_state(env, NodeState::Paused("in use".into()));
+        }
+        let works: Vec<u64> = self.works.keys().copied().collect();
+        for place in works {
+            let work = &self.works[&place];
+            match work.stage {
+                Stage::Waits => {
+                    let failure = AttemptFailure::Preempted("in use".into());
+                    let message = NodeMessage::Failed { job: work.job, attempt: work.attempt, failure };
+                    env.hit(Point::PreemptedBeforeStart);
+                    self.works.remove(&place);
+                    self.say(env, message);
+                }
+                Stage::Silent { .. } => {}
+                Stage::Runs { .. } | Stage::Stops { .. } => self.report(env, place, Outcome::Preempted),
+            }
+        }
+        if !is_first {
+            self.set_state(env, NodeState::Paused("in use".into()));
+        }
+    }
+
+    /// More or fewer slots; price and meter stay.
+    fn set_offer(&mut self, env: &mut Env, slots: u32) {
+        self.offer.slots = slots;
+        self.slots_owned = self.offer.slots.max(1);
+        if self.works.len() > self.offer.slots as usize {
+            env.hit(Point::OfferShrank);
+        }
+        env.note(format_args!("node {} offers {} slots", self.index, self.offer.slots));
+        self.say(env, NodeMessage::Offer(Box::new(self.offer.clone())));
+        self.start_waiting(env);
+    }
+
+    /// Does what an honest node does not.
+    pub(crate) fn misbehave(&mut self, env: &mut Env, known: &[JobId]) {
+        if self.link.is_none() || known.is_empty() {
+            return;
+        }
+        let job = env.chance.pick(known);
+        let attempt = Attempt(env.chance.within(1, 4) as u32);
+        self.lied_of.insert(job);
+        // Where it happens to be at that, it is not any more.
+        self.works.retain(|_, work| (work.job, work.attempt) != (job, attempt));
+        match env.chance.below(3) {
+            0 => {
+                let offer = NodeOffer { price: Price { per_gpu_minute: 7, ..self.offer.price }, ..self.offer.clone() };
+                self.say(env, NodeMessage::Offer(Box::new(offer)));
+            }
+            1 => self.say(env, NodeMessage::Failed { job, attempt, failure: AttemptFailure::Node("no".into()) }),
+            _ => {
+                let spec = Box::new(JobSpec::new(BlobRef::of(b"none"), BlobRef::of(b"none")));
+                let work = Work { job, attempt, client: self.public, spec, arrived: env.now, stage: Stage::Waits };
+                let receipt = self.receipt(env, &work, Outcome::Finished { exit_code: 0 });
+                let signed = sign_receipts(&self.key, vec![receipt]).remove(0);
+                let message = NodeMessage::Finished { receipt: Box::new(signed), reason: String::new(), output: None };
+                self.say(env, message);
+            }
+        }
+    }
+}
+
+/// The fuel that a job takes is its seed: nodes find out by running it.
+fn true_fuel(spec: &JobSpec) -> u64 {
+    spec.seed
+}
+
+fn output_of(job: JobId) -> Vec<u8> {
+    job.0.to_vec()
+}

@@ -1,0 +1,828 @@
+//! The oracles of the dispatcher: what its page promises, kept beside it by whoever only sees what goes in and what comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
+use adit_ledger::Reader;
+use adit_protocol::{Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, Verdict};
+
+use crate::plan::SECOND;
+use crate::points::{Point, Points};
+use crate::vault::Vault;
+use crate::world::module_invalid_text;
+
+/// All nodes are held against all queued jobs in one of so many steps.
+const WIDE_EVERY: u64 = 8;
+
+/// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
+const LATE_US: u64 = 10 * SECOND;
+
+/// The reputation from which on a node counts as one that gets jobs: a little over the bar, as the dispatcher looks at it when its timer
+/// comes.
+const TRUSTED: u16 = 210;
+
+/// Below this a node is barred: it gets only jobs that no trusted node fits.
+const BARRED_BELOW: u16 = 200;
+
+/// Below this it is barred for sure.
+const DISTRUSTED: u16 = 190;
+
+/// Allows for a defect of the dispatcher: where the last trusted node that fits a queued job is barred or leaves, the job is not offered to
+/// barred nodes with room. To be switched off when it is mended.
+const FORGETS_BARRED: bool = true;
+
+/// Allows for a defect of the dispatcher: attempts that are given back before they begin, because an owner took the machine back, are not
+/// counted. To be switched off when it is mended.
+const FORGETS_GIVEN_BACK: bool = true;
+
+/// Allows for a defect of the dispatcher: where one of two attempts came to nothing, that is forgotten, and the job may be refused as if it
+/// never ran. To be switched off when it is mended.
+const FORGETS_SETBACK: bool = true;
+
+/// What the dispatcher was told and has decided, and what is wrong with it.
+#[derive(Debug, Default)]
+pub(crate) struct Shadow {
+    config: Config,
+    fault: Option<String>,
+    jobs: BTreeMap<JobId, Job>,
+    nodes: BTreeMap<PublicKey, Node>,
+    /// Attempts whose job another one has ended, and since when.
+    losers: BTreeMap<(JobId, Attempt), (PublicKey, Tick)>,
+    /// What must come before the next event.
+    due: BTreeSet<Due>,
+    touched: BTreeSet<JobId>,
+    cause: Cause,
+    steps: u64,
+    /// Nodes that were barred when last looked at, connected or not.
+    barred: BTreeSet<PublicKey>,
+    vault: Vault,
+}
+
+/// An action that an event makes necessary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Stop(JobId, Attempt, PublicKey),
+    Abandon(JobId, Attempt, PublicKey),
+    End(JobId),
+}
+
+/// What the dispatcher is handling.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    #[default]
+    Other,
+    Submitted(JobId),
+    Timeout,
+}
+
+/// Whether a node may have a job by its reputation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    Whole,
+    /// Barred, and no trusted node fits.
+    ForWantOfBetter,
+    None,
+    Unclear,
+}
+
+/// A job that has not ended.
+#[derive(Debug)]
+struct Job {
+    request: Request,
+    /// What was paid for attempts that were cut short.
+    spent: u64,
+    submitted: Tick,
+    leases: Vec<(Attempt, PublicKey)>,
+    queued_since: Option<Tick>,
+    /// The number of its last attempt, and what that was before the first.
+    started: u32,
+    before: u32,
+    setbacks: u32,
+    preemptions: u32,
+    /// Setbacks and preemptions while another attempt was out.
+    beside: u32,
+    failed: BTreeSet<PublicKey>,
+    declined: BTreeSet<PublicKey>,
+    cancelled: Option<Tick>,
+    /// A node said that its module runs nowhere.
+    is_invalid: bool,
+}
+
+#[derive(Debug)]
+struct Node {
+    offer: NodeOffer,
+    state: NodeState,
+    /// What it was given and has not reported.
+    owed: BTreeMap<JobId, Attempt>,
+    /// Clients that its owner declined.
+    declines: BTreeSet<PublicKey>,
+}
+
+impl Job {
+    /// Whether it had its turn.
+    fn has_started(&self) -> bool {
+        self.started > self.before
+    }
+
+    /// Whether a node's offer has what it asks, at a price that is left of its limit.
+    fn fits(&self, offer: &NodeOffer) -> bool {
+        let Request { limits, input, profile, placement, .. } = &self.request;
+        let is_cheap = self.request.max_price.is_none_or(|max| {
+            offer.price.cost_max(limits, input.bytes).is_ok_and(|cost| cost.0 <= max.0.saturating_sub(self.spent))
+        });
+        let has_labels = placement.labels.iter().all(|label| offer.labels.contains(label));
+        offer.slots > 0 && offer.profiles.contains(profile) && has_labels && offer.memory >= limits.memory && is_cheap
+    }
+}
+
+impl Shadow {
+    /// A new gateway process begins: of the last one's jobs and nodes nothing is known.
+    pub(crate) fn begin(&mut self, config: Config, _now: u64) {
+        let (fault, vault, barred) = (self.fault.take(), std::mem::take(&mut self.vault), BTreeSet::new());
+        *self = Self { config, fault, vault, barred, ..Self::default() };
+    }
+
+    /// Notes that something is wrong. The first fault stands.
+    pub(crate) fn fault(&mut self, what: String) {
+        self.fault.get_or_insert(what);
+    }
+
+    pub(crate) fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
+    }
+
+    fn check_that(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.fault(what());
+        }
+    }
+
+    /// Jobs that the dispatcher should still have.
+    pub(crate) fn jobs_left(&self) -> usize {
+        self.jobs.len()
+    }
+}
+
+/// What goes in.
+impl Shadow {
+    pub(crate) fn timeout(&mut self, _now: Tick, _dispatcher: &Dispatcher) {
+        self.cause = Cause::Timeout;
+    }
+
+    pub(crate) fn event(&mut self, now: Tick, event: &Event, dispatcher: &Dispatcher, points: &mut Points) {
+        match event {
+            // It answers an action, and belongs to whatever made that.
+            Event::Declined { .. } => {}
+            Event::Submitted { job, .. } => self.cause = Cause::Submitted(*job),
+            _ => self.cause = Cause::Other,
+        }
+        match event {
+            Event::NodeJoined { node, offer, state, .. } => self.joined(now, *node, offer, state, points),
+            Event::NodeLeft { node } | Event::NodeExpelled { node, .. } => self.left(now, *node, points),
+            Event::NodeOffers { node, offer } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.offer = offer.clone();
+                }
+            }
+            Event::NodeIs { node, state } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.state = state.clone();
+                }
+            }
+            Event::Submitted { job, request } => self.submitted(now, *job, request),
+            Event::Cancelled { job } => self.cancelled(now, *job, points),
+            Event::AttemptFinished { node, job, attempt, .. } => self.finished(now, *node, *job, *attempt, points),
+            Event::AttemptPreempted { node, job, attempt, spent } => {
+                self.preempted(now, *node, *job, *attempt, spent.0, points);
+            }
+            Event::AttemptFailed { node, job, attempt, failure } => {
+                self.failed(now, *node, *job, *attempt, failure, points);
+            }
+            Event::Declined { node, job, attempt } => self.declined(now, *node, *job, *attempt),
+            Event::NodePath { .. } | Event::ReceiptRefused { .. } | Event::ClientWeight { .. } => {}
+        }
+        self.note_barred(dispatcher, points);
+    }
+
+    fn joined(&mut self, now: Tick, key: PublicKey, offer: &NodeOffer, state: &NodeState, points: &mut Points) {
+        self.left(now, key, points);
+        let waits = |job: &Job| job.queued_since.is_some() && job.fits(offer);
+        let is_alone = |job: &Job| !self.nodes.values().any(|node| job.fits(&node.offer));
+        if self.jobs.values().any(|job| waits(job) && is_alone(job)) {
+            points.hit(Point::NodeBackWithinGrace);
+        }
+        let node = Node { offer: offer.clone(), state: state.clone(), owed: BTreeMap::new(), declines: BTreeSet::new() };
+        self.nodes.insert(key, node);
+    }
+
+    fn left(&mut self, now: Tick, key: PublicKey, points: &mut Points) {
+        let Some(node) = self.nodes.remove(&key) else { return };
+        for (id, attempt) in node.owed {
+            points.hit(Point::NodeLeftWithWork);
+            if self.has_lease(id, attempt, key) {
+                self.set_back(now, id, attempt, points);
+            } else if self.losers.contains_key(&(id, attempt)) {
+                self.due.insert(Due::Abandon(id, attempt, key));
+            }
+        }
+    }
+
+    fn submitted(&mut self, now: Tick, id: JobId, request: &Request) {
+        self.touched.insert(id);
+        self.jobs.entry(id).or_insert(Job {
+            request: request.clone(),
+            spent: 0,
+            before: request.last_attempt,
+            submitted: now,
+            leases: Vec::new(),
+            queued_since: Some(now),
+            started: request.last_attempt,
+            setbacks: 0,
+            preemptions: 0,
+            beside: 0,
+            failed: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            cancelled: None,
+            is_invalid: false,
+        });
+    }
+
+    fn cancelled(&mut self, now: Tick, id: JobId, points: &mut Points) {
+        self.touched.insert(id);
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.cancelled.is_none()) else { return };
+        job.cancelled = Some(now);
+        if job.leases.is_empty() {
+            points.hit(Point::CancelledInQueue);
+            self.due.insert(Due::End(id));
+        }
+        if job.leases.len() == 2 {
+            points.hit(Point::CancelOfHedged);
+        }
+        self.due.extend(job.leases.iter().map(|(attempt, node)| Due::Stop(id, *attempt, *node)));
+    }
+
+    fn has_lease(&self, id: JobId, attempt: Attempt, node: PublicKey) -> bool {
+        self.jobs.get(&id).is_some_and(|job| job.leases.contains(&(attempt, node)))
+    }
+
+    /// Takes in that a node reported on an attempt. Says whether it is a lease; a report that is none changes no job.
+    fn reported(&mut self, node: PublicKey, id: JobId, attempt: Attempt, points: &mut Points) -> bool {
+        self.touched.insert(id);
+        let is_owed = self.nodes.get(&node).is_some_and(|node| node.owed.get(&id) == Some(&attempt));
+        if !is_owed {
+            points.hit(Point::StaleReport);
+            return false;
+        }
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.owed.remove(&id);
+        }
+        if self.has_lease(id, attempt, node) {
+            return true;
+        }
+        let is_loser = self.losers.get(&(id, attempt)).is_some_and(|(loser, _)| *loser == node);
+        if is_loser {
+            self.losers.remove(&(id, attempt));
+        }
+        points.hit(if is_loser { Point::LoserReported } else { Point::LateReport });
+        false
+    }
+
+    fn finished(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, points: &mut Points) {
+        if !self.reported(node, id, attempt, points) {
+            return;
+        }
+        let Some(job) = self.jobs.remove(&id) else { return };
+        points.hit(match job.started - job.before {
+            1 => Point::FinishedFirstTry,
+            2 => Point::FinishedAfterSetback,
+            _ => Point::FinishedOnThird,
+        });
+        if job.cancelled.is_some() {
+            points.hit(Point::CancelledWhileRunning);
+        }
+        for (other, holder) in job.leases.into_iter().filter(|(other, _)| *other != attempt) {
+            points.hit(if other < attempt { Point::HedgeWonBySecond } else { Point::HedgeWonByFirst });
+            self.losers.insert((id, other), (holder, now));
+            // Where its client withdrew it, it was stopped before.
+            if job.cancelled.is_none() {
+                self.due.insert(Due::Stop(id, other, holder));
+            }
+        }
+    }
+
+    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: u64, points: &mut Points) {
+        if self.reported(node, id, attempt, points) {
+            points.hit(Point::Preempted);
+            self.count_preemption(id, points);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.spent += spent;
+            }
+            self.cut_short(now, id, attempt, points);
+        }
+    }
+
+    fn count_preemption(&mut self, id: JobId, points: &mut Points) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.preemptions += 1;
+        if job.preemptions == 2 {
+            points.hit(Point::PreemptedTwice);
+        }
+    }
+
+    fn failed(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, failure: &AttemptFailure, points: &mut Points) {
+        if !self.reported(node, id, attempt, points) {
+            return;
+        }
+        let is_cancelled = self.jobs[&id].cancelled.is_some();
+        match failure {
+            AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) => {
+                let job = self.jobs.get_mut(&id).expect("it has a lease");
+                job.is_invalid = true;
+                job.leases.retain(|(other, _)| *other != attempt);
+                if job.leases.is_empty() {
+                    self.due.insert(Due::End(id));
+                }
+            }
+            AttemptFailure::Withdrawn if is_cancelled => {
+                points.hit(Point::CancelledBeforeStart);
+                self.cut_short(now, id, attempt, points);
+            }
+            AttemptFailure::Withdrawn | AttemptFailure::Node(_) => self.set_back(now, id, attempt, points),
+            AttemptFailure::Preempted(_) => {
+                if !FORGETS_GIVEN_BACK {
+                    self.count_preemption(id, points);
+                }
+                self.cut_short(now, id, attempt, points);
+            }
+            AttemptFailure::Declined(_) => {
+                points.hit(Point::DeclinedByOwner);
+                let client = self.jobs[&id].request.client;
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.declines.insert(client);
+                }
+                self.passed_over(now, id, attempt, node);
+            }
+        }
+    }
+
+    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+        self.touched.insert(id);
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.owed.remove(&id);
+        }
+        if self.has_lease(id, attempt, node) {
+            self.jobs.get_mut(&id).expect("it has a lease").started -= 1;
+            self.passed_over(now, id, attempt, node);
+        }
+    }
+
+    /// An attempt on a node that is not to have the job.
+    fn passed_over(&mut self, now: Tick, id: JobId, attempt: Attempt, node: PublicKey) {
+        let job = self.jobs.get_mut(&id).expect("it has a lease");
+        job.declined.insert(node);
+        self.unlease(now, id, attempt);
+    }
+
+    /// An attempt that ended through nobody's fault.
+    fn cut_short(&mut self, now: Tick, id: JobId, attempt: Attempt, points: &mut Points) {
+        self.note_other_goes_on(id, points);
+        self.unlease(now, id, attempt);
+    }
+
+    /// An attempt that came to nothing.
+    fn set_back(&mut self, now: Tick, id: JobId, attempt: Attempt, points: &mut Points) {
+        self.note_other_goes_on(id, points);
+        let job = self.jobs.get_mut(&id).expect("it has a lease");
+        job.setbacks += 1;
+        job.failed.extend(job.leases.iter().find(|(other, _)| *other == attempt).map(|(_, node)| *node));
+        self.unlease(now, id, attempt);
+    }
+
+    fn note_other_goes_on(&mut self, id: JobId, points: &mut Points) {
+        let job = self.jobs.get_mut(&id).expect("it has a lease");
+        if job.leases.len() == 2 {
+            job.beside += 1;
+            points.hit(Point::HedgeLostOne);
+        }
+    }
+
+    /// Ends a lease. Where it was the last, the job waits anew; a cancelled one is to end.
+    fn unlease(&mut self, now: Tick, id: JobId, attempt: Attempt) {
+        self.touched.insert(id);
+        let job = self.jobs.get_mut(&id).expect("it has a lease");
+        job.leases.retain(|(other, _)| *other != attempt);
+        if job.leases.is_empty() {
+            job.queued_since = Some(now);
+            if job.cancelled.is_some() {
+                self.due.insert(Due::End(id));
+            }
+        }
+    }
+
+    fn note_barred(&mut self, dispatcher: &Dispatcher, points: &mut Points) {
+        let barred: Vec<PublicKey> = self.nodes.keys().copied().collect();
+        for key in barred {
+            let reputation = dispatcher.node(&key).map_or(u16::MAX, |view| view.reputation);
+            if reputation < BARRED_BELOW && self.barred.insert(key) {
+                points.hit(Point::NodeBarred);
+            }
+        }
+    }
+}
+
+/// What comes out.
+impl Shadow {
+    pub(crate) fn action(&mut self, now: Tick, action: &Action, dispatcher: &Dispatcher, points: &mut Points) {
+        match action {
+            Action::Start { job, attempt, node, decision } => {
+                self.touched.insert(*job);
+                self.check_start(now, *job, *attempt, *node, decision, dispatcher);
+                self.note_start(now, *job, *node, decision, dispatcher, points);
+                self.start(*job, *attempt, *node, points);
+            }
+            Action::Stop { job, attempt, node } => self.stop(now, *job, *attempt, *node, points),
+            Action::Abandon { job, attempt, node } => self.abandon(*job, *attempt, *node, points),
+            Action::Refuse { job, refusal } => self.refuse(now, *job, refusal, dispatcher, points),
+            Action::CancelledInQueue { job } => {
+                let is_cancelled = self.jobs.get(job).is_some_and(|job| job.cancelled.is_some());
+                self.check_that(is_cancelled, || format!("job {job} was cancelled, and nobody asked for that"));
+                self.end(*job);
+            }
+            Action::Lost { job, attempts, reason } => self.lost(now, *job, *attempts, reason, points),
+        }
+    }
+
+    fn check_start(
+        &mut self,
+        now: Tick,
+        id: JobId,
+        attempt: Attempt,
+        key: PublicKey,
+        decision: &Decision,
+        dispatcher: &Dispatcher,
+    ) {
+        let (Some(job), Some(node)) = (self.jobs.get(&id), self.nodes.get(&key)) else {
+            return self.fault(format!("job {id} was started, and job or node are not there"));
+        };
+        let view = dispatcher.node(&key);
+        let is_hedge = decision.is_hedge;
+        let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
+        let total = self.config.attempts_max + self.config.preemptions_max;
+        let spent = job.setbacks + job.preemptions;
+        let elsewhere = self.nodes.iter().any(|(other, node)| *other != key && node.owed.get(&id) == Some(&attempt));
+        let rows = [
+            (attempt.0 == job.started + 1, "its attempts are not numbered one by one"),
+            (!elsewhere || !job.leases.contains(&(attempt, key)), "the attempt is out at another node"),
+            (job.leases.iter().all(|(other, holder)| *other != attempt && *holder != key), "the lease is out already"),
+            (is_hedge == (others == 1), "a second attempt is a hedge, and a hedge is a second attempt"),
+            (others <= 1, "two attempts are out already"),
+            (others == 0 || job.request.placement.hedge, "nobody asked for a hedge"),
+            (job.cancelled.is_none(), "its client withdrew it"),
+            (self.trust(&key, job, dispatcher) != Trust::None, "the node is barred, and a trusted one fits"),
+            (!node.owed.contains_key(&id), "the node owes a report on it"),
+            (node.state == NodeState::Ready, "the node takes no jobs"),
+            (job.fits(&node.offer), "the node does not fit"),
+            (!job.declined.contains(&key), "the node is not to have it"),
+            (view.as_ref().is_some_and(|view| view.leases <= view.window), "the node has no room"),
+            (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
+            (others > 0 || spent <= total, "owners cut it short as often as they may"),
+            (deadline_us.is_none_or(|us| now <= job.submitted.after(us)), "its deadline is over"),
+        ];
+        if let Some((_, what)) = rows.into_iter().find(|(holds, _)| !holds) {
+            self.fault(format!("attempt {attempt} of job {id} was started on {key}: {what}"));
+        }
+    }
+
+    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
+        if let Some(node) = self.nodes.get_mut(&key) {
+            node.owed.insert(id, attempt);
+            if node.owed.len() > node.offer.slots as usize {
+                points.hit(Point::StartedOverWindow);
+            }
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.leases.push((attempt, key));
+            job.queued_since = None;
+            job.started += 1;
+        }
+    }
+
+    fn note_start(
+        &mut self,
+        now: Tick,
+        id: JobId,
+        key: PublicKey,
+        decision: &Decision,
+        dispatcher: &Dispatcher,
+        points: &mut Points,
+    ) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if decision.is_hedge {
+            points.hit(Point::HedgeStarted);
+        } else {
+            let is_at_once = self.cause == Cause::Submitted(id) && job.submitted == now;
+            points.hit(if is_at_once { Point::StartedAtOnce } else { Point::StartedFromQueue });
+        }
+        let is_passed = |other: &Job| {
+            let (theirs, own) = (&other.request, &job.request);
+            let is_older = other.submitted < job.submitted && other.queued_since.is_some() && !other.has_started();
+            is_older && theirs.client == own.client && theirs.placement.priority < own.placement.priority
+        };
+        if self.jobs.values().any(is_passed) {
+            points.hit(Point::PriorityPassed);
+        }
+        let chosen = decision.candidates.iter().find(|candidate| candidate.verdict == Verdict::Chosen);
+        if chosen.is_some_and(|chosen| chosen.predicted.compile_us == 0) {
+            points.hit(Point::CachedModuleChosen);
+        }
+        if self.barred.contains(&key) {
+            match dispatcher.node(&key) {
+                Some(view) if view.reputation < BARRED_BELOW => points.hit(Point::BarredGotJob),
+                _ => {
+                    self.barred.remove(&key);
+                    points.hit(Point::NodeUnbarred);
+                }
+            }
+        }
+    }
+
+    fn stop(&mut self, now: Tick, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
+        let is_owed = self.nodes.get(&key).is_some_and(|node| node.owed.get(&id) == Some(&attempt));
+        self.check_that(is_owed, || format!("attempt {attempt} of job {id} was stopped on {key}, which was not at it"));
+        if self.due.remove(&Due::Stop(id, attempt, key)) {
+            return;
+        }
+        // Only time takes a lease away from a node that is there.
+        if self.cause == Cause::Timeout && self.has_lease(id, attempt, key) {
+            let is_paused = self.nodes.get(&key).is_some_and(|node| matches!(node.state, NodeState::Paused(_)));
+            points.hit(if is_paused { Point::NotVacated } else { Point::LeaseExpired });
+            return self.set_back(now, id, attempt, points);
+        }
+        self.fault(format!("attempt {attempt} of job {id} was stopped for no reason"));
+    }
+
+    fn abandon(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
+        points.hit(Point::LoserAbandoned);
+        self.due.remove(&Due::Abandon(id, attempt, key));
+        let loser = self.losers.remove(&(id, attempt));
+        self.check_that(loser.is_some_and(|(node, _)| node == key), || {
+            format!("attempt {attempt} of job {id} was abandoned, and had not lost")
+        });
+    }
+
+    fn refuse(&mut self, now: Tick, id: JobId, refusal: &Refusal, dispatcher: &Dispatcher, points: &mut Points) {
+        let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was refused and is not known")) };
+        let is_new = self.cause == Cause::Submitted(id);
+        // Itself it counts too.
+        let own = self.lined_up().filter(|other| other.request.client == job.request.client).count().saturating_sub(1);
+        let is_full = dispatcher.queued() >= self.config.queue_max;
+        let (holds, point) = match refusal {
+            Refusal::QueueFull { .. } if is_full => (is_new, Point::RefusedQueueFull),
+            Refusal::QueueFull { .. } => (is_new && own >= self.config.queue_per_client_max, Point::RefusedClientFull),
+            Refusal::NoNodeFits { .. } => (self.is_alone(job), Point::RefusedNoNode),
+            Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
+            Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
+            Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
+            Refusal::ModuleInvalid(why) => (job.is_invalid && why == module_invalid_text(), Point::ModuleInvalid),
+            _ => (false, Point::RefusedNoNode),
+        };
+        points.hit(point);
+        let forgotten = if FORGETS_SETBACK { job.beside } else { 0 };
+        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions <= forgotten);
+        self.check_that(holds, || format!("job {id} was refused without cause: {refusal}"));
+        self.end(id);
+    }
+
+    fn lost(&mut self, now: Tick, id: JobId, attempts: u32, reason: &str, points: &mut Points) {
+        let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was lost and is not known")) };
+        let grace_us = self.config.cancel_grace_us;
+        let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
+        let is_spent = job.setbacks >= self.config.attempts_max || job.preemptions > self.config.preemptions_max;
+        let deadline_ms = job.request.placement.deadline_ms;
+        let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || self.is_alone(job));
+        let (is_out, started) = (!job.leases.is_empty(), job.started);
+        let holds = attempts == started && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
+        points.hit(match () {
+            () if is_unanswered => Point::CancelUnanswered,
+            () if reason.contains("; then no node fits") => Point::LostThenNoNode,
+            () => Point::JobLost,
+        });
+        self.check_that(holds, || format!("job {id} was lost without cause after {attempts} attempts: {reason}"));
+        self.end(id);
+    }
+
+    fn end(&mut self, id: JobId) {
+        self.touched.insert(id);
+        self.due.remove(&Due::End(id));
+        let known = self.jobs.remove(&id).is_some();
+        self.check_that(known, || format!("job {id} ended a second time"));
+    }
+}
+
+/// What must hold between events.
+impl Shadow {
+    pub(crate) fn check(&mut self, now: Tick, dispatcher: &Dispatcher, points: &mut Points) {
+        self.steps += 1;
+        if let Some(due) = self.due.pop_first() {
+            self.fault(format!("something did not come: {due:?}"));
+            self.due.clear();
+        }
+        for id in std::mem::take(&mut self.touched) {
+            self.check_job(id, dispatcher);
+        }
+        if self.steps.is_multiple_of(WIDE_EVERY) {
+            self.check_widely(now, dispatcher, points);
+        }
+    }
+
+    /// The dispatcher has each job, and at the nodes that it was started on.
+    fn check_job(&mut self, id: JobId, dispatcher: &Dispatcher) {
+        let Some(job) = self.jobs.get(&id) else {
+            let is_gone = dispatcher.phase(id).is_none();
+            return self.check_that(is_gone, || format!("job {id} has ended, and the dispatcher has it still"));
+        };
+        let is_same = match dispatcher.phase(id) {
+            None => false,
+            Some(Phase::Queued { since }) => job.queued_since == Some(since) && job.leases.is_empty(),
+            Some(Phase::Leased) => !job.leases.is_empty() && job.cancelled.is_none(),
+            Some(Phase::Stopping) => !job.leases.is_empty() && job.cancelled.is_some(),
+        };
+        let leases: Vec<_> = dispatcher.leases_of(id).iter().map(|lease| (lease.attempt, lease.node)).collect();
+        let holds = is_same && leases == job.leases;
+        let (phase, own) = (dispatcher.phase(id), format!("{:?} {:?}", job.queued_since, job.leases));
+        self.check_that(holds, || format!("accepted job {id} went astray: {phase:?} {leases:?}, and should be {own}"));
+    }
+
+    /// All that is dear to look at.
+    pub(crate) fn check_widely(&mut self, now: Tick, dispatcher: &Dispatcher, points: &mut Points) {
+        for id in self.jobs.keys().copied().collect::<Vec<_>>() {
+            self.check_job(id, dispatcher);
+        }
+        self.check_nodes(dispatcher);
+        self.check_bounds(dispatcher, points);
+        self.check_losers(now);
+        self.check_waits(now, dispatcher);
+        if let Some((id, node)) = self.idle_for(dispatcher) {
+            let ahead = self.ahead_of(id, node, now);
+            self.fault(format!("job {id} waits, and node {node} has room for it; older ones of its client: {ahead}"));
+        }
+    }
+
+    /// Each node is at what it was given, and no attempt is at two.
+    fn check_nodes(&mut self, dispatcher: &Dispatcher) {
+        let mut fault = None;
+        for (key, node) in &self.nodes {
+            let leases: BTreeMap<JobId, Attempt> = dispatcher.leases(key).collect();
+            if leases != node.owed {
+                fault = Some(format!("node {key} is taken to be at {leases:?}, and is at {:?}", node.owed));
+            }
+        }
+        if dispatcher.nodes().count() != self.nodes.len() {
+            fault = Some("the dispatcher has other nodes than those that joined".to_owned());
+        }
+        if let Some(fault) = fault {
+            self.fault(fault);
+        }
+    }
+
+    /// The jobs in the clients' lines: those that were admitted to the queue and had no turn. One that was started and declined was never
+    /// admitted, and jobs whose attempt was lost stand before all others.
+    fn lined_up(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values().filter(|job| job.queued_since.is_some() && !job.has_started())
+    }
+
+    fn check_bounds(&mut self, dispatcher: &Dispatcher, points: &mut Points) {
+        let queued = self.jobs.values().filter(|job| job.queued_since.is_some()).count();
+        let admitted = self.lined_up().filter(|job| job.declined.is_empty());
+        let mut clients: BTreeMap<PublicKey, usize> = BTreeMap::new();
+        admitted.for_each(|job| *clients.entry(job.request.client).or_default() += 1);
+        if clients.len() >= 3 {
+            points.hit(Point::QueuedForMany);
+        }
+        let (most, all) = (clients.values().copied().max().unwrap_or(0), clients.values().sum::<usize>());
+        let (queue_max, client_max) = (self.config.queue_max, self.config.queue_per_client_max);
+        self.check_that(all <= queue_max, || format!("{all} jobs wait where {queue_max} may"));
+        self.check_that(most <= client_max, || format!("{most} jobs of one client wait where {client_max} may"));
+        let told = dispatcher.queued();
+        self.check_that(told == queued, || format!("{told} jobs are said to wait, and {queued} do"));
+    }
+
+    fn check_losers(&mut self, now: Tick) {
+        let late_us = self.config.cancel_grace_us + LATE_US;
+        let late = self.losers.iter().find(|(_, (_, since))| now.since(*since) > late_us);
+        if let Some(((id, attempt), _)) = late {
+            let what = format!("nothing more was said of attempt {attempt} of job {id}, which lost");
+            self.fault(what);
+        }
+    }
+
+    /// Nothing lasts longer than it may: no wait, no lease, no stop that is not answered.
+    fn check_waits(&mut self, now: Tick, dispatcher: &Dispatcher) {
+        let Config { lease_grace_us, cancel_grace_us, .. } = self.config;
+        let is_over = |since: Tick, us: u64| now.since(since) > us.saturating_add(LATE_US);
+        let overdue = |id: &JobId, job: &Job| {
+            let limits = &job.request.limits;
+            let lease_us = limits.wall_ms.saturating_mul(1_000).saturating_add(lease_grace_us);
+            let has_waited = job.queued_since.is_some_and(|since| is_over(since, limits.queue_ms.saturating_mul(1_000)));
+            let was_stopped = job.cancelled.is_some_and(|since| is_over(since, cancel_grace_us));
+            has_waited || was_stopped || dispatcher.leases_of(*id).iter().any(|lease| is_over(lease.since, lease_us))
+        };
+        if let Some((id, job)) = self.jobs.iter().find(|(id, job)| overdue(id, job)) {
+            let what = format!("job {id} should have been given up: {job:?}");
+            self.fault(what);
+        }
+    }
+
+    /// A node with room and a job that it could have, where there are such. Not where the job has a deadline, which may keep it from that
+    /// node, nor where it failed there or was declined, or is still there.
+    fn idle_for(&self, dispatcher: &Dispatcher) -> Option<(JobId, PublicKey)> {
+        let waiting = || self.jobs.iter().filter(|(_, job)| job.queued_since.is_some());
+        waiting().next()?;
+        let has_room = |key: &PublicKey, node: &Node| {
+            let view = dispatcher.node(key);
+            view.is_some_and(|view| view.leases < view.window) && node.state == NodeState::Ready
+        };
+        let is_open = |key: &PublicKey, job: &Job| {
+            let trust = self.trust(key, job, dispatcher);
+            trust == Trust::Whole || trust == Trust::ForWantOfBetter && !FORGETS_BARRED
+        };
+        let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
+        for (key, node) in open {
+            let is_ruled_out = |id: &JobId, job: &Job| {
+                let has_tried = job.failed.contains(key) || job.declined.contains(key) || node.owed.contains_key(id);
+                has_tried || job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client)
+            };
+            let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
+            if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
+                return Some((*id, *key));
+            }
+        }
+        None
+    }
+
+    /// What stands before a job in its client's line.
+    fn ahead_of(&self, id: JobId, key: PublicKey, now: Tick) -> String {
+        let job = &self.jobs[&id];
+        let is_ahead = |other: &Job| other.request.client == job.request.client && other.submitted <= job.submitted;
+        let tell = |(other_id, other): (&JobId, &Job)| {
+            let left_ms = other.request.placement.deadline_ms.map(|ms| ms as i64 - (now.since(other.submitted) / 1_000) as i64);
+            let is_ruled_out = other.failed.contains(&key) || other.declined.contains(&key);
+            let owed = self.nodes.get(&key).is_some_and(|node| node.owed.contains_key(other_id));
+            format!("{other_id} (starts {}, deadline in {left_ms:?} ms, ruled out {is_ruled_out}, owed {owed})", other.started)
+        };
+        let ahead =
+            self.jobs.iter().filter(|(other_id, other)| **other_id != id && other.queued_since.is_some() && is_ahead(other));
+        ahead.map(tell).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether a node is trusted with a job. Where its reputation is about at the bar, nobody here can tell.
+    fn trust(&self, key: &PublicKey, job: &Job, dispatcher: &Dispatcher) -> Trust {
+        let reputation = |key: &PublicKey| dispatcher.node(key).map_or(0, |view| view.reputation);
+        if reputation(key) >= TRUSTED {
+            return Trust::Whole;
+        }
+        let others =
+            self.nodes.iter().filter(|(other, node)| *other != key && node.state == NodeState::Ready && job.fits(&node.offer));
+        let best = others.map(|(other, _)| reputation(other)).max().unwrap_or(0);
+        match reputation(key) < DISTRUSTED {
+            true if best >= TRUSTED => Trust::None,
+            true if best < DISTRUSTED => Trust::ForWantOfBetter,
+            _ => Trust::Unclear,
+        }
+    }
+
+    /// Whether no node that is there can have a job.
+    fn is_alone(&self, job: &Job) -> bool {
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        job.declined.len() > adit_dispatch::DECLINED_MAX || !self.nodes.values().any(is_usable)
+    }
+}
+
+/// What the ledger holds.
+impl Shadow {
+    /// A client was told that a receipt is stored for good.
+    pub(crate) fn promised(&mut self, job: JobId, index: u64, receipt: Digest) {
+        if let Err(what) = self.vault.promised(job, index, receipt) {
+            self.fault(what);
+        }
+    }
+
+    /// A batch was committed.
+    pub(crate) fn committed(&mut self, reader: &Reader, _now: u64) {
+        if let Err(what) = self.vault.check_new(reader) {
+            self.fault(what);
+        }
+    }
+
+    /// The ledger was opened, or the run ends: everything is looked at.
+    pub(crate) fn check_ledger(&mut self, reader: &Reader) {
+        if let Err(what) = self.vault.check_all(reader) {
+            self.fault(what);
+        }
+    }
+}
+
+/// Whether a job has waited as long as it allows.
+fn has_waited(job: &Job, now: Tick) -> bool {
+    job.queued_since.is_some_and(|since| now.since(since) >= job.request.limits.queue_ms.saturating_mul(1_000))
+}
