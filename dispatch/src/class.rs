@@ -88,6 +88,11 @@ impl Classes {
         classes.filter(|(class, _)| demand.unfit(class).is_none())
     }
 
+    /// The barred nodes with room, of all classes.
+    pub(crate) fn barred_open(&self) -> impl Iterator<Item = Slot> {
+        self.0.values().flat_map(|members| members.barred_open.iter().map(|(_, slot)| *slot))
+    }
+
     /// Whether any trusted node fits and takes jobs, busy or not.
     pub(crate) fn has_trusted(&self, demand: &Demand) -> bool {
         self.fitting(demand).any(|(_, members)| members.trusted() > 0)

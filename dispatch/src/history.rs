@@ -28,6 +28,11 @@ impl Short {
     pub(crate) fn of(digest: &Digest) -> Self {
         Self(u64::from_be_bytes(*digest.0.first_chunk().expect("a digest is longer than eight bytes")))
     }
+
+    /// Two of 64 bits: a sketch of a set of these (B. Bloom, "Space/time trade-offs in hash coding with allowable errors", 1970).
+    pub(crate) fn sketch(self) -> u64 {
+        1 << (self.0 & 63) | 1 << (self.0 >> 6 & 63)
+    }
 }
 
 /// What jobs of each module took. When the young half is full, it becomes the old one, and what nobody asked for since is forgotten.

@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) preemptions: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
+    /// Nodes whose owner took the machine back before it began; at most one per attempt. They get it again where no other fits.
+    pub(crate) given_back: Vec<PublicKey>,
     /// Nodes on which its client cannot pay for it, or whose owner declines it; at most [`DECLINED_MAX`].
     pub(crate) declined: Vec<PublicKey>,
     /// The last attempt's end, where there was an attempt and it came to nothing.
@@ -119,6 +121,7 @@ impl Job {
             setbacks: 0,
             preemptions: 0,
             failed: Vec::new(),
+            given_back: Vec::new(),
             declined: Vec::new(),
             setback: None,
             waited_us: 0,
@@ -136,6 +139,11 @@ impl Job {
     /// Whether it had its turn before: such a job queues before all others.
     pub(crate) fn is_retry(&self) -> bool {
         self.attempts > self.attempts_before
+    }
+
+    /// Whether another node is to have it while there is one.
+    pub(crate) fn had(&self, node: &PublicKey) -> bool {
+        self.failed.contains(node) || self.given_back.contains(node)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

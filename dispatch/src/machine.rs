@@ -226,6 +226,17 @@ impl Dispatcher {
     fn node_left(&mut self, now: Tick, key: PublicKey, deed: Deed, cause: impl Fn() -> Cause) {
         self.disconnect(now, key, deed, cause);
         self.place_retries(now);
+        self.fill_barred(now);
+    }
+
+    /// Gives work to nodes that are not trusted, where none is left that is and fits it.
+    fn fill_barred(&mut self, now: Tick) {
+        if self.queue.len() == 0 {
+            return;
+        }
+        for key in self.nodes.barred_open() {
+            self.fill(now, &key);
+        }
     }
 
     /// Queues what the node held. Nothing is started: where the node is being replaced, it is to be among the candidates.
@@ -269,6 +280,7 @@ impl Dispatcher {
         self.nodes.set_offer(&key, offer);
         self.await_return(now, key, before);
         self.offer_work(now, key);
+        self.fill_barred(now);
     }
 
     fn node_is(&mut self, now: Tick, key: PublicKey, state: NodeState) {
@@ -282,6 +294,7 @@ impl Dispatcher {
             && let Some(class) = self.nodes.get(&key).filter(|node| !node.is_ready()).map(|node| Arc::clone(&node.class))
         {
             self.await_return(now, key, class);
+            self.fill_barred(now);
         }
         self.offer_work(now, key);
     }
@@ -307,6 +320,8 @@ impl Dispatcher {
     fn note(&mut self, now: Tick, key: &PublicKey, deed: Deed) {
         if let Some(unbar) = self.nodes.note(now, key, deed) {
             self.timers.arm(unbar, Timer::Unbar(*key));
+            self.place_retries(now);
+            self.fill_barred(now);
         }
     }
 
@@ -488,7 +503,14 @@ impl Dispatcher {
             AttemptFailure::Withdrawn if is_stopping => self.cut_short(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Withdrawn => self.try_again(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
-            AttemptFailure::Preempted(_) => self.cut_short(now, id, attempt, Cause::Preempted),
+            AttemptFailure::Preempted(_) => {
+                let job = self.job_mut(id);
+                job.preemptions += 1;
+                if !job.given_back.contains(&node) {
+                    job.given_back.push(node);
+                }
+                self.cut_short(now, id, attempt, Cause::Preempted);
+            }
             AttemptFailure::Declined(_) => {
                 self.nodes.note_declined(now, &node, self.jobs[&id].client);
                 self.take_lease(id, attempt);
@@ -638,7 +660,7 @@ impl Dispatcher {
             id,
             job,
             estimate: self.histories.estimate(Short::of(&ask.module.digest), &ask.limits, ask.input_bytes),
-            skips_failed: !job.failed.is_empty() && self.has_fresh_node(job),
+            skips_failed: (!job.failed.is_empty() || !job.given_back.is_empty()) && self.has_fresh_node(job),
             lot: mix(self.config.seed ^ chance ^ u64::from(job.attempts)),
             spread: self.config.spread,
         }
@@ -666,7 +688,8 @@ impl Dispatcher {
     /// Whether a node that takes jobs fits this one, and neither failed nor declined it.
     fn has_fresh_node(&self, job: &Job) -> bool {
         let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
-        let known = job.failed.iter().chain(job.declined.iter().filter(|node| !job.failed.contains(node)));
+        let given_back = job.given_back.iter().filter(|node| !job.failed.contains(node));
+        let known = job.failed.iter().chain(given_back).chain(job.declined.iter().filter(|node| !job.had(node)));
         let stale = known.filter(|node| self.is_usable(job, node)).count();
         u64::from(fitting) > stale as u64
     }

@@ -104,6 +104,8 @@ pub(crate) struct Node {
     /// Microseconds that its short jobs take beyond what everything else explains.
     overhead_us: u64,
     known: VecDeque<Short>,
+    /// The sketches of all that is known: what is not in it need not be looked for.
+    known_sketch: u64,
     declines: VecDeque<(PublicKey, Tick)>,
     reputation: Reputation,
     is_barred: bool,
@@ -189,6 +191,14 @@ impl Nodes {
         self.open > 0
     }
 
+    /// The barred ones that have room.
+    pub(crate) fn barred_open(&self) -> Vec<PublicKey> {
+        if self.open as usize == self.near.len() {
+            return Vec::new();
+        }
+        self.classes.barred_open().map(|slot| self.at(slot).key).collect()
+    }
+
     /// How many of the trusted have room.
     pub(crate) fn open_count(&self) -> u32 {
         self.near.len() as u32
@@ -229,6 +239,7 @@ impl Nodes {
             bandwidth: None,
             overhead_us: 0,
             known: VecDeque::new(),
+            known_sketch: 0,
             declines: VecDeque::new(),
             reputation: self.past.recall(&key, now),
             is_barred: false,
@@ -351,6 +362,7 @@ impl Nodes {
             self.knowing.remove(&(oldest, slot));
         }
         node.known.push_front(blob);
+        node.known_sketch = node.known.iter().fold(0, |sketch, known| sketch | known.sketch());
         self.knowing.insert((blob, slot));
     }
 
@@ -489,7 +501,8 @@ impl Node {
     }
 
     pub(crate) fn knows(&self, blob: &Digest) -> bool {
-        self.known.contains(&Short::of(blob))
+        let (blob, sketch) = (Short::of(blob), Short::of(blob).sketch());
+        self.known_sketch & sketch == sketch && self.known.contains(&blob)
     }
 
     /// Whether its owner declined a job of the client not long ago.

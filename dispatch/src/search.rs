@@ -15,10 +15,10 @@ use crate::timer::Tick;
 
 /// Nodes that are looked at in each of the orders. With the best of each, what is not looked at is better in none of distance, speed and
 /// price; the search ends before where nothing that is left can be better.
-const LOOKS: usize = 16;
+const LOOKS: usize = 8;
 
 /// Nodes that know the module and are looked at besides.
-const KNOWING_LOOKS: usize = 12;
+const KNOWING_LOOKS: usize = 8;
 
 /// Nodes that are looked at for no reason, so that one whose numbers are wrong is seen again.
 const RANDOM_LOOKS: u64 = 2;
@@ -74,6 +74,16 @@ struct Rank {
 }
 
 impl Found {
+    /// With room for as many as a search looks at.
+    fn with_room() -> Self {
+        Self {
+            candidates: Vec::with_capacity(CANDIDATES_MAX),
+            seen: Vec::with_capacity(3 * LOOKS + KNOWING_LOOKS + RANDOM_LOOKS as usize),
+            ranked: Vec::with_capacity(3 * LOOKS + KNOWING_LOOKS + RANDOM_LOOKS as usize),
+            ..Self::default()
+        }
+    }
+
     /// How many nodes were looked at.
     pub(crate) fn seen_count(&self) -> u32 {
         self.seen.len() as u32
@@ -83,7 +93,7 @@ impl Found {
 impl Search<'_> {
     /// Looks for the best open node.
     pub(crate) fn run(&self) -> Found {
-        let mut found = Found::default();
+        let mut found = Found::with_room();
         self.look_at_orders(&mut found);
         let places = self.nodes.places();
         for slot in
@@ -164,11 +174,14 @@ impl Search<'_> {
         if node.holds(self.id) {
             return;
         }
+        if let Some(reason) = self.unfit(node) {
+            return self.rule_out(slot, reason, found);
+        }
         let predicted = self.predict(node);
-        if let Some(reason) = self.unfit(node, &predicted, found) {
-            *found.unfit.entry(reason).or_insert(0) += 1;
-            found.ruled_out.push((slot, reason));
-            return;
+        let total_us = predicted.total_us();
+        if self.job.deadline.is_some_and(|deadline| self.now.after(total_us) > deadline) {
+            found.soonest_us = Some(found.soonest_us.map_or(total_us, |soonest| soonest.min(total_us)));
+            return self.rule_out(slot, UnfitReason::Deadline, found);
         }
         let fine = fine_cost(&node.offer.price, &self.estimate.usage);
         let trusted_us = doubted(predicted.total_us(), node.reputation(self.now));
@@ -176,8 +189,13 @@ impl Search<'_> {
         found.ranked.push((Rank { primary, secondary, leases: node.lease_count(), key: node.key }, slot, predicted));
     }
 
-    /// The first thing that rules a node out.
-    fn unfit(&self, node: &Node, predicted: &Prediction, found: &mut Found) -> Option<UnfitReason> {
+    fn rule_out(&self, slot: Slot, reason: UnfitReason, found: &mut Found) {
+        *found.unfit.entry(reason).or_insert(0) += 1;
+        found.ruled_out.push((slot, reason));
+    }
+
+    /// The first thing that rules a node out, whatever the job would take there.
+    fn unfit(&self, node: &Node) -> Option<UnfitReason> {
         let (job, key) = (self.job, &node.key);
         if job.declined.contains(key) {
             return Some(UnfitReason::Price);
@@ -188,25 +206,20 @@ impl Search<'_> {
         if node.declines(self.now, &job.client) {
             return Some(UnfitReason::Declined);
         }
-        if self.skips_failed && job.failed.contains(key) {
+        if self.skips_failed && job.had(key) {
             return Some(UnfitReason::FailedBefore);
         }
         // Better than nothing, and worse than waiting for a better one.
         if node.is_barred() && self.nodes.classes().has_trusted(&job.demand) {
             return Some(UnfitReason::Reputation);
         }
-        let total_us = predicted.total_us();
-        if job.deadline.is_some_and(|deadline| self.now.after(total_us) > deadline) {
-            found.soonest_us = Some(found.soonest_us.map_or(total_us, |soonest| soonest.min(total_us)));
-            return Some(UnfitReason::Deadline);
-        }
         None
     }
 
     fn predict(&self, node: &Node) -> Prediction {
         let ask = &self.job.ask;
-        let knows_module = node.knows(&ask.module.digest);
         let fetched = fetched_bytes(self.job, node);
+        let knows_module = fetched < ask.module.bytes || node.knows(&ask.module.digest);
         let compile_us = || {
             let guess = ask.module.bytes.saturating_mul(COMPILE_MILLI_US_PER_BYTE) / 1_000;
             self.estimate.compile_us.unwrap_or(guess)

@@ -29,15 +29,15 @@ const DISTRUSTED: u16 = 190;
 
 /// Allows for a defect of the dispatcher: where the last trusted node that fits a queued job is barred or leaves, the job is not offered to
 /// barred nodes with room. To be switched off when it is mended.
-const FORGETS_BARRED: bool = true;
+const FORGETS_BARRED: bool = false;
 
 /// Allows for a defect of the dispatcher: attempts that are given back before they begin, because an owner took the machine back, are not
 /// counted. To be switched off when it is mended.
-const FORGETS_GIVEN_BACK: bool = true;
+const FORGETS_GIVEN_BACK: bool = false;
 
 /// Allows for a defect of the dispatcher: where one of two attempts came to nothing, that is forgotten, and the job may be refused as if it
 /// never ran. To be switched off when it is mended.
-const FORGETS_SETBACK: bool = true;
+const FORGETS_SETBACK: bool = false;
 
 /// What the dispatcher was told and has decided, and what is wrong with it.
 #[derive(Debug, Default)]

@@ -127,6 +127,23 @@ fn job_preempted_before_its_guest_started_goes_elsewhere() {
     assert_eq!(world.fail(1, 1, 1, failure), [start(1, 2, 2)]);
 }
 
+/// Found by simulation: a node that says that it is ready and gives everything back had its jobs for ever.
+#[test]
+fn node_that_gives_back_all_it_gets_does_not_get_it_for_ever() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    let give_back =
+        |world: &mut World, n, attempt| world.fail(n, 1, attempt, AttemptFailure::Preempted("the owner is back".into()));
+    world.submit(1);
+    assert_eq!(give_back(&mut world, 1, 1), [start(1, 2, 2)], "elsewhere, though the first is nearer and ready");
+    assert_eq!(give_back(&mut world, 2, 2), [start(1, 3, 1)], "and back, as no other is left");
+    for attempt in 3..=8 {
+        assert_eq!(give_back(&mut world, 1, attempt), [start(1, attempt + 1, 1)]);
+    }
+    assert_eq!(give_back(&mut world, 1, 9), [lost(1, 9, "the owner of node 01010101 took the machine back")]);
+    assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 1_000));
+}
+
 #[test]
 fn preempted_job_that_was_being_cancelled_is_cancelled() {
     let mut world = World::settled(&[(1, 1), (2, 1)]);

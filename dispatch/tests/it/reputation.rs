@@ -26,6 +26,27 @@ fn node_whose_receipts_do_not_hold_gets_only_what_no_other_fits() {
     assert_eq!(world.join(1, 1), [start(2, 3, 1)]);
 }
 
+/// Found by simulation: what waited for a trusted node went on waiting when the last one was gone.
+#[test]
+fn job_that_waits_goes_to_a_barred_node_when_no_trusted_one_is_left() {
+    type End = fn(&mut World) -> Vec<adit_dispatch::Action>;
+    let ends: [End; 3] = [
+        |world| world.leave(2),
+        |world| world.state(2, adit_protocol::NodeState::Draining),
+        |world| (0..4).flat_map(|_| world.handle(Event::ReceiptRefused { node: node(2) })).collect(),
+    ];
+    for end in ends {
+        let mut world = World::settled(&[(1, 2), (2, 1)]);
+        for _ in 0..4 {
+            cheat(&mut world, 1);
+        }
+        assert_eq!(world.submit(1), [start(1, 1, 2)]);
+        assert_eq!(world.submit(2), []);
+        let actions = end(&mut world);
+        assert!(actions.contains(&start(2, 1, 1)), "{actions:?}");
+    }
+}
+
 #[test]
 fn reputation_outlasts_the_connection() {
     let mut world = World::settled(&[(1, 1), (2, 1)]);
