@@ -286,6 +286,12 @@ impl Dispatcher {
     fn node_is(&mut self, now: Tick, key: PublicKey, state: NodeState) {
         let Some(before) = self.nodes.get(&key).map(|node| node.state.clone()) else { return };
         let is_paused = matches!(state, NodeState::Paused(_));
+        if state == NodeState::Ready && before != NodeState::Ready {
+            // What it gave back before, it may have again.
+            for id in self.queue.retries().collect::<Vec<_>>() {
+                self.job_mut(id).given_back.retain(|node| *node != key);
+            }
+        }
         self.nodes.set_state(&key, state);
         if is_paused && !matches!(before, NodeState::Paused(_)) {
             self.timers.arm(now.after(self.config.vacate_grace_us), Timer::Vacate(key));

@@ -27,18 +27,6 @@ const BARRED_BELOW: u16 = 200;
 /// Below this it is barred for sure.
 const DISTRUSTED: u16 = 190;
 
-/// Allows for a defect of the dispatcher: where the last trusted node that fits a queued job is barred or leaves, the job is not offered to
-/// barred nodes with room. To be switched off when it is mended.
-const FORGETS_BARRED: bool = false;
-
-/// Allows for a defect of the dispatcher: attempts that are given back before they begin, because an owner took the machine back, are not
-/// counted. To be switched off when it is mended.
-const FORGETS_GIVEN_BACK: bool = false;
-
-/// Allows for a defect of the dispatcher: where one of two attempts came to nothing, that is forgotten, and the job may be refused as if it
-/// never ran. To be switched off when it is mended.
-const FORGETS_SETBACK: bool = false;
-
 /// What the dispatcher was told and has decided, and what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
@@ -99,9 +87,9 @@ struct Job {
     before: u32,
     setbacks: u32,
     preemptions: u32,
-    /// Setbacks and preemptions while another attempt was out.
-    beside: u32,
     failed: BTreeSet<PublicKey>,
+    /// Nodes whose owner took the machine back before it began there. They get it again where there is no other, or when they are ready anew.
+    given_back: BTreeSet<PublicKey>,
     declined: BTreeSet<PublicKey>,
     cancelled: Option<Tick>,
     /// A node said that its module runs nowhere.
@@ -239,8 +227,8 @@ impl Shadow {
             started: request.last_attempt,
             setbacks: 0,
             preemptions: 0,
-            beside: 0,
             failed: BTreeSet::new(),
+            given_back: BTreeSet::new(),
             declined: BTreeSet::new(),
             cancelled: None,
             is_invalid: false,
@@ -349,9 +337,8 @@ impl Shadow {
             }
             AttemptFailure::Withdrawn | AttemptFailure::Node(_) => self.set_back(now, id, attempt, points),
             AttemptFailure::Preempted(_) => {
-                if !FORGETS_GIVEN_BACK {
-                    self.count_preemption(id, points);
-                }
+                self.count_preemption(id, points);
+                self.jobs.get_mut(&id).expect("it has a lease").given_back.insert(node);
                 self.cut_short(now, id, attempt, points);
             }
             AttemptFailure::Declined(_) => {
@@ -399,9 +386,7 @@ impl Shadow {
     }
 
     fn note_other_goes_on(&mut self, id: JobId, points: &mut Points) {
-        let job = self.jobs.get_mut(&id).expect("it has a lease");
-        if job.leases.len() == 2 {
-            job.beside += 1;
+        if self.jobs[&id].leases.len() == 2 {
             points.hit(Point::HedgeLostOne);
         }
     }
@@ -587,8 +572,7 @@ impl Shadow {
             _ => (false, Point::RefusedNoNode),
         };
         points.hit(point);
-        let forgotten = if FORGETS_SETBACK { job.beside } else { 0 };
-        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions <= forgotten);
+        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions == 0);
         self.check_that(holds, || format!("job {id} was refused without cause: {refusal}"));
         self.end(id);
     }
@@ -734,7 +718,7 @@ impl Shadow {
     }
 
     /// A node with room and a job that it could have, where there are such. Not where the job has a deadline, which may keep it from that
-    /// node, nor where it failed there or was declined, or is still there.
+    /// node, nor where it failed there, was given back or declined, or is still there.
     fn idle_for(&self, dispatcher: &Dispatcher) -> Option<(JobId, PublicKey)> {
         let waiting = || self.jobs.iter().filter(|(_, job)| job.queued_since.is_some());
         waiting().next()?;
@@ -744,12 +728,13 @@ impl Shadow {
         };
         let is_open = |key: &PublicKey, job: &Job| {
             let trust = self.trust(key, job, dispatcher);
-            trust == Trust::Whole || trust == Trust::ForWantOfBetter && !FORGETS_BARRED
+            trust == Trust::Whole || trust == Trust::ForWantOfBetter
         };
         let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
         for (key, node) in open {
             let is_ruled_out = |id: &JobId, job: &Job| {
-                let has_tried = job.failed.contains(key) || job.declined.contains(key) || node.owed.contains_key(id);
+                let was_there = [&job.failed, &job.given_back, &job.declined].iter().any(|nodes| nodes.contains(key));
+                let has_tried = was_there || node.owed.contains_key(id);
                 has_tried || job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client)
             };
             let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);

@@ -127,6 +127,17 @@ fn job_preempted_before_its_guest_started_goes_elsewhere() {
     assert_eq!(world.fail(1, 1, 1, failure), [start(1, 2, 2)]);
 }
 
+#[test]
+fn node_that_is_ready_again_may_have_what_it_gave_back() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.submit(2), [start(2, 1, 2)]);
+    world.state(1, paused());
+    assert_eq!(world.fail(1, 1, 1, AttemptFailure::Preempted("the owner is back".into())), []);
+    assert_eq!(world.state(1, NodeState::Ready), [start(1, 2, 1)]);
+}
+
 /// Found by simulation: a node that says that it is ready and gives everything back had its jobs for ever.
 #[test]
 fn node_that_gives_back_all_it_gets_does_not_get_it_for_ever() {
