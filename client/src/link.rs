@@ -169,7 +169,7 @@ impl Client {
         self.submit_as(job, false)
     }
 
-    /// As [`Client::submit`], but a gateway without room ends it: for callers that come again by themselves, after [`Pauses`].
+    /// As [`Client::submit`], but a gateway without room ends it: for callers that come again by themselves, after [`Pauses`](crate::Pauses).
     pub fn submit_once(&self, job: Job) -> JobHandle {
         self.submit_as(job, true)
     }

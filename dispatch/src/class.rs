@@ -17,7 +17,44 @@ pub(crate) struct Class {
     price: [u64; 5],
 }
 
+/// What a demand is held against. A search holds one against some two dozen nodes, so what it needs first lies with the node itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fit<'a> {
+    pub(crate) has_slots: bool,
+    pub(crate) profiles: Profiles,
+    pub(crate) memory: ByteCount,
+    pub(crate) price: Price,
+    /// For the labels, which few jobs demand.
+    pub(crate) class: &'a Class,
+}
+
+/// A set of profiles.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Profiles(u8);
+
+impl Profiles {
+    pub(crate) fn of(profiles: &[Profile]) -> Self {
+        Self(profiles.iter().fold(0, |set, profile| set | Self::bit(*profile)))
+    }
+
+    pub(crate) fn contains(self, profile: Profile) -> bool {
+        self.0 & Self::bit(profile) != 0
+    }
+
+    fn bit(profile: Profile) -> u8 {
+        match profile {
+            Profile::Deterministic => 1,
+            Profile::Open => 2,
+        }
+    }
+}
+
 impl Class {
+    pub(crate) fn fit(&self) -> Fit<'_> {
+        let Self { has_slots, memory, .. } = *self;
+        Fit { has_slots, profiles: Profiles::of(&self.profiles), memory, price: self.price(), class: self }
+    }
+
     pub(crate) fn of(offer: &NodeOffer) -> Self {
         Self {
             has_slots: offer.slots > 0,
@@ -85,7 +122,7 @@ impl Classes {
     /// The classes that fit a demand, with their members.
     pub(crate) fn fitting(&self, demand: &Demand) -> impl Iterator<Item = (&Class, &Members)> {
         let classes = self.0.iter().map(|(class, members)| (&**class, members));
-        classes.filter(|(class, _)| demand.unfit(class).is_none())
+        classes.filter(|(class, _)| demand.unfit(&class.fit()).is_none())
     }
 
     /// The barred nodes with room, of all classes.
@@ -107,7 +144,7 @@ impl Classes {
             }
         };
         for (class, members) in &self.0 {
-            match demand.unfit(class) {
+            match demand.unfit(&class.fit()) {
                 Some(reason) => add(reason, members.connected),
                 None => add(UnfitReason::NotReady, members.not_ready),
             }

@@ -66,7 +66,7 @@
 //!
 //! # What it costs
 //! With *n* nodes, *q* queued jobs: an event costs O(log n + log q) where the first candidate fits, which is the common case: a search looks
-//! at some thirty nodes at most, nodes with equal offers are of one class, and queued jobs with equal demands stand in one lane, so that a
+//! at some two dozen nodes at most, nodes with equal offers are of one class, and queued jobs with equal demands stand in one lane, so that a
 //! misfit is looked at once and not once per job. The worst case is a look at each class (a job that hardly any node fits) or at each lane (a
 //! node that hardly any job fits). A node that joins, leaves or changes its state costs a look at each job whose attempt was lost, and one
 //! that stays away a look at each lane.

@@ -665,6 +665,7 @@ impl Dispatcher {
             nodes: &self.nodes,
             id,
             job,
+            is_held: self.nodes.is_held(id),
             estimate: self.histories.estimate(Short::of(&ask.module.digest), &ask.limits, ask.input_bytes),
             skips_failed: (!job.failed.is_empty() || !job.given_back.is_empty()) && self.has_fresh_node(job),
             lot: mix(self.config.seed ^ chance ^ u64::from(job.attempts)),
@@ -678,7 +679,7 @@ impl Dispatcher {
         let retry = self.queue.retries().find(|id| self.may_start(now, *id, slot).is_some());
         let next = || {
             let node = self.nodes.at(slot);
-            self.queue.next(|demand| demand.unfit(&node.class).is_none(), |id| self.may_start(now, id, slot).is_some())
+            self.queue.next(|demand| demand.unfit(&node.fit()).is_none(), |id| self.may_start(now, id, slot).is_some())
         };
         let id = retry.or_else(next)?;
         Some((id, self.may_start(now, id, slot)?))
@@ -701,7 +702,7 @@ impl Dispatcher {
     }
 
     fn is_usable(&self, job: &Job, key: &PublicKey) -> bool {
-        let is_usable = |node: &Node| node.is_ready() && job.demand.unfit(&node.class).is_none();
+        let is_usable = |node: &Node| node.is_ready() && job.demand.unfit(&node.fit()).is_none();
         self.nodes.get(key).is_some_and(is_usable)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, PublicKey, Verdict};
 
 use crate::Report;
-use crate::class::{Class, Classes};
+use crate::class::{Class, Classes, Fit, Profiles};
 use crate::history::Short;
 use crate::job::Lease;
 use crate::mean::Mean;
@@ -81,6 +81,8 @@ pub(crate) struct Nodes {
     ready: u32,
     /// Those with room, trusted or not.
     open: u32,
+    /// The jobs that nodes hold, each with how many do.
+    held: BTreeMap<JobId, u32>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ pub(crate) struct Node {
     pub(crate) key: PublicKey,
     pub(crate) offer: NodeOffer,
     pub(crate) class: Arc<Class>,
+    profiles: Profiles,
     pub(crate) state: NodeState,
     /// What it holds, and what it was told to stop and has not answered for: its slot is not free before it says so.
     leases: BTreeMap<JobId, Attempt>,
@@ -227,6 +230,7 @@ impl Nodes {
         let node = Node {
             key,
             class: self.classes.intern(&offer),
+            profiles: Profiles::of(&offer.profiles),
             offer,
             state,
             leases: BTreeMap::new(),
@@ -269,6 +273,9 @@ impl Nodes {
         for known in &node.known {
             self.knowing.remove(&(*known, slot));
         }
+        for (job, _) in node.leases() {
+            self.let_go(job);
+        }
         self.classes.change(&node.class, |members| members.connected -= 1);
         self.past.remember(*key, node.reputation, now);
         Some(node)
@@ -287,6 +294,7 @@ impl Nodes {
         let class = self.classes.intern(&offer);
         self.withdraw(slot);
         let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        node.profiles = Profiles::of(&offer.profiles);
         node.offer = offer;
         let before = std::mem::replace(&mut node.class, Arc::clone(&class));
         self.classes.change(&class, |members| members.connected += 1);
@@ -320,6 +328,7 @@ impl Nodes {
             assert!(held.is_none(), "a node holds one lease of a job at a time");
             ahead
         };
+        *self.held.entry(job).or_insert(0) += 1;
         self.change(key, lease).expect("a lease goes to a connected node")
     }
 
@@ -332,7 +341,25 @@ impl Nodes {
             }
             held
         };
-        self.change(key, release).unwrap_or(false)
+        let was_held = self.change(key, release).unwrap_or(false);
+        if was_held {
+            self.let_go(job);
+        }
+        was_held
+    }
+
+    fn let_go(&mut self, job: JobId) {
+        if let Some(count) = self.held.get_mut(&job) {
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(&job);
+            }
+        }
+    }
+
+    /// Whether any node holds an attempt of a job.
+    pub(crate) fn is_held(&self, job: JobId) -> bool {
+        self.held.contains_key(&job)
     }
 
     /// Takes in an attempt that came to an outcome by itself, and what it shows of its node. Says whether the node's claim of its speed
@@ -475,6 +502,11 @@ struct Standing {
 }
 
 impl Node {
+    pub(crate) fn fit(&self) -> Fit<'_> {
+        let NodeOffer { slots, memory, price, .. } = self.offer;
+        Fit { has_slots: slots > 0, profiles: self.profiles, memory, price, class: &self.class }
+    }
+
     pub(crate) fn holds(&self, job: JobId) -> bool {
         self.leases.contains_key(&job)
     }

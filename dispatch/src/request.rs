@@ -1,10 +1,10 @@
 use std::cmp::Reverse;
 
 use adit_protocol::{
-    BlobRef, ByteCount, Fuel, JobLimits, JobSpec, Microcredits, Placement, Preference, Profile, PublicKey, UnfitReason,
+    BlobRef, ByteCount, Fuel, JobLimits, JobSpec, Microcredits, Placement, Preference, Price, Profile, PublicKey, UnfitReason,
 };
 
-use crate::class::Class;
+use crate::class::Fit;
 
 /// What decides where and when a job may run: the part of its specification that the dispatcher needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,18 +82,18 @@ impl Demand {
         }
     }
 
-    /// The first thing that rules a node of `class` out. The order is from what the owner can hardly change to what a client can: a node
+    /// The first thing that rules a node out. The order is from what the owner can hardly change to what a client can: a node
     /// without slots is of no use to anyone, whereas a price limit is a word.
-    pub(crate) fn unfit(&self, class: &Class) -> Option<UnfitReason> {
-        if !class.has_slots {
+    pub(crate) fn unfit(&self, fit: &Fit<'_>) -> Option<UnfitReason> {
+        if !fit.has_slots {
             Some(UnfitReason::Slots)
-        } else if !class.profiles.contains(&self.profile) {
+        } else if !fit.profiles.contains(self.profile) {
             Some(UnfitReason::Profile)
-        } else if !self.labels.iter().all(|label| class.labels.contains(label)) {
+        } else if !self.labels.iter().all(|label| fit.class.labels.contains(label)) {
             Some(UnfitReason::Label)
-        } else if class.memory < self.memory {
+        } else if fit.memory < self.memory {
             Some(UnfitReason::Memory)
-        } else if self.is_too_dear(class) {
+        } else if self.is_too_dear(&fit.price) {
             Some(UnfitReason::Price)
         } else {
             None
@@ -107,11 +107,11 @@ impl Demand {
     }
 
     /// A price outside of what a bill can express is over any limit.
-    fn is_too_dear(&self, class: &Class) -> bool {
+    fn is_too_dear(&self, price: &Price) -> bool {
         let Some(bid) = &self.bid else { return false };
         let limits =
             JobLimits { fuel: bid.fuel, memory: self.memory, output: bid.output, gpu_ns: bid.gpu_ns, ..JobLimits::default() };
-        class.price().cost_max(&limits, bid.input_bytes).map_or(true, |cost| cost > bid.max)
+        price.cost_max(&limits, bid.input_bytes).map_or(true, |cost| cost > bid.max)
     }
 }
 

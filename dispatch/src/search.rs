@@ -15,10 +15,10 @@ use crate::timer::Tick;
 
 /// Nodes that are looked at in each of the orders. With the best of each, what is not looked at is better in none of distance, speed and
 /// price; the search ends before where nothing that is left can be better.
-const LOOKS: usize = 8;
+const LOOKS: usize = 5;
 
 /// Nodes that know the module and are looked at besides.
-const KNOWING_LOOKS: usize = 8;
+const KNOWING_LOOKS: usize = 5;
 
 /// Nodes that are looked at for no reason, so that one whose numbers are wrong is seen again.
 const RANDOM_LOOKS: u64 = 2;
@@ -42,6 +42,8 @@ pub(crate) struct Search<'a> {
     pub(crate) id: JobId,
     pub(crate) job: &'a Job,
     pub(crate) estimate: Estimate,
+    /// Whether any node holds an attempt of it, be it one that is owed.
+    pub(crate) is_held: bool,
     /// Whether nodes that failed the job before are ruled out.
     pub(crate) skips_failed: bool,
     /// Decides all lots of this search.
@@ -171,7 +173,7 @@ impl Search<'_> {
         }
         found.seen.push(slot);
         let node = self.nodes.at(slot);
-        if node.holds(self.id) {
+        if self.is_held && node.holds(self.id) {
             return;
         }
         if let Some(reason) = self.unfit(node) {
@@ -200,7 +202,7 @@ impl Search<'_> {
         if job.declined.contains(key) {
             return Some(UnfitReason::Price);
         }
-        if let Some(reason) = job.demand.unfit(&node.class) {
+        if let Some(reason) = job.demand.unfit(&node.fit()) {
             return Some(reason);
         }
         if node.declines(self.now, &job.client) {
@@ -279,7 +281,7 @@ impl Search<'_> {
         let unfit = match () {
             () if !node.is_ready() => Some(UnfitReason::NotReady),
             () if node.is_barred() && self.nodes.classes().has_trusted(&self.job.demand) => Some(UnfitReason::Reputation),
-            () => self.job.demand.unfit(&node.class),
+            () => self.job.demand.unfit(&node.fit()),
         };
         match unfit {
             Some(reason) => Verdict::Unfit(reason),
