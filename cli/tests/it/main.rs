@@ -8,6 +8,7 @@
 mod guest;
 mod network;
 mod process;
+mod stand_in;
 
 mod account;
 mod admission;
@@ -29,6 +30,7 @@ mod logs;
 mod map;
 mod nodes;
 mod owner;
+mod peaks;
 mod readonly;
 mod reasons;
 mod restart;
