@@ -17,6 +17,7 @@ mod attempts;
 mod audit;
 mod big;
 mod cancel;
+mod choice;
 mod distance;
 mod door;
 mod hostile;
