@@ -24,6 +24,17 @@ pub(crate) fn echo() -> Result<Vec<u8>> {
     wat::parse_str(ECHO).context("echo.wat")
 }
 
+/// A job that goes round a loop so many times, each about a nanosecond of a core's time, and has no output.
+pub(crate) fn work(turns: u64) -> Result<Vec<u8>> {
+    let text = format!(
+        r#"(module (memory (export "memory") 1) (func (export "_start") (local $n i64)
+            (loop $turn
+                (local.set $n (i64.add (local.get $n) (i64.const 1)))
+                (br_if $turn (i64.lt_u (local.get $n) (i64.const {turns}))))))"#
+    );
+    wat::parse_str(text).context("a guest that works")
+}
+
 /// The echo inside of a program of an ordinary size: `functions` functions that are loaded and never called.
 pub(crate) fn large_echo(functions: usize) -> Result<Vec<u8>> {
     let (echo, end) = ECHO.trim_end().split_at(ECHO.trim_end().len() - 1);

@@ -5,12 +5,14 @@
 
 mod bulk;
 mod cold;
+mod distance;
 mod echo;
 mod figure;
 mod guest;
 mod ledger;
 mod meter;
 mod net;
+mod peak;
 mod plan;
 mod reference;
 mod serve;
@@ -61,6 +63,10 @@ enum Name {
     BulkIn,
     /// The first run of a known module after the node's restart.
     ColdStart,
+    /// Jobs among twenty nodes at 2 to 200 ms, and a node whose path gets worse.
+    Distance,
+    /// Ten times the work that there is room for.
+    Peak,
     /// Receipts that become durable, and a log that is checked.
     Ledger,
     /// A log of a million receipts.
@@ -142,7 +148,9 @@ impl Name {
         Self::value_variants()
             .iter()
             .copied()
-            .filter(|name| !matches!(name, Self::LedgerMillion | Self::Worker | Self::Meter | Self::Calibrate))
+            .filter(|name| {
+                !matches!(name, Self::LedgerMillion | Self::Worker | Self::Meter | Self::Calibrate | Self::Distance | Self::Peak)
+            })
             .collect()
     }
 
@@ -152,6 +160,8 @@ impl Name {
             Self::Meter | Self::Worker | Self::LedgerMillion => plan.kernels_limit,
             // Three figures, each with references of its own.
             Self::Ledger => 3 * plan.limit,
+            // Twenty nodes come one by one.
+            Self::Distance | Self::Peak => 3 * plan.limit,
             _ => plan.limit,
         }
     }
@@ -171,6 +181,8 @@ impl Name {
                 let plan = *plan;
                 on_thread(move || ledger::measure_million(&plan)).await
             }
+            Self::Distance => distance::measure(plan).await,
+            Self::Peak => peak::measure(plan).await,
             Self::Worker => worker::measure(plan).await,
             Self::Meter => {
                 let plan = *plan;

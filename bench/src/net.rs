@@ -17,7 +17,7 @@ const READY_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(5);
 /// Jobs that the node runs at once. More than cores: a slot that waits for its next job costs nothing, and the next job is then
 /// on its way to another while the first one's receipt is signed.
-const SLOTS: &str = "8";
+const SLOTS: [&str; 2] = ["--slots", "8"];
 
 /// A gateway and a node of the release binary on loopback, with their files in a folder of their own.
 #[derive(Debug)]
@@ -27,6 +27,16 @@ pub(crate) struct Network {
     _gateway: Process,
     gateway: GatewayAddr,
     node_key: PublicKey,
+    folder: TempDir,
+}
+
+/// A gateway of the release binary whose nodes come one by one, as the measurement likes.
+#[derive(Debug)]
+pub(crate) struct Wide {
+    // Dropped in this order, as above.
+    nodes: Vec<(PublicKey, Process)>,
+    _gateway: Process,
+    gateway: GatewayAddr,
     folder: TempDir,
 }
 
@@ -42,14 +52,9 @@ impl Network {
     /// Starts both and waits until the gateway listens. [`Network::client`] waits for the node.
     pub(crate) async fn start() -> Result<Self> {
         let folder = scratch_folder()?;
-        let ready = folder.path().join("gateway.ready");
-        let mut command = adit("gateway")?;
-        command.args(["--listen", "127.0.0.1:0", "--welcome", "1000000"]).arg("--data").arg(folder.path().join("gateway"));
-        command.arg("--key").arg(folder.path().join("gateway.key")).arg("--ready-file").arg(&ready);
-        let mut gateway = Process::spawn("gateway", &mut command, folder.path())?;
-        let addr = gateway.await_ready(&ready).await?;
+        let (gateway, addr) = start_gateway(folder.path(), &[]).await?;
         let node_key = load_or_create_key_file(&folder.path().join("node.key"))?.public();
-        let node = start_node(&addr, folder.path())?;
+        let node = start_node(&addr, folder.path(), &SLOTS)?;
         Ok(Self { node, _gateway: gateway, gateway: addr, node_key, folder })
     }
 
@@ -63,29 +68,56 @@ impl Network {
     /// Kills the node and starts it again over the same cache; waits until it is connected.
     pub(crate) async fn restart_node(&mut self, client: &Client) -> Result<()> {
         self.node.kill();
-        self.node = start_node(&self.gateway, self.folder.path())?;
+        self.node = start_node(&self.gateway, self.folder.path(), &SLOTS)?;
         self.await_node(client).await
     }
 
     /// Waits for a connection of the node under which it has run nothing yet: one that was lost may still be listed.
     async fn await_node(&mut self, client: &Client) -> Result<()> {
-        let deadline = Instant::now() + READY_LIMIT;
-        while Instant::now() < deadline {
-            if let Answer::Nodes(nodes) = client.ask(Query::Nodes).await?
-                && nodes.iter().any(|status| status.node == self.node_key && status.jobs_done == 0)
-            {
-                return Ok(());
-            }
-            self.node.expect_running()?;
-            tokio::time::sleep(POLL).await;
-        }
-        bail!("the node is not connected after {} s; its log:\n{}", READY_LIMIT.as_secs(), self.node.log())
+        self.node.await_connected(client, self.node_key).await
     }
 }
 
-fn start_node(gateway: &GatewayAddr, folder: &Path) -> Result<Process> {
+impl Wide {
+    /// Starts a gateway with these further arguments.
+    pub(crate) async fn start(args: &[&str]) -> Result<Self> {
+        let folder = scratch_folder()?;
+        let (gateway, addr) = start_gateway(folder.path(), args).await?;
+        Ok(Self { nodes: Vec::new(), _gateway: gateway, gateway: addr, folder })
+    }
+
+    /// Where it listens.
+    pub(crate) fn gateway(&self) -> &GatewayAddr {
+        &self.gateway
+    }
+
+    /// Starts a node that dials `gateway`, which is this one or a relay's way to it, and waits until it is connected, so that no two
+    /// measure the machine's speed at once.
+    pub(crate) async fn add_node(&mut self, client: &Client, gateway: &GatewayAddr, args: &[&str]) -> Result<PublicKey> {
+        let folder = self.folder.path().join(format!("node-{}", self.nodes.len()));
+        std::fs::create_dir(&folder)?;
+        let key = load_or_create_key_file(&folder.join("node.key"))?.public();
+        let mut node = start_node(gateway, &folder, args)?;
+        node.await_connected(client, key).await?;
+        self.nodes.push((key, node));
+        Ok(key)
+    }
+}
+
+/// Starts a gateway over `folder`, and waits until it listens.
+async fn start_gateway(folder: &Path, args: &[&str]) -> Result<(Process, GatewayAddr)> {
+    let ready = folder.join("gateway.ready");
+    let mut command = adit("gateway")?;
+    command.args(["--listen", "127.0.0.1:0", "--welcome", "1000000"]).args(args).arg("--data").arg(folder.join("gateway"));
+    command.arg("--key").arg(folder.join("gateway.key")).arg("--ready-file").arg(&ready);
+    let mut gateway = Process::spawn("gateway", &mut command, folder)?;
+    let addr = gateway.await_ready(&ready).await?;
+    Ok((gateway, addr))
+}
+
+fn start_node(gateway: &GatewayAddr, folder: &Path, args: &[&str]) -> Result<Process> {
     let mut command = adit("node")?;
-    command.args(["--gateway", &gateway.to_string(), "--slots", SLOTS]);
+    command.args(["--gateway", &gateway.to_string()]).args(args);
     command.arg("--cache").arg(folder.join("cache")).arg("--key").arg(folder.join("node.key"));
     Process::spawn("node", &mut command, folder)
 }
@@ -114,6 +146,21 @@ impl Process {
             tokio::time::sleep(POLL).await;
         }
         bail!("the {} does not listen after {} s; its log:\n{}", self.name, READY_LIMIT.as_secs(), self.log())
+    }
+
+    /// Waits until the gateway has this node, with nothing run yet.
+    async fn await_connected(&mut self, client: &Client, key: PublicKey) -> Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        while Instant::now() < deadline {
+            if let Answer::Nodes(nodes) = client.ask(Query::Nodes).await?
+                && nodes.iter().any(|status| status.node == key && status.jobs_done == 0)
+            {
+                return Ok(());
+            }
+            self.expect_running()?;
+            tokio::time::sleep(POLL).await;
+        }
+        bail!("the node is not connected after {} s; its log:\n{}", READY_LIMIT.as_secs(), self.log())
     }
 
     /// Fails where the process has ended.

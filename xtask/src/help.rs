@@ -164,6 +164,13 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; w
          ledger_proof    bytes of an inclusion proof with its checkpoint; ledger_prove: the time to make one
          ledger_reopen   opening the ledger after kill -9
          ledger_fsck     checking all of the log, from a folder and over HTTP
+       distance: which of 20 nodes at 2 to 200 ms gets a job; starts that many processes, takes a minute:
+         distance_p50    a job of 40 ms where the gateway chooses, against the same on the best of the nodes
+         distance_leaves_s   seconds until a node whose path went from 2 to 300 ms has no more work
+       peak: ten times the work that one node does, from many keys, behind a small queue:
+         peak_goodput    jobs done per second, against as many as are done where none is refused
+         peak_refusal_p50 and peak_refusal_p99: milliseconds until the excess is refused
+         peak_patient    jobs per second that come at once and are all done, as the library comes back
        worker: what a job costs on its node beside bare wasmtime, for a Rust guest of a megabyte; takes some minutes:
          worker_job      a no-op in a sandbox worker, from the bytes of the order to those of the answer, in processor time
          worker_two      two such workers at once

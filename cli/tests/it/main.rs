@@ -8,6 +8,7 @@
 mod guest;
 mod network;
 mod process;
+mod stand_in;
 
 mod account;
 mod admission;
@@ -16,8 +17,10 @@ mod attempts;
 mod audit;
 mod big;
 mod cancel;
+mod choice;
 mod distance;
 mod door;
+mod hedge;
 mod hostile;
 mod keys;
 mod killed;
@@ -29,6 +32,7 @@ mod logs;
 mod map;
 mod nodes;
 mod owner;
+mod peaks;
 mod readonly;
 mod reasons;
 mod restart;
