@@ -549,7 +549,7 @@ impl Dispatcher {
             self.end(id);
             return self.actions.push_back(Action::CancelledInQueue { job: id });
         }
-        if job.declined.len() > DECLINED_MAX {
+        if job.declined.len() > DECLINED_MAX || job.setbacks >= self.config.attempts_max {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             return self.give_up(id, refusal);
         }
@@ -559,7 +559,7 @@ impl Dispatcher {
 
     /// Takes in that an attempt ended without an outcome and through nobody's fault.
     fn cut_short(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
-        let preemptions_max = self.config.preemptions_max;
+        let (attempts_max, preemptions_max) = (self.config.attempts_max, self.config.preemptions_max);
         let lease = self.take_lease(id, attempt);
         let job = self.job_mut(id);
         let setback = Setback { node: lease.node, cause };
@@ -572,7 +572,8 @@ impl Dispatcher {
             self.end(id);
             return self.actions.push_back(Action::CancelledInQueue { job: id });
         }
-        if job.preemptions > preemptions_max {
+        // The setbacks may have come while this attempt was out.
+        if job.preemptions > preemptions_max || job.setbacks >= attempts_max {
             return self.lose(id, words);
         }
         self.queue_again(now, id);

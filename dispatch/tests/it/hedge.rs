@@ -100,6 +100,18 @@ fn one_of_two_attempts_that_fails_leaves_the_job_to_the_other() {
     assert_eq!(world.join(3, 1), [start(100, 3, 3)], "two are lost, and a third is allowed");
 }
 
+/// Found by simulation: setbacks that came while another attempt was out did not count when that one was cut short.
+#[test]
+fn job_that_had_all_its_setbacks_gets_no_further_attempt_when_the_last_one_out_is_cut_short() {
+    let mut world = overdue();
+    world.pass(SECOND);
+    assert_eq!(world.fail(2, 100, 2, node_failure("disk full")), []);
+    assert_eq!(world.fail(1, 100, 1, node_failure("disk full")), [start(100, 3, 1)]);
+    assert_eq!(world.pass(30 * SECOND), [start(100, 4, 2)]);
+    assert_eq!(world.fail(1, 100, 3, node_failure("disk full")), []);
+    assert_eq!(world.preempt(2, 100, 4), [lost(100, 4, "the owner of node 02020202 took the machine back")]);
+}
+
 /// The guest of the attempt that was lost may have run, so the job is not one that was refused.
 #[test]
 fn setback_beside_another_attempt_is_not_forgotten() {
