@@ -130,11 +130,6 @@ impl Classes {
         self.0.values().flat_map(|members| members.barred_open.iter().map(|(_, slot)| *slot))
     }
 
-    /// Whether any trusted node fits and takes jobs, busy or not.
-    pub(crate) fn has_trusted(&self, demand: &Demand) -> bool {
-        self.fitting(demand).any(|(_, members)| members.trusted() > 0)
-    }
-
     /// How many nodes are ruled out for a demand, under the first thing that rules each out.
     pub(crate) fn unfit(&self, demand: &Demand) -> BTreeMap<UnfitReason, u32> {
         let mut counts = BTreeMap::new();

@@ -43,8 +43,6 @@ pub(crate) struct Job {
     pub(crate) armed: Option<Armed>,
     /// When its result is of no use any more.
     pub(crate) deadline: Option<Tick>,
-    /// The least time that it was predicted to take on nodes that were too slow for its deadline; 0 where none was.
-    pub(crate) needed_us: u64,
     /// What its client was charged for its start, where that is not settled yet.
     pub(crate) charged_us: u64,
     wall_us: u64,
@@ -129,7 +127,6 @@ impl Job {
             leases: Vec::new(),
             armed: None,
             deadline: request.placement.deadline_ms.map(|ms| now.after(ms.saturating_mul(1_000))),
-            needed_us: 0,
             charged_us: 0,
             wall_us: request.limits.wall_ms.saturating_mul(1_000),
             queue_us: request.limits.queue_ms.saturating_mul(1_000),
@@ -155,19 +152,15 @@ impl Job {
         self.leases.iter().find(|lease| lease.attempt == attempt)
     }
 
-    /// Each wait may last as long as the job allows, whatever the waits before took; and none beyond when it could still end in time.
+    /// Each wait may last as long as the job allows, whatever the waits before took; and none beyond its deadline.
     pub(crate) fn queue_deadline(&self, now: Tick) -> Tick {
         let queue = now.after(self.queue_us);
-        self.last_start().map_or(queue, |last| queue.min(last.max(now)))
+        self.deadline.map_or(queue, |last| queue.min(last.max(now)))
     }
 
     /// Whether it could not end by its deadline any more.
     pub(crate) fn is_of_no_use(&self, now: Tick) -> bool {
-        self.last_start().is_some_and(|last| last <= now)
-    }
-
-    fn last_start(&self) -> Option<Tick> {
-        self.deadline.map(|deadline| Tick(deadline.0.saturating_sub(self.needed_us)))
+        self.deadline.is_some_and(|last| last <= now)
     }
 
     pub(crate) fn lease_deadline(&self, now: Tick, config: &Config) -> Tick {

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ const DECISIONS_MAX: usize = 1_024;
 /// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
 const CROWD: usize = 64;
 
+/// Jobs whose attempt was lost that are looked at for a node with room, of those that it fits.
+const RETRY_LOOKS: usize = 64;
+
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
 ///
 /// A driver calls [`handle`](Self::handle) or [`handle_timeout`](Self::handle_timeout), then drains
@@ -43,6 +47,8 @@ pub struct Dispatcher {
     /// Attempts whose job another one has ended, until their nodes report.
     losers: BTreeMap<(JobId, Attempt), Loser>,
     decisions: VecDeque<Recent>,
+    /// Nodes whose owners took the machine back a moment ago.
+    vacating: BTreeMap<PublicKey, Armed>,
     timers: Timers,
     actions: VecDeque<Action>,
 }
@@ -74,6 +80,7 @@ impl Dispatcher {
             queue: Queue::default(),
             losers: BTreeMap::new(),
             decisions: VecDeque::new(),
+            vacating: BTreeMap::new(),
             timers: Timers::default(),
             actions: VecDeque::new(),
         }
@@ -245,6 +252,9 @@ impl Dispatcher {
             self.nodes.note(now, &key, deed);
         }
         let Some(node) = self.nodes.leave(now, &key) else { return };
+        if let Some(armed) = self.vacating.remove(&key) {
+            self.timers.disarm(&armed);
+        }
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
                 self.set_back(now, job, attempt, cause());
@@ -279,7 +289,7 @@ impl Dispatcher {
         let Some(before) = self.nodes.get(&key).map(|node| Arc::clone(&node.class)) else { return };
         self.nodes.set_offer(&key, offer);
         self.await_return(now, key, before);
-        self.offer_work(now, key);
+        self.fill(now, &key);
         self.fill_barred(now);
     }
 
@@ -294,7 +304,10 @@ impl Dispatcher {
         }
         self.nodes.set_state(&key, state);
         if is_paused && !matches!(before, NodeState::Paused(_)) {
-            self.timers.arm(now.after(self.config.vacate_grace_us), Timer::Vacate(key));
+            let armed = self.timers.arm(now.after(self.config.vacate_grace_us), Timer::Vacate(key));
+            self.vacating.insert(key, armed);
+        } else if !is_paused && let Some(armed) = self.vacating.remove(&key) {
+            self.timers.disarm(&armed);
         }
         if before == NodeState::Ready
             && let Some(class) = self.nodes.get(&key).filter(|node| !node.is_ready()).map(|node| Arc::clone(&node.class))
@@ -302,7 +315,7 @@ impl Dispatcher {
             self.await_return(now, key, class);
             self.fill_barred(now);
         }
-        self.offer_work(now, key);
+        self.fill(now, &key);
     }
 
     /// Gives work to a node that may have more than before.
@@ -313,6 +326,7 @@ impl Dispatcher {
 
     /// Takes its leases from a node whose owner took the machine back, and which did not hand them in.
     fn vacate(&mut self, now: Tick, key: PublicKey) {
+        self.vacating.remove(&key);
         let Some(node) = self.nodes.get(&key).filter(|node| matches!(node.state, NodeState::Paused(_))) else { return };
         let held: Vec<_> = node.leases().collect();
         for (job, attempt) in held {
@@ -355,7 +369,7 @@ impl Dispatcher {
         } else if let Err(refusal) = self.admit(now, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
-            self.enqueue(now, id, job, found.soonest_us);
+            self.enqueue(now, id, job);
         }
     }
 
@@ -369,7 +383,8 @@ impl Dispatcher {
     }
 
     fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
-        if self.is_stranded(&job.demand) {
+        if self.is_stranded(&job.demand) || found.unfit.contains_key(&UnfitReason::Declined) && self.is_declined_by_all(now, job)
+        {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
@@ -379,9 +394,7 @@ impl Dispatcher {
         self.queue.admit(&job.client, &self.config)
     }
 
-    fn enqueue(&mut self, now: Tick, id: JobId, job: Job, needed_us: Option<u64>) {
-        let mut job = job;
-        job.needed_us = needed_us.unwrap_or(0);
+    fn enqueue(&mut self, now: Tick, id: JobId, job: Job) {
         self.queue.push(id, &job);
         let deadline = job.queue_deadline(now);
         self.jobs.insert(id, job);
@@ -479,6 +492,9 @@ impl Dispatcher {
         if self.lease(id, attempt) == Some(node) {
             let job = self.job_mut(id);
             job.preemptions += 1;
+            if !job.given_back.contains(&node) {
+                job.given_back.push(node);
+            }
             job.demand = Arc::new(job.demand.after(spent));
             self.cut_short(now, id, attempt, Cause::Preempted);
         } else {
@@ -521,6 +537,7 @@ impl Dispatcher {
                 self.nodes.note_declined(now, &node, self.jobs[&id].client);
                 self.take_lease(id, attempt);
                 self.attempt_declined(now, id, node);
+                self.give_up_declined(now, id);
             }
         }
     }
@@ -555,6 +572,26 @@ impl Dispatcher {
         }
         self.queue_again(now, id);
         self.place(now, id);
+    }
+
+    /// Gives up a job where the owner of each node that fits it has declined its client: waiting for room would be in vain.
+    fn give_up_declined(&mut self, now: Tick, id: JobId) {
+        let Some(job) = self.jobs.get(&id).filter(|job| matches!(job.phase, Phase::Queued { .. })) else { return };
+        if self.is_declined_by_all(now, job) {
+            let refusal = self.no_node_fits(job);
+            self.give_up(id, refusal);
+        }
+    }
+
+    fn is_declined_by_all(&self, now: Tick, job: &Job) -> bool {
+        if self.grace.covers(&job.demand) {
+            return false;
+        }
+        let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
+        let is_declining =
+            |node: &&Node| node.declines(now, &job.client) && node.is_ready() && job.demand.unfit(&node.fit()).is_none();
+        // Few owners decline anybody; where many nodes fit, it is not asked.
+        fitting > 0 && fitting <= DECLINED_MAX as u32 && self.nodes.iter().filter(is_declining).count() as u32 == fitting
     }
 
     /// Takes in that an attempt ended without an outcome and through nobody's fault.
@@ -592,7 +629,7 @@ impl Dispatcher {
         let job = &self.jobs[&id];
         let Phase::Queued { since } = job.phase else { unreachable!("a job that does not wait has no queue deadline") };
         let refusal = if job.is_of_no_use(now) {
-            deadline_missed(now, job, job.needed_us)
+            deadline_missed(now, job, 0)
         } else {
             Refusal::QueueTimeout { waited_ms: now.since(since) / 1_000 }
         };
@@ -667,6 +704,7 @@ impl Dispatcher {
             id,
             job,
             is_held: self.nodes.is_held(id),
+            trusted: OnceCell::new(),
             estimate: self.histories.estimate(Short::of(&ask.module.digest), &ask.limits, ask.input_bytes),
             skips_failed: (!job.failed.is_empty() || !job.given_back.is_empty()) && self.has_fresh_node(job),
             lot: mix(self.config.seed ^ chance ^ u64::from(job.attempts)),
@@ -677,7 +715,9 @@ impl Dispatcher {
     /// The job that goes to an open node next, with what is known of the node for it.
     fn next_for(&self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
         let slot = self.nodes.slot(key)?;
-        let retry = self.queue.retries().find(|id| self.may_start(now, *id, slot).is_some());
+        let fits = |id: &JobId| self.jobs[id].demand.unfit(&self.nodes.at(slot).fit()).is_none();
+        let mut fitting = self.queue.retries().filter(fits).take(RETRY_LOOKS);
+        let retry = fitting.find(|id| self.may_start(now, *id, slot).is_some());
         let next = || {
             let node = self.nodes.at(slot);
             self.queue.next(|demand| demand.unfit(&node.fit()).is_none(), |id| self.may_start(now, id, slot).is_some())
@@ -715,7 +755,16 @@ impl Dispatcher {
 
     fn no_node_fits(&self, job: &Job) -> Refusal {
         let mut counts = self.nodes.classes().unfit(&job.demand);
-        let declined = job.declined.iter().map(|node| (UnfitReason::Price, node));
+        let is_declining = |node: &Node| node.declines(self.now, &job.client) && self.is_usable(job, &node.key);
+        let by_owner = if job.declined.is_empty() && self.nodes.iter().count() > DECLINED_MAX {
+            Vec::new()
+        } else {
+            self.nodes.iter().filter(|node| is_declining(node)).map(|node| node.key).collect()
+        };
+        if !by_owner.is_empty() {
+            counts.insert(UnfitReason::Declined, by_owner.len() as u32);
+        }
+        let declined = job.declined.iter().filter(|node| !by_owner.contains(node)).map(|node| (UnfitReason::Price, node));
         let failed = job.failed.iter().filter(|node| !job.declined.contains(node));
         for (reason, node) in declined.chain(failed.map(|node| (UnfitReason::FailedBefore, node))) {
             if self.is_usable(job, node) {
@@ -826,8 +875,10 @@ impl Dispatcher {
         let job = self.job_mut(id);
         let setback = Setback { node: lease.node, cause };
         job.setbacks += 1;
-        if !job.failed.contains(&lease.node) {
-            job.failed.push(lease.node);
+        // What an owner does is no fault of the node's.
+        let had = if matches!(setback.cause, Cause::NotVacated) { &mut job.given_back } else { &mut job.failed };
+        if !had.contains(&lease.node) {
+            had.push(lease.node);
         }
         let words = setback.to_string();
         job.setback = Some(setback);

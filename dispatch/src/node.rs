@@ -35,6 +35,9 @@ const BANDWIDTH_GUESS: u64 = 2_500_000;
 /// Fuel below which a job says nothing of its node's speed: a hundredth of a second on the reference machine.
 const SPEED_SAMPLE_FUEL: u64 = 10_000_000;
 
+/// A run that shows a speed, and may disprove a claim: ten times as long as a worker is stopped for its owner's share of a core.
+const LONG_RUN_US: u64 = 500_000;
+
 /// Bytes below which a fetch says nothing of its path's bandwidth.
 const BANDWIDTH_SAMPLE_BYTES: u64 = 64 * 1024;
 
@@ -99,7 +102,7 @@ pub(crate) struct Node {
     /// Time of one job in one slot, in microseconds.
     attempt_us: Mean,
     /// Fuel per second of one slot, as its jobs show.
-    speed: Mean,
+    speed: Option<u64>,
     speeds_seen: u32,
     speed_seen: Tick,
     /// Bytes per second, as its fetches show.
@@ -237,7 +240,7 @@ impl Nodes {
             rtt_us: None,
             spread_us: 0,
             attempt_us: Mean::default(),
-            speed: Mean::default(),
+            speed: None,
             speeds_seen: 0,
             speed_seen: now,
             bandwidth: None,
@@ -553,7 +556,7 @@ impl Node {
             window: self.window(),
             rtt_us: self.rtt_us,
             spread_us: self.spread_us,
-            fuel_per_second: self.speed.value(),
+            fuel_per_second: self.speed,
             reputation: self.reputation(now),
             jobs_done: self.jobs_done,
             verdicts: self.verdicts.iter().collect(),
@@ -598,7 +601,7 @@ impl Node {
     /// Fuel per second of one slot: what its jobs showed, else what it claims, within reason.
     pub(crate) fn fuel_per_second(&self) -> u64 {
         let claimed = Some(self.offer.fuel_per_second).filter(|claimed| *claimed > 0);
-        self.speed.value().or(claimed.map(|claimed| claimed.min(SPEED_CLAIM_MAX))).unwrap_or(SPEED_GUESS).max(1)
+        self.speed.or(claimed.map(|claimed| claimed.min(SPEED_CLAIM_MAX))).unwrap_or(SPEED_GUESS).max(1)
     }
 
     fn learn_times(&mut self, now: Tick, lease: &Lease, report: &Report) -> bool {
@@ -631,7 +634,7 @@ impl Node {
     fn forget_old(&mut self, now: Tick) {
         self.overhead_us -= self.overhead_us.div_ceil(OVERHEAD_KEPT);
         if now.since(self.speed_seen) > SPEED_KEPT_US {
-            (self.speed, self.speeds_seen) = (Mean::default(), 0);
+            (self.speed, self.speeds_seen) = (None, 0);
         }
     }
 
@@ -675,23 +678,32 @@ impl Node {
         self.fetch_trips_us(bytes).saturating_add(u64::try_from(sending_us).unwrap_or(u64::MAX))
     }
 
-    /// Takes in how long some fuel took. Says whether the node claims twice as much.
+    /// Takes in how long some fuel took. A short run says little: its worker was stopped for a share, or the machine did something else. Says
+    /// whether the node claims twice as much as long runs show.
     fn learn_speed(&mut self, now: Tick, fuel: u64, run_us: u64) -> bool {
         self.speed_seen = now;
+        let is_long = run_us >= LONG_RUN_US;
         let seen = u128::from(fuel) * 1_000_000 / u128::from(run_us.max(1));
         // No one sample makes a machine more than twice as fast as it was, nor faster than it is believed to be.
-        let most = self.speed.value().map_or(SPEED_CLAIM_MAX, |speed| speed.saturating_mul(2));
-        self.speed.add(u64::try_from(seen).unwrap_or(u64::MAX).min(most));
-        self.speeds_seen += 1;
-        let shown = self.speed.value().unwrap_or(u64::MAX);
-        self.speeds_seen >= CLAIM_CHECKED_AFTER && self.offer.fuel_per_second / 2 > shown
+        let most = self.speed.map_or(SPEED_CLAIM_MAX, |speed| speed.saturating_mul(2));
+        let seen = u64::try_from(seen).unwrap_or(u64::MAX).min(most);
+        let before = self.fuel_per_second();
+        let parts = match (self.speed, is_long) {
+            (None, true) => 1,
+            (Some(_), true) => 2,
+            (_, false) => 16,
+        };
+        self.speed = Some(before / parts * (parts - 1) + seen / parts);
+        self.speeds_seen += u32::from(is_long);
+        is_long && self.speeds_seen >= CLAIM_CHECKED_AFTER && self.offer.fuel_per_second / 2 > self.fuel_per_second()
     }
 
     /// For how long an attempt took a slot: a deterministic guest's time is its fuel, whatever else the node was at; another one may have
-    /// waited for something else. What was fetched over a slow path took nothing that others could have used.
+    /// waited for something else. What was fetched over a slow path took nothing that others could have used. No node can say that it was
+    /// longer than it was.
     pub(crate) fn slot_us(&self, lease: &Lease, profile: Profile, report: &Report, elapsed_us: u64) -> u64 {
         match profile {
-            Profile::Deterministic => self.run_us(report.usage.fuel.0).saturating_add(report.compile_us.min(elapsed_us)),
+            Profile::Deterministic => self.run_us(report.usage.fuel.0).saturating_add(report.compile_us).min(elapsed_us),
             Profile::Open => self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(report.fetch_us),
         }
     }

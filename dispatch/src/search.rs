@@ -1,5 +1,6 @@
 //! Which node gets a job: candidates from several orders, each with its predicted time and price, and a lot among the best.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_protocol::{
@@ -44,6 +45,8 @@ pub(crate) struct Search<'a> {
     pub(crate) estimate: Estimate,
     /// Whether any node holds an attempt of it, be it one that is owed.
     pub(crate) is_held: bool,
+    /// Whether a trusted node may have it, once that was asked.
+    pub(crate) trusted: OnceCell<bool>,
     /// Whether nodes that failed the job before are ruled out.
     pub(crate) skips_failed: bool,
     /// Decides all lots of this search.
@@ -191,6 +194,19 @@ impl Search<'_> {
         found.ranked.push((Rank { primary, secondary, leases: node.lease_count(), key: node.key }, slot, predicted));
     }
 
+    /// Whether any trusted node fits, takes jobs, and neither had this one nor is out of the question for it.
+    fn has_trusted(&self) -> bool {
+        *self.trusted.get_or_init(|| {
+            let (job, demand) = (self.job, &self.job.demand);
+            let trusted = self.nodes.classes().fitting(demand).map(|(_, members)| members.trusted()).sum::<u32>();
+            let others = job.given_back.iter().chain(&job.declined).filter(|key| !job.failed.contains(key));
+            let had: BTreeSet<_> = job.failed.iter().chain(others).collect();
+            let is_trusted = |node: &Node| node.is_ready() && !node.is_barred() && demand.unfit(&node.fit()).is_none();
+            let gone = had.into_iter().filter(|key| self.nodes.get(key).is_some_and(is_trusted)).count();
+            u64::from(trusted) > gone as u64
+        })
+    }
+
     fn rule_out(&self, slot: Slot, reason: UnfitReason, found: &mut Found) {
         *found.unfit.entry(reason).or_insert(0) += 1;
         found.ruled_out.push((slot, reason));
@@ -199,20 +215,20 @@ impl Search<'_> {
     /// The first thing that rules a node out, whatever the job would take there.
     fn unfit(&self, node: &Node) -> Option<UnfitReason> {
         let (job, key) = (self.job, &node.key);
-        if job.declined.contains(key) {
-            return Some(UnfitReason::Price);
-        }
         if let Some(reason) = job.demand.unfit(&node.fit()) {
             return Some(reason);
         }
         if node.declines(self.now, &job.client) {
             return Some(UnfitReason::Declined);
         }
+        if job.declined.contains(key) {
+            return Some(UnfitReason::Price);
+        }
         if self.skips_failed && job.had(key) {
             return Some(UnfitReason::FailedBefore);
         }
         // Better than nothing, and worse than waiting for a better one.
-        if node.is_barred() && self.nodes.classes().has_trusted(&job.demand) {
+        if node.is_barred() && self.has_trusted() {
             return Some(UnfitReason::Reputation);
         }
         None
@@ -280,7 +296,7 @@ impl Search<'_> {
         let node = self.nodes.at(slot);
         let unfit = match () {
             () if !node.is_ready() => Some(UnfitReason::NotReady),
-            () if node.is_barred() && self.nodes.classes().has_trusted(&self.job.demand) => Some(UnfitReason::Reputation),
+            () if node.is_barred() && self.has_trusted() => Some(UnfitReason::Reputation),
             () => self.job.demand.unfit(&node.fit()),
         };
         match unfit {

@@ -2,10 +2,23 @@
 
 use adit_ledger::{Account, Reader, StoreError, UnpaidPage};
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, HoldStatus, JobId, LeafBytes, PublicKey};
+use adit_protocol::{Answer, HoldStatus, JobId, Leaf, LeafBytes, PublicKey};
 use adit_tlog::{LogProof, Published};
 
 use crate::core::fitting_page;
+use crate::job::Past;
+
+/// What the ledger knows of a job that has no settlement: its paid attempts, and what they cost.
+pub(crate) fn past(ledger: &Reader, job: JobId) -> Result<Past, StoreError> {
+    let mut past = Past::default();
+    for (attempt, index) in ledger.attempts(job)? {
+        past.last_attempt = past.last_attempt.max(attempt.0);
+        if let Some(Ok(Leaf::Attempt(settled))) = ledger.leaf(index)?.map(|bytes| Leaf::from_bytes(&bytes)) {
+            past.paid.0 = past.paid.0.saturating_add(settled.receipt.receipt.cost.0);
+        }
+    }
+    Ok(past)
+}
 
 /// The leaves about `key`, as a customer and as an owner.
 pub(crate) fn statement(ledger: &Reader, key: PublicKey, from: u64, limit: u32) -> Result<Answer, StoreError> {

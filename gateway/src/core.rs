@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::GatewayConfig;
 use crate::account;
 use crate::clock::{Clock, wall_time};
-use crate::job::{Job, Live, Stage, done_state, event_message};
+use crate::job::{Job, Live, Past, Stage, done_state, event_message};
 use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
@@ -318,8 +318,8 @@ impl Core {
         let id = JobId::derive(&owner, &key);
         let digest = spec.digest();
         let refuse = |refusal| client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
-        let last_attempt = match self.known(id, digest) {
-            Ok(Known::No { last_attempt }) => last_attempt,
+        let past = match self.known(id, digest) {
+            Ok(Known::No(past)) => past,
             Ok(Known::Here) => return self.attach(client, id),
             Ok(Known::Settled(stored)) => return self.replay(client, *stored),
             Err(refusal) => return refuse(refusal),
@@ -339,10 +339,12 @@ impl Core {
         if !missing.is_empty() {
             return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
         }
-        let request = Box::new(Request { last_attempt, ..Request::new(&owner, &spec, inline) });
+        let max_price = spec.max_price.map(|max| Microcredits(max.0.saturating_sub(past.paid.0)));
+        let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, inline) };
+        let request = Box::new(request);
         let module = spec.module.digest;
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
-        let live = Live::new(spec, input, pins, reserved);
+        let live = Live::new(spec, input, pins, reserved, past.paid);
         if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
             return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
         }
@@ -358,10 +360,13 @@ impl Core {
             spec_digest: digest,
             submitted: wall_time(),
             stage: Stage::Live(live),
+            past,
             decisions: Vec::new(),
             log: Log::default(),
             followers: vec![client.clone()],
         };
+        // One that failed before under the same key makes room only now: until here it told of its attempts.
+        self.forget(id);
         self.jobs.insert(id, job);
         self.dispatch(Event::Submitted { job: id, request });
         // Started at once, the client has heard of it; else it waits.
@@ -481,17 +486,14 @@ impl Core {
                 return Ok(Known::Here);
             }
             // It came to no outcome, so the same key may try again.
-            let last_attempt = job.decisions.iter().map(|(_, decision)| decision.attempt.0).max().unwrap_or(0);
-            self.forget(id);
-            return Ok(Known::No { last_attempt });
+            let attempts = job.decisions.iter().map(|(_, decision)| decision.attempt.0);
+            let last_attempt = attempts.chain([job.past.last_attempt]).max().unwrap_or(0);
+            return Ok(Known::No(Past { last_attempt, paid: job.past.paid }));
         }
         match self.reader.job(id) {
             Ok(Some(stored)) if stored.receipt.receipt.spec == spec => Ok(Known::Settled(Box::new(stored))),
             Ok(Some(_)) => Err(Refusal::KeyConflict),
-            Ok(None) => {
-                let paid = self.reader.attempts(id).map_err(unavailable)?;
-                Ok(Known::No { last_attempt: paid.last().map_or(0, |(attempt, _)| attempt.0) })
-            }
+            Ok(None) => account::past(&self.reader, id).map(Known::No).map_err(unavailable),
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -661,10 +663,8 @@ const CONNECTION_LOST: &str = "its connection to the gateway was lost";
 
 /// Whether a submission is news.
 enum Known {
-    No {
-        /// The number of its last attempt, where it had some before.
-        last_attempt: u32,
-    },
+    /// With what there was of it before.
+    No(Past),
     /// In memory.
     Here,
     /// In the ledger only.

@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) spec_digest: Digest,
     pub(crate) submitted: UnixMillis,
     pub(crate) stage: Stage,
+    /// What its attempts were before this submission, and what they cost.
+    pub(crate) past: Past,
     /// How each attempt came to its node, and when: as many as there may be attempts.
     pub(crate) decisions: Vec<(UnixMillis, Arc<Decision>)>,
     pub(crate) log: Log,
@@ -44,6 +46,15 @@ pub(crate) enum Stage {
     },
     /// It ended without one.
     Failed(JobResult),
+}
+
+/// What there was of a job before it was submitted as it is now: it came to no outcome, or a gateway before knew it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Past {
+    /// The number of its last attempt; 0 where it had none.
+    pub(crate) last_attempt: u32,
+    /// What was paid for attempts that did not end it.
+    pub(crate) paid: Microcredits,
 }
 
 /// A job that one of two attempts has ended, and of which the other has not come yet.
@@ -86,6 +97,8 @@ pub(crate) struct Live {
     pub(crate) held: Option<Microcredits>,
     /// What was paid for attempts that did not end it.
     pub(crate) paid: Microcredits,
+    /// The most that one of its attempts could cost.
+    pub(crate) dearest: Microcredits,
 }
 
 impl Stage {
@@ -100,7 +113,13 @@ impl Stage {
 }
 
 impl Live {
-    pub(crate) fn new(spec: Box<JobSpec>, input: Option<Vec<u8>>, pins: Vec<BlobPin>, reserved: Microcredits) -> Self {
+    pub(crate) fn new(
+        spec: Box<JobSpec>,
+        input: Option<Vec<u8>>,
+        pins: Vec<BlobPin>,
+        reserved: Microcredits,
+        paid: Microcredits,
+    ) -> Self {
         Self {
             spec,
             input,
@@ -112,7 +131,8 @@ impl Live {
             outputs: Vec::new(),
             reserved,
             held: None,
-            paid: Microcredits(0),
+            paid,
+            dearest: Microcredits(0),
         }
     }
 

@@ -304,6 +304,7 @@ impl Shadow {
             self.count_preemption(id, points);
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.spent += spent;
+                job.given_back.insert(node);
             }
             self.cut_short(now, id, attempt, points);
         }
@@ -564,7 +565,7 @@ impl Shadow {
         let (holds, point) = match refusal {
             Refusal::QueueFull { .. } if is_full => (is_new, Point::RefusedQueueFull),
             Refusal::QueueFull { .. } => (is_new && own >= self.config.queue_per_client_max, Point::RefusedClientFull),
-            Refusal::NoNodeFits { .. } => (self.is_alone(job), Point::RefusedNoNode),
+            Refusal::NoNodeFits { .. } => (self.is_alone(job) || self.is_declined_by_all(job), Point::RefusedNoNode),
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
             Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
             Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
@@ -766,14 +767,21 @@ impl Shadow {
         if reputation(key) >= TRUSTED {
             return Trust::Whole;
         }
-        let others =
-            self.nodes.iter().filter(|(other, node)| *other != key && node.state == NodeState::Ready && job.fits(&node.offer));
+        let had = |other| [&job.failed, &job.given_back, &job.declined].iter().any(|nodes| nodes.contains(other));
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        let others = self.nodes.iter().filter(|(other, node)| *other != key && is_usable(node) && !had(other));
         let best = others.map(|(other, _)| reputation(other)).max().unwrap_or(0);
         match reputation(key) < DISTRUSTED {
             true if best >= TRUSTED => Trust::None,
             true if best < DISTRUSTED => Trust::ForWantOfBetter,
             _ => Trust::Unclear,
         }
+    }
+
+    /// Whether the owner of each node that is there and fits has declined the job's client.
+    fn is_declined_by_all(&self, job: &Job) -> bool {
+        let mut fitting = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
+        fitting.all(|node| node.declines.contains(&job.request.client))
     }
 
     /// Whether no node that is there can have a job.

@@ -326,3 +326,37 @@ async fn node_that_declines_costs_the_job_nothing() {
     let record = network.adit(["why-not", "--json", "--key"]).args([network.home.path("first.key")]).run().ok().json();
     assert_eq!((&record["state"], record["reputation"].as_u64()), (&"ready".into(), Some(1_000)));
 }
+
+/// The second submission had no attempt, and the third one began to count anew: at a number that was paid, which stopped the ledger.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_is_submitted_again_and_again_goes_on_counting_attempts_and_costs() {
+    let network = Network::empty();
+    let client = network.client().await;
+    let mut first = Hand::join(&network, "first").await;
+    let mut job = echo(&client, 10_000_000_000);
+    job.spec.max_price = Some(Microcredits(price(&job) + 10));
+    let job = client.salted(job);
+    let mut handle = client.submit(job.clone());
+    let lease = first.lease().await;
+    first.pause();
+    let partial = first.finish(&lease, Outcome::Preempted, 10_000_000);
+    assert!(partial > 10);
+    // Nobody takes it, then nobody does from the start.
+    for _ in 0..2 {
+        assert!(timeout(PATIENCE, handle.settled()).await.expect("it ends").is_err());
+        handle = client.submit(job.clone());
+    }
+    first.say(&NodeMessage::State(NodeState::Ready));
+    nodes_until(&client, |nodes| nodes.iter().any(|node| node.state == NodeState::Ready)).await;
+    let mut again = client.submit(job.clone());
+    let refused = timeout(PATIENCE, again.settled()).await.expect("it ends").unwrap_err().to_string();
+    assert!(refused.contains("over the price limit"), "what it cost before counts: {refused}");
+    // Without the limit it is another specification, and so another key.
+    let mut other = echo(&client, 10_000_000_000);
+    other.key = adit_client::new_key();
+    let mut handle = client.submit(other);
+    let lease = first.lease().await;
+    let whole = first.finish(&lease, FINISHED, 1_000_000_000);
+    timeout(PATIENCE, handle.settled()).await.expect("it ends").unwrap();
+    assert_eq!(spent(&client).await, partial + whole);
+}

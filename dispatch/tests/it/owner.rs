@@ -178,6 +178,19 @@ fn owner_who_declines_a_client_is_not_asked_for_it_for_a_while() {
     assert_eq!(world.view(1).reputation, 1_000);
 }
 
+/// It waited for five minutes, and was told that no slot became free.
+#[test]
+fn job_whose_client_every_owner_declines_is_refused_and_told_why() {
+    let mut world = World::settled(&[(1, 2), (2, 2)]);
+    let declined = || AttemptFailure::Declined("client 0101 is on the deny list".into());
+    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Declined, 2)] };
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.fail(1, 1, 1, declined()), [start(1, 2, 2)]);
+    assert_eq!(world.fail(2, 1, 2, declined()), [refuse(1, refusal.clone())]);
+    assert_eq!(world.submit(2), [refuse(2, refusal)], "and the next one at once");
+    assert_eq!(world.submit_for(2, 3), [start(3, 1, 1)]);
+}
+
 #[test]
 fn changed_offer_counts_from_then_on() {
     let mut world = World::settled(&[(1, 1)]);

@@ -1,5 +1,6 @@
 //! What an attempt may cost, what its receipt must be, and what is paid for it. A job has several where nodes are lost, where owners take
-//! their machines back, and where it is hedged; all of them together cost no more than is held for it.
+//! their machines back, and where it is hedged. Each is paid out of what is held for it, and all together cost no more than the client's price
+//! limit, or than three times the dearest.
 
 use std::time::Duration;
 
@@ -27,6 +28,10 @@ const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
 /// What an attempt may take beyond the times that the client allowed, with room to spare: a node's grace, and the answer to a stop.
 const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 
+/// What all attempts of a job may cost together, in times of the dearest of them, where its client set no price limit. 3: a hedge is worth
+/// two at once, and who is cut short again and again must not pay for ever.
+const ATTEMPTS_WORTH: u64 = 3;
+
 /// A receipt that holds, with what came beside it.
 struct Checked {
     receipt: VerifiedReceipt,
@@ -48,7 +53,9 @@ impl Core {
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
         let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
         let needed = Microcredits(live.promised().0.saturating_add(promised.0));
-        if live.spec.max_price.is_some_and(|max| needed.0.saturating_add(live.paid.0) > max.0) {
+        let dearest = live.dearest.max(promised);
+        let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
+        if needed.0.saturating_add(live.paid.0) > most.0 {
             return false;
         }
         // Dearer than the cheapest that was here when the job came, or one attempt beside another.
@@ -61,6 +68,7 @@ impl Core {
         let since = self.clock.now();
         let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
         live.reserved = reserved.max(needed);
+        live.dearest = dearest;
         live.out.push(Out { attempt, node, promised, since });
         if live.held.is_none_or(|held| held < needed) {
             live.held = Some(needed);
@@ -179,8 +187,10 @@ impl Core {
         let cost = receipt.receipt().cost;
         live.out.retain(|out| out.attempt != attempt);
         live.paid.0 = live.paid.0.saturating_add(cost.0);
+        let paid = live.paid;
         live.reserved.0 = live.reserved.0.saturating_sub(cost.0);
         live.held = live.held.map(|held| Microcredits(held.0.saturating_sub(cost.0)));
+        job.past.paid = paid;
         job.tell(&JobEvent::Interim(Box::new(receipt.signed().clone())));
         // What it wrote is of no use to anybody.
         let entry = Entry { receipt, settled: wall_time(), reason, output: None, queue_us: 0, rtt_us };
