@@ -138,8 +138,13 @@ impl Guest {
     /// Waits until a guest says that it runs.
     async fn hear_ready(&mut self, job: JobId) {
         assert_eq!(self.hear_all().await, NodeMessage::Started { job, attempt: Attempt(1) });
-        let NodeMessage::Log { bytes, .. } = self.hear_all().await else { panic!("the guest says that it runs") };
-        assert_eq!(bytes, format!("[info] {}\n", guest::READY).as_bytes());
+        let (want, mut said) = (format!("[info] {}\n", guest::READY), Vec::new());
+        // A line may come in pieces.
+        while said.len() < want.len() {
+            let NodeMessage::Log { bytes, .. } = self.hear_all().await else { panic!("the guest says that it runs") };
+            said.extend(bytes);
+        }
+        assert_eq!(said, want.as_bytes());
     }
 
     async fn hear_state(&mut self) -> NodeState {
