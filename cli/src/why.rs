@@ -29,7 +29,7 @@ Examples:
   adit why 7f3a1c2e --json | jq '.candidates[] | [.node, .predicted_us, .price_microcredits, .verdict]'
 
 A gateway keeps the decisions of jobs that run, and of the newest ones that have ended, until it
-restarts.")]
+restarts. A job that waits or was refused had no attempt, and so no decision.")]
 pub(crate) struct WhyArgs {
     /// A job's id or the start of it
     job: JobName,
@@ -71,7 +71,9 @@ pub(crate) fn why(args: &WhyArgs, common: &Common) -> anyhow::Result<Exit> {
         };
         client.close().await;
         if decisions.is_empty() {
-            let text = format!("nothing is known of how job {job} was placed: it waits, is another key's, or ended too long ago");
+            let text = format!(
+                "nothing is known of how job {job} was placed: it had no attempt, is another key's, or ended too long ago"
+            );
             return Err(RefusedError(text).into());
         }
         for (time, decision) in &decisions {

@@ -62,14 +62,14 @@
 //!   whose attempt was lost goes before all others.
 //! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults. A failure counts
 //!   against a node when another one has done the job.
-//! - Everything is bounded: the queue, each client's share of it, the attempts, every wait, what is remembered.
+//! - Everything is bounded: the queue, each client's share of it (but for jobs whose attempt was lost), the attempts, every wait, what is remembered.
 //!
 //! # What it costs
 //! With *n* nodes, *q* queued jobs: an event costs O(log n + log q) where the first candidate fits, which is the common case: a search looks
 //! at some two dozen nodes at most, nodes with equal offers are of one class, and queued jobs with equal demands stand in one lane, so that a
 //! misfit is looked at once and not once per job. The worst case is a look at each class (a job that hardly any node fits) or at each lane (a
-//! node that hardly any job fits). A node that joins, leaves or changes its state costs a look at each job whose attempt was lost, and one
-//! that stays away a look at each lane.
+//! node that hardly any job fits). A node that joins or leaves costs a look at each job whose attempt was lost, and one that stays away a look
+//! at each lane.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
