@@ -30,6 +30,10 @@ pub(crate) enum Exit {
     Cancelled = 14,
     /// The output limit was reached.
     OutputTooLarge = 15,
+    /// The limit of GPU time was reached.
+    OutOfGpuTime = 16,
+    /// The guest hung the GPU, or lost its device.
+    GpuLost = 17,
     /// The gateway or the runtime does not take the job.
     Refused = 20,
     /// Every attempt lost its node.
@@ -62,6 +66,8 @@ impl Exit {
             Outcome::TimedOut => Self::TimedOut,
             Outcome::Cancelled => Self::Cancelled,
             Outcome::OutputTooLarge => Self::OutputTooLarge,
+            Outcome::OutOfGpuTime => Self::OutOfGpuTime,
+            Outcome::GpuLost => Self::GpuLost,
             // The last word of an attempt, never of a job.
             Outcome::Preempted => Self::NodeLost,
         }

@@ -128,6 +128,7 @@ pub(crate) mod tests {
             meter: MeterId([3; 32]),
             engine: "wasmtime 48.0.8".into(),
             usage,
+            gpu: None,
             times: NodeTimes { run_us: 1_240_000, ..NodeTimes::default() },
             price,
             cost: price.cost(&usage).unwrap(),

@@ -183,6 +183,7 @@ mod tests {
             software: String::new(),
             slots: 1,
             memory: ByteCount(memory),
+            gpu: None,
             profiles: vec![Profile::Deterministic],
             price,
             labels: Vec::new(),

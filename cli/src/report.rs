@@ -175,6 +175,11 @@ impl End {
             Outcome::OutputTooLarge => {
                 format!("output too large{}; raise --output-max", limit(&|l| show_bytes(l.output)))
             }
+            Outcome::OutOfGpuTime => {
+                let most = limit(&|l| show_micros(l.gpu_ns / 1000));
+                format!("out of GPU time at {}{most}; raise --gpu", show_micros(self.usage.gpu_ns / 1000))
+            }
+            Outcome::GpuLost => with_reason("its work hung the GPU".to_owned()),
             Outcome::Cancelled => "cancelled".to_owned(),
             Outcome::Preempted => "cut short by the node's owner".to_owned(),
             // The reason names the trap itself, and the function.

@@ -370,6 +370,7 @@ fn verdict_words(verdict: Verdict) -> &'static str {
         Verdict::Unfit(UnfitReason::Declined) => "its owner declines the client or the module",
         Verdict::Unfit(UnfitReason::Reputation) => "its work did not hold too often",
         Verdict::Unfit(UnfitReason::Deadline) => "too slow for the job's deadline",
+        Verdict::Unfit(UnfitReason::Gpu) => "has no such GPU as the job needs",
     }
 }
 
@@ -385,5 +386,6 @@ fn unfit_name(reason: UnfitReason) -> &'static str {
         UnfitReason::Declined => "declined",
         UnfitReason::Reputation => "reputation",
         UnfitReason::Deadline => "deadline",
+        UnfitReason::Gpu => "gpu",
     }
 }

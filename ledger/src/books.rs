@@ -465,6 +465,7 @@ mod tests {
             meter: MeterId([0; 32]),
             engine: String::new(),
             usage: Usage::default(),
+            gpu: None,
             times: NodeTimes::default(),
             price: Price::default(),
             cost: Microcredits(cost),

@@ -191,6 +191,7 @@ impl Node {
             software: concat!("adit-node ", env!("CARGO_PKG_VERSION")).into(),
             slots: config.slots,
             memory: config.memory,
+            gpu: None,
             profiles: config.profiles.clone(),
             price: config.price,
             labels: labels(&config, &runtime),

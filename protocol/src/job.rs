@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::{ByteCount, Digest, Fuel, Microcredits, Placement, Salt, SecretKey, UnixMillis};
+use crate::{ByteCount, Digest, Fuel, GpuNeed, Microcredits, Placement, Salt, SecretKey, UnixMillis};
 
 /// A job as its client asks for it: everything that decides what runs and what it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub struct JobSpec {
     pub env: Vec<(String, String)>,
     /// What the job may use.
     pub limits: JobLimits,
+    /// What it needs of a GPU; nothing where it has none.
+    pub gpu: Option<GpuNeed>,
     /// Which promises the run keeps.
     pub profile: Profile,
     /// Seeds the guest's randomness in the deterministic profile.
@@ -143,6 +145,7 @@ impl JobSpec {
             args: Vec::new(),
             env: Vec::new(),
             limits: JobLimits::default(),
+            gpu: None,
             profile: Profile::default(),
             seed: 0,
             time: UnixMillis(0),
@@ -186,10 +189,19 @@ impl JobSpec {
             ("the timeout in milliseconds", self.limits.wall_ms, limits::WALL_MS_MAX),
             ("the queue timeout in milliseconds", self.limits.queue_ms, limits::WALL_MS_MAX),
             ("the deadline in milliseconds", self.placement.deadline_ms.unwrap_or(0), limits::WALL_MS_MAX),
-            ("the GPU time in nanoseconds", self.limits.gpu_ns, limits::GPU_NS_MAX),
+            // Time on a GPU is for those who have one.
+            ("the GPU time in nanoseconds", self.limits.gpu_ns, self.gpu.map_or(0, |_| limits::GPU_NS_MAX)),
         ];
+        SpecError::first_of(rows)?;
+        self.gpu.map_or(Ok(()), |gpu| gpu.check())
+    }
+}
+
+impl SpecError {
+    /// The first of the rows (name, value, limit) whose value is over its limit.
+    pub(crate) fn first_of(rows: impl IntoIterator<Item = (&'static str, u64, u64)>) -> Result<(), Self> {
         match rows.into_iter().find(|(_, value, limit)| value > limit) {
-            Some((name, value, limit)) => Err(SpecError { name, value, limit }),
+            Some((name, value, limit)) => Err(Self { name, value, limit }),
             None => Ok(()),
         }
     }
@@ -221,6 +233,13 @@ mod tests {
         over.placement.labels = vec![("region".into(), "x".repeat(limits::LABEL_BYTES_MAX + 1))];
         assert!(over.check().is_err());
         let mut over = spec();
+        over.limits.gpu_ns = 1;
+        assert_eq!(over.check().unwrap_err().limit, 0, "there is no GPU to have time of");
+        over.gpu = Some(GpuNeed::default());
+        assert_eq!(over.check(), Ok(()));
+        over.gpu = Some(GpuNeed { buffers: limits::GPU_BUFFERS_MAX + 1, ..GpuNeed::default() });
+        assert_eq!(over.check().unwrap_err().name, "the number of GPU buffers");
+        let mut over = spec();
         over.placement.deadline_ms = Some(limits::WALL_MS_MAX);
         assert_eq!(over.check(), Ok(()));
         over.placement.deadline_ms = Some(limits::WALL_MS_MAX + 1);
@@ -230,7 +249,8 @@ mod tests {
     #[test]
     fn digest_covers_every_field() {
         let base = spec().digest();
-        let changes: [fn(&mut JobSpec); 12] = [
+        let changes: [fn(&mut JobSpec); 13] = [
+            |s| s.gpu = Some(GpuNeed::default()),
             |s| s.seed = 1,
             |s| s.time = UnixMillis(1),
             |s| s.args.push(String::new()),

@@ -16,6 +16,7 @@
 
 mod batch;
 mod frame;
+mod gpu;
 mod id;
 mod job;
 mod key;
@@ -31,6 +32,7 @@ mod usage;
 
 pub use batch::{BatchError, BatchProof, BatchRoot, prove_batch};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, decode_exact, decode_frame, encode_frame, frame_length};
+pub use gpu::{Comparison, GpuNeed, GpuOffer, GpuRun, Tolerance};
 pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError, Salt};
 pub use job::{BlobRef, JobLimits, JobSpec, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
@@ -51,7 +53,7 @@ pub use units::{ByteCount, Fuel, Microcredits, ParseFuelError, UnixMillis};
 pub use usage::{Outcome, TrapKind, Usage};
 
 /// The version of everything on the wire; the first byte of every frame's payload.
-pub const PROTOCOL_VERSION: u8 = 4;
+pub const PROTOCOL_VERSION: u8 = 5;
 
 /// The TLS application protocol (RFC 7301) that every Adit connection negotiates.
-pub const ALPN: &[u8] = b"adit/4";
+pub const ALPN: &[u8] = b"adit/5";

@@ -52,6 +52,24 @@ pub const WALL_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// GPU time of one job: a day, in nanoseconds.
 pub const GPU_NS_MAX: u64 = WALL_MS_MAX * 1_000_000;
 
+/// Memory that a job may ask of a GPU: what the largest have. Buffers of one job are counted against what it asks.
+pub const GPU_MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// GPU buffers of one job at one time.
+pub const GPU_BUFFERS_MAX: u32 = 4_096;
+/// GPU pipelines of one job at one time. Drivers keep machine code of each.
+pub const GPU_PIPELINES_MAX: u32 = 256;
+/// GPU dispatches of one job.
+pub const GPU_DISPATCHES_MAX: u64 = 1 << 32;
+/// Workgroups of one GPU dispatch. Each of the three dimensions is at most 65,535 (WebGPU, section 3.6.2), and so is every one that is
+/// not over what a time slice lets end.
+pub const GPU_WORKGROUPS_MAX: u64 = 1 << 32;
+/// Invocations of one GPU workgroup: what the largest adapters have.
+pub const GPU_INVOCATIONS_MAX: u32 = 1_024;
+/// Bytes that the invocations of one GPU workgroup share: what the largest adapters have.
+pub const GPU_WORKGROUP_BYTES_MAX: u32 = 64 * 1024;
+/// Bytes of an adapter's class.
+pub const GPU_CLASS_BYTES_MAX: usize = 64;
+
 /// Log bytes that a job may ask to keep.
 pub const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

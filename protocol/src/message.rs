@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ByteCount, Decision, Digest, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, NodeRecord, Outcome, Price,
-    Profile, PublicKey, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
+    Attempt, ByteCount, Decision, Digest, GpuOffer, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, NodeRecord, Outcome,
+    Price, Profile, PublicKey, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
 };
 
 /// The first message on a control stream, from whoever dialled: what it wants to be. Everything after it is a [`ClientMessage`] or
@@ -297,6 +297,8 @@ pub enum UnfitReason {
     Reputation,
     /// The job could not end there by its deadline.
     Deadline,
+    /// It has no GPU for guests, or one that gives a job less.
+    Gpu,
 }
 
 fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
@@ -315,6 +317,7 @@ fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
             UnfitReason::Declined => "whose owner declines this client or module",
             UnfitReason::Reputation => "whose work did not hold too often",
             UnfitReason::Deadline => "too slow for the deadline (--deadline)",
+            UnfitReason::Gpu => "without such a GPU (--gpu, --gpu-memory)",
         };
         format!("{n} {what}")
     };
@@ -634,6 +637,8 @@ pub struct NodeOffer {
     pub slots: u32,
     /// Linear memory for each.
     pub memory: ByteCount,
+    /// The GPU that its owner lends; nothing where there is none.
+    pub gpu: Option<GpuOffer>,
     /// Profiles that its owner allows.
     pub profiles: Vec<Profile>,
     /// What it asks.

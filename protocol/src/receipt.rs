@@ -6,12 +6,12 @@ use crate::batch::{BatchError, BatchProof, KnownTree, prove_batch};
 use crate::frame::{decode_exact, is_written_as};
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
-    Attempt, Digest, FrameError, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey, Salt,
-    SecretKey, Signature, UnixMillis, Usage,
+    Attempt, Digest, FrameError, GpuRun, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey,
+    Salt, SecretKey, Signature, UnixMillis, Usage,
 };
 
 /// What a node's signature over a receipt is for.
-const RECEIPT_DOMAIN: &str = "adit receipt v4";
+const RECEIPT_DOMAIN: &str = "adit receipt v5";
 /// What a gateway's signature over a settlement is for.
 const SETTLEMENT_DOMAIN: &str = "adit settlement v1";
 
@@ -49,6 +49,8 @@ pub struct Receipt {
     pub engine: String,
     /// What it used.
     pub usage: Usage,
+    /// What it did with a GPU; nothing where it was given none.
+    pub gpu: Option<GpuRun>,
     /// What the node's clocks saw. Not billed.
     pub times: NodeTimes,
     /// What the node asked.
@@ -295,6 +297,7 @@ impl VerifiedReceipt {
             ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
             ("output bytes", r.usage.bytes_out <= spec.limits.output),
             ("GPU time", r.usage.gpu_ns <= spec.limits.gpu_ns),
+            ("GPU", r.gpu.as_ref().map(|run| spec.gpu.is_some_and(|need| run.is_within(&need))) == spec.gpu.map(|_| true)),
             ("salt", r.salt == Some(spec.salt)),
             ("cost", spec.max_price.is_none_or(|max| r.cost <= max)),
         ];
@@ -397,6 +400,7 @@ mod tests {
             meter: MeterId([3; 32]),
             engine: "wasmtime 48.0.8".into(),
             usage,
+            gpu: None,
             times: NodeTimes::default(),
             price,
             cost: price.cost(&usage).unwrap(),

@@ -45,6 +45,10 @@ pub enum Outcome {
     OutputTooLarge,
     /// The node's owner took the machine back. What was done is paid for, and the job goes elsewhere.
     Preempted,
+    /// The limit of GPU time was reached.
+    OutOfGpuTime,
+    /// The guest's work hung the GPU, or made it lose its device.
+    GpuLost,
 }
 
 impl Outcome {
@@ -59,6 +63,8 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::OutputTooLarge => "output_too_large",
             Self::Preempted => "preempted",
+            Self::OutOfGpuTime => "out_of_gpu_time",
+            Self::GpuLost => "gpu_lost",
         }
     }
 

@@ -70,6 +70,7 @@ impl Account {
             outcome: ending.outcome,
             reason: ending.reason,
             usage: self.usage(ending.used),
+            gpu: None,
             run_us: ending.run_us,
             output_digest: Digest(*self.output.finalize().as_bytes()),
             output: ending.output,

@@ -56,6 +56,8 @@ mod admission;
 #[doc(hidden)]
 pub mod conformance;
 mod engine;
+#[allow(dead_code, reason = "what uses it comes next")]
+mod gpu;
 #[doc(hidden)]
 pub mod lab;
 mod meter;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Outcome, Profile, PublicKey, Usage};
+use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Outcome, Profile, PublicKey, Usage};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -81,6 +81,8 @@ pub struct RunReport {
     pub reason: String,
     /// What it used.
     pub usage: Usage,
+    /// What it did with a GPU; nothing where it was given none.
+    pub gpu: Option<GpuRun>,
     /// Microseconds that it ran, instantiation included.
     pub run_us: u64,
     /// The digest of its output.

@@ -84,6 +84,7 @@ impl Node {
             software: "sim".into(),
             slots,
             memory: ByteCount(env.chance.pick(&[64 << 20, 1 << 30])),
+            gpu: None,
             profiles: env.chance.pick(&[&[Profile::Deterministic][..], &[Profile::Deterministic, Profile::Open]]).to_vec(),
             price: Price {
                 per_compute_minute: price(&mut env.chance, dear),
@@ -405,6 +406,7 @@ impl Node {
             meter: self.offer.meter,
             engine: "sim".into(),
             usage,
+            gpu: None,
             times: NodeTimes { started: UnixMillis(started), fetch_us, compile_us, run_us },
             price: self.offer.price,
             cost: self.offer.price.cost(&usage).unwrap_or(Microcredits(u64::MAX)),

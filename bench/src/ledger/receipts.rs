@@ -130,6 +130,7 @@ fn receipt(n: u64, node: PublicKey, gateway: PublicKey) -> Receipt {
         meter: MeterId([3; 32]),
         engine: "wasmtime 48.0.8".into(),
         usage,
+        gpu: None,
         // The number, so that an entry's output can be told from its receipt.
         times: NodeTimes { started: UnixMillis(n), fetch_us: 90, compile_us: 0, run_us: 210 },
         price,

@@ -112,6 +112,7 @@ fn receipt(spec: &JobSpec, job: JobId, client: PublicKey, gateway: PublicKey, ou
         meter: MeterId([0; 32]),
         engine: "script".into(),
         usage,
+        gpu: None,
         times: NodeTimes::default(),
         price: Price::default(),
         cost: Price::default().cost(&usage).unwrap(),

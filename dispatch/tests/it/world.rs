@@ -168,6 +168,7 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
         software: "test".into(),
         slots,
         memory: ByteCount(1 << 30),
+        gpu: None,
         profiles: vec![Profile::Deterministic],
         price: Price::default(),
         labels: vec![],

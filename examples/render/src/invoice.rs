@@ -125,6 +125,7 @@ mod tests {
             meter: MeterId([0; 32]),
             engine: "test".into(),
             usage,
+            gpu: None,
             times: NodeTimes::default(),
             price,
             cost: price.cost(&usage).unwrap(),

@@ -51,6 +51,7 @@ pub(crate) fn receipt(n: u64) -> Receipt {
         meter: MeterId([3; 32]),
         engine: "wasmtime 48.0.8".into(),
         usage,
+        gpu: None,
         times: NodeTimes { started: UnixMillis(n), fetch_us: 1, compile_us: 2, run_us: 3 },
         price,
         cost: price.cost(&usage).unwrap(),

@@ -83,7 +83,7 @@ fn trap_kind(trap: &Trap) -> TrapKind {
 }
 
 fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
-    let JobLimits { fuel, memory: ByteCount(memory), output: ByteCount(output), wall_ms, .. } = *limits;
+    let JobLimits { fuel, memory: ByteCount(memory), output: ByteCount(output), wall_ms, gpu_ns, .. } = *limits;
     match outcome {
         Outcome::Finished { .. } => String::new(),
         Outcome::OutOfFuel => format!("the limit of {fuel} was used up{}", place(end)),
@@ -95,6 +95,8 @@ fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
         Outcome::TimedOut => format!("the limit of {wall_ms} ms was reached"),
         Outcome::Cancelled => "withdrawn while it ran".to_owned(),
         Outcome::Preempted => "the node's owner took the machine back".to_owned(),
+        Outcome::OutOfGpuTime => format!("the limit of {gpu_ns} ns of GPU time was used up"),
+        Outcome::GpuLost => "its work hung the GPU, or made it lose its device".to_owned(),
         Outcome::Trapped(TrapKind::HostCall | TrapKind::Other) => match end {
             End::Itself(Err(error)) => format!("{}{}", error.root_cause(), place(end)),
             _ => String::new(),

@@ -50,6 +50,7 @@ impl Fleet {
             software: "adit 0.1.0".to_owned(),
             slots: chance.within(1, 4) as u32,
             memory: ByteCount(chance.pick(&[1 << 30, 4 << 30])),
+            gpu: None,
             profiles: vec![Profile::Deterministic],
             price,
             labels,

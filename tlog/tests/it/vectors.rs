@@ -55,6 +55,7 @@ fn receipts() -> Vec<SignedReceipt> {
         meter: MeterId([3; 32]),
         engine: "wasmtime 48.0.8".to_owned(),
         usage,
+        gpu: None,
         times: NodeTimes { started: TIME, fetch_us: 200, compile_us: 0, run_us: 1_500_000 },
         price,
         cost: price.cost(&usage).unwrap(),

@@ -1,0 +1,4 @@
+//! GPUs for guests.
+
+pub(crate) mod book;
+pub(crate) mod wire;
