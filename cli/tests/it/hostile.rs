@@ -490,7 +490,7 @@ async fn receipt_with_a_wrong_signature_is_not_paid() {
     };
     scene.refuses("a whole receipt of another node", "its node is not what was leased", other_node).await;
     let whole_form = |scene: &Scene, _: &Lease, receipt: Receipt| {
-        let proof = prove_batch(&scene.liar.key, "adit receipt v4", &[receipt.to_bytes()]).remove(0);
+        let proof = prove_batch(&scene.liar.key, "adit receipt v5", &[receipt.to_bytes()]).remove(0);
         Word { receipt: SignedReceipt { receipt: receipt.clone(), proof }, ..scene.liar.sign(receipt) }
     };
     scene.refuses("signed as it is, and not in its public form", want, whole_form).await;
