@@ -8,10 +8,10 @@ mod adit_1 {
         pub(super) fn gpu_limits(limits: *mut u8) -> i32;
 
         /// Makes a buffer of zeros. Touches no guest memory.
-        pub(super) safe fn gpu_buffer_create(bytes: u64) -> i32;
+        pub(crate) safe fn gpu_buffer_create(bytes: u64) -> i32;
 
         /// Gives a buffer back. Touches no guest memory.
-        pub(super) safe fn gpu_buffer_destroy(buffer: u32) -> i32;
+        pub(crate) safe fn gpu_buffer_destroy(buffer: u32) -> i32;
 
         /// Reads the `len` bytes at `ptr`. Traps if they do not lie in the guest's memory.
         pub(super) fn gpu_buffer_write(buffer: u32, offset: u64, ptr: *const u8, len: usize) -> i32;
@@ -20,22 +20,22 @@ mod adit_1 {
         pub(super) fn gpu_buffer_read(buffer: u32, offset: u64, ptr: *mut u8, len: usize) -> i32;
 
         /// Copies between buffers. Touches no guest memory.
-        pub(super) safe fn gpu_buffer_copy(from: u32, from_offset: u64, to: u32, to_offset: u64, bytes: u64) -> i32;
+        pub(crate) safe fn gpu_buffer_copy(from: u32, from_offset: u64, to: u32, to_offset: u64, bytes: u64) -> i32;
 
         /// Reads the two texts. Traps if they do not lie in the guest's memory.
         pub(super) fn gpu_pipeline_create(wgsl: *const u8, wgsl_len: usize, entry: *const u8, entry_len: usize) -> i32;
 
         /// Gives a pipeline back. Touches no guest memory.
-        pub(super) safe fn gpu_pipeline_destroy(pipeline: u32) -> i32;
+        pub(crate) safe fn gpu_pipeline_destroy(pipeline: u32) -> i32;
 
         /// Reads `count` records of 24 bytes at `bindings`. Traps if they do not lie in the guest's memory.
         pub(super) fn gpu_dispatch(pipeline: u32, bindings: *const u8, count: usize, x: u32, y: u32, z: u32) -> i32;
 
         /// Begins what was recorded. Touches no guest memory.
-        pub(super) safe fn gpu_submit() -> i32;
+        pub(crate) safe fn gpu_submit() -> i32;
 
         /// Waits for what was recorded. Touches no guest memory.
-        pub(super) safe fn gpu_finish() -> i32;
+        pub(crate) safe fn gpu_finish() -> i32;
 
         /// Writes at most `len` bytes at `ptr`. Traps if they do not lie in the guest's memory.
         pub(super) fn gpu_error(ptr: *mut u8, len: usize) -> i32;

@@ -4,6 +4,9 @@ use wgpu::BufferUsages;
 
 use super::super::{Error, Limits, Record};
 
+/// Invocations of a workgroup in one dimension, where a job may not have more in all.
+const WORKGROUP_SIDE_MAX: u32 = 256;
+
 /// A GPU, and what it has not begun.
 #[derive(Debug)]
 pub(super) struct Device {
@@ -123,8 +126,8 @@ fn required(limits: &Limits) -> wgpu::Limits {
         max_buffer_size: limits.buffer,
         max_storage_buffer_binding_size: limits.buffer,
         max_compute_invocations_per_workgroup: limits.invocations,
-        max_compute_workgroup_size_x: limits.invocations,
-        max_compute_workgroup_size_y: limits.invocations,
+        max_compute_workgroup_size_x: limits.invocations.max(WORKGROUP_SIDE_MAX),
+        max_compute_workgroup_size_y: limits.invocations.max(WORKGROUP_SIDE_MAX),
         max_compute_workgroup_storage_size: limits.workgroup_memory,
         ..wgpu::Limits::default()
     }
