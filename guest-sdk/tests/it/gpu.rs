@@ -262,6 +262,7 @@ fn shader_has_nothing_but_buffers_of_group_0_and_core_wgsl() {
     is_refused(main("", "var x: i64 = 0;"), "i64");
     is_refused(main("", "let x: f64 = 0;"), "f64");
     is_refused(main(&format!("//{}", "x".repeat(64 * 1024)), ""), "at most 65536");
+    is_refused(gpu.pipeline(SQUARE, &"x".repeat(1025)), "at most 1024");
     assert_eq!(main("override n: u32 = 3;", "var x = n;").map(drop), Ok(()));
     is_refused(main("override n: u32;", "var x = n;"), "`override`");
     is_refused(main("", "var x: array<u32, 2049>;"), "8196 bytes of variables in a function");
@@ -346,4 +347,31 @@ fn gpu_that_cannot_do_enough_is_unavailable() {
     let error = Gpu::open_with(Limits { invocations: 1 << 30, ..Limits::default() }).expect_err("no GPU has so many");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     assert_eq!(error.code(), -1);
+}
+
+/// The job in docs/gpu.md.
+mod documented {
+    use adit_guest::gpu::{Error, Gpu};
+
+    #[adit_guest::job]
+    fn double(numbers: Vec<u32>) -> Result<Vec<u32>, Error> {
+        let gpu = Gpu::open()?;
+        let buffer = gpu.buffer_from(&numbers)?;
+        let double = gpu.pipeline(
+            "@group(0) @binding(0) var<storage, read_write> numbers: array<u32>;
+
+             @compute @workgroup_size(64)
+             fn double(@builtin(global_invocation_id) id: vec3u) {
+                 if id.x < arrayLength(&numbers) { numbers[id.x] *= 2; }
+             }",
+            "double",
+        )?;
+        gpu.dispatch(&double, &[buffer.at(0)], [numbers.len().div_ceil(64) as u32, 1, 1])?;
+        buffer.read()
+    }
+
+    #[test]
+    fn numbers_are_doubled() {
+        assert_eq!(double(vec![1, 2, 3]), Ok(vec![2, 4, 6]));
+    }
 }

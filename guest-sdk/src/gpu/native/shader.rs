@@ -12,6 +12,8 @@ use super::super::{Error, Limits};
 
 /// Bytes of a shader.
 const WGSL_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an entry point's name.
+const ENTRY_BYTES_MAX: usize = 1024;
 /// Bytes of all private variables of a shader, and of all variables of a function.
 const VARIABLE_BYTES_MAX: u64 = 8192;
 /// Binding numbers are below this.
@@ -46,6 +48,7 @@ impl Shape {
     /// What the entry point uses, if a job with these limits may have the shader at all. The size of its workgroups is left to the device.
     pub(super) fn of(wgsl: &str, entry: &str, limits: &Limits) -> Result<Self, Error> {
         within("bytes of source", wgsl.len() as u64, WGSL_BYTES_MAX as u64, "a shader has at most")?;
+        within("bytes of an entry point's name", entry.len() as u64, ENTRY_BYTES_MAX as u64, "it has at most")?;
         let (module, info) = read(wgsl)?;
         let is_entry = |point: &&_| is_compute(point, entry);
         let (at, _) = (module.entry_points.iter().enumerate())
