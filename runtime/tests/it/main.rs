@@ -8,6 +8,8 @@ mod determinism;
 mod engine;
 mod fuzzing;
 mod golden;
+mod gpu_client;
+mod gpu_worker;
 mod heavy;
 mod hostile;
 mod limits;
