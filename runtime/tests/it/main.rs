@@ -9,6 +9,7 @@ mod engine;
 mod fuzzing;
 mod golden;
 mod gpu_client;
+mod gpu_shader;
 mod gpu_worker;
 mod heavy;
 mod hostile;
