@@ -265,3 +265,6 @@ fn explain(message: &str, at: Option<SourceLocation>, source: &str) -> String {
 pub(super) fn clip(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
+
+#[cfg(test)]
+mod tests;

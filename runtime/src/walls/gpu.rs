@@ -155,7 +155,6 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_process_madvise,
     libc::SYS_kcmp,
-    libc::SYS_kill,
     libc::SYS_tkill,
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
@@ -273,7 +272,9 @@ fn refused() -> Result<Calls, seccompiler::BackendError> {
     let thread = u64::from(libc::CLONE_THREAD as u32);
     calls.insert(libc::SYS_clone, vec![one(SeccompCondition::new(0, ARGUMENT_BITS, SeccompCmpOp::MaskedEq(thread), 0)?)?]);
     // To this process only.
-    calls.insert(libc::SYS_tgkill, vec![one(differs(0, process::id().into())?)?]);
+    for call in [libc::SYS_tgkill, libc::SYS_kill] {
+        calls.insert(call, vec![one(differs(0, process::id().into())?)?]);
+    }
     // Neither become readable for others nor outlive the supervisor.
     calls.insert(libc::SYS_prctl, vec![one(is(0, libc::PR_SET_DUMPABLE)?)?, one(is(0, libc::PR_SET_PDEATHSIG)?)?]);
     // Not the commands by which a descriptor signals other processes.

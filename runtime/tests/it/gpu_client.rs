@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use adit_protocol::{FRAME_HEADER_BYTES, GpuNeed, decode_frame, encode_frame, frame_length};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -109,6 +110,10 @@ impl Gpu {
         receive(&mut self.socket).expect("the worker is there")
     }
 
+    pub(crate) fn hang_up(&self) {
+        self.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
     /// What the worker says before it is gone, and how it went.
     pub(crate) fn hear_last(mut self) -> (Option<FromGpu>, ExitStatus) {
         let said = receive(&mut self.socket);
@@ -136,14 +141,11 @@ impl Drop for Gpu {
 }
 
 impl Sandbox {
+    /// A session that has ended hears nothing more.
     pub(crate) fn tell(&self, command: &Command) {
-        self.try_tell(command).unwrap();
-    }
-
-    pub(crate) fn try_tell(&self, command: &Command) -> std::io::Result<()> {
         let mut frame = Vec::new();
         encode_frame(command, &mut frame).unwrap();
-        (&self.socket).write_all(&frame)
+        let _ = (&self.socket).write_all(&frame);
     }
 
     pub(crate) fn tell_bytes(&self, bytes: &[u8]) {
@@ -231,6 +233,9 @@ impl Sandbox {
 /// Has a shader checked in a process for it. Where that dies, how it went.
 pub(crate) fn check(order: &ShaderOrder) -> Result<Result<Shape, String>, ExitStatus> {
     let (mut child, mut socket) = start("__adit-shader-worker");
+    // As its supervisor does.
+    let cpu = Rlimit { current: Some(5), maximum: Some(6) };
+    prlimit(Pid::from_raw(child.id() as i32), Resource::Cpu, cpu).unwrap();
     send(&socket, order, &[]);
     match receive(&mut socket) {
         Some(answer) => {
@@ -246,6 +251,7 @@ fn start(role: &str) -> (Child, UnixStream) {
     let child = Program::new(env!("CARGO_BIN_EXE_adit-worker"))
         .arg(role)
         .env_clear()
+        .env("NODEVICE_SELECT", "1")
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
