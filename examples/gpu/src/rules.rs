@@ -68,6 +68,8 @@ const RULES: &[Rule] = &[
     ("no WGSL", SHADER, |gpu| gpu.pipeline("fn main() { let x = ; }", "main").map(drop)),
     ("a wrong type", SHADER, |gpu| shader(gpu, "", "let x: u32 = 1.5;")),
     ("no such entry point", SHADER, |gpu| gpu.pipeline(EMPTY, "other").map(drop)),
+    ("a name as long as any, of no entry point", SHADER, |gpu| gpu.pipeline(EMPTY, &"x".repeat(1024)).map(drop)),
+    ("a name that is longer", INVALID, |gpu| gpu.pipeline(EMPTY, &"x".repeat(1025)).map(drop)),
     ("a shader as long as any", 0, |gpu| long(gpu, 65_536)),
     ("a shader that is longer", SHADER, |gpu| long(gpu, 65_537)),
     ("an extension", SHADER, |gpu| shader(gpu, "enable f16;", "")),
