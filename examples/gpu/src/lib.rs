@@ -21,6 +21,8 @@ pub mod matmul;
 
 pub mod attention;
 
+pub mod rules;
+
 mod error;
 mod grid;
 

@@ -262,7 +262,8 @@ fn shader_has_nothing_but_buffers_of_group_0_and_core_wgsl() {
     is_refused(main("", "var x: i64 = 0;"), "i64");
     is_refused(main("", "let x: f64 = 0;"), "f64");
     is_refused(main(&format!("//{}", "x".repeat(64 * 1024)), ""), "at most 65536");
-    is_refused(gpu.pipeline(SQUARE, &"x".repeat(1025)), "at most 1024");
+    is_refused(gpu.pipeline(SQUARE, &"x".repeat(1024)), "no compute entry point");
+    is_invalid(gpu.pipeline(SQUARE, &"x".repeat(1025)), "at most 1024");
     assert_eq!(main("override n: u32 = 3;", "var x = n;").map(drop), Ok(()));
     is_refused(main("override n: u32;", "var x = n;"), "`override`");
     is_refused(main("", "var x: array<u32, 2049>;"), "8196 bytes of variables in a function");

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use adit_example_gpu::attention::Layer;
 use adit_example_gpu::little_endian;
 use adit_example_gpu::matmul::Product;
+use adit_example_gpu::rules;
 use adit_guest::Encode;
 
 fn run(job: &str, input: &[u8]) -> Output {
@@ -43,4 +44,12 @@ fn bytes_that_are_no_numbers_are_the_jobs_error() {
     assert_eq!(output.status.code(), Some(1));
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(log.contains("[error] 5 bytes are no list of 32-bit numbers\n"), "{log}");
+}
+
+#[test]
+fn rules_of_the_interface_hold_here() {
+    let output = run(env!("CARGO_BIN_EXE_gpu-rules"), b"");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let rules = rules::check(&crate::gpu()).unwrap();
+    assert_eq!(output.stdout, format!("{rules} rules hold\n").into_bytes());
 }

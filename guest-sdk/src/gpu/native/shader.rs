@@ -48,7 +48,12 @@ impl Shape {
     /// What the entry point uses, if a job with these limits may have the shader at all. The size of its workgroups is left to the device.
     pub(super) fn of(wgsl: &str, entry: &str, limits: &Limits) -> Result<Self, Error> {
         within("bytes of source", wgsl.len() as u64, WGSL_BYTES_MAX as u64, "a shader has at most")?;
-        within("bytes of an entry point's name", entry.len() as u64, ENTRY_BYTES_MAX as u64, "it has at most")?;
+        if entry.len() > ENTRY_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "an entry point's name of {} bytes; it has at most {ENTRY_BYTES_MAX}",
+                entry.len()
+            )));
+        }
         let (module, info) = read(wgsl)?;
         let is_entry = |point: &&_| is_compute(point, entry);
         let (at, _) = (module.entry_points.iter().enumerate())
