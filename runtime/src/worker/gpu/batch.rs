@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wgpu::{BindGroup, Buffer, CommandBuffer, CommandEncoder, ComputePassDescriptor, ComputePassTimestampWrites, MapMode};
 
-use super::device::{Done, Flight, Gpu, Pipeline, STAMPS_MAX, Span, Stamps, checked, stamp_bytes};
+use super::device::{Done, Flight, Gpu, Pipeline, STAMPS_MAX, Span, Stamps, checked, stamp_bytes, stamps_of};
 use super::meter::Meter;
 use crate::gpu::wire::SessionEnd;
 
@@ -41,9 +41,9 @@ impl Batch {
 
     /// Whether it should go before more comes.
     pub(super) fn is_full(&self) -> bool {
-        // A dispatch and the copies before it take two spans of two stamps.
-        let stamps_left = STAMPS_MAX as usize - 2 * self.spans.len();
-        self.dispatches >= DISPATCHES_MAX || self.copied_bytes >= COPIED_BYTES_MAX || stamps_left < 6
+        // A dispatch and the copies around it are three spans.
+        let stamps_left = STAMPS_MAX as usize - stamps_of(self.spans.len());
+        self.dispatches >= DISPATCHES_MAX || self.copied_bytes >= COPIED_BYTES_MAX || stamps_left < 3
     }
 
     pub(super) fn has_dispatches(&self) -> bool {
@@ -53,7 +53,9 @@ impl Batch {
     /// Records a copy of at least one byte.
     pub(super) fn copy(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
         if !self.is_copying {
-            self.stamp(2 * self.spans.len());
+            if self.spans.is_empty() {
+                self.stamp(0);
+            }
             self.spans.push(Span::Copies);
             self.is_copying = true;
         }
@@ -74,14 +76,15 @@ impl Batch {
     /// Records a dispatch.
     pub(super) fn dispatch(&mut self, pipeline: &Pipeline, group: &BindGroup, workgroups: [u32; 3]) {
         self.end_copies();
-        let first = 2 * self.spans.len() as u32;
+        let is_first = self.spans.is_empty();
         let all = workgroups.iter().map(|count| u64::from(*count)).product();
         self.spans.push(Span::Dispatch(Arc::clone(&pipeline.speed), all));
         self.dispatches += 1;
         let timestamp_writes = self.stamps.as_ref().map(|stamps| ComputePassTimestampWrites {
             query_set: &stamps.queries,
-            beginning_of_pass_write_index: Some(first),
-            end_of_pass_write_index: Some(first + 1),
+            // Else it is the end of what came before.
+            beginning_of_pass_write_index: is_first.then_some(0),
+            end_of_pass_write_index: Some(self.spans.len() as u32),
         });
         let mut pass = self.encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
         pass.set_pipeline(&pipeline.compute);
@@ -94,7 +97,7 @@ impl Batch {
         self.end_copies();
         if let Some(stamps) = &self.stamps {
             let bytes = stamp_bytes(self.spans.len());
-            self.encoder.resolve_query_set(&stamps.queries, 0..2 * self.spans.len() as u32, &stamps.resolved, 0);
+            self.encoder.resolve_query_set(&stamps.queries, 0..stamps_of(self.spans.len()) as u32, &stamps.resolved, 0);
             self.encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.read, 0, bytes);
             self.encoder.map_buffer_on_submit(&stamps.read, MapMode::Read, ..bytes, stamps.mapped.expect_map());
         }
@@ -105,17 +108,17 @@ impl Batch {
 
     fn end_copies(&mut self) {
         if self.is_copying {
-            self.stamp(2 * self.spans.len() - 1);
+            self.stamp(self.spans.len() as u32);
             self.is_copying = false;
         }
     }
 
     /// Notes the time when all that came before is done: a pass that does nothing else, because copies have no timestamps of their own.
-    fn stamp(&mut self, at: usize) {
+    fn stamp(&mut self, at: u32) {
         let Some(stamps) = &self.stamps else { return };
         let timestamp_writes = Some(ComputePassTimestampWrites {
             query_set: &stamps.queries,
-            beginning_of_pass_write_index: Some(at as u32),
+            beginning_of_pass_write_index: Some(at),
             end_of_pass_write_index: None,
         });
         drop(self.encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes }));

@@ -25,7 +25,7 @@ const FLIGHTS_MAX: usize = 2;
 /// How long a driver may take for what is no work of the device: compiling a shader, taking a submission.
 pub(super) const DRIVER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Timestamps of a submission.
-pub(super) const STAMPS_MAX: u32 = 192;
+pub(super) const STAMPS_MAX: u32 = 128;
 const STAMP_BYTES: u64 = 8;
 
 /// The device and what belongs to it.
@@ -320,12 +320,8 @@ impl Stamps {
     fn read_spans(&self, spans: usize, tick_ns: f32) -> Option<Vec<u64>> {
         self.mapped.wait_for_maps().ok()?;
         let view = self.read.slice(..stamp_bytes(spans)).get_mapped_range().ok()?;
-        let ticks = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-        let spans = view.as_chunks::<8>().0.as_chunks::<2>().0.iter();
-        let times = spans.map(|[began, ended]| {
-            let ticks = ticks(ended).saturating_sub(ticks(began));
-            (ticks as f64 * f64::from(tick_ns)) as u64
-        });
+        let ticks: Vec<_> = view.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let times = ticks.array_windows().map(|[began, ended]| (ended.saturating_sub(*began) as f64 * f64::from(tick_ns)) as u64);
         let times = times.collect();
         drop(view);
         self.read.unmap();
@@ -333,9 +329,14 @@ impl Stamps {
     }
 }
 
-/// Bytes of the timestamps of so many spans.
+/// Timestamps of so many spans: each ends where the next begins.
+pub(super) fn stamps_of(spans: usize) -> usize {
+    spans + 1
+}
+
+/// Bytes of them.
 pub(super) fn stamp_bytes(spans: usize) -> u64 {
-    2 * spans as u64 * STAMP_BYTES
+    stamps_of(spans) as u64 * STAMP_BYTES
 }
 
 /// Tells when a submission is over, and what it maps is mapped.
