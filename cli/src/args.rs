@@ -31,7 +31,7 @@ Try it on this machine:
   adit new hello && cd hello && adit build         # a guest of your own
   adit run target/wasm32-wasip1/release/hello.wasm --input README.md
 
-Exit codes: 0 success, 1 failure here, 2 wrong usage, 10-15 the guest failed or met a limit,
+Exit codes: 0 success, 1 failure here, 2 wrong usage, 10-17 the guest failed or met a limit,
 20-23 the network refused, lost or disproved it, 24 a bill cannot be re-computed, 30 a map is
 incomplete, 130 left by Ctrl-C.";
 

@@ -44,6 +44,9 @@ pub(crate) static NODE_MODULE_MAX: Setting = setting("node.module-max", "ADIT_NO
 pub(crate) static NODE_CACHE: Setting = setting("node.cache", "ADIT_NODE_CACHE", "");
 pub(crate) static NODE_CACHE_MAX: Setting = setting("node.cache-max", "ADIT_NODE_CACHE_MAX", "8GiB");
 pub(crate) static NODE_JOIN_TOKEN: Setting = setting("node.join-token", "ADIT_NODE_JOIN_TOKEN", "");
+pub(crate) static NODE_LABELS: Setting = setting("node.labels", "ADIT_NODE_LABELS", "");
+pub(crate) static NODE_REGION: Setting = setting("node.region", "ADIT_NODE_REGION", "");
+pub(crate) static NODE_ALLOW_OPEN: Setting = setting("node.allow-open", "ADIT_NODE_ALLOW_OPEN", "false");
 pub(crate) static NODE_PROC_DIR: Setting = setting("node.proc-dir", "ADIT_NODE_PROC_DIR", "/proc");
 pub(crate) static NODE_SYS_DIR: Setting = setting("node.sys-dir", "ADIT_NODE_SYS_DIR", "/sys");
 pub(crate) static RULE_HOURS: Setting = setting("node.rules.hours", "ADIT_NODE_RULES_HOURS", "");
@@ -90,6 +93,9 @@ pub(crate) static SETTINGS: &[&Setting] = &[
     &NODE_CACHE,
     &NODE_CACHE_MAX,
     &NODE_JOIN_TOKEN,
+    &NODE_LABELS,
+    &NODE_REGION,
+    &NODE_ALLOW_OPEN,
     &NODE_PROC_DIR,
     &NODE_SYS_DIR,
     &NODE_PRICE,
@@ -116,10 +122,19 @@ pub(crate) static SETTINGS: &[&Setting] = &[
 ];
 
 /// Those that are true or false.
-static SWITCHES: [&Setting; 3] = [&ALLOW_WEAK_SANDBOX, &RULE_MAINS, &RULE_ONE_TENANT];
+static SWITCHES: [&Setting; 4] = [&ALLOW_WEAK_SANDBOX, &NODE_ALLOW_OPEN, &RULE_MAINS, &RULE_ONE_TENANT];
 
 /// Those that may be lists in the file; elsewhere a comma stands between two.
-static LISTS: [&Setting; 5] = [&RULE_HOURS, &RULE_ALLOW_CLIENTS, &RULE_DENY_CLIENTS, &RULE_ALLOW_MODULES, &RULE_DENY_MODULES];
+static LISTS: [&Setting; 6] =
+    [&NODE_LABELS, &RULE_HOURS, &RULE_ALLOW_CLIENTS, &RULE_DENY_CLIENTS, &RULE_ALLOW_MODULES, &RULE_DENY_MODULES];
+
+/// A config file that is no TOML. It is told over several lines: the place in the file with a mark under it, and what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("config file {}: {}", path.display(), error.to_string().trim_end())]
+pub(crate) struct SyntaxError {
+    path: PathBuf,
+    error: toml::de::Error,
+}
 
 /// A value and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +203,7 @@ impl Config {
         text: &str,
         environment: fn(&str) -> Option<String>,
     ) -> anyhow::Result<Self> {
-        let table: toml::Table = text.parse().map_err(|error| usage(format!("config file {}: {error}", path.display())))?;
+        let table: toml::Table = text.parse().map_err(|error| SyntaxError { path: path.clone(), error })?;
         let mut file = BTreeMap::new();
         flatten("", table, &mut file)
             .and_then(|()| check_names(&file))
@@ -375,6 +390,17 @@ mod tests {
         let wrong = config("fuel = \"lots\"", |_| None).unwrap();
         let error = wrong.find(&FUEL, None, str::parse::<Fuel>).unwrap_err().to_string();
         assert!(error.starts_with("fuel from config.toml: `lots`"), "{error}");
+    }
+
+    #[test]
+    fn file_that_is_no_toml_is_told_with_the_place() {
+        let error = config("gateway = \"here\"\nfuel = = 3\n", |_| None).unwrap_err();
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("config file config.toml: TOML parse error at line 2, column 8"), "{text}");
+        let line = lines.iter().position(|line| line.ends_with("fuel = = 3")).unwrap();
+        assert!(lines[line + 1].trim_end().ends_with('^'), "{text}");
+        assert!(error.is::<SyntaxError>() && crate::exit::Exit::of_error(&error) == crate::exit::Exit::Usage);
     }
 
     #[test]

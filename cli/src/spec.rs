@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use adit_client::{Job, Source};
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{Fuel, JobLimits, JobSpec, Placement, Preference, Profile, UnixMillis};
+use adit_protocol::{ByteCount, Fuel, JobLimits, JobSpec, Placement, Preference, Profile, SpecError, UnixMillis};
 use tempfile::NamedTempFile;
 
 use crate::args::{JobArgs, SubmissionArgs};
 use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PREFER, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
 use crate::exit::usage;
-use crate::quantity::{parse_bytes, parse_credits, parse_duration};
+use crate::quantity::{parse_bytes, parse_credits, parse_duration, show_bytes, show_duration};
 
 /// The parts of a specification that do not depend on module and input.
 #[derive(Debug, Clone)]
@@ -77,9 +77,28 @@ impl Terms {
             placement: self.placement(),
             ..job.spec
         };
-        job.spec.check().map_err(usage)?;
+        job.spec.check().map_err(|error| usage(describe(&error)))?;
         Ok(job)
     }
+}
+
+/// A bound that is exceeded, in the units that the command line takes.
+fn describe(error: &SpecError) -> String {
+    let units: [(&str, fn(u64) -> String); 3] = [
+        (" in milliseconds", |ms| show_duration(Duration::from_millis(ms))),
+        (" in nanoseconds", |ns| show_duration(Duration::from_nanos(ns))),
+        (" in bytes", |bytes| show_bytes(ByteCount(bytes))),
+    ];
+    for (suffix, show) in units {
+        let (value, limit) = (show(error.value), show(error.limit));
+        // Two amounts that look alike tell nothing; their numbers do.
+        if let Some(name) = error.name.strip_suffix(suffix)
+            && value != limit
+        {
+            return format!("{name} is {value}, over the limit of {limit}");
+        }
+    }
+    error.to_string()
 }
 
 fn millis(time: Duration) -> u64 {
@@ -213,6 +232,19 @@ mod tests {
 
     use super::*;
     use crate::exit::Exit;
+
+    #[test]
+    fn bound_that_is_exceeded_is_told_in_the_units_of_the_command_line() {
+        let told = |name, value, limit| describe(&SpecError { name, value, limit });
+        assert_eq!(
+            told("the deadline in milliseconds", 172_800_000, 86_400_000),
+            "the deadline is 2days, over the limit of 1day"
+        );
+        assert_eq!(told("the memory limit in bytes", 5 << 30, 4 << 30), "the memory limit is 5.0 GiB, over the limit of 4.0 GiB");
+        let close = "the memory limit in bytes is 4294967297, over the limit of 4294967296";
+        assert_eq!(told("the memory limit in bytes", (4 << 30) + 1, 4 << 30), close);
+        assert_eq!(told("the number of labels", 65, 64), "the number of labels is 65, over the limit of 64");
+    }
 
     #[test]
     fn small_input_is_at_hand_and_large_input_is_not() {

@@ -2,12 +2,21 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use adit_protocol::limits::TOKEN_BYTES_MAX;
+use adit_protocol::limits::{LABEL_BYTES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX};
 use adit_protocol::{ByteCount, Price, Profile};
 use adit_runtime::{CpuShare, MODULE_BYTES_DEFAULT, Priority, WorkerProgram};
 use adit_transport::GatewayAddr;
+use bytesize::ByteSize;
 
 use crate::rules::Rules;
+
+/// Slots for each core of a machine, at most. Jobs that wait for their input leave their core to others; with more than so many, each is
+/// given less of a core than any owner could mean.
+const SLOTS_PER_CORE_MAX: u64 = 16;
+/// The least memory for a job: what a program that does nothing takes, as compilers lay it out (17 pages), does not fit half of it.
+const MEMORY_MIN: ByteCount = ByteCount(1 << 20);
+/// Labels that a node gives itself.
+const OWN_LABELS: usize = 3;
 
 /// What an owner lends, to whom, and for how much.
 #[derive(Debug, Clone)]
@@ -49,6 +58,14 @@ pub struct NodeConfig {
     pub proc_dir: PathBuf,
     /// Where the kernel tells of devices: `/sys`.
     pub sys_dir: PathBuf,
+}
+
+/// Something that an owner asks for and no machine, or not this one, could ever do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {remedy}")]
+pub struct AbsurdError {
+    pub(crate) what: String,
+    pub(crate) remedy: String,
 }
 
 /// What a gateway's operator gives an owner to join with: at most [`TOKEN_BYTES_MAX`] bytes. It is a secret, and not shown.
@@ -112,7 +129,99 @@ impl NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// Whether all of it together could be kept on a machine with so many cores.
+    ///
+    /// # Errors
+    /// The first thing that could not, the limit and the next step.
+    pub(crate) fn check(&self, cores: usize) -> Result<(), AbsurdError> {
+        let absurd = |what: String, remedy: &str| Err(AbsurdError { what, remedy: remedy.to_owned() });
+        let (slots, slots_max) = (self.slots, SLOTS_PER_CORE_MAX * cores as u64);
+        if slots == 0 || u64::from(slots) > slots_max {
+            let most = format!("1 to {slots_max} here ({SLOTS_PER_CORE_MAX} for each of {cores} cores)");
+            return absurd(format!("{slots} slots are not what this machine could have, which is {most}"), "lower --slots");
+        }
+        let (least, most) = (MEMORY_MIN, ByteCount(MEMORY_BYTES_MAX));
+        if !(least..=most).contains(&self.memory) {
+            let bounds = format!("{} to {}", show_bytes(least), show_bytes(most));
+            return absurd(format!("a job has {bounds} of memory, and not {}", show_bytes(self.memory)), "change --memory");
+        }
+        if self.module_bytes_max == 0 {
+            return absurd("no module has 0 bytes".to_owned(), "raise --module-max");
+        }
+        // Half of it holds modules as they came, and inputs.
+        let (cache, module) = (ByteCount(self.cache_bytes_max), ByteCount(self.module_bytes_max));
+        if cache.0 / 2 < module.0 {
+            let what =
+                format!("a cache of {} does not hold the largest module ({}) twice", show_bytes(cache), show_bytes(module));
+            return absurd(what, "raise --cache-max, or lower --module-max");
+        }
+        self.rules.check()?;
+        if self.labels.len() + OWN_LABELS > LABELS_MAX {
+            let (most, labels) = (LABELS_MAX - OWN_LABELS, self.labels.len());
+            return absurd(format!("a node carries at most {most} labels, and not {labels}"), "leave some out");
+        }
+        if let Some((key, _)) = self.labels.iter().find(|(key, value)| key.len().max(value.len()) > LABEL_BYTES_MAX) {
+            let key = &key[..key.floor_char_boundary(LABEL_BYTES_MAX)];
+            return absurd(format!("the label `{key}` is longer than {LABEL_BYTES_MAX} bytes"), "shorten it");
+        }
+        if self.price.components().iter().any(|part| *part > PRICE_COMPONENT_MAX) {
+            return absurd("no part of a price is over 1,099,511 credits".to_owned(), "lower it");
+        }
+        Ok(())
+    }
+}
+
+/// `2.1 MiB`.
+fn show_bytes(bytes: ByteCount) -> String {
+    ByteSize(bytes.0).display().iec().to_string()
+}
+
 /// 0.001 credits per compute minute, a tenth of it per GiB held as long, 0.0005 per GiB moved.
 fn default_price() -> Price {
     Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 500, per_gib_out: 500, per_gpu_minute: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn what_no_machine_could_do_is_refused_with_its_limit() {
+        let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::from_seed([1; 32]).public() };
+        let usual = NodeConfig::new(gateway, "cache");
+        assert_eq!(usual.check(1), Ok(()));
+        let rows: [(fn(&mut NodeConfig), Option<&str>); 16] = [
+            (|c| c.slots = 32, None),
+            (|c| c.slots = 33, Some("1 to 32 here (16 for each of 2 cores)")),
+            (|c| c.slots = 0, Some("1 to 32 here")),
+            (|c| c.memory = ByteCount(0), Some("1.0 MiB to 4.0 GiB of memory, and not 0 B; change --memory")),
+            (|c| c.memory = ByteCount(1 << 20), None),
+            (|c| c.memory = ByteCount(5 << 30), Some("and not 5.0 GiB")),
+            (|c| c.module_bytes_max = 0, Some("no module has 0 bytes")),
+            (|c| c.cache_bytes_max = 1, Some("a cache of 1 B does not hold the largest module (8.0 MiB) twice")),
+            (|c| c.cache_bytes_max = 2 * c.module_bytes_max, None),
+            (|c| c.cache_bytes_max = 2 * c.module_bytes_max - 1, Some("raise --cache-max")),
+            (
+                |c| c.rules.traffic_max = Some(ByteCount(0)),
+                Some("at most 0 B a day could run nothing; give --traffic-max 1.0 MiB"),
+            ),
+            (|c| c.rules.traffic_max = Some(ByteCount(1 << 20)), None),
+            (|c| c.labels = vec![("a".into(), "b".into()); 61], None),
+            (|c| c.labels = vec![("a".into(), "b".into()); 62], Some("at most 61 labels, and not 62")),
+            (|c| c.labels = vec![("a".into(), "b".repeat(129))], Some("the label `a` is longer than 128 bytes")),
+            (|c| c.price.per_gib_in = u64::MAX, Some("no part of a price is over 1,099,511 credits")),
+        ];
+        for (change, want) in rows {
+            let mut config = usual.clone();
+            change(&mut config);
+            let told = config.check(2).map_err(|error| error.to_string());
+            match want {
+                None => assert_eq!(told, Ok(()), "{config:?}"),
+                Some(want) => assert!(told.as_ref().is_err_and(|told| told.contains(want)), "{told:?}, not {want}"),
+            }
+        }
+    }
 }

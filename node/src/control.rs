@@ -35,6 +35,11 @@ const BACKLOG: i32 = 16;
 /// How long a command may take to say what it wants, and a node to answer what it need not wait for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest pause that ends by itself: ten years. A longer one is a slip of the keys.
+pub const PAUSE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The shortest: none at all is a slip too.
+pub const PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// What an owner wants of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -43,7 +48,7 @@ pub enum Request {
     Status,
     /// That it gives back what it has and takes nothing. Answered when nothing runs any more.
     Pause {
-        /// For so long, in milliseconds; nothing for until it is told otherwise.
+        /// For so long, in milliseconds, from [`PAUSE_MIN`] to [`PAUSE_MAX`]; nothing for until it is told otherwise.
         for_ms: Option<u64>,
     },
     /// That it takes jobs again.
@@ -53,6 +58,8 @@ pub enum Request {
         /// Whether to answer only when nothing runs any more, or the drain was ended.
         wait: bool,
     },
+    /// That it reads its rules anew.
+    Reload,
 }
 
 /// What a node answers.
@@ -279,6 +286,13 @@ async fn answer(node: &Rc<Shared>, mut stream: UnixStream) -> io::Result<()> {
 async fn carry_out(node: &Rc<Shared>, request: Request) -> Reply {
     let done = match request {
         Request::Status => Ok(()),
+        Request::Pause { for_ms: Some(ms) } if !(PAUSE_MIN..=PAUSE_MAX).contains(&Duration::from_millis(ms)) => {
+            return Reply::Error("a pause that ends by itself lasts from 1 millisecond to 10 years".to_owned());
+        }
+        Request::Reload => match node.reload().await {
+            Ok(()) => Ok(()),
+            Err(error) => return Reply::Error(error.to_string()),
+        },
         Request::Pause { for_ms } => {
             let paused = node.owner.pause(for_ms.map(Duration::from_millis));
             node.refresh();

@@ -34,6 +34,16 @@ pub enum NodeEvent {
     },
     /// Whether the node takes jobs has changed: its owner said so, or a rule.
     State(NodeState),
+    /// The owner's rules were read anew, and hold.
+    RulesRead {
+        /// In words, one a line; none where everything is allowed.
+        rules: Vec<String>,
+    },
+    /// They were read anew and cannot be kept. Those from before hold on.
+    RulesNotRead {
+        /// Why.
+        reason: String,
+    },
     /// A lease arrived.
     JobStarted {
         /// The job.

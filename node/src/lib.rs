@@ -33,7 +33,7 @@ mod kept;
 mod times;
 mod today;
 
-pub use config::{JoinToken, NodeConfig, ParseTokenError};
+pub use config::{AbsurdError, JoinToken, NodeConfig, ParseTokenError};
 pub use event::NodeEvent;
-pub use node::{Node, StartError};
+pub use node::{Node, Reload, ReloadError, StartError};
 pub use today::Day;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -20,14 +21,14 @@ use crate::control::{ControlSocket, Refused, Status};
 use crate::lease::Lease;
 use crate::link::{Link, Parted};
 use crate::owner::Owner;
-use crate::rules::Readings;
+use crate::rules::{Readings, Rules};
 use crate::sensors::{LinuxSensors, MissingSensor, Sensors};
 use crate::speed::Measured;
 use crate::tenancy::Tenancy;
 use crate::times::{show_time, wall_time};
 use crate::today::Today;
 use crate::watch::Watch;
-use crate::{NodeConfig, NodeEvent, link};
+use crate::{AbsurdError, NodeConfig, NodeEvent, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
@@ -94,6 +95,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The owner asks for what could never be.
+    #[error(transparent)]
+    Absurd(#[from] AbsurdError),
     /// A rule cannot be kept.
     #[error(transparent)]
     Sensor(#[from] MissingSensor),
@@ -109,7 +113,6 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Node {
     shared: Rc<Shared>,
-    watch: Watch,
     control: ControlSocket,
     /// Held while this lives, and let go by the system however the process ends.
     _lock: File,
@@ -126,6 +129,7 @@ pub(crate) struct Shared {
     /// One entry for each blob on its way, so that leases that need the same one wait for one transfer.
     pub(crate) fetching: RefCell<HashMap<Digest, Rc<tokio::sync::Mutex<()>>>>,
     pub(crate) owner: Owner,
+    pub(crate) watch: Watch,
     pub(crate) today: Today,
     pub(crate) tenancy: Rc<Tenancy>,
     /// Has the machine looked at now.
@@ -134,11 +138,38 @@ pub(crate) struct Shared {
     pub(crate) became_idle: Notify,
     /// What the gateway and the owner were told last.
     state: RefCell<NodeState>,
+    /// Reads the owner's rules anew, where somebody said how.
+    read_rules: RefCell<Option<ReadRules>>,
     /// The connection, while there is one.
     link: RefCell<Weak<Link>>,
     /// Newest last.
     refusals: RefCell<VecDeque<Refused>>,
     on_event: RefCell<Box<dyn FnMut(NodeEvent)>>,
+}
+
+/// Reads an owner's rules anew, or says why that cannot be done.
+type ReadRules = Box<dyn FnMut() -> Result<Rules, String>>;
+
+/// Has a running node read its owner's rules anew.
+#[derive(Debug, Clone)]
+pub struct Reload(Weak<Shared>);
+
+/// Rules that were not taken. Those from before hold on.
+#[derive(Debug, thiserror::Error)]
+#[error("the rules stay as they were: {0}")]
+pub struct ReloadError(String);
+
+impl Reload {
+    /// Reads the rules and has them hold from here on, or none of them.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub async fn now(&self) -> Result<(), ReloadError> {
+        match self.0.upgrade() {
+            Some(node) => node.reload().await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -202,9 +233,9 @@ impl Node {
         let dialer = Dialer::new(key)?;
         let control = ControlSocket::open(&config.cache_dir)
             .map_err(|error| StartError::Control { path: config.cache_dir.clone(), error })?;
-        let watch = Watch::new(sensors, config.rules.wanted());
-        let read = watch.read();
-        let owner = Owner::open(config.cache_dir.join("paused.json"), config.rules.clone());
+        let watch = Watch::new(sensors);
+        let read = watch.read(config.rules.wanted());
+        let owner = Owner::open(&config.cache_dir, config.rules.clone());
         let today = Today::open(config.cache_dir.join("today.json"), read.clock.date());
         owner.look(watch.elapsed(), &read, today.moved());
         let shared = Shared {
@@ -217,6 +248,8 @@ impl Node {
             fetching: RefCell::default(),
             state: RefCell::new(owner.state()),
             owner,
+            watch,
+            read_rules: RefCell::new(None),
             today,
             tenancy: Rc::default(),
             look_now: Notify::new(),
@@ -225,7 +258,13 @@ impl Node {
             refusals: RefCell::default(),
             on_event: RefCell::new(Box::new(|_| {})),
         };
-        Ok(Self { shared: Rc::new(shared), watch, control, _lock: lock })
+        Ok(Self { shared: Rc::new(shared), control, _lock: lock })
+    }
+
+    /// Says how the owner's rules are read anew while the node runs. What comes with it has that done; so does the owner's command.
+    pub fn reloads(&self, read: impl FnMut() -> Result<Rules, String> + 'static) -> Reload {
+        *self.shared.read_rules.borrow_mut() = Some(Box::new(read));
+        Reload(Rc::downgrade(&self.shared))
     }
 
     /// Measures this machine's speed, then works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears
@@ -245,7 +284,7 @@ impl Node {
             .run_until(async {
                 tokio::select! {
                     () = work => {}
-                    () = self.watch.run(&self.shared) => {}
+                    () = self.shared.watch.run(&self.shared) => {}
                     () = self.control.serve(&self.shared) => {}
                     () = async { shutdown.await; self.shared.leave().await } => {}
                 }
@@ -311,6 +350,35 @@ impl Shared {
         }
         self.tell(NodeEvent::State(state));
         self.became_idle.notify_waiters();
+    }
+
+    /// Reads the owner's rules anew, and keeps those from before where the new ones cannot be kept.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub(crate) async fn reload(&self) -> Result<(), ReloadError> {
+        let read = match self.read_rules.borrow_mut().as_mut() {
+            Some(read) => read(),
+            None => Err("nobody said where they are".to_owned()),
+        };
+        let reloaded = match read {
+            Ok(rules) => self.take_rules(rules).await.map_err(ReloadError),
+            Err(reason) => Err(ReloadError(reason)),
+        };
+        self.tell(match &reloaded {
+            Ok(()) => NodeEvent::RulesRead { rules: self.owner.rules().describe() },
+            Err(error) => NodeEvent::RulesNotRead { reason: error.to_string() },
+        });
+        reloaded
+    }
+
+    async fn take_rules(&self, rules: Rules) -> Result<(), String> {
+        rules.check().map_err(|error| error.to_string())?;
+        self.watch.prepare(rules.wanted()).await.map_err(|error| error.to_string())?;
+        self.owner.set_rules(rules);
+        let wanted = self.owner.rules().wanted();
+        self.look(self.watch.elapsed(), &self.watch.read(wanted));
+        Ok(())
     }
 
     /// Whether a rule could be broken while a guest runs.
@@ -404,6 +472,7 @@ fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartErro
     if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
         return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }
+    config.check(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))?;
     Ok(sensors.check(config.rules.wanted())?)
 }
 
