@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_protocol::limits::FRAME_BYTES_MAX;
@@ -21,7 +21,7 @@ use crate::admission::ModuleLimits;
 use crate::engine::Tier;
 
 /// Descriptors that travel with one message: a module and an input, or a module and the file for its code.
-const FDS_PER_MESSAGE_MAX: usize = 2;
+pub(crate) const FDS_PER_MESSAGE_MAX: usize = 2;
 
 /// Output travels in pieces of this size: a quarter of a frame's limit, large enough that a wake-up per piece does not show.
 pub(crate) const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
@@ -256,7 +256,10 @@ impl Receiver {
                 return Ok(Some(message));
             }
             let (frames, fds) = (&mut self.frames, &mut self.fds);
-            let n = self.socket.async_io(Interest::READABLE, || recv_fds(&self.socket, frames.space(), fds)).await?;
+            let n = self
+                .socket
+                .async_io(Interest::READABLE, || recv_fds(&self.socket, frames.space(), fds, RecvFlags::empty()))
+                .await?;
             if n == 0 {
                 return if frames.is_empty() { Ok(None) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) };
             }
@@ -303,10 +306,11 @@ fn send_fds(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Re
     Ok(sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
 }
 
-fn recv_fds(socket: &UnixStream, space: &mut [u8], fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+/// Reads once, with the descriptors that come along.
+pub(crate) fn recv_fds(socket: impl AsFd, space: &mut [u8], fds: &mut VecDeque<OwnedFd>, flags: RecvFlags) -> io::Result<usize> {
     let mut control_space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut control_space);
-    let received = recvmsg(socket, &mut [IoSliceMut::new(space)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let received = recvmsg(socket, &mut [IoSliceMut::new(space)], &mut control, flags | RecvFlags::CMSG_CLOEXEC)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             fds.extend(received);
@@ -317,23 +321,23 @@ fn recv_fds(socket: &UnixStream, space: &mut [u8], fds: &mut VecDeque<OwnedFd>) 
 
 /// Bytes on their way to become messages. Holds one frame at most, so a peer decides nothing about our memory.
 #[derive(Debug)]
-struct FrameBuffer {
+pub(crate) struct FrameBuffer {
     bytes: Box<[u8]>,
     start: usize,
     end: usize,
 }
 
 impl FrameBuffer {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: vec![0; FRAME_BYTES_MAX].into_boxed_slice(), start: 0, end: 0 }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Where the next bytes go; never empty after [`Self::next`] found no message.
-    fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -342,11 +346,12 @@ impl FrameBuffer {
         &mut self.bytes[self.end..]
     }
 
-    fn filled(&mut self, n: usize) {
+    pub(crate) fn filled(&mut self, n: usize) {
         self.end += n;
     }
 
-    fn next<M: Serialize + DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+    /// The next message, if it is there whole.
+    pub(crate) fn next<M: Serialize + DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
         let Some((header, rest)) = self.bytes[self.start..self.end].split_first_chunk::<FRAME_HEADER_BYTES>() else {
             return Ok(None);
         };
@@ -365,7 +370,6 @@ const _: () = assert!(OUTPUT_CHUNK_BYTES + 1024 < FRAME_BYTES_MAX);
 mod tests {
     use std::fs::File;
     use std::io::{Read, Seek, Write};
-    use std::os::fd::AsFd;
 
     use tokio::io::AsyncWriteExt;
 

@@ -70,6 +70,7 @@ pub mod probe;
 
 pub use admission::MODULE_BYTES_DEFAULT;
 pub use compiler::{CompileError, CompileLimits, CompileReport};
+pub use gpu::adapter::{GpuAdapter, gpu_adapters};
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
 pub use run::{Canceller, Gauge, Input, Run, RunError, RunEvent, RunReport, RunRequest};

@@ -5,7 +5,9 @@
 use std::sync::mpsc;
 use std::thread;
 
-use crate::walls::Need;
+use crate::gpu::adapter::open;
+use crate::gpu::wire::GpuSetup;
+use crate::walls::{GPU_MEMORY_MAX, GpuWalls, Need};
 use crate::worker::{enter_compile, enter_sandbox};
 
 pub use crate::walls::Layers;
@@ -50,4 +52,16 @@ pub fn attempt<T: Send + 'static>(
             other.join().map_err(|_| "the attempt panicked".to_owned())?
         }
     }
+}
+
+/// Makes this process what a GPU worker is when its device is open, a software one, and calls `attempt` in it.
+///
+/// # Errors
+/// Where the walls are not what they should be, or there is no such device.
+pub fn attempt_beside_gpu<T>(attempt: impl FnOnce() -> T) -> Result<T, String> {
+    let walls = GpuWalls::enter().map_err(|error| error.to_string())?;
+    let setup = GpuSetup { adapter: None, software: true, memory: 1 << 20, slice_ms: 1000 };
+    let _opened = open(&setup)?;
+    let lacks = walls.seal(GPU_MEMORY_MAX).map_err(|error| error.to_string())?;
+    if lacks.is_empty() { Ok(attempt()) } else { Err(lacks.join("; ")) }
 }

@@ -56,10 +56,14 @@ pub(crate) enum Role {
     Compile,
     /// Tells what the walls of a sandbox worker are made of on this machine, and ends.
     Probe,
+    /// Checks one shader.
+    Shader,
+    /// Holds the GPU, and does on it what sandboxes ask for.
+    Gpu,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Sandbox, Self::Compile, Self::Probe];
+    const ALL: [Self; 5] = [Self::Sandbox, Self::Compile, Self::Probe, Self::Shader, Self::Gpu];
 
     /// The first argument of such a worker.
     pub(crate) fn argument(self) -> &'static str {
@@ -67,6 +71,8 @@ impl Role {
             Self::Sandbox => "__adit-sandbox-worker",
             Self::Compile => "__adit-compile-worker",
             Self::Probe => "__adit-walls-worker",
+            Self::Shader => "__adit-shader-worker",
+            Self::Gpu => "__adit-gpu-worker",
         }
     }
 
@@ -90,6 +96,9 @@ pub enum Priority {
 
 /// Argument of a worker that leaves the processor to others.
 const LOW_PRIORITY_ARGUMENT: &str = "--low-priority";
+
+/// All of a GPU worker's environment: drivers keep nothing of one guest's shaders for another's.
+const GPU_ENVIRONMENT: [(&str, &str); 2] = [("MESA_SHADER_CACHE_DISABLE", "true"), ("__GL_SHADER_DISK_CACHE", "0")];
 
 /// The lowest there is, for those who look only at that, such as disks.
 const NICE_MAX: i32 = 19;
@@ -129,7 +138,7 @@ pub(crate) struct WorkerSetup {
 }
 
 impl WorkerSetup {
-    /// Starts a worker: no environment, and no descriptor but its end of a socket pair.
+    /// Starts a worker: no environment of its supervisor's, and no descriptor but its end of a socket pair.
     ///
     /// It dies with the thread that calls this. A thread of tokio's lives as long as its runtime, without which nobody can talk to
     /// the worker anyway.
@@ -157,6 +166,9 @@ impl WorkerSetup {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .stderr(stderr());
+        if role == Role::Gpu {
+            command.envs(GPU_ENVIRONMENT);
+        }
         Ok((ours, command))
     }
 }

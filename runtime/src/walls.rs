@@ -8,6 +8,7 @@
 //! Landlock and by the filter. `docs/security.md` has the whole list.
 
 mod filter;
+mod gpu;
 mod rights;
 
 use std::fmt;
@@ -21,6 +22,8 @@ use rustix::process::{
 };
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use gpu::{GPU_MEMORY_MAX, GPU_OWN_MEMORY_MAX, GpuWalls};
 
 use crate::live::LIVE_BYTES;
 use crate::process::Role;
@@ -198,6 +201,9 @@ const STACK_BYTES_MAX: u64 = 8 << 20;
 /// Memory that a compile worker may hold. Limits what is writable rather than address space, of which the engine reserves much.
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
 
+/// Memory that a process may hold that checks a shader.
+pub(crate) const SHADER_MEMORY_MAX: u64 = 512 << 20;
+
 /// Sets every limit of this process that holds from the start. The time of a compile worker depends on its module, so its
 /// supervisor sets that one.
 fn limit_resources(role: Role) -> Result<(), WallError> {
@@ -213,6 +219,9 @@ fn limit_resources(role: Role) -> Result<(), WallError> {
         Role::Sandbox | Role::Probe => &[(Resource::Fsize, LIVE_BYTES)],
         // Code is made in memory before it is written.
         Role::Compile => &[(Resource::Fsize, COMPILE_MEMORY_MAX), (Resource::Data, COMPILE_MEMORY_MAX)],
+        Role::Shader => &[(Resource::Fsize, 0), (Resource::Data, SHADER_MEMORY_MAX)],
+        // It has walls of its own.
+        Role::Gpu => &[],
     };
     common.iter().chain(own).try_for_each(|&(resource, most)| lower(resource, most))
 }

@@ -6,11 +6,13 @@ mod compile;
 mod counters;
 mod ending;
 mod executor;
+mod gpu;
 mod guest;
 mod outbox;
 mod poll;
 mod prices;
 mod sandbox;
+mod shader;
 mod stdio;
 mod watchdog;
 
@@ -53,6 +55,8 @@ pub fn run_if_worker() {
         Role::Sandbox => run_sandbox(need),
         Role::Compile => run_compile(need),
         Role::Probe => run_probe(),
+        Role::Shader => run_shader(need),
+        Role::Gpu => gpu::run(),
     });
     // A worker's only reader is its supervisor, which sees the socket close; standard error is there for who debugs.
     if let Err(error) = &ended {
@@ -69,6 +73,12 @@ fn run_sandbox(need: Need) -> wasmtime::Result<()> {
 fn run_compile(need: Need) -> wasmtime::Result<()> {
     let (engines, walls) = enter_compile(need, Layers::ALL)?;
     converse(async |sender, receiver| compile::serve(engines, walls, sender, receiver).await)
+}
+
+fn run_shader(need: Need) -> wasmtime::Result<()> {
+    close_inherited_descriptors()?;
+    let walls = Walls::enter(Role::Shader, need, Layers::ALL)?;
+    converse(async |sender, receiver| shader::serve(walls, sender, receiver).await)
 }
 
 /// Enters a sandbox worker's walls in the very way of a sandbox worker, and tells of them.

@@ -57,6 +57,8 @@ pub(crate) enum SessionEnd {
     NoMemory(String),
     /// The sandbox said what an honest one does not say.
     Lied(String),
+    /// The node did not do its part: the adapter's driver refused what was checked.
+    Failed(String),
 }
 
 /// What a session has used.

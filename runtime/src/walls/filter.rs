@@ -18,10 +18,10 @@ use crate::process::Role;
 const PAGEMAP_SCAN: u64 = 0xc060_6610;
 
 /// How much of an argument the kernel itself looks at, where it is an `int` or a small set of bits.
-const ARGUMENT_BITS: SeccompCmpArgLen = SeccompCmpArgLen::Dword;
+pub(super) const ARGUMENT_BITS: SeccompCmpArgLen = SeccompCmpArgLen::Dword;
 
 /// System calls, each with alternatives of what its arguments must be; none is every use of it.
-type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
+pub(super) type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
 
 /// Closes the filter of `role` over every thread of this process.
 pub(super) fn install(role: Role) -> Result<(), seccompiler::Error> {
@@ -32,7 +32,7 @@ pub(super) fn install(role: Role) -> Result<(), seccompiler::Error> {
     apply_filter_all_threads(&compile(allowed(role)?, SeccompAction::KillProcess, SeccompAction::Allow)?)
 }
 
-fn compile(calls: Calls, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram, BackendError> {
+pub(super) fn compile(calls: Calls, otherwise: SeccompAction, listed: SeccompAction) -> Result<BpfProgram, BackendError> {
     let architecture = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(calls, otherwise, listed, architecture)?.try_into()
 }
@@ -40,7 +40,7 @@ fn compile(calls: Calls, otherwise: SeccompAction, listed: SeccompAction) -> Res
 /// Every call that does not end a worker of `role`.
 fn allowed(role: Role) -> Result<Calls, BackendError> {
     let mut calls = common()?;
-    if !matches!(role, Role::Compile) {
+    if matches!(role, Role::Sandbox | Role::Probe) {
         // An instance that ends asks which pages it has touched.
         calls.insert(libc::SYS_ioctl, vec![one(condition(1, ARGUMENT_BITS, PAGEMAP_SCAN)?)?]);
         // The note of what a job has used so far.
@@ -62,7 +62,7 @@ fn refused(role: Role) -> Result<Vec<BpfProgram>, BackendError> {
 fn answers(role: Role) -> Vec<(Vec<libc::c_long>, i32)> {
     // The standard library asks `statx` for a file's size. That call takes a path, so it is refused, and `fstat` is asked then.
     let mut answers = vec![(vec![libc::SYS_statx], libc::ENOSYS)];
-    if matches!(role, Role::Compile) {
+    if matches!(role, Role::Compile | Role::Shader) {
         // Before glibc gives back a thread's heap it looks up the system's overcommit setting; where it cannot, it gives back less.
         answers.push((vec![libc::SYS_openat], libc::EACCES));
     }
@@ -131,12 +131,12 @@ fn common() -> Result<Calls, BackendError> {
     Ok(calls)
 }
 
-fn condition(argument: u8, bits: SeccompCmpArgLen, value: u64) -> Result<SeccompCondition, BackendError> {
+pub(super) fn condition(argument: u8, bits: SeccompCmpArgLen, value: u64) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, bits, SeccompCmpOp::Eq, value)
 }
 
 /// The argument has this value.
-fn is(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {
+pub(super) fn is(argument: u8, value: i32) -> Result<SeccompCondition, BackendError> {
     condition(argument, ARGUMENT_BITS, u64::from(value as u32))
 }
 
@@ -145,7 +145,7 @@ fn without(argument: u8, bits: i32) -> Result<SeccompCondition, BackendError> {
     SeccompCondition::new(argument, ARGUMENT_BITS, SeccompCmpOp::MaskedEq(u64::from(bits as u32)), 0)
 }
 
-fn one(condition: SeccompCondition) -> Result<SeccompRule, BackendError> {
+pub(super) fn one(condition: SeccompCondition) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(vec![condition])
 }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn filters_of_every_role_fit_the_kernel() {
-        for role in [Role::Sandbox, Role::Compile, Role::Probe] {
+        for role in [Role::Sandbox, Role::Compile, Role::Probe, Role::Shader] {
             let program = compile(allowed(role).unwrap(), SeccompAction::KillProcess, SeccompAction::Allow).unwrap();
             // The kernel's own bound is 4,096; a few hundred steps are what a call costs at most.
             assert!(program.len() < 400, "{role:?}: {}", program.len());

@@ -11,7 +11,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use crate::unchecked::{unshare_network, unshare_user_and_network};
 
 /// The newest version of Landlock that this code was written against. Of an older kernel's, all that there is gets used.
-const LANDLOCK_NEWEST: ABI = ABI::V10;
+pub(super) const LANDLOCK_NEWEST: ABI = ABI::V10;
 
 /// A folder that holds nothing but this process's own descriptors by number, which other processes cannot look into.
 const EMPTY_ROOT: &str = "/proc/self/fdinfo";
@@ -20,12 +20,17 @@ const EMPTY_ROOT: &str = "/proc/self/fdinfo";
 /// was permitted. With the user namespace comes the right to leave the file system too: Landlock refuses to open files but lets
 /// whoever asks know which exist, and behind an empty root there are none.
 pub(super) fn leave_namespaces() -> bool {
-    let left = unshare_user_and_network().or_else(|_| unshare_network()).is_ok();
+    let left = leave_network();
     // Not permitted without the namespace, and no loss where the filter stands.
     if chroot(EMPTY_ROOT).is_ok() {
         let _ = chdir("/");
     }
     left
+}
+
+/// Moves into a network namespace without an interface; says whether that was permitted.
+pub(super) fn leave_network() -> bool {
+    unshare_user_and_network().or_else(|_| unshare_network()).is_ok()
 }
 
 /// Refuses every access that Landlock knows of: all files, all TCP ports, sockets and signals across the sandbox's border. There

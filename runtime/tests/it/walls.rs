@@ -226,6 +226,45 @@ fn escapes_from_a_compile_worker_are_refused() {
 }
 
 #[test]
+fn escapes_from_a_gpu_worker_are_refused() {
+    let outside = Outside::new();
+    let walls = Walls { role: "gpu", ..SANDBOX };
+    let by_filter = [
+        "connect_tcp",
+        "connect_abstract_socket",
+        "make_socket",
+        "fork",
+        "execute",
+        "attach_to_parent",
+        "read_parent",
+        "open_parent_by_pidfd",
+        "signal_parent",
+        "signal_parent_thread",
+        "raise_limit",
+        "mount",
+        "leave_namespace",
+        "load_bpf",
+        "set_up_io_uring",
+        "open_performance_counter",
+        "catch_page_faults",
+        "become_another_user",
+        "become_dumpable",
+        "am_dumpable",
+        "outlive_parent",
+        "read_kernel_keys",
+        "be_told_by_signal",
+        "type_into_terminal",
+    ];
+    outside.check(walls, &rows(&by_filter, &[NOT_PERMITTED]));
+    // A kernel without that entry has no such call.
+    outside.check(walls, &rows(&["call_as_32_bit"], &[Killed, Refused(libc::ENOSYS)]));
+    outside.check(walls, &rows(&["open_file", "create_file", "open_below_passed_folder", "read_parent_by_file"], &[NO_ACCESS]));
+    outside.check(walls, &rows(&["read_parent_environment"], &[NO_ACCESS, NOT_PERMITTED]));
+    // What drivers do.
+    outside.check(walls, &rows(&["allowed_things", "start_thread"], &[Done]));
+}
+
+#[test]
 fn seccomp_refuses_alone() {
     let outside = Outside::new();
     let walls = Walls { layers: "seccomp", ..SANDBOX };

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use adit_runtime::probe::{Layers, attempt};
+use adit_runtime::probe::{Layers, attempt, attempt_beside_gpu};
 use rustix::process::{DumpableBehavior, dumpable_behavior};
 
 /// First argument of such a process.
@@ -96,11 +96,15 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
     let run = find(name)?;
     PARENT.store(std::os::unix::process::parent_id(), Ordering::Relaxed);
     let argument = argument.clone();
-    let tried = attempt(role == "compile", read_layers(layers), thread == "other", move || {
+    let attempted = move || {
         // Whoever watches knows from this that the walls are up.
         let _ = io::stderr().write_all(b"trying\n");
         run(&argument)
-    });
+    };
+    let tried = match role.as_str() {
+        "gpu" => attempt_beside_gpu(attempted),
+        _ => attempt(role == "compile", read_layers(layers), thread == "other", attempted),
+    };
     Some(match tried {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {

@@ -1,0 +1,322 @@
+//! The GPUs of this machine: which there are, which are refused and why, and how one is opened.
+
+use adit_protocol::limits::{GPU_CLASS_BYTES_MAX, GPU_INVOCATIONS_MAX, GPU_WORKGROUP_BYTES_MAX};
+use adit_protocol::{ByteCount, GpuNeed, GpuOffer};
+use wgpu::{
+    Adapter, AdapterInfo, Backends, Device, DeviceDescriptor, DeviceType, DownlevelFlags, ExperimentalFeatures, Features,
+    Instance, InstanceDescriptor, InstanceFlags, Limits, MemoryBudgetThresholds, MemoryHints, Queue, Trace,
+};
+
+use super::shader::{STORAGE_BINDINGS_MAX, UNIFORM_BINDINGS_MAX, WORKGROUP_DEPTH_MAX, WORKGROUP_SIDE_MAX};
+use super::wire::GpuSetup;
+
+/// Of the memory that the driver says is there, how much may be taken, in percent. What is left is for the machine's own screen.
+const MEMORY_PERCENT_MAX: u8 = 90;
+/// The PCI vendor of the Raspberry Pi's VideoCore.
+const BROADCOM: u32 = 0x14e4;
+/// What a software adapter takes is this machine's memory: at most this part of it.
+const SOFTWARE_MEMORY_PART: u64 = 2;
+
+/// A GPU of this machine, as far as Vulkan shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuAdapter {
+    /// What its driver calls it.
+    pub name: String,
+    /// What receipts call it: kind, maker and driver, such as `software/mesa/llvmpipe`. Results of one class are comparable.
+    pub class: String,
+    /// What drives it.
+    pub driver: String,
+    /// The driver's version, in its own words.
+    pub driver_info: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: &'static str,
+    /// Bytes of the largest buffer that a shader can use whole.
+    pub buffer: ByteCount,
+    /// Invocations of one workgroup.
+    pub invocations: u32,
+    /// Bytes of memory that the invocations of one workgroup share.
+    pub workgroup_memory: u32,
+    /// Whether it tells the time of dispatches. Where it does not, the time from the begin of work to its end is billed.
+    pub has_timestamps: bool,
+    /// Why no guest runs on it, where that is so.
+    pub refused: Option<String>,
+}
+
+/// The GPUs of this machine, best first. Loads its Vulkan drivers into this process.
+pub fn gpu_adapters() -> Vec<GpuAdapter> {
+    let mut adapters: Vec<_> = enumerate().iter().map(|adapter| (rank(&adapter.get_info()), describe(adapter))).collect();
+    adapters.sort_by_key(|(rank, adapter)| (adapter.refused.is_some(), *rank));
+    adapters.into_iter().map(|(_, adapter)| adapter).collect()
+}
+
+/// A device, opened for guests.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) device: Device,
+    pub(crate) queue: Queue,
+    pub(crate) offer: GpuOffer,
+    /// Nanoseconds of a tick of its timestamps, where it has them.
+    pub(crate) tick_ns: Option<f32>,
+    /// Bytes that all sessions together may have, where that is not the driver's to say.
+    pub(crate) memory_max: u64,
+}
+
+/// Opens the adapter that an owner chose, or the best that there is.
+///
+/// # Errors
+/// Why none can be had, in words for the owner.
+pub(crate) fn open(setup: &GpuSetup) -> Result<Opened, String> {
+    let adapter = choose(enumerate(), setup)?;
+    let (info, most) = (adapter.get_info(), adapter.limits());
+    let memory_max = if is_software(&info) { machine_memory() / SOFTWARE_MEMORY_PART } else { u64::MAX };
+    let offer = offer(&info, &most, setup.memory.min(memory_max));
+    let has_timestamps = adapter.features().contains(Features::TIMESTAMP_QUERY);
+    let descriptor = DeviceDescriptor {
+        label: None,
+        required_features: if has_timestamps { Features::TIMESTAMP_QUERY } else { Features::empty() },
+        required_limits: required(&offer),
+        experimental_features: ExperimentalFeatures::disabled(),
+        memory_hints: MemoryHints::MemoryUsage,
+        trace: Trace::Off,
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+        .map_err(|error| format!("the GPU {} could not be opened: {error}", info.name))?;
+    let tick_ns = has_timestamps.then(|| queue.get_timestamp_period()).filter(|period| *period > 0.0);
+    Ok(Opened { device, queue, offer, tick_ns, memory_max })
+}
+
+fn enumerate() -> Vec<Adapter> {
+    let instance = Instance::new(InstanceDescriptor {
+        backends: Backends::VULKAN,
+        // Nothing that a build or an environment turns on.
+        flags: InstanceFlags::empty(),
+        memory_budget_thresholds: MemoryBudgetThresholds {
+            for_resource_creation: Some(MEMORY_PERCENT_MAX),
+            for_device_loss: None,
+        },
+        ..InstanceDescriptor::new_without_display_handle()
+    });
+    pollster::block_on(instance.enumerate_adapters(Backends::VULKAN))
+}
+
+fn choose(mut adapters: Vec<Adapter>, setup: &GpuSetup) -> Result<Adapter, String> {
+    if adapters.is_empty() {
+        return Err("there is no GPU with a Vulkan driver".to_owned());
+    }
+    adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
+    let mut reasons = Vec::new();
+    for adapter in adapters {
+        match unsuited(&adapter, setup) {
+            None => return Ok(adapter),
+            Some(reason) => reasons.push(format!("{}: {reason}", adapter.get_info().name)),
+        }
+    }
+    Err(format!("no GPU can be used: {}", reasons.join("; ")))
+}
+
+/// Why an adapter is not the one to open.
+fn unsuited(adapter: &Adapter, setup: &GpuSetup) -> Option<String> {
+    let info = adapter.get_info();
+    let wanted = setup.adapter.as_deref().unwrap_or_default();
+    if !info.name.to_lowercase().contains(&wanted.to_lowercase()) {
+        return Some(format!("its name has no `{wanted}`"));
+    }
+    if is_software(&info) && !setup.software {
+        return Some("it is software, which is for tests".to_owned());
+    }
+    refusal(&info, &adapter.limits(), adapter.get_downlevel_capabilities().flags)
+}
+
+/// Why no guest runs on such an adapter.
+fn refusal(info: &AdapterInfo, most: &Limits, flags: DownlevelFlags) -> Option<String> {
+    if info.vendor == BROADCOM || info.name.starts_with("V3D") {
+        return Some("the Raspberry Pi's GPU hangs under compute work, and takes the machine with it".to_owned());
+    }
+    if !flags.contains(DownlevelFlags::COMPUTE_SHADERS | DownlevelFlags::SHADER_F16_IN_F32) {
+        return Some("its driver lacks what compute shaders need".to_owned());
+    }
+    let least = GpuNeed::default();
+    let least = GpuOffer {
+        class: String::new(),
+        memory: least.memory,
+        buffer: least.buffer,
+        invocations: least.invocations,
+        workgroup_memory: least.workgroup_memory,
+    };
+    let mut lacking = Vec::new();
+    required(&least).check_limits_with_fail_fn(most, false, |limit, wanted, has| {
+        lacking.push(format!("`{limit}` is {has}, not {wanted}"));
+    });
+    (!lacking.is_empty()).then(|| format!("it is too weak: {}", lacking.join(", ")))
+}
+
+/// What a device is opened with: all that the guest of an offer may use, and no more.
+fn required(offer: &GpuOffer) -> Limits {
+    let side = offer.invocations.max(WORKGROUP_SIDE_MAX);
+    Limits {
+        max_buffer_size: offer.buffer.0,
+        max_storage_buffer_binding_size: offer.buffer.0,
+        max_storage_buffers_per_shader_stage: STORAGE_BINDINGS_MAX as u32,
+        max_uniform_buffers_per_shader_stage: UNIFORM_BINDINGS_MAX as u32,
+        max_compute_invocations_per_workgroup: offer.invocations,
+        max_compute_workgroup_size_x: side,
+        max_compute_workgroup_size_y: side,
+        max_compute_workgroup_size_z: WORKGROUP_DEPTH_MAX,
+        max_compute_workgroup_storage_size: offer.workgroup_memory,
+        ..Limits::defaults()
+    }
+}
+
+fn offer(info: &AdapterInfo, most: &Limits, memory: u64) -> GpuOffer {
+    let sides = most.max_compute_workgroup_size_x.min(most.max_compute_workgroup_size_y);
+    GpuOffer {
+        class: class(info),
+        memory: ByteCount(memory),
+        buffer: ByteCount(buffer(most).min(memory)),
+        // So that a workgroup can have all of them in one dimension.
+        invocations: most.max_compute_invocations_per_workgroup.min(sides).min(GPU_INVOCATIONS_MAX),
+        workgroup_memory: most.max_compute_workgroup_storage_size.min(GPU_WORKGROUP_BYTES_MAX),
+    }
+}
+
+/// Bytes of the largest buffer that can be bound whole.
+fn buffer(most: &Limits) -> u64 {
+    most.max_buffer_size.min(most.max_storage_buffer_binding_size) / 4 * 4
+}
+
+fn describe(adapter: &Adapter) -> GpuAdapter {
+    let (info, most) = (adapter.get_info(), adapter.limits());
+    let offer = offer(&info, &most, u64::MAX);
+    GpuAdapter {
+        class: offer.class,
+        kind: kind(info.device_type),
+        buffer: offer.buffer,
+        invocations: offer.invocations,
+        workgroup_memory: offer.workgroup_memory,
+        has_timestamps: adapter.features().contains(Features::TIMESTAMP_QUERY),
+        refused: refusal(&info, &most, adapter.get_downlevel_capabilities().flags),
+        name: info.name,
+        driver: info.driver,
+        driver_info: info.driver_info,
+    }
+}
+
+fn is_software(info: &AdapterInfo) -> bool {
+    info.device_type == DeviceType::Cpu
+}
+
+/// Which adapter is taken before which.
+fn rank(info: &AdapterInfo) -> u8 {
+    match info.device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    }
+}
+
+fn kind(device: DeviceType) -> &'static str {
+    match device {
+        DeviceType::DiscreteGpu => "discrete",
+        DeviceType::IntegratedGpu => "integrated",
+        DeviceType::VirtualGpu => "virtual",
+        DeviceType::Cpu => "software",
+        DeviceType::Other => "other",
+    }
+}
+
+/// Kind, maker and driver.
+fn class(info: &AdapterInfo) -> String {
+    let driver = if info.driver.is_empty() { "unknown" } else { &info.driver };
+    let mut class = format!("{}/{}/{}", kind(info.device_type), maker(info.vendor), word(driver));
+    class.truncate(GPU_CLASS_BYTES_MAX);
+    class
+}
+
+/// Who made an adapter, by its PCI vendor or Khronos's number.
+fn maker(vendor: u32) -> String {
+    let name = match vendor {
+        0x1002 | 0x1022 => "amd",
+        0x10de => "nvidia",
+        0x8086 => "intel",
+        0x13b5 => "arm",
+        0x5143 => "qualcomm",
+        0x1010 => "imagination",
+        0x106b => "apple",
+        0x1ae0 => "google",
+        0x1af4 => "virtio",
+        0x1_0005 => "mesa",
+        BROADCOM => "broadcom",
+        _ => return format!("{vendor:04x}"),
+    };
+    name.to_owned()
+}
+
+/// Lower-case letters, digits and dashes.
+fn word(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+/// Bytes of memory of this machine.
+fn machine_memory() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kibibytes = total.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    // Where the system does not tell: what the smallest machine that runs this has.
+    kibibytes.unwrap_or(1 << 20) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(device_type: DeviceType, vendor: u32, driver: &str) -> AdapterInfo {
+        let mut info = AdapterInfo::new(device_type, wgpu::Backend::Vulkan);
+        (info.vendor, info.driver) = (vendor, driver.to_owned());
+        info
+    }
+
+    fn all() -> DownlevelFlags {
+        DownlevelFlags::all()
+    }
+
+    #[test]
+    fn class_is_kind_maker_and_driver() {
+        for (info, wanted) in [
+            (info(DeviceType::Cpu, 0x1_0005, "llvmpipe"), "software/mesa/llvmpipe"),
+            (info(DeviceType::DiscreteGpu, 0x10de, "NVIDIA"), "discrete/nvidia/nvidia"),
+            (
+                info(DeviceType::IntegratedGpu, 0x8086, "Intel open-source Mesa driver"),
+                "integrated/intel/intel-open-source-mesa-driver",
+            ),
+            (info(DeviceType::Other, 0xabc, ""), "other/0abc/unknown"),
+        ] {
+            assert_eq!(class(&info), wanted);
+        }
+        assert_eq!(class(&info(DeviceType::Cpu, 1, &"é".repeat(100))).len(), GPU_CLASS_BYTES_MAX);
+    }
+
+    #[test]
+    fn raspberry_pi_is_refused_with_its_reason() {
+        let pi = refusal(&info(DeviceType::IntegratedGpu, BROADCOM, "V3DV Mesa"), &Limits::defaults(), all()).unwrap();
+        assert!(pi.contains("Raspberry Pi"), "{pi}");
+        assert_eq!(refusal(&info(DeviceType::IntegratedGpu, 0x8086, ""), &Limits::defaults(), all()), None);
+    }
+
+    #[test]
+    fn adapter_that_is_too_weak_says_where() {
+        let weak = Limits { max_compute_invocations_per_workgroup: 128, ..Limits::defaults() };
+        let reason = refusal(&info(DeviceType::IntegratedGpu, 0x8086, ""), &weak, all()).unwrap();
+        assert!(reason.contains("max_compute_invocations_per_workgroup` is 128, not 256"), "{reason}");
+    }
+
+    #[test]
+    fn offer_is_what_the_adapter_can_do_and_the_owner_gives() {
+        let most =
+            Limits { max_compute_workgroup_size_y: 512, max_compute_invocations_per_workgroup: 1024, ..Limits::defaults() };
+        let offer = offer(&info(DeviceType::Cpu, 1, "x"), &most, 1 << 20);
+        assert_eq!((offer.memory.0, offer.buffer.0, offer.invocations), (1 << 20, 1 << 20, 512));
+        assert!(self::offer(&info(DeviceType::Cpu, 1, "x"), &most, 1 << 40).buffer.0 == 128 << 20);
+    }
+}

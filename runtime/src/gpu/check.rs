@@ -1,0 +1,94 @@
+//! The check of a shader as the supervisor sees it: a process for one, whose death is the shader's refusal.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::timeout;
+
+use super::shader::check_size;
+use super::wire::{ShaderOrder, Shape};
+use crate::ipc::IpcError;
+use crate::process::{Role, WorkerProcess, WorkerSetup};
+use crate::unchecked::process_time;
+use crate::walls::SHADER_MEMORY_MAX;
+use crate::worker::WORKER_FAILED;
+
+/// A process that had less than this part of the time that it was given was kept waiting by the machine.
+const BUSY_PART: u32 = 2;
+
+/// What the check of a shader may use. Tests shorten it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CheckLimits {
+    /// From the start of its process.
+    pub(crate) wall: Duration,
+    /// Processor time; whole seconds, at least one.
+    pub(crate) cpu: Duration,
+    /// Bytes of memory.
+    pub(crate) memory: u64,
+}
+
+impl Default for CheckLimits {
+    fn default() -> Self {
+        Self { wall: Duration::from_secs(10), cpu: Duration::from_secs(5), memory: SHADER_MEMORY_MAX }
+    }
+}
+
+/// Has a shader checked in a process of its own. What is wrong with the shader is in the inner result, for its author.
+///
+/// # Errors
+/// Where this machine could not do its part, which says nothing of the shader.
+pub(crate) async fn check_in_worker(
+    setup: &WorkerSetup,
+    order: &ShaderOrder,
+    limits: CheckLimits,
+) -> io::Result<Result<Shape, String>> {
+    if let Err(reason) = check_size(order) {
+        return Ok(Err(reason));
+    }
+    let mut worker = setup.spawn(Role::Shader)?;
+    worker.limit(limits.cpu, limits.memory)?;
+    match timeout(limits.wall, ask(&mut worker, order)).await {
+        Ok(Ok(Some(answer))) => Ok(answer),
+        // It said nothing, or not to the end.
+        Ok(_) => dead(worker.kill().await?, limits),
+        Err(_) => late(&worker, limits),
+    }
+}
+
+async fn ask(worker: &mut WorkerProcess, order: &ShaderOrder) -> Result<Option<Result<Shape, String>>, IpcError> {
+    worker.sender.push(order)?;
+    worker.sender.drain().await?;
+    worker.receiver.recv().await
+}
+
+/// What to make of a process that ended without an answer. The shader is to blame for what it does again wherever it is checked.
+fn dead(status: ExitStatus, limits: CheckLimits) -> io::Result<Result<Shape, String>> {
+    match (status.signal().map(Signal::from_named_raw), status.code()) {
+        (Some(Some(Signal::XCPU)), _) => Ok(Err(too_slow(limits))),
+        // The kernel sends `SIGKILL` when the machine is out of memory, to whom it likes; no shader makes a call that is not allowed.
+        (Some(Some(Signal::KILL | Signal::SYS)), _) | (_, Some(0 | WORKER_FAILED)) => {
+            Err(io::Error::other(format!("the process that checks a shader failed ({status})")))
+        }
+        _ => Ok(Err(format!(
+            "the shader takes too much memory to check: over {} bytes, or its nesting is too deep",
+            limits.memory
+        ))),
+    }
+}
+
+/// What to make of a process that did not answer in time, and is killed when dropped.
+fn late(worker: &WorkerProcess, limits: CheckLimits) -> io::Result<Result<Shape, String>> {
+    match worker.pid().and_then(process_time) {
+        Some(used) if used < limits.wall.min(limits.cpu) / BUSY_PART => {
+            Err(io::Error::other(format!("the process that checks a shader got {:.1} s of processor time", used.as_secs_f64())))
+        }
+        _ => Ok(Err(too_slow(limits))),
+    }
+}
+
+fn too_slow(limits: CheckLimits) -> String {
+    format!("the shader takes too long to check: over {} s of processor time", limits.cpu.as_secs())
+}

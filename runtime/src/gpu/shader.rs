@@ -1,0 +1,270 @@
+//! What a guest's shader may be, and what is found out about it before anything is made of it.
+//!
+//! Parsing and validating is what wgpu does too, later, in the process that holds the device. It is done first in a process that holds
+//! nothing, because a parser can be made to take all the time and memory there is.
+
+use std::error::Error;
+
+use adit_protocol::{Comparison, GpuNeed};
+use naga::back::pipeline_constants::process_overrides;
+use naga::compact::{KeepUnused, compact};
+use naga::front::wgsl;
+use naga::proc::GlobalCtx;
+use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
+use naga::{
+    AddressSpace, EntryPoint, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, SourceLocation, StorageAccess, Type,
+    TypeInner,
+};
+
+use super::wire::{BindingKind, BindingShape, ShaderOrder, Shape};
+
+/// Bytes of a shader's source.
+pub(crate) const SHADER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of an entry point's name.
+const ENTRY_BYTES_MAX: usize = 1024;
+/// Storage buffers of a pipeline (WebGPU, section 3.6.2: `maxStorageBuffersPerShaderStage`).
+pub(crate) const STORAGE_BINDINGS_MAX: usize = 8;
+/// Uniforms of a pipeline (`maxUniformBuffersPerShaderStage`).
+pub(crate) const UNIFORM_BINDINGS_MAX: usize = 12;
+/// Binding numbers are below this (`maxBindingsPerBindGroup`).
+const BINDING_NUMBERS: u32 = 1000;
+/// Invocations of a workgroup in x and in y, where a job may not have more in all (`maxComputeWorkgroupSizeX`).
+pub(crate) const WORKGROUP_SIDE_MAX: u32 = 256;
+/// Invocations of a workgroup in z (`maxComputeWorkgroupSizeZ`).
+pub(crate) const WORKGROUP_DEPTH_MAX: u32 = 64;
+/// Bytes of all private variables of a shader, and of all variables of a function (WGSL, section 2.4).
+const VARIABLE_BYTES_MAX: u64 = 8192;
+/// What sizes of workgroup variables are rounded up to (WebGPU, section 10.3.1).
+const WORKGROUP_ALIGN: u64 = 16;
+
+/// Bytes of a message that a guest gets.
+const MESSAGE_BYTES_MAX: usize = 2048;
+/// Bytes of the line of source in it.
+const LINE_BYTES_MAX: usize = 160;
+
+/// What wgpu lets shaders use on a device without optional features. Half floats only as they are packed into 32 bits.
+const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+
+/// Reads a shader and says what a pipeline of its entry point binds and is; or why a guest cannot have it, in words for its author.
+pub(crate) fn check(order: &ShaderOrder) -> Result<Shape, String> {
+    check_size(order)?;
+    check_shader(order).map_err(|message| clip(&message, MESSAGE_BYTES_MAX).to_owned())
+}
+
+/// What can be said before anything is parsed.
+pub(crate) fn check_size(order: &ShaderOrder) -> Result<(), String> {
+    let within = |what: &str, bytes: usize, most: usize| {
+        if bytes <= most { Ok(()) } else { Err(format!("{what} of {bytes} bytes; it has at most {most}")) }
+    };
+    within("a shader", order.wgsl.len(), SHADER_BYTES_MAX)?;
+    within("the name of an entry point", order.entry.len(), ENTRY_BYTES_MAX)
+}
+
+fn check_shader(order: &ShaderOrder) -> Result<Shape, String> {
+    let module = parse(&order.wgsl)?;
+    let info = validate(&module, &order.wgsl)?;
+    check_spaces(&module, &order.wgsl)?;
+    let entry = find_entry(&module, &order.entry)?;
+    let bindings = bindings(&module, info.get_entry_point(entry), &order.wgsl)?;
+    let (reached, reached_info) = reach(&module, &info, &order.entry)?;
+    check_memory(&reached, &order.need)?;
+    let workgroup = check_workgroup(&reached.entry_points[0], &order.need)?;
+    let has_floats = has_floats(&reached, &reached_info);
+    if has_floats && order.need.comparison == Comparison::Exact {
+        return Err(
+            "the shader computes with floats, and the job declares its results comparable between any adapters (`exact`)"
+                .to_owned(),
+        );
+    }
+    Ok(Shape { bindings, workgroup, has_floats })
+}
+
+fn parse(source: &str) -> Result<Module, String> {
+    let mut options = wgsl::Options::new();
+    options.capabilities = CAPABILITIES;
+    let parsed = wgsl::Frontend::new_with_options(options).parse(source);
+    parsed.map_err(|error| explain(error.message(), error.location(source), source))
+}
+
+fn validate(module: &Module, source: &str) -> Result<ModuleInfo, String> {
+    Validator::new(ValidationFlags::all(), CAPABILITIES).validate(module).map_err(|error| {
+        let location = error.location(source);
+        let mut message = error.as_inner().to_string();
+        let mut cause = error.as_inner().source();
+        while let Some(inner) = cause {
+            message.push_str(": ");
+            message.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        explain(&message, location, source)
+    })
+}
+
+/// Only buffers, and memory of the shader's own, wherever they are declared.
+fn check_spaces(module: &Module, source: &str) -> Result<(), String> {
+    let is_ours = |variable: &GlobalVariable| match variable.space {
+        AddressSpace::Uniform | AddressSpace::Private | AddressSpace::WorkGroup => true,
+        AddressSpace::Storage { access } => access == StorageAccess::LOAD || access == StorageAccess::LOAD | StorageAccess::STORE,
+        _ => false,
+    };
+    match module.global_variables.iter().find(|(_, variable)| !is_ours(variable)) {
+        Some((handle, variable)) => Err(explain(
+            &format!("`{}` is no buffer; a guest's shader has no textures, samplers or others", name_of(variable)),
+            Some(module.global_variables.get_span(handle).location(source)),
+            source,
+        )),
+        None => Ok(()),
+    }
+}
+
+fn find_entry(module: &Module, entry: &str) -> Result<usize, String> {
+    let found = module.entry_points.iter().position(|point| point.name == entry && point.stage == ShaderStage::Compute);
+    found.ok_or_else(|| {
+        let names: Vec<_> = module.entry_points.iter().filter(|point| point.stage == ShaderStage::Compute).collect();
+        let names: Vec<_> = names.iter().map(|point| format!("`{}`", point.name)).collect();
+        let has = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        format!("the shader has no compute entry point `{entry}`; it has {has}")
+    })
+}
+
+/// What the entry point binds, by binding.
+fn bindings(module: &Module, entry: &FunctionInfo, source: &str) -> Result<Vec<BindingShape>, String> {
+    let mut shapes = Vec::new();
+    for (handle, variable) in module.global_variables.iter().filter(|(handle, _)| !entry[*handle].is_empty()) {
+        let Some(kind) = kind_of(variable) else { continue };
+        let here = |message: String| explain(&message, Some(module.global_variables.get_span(handle).location(source)), source);
+        let at = variable.binding.ok_or_else(|| here(format!("`{}` has no binding", name_of(variable))))?;
+        if at.group != 0 || at.binding >= BINDING_NUMBERS {
+            let message = format!("`{}` is in group {}, binding {}", name_of(variable), at.group, at.binding);
+            return Err(here(format!("{message}; there is group 0 alone, with bindings below {BINDING_NUMBERS}")));
+        }
+        shapes.push(BindingShape { binding: at.binding, kind, bytes_min: size(module, variable.ty)? });
+    }
+    shapes.sort_by_key(|shape| shape.binding);
+    check_counts(&shapes)?;
+    Ok(shapes)
+}
+
+fn check_counts(shapes: &[BindingShape]) -> Result<(), String> {
+    let uniforms = shapes.iter().filter(|shape| shape.kind == BindingKind::Uniform).count();
+    let storage = shapes.len() - uniforms;
+    if storage > STORAGE_BINDINGS_MAX || uniforms > UNIFORM_BINDINGS_MAX {
+        return Err(format!(
+            "the entry point uses {storage} storage buffers and {uniforms} uniforms; it has at most {STORAGE_BINDINGS_MAX} and \
+             {UNIFORM_BINDINGS_MAX}"
+        ));
+    }
+    match shapes.windows(2).find(|pair| pair[0].binding == pair[1].binding) {
+        Some(pair) => Err(format!("the entry point uses binding {} twice", pair[0].binding)),
+        None => Ok(()),
+    }
+}
+
+fn kind_of(variable: &GlobalVariable) -> Option<BindingKind> {
+    match variable.space {
+        AddressSpace::Uniform => Some(BindingKind::Uniform),
+        AddressSpace::Storage { access } if access == StorageAccess::LOAD => Some(BindingKind::Read),
+        AddressSpace::Storage { .. } => Some(BindingKind::ReadWrite),
+        _ => None,
+    }
+}
+
+/// What is left where only the entry point and what it uses are kept, with overridable constants at their defaults.
+fn reach(module: &Module, info: &ModuleInfo, entry: &str) -> Result<(Module, ModuleInfo), String> {
+    let (module, _) = process_overrides(module, info, Some((ShaderStage::Compute, entry)), &Default::default())
+        .map_err(|error| format!("`override` constants have their defaults here: {error}"))?;
+    let mut module = module.into_owned();
+    module.entry_points.retain(|point| point.name == entry && point.stage == ShaderStage::Compute);
+    compact(&mut module, KeepUnused::No);
+    let info = Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module);
+    let info = info.map_err(|error| format!("with the defaults of its `override` constants: {}", error.into_inner()))?;
+    Ok((module, info))
+}
+
+/// Checks what variables take: of a workgroup, of the whole shader, and of each function.
+fn check_memory(module: &Module, need: &GpuNeed) -> Result<(), String> {
+    let in_space = |space: AddressSpace| module.global_variables.iter().filter(move |(_, variable)| variable.space == space);
+    let mut workgroup = 0_u64;
+    for (_, variable) in in_space(AddressSpace::WorkGroup) {
+        workgroup = workgroup.saturating_add(size(module, variable.ty)?.next_multiple_of(WORKGROUP_ALIGN));
+    }
+    within("bytes of workgroup memory", workgroup, need.workgroup_memory.into(), "the job's limit is")?;
+    let private = total(module, in_space(AddressSpace::Private).map(|(_, variable)| variable.ty))?;
+    within("bytes of private variables", private, VARIABLE_BYTES_MAX, "a shader has at most")?;
+    for function in functions(module) {
+        let own = total(module, function.local_variables.iter().map(|(_, variable)| variable.ty))?;
+        within("bytes of variables in a function", own, VARIABLE_BYTES_MAX, "it has at most")?;
+    }
+    Ok(())
+}
+
+fn functions(module: &Module) -> impl Iterator<Item = &naga::Function> {
+    module.functions.iter().map(|(_, function)| function).chain(module.entry_points.iter().map(|point| &point.function))
+}
+
+fn total(module: &Module, mut types: impl Iterator<Item = Handle<Type>>) -> Result<u64, String> {
+    types.try_fold(0_u64, |sum, ty| Ok(sum.saturating_add(size(module, ty)?)))
+}
+
+/// Bytes of a type, with one element where an array has no length of its own.
+fn size(module: &Module, ty: Handle<Type>) -> Result<u64, String> {
+    let context: GlobalCtx<'_> = module.to_ctx();
+    let bytes = module.types[ty].inner.try_size(context).map(u64::from);
+    bytes.ok_or_else(|| "a variable's type is larger than any memory".to_owned())
+}
+
+fn within(what: &str, value: u64, most: u64, limit: &str) -> Result<(), String> {
+    if value <= most { Ok(()) } else { Err(format!("{value} {what}; {limit} {most}")) }
+}
+
+fn check_workgroup(entry: &EntryPoint, need: &GpuNeed) -> Result<[u32; 3], String> {
+    let [x, y, z] = entry.workgroup_size;
+    let side = need.invocations.max(WORKGROUP_SIDE_MAX);
+    if x > side || y > side || z > WORKGROUP_DEPTH_MAX {
+        return Err(format!(
+            "workgroups of {x} x {y} x {z} invocations; a dimension has at most {side}, the third {WORKGROUP_DEPTH_MAX}"
+        ));
+    }
+    let all = entry.workgroup_size.iter().map(|size| u64::from(*size)).product();
+    within("invocations in a workgroup", all, need.invocations.into(), "the job's limit is")?;
+    Ok(entry.workgroup_size)
+}
+
+/// Whether any type, variable, constant or value of the module is or has a float. What the author wrote for nothing counts, too: there is
+/// no harm in it but a narrower comparison.
+fn has_floats(module: &Module, info: &ModuleInfo) -> bool {
+    let is_float = |inner: &TypeInner| {
+        let scalar = inner.scalar_for_conversions(&module.types).or_else(|| inner.scalar());
+        scalar.is_some_and(|scalar| matches!(scalar.kind, ScalarKind::Float | ScalarKind::AbstractFloat))
+    };
+    let in_types = module.types.iter().any(|(_, ty)| is_float(&ty.inner));
+    let in_constants = || module.global_expressions.iter().any(|(handle, _)| is_float(info[handle].inner_with(&module.types)));
+    let in_function = |function: &naga::Function, info: &FunctionInfo| {
+        function.expressions.iter().any(|(handle, _)| is_float(info[handle].ty.inner_with(&module.types)))
+    };
+    in_types
+        || in_constants()
+        || module.functions.iter().any(|(handle, function)| in_function(function, &info[handle]))
+        || module.entry_points.iter().enumerate().any(|(at, point)| in_function(&point.function, info.get_entry_point(at)))
+}
+
+fn name_of(variable: &GlobalVariable) -> &str {
+    variable.name.as_deref().unwrap_or("a variable")
+}
+
+/// A message with the place that it is about.
+fn explain(message: &str, at: Option<SourceLocation>, source: &str) -> String {
+    let Some(at) = at.filter(|at| at.line_number > 0) else { return message.to_owned() };
+    let (number, column) = (at.line_number, at.line_position);
+    let line = source.lines().nth(number as usize - 1).unwrap_or_default().trim();
+    let message = clip(message, MESSAGE_BYTES_MAX - 2 * LINE_BYTES_MAX);
+    format!("line {number}, column {column}: {message}\n  {}", clip(line, LINE_BYTES_MAX).escape_debug())
+}
+
+/// The first bytes of a text, whole characters.
+pub(super) fn clip(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+#[cfg(test)]
+mod tests;

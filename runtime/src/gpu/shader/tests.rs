@@ -1,0 +1,201 @@
+use adit_protocol::Comparison;
+
+use super::*;
+
+fn check_as(need: GpuNeed, wgsl: &str) -> Result<Shape, String> {
+    check(&ShaderOrder { wgsl: wgsl.to_owned(), entry: "main".to_owned(), need })
+}
+
+fn shape_of(wgsl: &str) -> Shape {
+    check_as(GpuNeed::default(), wgsl).unwrap_or_else(|error| panic!("{error}\n{wgsl}"))
+}
+
+/// A shader that does `body`, and may use `out`.
+fn shader(declared: &str, body: &str) -> String {
+    format!(
+        "{declared}\n@group(0) @binding(0) var<storage, read_write> out: array<u32>;\n\
+         @compute @workgroup_size(1) fn main() {{ {body} }}"
+    )
+}
+
+#[track_caller]
+fn assert_refused(wgsl: &str, reason: &str) {
+    let error = check_as(GpuNeed::default(), wgsl).expect_err(wgsl);
+    assert!(error.contains(reason), "{error}\nlacks: {reason}\n{wgsl}");
+}
+
+fn binding(binding: u32, kind: BindingKind, bytes_min: u64) -> BindingShape {
+    BindingShape { binding, kind, bytes_min }
+}
+
+#[test]
+fn shape_is_what_the_entry_point_uses() {
+    let shape = shape_of(
+        "struct Settings { size: vec3u, scale: u32, more: mat4x4f }
+        struct Tail { count: u32, pairs: array<vec2u> }
+        @group(0) @binding(7) var<uniform> settings: Settings;
+        @group(0) @binding(2) var<storage, read> input: Tail;
+        @group(0) @binding(3) var<storage, read_write> output: array<vec4u, 5>;
+        @group(0) @binding(4) var<storage, read_write> unused: array<u32>;
+        fn scale(x: u32) -> u32 { return x * settings.scale; }
+        @compute @workgroup_size(8, 4, 2) fn main() { output[0].x = scale(input.count); }
+        @compute @workgroup_size(1) fn other() { unused[0] = 1u; }",
+    );
+    let wanted =
+        [binding(2, BindingKind::Read, 16), binding(3, BindingKind::ReadWrite, 80), binding(7, BindingKind::Uniform, 80)];
+    assert_eq!((shape.bindings.as_slice(), shape.workgroup), (wanted.as_slice(), [8, 4, 2]));
+    assert!(shape.has_floats, "the settings have a matrix");
+}
+
+#[test]
+fn floats_are_found_wherever_they_are_used() {
+    for (declared, body) in [
+        ("", "out[0] = u32(1.5 * f32(out[1]));"),
+        ("", "out[0] = bitcast<u32>(bitcast<f32>(out[0]));"),
+        ("", "var x: f32; out[0] = select(0u, 1u, x == 0);"),
+        ("var<private> x: vec2f;", "out[0] = u32(x.y);"),
+        ("var<workgroup> x: array<f32, 4>;", "out[0] = u32(x[out[0]]);"),
+        ("struct S { a: u32, b: f32 }", "var s: S; out[0] = s.a;"),
+        ("fn inner() -> u32 { return u32(sqrt(f32(out[0]))); } fn outer() -> u32 { return inner(); }", "out[0] = outer();"),
+        ("", "out[0] = pack2x16float(unpack2x16float(out[0]));"),
+        ("", "out[0] = pack4x8snorm(unpack4x8snorm(out[0]));"),
+    ] {
+        let wgsl = shader(declared, body);
+        assert!(shape_of(&wgsl).has_floats, "{wgsl}");
+        let exact = GpuNeed { comparison: Comparison::Exact, ..GpuNeed::default() };
+        let refused = check_as(exact, &wgsl).unwrap_err();
+        assert!(refused.contains("floats") && refused.contains("exact"), "{refused}");
+    }
+}
+
+#[test]
+fn shader_of_integers_has_no_floats() {
+    for (declared, body) in [
+        ("", "out[0] = out[1] * 3u;"),
+        ("fn unused() -> f32 { return 1.0; } var<private> y: f32;", "out[0] = 1u;"),
+        ("var<workgroup> sums: array<atomic<u32>, 64>;", "atomicAdd(&sums[out[0] % 64u], 1u); workgroupBarrier();"),
+        ("const A = array(1, 2, 3);", "var i = i32(out[0]); out[0] = u32(A[i % 3]) + dot(vec3u(1), vec3u(2));"),
+        ("", "out[0] = pack4xU8(unpack4xU8(out[0]) + 1u); if countOneBits(out[1]) > 3u { out[1] = reverseBits(out[0]); }"),
+    ] {
+        let wgsl = shader(declared, body);
+        assert!(!shape_of(&wgsl).has_floats, "{wgsl}");
+        assert!(check_as(GpuNeed { comparison: Comparison::Exact, ..GpuNeed::default() }, &wgsl).is_ok());
+    }
+    let beside = "@group(0) @binding(0) var<storage, read_write> out: array<u32>;
+        @compute @workgroup_size(1) fn main() { out[0] = 1u; }
+        @compute @workgroup_size(1) fn other() { out[0] = u32(sin(f32(out[1]))); }";
+    assert!(!shape_of(beside).has_floats, "what another entry point does is not this one's");
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line() {
+    let error = check_as(GpuNeed::default(), "\n\nfn main() { let x = ; }").unwrap_err();
+    assert!(error.starts_with("line 3, column 21: expected expression"), "{error}");
+    assert!(error.ends_with("\n  fn main() { let x = ; }"), "{error}");
+    assert_refused(&shader("", "let x = nothing;"), "no definition in scope for identifier: `nothing`");
+    assert_refused(&shader("", "var x: u32 = 1i;"), "line 3");
+    assert_refused(&shader("", "loop { }"), "line 3");
+    let long = format!("fn main() {{ let x = ; /* {} */ }}", "é".repeat(20_000));
+    assert!(check_as(GpuNeed::default(), &long).unwrap_err().len() <= MESSAGE_BYTES_MAX);
+}
+
+#[test]
+fn only_buffers_of_group_0_are_bound() {
+    let uses = |declared: &str, body: &str| format!("{declared}\n@compute @workgroup_size(1) fn main() {{ {body} }}");
+    assert_refused(&uses("@group(0) @binding(0) var t: texture_2d<f32>;", "_ = textureDimensions(t);"), "`t` is no buffer");
+    assert_refused(&uses("@group(0) @binding(0) var s: sampler;", ""), "`s` is no buffer");
+    assert_refused(&uses("@group(0) @binding(0) var t: texture_storage_2d<r32uint, write>;", ""), "`t` is no buffer");
+    assert_refused(&uses("@group(1) @binding(0) var<storage, read_write> x: u32;", "x = 1u;"), "group 1");
+    assert_refused(&uses("@group(0) @binding(1000) var<storage, read_write> x: u32;", "x = 1u;"), "binding 1000");
+    let twice = "@group(0) @binding(0) var<storage> a: u32; @group(0) @binding(0) var<storage, read_write> b: u32;";
+    assert!(check_as(GpuNeed::default(), &uses(twice, "b = a;")).is_err());
+}
+
+#[test]
+fn bindings_have_their_number() {
+    let many = |kind: &str, count: usize| {
+        let declared = (0..count).map(|at| format!("@group(0) @binding({at}) var<{kind}> b{at}: vec4u;\n"));
+        let sum = (0..count).map(|at| format!("b{at}.x")).collect::<Vec<_>>().join(" + ");
+        format!("{}@compute @workgroup_size(1) fn main() {{ let x = {sum}; }}", declared.collect::<String>())
+    };
+    for (kind, most) in [("storage", STORAGE_BINDINGS_MAX), ("uniform", UNIFORM_BINDINGS_MAX)] {
+        assert_eq!(shape_of(&many(kind, most)).bindings.len(), most);
+        assert_refused(&many(kind, most + 1), "at most 8 and 12");
+    }
+}
+
+#[test]
+fn workgroups_are_within_the_jobs_limits() {
+    let sized = |size: &str| format!("@compute @workgroup_size({size}) fn main() {{}}");
+    let need = |invocations| GpuNeed { invocations, ..GpuNeed::default() };
+    for (size, invocations, fits) in [
+        ("256", 256, true),
+        ("257", 256, false),
+        ("16, 16", 256, true),
+        ("16, 16, 2", 256, false),
+        ("1, 1, 64", 256, true),
+        ("1, 1, 65", 256, false),
+        ("1024", 1024, true),
+        ("1, 1024", 1024, true),
+        ("1025", 1024, false),
+        ("1, 1, 65", 1024, false),
+        ("65", 64, false),
+        ("4294967295, 4294967295, 64", 256, false),
+    ] {
+        assert_eq!(check_as(need(invocations), &sized(size)).is_ok(), fits, "{size} of {invocations}");
+    }
+}
+
+#[test]
+fn memory_of_a_shader_is_bounded() {
+    let shared = |words: u32| shader(&format!("var<workgroup> w: array<u32, {words}>;"), "out[0] = w[out[0]];");
+    assert_refused(&shared(4097), "bytes of workgroup memory; the job's limit is 16384");
+    shape_of(&shared(4096));
+    let unused = shader("var<workgroup> w: array<u32, 5000>;", "out[0] = 1u;");
+    assert!(check_as(GpuNeed::default(), &unused).is_ok(), "what is not used is not there");
+    let private = |words: u32| shader(&format!("var<private> p: array<u32, {words}>;"), "p[out[1]] = 1u; out[0] = p[out[0]];");
+    assert_refused(&private(2049), "bytes of private variables");
+    shape_of(&private(2048));
+    let local = |words: u32| shader("", &format!("var v: array<u32, {words}>; v[out[1]] = 1u; out[0] = v[out[0]];"));
+    assert_refused(&local(2049), "bytes of variables in a function");
+    shape_of(&local(2048));
+}
+
+#[test]
+fn overridable_constants_have_their_defaults() {
+    let sized = shader("override N: u32 = 4u; var<workgroup> w: array<u32, N>;", "out[0] = w[out[0]] + N;");
+    shape_of(&sized);
+    assert_refused(&sized.replace("4u", "5000u"), "bytes of workgroup memory");
+    assert_refused(&shader("override N: u32;", "out[0] = N;"), "`override` constants have their defaults");
+    let workgroup = "override X: u32 = 32u; @compute @workgroup_size(X, 2) fn main() {}";
+    assert_eq!(shape_of(workgroup).workgroup, [32, 2, 1]);
+}
+
+#[test]
+fn nothing_beyond_the_core_language_is_there() {
+    for extension in ["f16", "subgroups", "dual_source_blending", "clip_distances", "wgpu_ray_query", "primitive_index"] {
+        let error = check_as(GpuNeed::default(), &format!("enable {extension};\n{}", shader("", ""))).unwrap_err();
+        assert!(error.starts_with("line 1"), "{extension}: {error}");
+    }
+    for body in ["var x: f64 = 1.0lf;", "var x: i64 = 1li;", "out[0] = subgroupAdd(out[1]);", "var x: f16;"] {
+        assert!(check_as(GpuNeed::default(), &shader("", body)).is_err(), "{body}");
+    }
+    assert!(check_as(GpuNeed::default(), &shader("var<immediate> p: u32;", "out[0] = p;")).is_err());
+    assert!(check_as(GpuNeed::default(), &shader("var<push_constant> p: u32;", "out[0] = p;")).is_err());
+}
+
+#[test]
+fn entry_point_is_there_and_computes() {
+    assert_refused("@compute @workgroup_size(1) fn other() {}", "no compute entry point `main`; it has `other`");
+    assert_refused("@fragment fn main() {}", "no compute entry point `main`; it has none");
+    assert_refused("", "no compute entry point");
+}
+
+#[test]
+fn source_has_64_kib_at_most() {
+    let padded = |bytes: usize| format!("{:<bytes$}", "@compute @workgroup_size(1) fn main() {}");
+    shape_of(&padded(SHADER_BYTES_MAX));
+    assert_refused(&padded(SHADER_BYTES_MAX + 1), "a shader of 65537 bytes");
+    let entry = "m".repeat(ENTRY_BYTES_MAX + 1);
+    assert!(check(&ShaderOrder { wgsl: String::new(), entry, need: GpuNeed::default() }).is_err());
+}

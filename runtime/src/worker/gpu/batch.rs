@@ -1,0 +1,123 @@
+//! What is recorded until it is submitted.
+
+use std::sync::Arc;
+
+use wgpu::{BindGroup, Buffer, CommandBuffer, CommandEncoder, ComputePassDescriptor, ComputePassTimestampWrites, MapMode};
+
+use super::device::{Done, Flight, Gpu, Pipeline, STAMPS_MAX, Span, Stamps, checked, stamp_bytes};
+use super::meter::Meter;
+use crate::gpu::wire::SessionEnd;
+
+/// Dispatches that travel together.
+const DISPATCHES_MAX: usize = 32;
+/// Bytes that a submission copies, so that it does not take long.
+const COPIED_BYTES_MAX: u64 = 64 << 20;
+
+/// Commands of one submission, and the timestamps around them.
+#[derive(Debug)]
+pub(super) struct Batch {
+    encoder: CommandEncoder,
+    stamps: Option<Stamps>,
+    spans: Vec<Span>,
+    /// Whether the last span is one of copies and still open.
+    is_copying: bool,
+    dispatches: usize,
+    copied_bytes: u64,
+    done: Arc<Done>,
+}
+
+impl Batch {
+    pub(super) fn begin(gpu: &Gpu) -> Result<Self, SessionEnd> {
+        Ok(Self {
+            stamps: gpu.take_stamps()?,
+            encoder: checked(|| gpu.device.create_command_encoder(&Default::default()))?,
+            spans: Vec::new(),
+            is_copying: false,
+            dispatches: 0,
+            copied_bytes: 0,
+            done: Arc::default(),
+        })
+    }
+
+    /// Whether it should go before more comes.
+    pub(super) fn is_full(&self) -> bool {
+        // A dispatch and the copies before it take two spans of two stamps.
+        let stamps_left = STAMPS_MAX as usize - 2 * self.spans.len();
+        self.dispatches >= DISPATCHES_MAX || self.copied_bytes >= COPIED_BYTES_MAX || stamps_left < 6
+    }
+
+    pub(super) fn has_dispatches(&self) -> bool {
+        self.dispatches > 0
+    }
+
+    /// Records a copy of at least one byte.
+    pub(super) fn copy(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
+        if !self.is_copying {
+            self.stamp(2 * self.spans.len());
+            self.spans.push(Span::Copies);
+            self.is_copying = true;
+        }
+        self.copied_bytes += bytes;
+        self.encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, bytes);
+    }
+
+    /// Has the first bytes of `buffer` mapped for reading when all is done.
+    pub(super) fn map(&mut self, buffer: &Buffer, bytes: u64) {
+        self.encoder.map_buffer_on_submit(buffer, MapMode::Read, ..bytes, self.done.expect_map());
+    }
+
+    /// Has `buffer` mapped for writing when all is done, and says so to `mapped`.
+    pub(super) fn map_for_writing(&mut self, buffer: &Buffer, mapped: impl FnOnce(bool) + Send + 'static) {
+        self.encoder.map_buffer_on_submit(buffer, MapMode::Write, .., move |result| mapped(result.is_ok()));
+    }
+
+    /// Records a dispatch.
+    pub(super) fn dispatch(&mut self, pipeline: &Pipeline, group: &BindGroup, workgroups: [u32; 3]) {
+        self.end_copies();
+        let first = 2 * self.spans.len() as u32;
+        let all = workgroups.iter().map(|count| u64::from(*count)).product();
+        self.spans.push(Span::Dispatch(Arc::clone(&pipeline.speed), all));
+        self.dispatches += 1;
+        let timestamp_writes = self.stamps.as_ref().map(|stamps| ComputePassTimestampWrites {
+            query_set: &stamps.queries,
+            beginning_of_pass_write_index: Some(first),
+            end_of_pass_write_index: Some(first + 1),
+        });
+        let mut pass = self.encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
+        pass.set_pipeline(&pipeline.compute);
+        pass.set_bind_group(0, group, &[]);
+        pass.dispatch_workgroups(workgroups[0], workgroups[1], workgroups[2]);
+    }
+
+    /// Ends the recording: what is submitted, and what goes with it.
+    pub(super) fn finish(mut self, meter: Arc<Meter>) -> Result<(CommandBuffer, Flight), SessionEnd> {
+        self.end_copies();
+        if let Some(stamps) = &self.stamps {
+            let bytes = stamp_bytes(self.spans.len());
+            self.encoder.resolve_query_set(&stamps.queries, 0..2 * self.spans.len() as u32, &stamps.resolved, 0);
+            self.encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.read, 0, bytes);
+            self.encoder.map_buffer_on_submit(&stamps.read, MapMode::Read, ..bytes, stamps.mapped.expect_map());
+        }
+        let Self { encoder, stamps, spans, done, .. } = self;
+        let commands = checked(|| encoder.finish())?;
+        Ok((commands, Flight { meter, stamps, spans, done }))
+    }
+
+    fn end_copies(&mut self) {
+        if self.is_copying {
+            self.stamp(2 * self.spans.len() - 1);
+            self.is_copying = false;
+        }
+    }
+
+    /// Notes the time when all that came before is done: a pass that does nothing else, because copies have no timestamps of their own.
+    fn stamp(&mut self, at: usize) {
+        let Some(stamps) = &self.stamps else { return };
+        let timestamp_writes = Some(ComputePassTimestampWrites {
+            query_set: &stamps.queries,
+            beginning_of_pass_write_index: Some(at as u32),
+            end_of_pass_write_index: None,
+        });
+        drop(self.encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes }));
+    }
+}

@@ -1,0 +1,543 @@
+//! A session: a thread that does what one run of a job asks for, over a socket of its own.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex};
+use std::{io, thread};
+
+use adit_protocol::GpuNeed;
+use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages};
+
+use super::batch::Batch;
+use super::device::{Done, Gpu, Pipeline, checked, lock};
+use super::meter::Meter;
+use super::socket::{Inbox, send};
+use super::staging::{CHUNKS_PER_BATCH, Downloads, Uploads};
+use super::turns::Turn;
+use crate::gpu::book::{Book, Fault};
+use crate::gpu::wire::{
+    Binding, Command, Data, FromGpu, INLINE_MAX, Reply, SHARED_BYTES, SLOT_BYTES, SLOTS, Session, SessionEnd, Shape,
+};
+use crate::ipc::IpcError;
+
+/// What buffers of guests can be used for.
+const USAGES: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::UNIFORM).union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+/// A dispatch that takes longer goes alone.
+const TINY_NS: u64 = 1_000_000;
+/// Time on the device after which a session lets others, where there are.
+const TURN_NS: u64 = 50_000_000;
+/// Groups of pieces of a read that are on their way at a time.
+const READS_AHEAD: usize = 2;
+
+/// A session as the control thread sees it.
+#[derive(Debug)]
+pub(super) struct Handle {
+    session: Session,
+    need: GpuNeed,
+    socket: Arc<UnixStream>,
+    pub(super) meter: Arc<Meter>,
+    state: Mutex<HandleState>,
+    closed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct HandleState {
+    is_closed: bool,
+    /// Pipelines that the sandbox has not taken in, by serial number.
+    made: HashMap<u64, (Pipeline, Shape)>,
+}
+
+impl Handle {
+    /// Starts a session.
+    pub(super) fn open(
+        gpu: &Arc<Gpu>,
+        meter: Arc<Meter>,
+        need: GpuNeed,
+        socket: UnixStream,
+        shared: File,
+    ) -> io::Result<Arc<Self>> {
+        if shared.metadata()?.len() < SHARED_BYTES {
+            return Err(io::Error::other("the shared file of a session is too small"));
+        }
+        let socket = Arc::new(socket);
+        let session = meter.session;
+        let state = Mutex::default();
+        let handle = Arc::new(Self { session, need, socket: Arc::clone(&socket), meter, state, closed: Condvar::new() });
+        let worker = Worker {
+            gpu: Arc::clone(gpu),
+            handle: Arc::clone(&handle),
+            inbox: Inbox::new(socket),
+            shared,
+            book: Book::new(need),
+            buffers: HashMap::new(),
+            memory: 0,
+            doomed: 0,
+            pipelines: HashMap::new(),
+            groups: HashMap::new(),
+            batch: None,
+            flights: VecDeque::new(),
+            turn: None,
+            uploads: Uploads::default(),
+            downloads: Downloads::default(),
+            piece: vec![0; SLOT_BYTES],
+            slots_free: (0..SLOTS).rev().collect(),
+        };
+        thread::Builder::new().name(format!("session {session}")).spawn(move || worker.run())?;
+        Ok(handle)
+    }
+
+    /// Keeps a pipeline until the sandbox takes it in.
+    pub(super) fn add(&self, serial: u64, pipeline: Pipeline, shape: Shape) -> Result<(), String> {
+        let mut state = lock(&self.state);
+        if state.made.len() >= self.need.pipelines as usize {
+            return Err(format!("{} pipelines were made and not used", state.made.len()));
+        }
+        state.made.insert(serial, (pipeline, shape));
+        Ok(())
+    }
+
+    /// Ends the session, which then tells the supervisor what it used.
+    pub(super) fn close(&self) {
+        lock(&self.state).is_closed = true;
+        self.closed.notify_all();
+        // Wakes its thread wherever that waits for the sandbox.
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn is_closed(&self) -> bool {
+        lock(&self.state).is_closed
+    }
+}
+
+/// Why a session does nothing more.
+enum Stop {
+    /// The supervisor or the sandbox closed it.
+    Closed,
+    Ended(SessionEnd),
+}
+
+impl From<SessionEnd> for Stop {
+    fn from(end: SessionEnd) -> Self {
+        Self::Ended(end)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        lied(fault.to_string())
+    }
+}
+
+impl From<IpcError> for Stop {
+    fn from(error: IpcError) -> Self {
+        match error {
+            IpcError::Io(_) => Self::Closed,
+            other => lied(other.to_string()),
+        }
+    }
+}
+
+fn lied(what: String) -> Stop {
+    Stop::Ended(SessionEnd::Lied(what))
+}
+
+/// A turn on the device, and what the session had used when it began.
+struct HeldTurn {
+    turn: Turn,
+    since_ns: u64,
+}
+
+struct Worker {
+    gpu: Arc<Gpu>,
+    handle: Arc<Handle>,
+    inbox: Inbox,
+    shared: File,
+    book: Book,
+    buffers: HashMap<u32, (Buffer, u64)>,
+    /// Bytes of them.
+    memory: u64,
+    /// Bytes of destroyed buffers that something recorded or running may still hold.
+    doomed: u64,
+    pipelines: HashMap<u32, Pipeline>,
+    /// What was bound to a pipeline last.
+    groups: HashMap<u32, (Vec<Binding>, BindGroup)>,
+    batch: Option<Batch>,
+    flights: VecDeque<Arc<Done>>,
+    turn: Option<HeldTurn>,
+    uploads: Uploads,
+    downloads: Downloads,
+    /// A piece of bulk data on its way from the shared file.
+    piece: Vec<u8>,
+    slots_free: Vec<u8>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut stopped = self.serve();
+        if stopped.is_ok() {
+            stopped = self.check_time();
+        }
+        self.turn = None;
+        if let Err(Stop::Ended(why)) = stopped {
+            self.tell(&FromGpu::Ended { session: self.handle.session, why });
+        }
+        let Self { gpu, handle, flights, memory, doomed, .. } = self.wait_for_flights();
+        debug_assert!(flights.is_empty(), "all that was submitted is over");
+        gpu.give_memory_back(memory + doomed);
+        let state = lock(&handle.state);
+        let mut state =
+            handle.closed.wait_while(state, |state| !state.is_closed).unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.made.clear();
+        drop(state);
+        let closed = FromGpu::Closed { session: handle.session, used: handle.meter.used() };
+        if gpu.supervisor.send(&closed).is_err() {
+            super::watch::end();
+        }
+    }
+
+    /// Lets what runs come to its end. What was only recorded is dropped with the rest.
+    fn wait_for_flights(mut self) -> Self {
+        self.batch = None;
+        for flight in self.flights.drain(..) {
+            // A buffer that could not be mapped is of no more use to anybody.
+            let _ = flight.wait();
+        }
+        self
+    }
+
+    fn tell(&self, message: &FromGpu) {
+        // A supervisor that is gone ends this process.
+        if self.gpu.supervisor.send(message).is_err() {
+            super::watch::end();
+        }
+    }
+
+    /// Does what the sandbox says until it is gone.
+    fn serve(&mut self) -> Result<(), Stop> {
+        loop {
+            let turn = &mut self.turn;
+            // Whoever has nothing to do now lets others.
+            let Some(command) = self.inbox.recv_or(|| *turn = None)? else { return Ok(()) };
+            if self.handle.is_closed() {
+                return Ok(());
+            }
+            self.obey(command)?;
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> Result<(), Stop> {
+        match command {
+            Command::Create { buffer, bytes } => self.create(buffer, bytes),
+            Command::Destroy { buffer } => self.destroy(buffer),
+            Command::Write { buffer, offset, data } => self.write(buffer, offset, data),
+            Command::Copy { from, from_offset, to, to_offset, bytes } => self.copy(from, from_offset, to, to_offset, bytes),
+            Command::Adopt { pipeline, serial } => self.adopt(pipeline, serial),
+            Command::DropPipeline { pipeline } => {
+                self.book.drop_pipeline(pipeline)?;
+                self.pipelines.remove(&pipeline);
+                self.groups.remove(&pipeline);
+                Ok(())
+            }
+            Command::Dispatch { pipeline, bindings, workgroups } => self.dispatch(pipeline, &bindings, workgroups),
+            Command::Submit => self.flush(),
+            Command::Read { buffer, offset, bytes } => self.read(buffer, offset, bytes),
+            Command::Taken { slot } => self.taken(slot),
+            Command::Finish => self.finish(),
+        }
+    }
+
+    fn create(&mut self, buffer: u32, bytes: u64) -> Result<(), Stop> {
+        if self.book.create(bytes)? != buffer {
+            return Err(lied(format!("buffer {buffer} is not the next")));
+        }
+        if self.memory + self.doomed + bytes > self.book.need().memory.0 {
+            // The guest has the room only when those are gone.
+            self.settle()?;
+        }
+        self.gpu.take_memory(bytes)?;
+        self.memory += bytes;
+        let made = self.gpu.make_buffer(bytes, USAGES)?;
+        self.buffers.insert(buffer, (made, bytes));
+        Ok(())
+    }
+
+    fn destroy(&mut self, buffer: u32) -> Result<(), Stop> {
+        self.book.destroy(buffer)?;
+        if let Some((_, bytes)) = self.buffers.remove(&buffer) {
+            self.memory -= bytes;
+            self.doomed += bytes;
+        }
+        self.groups.clear();
+        self.forget_doomed();
+        Ok(())
+    }
+
+    /// Where nothing is recorded and nothing runs, nothing holds a destroyed buffer.
+    fn forget_doomed(&mut self) {
+        self.flights.retain(|flight| !flight.is_over());
+        if self.batch.is_none() && self.flights.is_empty() {
+            self.gpu.give_memory_back(std::mem::take(&mut self.doomed));
+        }
+    }
+
+    fn write(&mut self, buffer: u32, offset: u64, data: Data) -> Result<(), Stop> {
+        match data {
+            Data::Inline(data) => {
+                if data.len() > INLINE_MAX {
+                    return Err(lied(format!("{} bytes within a frame", data.len())));
+                }
+                self.book.write(buffer, offset, data.len() as u64)?;
+                self.upload(buffer, offset, &data)
+            }
+            Data::Slot { slot, bytes } => {
+                if slot >= SLOTS || bytes as usize > SLOT_BYTES {
+                    return Err(lied(format!("{bytes} bytes in slot {slot}")));
+                }
+                self.book.write(buffer, offset, bytes.into())?;
+                let mut piece = std::mem::take(&mut self.piece);
+                let data = &mut piece[..bytes as usize];
+                let read = self.shared.read_exact_at(data, u64::from(slot) * SLOT_BYTES as u64);
+                read.map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
+                send(&self.handle.socket, &Reply::Free { slot })?;
+                let uploaded = self.upload(buffer, offset, data);
+                self.piece = piece;
+                uploaded
+            }
+        }
+    }
+
+    fn upload(&mut self, buffer: u32, offset: u64, data: &[u8]) -> Result<(), Stop> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let (staged, at) = self.uploads.put(&self.gpu, data)?;
+        let target = self.buffer(buffer)?;
+        self.batch()?.copy(&staged, at, &target, offset, data.len() as u64);
+        if self.uploads.is_full() { self.flush() } else { self.flush_if_full() }
+    }
+
+    fn copy(&mut self, from: u32, from_offset: u64, to: u32, to_offset: u64, bytes: u64) -> Result<(), Stop> {
+        self.book.copy(from, from_offset, to, to_offset, bytes)?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (source, target) = (self.buffer(from)?, self.buffer(to)?);
+        self.batch()?.copy(&source, from_offset, &target, to_offset, bytes);
+        self.flush_if_full()
+    }
+
+    fn adopt(&mut self, pipeline: u32, serial: u64) -> Result<(), Stop> {
+        let made = lock(&self.handle.state).made.remove(&serial);
+        let Some((made, shape)) = made else { return Err(lied(format!("there is no pipeline of serial number {serial}"))) };
+        if self.book.add_pipeline(shape)? != pipeline {
+            return Err(lied(format!("pipeline {pipeline} is not the next")));
+        }
+        self.pipelines.insert(pipeline, made);
+        Ok(())
+    }
+
+    fn dispatch(&mut self, pipeline: u32, bindings: &[Binding], workgroups: [u32; 3]) -> Result<(), Stop> {
+        let bound = self.book.dispatch(pipeline, bindings, workgroups)?;
+        let all: u64 = workgroups.iter().map(|count| u64::from(*count)).product();
+        if all == 0 {
+            return Ok(());
+        }
+        self.bind(pipeline, bound)?;
+        let used = self.pipelines.get(&pipeline).ok_or_else(|| lied(format!("there is no pipeline {pipeline}")))?;
+        let is_tiny = used.speed.expected_ns(all).is_some_and(|ns| ns <= TINY_NS);
+        if !is_tiny && self.batch.as_ref().is_some_and(Batch::has_dispatches) {
+            self.flush()?;
+        }
+        self.batch()?;
+        let (Some(batch), Some(pipeline), Some((_, group))) =
+            (&mut self.batch, self.pipelines.get(&pipeline), self.groups.get(&pipeline))
+        else {
+            return Err(SessionEnd::Failed("a dispatch was lost".to_owned()).into());
+        };
+        batch.dispatch(pipeline, group, workgroups);
+        if is_tiny { self.flush_if_full() } else { self.flush() }
+    }
+
+    /// Makes a group of what is bound, unless it is what was bound last.
+    fn bind(&mut self, pipeline: u32, bound: Vec<Binding>) -> Result<(), Stop> {
+        if self.groups.get(&pipeline).is_some_and(|(last, _)| *last == bound) {
+            return Ok(());
+        }
+        let buffers = bound.iter().map(|binding| self.buffer(binding.buffer)).collect::<Result<Vec<_>, _>>()?;
+        let entries: Vec<_> = bound.iter().zip(&buffers).map(|(binding, buffer)| entry(binding, buffer)).collect();
+        let used = self.pipelines.get(&pipeline).ok_or_else(|| lied(format!("there is no pipeline {pipeline}")))?;
+        let descriptor = BindGroupDescriptor { label: None, layout: &used.layout, entries: &entries };
+        let group = checked(|| self.gpu.device.create_bind_group(&descriptor))?;
+        self.groups.insert(pipeline, (bound, group));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Stop> {
+        self.settle()?;
+        self.check_time()?;
+        Ok(send(&self.handle.socket, &Reply::Finished)?)
+    }
+
+    /// Has all done that came before.
+    fn settle(&mut self) -> Result<(), Stop> {
+        self.flush()?;
+        // What others submit meanwhile begins when this is over.
+        self.turn = None;
+        for flight in self.flights.drain(..) {
+            flight.wait()?;
+        }
+        self.forget_doomed();
+        Ok(())
+    }
+
+    fn read(&mut self, buffer: u32, offset: u64, bytes: u64) -> Result<(), Stop> {
+        self.book.read(buffer, offset, bytes)?;
+        let source = self.buffer(buffer)?;
+        let mut groups = VecDeque::new();
+        let mut asked = 0;
+        loop {
+            while groups.len() < READS_AHEAD && asked < bytes {
+                let (group, end) = self.ask(&source, offset, asked, bytes)?;
+                groups.push_back(group);
+                asked = end;
+            }
+            let Some(group) = groups.pop_front() else { return Ok(()) };
+            self.turn = None;
+            group.done.wait()?;
+            self.check_time()?;
+            for (staged, length) in group.pieces {
+                self.reply(&staged, length)?;
+                self.downloads.give_back(staged);
+            }
+        }
+    }
+
+    /// Submits the copies of the next pieces of a read, and says where the one after begins.
+    fn ask(&mut self, source: &Buffer, offset: u64, mut at: u64, bytes: u64) -> Result<(Pieces, u64), Stop> {
+        let mut pieces = Vec::new();
+        while pieces.len() < CHUNKS_PER_BATCH && at < bytes {
+            let length = (bytes - at).min(SLOT_BYTES as u64);
+            let staged = self.downloads.take(&self.gpu)?;
+            let batch = self.batch()?;
+            batch.copy(source, offset + at, &staged, 0, length);
+            batch.map(&staged, length);
+            pieces.push((staged, length as usize));
+            at += length;
+        }
+        let done = self.submit()?;
+        Ok((Pieces { done, pieces }, at))
+    }
+
+    /// Sends a piece that was read.
+    fn reply(&mut self, staged: &Buffer, length: usize) -> Result<(), Stop> {
+        let view = staged.slice(..length as u64).get_mapped_range();
+        let view = view.map_err(|error| SessionEnd::Failed(error.to_string()))?;
+        if length <= INLINE_MAX {
+            return Ok(send(&self.handle.socket, &Reply::Data(Data::Inline(view.to_vec())))?);
+        }
+        let slot = self.take_slot()?;
+        let at = u64::from(SLOTS + slot) * SLOT_BYTES as u64;
+        self.shared.write_all_at(&view, at).map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
+        Ok(send(&self.handle.socket, &Reply::Data(Data::Slot { slot, bytes: length as u32 }))?)
+    }
+
+    fn take_slot(&mut self) -> Result<u8, Stop> {
+        loop {
+            if let Some(slot) = self.slots_free.pop() {
+                return Ok(slot);
+            }
+            match self.inbox.recv()? {
+                Some(Command::Taken { slot }) => self.taken(slot)?,
+                Some(other) => return Err(lied(format!("{other:?} in the middle of a read"))),
+                None => return Err(Stop::Closed),
+            }
+        }
+    }
+
+    fn taken(&mut self, slot: u8) -> Result<(), Stop> {
+        if slot >= SLOTS || self.slots_free.contains(&slot) {
+            return Err(lied(format!("slot {slot} was not full")));
+        }
+        self.slots_free.push(slot);
+        Ok(())
+    }
+
+    fn buffer(&self, buffer: u32) -> Result<Buffer, Stop> {
+        let found = self.buffers.get(&buffer).map(|(buffer, _)| buffer.clone());
+        found.ok_or_else(|| lied(format!("there is no buffer {buffer}")))
+    }
+
+    /// What is being recorded.
+    fn batch(&mut self) -> Result<&mut Batch, Stop> {
+        let batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => Batch::begin(&self.gpu)?,
+        };
+        Ok(self.batch.insert(batch))
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Stop> {
+        if self.batch.as_ref().is_some_and(Batch::is_full) { self.flush() } else { Ok(()) }
+    }
+
+    /// Submits what was recorded, if anything was.
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.batch.is_some() {
+            self.submit()?;
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self) -> Result<Arc<Done>, Stop> {
+        self.batch()?;
+        let Some(mut batch) = self.batch.take() else { return Err(Stop::Closed) };
+        self.uploads.hand_over(&mut batch);
+        let meter = Arc::clone(&self.handle.meter);
+        let (commands, flight) = batch.finish(Arc::clone(&meter))?;
+        self.take_turn();
+        if self.handle.is_closed() {
+            return Err(Stop::Closed);
+        }
+        self.check_time()?;
+        meter.count(&self.book);
+        let done = Arc::clone(&flight.done);
+        self.gpu.submit(commands, flight)?;
+        self.flights.retain(|flight| !flight.is_over());
+        self.flights.push_back(Arc::clone(&done));
+        self.end_turn_if_wanted();
+        Ok(done)
+    }
+
+    fn take_turn(&mut self) {
+        if self.turn.is_none() {
+            let turn = self.gpu.turns.take();
+            self.turn = Some(HeldTurn { turn, since_ns: self.handle.meter.ns() });
+        }
+    }
+
+    fn end_turn_if_wanted(&mut self) {
+        let now = self.handle.meter.ns();
+        if self.turn.as_ref().is_some_and(|held| held.turn.is_wanted() && now - held.since_ns >= TURN_NS) {
+            self.turn = None;
+        }
+    }
+
+    fn check_time(&self) -> Result<(), Stop> {
+        self.handle.meter.count(&self.book);
+        if self.handle.meter.is_over_time() { Err(SessionEnd::OutOfTime.into()) } else { Ok(()) }
+    }
+}
+
+/// Pieces of a read that are on their way together, with their lengths.
+struct Pieces {
+    done: Arc<Done>,
+    pieces: Vec<(Buffer, usize)>,
+}
+
+fn entry<'a>(binding: &Binding, buffer: &'a Buffer) -> BindGroupEntry<'a> {
+    let resource = BufferBinding { buffer, offset: binding.offset, size: BufferSize::new(binding.bytes) };
+    BindGroupEntry { binding: binding.binding, resource: BindingResource::Buffer(resource) }
+}

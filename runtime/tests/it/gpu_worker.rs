@@ -1,0 +1,446 @@
+//! The GPU worker, spoken to over its sockets, on the software adapter.
+
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+use adit_protocol::{ByteCount, GpuNeed};
+
+use crate::gpu_client::wire::{Binding, Command, Data, FromGpu, GpuSetup, GpuUsed, SLOT_BYTES, SessionEnd, ToGpu};
+use crate::gpu_client::{Gpu, Sandbox, hello, setup};
+use crate::workers::is_running;
+
+fn need() -> GpuNeed {
+    GpuNeed { memory: ByteCount(512 << 20), ..GpuNeed::default() }
+}
+
+/// Adds one to each word of a buffer.
+const INCREMENT: &str = "
+    @group(0) @binding(0) var<storage, read_write> words: array<u32>;
+    @compute @workgroup_size(64)
+    fn main(@builtin(global_invocation_id) id: vec3u) {
+        if id.x < arrayLength(&words) { words[id.x] += 1u; }
+    }";
+
+/// Turns for as long as the first word of a buffer says.
+const TURN: &str = "
+    @group(0) @binding(0) var<storage, read_write> words: array<u32>;
+    @compute @workgroup_size(1)
+    fn main() {
+        var x = words[1];
+        let turns = words[0];
+        for (var i = 0u; i < turns; i++) { x = x * 1664525u + 1013904223u; }
+        words[1] = x;
+    }";
+
+/// Ends when somebody writes to the buffer, which nobody does.
+const HANG: &str = "
+    @group(0) @binding(0) var<storage, read_write> word: atomic<u32>;
+    @compute @workgroup_size(1)
+    fn main() {
+        while atomicLoad(&word) == 0u { }
+    }";
+
+fn bytes_of(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// A session that has a buffer of `words`, and a pipeline.
+fn session(gpu: &mut Gpu, number: u64, wgsl: &str, words: &[u32]) -> Sandbox {
+    let mut sandbox = gpu.open(number, need());
+    gpu.pipeline(&sandbox, 0, wgsl);
+    sandbox.create(0, 4 * words.len() as u64);
+    sandbox.write(0, &bytes_of(words));
+    sandbox
+}
+
+/// Has a session compute something right.
+fn assert_works(gpu: &mut Gpu, number: u64) {
+    let mut sandbox = session(gpu, number, INCREMENT, &[7, 8]);
+    sandbox.dispatch(0, &[0], [1, 1, 1], &[8]);
+    assert_eq!(sandbox.read_words(0, 2), [8, 9]);
+    gpu.close(&sandbox);
+}
+
+#[test]
+fn dispatch_computes_what_the_shader_says() {
+    let mut gpu = Gpu::start();
+    let words: Vec<u32> = (0..1000).collect();
+    let mut sandbox = session(&mut gpu, 1, INCREMENT, &words);
+    sandbox.dispatch(0, &[0], [16, 1, 1], &[4000]);
+    assert_eq!(sandbox.read_words(0, 1000), (1..=1000).collect::<Vec<_>>());
+    let used = gpu.close(&sandbox);
+    assert_eq!((used.dispatches, used.bytes_moved, used.memory_peak), (1, 8000, 4000));
+    assert!(used.ns > 0 && !used.has_floats, "{used:?}");
+    assert_eq!(gpu.live.note(1).unwrap().used, used);
+}
+
+#[test]
+fn chain_of_dispatches_needs_no_reading_back() {
+    let mut gpu = Gpu::start();
+    let mut sandbox = gpu.open(1, need());
+    gpu.pipeline(&sandbox, 0, INCREMENT);
+    sandbox.create(0, 4096);
+    sandbox.create(1, 4096);
+    for _ in 0..100 {
+        sandbox.dispatch(0, &[0], [16, 1, 1], &[4096]);
+    }
+    sandbox.tell(&Command::Copy { from: 0, from_offset: 0, to: 1, to_offset: 0, bytes: 2048 });
+    sandbox.dispatch(0, &[1], [16, 1, 1], &[4096]);
+    sandbox.finish();
+    let words = sandbox.read_words(1, 1024);
+    assert!(words[..512].iter().all(|word| *word == 101) && words[512..].iter().all(|word| *word == 1), "{words:?}");
+    assert_eq!(gpu.close(&sandbox).dispatches, 101);
+}
+
+#[test]
+fn writes_take_effect_in_their_order() {
+    let mut gpu = Gpu::start();
+    let mut sandbox = session(&mut gpu, 1, INCREMENT, &[1; 64]);
+    for value in 0..50_u32 {
+        sandbox.write(0, &bytes_of(&[value; 32]));
+        sandbox.dispatch(0, &[0], [1, 1, 1], &[256]);
+    }
+    let words = sandbox.read_words(0, 64);
+    assert_eq!((words[..32].to_vec(), words[32..].to_vec()), (vec![50; 32], vec![51; 32]));
+}
+
+#[test]
+fn bulk_data_comes_back_as_it_went() {
+    let mut gpu = Gpu::start();
+    let mut sandbox = gpu.open(1, need());
+    let words: Vec<u32> = (0..16_u32 << 20).map(|at| at.wrapping_mul(0x9e37_79b9)).collect();
+    let data = bytes_of(&words);
+    sandbox.create(0, 64 << 20);
+    sandbox.write(0, &data);
+    assert!(sandbox.read(0, 0, 64 << 20) == data, "64 MiB, bit for bit");
+    assert!(sandbox.read(0, (1 << 20) - 4, 8 << 20) == data[(1 << 20) - 4..][..8 << 20]);
+    assert_eq!(sandbox.read(0, 64 << 20, 0), []);
+    assert_eq!(gpu.close(&sandbox).bytes_moved, (64 + 64 + 8) << 20);
+}
+
+#[test]
+fn shader_that_hangs_ends_the_process_within_its_slice() {
+    let mut gpu = Gpu::with(&GpuSetup { slice_ms: 500, ..setup() });
+    let other = session(&mut gpu, 1, INCREMENT, &[1]);
+    let sandbox = session(&mut gpu, 2, HANG, &[0]);
+    let (pid, began) = (gpu.pid(), Instant::now());
+    sandbox.dispatch(0, &[0], [1, 1, 1], &[4]);
+    sandbox.tell(&Command::Submit);
+    // The worker tells from outside, too, whose work runs.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while gpu.live.note(2).unwrap().busy_since == 0 {
+        assert!(Instant::now() < deadline, "it never began");
+    }
+    let (said, status) = gpu.hear_last();
+    let Some(FromGpu::Lost { session: 2, reason }) = said else { panic!("{said:?}") };
+    assert!(reason.contains("500 ms"), "{reason}");
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+    assert!(began.elapsed() < Duration::from_millis(500 + 1000), "{:?}", began.elapsed());
+    assert!(!is_running(pid));
+    drop((other, sandbox));
+}
+
+#[test]
+fn sandbox_that_lies_ends_alone() {
+    let mut gpu = Gpu::start();
+    let lies: [fn(&Sandbox); 11] = [
+        |sandbox| sandbox.tell(&Command::Destroy { buffer: 1 }),
+        |sandbox| sandbox.create(7, 4),
+        |sandbox| sandbox.create(1, 1 << 40),
+        |sandbox| sandbox.tell(&Command::Adopt { pipeline: 1, serial: 99 }),
+        |sandbox| sandbox.tell(&Command::Taken { slot: 0 }),
+        |sandbox| sandbox.tell(&Command::Taken { slot: 200 }),
+        |sandbox| sandbox.tell(&Command::Write { buffer: 0, offset: 0, data: Data::Slot { slot: 4, bytes: 4 } }),
+        |sandbox| {
+            let data = Data::Slot { slot: 0, bytes: SLOT_BYTES as u32 + 4 };
+            sandbox.tell(&Command::Write { buffer: 0, offset: 0, data });
+        },
+        |sandbox| sandbox.tell(&Command::Read { buffer: 0, offset: 4, bytes: 8 }),
+        |sandbox| sandbox.dispatch(0, &[0], [70_000, 1, 1], &[8]),
+        |sandbox| sandbox.tell_bytes(&[9, 0, 0, 0, 200, 1, 2, 3, 4, 5, 6, 7, 8]),
+    ];
+    for (number, lie) in (1..).zip(lies) {
+        let sandbox = session(&mut gpu, number, INCREMENT, &[1, 2]);
+        lie(&sandbox);
+        let said = gpu.hear();
+        let FromGpu::Ended { session, why: SessionEnd::Lied(_) } = said else { panic!("{number}: {said:?}") };
+        assert_eq!(session, number);
+        gpu.close(&sandbox);
+    }
+    assert_works(&mut gpu, 100);
+}
+
+#[test]
+fn sandbox_that_does_not_take_what_it_reads_can_be_closed() {
+    let mut gpu = Gpu::start();
+    let sandbox = gpu.open(1, need());
+    sandbox.create(0, 64 << 20);
+    sandbox.tell(&Command::Read { buffer: 0, offset: 0, bytes: 64 << 20 });
+    gpu.close(&sandbox);
+    assert_works(&mut gpu, 2);
+}
+
+#[test]
+fn nothing_of_another_session_is_out_of_bounds() {
+    const WILD: &str = "
+        struct Out { canaries: atomic<u32> }
+        @group(0) @binding(0) var<storage, read_write> words: array<u32>;
+        @group(0) @binding(1) var<storage, read_write> out: Out;
+        @compute @workgroup_size(64)
+        fn main(@builtin(global_invocation_id) id: vec3u) {
+            let at = id.x * 977u + 64u;
+            if words[at] == 0xcafef00du { atomicAdd(&out.canaries, 1u); }
+            words[at] = 0xdeadbeefu;
+            if words[0xfffffff0u - id.x] == 0xcafef00du { atomicAdd(&out.canaries, 1u); }
+            words[0xfffffff0u - id.x] = 0xdeadbeefu;
+        }";
+    let mut gpu = Gpu::start();
+    let canaries = vec![0xcafe_f00d_u32; 1 << 20];
+    let mut victim = session(&mut gpu, 1, INCREMENT, &canaries);
+    let mut attacker = session(&mut gpu, 2, WILD, &[5; 64]);
+    attacker.create(1, 4);
+    attacker.dispatch(0, &[0, 1], [4096, 1, 1], &[256, 4]);
+    assert_eq!(attacker.read_words(1, 1), [0], "no canary was read");
+    assert!(victim.read_words(0, 1 << 20) == canaries, "none was overwritten");
+}
+
+#[test]
+fn nothing_is_left_of_a_tenant_for_the_next() {
+    const FILL: &str = "
+        var<workgroup> shared_words: array<u32, 4096>;
+        @group(0) @binding(0) var<storage, read_write> words: array<u32>;
+        @compute @workgroup_size(64)
+        fn main(@builtin(local_invocation_index) at: u32, @builtin(workgroup_id) group: vec3u) {
+            for (var i = at; i < 4096u; i += 64u) { shared_words[i] = 0xcafef00du; }
+            workgroupBarrier();
+            words[group.x * 64u + at] = shared_words[(at * 61u) % 4096u];
+        }";
+    const LOOK: &str = "
+        var<workgroup> shared_words: array<u32, 4096>;
+        @group(0) @binding(0) var<storage, read_write> fresh: array<u32>;
+        @group(0) @binding(1) var<storage, read_write> seen: atomic<u32>;
+        @compute @workgroup_size(64)
+        fn main(@builtin(local_invocation_index) at: u32, @builtin(workgroup_id) group: vec3u) {
+            for (var i = at; i < 4096u; i += 64u) { atomicOr(&seen, shared_words[i]); }
+            atomicOr(&seen, fresh[group.x * 64u + at]);
+        }";
+    const GROUPS: u32 = 16;
+    const BYTES: u64 = 4 * 64 * GROUPS as u64;
+    let mut gpu = Gpu::start();
+    let mut tenant = session(&mut gpu, 1, FILL, &vec![0; BYTES as usize / 4]);
+    for _ in 0..32 {
+        tenant.dispatch(0, &[0], [GROUPS, 1, 1], &[BYTES]);
+    }
+    assert_eq!(tenant.read_words(0, 1), [0xcafe_f00d], "the tenant has its canaries");
+    gpu.close(&tenant);
+    let mut next = gpu.open(2, need());
+    gpu.pipeline(&next, 0, LOOK);
+    next.create(0, 4);
+    for _ in 0..1000 {
+        next.create(1, BYTES);
+        next.dispatch(0, &[1, 0], [GROUPS, 1, 1], &[BYTES, 4]);
+        next.tell(&Command::Destroy { buffer: 1 });
+    }
+    assert_eq!(next.read_words(0, 1), [0], "none is seen");
+    assert_eq!(gpu.close(&next).dispatches, 1000);
+}
+
+/// What one session is billed for `count` dispatches of `turns` in a row.
+fn bill(gpu: &mut Gpu, number: u64, turns: u32, count: usize) -> GpuUsed {
+    let mut sandbox = session(gpu, number, TURN, &[turns, 1]);
+    for _ in 0..count {
+        sandbox.dispatch(0, &[0], [1, 1, 1], &[8]);
+    }
+    sandbox.finish();
+    gpu.close(&sandbox)
+}
+
+/// Turns that take some 50 ms here.
+fn calibrate(gpu: &mut Gpu) -> u32 {
+    let mut turns = 1 << 18;
+    for number in 1000.. {
+        let ns = bill(gpu, number, turns, 1).ns;
+        if ns > 10_000_000 {
+            return (f64::from(turns) * 50e6 / ns as f64) as u32;
+        }
+        turns *= 4;
+    }
+    unreachable!()
+}
+
+#[test]
+fn two_sessions_are_billed_what_the_device_did() {
+    const DISPATCHES: usize = 10;
+    let mut gpu = Gpu::start();
+    let turns = calibrate(&mut gpu);
+    let mut shares = Vec::new();
+    // A machine that does other things too leaves the device idle between two dispatches; never does it bill more than it did.
+    for attempt in 0..5 {
+        let mut pair = [1, 2].map(|number| session(&mut gpu, 10 * attempt + number, TURN, &[turns, 1]));
+        pair.each_mut().map(Sandbox::finish);
+        let began = Instant::now();
+        for _ in 0..DISPATCHES {
+            pair.each_ref().map(|sandbox| sandbox.dispatch(0, &[0], [1, 1, 1], &[8]));
+        }
+        pair.each_mut().map(Sandbox::finish);
+        let busy = began.elapsed();
+        let used = pair.each_ref().map(|sandbox| gpu.close(sandbox).ns);
+        let share = used.iter().sum::<u64>() as f64 / busy.as_nanos() as f64;
+        assert!(share < 1.05, "{used:?} in {busy:?}");
+        shares.push(share);
+        if share > 0.95 {
+            return;
+        }
+    }
+    panic!("of the device's time this part was billed: {shares:?}");
+}
+
+#[test]
+fn session_out_of_time_does_nothing_more() {
+    let mut gpu = Gpu::start();
+    let turns = calibrate(&mut gpu);
+    let time_max_ns = 100_000_000;
+    let mut sandbox = gpu.open_for(1, need(), time_max_ns);
+    gpu.pipeline(&sandbox, 0, TURN);
+    sandbox.create(0, 8);
+    sandbox.write(0, &bytes_of(&[turns, 1]));
+    for _ in 0..40 {
+        sandbox.dispatch(0, &[0], [1, 1, 1], &[8]);
+    }
+    let began = Instant::now();
+    assert_eq!(gpu.hear(), FromGpu::Ended { session: 1, why: SessionEnd::OutOfTime });
+    assert_eq!(gpu.close(&sandbox).ns, time_max_ns, "and is billed no more than it has");
+    assert!(began.elapsed() < Duration::from_secs(30));
+    assert_works(&mut gpu, 2);
+}
+
+#[test]
+fn session_that_goes_without_waiting_pays_for_what_ran() {
+    let mut gpu = Gpu::start();
+    let turns = calibrate(&mut gpu);
+    let sandbox = session(&mut gpu, 1, TURN, &[turns, 1]);
+    sandbox.dispatch(0, &[0], [1, 1, 1], &[8]);
+    sandbox.tell(&Command::Submit);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while gpu.live.note(1).unwrap().used.dispatches == 0 {
+        assert!(Instant::now() < deadline, "it never began");
+    }
+    assert!(gpu.close(&sandbox).ns > 10_000_000);
+}
+
+#[test]
+fn adapter_without_memory_left_is_nobodys_fault() {
+    let mut gpu = Gpu::with(&GpuSetup { memory: u64::MAX, ..setup() });
+    let (all, most) = (gpu.report.offer.memory.0, gpu.report.offer.buffer.0);
+    let need = GpuNeed { memory: ByteCount(all), buffer: ByteCount(most), buffers: 4096, ..need() };
+    let first = gpu.open(1, need);
+    for buffer in 0..(all / most) as u32 {
+        first.create(buffer, most);
+    }
+    let second = gpu.open(2, need);
+    second.create(0, most);
+    second.create(1, most);
+    let said = gpu.hear();
+    let FromGpu::Ended { session, why: SessionEnd::NoMemory(_) } = said else { panic!("{said:?}") };
+    let (over, other) = if session == 2 { (second, first) } else { (first, second) };
+    gpu.close(&over);
+    gpu.close(&other);
+    assert_works(&mut gpu, 3);
+}
+
+#[test]
+fn buffers_that_are_made_and_destroyed_do_not_pile_up() {
+    let mut gpu = Gpu::start();
+    let need = GpuNeed { memory: ByteCount(64 << 20), ..need() };
+    let mut sandbox = gpu.open(1, need);
+    sandbox.create(0, 4);
+    for _ in 0..100 {
+        sandbox.create(1, 60 << 20);
+        sandbox.tell(&Command::Copy { from: 1, from_offset: 0, to: 0, to_offset: 0, bytes: 4 });
+        sandbox.tell(&Command::Destroy { buffer: 1 });
+    }
+    sandbox.finish();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gpu.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(peak < 600 << 10, "{peak} KiB at the most");
+    assert_eq!(gpu.close(&sandbox).memory_peak, (60 << 20) + 4);
+}
+
+#[test]
+fn pipeline_that_was_not_taken_in_goes_with_its_session() {
+    let mut gpu = Gpu::start();
+    let sandbox = session(&mut gpu, 1, INCREMENT, &[1]);
+    sandbox.tell(&Command::DropPipeline { pipeline: 0 });
+    gpu.pipeline(&sandbox, 0, TURN);
+    gpu.close(&sandbox);
+    assert_works(&mut gpu, 2);
+}
+
+#[test]
+fn bindings_may_be_parts_of_buffers_and_more_than_are_used() {
+    let mut gpu = Gpu::start();
+    let mut sandbox = session(&mut gpu, 1, INCREMENT, &[1; 256]);
+    let binding = |binding, offset, bytes| Binding { binding, buffer: 0, offset, bytes };
+    sandbox.tell(&Command::Dispatch { pipeline: 0, bindings: vec![binding(0, 256, 512)], workgroups: [4, 1, 1] });
+    let bindings = vec![binding(9, 0, 4), binding(0, 0, 256)];
+    sandbox.tell(&Command::Dispatch { pipeline: 0, bindings, workgroups: [1, 1, 1] });
+    let words = sandbox.read_words(0, 256);
+    assert_eq!((words[..192].to_vec(), words[192..].to_vec()), (vec![2; 192], vec![1; 64]));
+    sandbox.dispatch(0, &[0], [0, 1, 1], &[1024]);
+    sandbox.finish();
+    assert_eq!(gpu.close(&sandbox).dispatches, 3, "one of no workgroups counts, and does nothing");
+}
+
+#[test]
+fn adapter_that_is_not_wanted_is_not_opened() {
+    for (setup, reason) in [
+        (GpuSetup { software: false, ..setup() }, "software"),
+        (GpuSetup { adapter: Some("Voodoo2".to_owned()), ..setup() }, "Voodoo2"),
+    ] {
+        let (mut child, _socket, _live, ready) = hello(&setup);
+        let told = ready.unwrap_err();
+        assert!(told.contains(reason), "{told}");
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn worker_offers_what_the_owner_gives_and_the_adapter_can() {
+    let gpu = Gpu::with(&GpuSetup { memory: 300 << 20, ..setup() });
+    let offer = &gpu.report.offer;
+    assert_eq!((offer.class.as_str(), offer.memory.0), ("software/mesa/llvmpipe", 300 << 20));
+    assert!(offer.fits(&GpuNeed::default()), "{offer:?}");
+    assert_eq!(gpu.report.lacks, Vec::<String>::new());
+    assert!(gpu.report.has_timestamps);
+}
+
+#[test]
+fn every_thread_of_the_worker_is_behind_its_walls() {
+    let gpu = Gpu::start();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", gpu.pid())).unwrap() {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000"] {
+            assert!(status.contains(line), "{line} in {status}");
+        }
+    }
+}
+
+#[test]
+fn worker_ends_with_its_supervisor() {
+    let mut gpu = Gpu::start();
+    let mut sandbox = session(&mut gpu, 1, INCREMENT, &[1]);
+    gpu.hang_up();
+    gpu.hear_last();
+    assert_eq!(sandbox.hear(), None, "the session's socket goes with the process");
+}
+
+#[test]
+fn closed_session_is_gone() {
+    let mut gpu = Gpu::start();
+    let mut sandbox = session(&mut gpu, 1, INCREMENT, &[1]);
+    gpu.close(&sandbox);
+    assert_eq!(sandbox.hear(), None);
+    gpu.tell(&ToGpu::Close { session: 1 });
+    assert_eq!(gpu.hear_last().0, None, "a supervisor that closes what is not open is none");
+}
