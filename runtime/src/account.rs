@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
-use adit_protocol::{ByteCount, Digest, Fuel, JobSpec, Usage};
+use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Usage};
 
+use crate::gpu::wire::GpuUsed;
 use crate::ipc::{Ending, Used};
 use crate::run::RunReport;
 
@@ -20,6 +21,12 @@ pub(crate) enum Lied {
     OutputWay,
     #[error("a longer reason than there is")]
     Reason,
+    #[error("a pipeline's shader before it had the answer to another's")]
+    Pipelines,
+    #[error("a shader from a job without a GPU")]
+    NoGpu,
+    #[error("that the GPU ended the job, which it did not")]
+    GpuOutcome,
 }
 
 /// The count of one run.
@@ -54,8 +61,8 @@ impl Account {
         self.output_bytes == 0
     }
 
-    /// Ends the count.
-    pub(crate) fn close(&mut self, ending: Ending) -> Result<RunReport, Lied> {
+    /// Ends the count; with what the job used of a GPU, by the class of that, where it was given one.
+    pub(crate) fn close(&mut self, ending: Ending, gpu: Option<(&str, GpuUsed)>) -> Result<RunReport, Lied> {
         // It goes on in a message of the node's, which has room for no more.
         if ending.reason.len() > REASON_BYTES_MAX {
             return Err(Lied::Reason);
@@ -69,8 +76,8 @@ impl Account {
         Ok(RunReport {
             outcome: ending.outcome,
             reason: ending.reason,
-            usage: self.usage(ending.used),
-            gpu: None,
+            usage: Usage { gpu_ns: self.gpu_ns(gpu), ..self.usage(ending.used) },
+            gpu: gpu.and_then(|(class, used)| self.gpu_run(class, used)),
             run_us: ending.run_us,
             output_digest: Digest(*self.output.finalize().as_bytes()),
             output: ending.output,
@@ -90,15 +97,30 @@ impl Account {
             bytes_in: ByteCount(self.spec.input.bytes),
             bytes_out: ByteCount(self.output_bytes),
             host_calls: used.host_calls,
-            // No guest has a GPU.
+            // The GPU's worker counts that.
             gpu_ns: 0,
         }
+    }
+
+    fn gpu_ns(&self, gpu: Option<(&str, GpuUsed)>) -> u64 {
+        gpu.map_or(0, |(_, used)| used.ns.min(self.spec.limits.gpu_ns))
+    }
+
+    fn gpu_run(&self, class: &str, used: GpuUsed) -> Option<GpuRun> {
+        let need = self.spec.gpu?;
+        Some(GpuRun {
+            class: class.to_owned(),
+            comparison: need.comparison.held(used.has_floats),
+            dispatches: used.dispatches.min(need.dispatches),
+            bytes_moved: ByteCount(used.bytes_moved),
+            memory_peak: ByteCount(used.memory_peak.min(need.memory.0)),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, JobLimits, Outcome};
+    use adit_protocol::{BlobRef, Comparison, GpuNeed, JobLimits, Outcome};
 
     use super::*;
 
@@ -123,7 +145,7 @@ mod tests {
     fn honest_worker_is_billed_what_it_says() {
         let mut account = account();
         account.add_log(&[0; 10]).unwrap();
-        let report = account.close(ending(Some(b"out"))).unwrap();
+        let report = account.close(ending(Some(b"out")), None).unwrap();
         let usage = Usage {
             fuel: Fuel(500),
             memory_peak: ByteCount(60),
@@ -142,28 +164,45 @@ mod tests {
         let mut account = account();
         account.add_output(b"large ").unwrap();
         account.add_output(b"output").unwrap();
-        let report = account.close(ending(None)).unwrap();
+        let report = account.close(ending(None), None).unwrap();
         assert_eq!((report.output_digest, report.usage.bytes_out), (Digest::of(b"large output"), ByteCount(12)));
     }
 
     #[test]
     fn no_bill_is_over_a_limit() {
         let used = Used { fuel: u64::MAX, memory_peak: u64::MAX, memory_fuel: u128::MAX, host_calls: 0 };
-        let usage = account().close(Ending { used, ..ending(Some(b"")) }).unwrap().usage;
+        let usage = account().close(Ending { used, ..ending(Some(b"")) }, None).unwrap().usage;
         assert_eq!((usage.fuel, usage.memory_peak, usage.memory_fuel), (Fuel(1_000), ByteCount(100), 100_000));
+    }
+
+    #[test]
+    fn gpu_is_billed_within_its_limits_and_named_by_what_was_lent() {
+        let need = GpuNeed { dispatches: 5, memory: ByteCount(100), comparison: Comparison::Class, ..GpuNeed::default() };
+        let mut spec = JobSpec { gpu: Some(need), ..JobSpec::new(BlobRef::of(b"m"), BlobRef::of(b"")) };
+        spec.limits.gpu_ns = 1_000;
+        let used = GpuUsed { ns: 999, dispatches: 4, bytes_moved: 77, memory_peak: 60, has_floats: true };
+        let over = GpuUsed { ns: 1_001, dispatches: 6, memory_peak: 101, has_floats: false, ..used };
+        let close = |used| Account::new(Arc::new(spec.clone())).close(ending(Some(b"")), Some(("class", used))).unwrap();
+        let told = |report: RunReport| {
+            let gpu = report.gpu.unwrap();
+            assert!(gpu.is_within(&need));
+            (report.usage.gpu_ns, gpu.comparison, gpu.dispatches, gpu.bytes_moved.0, gpu.memory_peak.0)
+        };
+        assert_eq!(told(close(used)), (999, Comparison::Class, 4, 77, 60));
+        assert_eq!(told(close(over)), (1_000, Comparison::Exact, 5, 77, 100));
     }
 
     #[test]
     fn what_no_honest_worker_sends_is_refused() {
         assert_eq!(account().add_log(&[0; 11]), Err(Lied::Log));
         assert_eq!(account().add_output(&[0; 51]), Err(Lied::Output));
-        assert_eq!(account().close(ending(Some(&[0; 51]))), Err(Lied::Output));
-        assert_eq!(account().close(ending(Some(&[0; INLINE_BYTES_MAX + 1]))), Err(Lied::OutputWay));
-        assert_eq!(account().close(ending(None)), Err(Lied::OutputWay));
+        assert_eq!(account().close(ending(Some(&[0; 51])), None), Err(Lied::Output));
+        assert_eq!(account().close(ending(Some(&[0; INLINE_BYTES_MAX + 1])), None), Err(Lied::OutputWay));
+        assert_eq!(account().close(ending(None), None), Err(Lied::OutputWay));
         let reason = "x".repeat(REASON_BYTES_MAX + 1);
-        assert_eq!(account().close(Ending { reason, ..ending(Some(b"")) }), Err(Lied::Reason));
+        assert_eq!(account().close(Ending { reason, ..ending(Some(b"")) }, None), Err(Lied::Reason));
         let mut twice = account();
         twice.add_output(b"a").unwrap();
-        assert_eq!(twice.close(ending(Some(b"a"))), Err(Lied::OutputWay));
+        assert_eq!(twice.close(ending(Some(b"a")), None), Err(Lied::OutputWay));
     }
 }

@@ -19,9 +19,10 @@ use tokio::net::UnixStream;
 
 use crate::admission::ModuleLimits;
 use crate::engine::Tier;
+use crate::gpu::wire::Shape;
 
-/// Descriptors that travel with one message: a module and an input, or a module and the file for its code.
-pub(crate) const FDS_PER_MESSAGE_MAX: usize = 2;
+/// Descriptors that travel with one message: a module, an input, and the socket and the file of a GPU session.
+pub(crate) const FDS_PER_MESSAGE_MAX: usize = 4;
 
 /// Output travels in pieces of this size: a quarter of a frame's limit, large enough that a wake-up per piece does not show.
 pub(crate) const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
@@ -34,6 +35,22 @@ pub(crate) enum ToSandbox {
     Hello,
     /// Runs a job.
     Run(Box<RunOrder>),
+    /// Answers [`FromSandbox::Pipeline`], to a guest that may be gone.
+    Pipeline {
+        /// The order that it was asked in.
+        run: u64,
+        /// What the guest has now; or what is wrong with its shader.
+        made: Result<Made, String>,
+    },
+}
+
+/// A pipeline that the GPU worker has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Made {
+    /// Its number there, until it has a handle.
+    pub(crate) serial: u64,
+    /// What its use is checked against.
+    pub(crate) shape: Shape,
 }
 
 /// A job as a sandbox worker gets it.
@@ -51,6 +68,8 @@ pub(crate) struct RunOrder {
     pub(crate) spec: JobSpec,
     /// What the guest reads.
     pub(crate) input: InputOrder,
+    /// Whether the socket and the file of a GPU session come with this message, as its last descriptors.
+    pub(crate) has_gpu: bool,
 }
 
 /// Where a guest's input is.
@@ -58,7 +77,7 @@ pub(crate) struct RunOrder {
 pub(crate) enum InputOrder {
     /// Here.
     Inline(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// In a file that comes with the message as its last descriptor, from offset 0.
+    /// In a file that comes with the message after the module, from offset 0.
     File {
         /// How many bytes of it.
         bytes: u64,
@@ -79,6 +98,13 @@ pub(crate) enum FromSandbox {
     },
     /// The guest wrote output, more than fits the last message.
     Output(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The guest wants a pipeline of a shader. It waits for the answer.
+    Pipeline {
+        /// At most [`crate::gpu::shader::SHADER_BYTES_MAX`].
+        wgsl: String,
+        /// At most [`crate::gpu::shader::ENTRY_BYTES_MAX`].
+        entry: String,
+    },
     /// The job ended.
     Ended(Box<Ending>),
     /// The job did not start, because its module could not be loaded; the slot is empty.
@@ -461,8 +487,15 @@ mod tests {
             vec![("k".repeat(limits::LABEL_BYTES_MAX), "v".repeat(limits::LABEL_BYTES_MAX)); limits::LABELS_MAX];
         assert_eq!(spec.check(), Ok(()));
         let input = InputOrder::Inline(vec![0; limits::INLINE_BYTES_MAX]);
-        let order =
-            ToSandbox::Run(Box::new(RunOrder { run: u64::MAX, slot: u8::MAX, load: true, tier: Tier::Baseline, spec, input }));
+        let order = ToSandbox::Run(Box::new(RunOrder {
+            run: u64::MAX,
+            slot: u8::MAX,
+            load: true,
+            tier: Tier::Baseline,
+            spec,
+            input,
+            has_gpu: true,
+        }));
         encode_frame(&order, &mut Vec::new()).unwrap();
     }
 }

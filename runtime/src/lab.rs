@@ -28,7 +28,7 @@ use crate::meter::{weights, words};
 use crate::process::Role;
 use crate::run::RunReport;
 use crate::walls::{Layers, Need, Walls};
-use crate::worker::{Executor, Input, Outbox, Program as Ready, Watchdog, prepare};
+use crate::worker::{Executor, Input, Outbox, Program as Ready, Supplies, Watchdog, prepare};
 
 /// Where the counter stands in the meter's memory, in bytes.
 pub const COUNTER_AT: u64 = words::COUNTER;
@@ -134,7 +134,7 @@ impl Lab {
         let (run, input) = (self.runs, Input::memory(input.to_vec()));
         let executor = &self.executor;
         let work = async {
-            let ending = executor.run(run, spec, input, &program.0).await?;
+            let ending = executor.run(run, spec, Supplies { input, gpu: None }, &program.0).await?;
             executor.outbox().sender().push(&FromSandbox::Ended(Box::new(ending)))?;
             wasmtime::Result::Ok(executor.outbox().sender().drain().await?)
         };
@@ -168,9 +168,10 @@ async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Re
             }
             FromSandbox::Ended(ending) => {
                 output.extend(ending.output.iter().flatten());
-                return Ok(Report { run: account.close(*ending)?, output, log });
+                return Ok(Report { run: account.close(*ending, None)?, output, log });
             }
             FromSandbox::Unusable(reason) => wasmtime::bail!("{reason}"),
+            FromSandbox::Pipeline { .. } => wasmtime::bail!("a guest without a GPU asked for a pipeline"),
         }
     }
 }
@@ -204,8 +205,15 @@ impl Cell {
     /// Where the machine fails, or the guest does.
     pub fn work(&mut self, spec: &JobSpec, input: &[u8], time: Duration) -> wasmtime::Result<(u64, Duration)> {
         let input = InputOrder::Inline(input.to_vec());
-        let order =
-            ToSandbox::Run(Box::new(RunOrder { run: 1, slot: 0, load: false, tier: Tier::Optimised, spec: spec.clone(), input }));
+        let order = ToSandbox::Run(Box::new(RunOrder {
+            run: 1,
+            slot: 0,
+            load: false,
+            tier: Tier::Optimised,
+            spec: spec.clone(),
+            input,
+            has_gpu: false,
+        }));
         let (mut frame, mut answer) = (Vec::new(), Vec::new());
         encode_frame(&order, &mut frame)?;
         let (executor, program) = (&self.lab.executor, &self.program.0);
@@ -214,7 +222,8 @@ impl Cell {
             while started.elapsed() < time {
                 let ToSandbox::Run(order) = decode_frame(&frame[FRAME_HEADER_BYTES..])? else { wasmtime::bail!("no order") };
                 let InputOrder::Inline(input) = order.input else { wasmtime::bail!("no inline input") };
-                let ending = executor.run(order.run, &order.spec, Input::memory(input), &program.clone()).await?;
+                let supplies = Supplies { input: Input::memory(input), gpu: None };
+                let ending = executor.run(order.run, &order.spec, supplies, &program.clone()).await?;
                 wasmtime::ensure!(ending.outcome.is_success(), "the guest {}: {}", ending.outcome, ending.reason);
                 answer.clear();
                 encode_frame(&FromSandbox::Ended(Box::new(ending)), &mut answer)?;

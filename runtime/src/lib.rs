@@ -56,7 +56,6 @@ mod admission;
 #[doc(hidden)]
 pub mod conformance;
 mod engine;
-#[allow(dead_code, reason = "what uses it comes next")]
 mod gpu;
 #[doc(hidden)]
 pub mod lab;
@@ -71,6 +70,7 @@ pub mod probe;
 pub use admission::MODULE_BYTES_DEFAULT;
 pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use gpu::adapter::{GpuAdapter, gpu_adapters};
+pub use gpu::keeper::GpuConfig;
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
 pub use run::{Canceller, Gauge, Input, Run, RunError, RunEvent, RunReport, RunRequest};

@@ -97,8 +97,14 @@ pub enum Priority {
 /// Argument of a worker that leaves the processor to others.
 const LOW_PRIORITY_ARGUMENT: &str = "--low-priority";
 
-/// All of a GPU worker's environment: drivers keep nothing of one guest's shaders for another's.
-const GPU_ENVIRONMENT: [(&str, &str); 2] = [("MESA_SHADER_CACHE_DISABLE", "true"), ("__GL_SHADER_DISK_CACHE", "0")];
+/// All of a GPU worker's environment: drivers keep nothing of one guest's shaders for another's, and nothing is loaded beside them.
+const GPU_ENVIRONMENT: [(&str, &str); 4] = [
+    ("MESA_SHADER_CACHE_DISABLE", "true"),
+    ("__GL_SHADER_DISK_CACHE", "0"),
+    ("VK_LOADER_LAYERS_DISABLE", "~implicit~"),
+    // The same for Mesa's own layer, with a loader that is older than that variable.
+    ("NODEVICE_SELECT", "1"),
+];
 
 /// The lowest there is, for those who look only at that, such as disks.
 const NICE_MAX: i32 = 19;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Outcome, Profile, PublicKey, Usage};
+use adit_protocol::{ByteCount, Digest, FrameError, Fuel, GpuRun, JobSpec, Outcome, Profile, PublicKey, Usage};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -20,7 +20,9 @@ use crate::account::{Account, Lied};
 use crate::compiler::Code;
 use crate::engine::Tier;
 use crate::given::Given;
-use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, RunOrder, ToSandbox, Used};
+use crate::gpu::lent::{Lent, News};
+use crate::gpu::session::{SandboxEnds, Verdict};
+use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, Made, RunOrder, ToSandbox, Used};
 use crate::live::Live;
 use crate::pool::SandboxWorker;
 use crate::runtime::Shared;
@@ -131,6 +133,17 @@ pub enum RunError {
         /// What it died of.
         reason: String,
         /// What the job had used when the worker last noted it, at most 10 ms before.
+        usage: Box<Usage>,
+    },
+    /// The job needs a GPU, and this node lends none now, or one that gives it less.
+    #[error("no GPU for the job: {0}")]
+    NoGpu(String),
+    /// The GPU failed under the job, which was not to blame: there is no bill.
+    #[error("the GPU failed the job when that had used {}: {reason}", .usage.fuel)]
+    GpuFailed {
+        /// What happened.
+        reason: String,
+        /// What the job had used when its worker last noted it.
         usage: Box<Usage>,
     },
     /// This machine refused a process, a file or a socket.
@@ -261,8 +274,14 @@ struct Active {
     kill_at: Instant,
     /// What the worker was told.
     told: Stop,
+    /// What the job may use of a GPU, in nanoseconds.
+    gpu_ns_max: u64,
     /// There while the job runs in baseline code and may begin again.
     again: Option<Again>,
+    /// There where the job was given one.
+    gpu: Option<Lent>,
+    /// How the guest ended, while it waits for its GPU's bill.
+    ended: Option<Box<Ending>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -283,6 +302,7 @@ impl Run {
         shared: Arc<Shared>,
         request: RunRequest,
         code: Code,
+        gpu: Option<(Lent, SandboxEnds)>,
         mut worker: SandboxWorker,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, RunError> {
@@ -292,10 +312,22 @@ impl Run {
             None => None,
         };
         let started = Instant::now();
-        let run = send_order(&mut worker, &spec, input, &code).await?;
+        let (gpu, ends) = gpu.unzip();
+        let run = send_order(&mut worker, &spec, input, &code, ends).await?;
         let kill_at = kill_at(&spec, started);
         let gauge = Gauge::new(&spec, &worker, run);
-        let active = Active { worker, run, started, kill_at, told: Stop::Not, again, _permit: permit };
+        let active = Active {
+            worker,
+            run,
+            started,
+            kill_at,
+            told: Stop::Not,
+            gpu_ns_max: spec.limits.gpu_ns,
+            again,
+            gpu,
+            ended: None,
+            _permit: permit,
+        };
         Ok(Self {
             shared,
             gauge,
@@ -337,6 +369,8 @@ impl Run {
         loop {
             let active = self.active.as_mut().ok_or(RunError::Over)?;
             let waits = active.again.as_ref().is_some_and(|again| again.timed_out.is_some());
+            // A guest that has ended is over when its GPU is, which is not long after; only who was told to stop does not wait for it.
+            let has_ended = active.ended.is_some();
             let message = tokio::select! {
                 biased;
                 stop = self.canceller.raised_over(active.told) => {
@@ -346,12 +380,17 @@ impl Run {
                     }
                     continue;
                 }
-                () = sleep_until(active.kill_at), if !waits => return Ok(self.give_up()),
+                () = sleep_until(active.kill_at), if !waits && (!has_ended || active.told != Stop::Not) => return Ok(self.give_up()),
                 () = optimised(&mut active.again), if active.told == Stop::Not => match self.begin_again().await {
                     Some(ending) => Ok(Some(FromSandbox::Ended(ending))),
                     None => continue,
                 },
-                message = active.worker.process.receiver.recv::<FromSandbox>(), if !waits => message,
+                news = news(&mut active.gpu) => match self.heed(news) {
+                    Ok(Some(event)) => return Ok(event),
+                    Ok(None) => continue,
+                    Err(fault) => return Err(self.fail(fault).await),
+                },
+                message = active.worker.process.receiver.recv::<FromSandbox>(), if !waits && !has_ended => message,
             };
             match self.handle(message) {
                 Ok(Some(event)) => return Ok(event),
@@ -385,13 +424,52 @@ impl Run {
                     again.timed_out = Some(ending);
                     return Ok(None);
                 }
-                let report = self.account.close(*ending)?;
-                let active = self.active.take().expect("it was there");
-                self.shared.pool.give_back(active.worker);
-                Ok(Some(ended(report, active.told)))
+                match &active.gpu {
+                    Some(gpu) if !gpu.close() => {
+                        active.ended = Some(ending);
+                        Ok(None)
+                    }
+                    _ => Ok(Some(self.conclude(*ending)?)),
+                }
+            }
+            FromSandbox::Pipeline { wgsl, entry } => {
+                let active = self.active.as_mut().expect("messages come from an active worker");
+                active.gpu.as_mut().ok_or(Lied::NoGpu)?.make(wgsl, entry)?;
+                Ok(None)
             }
             FromSandbox::Unusable(reason) => Err(Fault::Unusable(words(&reason))),
         }
+    }
+
+    /// Takes in what became of the run's GPU.
+    fn heed(&mut self, news: News) -> Result<Option<RunEvent>, Fault> {
+        let active = self.active.as_mut().expect("an active run has a GPU");
+        match news {
+            News::Made(answer) => {
+                let made = answer.map_err(|error| Fault::Gpu(format!("no shader can be checked: {error}")))?;
+                active.answer(made)?;
+            }
+            News::Judged(Verdict::OutOfTime | Verdict::Lost(_)) => active.end_early()?,
+            News::Judged(Verdict::Withdrawn) => active.stop(Stop::Preempted)?,
+            News::Judged(Verdict::Failed(reason)) => return Err(Fault::Gpu(reason)),
+            News::Judged(Verdict::Lied(lie)) => return Err(Fault::LiedToGpu(words(&lie))),
+            News::Closed => {
+                if let Some(ending) = active.ended.take() {
+                    return Ok(Some(self.conclude(*ending)?));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends a run whose guest has ended, and whose GPU has nothing of it any more.
+    fn conclude(&mut self, ending: Ending) -> Result<RunEvent, Fault> {
+        let active = self.active.as_ref().expect("an active run ends");
+        let ending = active.judged(ending)?;
+        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill))?;
+        let active = self.active.take().expect("it was there");
+        self.shared.pool.give_back(active.worker);
+        Ok(ended(report, active.told))
     }
 
     /// Begins the job again in its optimised code, where that is there and the job may; else the slower run goes on. One whose time was
@@ -430,23 +508,27 @@ impl Run {
         let code = self.shared.cache.get(self.spec.module.digest).map(Code::optimised);
         let (Some(again), true, Some(code)) = (again, self.may_repeat(), code) else { return Ok(None) };
         let mut worker = self.shared.pool.take(again.tenant)?;
-        let run = send_order(&mut worker, &self.spec, again.input.try_clone()?, &code).await?;
+        let run = send_order(&mut worker, &self.spec, again.input.try_clone()?, &code, None).await?;
         Ok(Some((worker, run)))
     }
 
     /// Ends a run whose worker does not answer any more, with what it said last. Output that the worker still held is lost.
     fn give_up(&mut self) -> RunEvent {
-        let active = self.active.take().expect("an active run is given up");
-        let ending = Ending {
-            outcome: if active.told == Stop::Not { Outcome::TimedOut } else { Outcome::Cancelled },
-            reason: "the sandbox worker did not answer and was killed".to_owned(),
-            used: active.used(),
-            run_us: u64::try_from(active.started.elapsed().as_micros()).unwrap_or(u64::MAX),
-            output: self.account.is_output_empty().then(Vec::new),
-            log_dropped: 0,
+        let mut active = self.active.take().expect("an active run is given up");
+        let ending = match active.ended.take() {
+            Some(ended) => *ended,
+            None => Ending {
+                outcome: if active.told == Stop::Not { Outcome::TimedOut } else { Outcome::Cancelled },
+                reason: "the sandbox worker did not answer and was killed".to_owned(),
+                used: active.used(),
+                run_us: u64::try_from(active.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+                output: self.account.is_output_empty().then(Vec::new),
+                log_dropped: 0,
+            },
         };
-        let report = self.account.close(ending).expect("an empty output is within every limit");
-        ended(report, active.told)
+        let ending = active.judged(ending).expect("what the supervisor says is no lie");
+        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill));
+        ended(report.expect("an empty output is within every limit"), active.told)
     }
 
     async fn fail(&mut self, fault: Fault) -> RunError {
@@ -461,6 +543,8 @@ impl Run {
             Fault::Unusable(reason) => return RunError::Unusable { module, reason },
             Fault::Closed => status,
             Fault::Lied(lied) => format!("killed, because it sent {lied}"),
+            Fault::LiedToGpu(lie) => format!("killed, because it sent the GPU {lie}"),
+            Fault::Gpu(reason) => return RunError::GpuFailed { reason, usage },
             Fault::Ipc(error) => format!("{error} ({status})"),
         };
         RunError::WorkerDied { reason, usage }
@@ -479,6 +563,55 @@ impl Active {
         self.kill_at = self.kill_at.min(Instant::now() + grace);
         self.worker.live.cancel(self.run)
     }
+
+    /// Has the guest end whose GPU has ended it.
+    fn end_early(&mut self) -> io::Result<()> {
+        self.kill_at = self.kill_at.min(Instant::now() + GRACE);
+        self.worker.live.cancel(self.run)
+    }
+
+    /// Tells the guest of a pipeline that it waits for.
+    fn answer(&mut self, made: Result<Made, String>) -> Result<(), Fault> {
+        let sender = &self.worker.process.sender;
+        // Who waits reads; so what is still there was sent to who does not.
+        if sender.pending_bytes() > 0 {
+            return Err(Lied::Pipelines.into());
+        }
+        sender.push(&ToSandbox::Pipeline { run: self.run, made })?;
+        // A worker that is gone is found out when it is read from.
+        let _ = sender.try_drain();
+        Ok(())
+    }
+
+    /// How the job ended, where the guest or its worker said `ending`: the GPU may have had a part in it, which only the supervisor knows.
+    fn judged(&self, ending: Ending) -> Result<Ending, Lied> {
+        let is_of_gpu = matches!(ending.outcome, Outcome::GpuLost | Outcome::OutOfGpuTime);
+        let verdict = self.gpu.as_ref().and_then(Lent::verdict);
+        Ok(match verdict {
+            // Whoever told it to stop had a reason of his own.
+            _ if is_of_gpu && self.told != Stop::Not => {
+                Ending { outcome: Outcome::Cancelled, reason: "withdrawn while it ran".to_owned(), ..ending }
+            }
+            Some(Verdict::OutOfTime) if self.told == Stop::Not => {
+                let limit = self.gpu_ns_max;
+                let reason = format!("the limit of {limit} ns of GPU time was used up");
+                Ending { outcome: Outcome::OutOfGpuTime, reason, ..ending }
+            }
+            Some(Verdict::Lost(reason)) if self.told == Stop::Not => {
+                Ending { outcome: Outcome::GpuLost, reason: format!("its work lost the GPU: {reason}"), ..ending }
+            }
+            _ if is_of_gpu => return Err(Lied::GpuOutcome),
+            _ => ending,
+        })
+    }
+}
+
+/// What there is to know of a run's GPU; never anything where it has none.
+async fn news(gpu: &mut Option<Lent>) -> News {
+    match gpu {
+        Some(gpu) => gpu.news().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The end of a run that was told `told`. The worker knows only that it was to stop.
@@ -493,12 +626,26 @@ enum Fault {
     Closed,
     Unusable(String),
     Lied(Lied),
+    LiedToGpu(String),
+    Gpu(String),
     Ipc(IpcError),
 }
 
 impl From<Lied> for Fault {
     fn from(lied: Lied) -> Self {
         Self::Lied(lied)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Ipc(error.into())
+    }
+}
+
+impl From<FrameError> for Fault {
+    fn from(error: FrameError) -> Self {
+        Self::Ipc(error.into())
     }
 }
 
@@ -532,13 +679,28 @@ async fn optimised(again: &mut Option<Again>) {
     }
 }
 
-async fn send_order(worker: &mut SandboxWorker, spec: &JobSpec, input: Input, code: &Code) -> Result<u64, RunError> {
+async fn send_order(
+    worker: &mut SandboxWorker,
+    spec: &JobSpec,
+    input: Input,
+    code: &Code,
+    gpu: Option<SandboxEnds>,
+) -> Result<u64, RunError> {
     let (input, file) = input_order(spec, input)?;
     let place = worker.modules.place((spec.module.digest, code.tier));
     let run = worker.next_run()?;
-    let order = RunOrder { run, slot: place.slot, load: !place.loaded, tier: code.tier, spec: spec.clone(), input };
-    let fds: Vec<_> =
-        [(!place.loaded).then(|| code.file.as_fd()), file.as_ref().map(AsFd::as_fd)].into_iter().flatten().collect();
+    let order = RunOrder {
+        run,
+        slot: place.slot,
+        load: !place.loaded,
+        tier: code.tier,
+        spec: spec.clone(),
+        input,
+        has_gpu: gpu.is_some(),
+    };
+    let [socket, shared] = [gpu.as_ref().map(|ends| ends.socket.as_fd()), gpu.as_ref().map(|ends| ends.shared.as_fd())];
+    let code = (!place.loaded).then(|| code.file.as_fd());
+    let fds: Vec<_> = [code, file.as_ref().map(AsFd::as_fd), socket, shared].into_iter().flatten().collect();
     match worker.process.sender.send_with_fds(&ToSandbox::Run(Box::new(order)), &fds).await {
         Ok(()) => Ok(run),
         Err(IpcError::Io(error)) => Err(error.into()),

@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest};
+use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, JobSpec};
 use tokio::sync::Semaphore;
 
 use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
 use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{Room, baseline_engine, compatibility, compiling_engine};
+use crate::gpu::keeper::{GpuConfig, Keeper};
+use crate::gpu::lent::Lent;
+use crate::gpu::session::SandboxEnds;
+use crate::gpu::shaders::Shaders;
 use crate::pool::Pool;
 use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
@@ -47,6 +51,8 @@ pub struct RuntimeConfig {
     pub priority: Priority,
     /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
     pub cpu_share: CpuShare,
+    /// The GPU that is lent to guests; nothing where none is.
+    pub gpu: Option<GpuConfig>,
     /// What a compilation may use.
     #[doc(hidden)]
     pub compile_limits: CompileLimits,
@@ -70,6 +76,7 @@ impl RuntimeConfig {
             baseline_code: true,
             priority: Priority::Normal,
             cpu_share: CpuShare::WHOLE,
+            gpu: None,
             compile_limits: CompileLimits::default(),
             wall_clock: SystemTime::now,
         }
@@ -118,6 +125,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Arc<ModuleCache>,
     compiler: Arc<Compiler>,
     sandbox: SandboxReport,
+    gpu: Option<Keeper>,
+    shaders: Arc<Shaders>,
 }
 
 impl Runtime {
@@ -154,6 +163,8 @@ impl Runtime {
         };
         let strikes = Strikes::new(&cache, config.wall_clock);
         let setup = WorkerSetup { program: worker_program, need, priority: config.priority };
+        let gpu = config.gpu.map(|gpu| Keeper::start(setup.clone(), gpu));
+        let shaders = Arc::new(Shaders::new(setup.clone()));
         let (limits, share) = (config.compile_limits, config.cpu_share);
         let code = Arc::clone(&cache);
         let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
@@ -167,6 +178,8 @@ impl Runtime {
             cache,
             compiler: Arc::new(compiler),
             sandbox,
+            gpu,
+            shaders,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -235,17 +248,71 @@ impl Runtime {
         if asked > offered {
             return Err(RunError::MemoryOverOffer { asked, offered });
         }
+        if let Some(need) = &request.spec.gpu {
+            self.check_gpu(need).await?;
+            // The job's work on the GPU cannot begin again in better code, so it waits for that.
+            self.optimised(request.spec.module.digest).await;
+        }
         let permit = Arc::clone(&self.shared.slots).acquire_owned().await.expect("the semaphore is never closed");
         let module = request.spec.module.digest;
         // Reads the file only where no call of `compile` did in this process.
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
+        let (code, gpu) = match request.spec.gpu {
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &request.spec).await?)),
+            None => (code, None),
+        };
         let worker = self.shared.pool.take(request.tenant)?;
-        let run = Run::start(Arc::clone(&self.shared), request, code, worker, permit).await?;
+        let run = Run::start(Arc::clone(&self.shared), request, code, gpu, worker, permit).await?;
         // Now that the worker is busy there is time to start the next tenant's.
         if let Err(error) = self.shared.pool.top_up() {
             tracing::warn!(%error, "no fresh sandbox worker could be started");
         }
         Ok(run)
+    }
+
+    /// The GPU that may be offered now; nothing where none is lent, it was lost and starts anew, or its owner has it back.
+    pub fn gpu(&self) -> Option<GpuOffer> {
+        Some(self.shared.gpu.as_ref()?.report()?.offer.clone())
+    }
+
+    /// Waits until the GPU is there that the configuration names, and says what is offered of it; nothing where it names none.
+    ///
+    /// # Errors
+    /// Why it is not there, in words for its owner.
+    pub async fn gpu_settled(&self) -> Result<Option<GpuOffer>, String> {
+        match &self.shared.gpu {
+            Some(keeper) => Ok(Some(keeper.settled().await?.offer.clone())),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes the GPU back from guests, or lends it again. Taken back, the jobs that have it are preempted, and its process ends.
+    pub fn set_gpu(&self, is_lent: bool) {
+        if let Some(keeper) = &self.shared.gpu {
+            keeper.switch(is_lent);
+        }
+    }
+
+    /// The process that holds the GPU.
+    #[doc(hidden)]
+    pub fn gpu_pid(&self) -> Option<u32> {
+        self.shared.gpu.as_ref()?.pid()
+    }
+
+    /// Refuses a job that the GPU does not fit.
+    async fn check_gpu(&self, need: &GpuNeed) -> Result<(), RunError> {
+        match self.gpu_settled().await.map_err(RunError::NoGpu)? {
+            Some(offer) if offer.fits(need) => Ok(()),
+            Some(offer) => Err(RunError::NoGpu(format!("it needs {need:?}, and one job gets {offer:?}"))),
+            None => Err(RunError::NoGpu("this node lends none".to_owned())),
+        }
+    }
+
+    /// A session for a job, with its sandbox's ends.
+    async fn lend(&self, need: GpuNeed, spec: &JobSpec) -> Result<(Lent, SandboxEnds), RunError> {
+        let keeper = self.shared.gpu.as_ref().ok_or_else(|| RunError::NoGpu("this node lends none".to_owned()))?;
+        let (session, ends) = keeper.open(need, spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
+        Ok((Lent::new(session, need, Arc::clone(&self.shared.shaders)), ends))
     }
 }

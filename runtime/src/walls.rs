@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use gpu::{GPU_MEMORY_MAX, GPU_OWN_MEMORY_MAX, GpuWalls};
 
+use crate::gpu::wire::SHARED_BYTES;
 use crate::live::LIVE_BYTES;
 use crate::process::Role;
 
@@ -192,8 +193,12 @@ fn step<E: Into<io::Error>>(step: &'static str, result: Result<(), E>) -> Result
     result.map_err(|error| WallError::System { step, error: error.into() })
 }
 
-/// Descriptors of a worker: its socket, the event loop's, the note of what was used, three per module, an input, and room to spare.
+/// Descriptors of a worker: its socket, the event loop's, the note of what was used, three per module, an input, the socket and the file
+/// of a GPU session, and room to spare.
 const DESCRIPTORS_MAX: u64 = 64;
+
+// The limit on a file's size is that of the larger one.
+const _: () = assert!(LIVE_BYTES <= SHARED_BYTES);
 
 /// A stack that does not depend on how the supervisor was started.
 const STACK_BYTES_MAX: u64 = 8 << 20;
@@ -215,8 +220,8 @@ fn limit_resources(role: Role) -> Result<(), WallError> {
         (Resource::Stack, STACK_BYTES_MAX),
     ];
     let own: &[_] = match role {
-        // The note of what a job used, whose size is sealed.
-        Role::Sandbox | Role::Probe => &[(Resource::Fsize, LIVE_BYTES)],
+        // The note of what a job used, and the file that is shared with the GPU worker. The sizes of both are sealed.
+        Role::Sandbox | Role::Probe => &[(Resource::Fsize, SHARED_BYTES)],
         // Code is made in memory before it is written.
         Role::Compile => &[(Resource::Fsize, COMPILE_MEMORY_MAX), (Resource::Data, COMPILE_MEMORY_MAX)],
         Role::Shader => &[(Resource::Fsize, 0), (Resource::Data, SHADER_MEMORY_MAX)],

@@ -7,6 +7,7 @@ mod counters;
 mod ending;
 mod executor;
 mod gpu;
+mod gpu_client;
 mod guest;
 mod outbox;
 mod poll;
@@ -32,8 +33,8 @@ use crate::unchecked::close_inherited_descriptors;
 use crate::walls::{Layers, Need, SandboxReport, Walls};
 
 pub(crate) use compile::{Engines, prepare};
-pub(crate) use ending::words;
-pub(crate) use executor::{Executor, Program};
+pub(crate) use ending::{clip, words};
+pub(crate) use executor::{Executor, Program, Supplies};
 pub(crate) use outbox::Outbox;
 pub(crate) use prices::host_prices;
 pub(crate) use sandbox::MODULE_SLOTS;

@@ -65,6 +65,18 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     (WASI, "sock_shutdown", "ii", "i"),
     (ADIT, "log", "iii", ""),
     (ADIT, "progress", "II", ""),
+    (ADIT, "gpu_limits", "i", "i"),
+    (ADIT, "gpu_buffer_create", "I", "i"),
+    (ADIT, "gpu_buffer_destroy", "i", "i"),
+    (ADIT, "gpu_buffer_write", "iIii", "i"),
+    (ADIT, "gpu_buffer_read", "iIii", "i"),
+    (ADIT, "gpu_buffer_copy", "iIiII", "i"),
+    (ADIT, "gpu_pipeline_create", "iiii", "i"),
+    (ADIT, "gpu_pipeline_destroy", "i", "i"),
+    (ADIT, "gpu_dispatch", "iiiiii", "i"),
+    (ADIT, "gpu_submit", "", "i"),
+    (ADIT, "gpu_finish", "", "i"),
+    (ADIT, "gpu_error", "ii", "i"),
 ];
 
 /// Checks the module's interface.

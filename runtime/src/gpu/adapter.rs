@@ -313,10 +313,14 @@ mod tests {
 
     #[test]
     fn offer_is_what_the_adapter_can_do_and_the_owner_gives() {
-        let most =
-            Limits { max_compute_workgroup_size_y: 512, max_compute_invocations_per_workgroup: 1024, ..Limits::defaults() };
+        let most = Limits {
+            max_compute_workgroup_size_x: 1024,
+            max_compute_workgroup_size_y: 512,
+            max_compute_invocations_per_workgroup: 1024,
+            ..Limits::defaults()
+        };
         let offer = offer(&info(DeviceType::Cpu, 1, "x"), &most, 1 << 20);
         assert_eq!((offer.memory.0, offer.buffer.0, offer.invocations), (1 << 20, 1 << 20, 512));
-        assert!(self::offer(&info(DeviceType::Cpu, 1, "x"), &most, 1 << 40).buffer.0 == 128 << 20);
+        assert_eq!(self::offer(&info(DeviceType::Cpu, 1, "x"), &most, 1 << 40).buffer.0, 128 << 20);
     }
 }

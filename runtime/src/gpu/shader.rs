@@ -21,7 +21,7 @@ use super::wire::{BindingKind, BindingShape, ShaderOrder, Shape};
 /// Bytes of a shader's source.
 pub(crate) const SHADER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of an entry point's name.
-const ENTRY_BYTES_MAX: usize = 1024;
+pub(crate) const ENTRY_BYTES_MAX: usize = 1024;
 /// Storage buffers of a pipeline (WebGPU, section 3.6.2: `maxStorageBuffersPerShaderStage`).
 pub(crate) const STORAGE_BINDINGS_MAX: usize = 8;
 /// Uniforms of a pipeline (`maxUniformBuffersPerShaderStage`).

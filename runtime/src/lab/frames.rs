@@ -67,8 +67,8 @@ fn settle(account: &mut Option<Account>, message: FromSandbox) -> Option<RunRepo
         FromSandbox::Log(bytes) => counting.add_log(&bytes),
         FromSandbox::Output(bytes) => counting.add_output(&bytes),
         FromSandbox::Progress { .. } => Ok(()),
-        FromSandbox::Ended(ending) => return counting.close(*ending).ok(),
-        FromSandbox::Unusable(_) => return None,
+        FromSandbox::Ended(ending) => return counting.close(*ending, None).ok(),
+        FromSandbox::Unusable(_) | FromSandbox::Pipeline { .. } => return None,
     };
     if counted.is_ok() {
         *account = Some(counting);

@@ -124,8 +124,9 @@ fn common() -> Result<Calls, BackendError> {
     calls.insert(libc::SYS_sendto, vec![one(condition(4, SeccompCmpArgLen::Qword, 0)?)?]);
     // A descriptor's own size, in older versions of glibc. The path cannot be checked, which is why there is an empty root.
     calls.insert(libc::SYS_newfstatat, vec![one(is(3, libc::AT_EMPTY_PATH)?)?]);
-    // Not the commands by which a descriptor signals other processes.
-    calls.insert(libc::SYS_fcntl, vec![one(is(1, libc::F_GETFD)?)?, one(is(1, libc::F_DUPFD_CLOEXEC)?)?]);
+    // Not the commands by which a descriptor signals other processes. A debug build of tokio looks at a socket's flags.
+    let looks = [libc::F_GETFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFL].map(|command| one(is(1, command)?));
+    calls.insert(libc::SYS_fcntl, looks.into_iter().collect::<Result<_, _>>()?);
     // To this process only.
     calls.insert(libc::SYS_tgkill, vec![one(is(0, process::id() as i32)?)?]);
     Ok(calls)

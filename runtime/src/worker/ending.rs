@@ -5,6 +5,7 @@ use adit_protocol::{ByteCount, JobLimits, Outcome, TrapKind};
 use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::gpu_client::SessionClosed;
 use super::watchdog::Stopped;
 
 /// Longest function name in a reason: generic Rust names can be thousands of bytes.
@@ -55,6 +56,10 @@ fn outcome(end: &End, seen: Circumstances) -> Outcome {
         End::Itself(Ok(())) => return Outcome::Finished { exit_code: 0 },
         End::Itself(Err(error)) => error,
     };
+    // Why, the supervisor knows, and says it instead.
+    if error.is::<SessionClosed>() {
+        return Outcome::GpuLost;
+    }
     if seen.output_over {
         return Outcome::OutputTooLarge;
     }
@@ -135,7 +140,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// `text`, cut to at most `bytes_max` at a character's border.
-pub(super) fn clip(mut text: String, bytes_max: usize) -> String {
+pub(crate) fn clip(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         let ellipsis = '…';
         text.truncate(text.floor_char_boundary(bytes_max - ellipsis.len_utf8()));
@@ -173,6 +178,7 @@ mod tests {
             (trapped(Trap::HeapMisaligned), CALM, Outcome::Trapped(TrapKind::Other)),
             (End::Itself(Err(wasmtime::format_err!("bad pointer"))), CALM, Outcome::Trapped(TrapKind::HostCall)),
             (End::Itself(Err(wasmtime::format_err!("closed"))), over, Outcome::OutputTooLarge),
+            (End::Itself(Err(SessionClosed.into())), denied, Outcome::GpuLost),
             (End::Stopped(Stopped::Deadline), denied, Outcome::TimedOut),
             (End::Stopped(Stopped::Cancelled), CALM, Outcome::Cancelled),
         ] {

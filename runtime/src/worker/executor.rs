@@ -14,6 +14,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::counters::{Counters, PAGE_BYTES};
 use super::ending::{Circumstances, End, judge};
+use super::gpu_client::Gpu;
 use super::guest::{self, Guest};
 use super::outbox::{Outbox, Remainder};
 use super::stdio::Input;
@@ -31,6 +32,13 @@ pub(crate) struct Executor {
     baseline: OnceCell<Linked>,
     outbox: Arc<Outbox>,
     watchdog: Watchdog,
+}
+
+/// What a guest works with.
+pub(crate) struct Supplies {
+    pub(crate) input: Input,
+    /// There where its job was given one.
+    pub(crate) gpu: Option<Gpu>,
 }
 
 /// An engine, with the host's functions for it.
@@ -123,7 +131,7 @@ impl Executor {
     }
 
     /// Where a guest's words go.
-    pub(crate) fn outbox(&self) -> &Outbox {
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
@@ -131,11 +139,11 @@ impl Executor {
     ///
     /// # Errors
     /// Where this worker cannot go on. What a guest does is never an error.
-    pub(crate) async fn run(&self, run: u64, spec: &JobSpec, input: Input, program: &Program) -> wasmtime::Result<Ending> {
+    pub(crate) async fn run(&self, run: u64, spec: &JobSpec, supplies: Supplies, program: &Program) -> wasmtime::Result<Ending> {
         let started = Instant::now();
         self.outbox.open(&spec.limits);
         let counters = Arc::new(Counters::default());
-        let (end, counted) = self.call(run, spec, input, program, &counters, started).await?;
+        let (end, counted) = self.call(run, spec, supplies, program, &counters, started).await?;
 
         let budget = units(spec.limits.fuel);
         let seen = Circumstances {
@@ -156,7 +164,7 @@ impl Executor {
         &self,
         run: u64,
         spec: &JobSpec,
-        input: Input,
+        supplies: Supplies,
         program: &Program,
         counters: &Arc<Counters>,
         started: Instant,
@@ -170,7 +178,7 @@ impl Executor {
         if fixed > budget {
             return Ok((End::OverBudget(None), fixed));
         }
-        let guest = Guest::new(spec, input, Arc::clone(&self.outbox), Arc::clone(counters));
+        let guest = Guest::new(spec, supplies, Arc::clone(&self.outbox), Arc::clone(counters));
         let mut store = Store::new(program.module.module().engine(), guest);
         store.limiter(Guest::limiter);
         let mut store = MeteredStore::new(store, Arc::clone(&counters.page));
@@ -221,7 +229,12 @@ async fn enter(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &F
     }
     store.data().counters().page.reset_depth();
     let entry = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-    entry.call_async(store, ()).await
+    let ended = entry.call_async(&mut *store, ()).await;
+    let by_itself = ended.as_ref().map_or_else(|error| error.is::<I32Exit>(), |()| true);
+    if by_itself && let Some(gpu) = &mut store.data_mut().gpu {
+        gpu.finish().await?;
+    }
+    ended
 }
 
 /// What the counter lacks where a guest trapped, and whether the trap was the meter's own.

@@ -13,6 +13,8 @@ use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 use super::calls;
 use super::clock::Clock;
 use super::counters::Counters;
+use super::executor::Supplies;
+use super::gpu_client::{self, Gpu};
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
@@ -20,7 +22,7 @@ use super::stdio::{Input, Output, Way};
 use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
 
 /// Our own import module. A change that breaks guests gets the next number.
-const ADIT_MODULE: &str = "adit_1";
+pub(super) const ADIT_MODULE: &str = "adit_1";
 pub(super) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
 /// What a guest sees as its program's name: the module has none.
@@ -37,6 +39,10 @@ pub(super) struct Guest {
     pub(super) arguments_units: u64,
     /// What it costs to hand the guest all of its environment.
     pub(super) environment_units: u64,
+    /// There where its job was given one.
+    pub(super) gpu: Option<Gpu>,
+    /// Why the last call failed that concerned it.
+    pub(super) gpu_error: String,
     random: Random,
     clock: Clock,
     limiter: Limiter,
@@ -55,9 +61,10 @@ pub(super) struct HostExhausted(wasmtime::Error);
 pub(super) struct Halted;
 
 impl Guest {
-    pub(super) fn new(spec: &JobSpec, input: Input, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(spec: &JobSpec, supplies: Supplies, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
         let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters), is_instantiated: false };
         let clock = Clock::of(spec, Arc::clone(&counters.page));
+        let Supplies { input, gpu } = supplies;
         let input = input.charged_to(Arc::clone(&counters));
         let random = Random::of(spec);
         // A zero ends each, and `=` is within a variable.
@@ -68,6 +75,8 @@ impl Guest {
             wasi: wasi(spec, input, &clock, &outbox, &counters),
             arguments_units: ARGUMENT_BYTE_UNITS * arguments as u64,
             environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
+            gpu,
+            gpu_error: String::new(),
             random,
             clock,
             limiter,
@@ -98,7 +107,7 @@ impl Guest {
     }
 
     /// Counts a piece of a call's work before it is done.
-    fn pay(&self, units: u64) -> Result<(), Halted> {
+    pub(super) fn pay(&self, units: u64) -> Result<(), Halted> {
         if self.counters.page.charge(units) { Ok(()) } else { Err(Halted) }
     }
 
@@ -126,6 +135,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.allow_shadowing(false);
     linker.func_wrap_async(ADIT_MODULE, "log", |caller, (level, pointer, bytes)| Box::new(log(caller, level, pointer, bytes)))?;
     linker.func_wrap(ADIT_MODULE, "progress", progress)?;
+    gpu_client::add_to(&mut linker)?;
     Ok(linker)
 }
 
@@ -199,7 +209,7 @@ pub(super) fn memory(caller: &mut Caller<'_, Guest>, function: &str) -> wasmtime
 }
 
 /// Where in its memory the bytes are that a guest speaks of; a trap where they are not its own.
-fn span(data: &[u8], pointer: i32, bytes: usize, function: &str) -> wasmtime::Result<Range<usize>> {
+pub(super) fn span(data: &[u8], pointer: i32, bytes: usize, function: &str) -> wasmtime::Result<Range<usize>> {
     let start = pointer as u32 as usize;
     let span = start..start.saturating_add(bytes);
     match data.get(span.clone()) {

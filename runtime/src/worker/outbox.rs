@@ -145,6 +145,12 @@ impl Outbox {
         }
     }
 
+    /// Says what the supervisor answers, after all that was said before. One that is gone does not.
+    pub(super) async fn ask(&self, message: &FromSandbox) {
+        self.push(message);
+        let _ = self.sender.drain().await;
+    }
+
     fn push_log(&self, job: &mut JobOut) {
         for piece in std::mem::take(&mut job.log).chunks(LOG_CHUNK_BYTES_MAX) {
             self.push(&FromSandbox::Log(piece.to_vec()));

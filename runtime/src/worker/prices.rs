@@ -16,11 +16,22 @@ pub(super) const BUFFER_UNITS: u64 = 4 * UNITS_PER_FUEL;
 pub(super) const SUBSCRIPTION_UNITS: u64 = 30 * UNITS_PER_FUEL;
 /// A nanosecond of virtual sleep: what it costs to compute for so long, so that a guest's clocks are its fuel however it passes time.
 pub(super) const SLEPT_NANOSECOND_UNITS: u64 = UNITS_PER_FUEL;
+/// A call that concerns the GPU: encoded here, checked again by the GPU worker, and recorded by its driver.
+pub(super) const GPU_COMMAND_UNITS: u64 = 2_000 * UNITS_PER_FUEL;
+/// A buffer in the list of a dispatch.
+pub(super) const GPU_BINDING_UNITS: u64 = 100 * UNITS_PER_FUEL;
+/// A byte to or from a GPU's buffer: copied into the file that two processes share, and out of it.
+pub(super) const GPU_BYTE_UNITS: u64 = UNITS_PER_FUEL / 2;
+/// A pipeline: a process that checks its shader.
+pub(super) const GPU_PIPELINE_UNITS: u64 = 2_000_000 * UNITS_PER_FUEL;
+/// A byte of a shader: parsed and validated twice, and compiled by the driver.
+pub(super) const SHADER_BYTE_UNITS: u64 = 1_000 * UNITS_PER_FUEL;
 
 /// Every price, as part of the meter's name.
 pub(crate) fn host_prices() -> String {
     format!(
         "call={CALL_UNITS} stream={STREAM_BYTE_UNITS} random={RANDOM_BYTE_UNITS} argument={ARGUMENT_BYTE_UNITS} \
-         buffer={BUFFER_UNITS} subscription={SUBSCRIPTION_UNITS} sleep={SLEPT_NANOSECOND_UNITS}"
+         buffer={BUFFER_UNITS} subscription={SUBSCRIPTION_UNITS} sleep={SLEPT_NANOSECOND_UNITS} gpu={GPU_COMMAND_UNITS} \
+         binding={GPU_BINDING_UNITS} moved={GPU_BYTE_UNITS} pipeline={GPU_PIPELINE_UNITS} shader={SHADER_BYTE_UNITS}"
     )
 }

@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use adit_protocol::JobSpec;
 use adit_protocol::limits::REASON_BYTES_MAX;
+use tokio::sync::Mutex;
 use wasmtime::Engine;
 
 use super::ending::clip;
-use super::executor::{Executor, Program};
+use super::executor::{Executor, Program, Supplies};
+use super::gpu_client::{Gpu, Link};
 use super::outbox::Outbox;
 use super::stdio::Input;
 use super::watchdog::Watchdog;
@@ -27,10 +30,12 @@ pub(super) async fn serve(engine: Engine, walls: Walls, sender: Sender, mut rece
     let executor = Executor::new(engine, outbox, watchdog)?;
     // The watchdog was the last thread to start; from here on nothing may.
     walls.seal()?;
-    let mut sandbox = Sandbox { executor, modules: Default::default(), receiver };
-    while let Some(message) = sandbox.receiver.recv().await? {
+    let mut sandbox = Sandbox { executor, modules: Default::default(), receiver: Arc::new(Mutex::new(receiver)) };
+    while let Some(message) = sandbox.next().await? {
         match message {
             ToSandbox::Run(order) => sandbox.run(*order).await?,
+            // The guest that asked did not wait for it.
+            ToSandbox::Pipeline { .. } => {}
             ToSandbox::Hello => wasmtime::bail!("a second greeting"),
         }
     }
@@ -40,20 +45,22 @@ pub(super) async fn serve(engine: Engine, walls: Walls, sender: Sender, mut rece
 struct Sandbox {
     executor: Executor,
     modules: [Option<Program>; MODULE_SLOTS],
-    receiver: Receiver,
+    /// A guest with a GPU reads it too, while it runs.
+    receiver: Arc<Mutex<Receiver>>,
 }
 
 impl Sandbox {
+    async fn next(&self) -> Result<Option<ToSandbox>, IpcError> {
+        self.receiver.lock().await.recv().await
+    }
+
     async fn run(&mut self, order: RunOrder) -> wasmtime::Result<()> {
-        let answer = match self.prepare(&order)? {
-            Ok(program) => {
-                let input = self.input(order.input)?;
-                FromSandbox::Ended(Box::new(self.executor.run(order.run, &order.spec, input, &program).await?))
-            }
-            Err(reason) => {
-                self.input(order.input)?;
-                FromSandbox::Unusable(clip(reason, REASON_BYTES_MAX))
-            }
+        let program = self.prepare(&order).await?;
+        let RunOrder { run, spec, input, has_gpu, .. } = order;
+        let supplies = self.supplies(run, &spec, input, has_gpu).await?;
+        let answer = match program {
+            Ok(program) => FromSandbox::Ended(Box::new(self.executor.run(run, &spec, supplies, &program).await?)),
+            Err(reason) => FromSandbox::Unusable(clip(reason, REASON_BYTES_MAX)),
         };
         let sender = self.executor.outbox().sender();
         sender.push(&answer)?;
@@ -61,10 +68,10 @@ impl Sandbox {
     }
 
     /// The order's module, ready to be instantiated; or why it cannot be.
-    fn prepare(&mut self, order: &RunOrder) -> Result<Result<Program, String>, IpcError> {
+    async fn prepare(&mut self, order: &RunOrder) -> Result<Result<Program, String>, IpcError> {
         let slot = &mut self.modules[usize::from(order.slot) % MODULE_SLOTS];
         if order.load {
-            let code = File::from(self.receiver.take_fd()?);
+            let code = File::from(self.receiver.lock().await.take_fd()?);
             *slot = None;
             match self.executor.load(code, order.tier) {
                 Ok(program) => *slot = Some(program),
@@ -74,10 +81,15 @@ impl Sandbox {
         Ok(slot.clone().ok_or_else(|| "its slot is empty".to_owned()))
     }
 
-    fn input(&mut self, input: InputOrder) -> Result<Input, IpcError> {
-        Ok(match input {
+    /// What comes beside an order, in the order of its descriptors.
+    async fn supplies(&self, run: u64, spec: &JobSpec, input: InputOrder, has_gpu: bool) -> wasmtime::Result<Supplies> {
+        let mut receiver = self.receiver.lock().await;
+        let input = match input {
             InputOrder::Inline(bytes) => Input::memory(bytes),
-            InputOrder::File { bytes } => Input::file(File::from(self.receiver.take_fd()?), bytes),
-        })
+            InputOrder::File { bytes } => Input::file(File::from(receiver.take_fd()?), bytes),
+        };
+        let link = if has_gpu { Some(Link::new(receiver.take_fd()?, receiver.take_fd()?)?) } else { None };
+        let gpu = |link| Gpu::new(run, spec, link, Arc::clone(self.executor.outbox()), Arc::clone(&self.receiver));
+        Ok(Supplies { input, gpu: link.map(gpu) })
     }
 }

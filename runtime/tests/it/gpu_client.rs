@@ -251,6 +251,7 @@ fn start(role: &str) -> (Child, UnixStream) {
     let child = Program::new(env!("CARGO_BIN_EXE_adit-worker"))
         .arg(role)
         .env_clear()
+        .env("NODEVICE_SELECT", "1")
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())

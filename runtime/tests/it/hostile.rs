@@ -429,6 +429,18 @@ pub(crate) const FUNCTIONS: &[(&str, &str, &str, bool)] = &[
     (WASI, "sock_shutdown", "ii", true),
     ("adit_1", "log", "iii", false),
     ("adit_1", "progress", "II", false),
+    ("adit_1", "gpu_limits", "i", true),
+    ("adit_1", "gpu_buffer_create", "I", true),
+    ("adit_1", "gpu_buffer_destroy", "i", true),
+    ("adit_1", "gpu_buffer_write", "iIii", true),
+    ("adit_1", "gpu_buffer_read", "iIii", true),
+    ("adit_1", "gpu_buffer_copy", "iIiII", true),
+    ("adit_1", "gpu_pipeline_create", "iiii", true),
+    ("adit_1", "gpu_pipeline_destroy", "i", true),
+    ("adit_1", "gpu_dispatch", "iiiiii", true),
+    ("adit_1", "gpu_submit", "", true),
+    ("adit_1", "gpu_finish", "", true),
+    ("adit_1", "gpu_error", "ii", true),
 ];
 const WASI: &str = "wasi_snapshot_preview1";
 

@@ -8,6 +8,7 @@ mod determinism;
 mod engine;
 mod fuzzing;
 mod golden;
+mod gpu;
 mod gpu_client;
 mod gpu_shader;
 mod gpu_worker;

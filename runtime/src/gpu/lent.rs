@@ -1,0 +1,126 @@
+//! A GPU in the hands of one run: its session, and the pipeline that its guest waits for.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use adit_protocol::{GpuNeed, limits::REASON_BYTES_MAX};
+
+use super::session::{GpuSession, Verdict};
+use super::shaders::Shaders;
+use super::wire::{GpuUsed, Shader, ShaderOrder};
+use crate::account::Lied;
+use crate::ipc::Made;
+use crate::worker::clip;
+
+/// What a guest is told of its shader, at most.
+const MESSAGE_BYTES_MAX: usize = 2 * REASON_BYTES_MAX;
+
+/// A GPU that is lent to a run.
+pub(crate) struct Lent {
+    session: GpuSession,
+    need: GpuNeed,
+    shaders: Arc<Shaders>,
+    making: Option<Pin<Box<dyn Future<Output = Option<Answer>> + Send + Sync>>>,
+    /// Whether the verdict was told.
+    is_judged: bool,
+    /// Whether it was told that the session is closed.
+    is_closed: bool,
+}
+
+/// A pipeline, or what is wrong with its shader; an error where this machine could not tell.
+type Answer = io::Result<Result<Made, String>>;
+
+/// What a run has to know of its GPU.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// For the guest, which waits for it.
+    Made(Answer),
+    /// The session ended before the guest was done with it.
+    Judged(Verdict),
+    /// What was used is known in full.
+    Closed,
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+impl Lent {
+    pub(crate) fn new(session: GpuSession, need: GpuNeed, shaders: Arc<Shaders>) -> Self {
+        Self { session, need, shaders, making: None, is_judged: false, is_closed: false }
+    }
+
+    /// Begins to make a pipeline. A guest waits for one before it asks for the next.
+    pub(crate) fn make(&mut self, wgsl: String, entry: String) -> Result<(), Lied> {
+        if self.making.is_some() {
+            return Err(Lied::Pipelines);
+        }
+        let order = ShaderOrder { wgsl, entry, need: self.need };
+        self.making = Some(Box::pin(make(Arc::clone(&self.shaders), order, self.session.maker())));
+        Ok(())
+    }
+
+    /// Waits for what there is to know. Cancel-safe.
+    pub(crate) async fn news(&mut self) -> News {
+        loop {
+            let fate = self.session.fate();
+            if let Some(verdict) = fate.verdict.filter(|_| !self.is_judged) {
+                self.is_judged = true;
+                return News::Judged(verdict);
+            }
+            if fate.used.is_some() && !self.is_closed {
+                self.is_closed = true;
+                return News::Closed;
+            }
+            tokio::select! {
+                answer = answered(&mut self.making) => {
+                    self.making = None;
+                    // Where the session is over, a verdict says so.
+                    if let Some(answer) = answer {
+                        return News::Made(answer);
+                    }
+                }
+                () = self.session.changed() => {}
+            }
+        }
+    }
+
+    /// Has the session close, and says whether it is.
+    pub(crate) fn close(&self) -> bool {
+        self.session.close();
+        self.session.fate().used.is_some()
+    }
+
+    /// Why it ended before the guest was done with it.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.session.fate().verdict
+    }
+
+    /// The adapter's class, and what was used as far as is known.
+    pub(crate) fn bill(&self) -> (&str, GpuUsed) {
+        (self.session.class(), self.session.used())
+    }
+}
+
+async fn answered(making: &mut Option<Pin<Box<dyn Future<Output = Option<Answer>> + Send + Sync>>>) -> Option<Answer> {
+    match making {
+        Some(making) => making.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Has a shader checked, and a pipeline made of it; nothing where the session is over.
+async fn make(shaders: Arc<Shaders>, order: ShaderOrder, maker: super::session::Maker) -> Option<Answer> {
+    let shape = match shaders.check(&order).await {
+        Ok(Ok(shape)) => shape,
+        Ok(Err(message)) => return Some(Ok(Err(clip(message, MESSAGE_BYTES_MAX)))),
+        Err(error) => return Some(Err(error)),
+    };
+    let ShaderOrder { wgsl, entry, .. } = order;
+    let made = maker.make(Box::new(Shader { wgsl, entry, shape: shape.clone() })).await?;
+    Some(Ok(made.map(|serial| Made { serial, shape })))
+}

@@ -1,0 +1,675 @@
+//! GPUs: guests that use one, and guests that mean it harm, on Mesa's software adapter. Each test has a runtime of its own, so a GPU
+//! that is lost is lost to nobody else.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_protocol::{ByteCount, Comparison, GpuNeed, Outcome, TrapKind};
+use adit_runtime::{GpuConfig, RunError};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::timeout;
+
+use crate::support::{Ended, Host, Job, echo, finish, first_log, spin_after_log};
+
+/// What a GPU is replaced within that was lost.
+const LOST_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// A host that lends the software adapter, and has opened it.
+async fn host(slots: usize) -> Host {
+    host_with(slots, |_| {}).await
+}
+
+async fn host_with(slots: usize, change: impl FnOnce(&mut GpuConfig)) -> Host {
+    let mut gpu =
+        GpuConfig { software: true, memory: ByteCount(256 << 20), slice: Duration::from_secs(1), ..GpuConfig::default() };
+    change(&mut gpu);
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let host = Host::with(folder, |config| (config.slots, config.gpu) = (slots, Some(gpu)));
+    match host.runtime.gpu_settled().await {
+        Ok(offer) => assert!(offer.is_some_and(|offer| offer.class.starts_with("software/"))),
+        Err(error) => panic!("no Vulkan adapter to test on ({error}); `cargo xtask setup` installs one"),
+    }
+    host
+}
+
+/// Adds to each number twice its place.
+const DOUBLES: &str = "
+    @group(0) @binding(0) var<storage, read_write> numbers: array<u32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if id.x < arrayLength(&numbers) { numbers[id.x] += 2u * id.x; }
+    }";
+
+/// The same with floats.
+const HALVES: &str = "
+    @group(0) @binding(0) var<storage, read_write> numbers: array<f32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if id.x < arrayLength(&numbers) { numbers[id.x] += 0.5 * f32(id.x); }
+    }";
+
+/// Does not end by itself. Mesa's software adapter ends any loop after 65,535 rounds, so only many workgroups of it hang: see
+/// [`HANGING_WORKGROUPS`].
+const HANGS: &str = "
+    @group(0) @binding(0) var<storage, read_write> numbers: array<u32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        var x = id.x;
+        loop {
+            x = x * 1664525u + 1013904223u + numbers[1];
+            if numbers[0] == 77u { break; }
+            numbers[2] = x;
+        }
+    }";
+const HANGING_WORKGROUPS: u32 = 65_535;
+
+/// Computes for a while, by how many times the first number says.
+const WORKS: &str = "
+    @group(0) @binding(0) var<storage, read_write> numbers: array<u32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        var x = id.x;
+        for (var i = 0u; i < numbers[0]; i++) { x = x * 1664525u + 1013904223u; }
+        numbers[1u + id.x % 64u] = x;
+    }";
+
+/// Where a guest has its shader, and room for data.
+const SHADER_AT: usize = 65_536;
+const DATA_AT: usize = 4_096;
+
+/// A guest with a GPU, whose `_start` has this body. `$pipeline` makes one of the shader, `$bind` writes a binding, `$dispatch` and
+/// `$read` and `$write` fail the guest where they fail.
+fn guest(shader: &str, body: &str) -> Job {
+    let shader_bytes = shader.len();
+    let shader: String = shader.bytes().fold(String::new(), |mut text, byte| {
+        write!(text, "\\{byte:02x}").unwrap();
+        text
+    });
+    let job = Job::wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (import "adit_1" "log" (func $log (param i32 i32 i32)))
+            (import "adit_1" "gpu_limits" (func $limits (param i32) (result i32)))
+            (import "adit_1" "gpu_buffer_create" (func $create (param i64) (result i32)))
+            (import "adit_1" "gpu_buffer_destroy" (func $destroy (param i32) (result i32)))
+            (import "adit_1" "gpu_buffer_write" (func $gpu_write (param i32 i64 i32 i32) (result i32)))
+            (import "adit_1" "gpu_buffer_read" (func $gpu_read (param i32 i64 i32 i32) (result i32)))
+            (import "adit_1" "gpu_buffer_copy" (func $copy (param i32 i64 i32 i64 i64) (result i32)))
+            (import "adit_1" "gpu_pipeline_create" (func $gpu_pipeline (param i32 i32 i32 i32) (result i32)))
+            (import "adit_1" "gpu_pipeline_destroy" (func $drop_pipeline (param i32) (result i32)))
+            (import "adit_1" "gpu_dispatch" (func $gpu_dispatch (param i32 i32 i32 i32 i32 i32) (result i32)))
+            (import "adit_1" "gpu_submit" (func $submit (result i32)))
+            (import "adit_1" "gpu_finish" (func $finish (result i32)))
+            (import "adit_1" "gpu_error" (func $error (param i32 i32) (result i32)))
+            (memory (export "memory") 64)
+            (data (i32.const 1024) "main")
+            (data (i32.const {SHADER_AT}) "{shader}")
+            (func $ok (param $code i32)
+                (if (i32.ne (local.get $code) (i32.const 0)) (then (call $why) (unreachable))))
+            (func $why (call $log (i32.const 1) (i32.const 1048576) (call $error (i32.const 1048576) (i32.const 65536))))
+            (func $pipeline (result i32)
+                (call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const {shader_bytes}) (i32.const 1024) (i32.const 4)))
+            (func $bind (param $at i32) (param $binding i32) (param $buffer i32)
+                (i32.store (i32.add (i32.const 2048) (i32.mul (local.get $at) (i32.const 24))) (local.get $binding))
+                (i32.store (i32.add (i32.const 2052) (i32.mul (local.get $at) (i32.const 24))) (local.get $buffer)))
+            ;; One buffer at binding 0.
+            (func $dispatch (param $pipeline i32) (param $buffer i32) (param $x i32)
+                (call $bind (i32.const 0) (i32.const 0) (local.get $buffer))
+                (call $ok (call $gpu_dispatch (local.get $pipeline) (i32.const 2048) (i32.const 1)
+                    (local.get $x) (i32.const 1) (i32.const 1))))
+            (func $write (param $buffer i32) (param $bytes i32)
+                (call $ok (call $gpu_write (local.get $buffer) (i64.const 0) (i32.const {DATA_AT}) (local.get $bytes))))
+            (func $read (param $buffer i32) (param $bytes i32)
+                (call $ok (call $gpu_read (local.get $buffer) (i64.const 0) (i32.const {DATA_AT}) (local.get $bytes))))
+            (func $output (param $pointer i32) (param $bytes i32)
+                (i32.store (i32.const 0) (local.get $pointer))
+                (i32.store (i32.const 4) (local.get $bytes))
+                (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable)))
+            (func $ready (call $log (i32.const 3) (i32.const 1024) (i32.const 4)))
+            (func (export "_start") (local $a i32) (local $b i32) (local $i i32) {body}))"#
+    ));
+    job.with(|spec| {
+        spec.gpu = Some(GpuNeed { memory: ByteCount(64 << 20), buffer: ByteCount(32 << 20), ..GpuNeed::default() });
+        spec.limits.gpu_ns = 60_000_000_000;
+        spec.limits.output = ByteCount(64 << 20);
+    })
+}
+
+fn need(job: Job, change: impl FnOnce(&mut GpuNeed)) -> Job {
+    job.with(|spec| change(spec.gpu.as_mut().unwrap()))
+}
+
+/// Runs a shader like [`DOUBLES`] over a buffer of 64 numbers, and puts out what is in it after.
+fn over_64_numbers(shader: &str) -> Job {
+    guest(
+        shader,
+        &format!(
+            "(local.set $a (call $create (i64.const 256)))
+            (loop $fill
+                (i32.store (i32.add (i32.const {DATA_AT}) (i32.mul (local.get $i) (i32.const 4))) (local.get $i))
+                (br_if $fill (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 64))))
+            (call $write (local.get $a) (i32.const 256))
+            (local.set $b (call $pipeline))
+            (if (i32.lt_s (local.get $b) (i32.const 0)) (then (call $why) (unreachable)))
+            (call $dispatch (local.get $b) (local.get $a) (i32.const 1))
+            (call $read (local.get $a) (i32.const 256))
+            (call $output (i32.const {DATA_AT}) (i32.const 256))"
+        ),
+    )
+}
+
+fn numbers(output: &[u8]) -> Vec<u32> {
+    output.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect()
+}
+
+#[track_caller]
+fn assert_doubled(ended: &Ended) {
+    assert_eq!(ended.outcome(), Outcome::Finished { exit_code: 0 }, "{} {}", ended.report.reason, log(ended));
+    assert_eq!(numbers(&ended.output), (0..64).map(|n| 3 * n).collect::<Vec<_>>());
+}
+
+fn log(ended: &Ended) -> String {
+    String::from_utf8_lossy(&ended.log).into_owned()
+}
+
+#[tokio::test]
+async fn dispatch_gives_the_right_numbers_and_the_receipt_says_what_it_took() {
+    let host = host(1).await;
+    let ended = host.run(over_64_numbers(DOUBLES)).await;
+    assert_doubled(&ended);
+    let gpu = ended.report.gpu.as_ref().unwrap();
+    assert_eq!(gpu.class, host.runtime.gpu().unwrap().class);
+    assert_eq!((gpu.dispatches, gpu.bytes_moved, gpu.memory_peak), (1, ByteCount(512), ByteCount(256)));
+    assert_eq!(gpu.comparison, Comparison::Exact, "integers are comparable between any adapters");
+    let gpu_ns = ended.report.usage.gpu_ns;
+    assert!(gpu_ns > 0 && gpu_ns < 5_000_000_000, "{gpu_ns}");
+    let again = host.run(over_64_numbers(DOUBLES)).await;
+    assert_doubled(&again);
+    assert_eq!(again.report.usage.fuel, ended.report.usage.fuel, "fuel does not go by a clock");
+    assert_eq!(again.report.usage.host_calls, ended.report.usage.host_calls);
+}
+
+#[tokio::test]
+async fn floats_are_compared_as_the_job_declares() {
+    let host = host(1).await;
+    let ended = host.run(over_64_numbers(HALVES)).await;
+    ended.assert_ok();
+    assert_eq!(ended.report.gpu.unwrap().comparison, Comparison::Class);
+    let exact = host.run(need(over_64_numbers(HALVES), |need| need.comparison = Comparison::Exact)).await;
+    assert_eq!(exact.outcome(), Outcome::Trapped(TrapKind::Unreachable));
+    assert!(log(&exact).contains("floats"), "{}", log(&exact));
+}
+
+/// A row: what to do, with its result in a number, and the code that it should be.
+async fn check_codes(host: &Host, shader: &str, change: impl Fn(&mut GpuNeed), rows: &[(&str, i32, &str)]) {
+    for (call, code, message) in rows {
+        let body = format!(
+            "(local.set $a {call})
+            (if (i32.ne (local.get $a) (i32.const {code})) (then (call $exit (local.get $a))))
+            (if (i32.lt_s (local.get $a) (i32.const 0)) (then (call $why)))"
+        );
+        let ended = host.run(need(guest(shader, &body), &change)).await;
+        assert_eq!(ended.outcome(), Outcome::Finished { exit_code: 0 }, "{call}: {} {}", ended.report.reason, log(&ended));
+        assert!(log(&ended).contains(message), "{call}: {}", log(&ended));
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_has_its_code_and_says_why() {
+    let host = host(1).await;
+    let buffer = "(drop (call $create (i64.const 256)))";
+    let rows = [
+        ("(call $create (i64.const 0))".to_owned(), -2, "a buffer of 0 bytes"),
+        ("(call $create (i64.const 6))".to_owned(), -2, "a buffer of 6 bytes"),
+        ("(call $create (i64.const 33554436))".to_owned(), -3, "GPU buffer, in bytes"),
+        ("(call $destroy (i32.const 0))".to_owned(), -2, "there is no buffer 0"),
+        (format!("(block (result i32) {buffer} (call $gpu_write (i32.const 0) (i64.const 254) (i32.const 0) (i32.const 4)))"), -2, "a write of 4 bytes at 254"),
+        (format!("(block (result i32) {buffer} (call $gpu_read (i32.const 0) (i64.const 256) (i32.const 0) (i32.const 4)))"), -2, "a read of 4 bytes at 256"),
+        (format!("(block (result i32) {buffer} (call $copy (i32.const 0) (i64.const 0) (i32.const 0) (i64.const 128) (i64.const 4)))"), -2, "to itself"),
+        ("(call $drop_pipeline (i32.const 3))".to_owned(), -2, "there is no pipeline 3"),
+        ("(call $gpu_dispatch (i32.const 0) (i32.const 2048) (i32.const 0) (i32.const 1) (i32.const 1) (i32.const 1))".to_owned(), -2, "there is no pipeline 0"),
+        ("(block (result i32) (drop (call $pipeline)) (call $gpu_dispatch (i32.const 0) (i32.const 2048) (i32.const 0) (i32.const 1) (i32.const 1) (i32.const 1)))".to_owned(), -2, "binding 0 is used by the shader and not given"),
+        (format!("(block (result i32) {buffer} (drop (call $pipeline)) (call $gpu_dispatch (i32.const 0) (i32.const 2048) (i32.const 1) (i32.const 65536) (i32.const 1) (i32.const 1)))"), -3, "65536 workgroups in one dimension"),
+        ("(call $gpu_pipeline (i32.const 1024) (i32.const 4) (i32.const 1024) (i32.const 4))".to_owned(), -4, "1"),
+        (format!("(call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const 65537) (i32.const 1024) (i32.const 4))"), -4, "65537"),
+        (format!("(call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const 65536) (i32.const 1024) (i32.const 4))"), -4, ""),
+        (format!("(call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const {}) (i32.const 1025) (i32.const 3))", DOUBLES.len()), -4, "ain"),
+        ("(call $error (i32.const 0) (i32.const 0))".to_owned(), 0, ""),
+        ("(call $finish)".to_owned(), 0, ""),
+        ("(call $submit)".to_owned(), 0, ""),
+    ];
+    let rows: Vec<_> = rows.iter().map(|(call, code, message)| (call.as_str(), *code, *message)).collect();
+    check_codes(&host, DOUBLES, |_| {}, &rows).await;
+}
+
+#[tokio::test]
+async fn every_limit_holds_at_n_and_not_beyond() {
+    let host = host(1).await;
+    let twice = |call: &str| format!("(block (result i32) (drop {call}) {call})");
+    let dispatch = |x: u32| {
+        format!(
+            "(block (result i32) (drop (call $create (i64.const 256))) (drop (call $pipeline)) (call $gpu_dispatch (i32.const 0) \
+             (i32.const 2048) (i32.const 1) (i32.const {x}) (i32.const 1) (i32.const 1)))"
+        )
+    };
+    let create = "(call $create (i64.const 1024))";
+    type Change<'a> = &'a dyn Fn(&mut GpuNeed);
+    let rows: [(Change<'_>, String, i32, String, &str); 6] = [
+        (
+            &|n| n.buffer = ByteCount(1024),
+            create.to_owned(),
+            0,
+            "(call $create (i64.const 1028))".to_owned(),
+            "GPU buffer, in bytes",
+        ),
+        (
+            &|n| n.memory = ByteCount(2048),
+            twice(create),
+            1,
+            format!("(block (result i32) (drop {}) (call $create (i64.const 4)))", twice(create)),
+            "GPU memory, in bytes",
+        ),
+        (&|n| n.buffers = 2, twice(create), 1, format!("(block (result i32) (drop {}) {create})", twice(create)), "GPU buffers"),
+        (&|n| n.pipelines = 1, "(call $pipeline)".to_owned(), 0, twice("(call $pipeline)"), "GPU pipelines"),
+        (&|n| n.workgroups = 7, dispatch(7), 0, dispatch(8), "workgroups of a dispatch"),
+        (
+            &|n| n.dispatches = 1,
+            dispatch(1),
+            0,
+            format!(
+                "(block (result i32) (drop {}) (call $gpu_dispatch (i32.const 0) (i32.const 2048) (i32.const 1) (i32.const 1) (i32.const 1) (i32.const 1)))",
+                dispatch(1)
+            ),
+            "GPU dispatches",
+        ),
+    ];
+    for (change, within, value, over, message) in rows {
+        check_codes(&host, DOUBLES, change, &[(&within, value, ""), (&over, -3, message)]).await;
+    }
+    // What a shader asks for itself.
+    check_codes(&host, DOUBLES, |n| n.invocations = 64, &[("(call $pipeline)", 0, "")]).await;
+    check_codes(&host, DOUBLES, |n| n.invocations = 63, &[("(call $pipeline)", -4, "64")]).await;
+    let shares = "var<workgroup> shared_words: array<u32, 256>; @compute @workgroup_size(64) fn main() { shared_words[3] = 1u; }";
+    check_codes(&host, shares, |n| n.workgroup_memory = 1024, &[("(call $pipeline)", 0, "")]).await;
+    check_codes(&host, shares, |n| n.workgroup_memory = 1023, &[("(call $pipeline)", -4, "102")]).await;
+}
+
+#[tokio::test]
+async fn limits_are_told_as_the_job_has_them() {
+    let host = host(1).await;
+    let ended =
+        host.run(guest("", "(call $ok (call $limits (i32.const 4096))) (call $output (i32.const 4096) (i32.const 56))")).await;
+    ended.assert_ok();
+    let wide = |at: usize| u64::from_le_bytes(ended.output[at..at + 8].try_into().unwrap());
+    let narrow = |at: usize| u32::from_le_bytes(ended.output[at..at + 4].try_into().unwrap());
+    let n = GpuNeed::default();
+    assert_eq!([0, 8, 16, 24, 32].map(wide), [64 << 20, 32 << 20, n.dispatches, n.workgroups, 60_000_000_000]);
+    assert_eq!([40, 44, 48, 52].map(narrow), [n.buffers, n.pipelines, n.invocations, n.workgroup_memory]);
+}
+
+#[tokio::test]
+async fn pointers_outside_of_memory_trap() {
+    let host = host(1).await;
+    let end = 64 * 65_536;
+    for call in [
+        format!("(call $limits (i32.const {}))", end - 55),
+        format!("(call $error (i32.const {end}) (i32.const 1))"),
+        format!("(call $gpu_write (i32.const 0) (i64.const 0) (i32.const {}) (i32.const 8))", end - 4),
+        "(call $gpu_read (i32.const 0) (i64.const 0) (i32.const 8) (i32.const -1))".to_owned(),
+        format!("(call $gpu_pipeline (i32.const {}) (i32.const 8) (i32.const 0) (i32.const 0))", end - 4),
+        format!("(call $gpu_pipeline (i32.const 0) (i32.const 0) (i32.const {}) (i32.const 8))", end - 4),
+        format!(
+            "(call $gpu_dispatch (i32.const 0) (i32.const {}) (i32.const 1) (i32.const 1) (i32.const 1) (i32.const 1))",
+            end - 20
+        ),
+    ] {
+        let ended = host.run(guest("", &format!("(drop {call})"))).await;
+        assert_eq!(ended.outcome(), Outcome::Trapped(TrapKind::HostCall), "{call}");
+        assert!(ended.report.reason.contains("got a pointer outside of memory"), "{}", ended.report.reason);
+    }
+}
+
+#[tokio::test]
+async fn job_without_a_gpu_is_told_so_by_every_call() {
+    let host = Host::new(1);
+    let calls = [
+        "(call $limits (i32.const 4096))",
+        "(call $create (i64.const 4))",
+        "(call $destroy (i32.const 0))",
+        "(call $gpu_write (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 4))",
+        "(call $gpu_read (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 4))",
+        "(call $copy (i32.const 0) (i64.const 0) (i32.const 1) (i64.const 0) (i64.const 4))",
+        "(call $pipeline)",
+        "(call $drop_pipeline (i32.const 0))",
+        "(call $gpu_dispatch (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1) (i32.const 1))",
+        "(call $submit)",
+        "(call $finish)",
+    ];
+    for call in calls {
+        let body = format!("(if (i32.ne {call} (i32.const -1)) (then unreachable)) (call $why)");
+        let ended = host.run(guest(DOUBLES, &body).with(|spec| (spec.gpu, spec.limits.gpu_ns) = (None, 0))).await;
+        ended.assert_ok();
+        assert!(log(&ended).contains("no GPU"), "{call}: {}", log(&ended));
+        assert_eq!(ended.report.gpu, None);
+    }
+}
+
+#[tokio::test]
+async fn job_that_needs_more_than_is_lent_is_not_started() {
+    let refused = async |host: &Host, job: Job| match host.start(job).await {
+        Err(RunError::NoGpu(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    let none = Host::new(1);
+    assert_eq!(refused(&none, over_64_numbers(DOUBLES)).await, "this node lends none");
+    let host = host(1).await;
+    refused(&host, need(over_64_numbers(DOUBLES), |need| need.memory = ByteCount((256 << 20) + 1))).await;
+    assert_doubled(&host.run(need(over_64_numbers(DOUBLES), |need| need.memory = ByteCount(256 << 20))).await);
+}
+
+#[tokio::test]
+async fn bytes_go_through_slots_and_come_back_as_they_were() {
+    let host = host(1).await;
+    // Three mebibytes and four bytes: four slots' worth, and the end of another.
+    let bytes = (3 << 20) + 4;
+    let body = format!(
+        "(local.set $a (call $create (i64.const {bytes})))
+        (local.set $b (call $create (i64.const {bytes})))
+        (loop $fill
+            (i32.store (i32.add (i32.const {DATA_AT}) (local.get $i)) (i32.mul (local.get $i) (i32.const 2654435761)))
+            (br_if $fill (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const {bytes}))))
+        (call $write (local.get $a) (i32.const {bytes}))
+        (memory.fill (i32.const {DATA_AT}) (i32.const 0) (i32.const {bytes}))
+        (call $ok (call $copy (local.get $a) (i64.const 0) (local.get $b) (i64.const 0) (i64.const {bytes})))
+        (call $read (local.get $b) (i32.const {bytes}))
+        (call $output (i32.const {DATA_AT}) (i32.const {bytes}))"
+    );
+    let ended = host.run(guest("", &body)).await;
+    ended.assert_ok();
+    let want: Vec<u8> = (0..bytes as u32).step_by(4).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    assert!(ended.output == want, "the bytes differ");
+    assert_eq!(ended.report.gpu.unwrap().bytes_moved, ByteCount(2 * bytes as u64));
+}
+
+/// Dispatches a shader over a buffer that begins with `first`, says that it did, and waits.
+fn waits_for(shader: &str, first: u32, workgroups: u32) -> Job {
+    guest(
+        shader,
+        &format!(
+            "(local.set $a (call $create (i64.const 1024)))
+            (i32.store (i32.const {DATA_AT}) (i32.const {first}))
+            (call $write (local.get $a) (i32.const 256))
+            (local.set $b (call $pipeline))
+            (if (i32.lt_s (local.get $b) (i32.const 0)) (then (call $why) (unreachable)))
+            (call $dispatch (local.get $b) (local.get $a) (i32.const {workgroups}))
+            (call $ok (call $submit))
+            (call $ready)
+            (call $ok (call $finish))"
+        ),
+    )
+}
+
+/// Waits until the GPU is there again.
+async fn again(host: &Host) {
+    host.runtime.gpu_settled().await.unwrap();
+}
+
+#[tokio::test]
+async fn hung_shader_ends_its_job_and_the_next_one_works() {
+    let host = host(2).await;
+    let mut other = host.start(spin_after_log().tenant(2)).await.unwrap();
+    first_log(&mut other).await;
+    let run = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
+    let (ended, said) =
+        tokio::join!(timeout(Duration::from_secs(30), finish(run)), timeout(Duration::from_millis(300), other.next()));
+    let ended = ended.unwrap().unwrap();
+    assert_eq!(ended.outcome(), Outcome::GpuLost, "{}", ended.report.reason);
+    assert!(ended.report.usage.gpu_ns <= 60_000_000_000 && ended.report.gpu.is_some());
+    assert!(said.is_err(), "a job without a GPU goes on");
+    let lost = Instant::now();
+    assert_doubled(&host.run(over_64_numbers(DOUBLES).tenant(3)).await);
+    println!("the next job was done {:?} after the loss", lost.elapsed());
+    assert!(lost.elapsed() < LOST_TIME_MAX, "{:?}", lost.elapsed());
+    other.canceller().cancel();
+    assert_eq!(finish(other).await.unwrap().outcome(), Outcome::Cancelled);
+}
+
+#[tokio::test]
+async fn who_shared_a_gpu_that_was_lost_is_not_to_blame() {
+    let host = host(2).await;
+    // It waits for the GPU behind the one that hangs, or before it; in any case it is lost with it.
+    let body = "(local.set $a (call $create (i64.const 256)))
+        (local.set $b (call $pipeline))
+        (call $ready)
+        (loop $more (call $dispatch (local.get $b) (local.get $a) (i32.const 1)) (call $ok (call $finish)) (br $more))";
+    let mut innocent = host.start(guest(DOUBLES, body).tenant(2)).await.unwrap();
+    first_log(&mut innocent).await;
+    let guilty = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
+    let (guilty, innocent) = tokio::join!(finish(guilty), finish(innocent));
+    assert_eq!(guilty.unwrap().outcome(), Outcome::GpuLost);
+    assert!(matches!(innocent, Err(RunError::GpuFailed { .. })), "{innocent:?}");
+}
+
+#[tokio::test]
+async fn killed_gpu_worker_fails_its_jobs_and_is_replaced() {
+    let host = host(1).await;
+    let body = "(local.set $a (call $create (i64.const 256)))
+        (call $ready)
+        (loop $more (call $write (local.get $a) (i32.const 256)) (call $ok (call $finish)) (br $more))";
+    let mut run = host.start(guest("", body)).await.unwrap();
+    first_log(&mut run).await;
+    let pid = host.runtime.gpu_pid().unwrap();
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    let begun = Instant::now();
+    let error = finish(run).await.unwrap_err();
+    assert!(matches!(error, RunError::GpuFailed { .. }), "{error}");
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+    assert!(begun.elapsed() < LOST_TIME_MAX, "{:?}", begun.elapsed());
+    assert_ne!(host.runtime.gpu_pid(), Some(pid));
+}
+
+#[tokio::test]
+async fn gpu_time_over_the_limit_ends_the_job_and_is_billed_to_the_limit() {
+    let host = host(1).await;
+    // Some milliseconds each, over and over.
+    let body = format!(
+        "(local.set $a (call $create (i64.const 1024)))
+        (i32.store (i32.const {DATA_AT}) (i32.const 20000))
+        (call $write (local.get $a) (i32.const 256))
+        (local.set $b (call $pipeline))
+        (loop $more (call $dispatch (local.get $b) (local.get $a) (i32.const 16)) (call $ok (call $submit)) (br $more))"
+    );
+    let job = guest(WORKS, &body).with(|spec| spec.limits.gpu_ns = 50_000_000);
+    let ended = host.run(job).await;
+    assert_eq!(ended.outcome(), Outcome::OutOfGpuTime, "{}", ended.report.reason);
+    assert_eq!(ended.report.usage.gpu_ns, 50_000_000);
+    assert_eq!(ended.report.reason, "the limit of 50000000 ns of GPU time was used up");
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
+#[tokio::test]
+async fn deadline_and_withdrawal_end_a_guest_that_waits_for_the_gpu() {
+    let host = host(1).await;
+    let slow = || waits_for(WORKS, 400_000, 64);
+    let late = host.run(slow().with(|spec| spec.limits.wall_ms = 100)).await;
+    assert!(matches!(late.outcome(), Outcome::TimedOut | Outcome::GpuLost), "{:?}", late.outcome());
+    again(&host).await;
+    let mut run = host.start(slow()).await.unwrap();
+    first_log(&mut run).await;
+    run.canceller().preempt();
+    let begun = Instant::now();
+    let ended = finish(run).await.unwrap();
+    assert_eq!(ended.outcome(), Outcome::Preempted);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(ended.report.gpu.is_some());
+}
+
+#[tokio::test]
+async fn owner_takes_the_gpu_back_and_lends_it_again() {
+    let host = host(1).await;
+    let body = "(local.set $a (call $create (i64.const 256)))
+        (call $ready)
+        (loop $more (call $write (local.get $a) (i32.const 256)) (call $ok (call $finish)) (br $more))";
+    let mut run = host.start(guest("", body)).await.unwrap();
+    first_log(&mut run).await;
+    host.runtime.set_gpu(false);
+    assert_eq!(finish(run).await.unwrap().outcome(), Outcome::Preempted);
+    assert_eq!(host.runtime.gpu(), None);
+    let refused = host.start(over_64_numbers(DOUBLES)).await;
+    assert!(matches!(refused, Err(RunError::NoGpu(_))), "{refused:?}");
+    host.run(echo()).await.assert_ok();
+    host.runtime.set_gpu(true);
+    let lent = async {
+        while host.runtime.gpu().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), lent).await.unwrap();
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
+#[tokio::test]
+async fn gpu_that_is_lost_again_and_again_is_not_offered_for_a_while() {
+    let host = host_with(1, |gpu| gpu.withdrawn_for = Duration::from_millis(500)).await;
+    let mut losses = 0;
+    while host.runtime.gpu_settled().await.is_ok() {
+        assert!(losses < 10, "it is offered all the same");
+        let pid = Pid::from_raw(host.runtime.gpu_pid().unwrap().cast_signed()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        losses += 1;
+        while host.runtime.gpu().is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert!(losses > 1, "once is not again and again");
+    assert_eq!(host.runtime.gpu(), None);
+    let back = async {
+        while host.runtime.gpu().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), back).await.expect("it is offered again");
+}
+
+#[tokio::test]
+async fn parser_bombs_are_refused_in_time() {
+    let host = host(1).await;
+    let deep = |open: &str, close: &str| {
+        let times = 60_000 / (open.len() + close.len());
+        format!(
+            "fn f() -> u32 {{ return {}1u{}; }} @compute @workgroup_size(1) fn main() {{ let x = f(); }}",
+            open.repeat(times),
+            close.repeat(times)
+        )
+    };
+    let wide: String = (0..1_500).fold(String::from("struct S0 { a: u32 }\n"), |mut text, n| {
+        writeln!(text, "struct S{} {{ a: array<S{n}, 2> }}", n + 1).unwrap();
+        text
+    });
+    for bomb in [deep("(", ")"), deep("-", ""), deep("!", ""), deep("1u+(", ")"), wide, "/*".repeat(32_000), "a".repeat(65_536)] {
+        let begun = Instant::now();
+        let body = "(if (i32.ne (call $pipeline) (i32.const -4)) (then unreachable)) (call $why)";
+        let ended = host.run(guest(&bomb, body)).await;
+        ended.assert_ok();
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
+/// What a process holds now, in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[tokio::test]
+async fn allocation_storm_stays_within_the_limit_and_nothing_is_left_of_it() {
+    let host = host(1).await;
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+    let pid = host.runtime.gpu_pid().unwrap();
+    let before = resident(pid);
+    // Makes buffers until there are no more, fills each, and leaves them.
+    let storm = "(loop $more
+            (local.set $a (call $create (i64.const 2097152)))
+            (if (i32.ge_s (local.get $a) (i32.const 0)) (then (call $write (local.get $a) (i32.const 2097152)) (br $more))))
+        (if (i32.ne (local.get $a) (i32.const -3)) (then unreachable))
+        (call $ok (call $finish))";
+    for _ in 0..8 {
+        let ended = host.run(guest("", storm)).await;
+        ended.assert_ok();
+        assert_eq!(ended.report.gpu.unwrap().memory_peak, ByteCount(64 << 20));
+    }
+    // Makes and frees for ever, within the limit.
+    let churn = "(loop $more
+            (local.set $a (call $create (i64.const 33554432)))
+            (call $ok (call $destroy (local.get $a)))
+            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 2000))))";
+    host.run(guest("", churn)).await.assert_ok();
+    let settled = async {
+        while resident(pid) > before + (100 << 20) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let settled = timeout(Duration::from_secs(20), settled).await;
+    println!("the GPU's process held {before} bytes before, and {} after", resident(pid));
+    settled.expect("what eight guests left is given back");
+    assert_eq!(host.runtime.gpu_pid(), Some(pid), "it is the same process");
+}
+
+#[tokio::test]
+async fn new_memory_is_zero_after_other_tenants() {
+    let host = host(1).await;
+    let canary = format!(
+        "(memory.fill (i32.const {DATA_AT}) (i32.const 170) (i32.const 1048576))
+        (loop $more
+            (local.set $a (call $create (i64.const 1048576)))
+            (if (i32.ge_s (local.get $a) (i32.const 0)) (then (call $write (local.get $a) (i32.const 1048576)) (br $more))))
+        (call $ok (call $finish))"
+    );
+    let looks = format!(
+        "(loop $more
+            (local.set $a (call $create (i64.const 1048576)))
+            (if (i32.ge_s (local.get $a) (i32.const 0)) (then
+                (call $read (local.get $a) (i32.const 1048576))
+                (local.set $i (i32.const 0))
+                (loop $look
+                    (if (i32.load (i32.add (i32.const {DATA_AT}) (local.get $i))) (then unreachable))
+                    (br_if $look (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 4))) (i32.const 1048576))))
+                (br $more))))"
+    );
+    host.run(guest("", &canary)).await.assert_ok();
+    host.run(guest("", &looks).tenant(2)).await.assert_ok();
+}
+
+#[tokio::test]
+async fn two_tenants_share_the_gpu_and_each_gets_its_own() {
+    let host = host(2).await;
+    let (one, other) =
+        (host.start(over_64_numbers(DOUBLES)).await.unwrap(), host.start(over_64_numbers(DOUBLES).tenant(2)).await.unwrap());
+    let (one, other) = tokio::join!(finish(one), finish(other));
+    for ended in [one.unwrap(), other.unwrap()] {
+        assert_doubled(&ended);
+        assert_eq!(ended.report.gpu.unwrap().dispatches, 1);
+    }
+}
+
+#[tokio::test]
+async fn guest_that_ends_without_waiting_is_over_when_its_gpu_is() {
+    let host = host(1).await;
+    let body = format!(
+        "(local.set $a (call $create (i64.const 1024)))
+        (i32.store (i32.const {DATA_AT}) (i32.const 1000))
+        (call $write (local.get $a) (i32.const 256))
+        (local.set $b (call $pipeline))
+        (call $dispatch (local.get $b) (local.get $a) (i32.const 1))
+        (call $exit (i32.const 3))"
+    );
+    let ended = host.run(guest(WORKS, &body)).await;
+    assert_eq!(ended.outcome(), Outcome::Finished { exit_code: 3 });
+    assert_eq!(ended.report.gpu.unwrap().dispatches, 1);
+    assert!(ended.report.usage.gpu_ns > 0);
+    let hangs =
+        body.replace("(i32.const 1))\n        (call $exit", &format!("(i32.const {HANGING_WORKGROUPS}))\n        (call $exit"));
+    assert_ne!(hangs, body);
+    let ended = host.run(guest(HANGS, &hangs)).await;
+    assert_eq!(ended.outcome(), Outcome::GpuLost);
+}
