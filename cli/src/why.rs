@@ -1,10 +1,11 @@
-//! `adit why` and `adit why-not`: why a job went where it did, and why a node got no work. Both are read from decisions as they were made.
+//! `adit why` and `adit why-not`: why a job went where it did, waits, or was refused, and why a node got no work. Both are read from what was
+//! recorded when it was decided.
 
 use std::path::PathBuf;
 
 use adit_client::Client;
 use adit_protocol::{
-    Answer, Candidate, Decision, NodeRecord, NodeState, Passed, PublicKey, Query, UnfitReason, UnixMillis, Verdict,
+    Answer, Candidate, Decision, NodeRecord, NodeState, Passed, PublicKey, Query, Step, UnfitReason, UnixMillis, Verdict, Wait,
 };
 use adit_transport::GatewayAddr;
 use anyhow::Context;
@@ -21,19 +22,21 @@ use crate::reactor::block_on;
 use crate::report::short;
 use crate::table::{Table, print_json, print_line};
 
-/// Say why a job went to its node: which nodes were compared, their predicted times and prices, and why each was not taken
+/// Say why a job went to its node, waits or was refused: which nodes were compared, their predicted times and prices, and why each was not taken
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   adit why 7f3a1c2e
-  adit why 7f3a1c2e --json | jq '.candidates[] | [.node, .predicted_us, .price_microcredits, .verdict]'
+  adit why 7f3a1c2e --json | jq '.candidates[]? | [.node, .predicted_us, .price_microcredits, .verdict]'
 
-A gateway keeps the decisions of jobs that run, and of the newest ones that have ended, until it
-restarts. A job that waits or was refused had no attempt, and so no decision.")]
+Each step of the job is told as it was recorded: it waits, and what kept each node from having it;
+an attempt was given to a node; it was refused. A gateway keeps the steps of jobs that wait or run,
+and of the newest ones that have ended, until it restarts. A submission that came too fast for its
+client's rate is not kept.")]
 pub(crate) struct WhyArgs {
     /// A job's id or the start of it
     job: JobName,
-    /// Print one JSON object for each attempt
+    /// Print one JSON object for each step
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -65,22 +68,20 @@ pub(crate) fn why(args: &WhyArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
         let job = args.job.resolve(&client).await?;
-        let decisions = match ask(&client, Query::Why(job)).await? {
-            Answer::Why(decisions) => decisions,
+        let steps = match ask(&client, Query::Why(job)).await? {
+            Answer::Why(steps) => steps,
             other => return Err(unexpected(&other)),
         };
         client.close().await;
-        if decisions.is_empty() {
-            let text = format!(
-                "nothing is known of how job {job} was placed: it had no attempt, is another key's, or ended too long ago"
-            );
+        if steps.is_empty() {
+            let text = format!("nothing is known of how job {job} was placed: it is another key's, or ended too long ago");
             return Err(RefusedError(text).into());
         }
-        for (time, decision) in &decisions {
+        for (time, step) in &steps {
             if args.json {
-                print_json(&DecisionReport::of(*time, decision))?;
+                print_json(&StepReport::of(*time, step))?;
             } else {
-                show_decision(*time, decision)?;
+                show_step(*time, step)?;
             }
         }
         Ok(Exit::Success)
@@ -135,8 +136,37 @@ async fn find_node(client: &Client, name: &str) -> anyhow::Result<PublicKey> {
 
 /// An object of `adit why --json`.
 #[derive(Debug, Serialize)]
-struct DecisionReport {
+struct StepReport {
     time: String,
+    #[serde(flatten)]
+    what: WhatReport,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "step", rename_all = "lowercase")]
+enum WhatReport {
+    Started(DecisionReport),
+    Waits { unfit: Vec<(&'static str, u32)>, full: u32, queued: u32, ahead: u32, clients: u32 },
+    Refused { reason: String },
+    Lost { attempts: u32, reason: String },
+}
+
+impl StepReport {
+    fn of(time: UnixMillis, step: &Step) -> Self {
+        let what = match step {
+            Step::Started(decision) => WhatReport::Started(DecisionReport::of(decision)),
+            Step::Waits(Wait { unfit, full, queued, ahead, clients }) => {
+                WhatReport::Waits { unfit: named(unfit), full: *full, queued: *queued, ahead: *ahead, clients: *clients }
+            }
+            Step::Refused(refusal) => WhatReport::Refused { reason: refusal.to_string() },
+            Step::Lost { attempts, reason } => WhatReport::Lost { attempts: *attempts, reason: reason.clone() },
+        };
+        Self { time: show_time(time), what }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct DecisionReport {
     attempt: u32,
     hedge: bool,
     waited_us: u64,
@@ -166,9 +196,8 @@ struct CandidateReport {
 }
 
 impl DecisionReport {
-    fn of(time: UnixMillis, decision: &Decision) -> Self {
+    fn of(decision: &Decision) -> Self {
         Self {
-            time: show_time(time),
             attempt: decision.attempt.0,
             hedge: decision.is_hedge,
             waited_us: decision.waited_us,
@@ -177,7 +206,7 @@ impl DecisionReport {
             fuel_known: decision.is_fuel_known,
             first_free: decision.is_first_free,
             candidates: decision.candidates.iter().map(CandidateReport::of).collect(),
-            unfit: decision.unfit.iter().map(|(reason, count)| (unfit_name(*reason), *count)).collect(),
+            unfit: named(&decision.unfit),
             full: decision.full,
             others: decision.others,
         }
@@ -259,6 +288,47 @@ impl RecordReport {
             passed: record.passed.iter().map(passed).collect(),
         }
     }
+}
+
+fn show_step(time: UnixMillis, step: &Step) -> anyhow::Result<()> {
+    match step {
+        Step::Started(decision) => show_decision(time, decision),
+        Step::Waits(wait) => show_wait(time, wait),
+        Step::Refused(refusal) => print_line(&format!("refused at {}: {refusal}", show_time(time))),
+        Step::Lost { attempts, reason } => {
+            print_line(&format!("lost at {} after {attempts} {}: {reason}", show_time(time), plural(*attempts, "attempt")))
+        }
+    }
+}
+
+fn show_wait(time: UnixMillis, wait: &Wait) -> anyhow::Result<()> {
+    let Wait { unfit, full, queued, ahead, clients } = wait;
+    print_line(&format!("waits since {}: no node could have it then", show_time(time)))?;
+    let mut table = Table::new(["nodes", "and"]);
+    if *full > 0 {
+        table.push([full.to_string(), verdict_words(Verdict::Full).to_owned()]);
+    }
+    for (reason, count) in unfit {
+        table.push([count.to_string(), verdict_words(Verdict::Unfit(*reason)).to_owned()]);
+    }
+    if *full == 0 && unfit.is_empty() {
+        print_line("no node was connected")?;
+    } else {
+        table.print()?;
+    }
+    print_line(&match (queued, clients) {
+        (0, _) => "no other job waited".to_owned(),
+        (queued, 0) => format!("{queued} other {} waited, {ahead} of them before it", plural(*queued, "job")),
+        (queued, clients) => format!(
+            "{queued} other {} waited: {ahead} of this client's before it, and those of {clients} other {}, who are served in turn",
+            plural(*queued, "job"),
+            plural(*clients, "client")
+        ),
+    })
+}
+
+fn plural(count: u32, what: &str) -> String {
+    if count == 1 { what.to_owned() } else { format!("{what}s") }
 }
 
 fn show_decision(time: UnixMillis, decision: &Decision) -> anyhow::Result<()> {
@@ -372,6 +442,10 @@ fn verdict_words(verdict: Verdict) -> &'static str {
         Verdict::Unfit(UnfitReason::Deadline) => "too slow for the job's deadline",
         Verdict::Unfit(UnfitReason::Gpu) => "has no such GPU as the job needs",
     }
+}
+
+fn named(unfit: &[(UnfitReason, u32)]) -> Vec<(&'static str, u32)> {
+    unfit.iter().map(|(reason, count)| (unfit_name(*reason), *count)).collect()
 }
 
 fn unfit_name(reason: UnfitReason) -> &'static str {

@@ -12,6 +12,10 @@ const SPREAD_MIN: Duration = Duration::from_millis(10);
 /// The most that is added, and the most that a gateway that was lost and found is believed of times to wait.
 pub(crate) const SPREAD_MAX: Duration = Duration::from_secs(30);
 
+/// The most that is added, in times of what was told. A gateway tells how long it takes until it has room again; a crowd that goes on
+/// spreading over many times that leaves nodes with nothing to do while its last ones sleep.
+const SPREAD_TIMES_MAX: u32 = 4;
+
 /// When to come back to a gateway that takes no connections and cannot say so in words.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
@@ -36,13 +40,15 @@ impl Postponed {
     /// How long to wait for the next try; nothing where that would be too late. `draw` is random, from 0 to 1.
     ///
     /// To what the gateway told comes a part that is drawn between a minimum and three times the last one ("decorrelated jitter": Brooker,
-    /// Exponential backoff and jitter, 2015), and at first as much as was told: those who are refused together do not come back together.
+    /// Exponential backoff and jitter, 2015), at first as much as was told and never many times that: those who are refused together do not
+    /// come back together, and none so late that there was nothing to do for long.
     pub(crate) fn pause(&mut self, now: Instant, retry_after: Duration, draw: f64) -> Option<Duration> {
         let left = self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(now));
         if retry_after >= left {
             return None;
         }
-        let most = (self.spread * 3).max(retry_after).clamp(SPREAD_MIN, SPREAD_MAX);
+        let grown = (self.spread * 3).min(retry_after.saturating_mul(SPREAD_TIMES_MAX));
+        let most = grown.max(retry_after).clamp(SPREAD_MIN, SPREAD_MAX);
         self.spread = SPREAD_MIN + (most - SPREAD_MIN).mul_f64(draw);
         self.times += 1;
         Some(retry_after.saturating_add(self.spread).min(left))
@@ -128,9 +134,9 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn pause_is_what_was_told_and_a_part_that_grows_by_three_at_most() {
+    fn pause_is_what_was_told_and_a_part_that_grows_by_three_and_to_four_times_that_at_most() {
         let begun = Instant::now();
-        for (draw, wants) in [(0.0, [210, 210, 210, 210]), (1.0, [400, 800, 2_000, 5_600]), (0.5, [305, 362, 449, 578])] {
+        for (draw, wants) in [(0.0, [210, 210, 210, 210]), (1.0, [400, 800, 1_000, 1_000]), (0.5, [305, 362, 449, 578])] {
             let mut postponed = Postponed::begin(begun, Duration::MAX);
             for (n, want) in wants.into_iter().enumerate() {
                 let pause = postponed.pause(begun, 200 * MS, draw).unwrap();
@@ -142,8 +148,8 @@ mod tests {
             assert_eq!(postponed.times, 4);
         }
         let mut postponed = Postponed::begin(begun, Duration::MAX);
-        let pauses: Vec<Duration> = (0..20).map(|_| postponed.pause(begun, MS, 1.0).unwrap()).collect();
-        assert_eq!(pauses[19], SPREAD_MAX + MS);
+        let pauses: Vec<Duration> = (0..20).map(|_| postponed.pause(begun, 20_000 * MS, 1.0).unwrap()).collect();
+        assert_eq!(pauses[19], SPREAD_MAX + 20_000 * MS);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use adit_protocol::{ByteCount, NodeOffer, Price, Profile, UnfitReason};
+use adit_protocol::{ByteCount, GpuOffer, NodeOffer, Price, Profile, UnfitReason};
 
 use crate::node::Slot;
 use crate::request::Demand;
@@ -14,6 +14,7 @@ pub(crate) struct Class {
     pub(crate) profiles: Vec<Profile>,
     pub(crate) labels: Vec<(String, String)>,
     pub(crate) memory: ByteCount,
+    pub(crate) gpu: Option<GpuOffer>,
     price: [u64; 5],
 }
 
@@ -24,7 +25,7 @@ pub(crate) struct Fit<'a> {
     pub(crate) profiles: Profiles,
     pub(crate) memory: ByteCount,
     pub(crate) price: Price,
-    /// For the labels, which few jobs demand.
+    /// For labels and GPU, which few jobs demand.
     pub(crate) class: &'a Class,
 }
 
@@ -61,6 +62,7 @@ impl Class {
             profiles: offer.profiles.clone(),
             labels: offer.labels.clone(),
             memory: offer.memory,
+            gpu: offer.gpu.clone(),
             price: offer.price.components(),
         }
     }

@@ -11,7 +11,7 @@ pub struct Config {
     /// a minute at a thousand jobs per second: who must wait longer is better served by a refusal that says when to come back.
     pub queue_max: usize,
     /// Jobs of one client that wait at once: a quarter of the queue, so that no three clients can fill it. Jobs whose attempt was lost
-    /// are queued besides and count in nobody's share: they were admitted before.
+    /// count too, and are queued again whatever the count is: they were admitted before.
     pub queue_per_client_max: usize,
     /// Attempts of one job that came to nothing. 3: one bad node is bad luck, two are a coincidence; a job that takes a third node down is
     /// itself the likely cause.

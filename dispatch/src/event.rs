@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use adit_protocol::{
-    Attempt, AttemptFailure, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, PublicKey, Refusal, Usage,
+    Attempt, AttemptFailure, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, PublicKey, Refusal, Usage, Wait,
 };
 
 use crate::Request;
@@ -96,6 +96,8 @@ pub enum Event {
         attempt: Attempt,
         /// What the attempt cost, which counts against the job's price limit from now on.
         spent: Microcredits,
+        /// What it took until it was cut short.
+        report: Report,
     },
     /// A node reported that an attempt came to nothing. As with `AttemptFinished`, hand in every one.
     AttemptFailed {
@@ -150,6 +152,13 @@ pub enum Action {
         node: PublicKey,
         /// Why there.
         decision: Arc<Decision>,
+    },
+    /// The job waits from here on, for this: to be remembered for who asks. Its wait ends by another action.
+    Waits {
+        /// The job.
+        job: JobId,
+        /// What kept each node from having it.
+        wait: Box<Wait>,
     },
     /// Tell the node to stop the attempt. Where the attempt's job has ended by another attempt, the node is paid for what it did: its
     /// report comes, or [`Action::Abandon`].

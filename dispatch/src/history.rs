@@ -49,6 +49,8 @@ pub(crate) struct History {
     /// Linear memory, in bytes: memory-fuel over fuel.
     memory: Mean,
     bytes_out: Mean,
+    /// Nanoseconds of GPU time.
+    gpu_ns: Mean,
     /// Microseconds of compilation, where there was any.
     compile_us: Mean,
     /// Time against prediction, in parts of [`RATIO_ONE`], in no order.
@@ -83,18 +85,20 @@ impl Histories {
     pub(crate) fn estimate(&self, module: Short, limits: &JobLimits, input_bytes: u64) -> Estimate {
         let history = self.get(module);
         let known = history.and_then(|history| Some((history.fuel.value()?, history)));
-        let (fuel, memory, bytes_out) = match known {
+        let (fuel, memory, bytes_out, gpu_ns) = match known {
             Some((fuel, history)) => {
-                (fuel.min(limits.fuel.0), history.memory.value().unwrap_or(0), history.bytes_out.value().unwrap_or(0))
+                let [memory, bytes_out, gpu_ns] =
+                    [&history.memory, &history.bytes_out, &history.gpu_ns].map(|mean| mean.value().unwrap_or(0));
+                (fuel.min(limits.fuel.0), memory, bytes_out, gpu_ns.min(limits.gpu_ns))
             }
-            None => (limits.fuel.0, limits.memory.0, limits.output.0),
+            None => (limits.fuel.0, limits.memory.0, limits.output.0, limits.gpu_ns),
         };
         let usage = Usage {
             fuel: Fuel(fuel),
             memory_fuel: u128::from(memory) * u128::from(fuel),
             bytes_in: adit_protocol::ByteCount(input_bytes),
             bytes_out: adit_protocol::ByteCount(bytes_out),
-            gpu_ns: limits.gpu_ns,
+            gpu_ns,
             ..Usage::default()
         };
         Estimate { usage, is_known: known.is_some(), compile_us: history.and_then(|history| history.compile_us.value()) }
@@ -113,6 +117,7 @@ impl History {
         let usage = &report.usage;
         self.fuel.add(usage.fuel.0);
         self.bytes_out.add(usage.bytes_out.0);
+        self.gpu_ns.add(usage.gpu_ns);
         let memory = usage.memory_fuel.checked_div(usage.fuel.0.into()).unwrap_or(0);
         self.memory.add(u64::try_from(memory).unwrap_or(u64::MAX));
         if report.compile_us > 0 {
@@ -156,6 +161,18 @@ mod tests {
         assert_eq!((estimate.usage.fuel, estimate.usage.memory_fuel, estimate.is_known), (Fuel(1_000), 300_000, true));
         let small = JobLimits { fuel: Fuel(10), ..limits };
         assert_eq!(histories.estimate(module, &small, 5).usage.fuel, Fuel(10), "more than its limit it cannot use");
+    }
+
+    #[test]
+    fn gpu_time_is_taken_for_what_others_of_the_module_used() {
+        let (mut histories, module) = (Histories::default(), Short(7));
+        let limits = JobLimits { gpu_ns: 9_000, ..JobLimits::default() };
+        assert_eq!(histories.estimate(module, &limits, 5).usage.gpu_ns, 9_000, "all that it may");
+        let usage = Usage { gpu_ns: 4_000, ..report(1_000).usage };
+        histories.get_mut(module).add(&Report { usage, ..Report::default() }, 10, 10);
+        assert_eq!(histories.estimate(module, &limits, 5).usage.gpu_ns, 4_000);
+        let without = JobLimits { gpu_ns: 0, ..limits };
+        assert_eq!(histories.estimate(module, &without, 5).usage.gpu_ns, 0, "more than its limit it cannot use");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use adit_protocol::{Attempt, Prediction, PublicKey};
+use adit_protocol::{Attempt, Prediction, PublicKey, UnfitReason};
 
 use crate::request::{Ask, Demand};
 use crate::timer::{Armed, Tick};
@@ -45,8 +45,19 @@ pub(crate) struct Job {
     pub(crate) deadline: Option<Tick>,
     /// What its client was charged for its start, where that is not settled yet.
     pub(crate) charged_us: u64,
+    /// What kept nodes from having it when its wait began, once that is known.
+    pub(crate) shortage: Option<Shortage>,
     wall_us: u64,
     queue_us: u64,
+}
+
+/// Why no node could have a job.
+#[derive(Debug, Clone)]
+pub(crate) struct Shortage {
+    /// How many were ruled out, under the first thing that ruled each out.
+    pub(crate) unfit: Vec<(UnfitReason, u32)>,
+    /// Those that fit and had no room.
+    pub(crate) full: u32,
 }
 
 /// Where a job stands.
@@ -128,6 +139,7 @@ impl Job {
             armed: None,
             deadline: request.placement.deadline_ms.map(|ms| now.after(ms.saturating_mul(1_000))),
             charged_us: 0,
+            shortage: None,
             wall_us: request.limits.wall_ms.saturating_mul(1_000),
             queue_us: request.limits.queue_ms.saturating_mul(1_000),
         }

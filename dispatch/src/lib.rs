@@ -62,7 +62,7 @@
 //!   whose attempt was lost goes before all others.
 //! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults. A failure counts
 //!   against a node when another one has done the job.
-//! - Everything is bounded: the queue, each client's share of it (but for jobs whose attempt was lost), the attempts, every wait, what is remembered.
+//! - Everything is bounded: the queue, each client's share of it (but for jobs whose attempt was lost, which count and are not refused), the attempts, every wait, what is remembered.
 //!
 //! # What it costs
 //! With *n* nodes, *q* queued jobs: an event costs O(log n + log q) where the first candidate fits, which is the common case: a search looks

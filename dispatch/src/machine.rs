@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use adit_protocol::{
     Attempt, AttemptFailure, Candidate, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal,
-    UnfitReason,
+    UnfitReason, Wait,
 };
 
 use crate::class::{Class, Members};
 use crate::grace::Grace;
 use crate::history::{Histories, Short};
-use crate::job::{Cause, DECLINED_MAX, Job, Setback};
+use crate::job::{Cause, DECLINED_MAX, Job, Setback, Shortage};
 use crate::node::{Node, NodeView, Nodes, Slot};
 use crate::queue::Queue;
 use crate::reputation::Deed;
@@ -50,6 +50,8 @@ pub struct Dispatcher {
     /// Nodes whose owners took the machine back a moment ago.
     vacating: BTreeMap<PublicKey, Armed>,
     timers: Timers,
+    /// Jobs whose wait began in the event that is being handled, with what was found in a search for a node.
+    waiting: Vec<(JobId, Found)>,
     actions: VecDeque<Action>,
 }
 
@@ -82,6 +84,7 @@ impl Dispatcher {
             decisions: VecDeque::new(),
             vacating: BTreeMap::new(),
             timers: Timers::default(),
+            waiting: Vec::new(),
             actions: VecDeque::new(),
         }
     }
@@ -105,11 +108,14 @@ impl Dispatcher {
             Event::Submitted { job, request } => self.submitted(now, job, &request),
             Event::Cancelled { job } => self.cancelled(now, job),
             Event::AttemptFinished { node, job, attempt, report } => self.finished(now, node, job, attempt, &report),
-            Event::AttemptPreempted { node, job, attempt, spent } => self.preempted(now, node, job, attempt, spent),
+            Event::AttemptPreempted { node, job, attempt, spent, report } => {
+                self.preempted(now, node, job, attempt, spent, &report);
+            }
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
             Event::ReceiptRefused { node } => self.note(now, &node, Deed::BadReceipt),
             Event::Declined { node, job, attempt } => self.declined(now, node, job, attempt),
         }
+        self.note_waits();
     }
 
     /// Takes in that time went by. Does nothing where no deadline was reached, so that an extra call is harmless.
@@ -134,6 +140,7 @@ impl Dispatcher {
         if is_grace_shorter {
             self.give_up_stranded();
         }
+        self.note_waits();
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next.
@@ -361,25 +368,30 @@ impl Dispatcher {
             return;
         }
         self.jobs_submitted += 1;
-        let job = Job::new(self.jobs_submitted, now, request);
-        let found = if self.is_crowded(&job) { Found::default() } else { self.search(now, id, &job).run() };
+        let mut job = Job::new(self.jobs_submitted, now, request);
+        let like = self.crowd_of(&job).map(|like| &self.jobs[&like]);
+        job.shortage = like.and_then(|like| like.shortage.clone());
+        let found = if like.is_some() { Found::default() } else { self.search(now, id, &job).run() };
         if found.chosen.is_some() {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
         } else if let Err(refusal) = self.admit(now, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
-            self.enqueue(now, id, job);
+            self.enqueue(now, id, job, found);
         }
     }
 
-    /// Whether many wait, and one that is like this job and waits for no reason of its own: then no node has room for this one either.
-    fn is_crowded(&self, job: &Job) -> bool {
-        let is_like = |id: JobId| {
-            let like = &self.jobs[&id];
+    /// Where many wait, one that is like this job and waits for no reason of its own: then no node has room for this one either.
+    fn crowd_of(&self, job: &Job) -> Option<JobId> {
+        let is_like = |id: &JobId| {
+            let like = &self.jobs[id];
             like.deadline.is_none() && like.declined.is_empty()
         };
-        self.queue.len() >= CROWD && self.queue.first_like(job).is_some_and(is_like)
+        if self.queue.len() < CROWD {
+            return None;
+        }
+        self.queue.first_like(job).filter(is_like)
     }
 
     fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
@@ -394,7 +406,8 @@ impl Dispatcher {
         self.queue.admit(&job.client, &self.config)
     }
 
-    fn enqueue(&mut self, now: Tick, id: JobId, job: Job) {
+    fn enqueue(&mut self, now: Tick, id: JobId, job: Job, found: Found) {
+        self.waiting.push((id, found));
         self.queue.push(id, &job);
         let deadline = job.queue_deadline(now);
         self.jobs.insert(id, job);
@@ -485,11 +498,12 @@ impl Dispatcher {
         true
     }
 
-    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: Microcredits) {
+    fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: Microcredits, report: &Report) {
         if !self.nodes.release(&node, id, attempt) {
             return;
         }
-        if self.lease(id, attempt) == Some(node) {
+        if let Some(lease) = self.lease_of(id, attempt).filter(|lease| lease.node == node).copied() {
+            self.nodes.count_preempted(&node, now, &lease, report);
             let job = self.job_mut(id);
             job.preemptions += 1;
             if !job.given_back.contains(&node) {
@@ -682,6 +696,15 @@ impl Dispatcher {
     }
 }
 
+/// What the classes of nodes say of a demand.
+#[derive(Debug)]
+struct Fitting {
+    /// How many nodes it rules out.
+    unfit: BTreeMap<UnfitReason, u32>,
+    /// How many fit and take jobs, busy or not.
+    usable: u32,
+}
+
 /// How an attempt comes to its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
@@ -754,9 +777,14 @@ impl Dispatcher {
     }
 
     fn no_node_fits(&self, job: &Job) -> Refusal {
-        let mut counts = self.nodes.classes().unfit(&job.demand);
+        let counts = self.ruled_out(job, self.nodes.classes().unfit(&job.demand));
+        Refusal::NoNodeFits { nodes: counts.into_iter().collect() }
+    }
+
+    /// How many nodes are ruled out for a job: those that its demand does, and those that fit it and may not have it all the same.
+    fn ruled_out(&self, job: &Job, mut counts: BTreeMap<UnfitReason, u32>) -> BTreeMap<UnfitReason, u32> {
         let is_declining = |node: &Node| node.declines(self.now, &job.client) && self.is_usable(job, &node.key);
-        let by_owner = if job.declined.is_empty() && self.nodes.iter().count() > DECLINED_MAX {
+        let by_owner = if job.declined.is_empty() && self.nodes.count() > DECLINED_MAX {
             Vec::new()
         } else {
             self.nodes.iter().filter(|node| is_declining(node)).map(|node| node.key).collect()
@@ -765,13 +793,62 @@ impl Dispatcher {
             counts.insert(UnfitReason::Declined, by_owner.len() as u32);
         }
         let declined = job.declined.iter().filter(|node| !by_owner.contains(node)).map(|node| (UnfitReason::Price, node));
-        let failed = job.failed.iter().filter(|node| !job.declined.contains(node));
+        let failed = job.failed.iter().filter(|node| !job.declined.contains(node) && !by_owner.contains(node));
         for (reason, node) in declined.chain(failed.map(|node| (UnfitReason::FailedBefore, node))) {
             if self.is_usable(job, node) {
                 *counts.entry(reason).or_insert(0) += 1;
             }
         }
-        Refusal::NoNodeFits { nodes: counts.into_iter().collect() }
+        counts
+    }
+
+    /// Has the driver remember what kept jobs from starting whose wait began just now. Once for each event, as it may have let many wait.
+    fn note_waits(&mut self) {
+        let mut by_demand = BTreeMap::new();
+        for (id, found) in std::mem::take(&mut self.waiting) {
+            if !matches!(self.phase(id), Some(Phase::Queued { .. })) {
+                continue;
+            }
+            for (slot, verdict) in found.verdicts() {
+                self.nodes.count_verdict(slot, verdict);
+            }
+            let job = &self.jobs[&id];
+            let shortage = job.shortage.clone().unwrap_or_else(|| self.shortage(job, &found, &mut by_demand));
+            let (queued, ahead, clients) = self.queue.before(job);
+            let [queued, ahead, clients] = [queued, ahead, clients].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+            let Shortage { unfit, full } = shortage.clone();
+            self.job_mut(id).shortage = Some(shortage);
+            self.actions.push_back(Action::Waits { job: id, wait: Box::new(Wait { unfit, full, queued, ahead, clients }) });
+        }
+    }
+
+    /// What keeps nodes from having a queued job. `by_demand` is what the classes of nodes say, which many jobs have in common.
+    fn shortage(&self, job: &Job, found: &Found, by_demand: &mut BTreeMap<Arc<Demand>, Fitting>) -> Shortage {
+        let fitting = by_demand.entry(Arc::clone(&job.demand)).or_insert_with(|| self.fitting(&job.demand));
+        let unfit = self.ruled_out_now(job, found, fitting);
+        let by_job = unfit.iter().map(|(_, count)| count).sum::<u32>().saturating_sub(fitting.unfit.values().sum());
+        Shortage { unfit, full: fitting.usable.saturating_sub(by_job) }
+    }
+
+    fn fitting(&self, demand: &Demand) -> Fitting {
+        let classes = self.nodes.classes();
+        let usable = classes.fitting(demand).map(|(_, members)| Members::usable(members)).sum();
+        Fitting { unfit: classes.unfit(demand), usable }
+    }
+
+    fn ruled_out_now(&self, job: &Job, found: &Found, fitting: &Fitting) -> Vec<(UnfitReason, u32)> {
+        let mut counts = self.ruled_out(job, fitting.unfit.clone());
+        if !job.failed.is_empty() && !self.has_fresh_node(job) {
+            // They may have it again.
+            counts.remove(&UnfitReason::FailedBefore);
+        }
+        for reason in [UnfitReason::Deadline, UnfitReason::Reputation, UnfitReason::FailedBefore] {
+            if let Some(seen) = found.unfit.get(&reason) {
+                let count = counts.entry(reason).or_insert(0);
+                *count = (*count).max(*seen);
+            }
+        }
+        counts.into_iter().collect()
     }
 
     /// Starts a queued job if a node is open for it.
@@ -781,6 +858,8 @@ impl Dispatcher {
         if found.chosen.is_some() {
             self.queue.serve(&self.jobs[&id], now);
             self.start(now, id, &found, Why::Best);
+        } else if let Some((_, waiting)) = self.waiting.last_mut().filter(|(waiting, _)| *waiting == id) {
+            *waiting = found;
         }
     }
 
@@ -850,8 +929,8 @@ impl Dispatcher {
 
     /// Notes a decision, for those who ask why.
     fn remember(&mut self, now: Tick, id: JobId, found: &Found, decision: &Arc<Decision>) {
-        for (slot, candidate) in &found.candidates {
-            self.nodes.count_verdict(*slot, candidate.verdict);
+        for (slot, verdict) in found.verdicts() {
+            self.nodes.count_verdict(slot, verdict);
         }
         if self.decisions.len() >= DECISIONS_MAX {
             self.decisions.pop_front();
@@ -898,9 +977,11 @@ impl Dispatcher {
     fn queue_again(&mut self, now: Tick, id: JobId) {
         let job = self.job_mut(id);
         job.phase = Phase::Queued { since: now };
+        job.shortage = None;
         let deadline = job.queue_deadline(now);
         self.queue.push(id, &self.jobs[&id]);
         self.arm(id, deadline, Timer::Queue(id));
+        self.waiting.push((id, Found::default()));
     }
 
     /// Takes back a hold on an attempt that is out.

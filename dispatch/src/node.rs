@@ -9,6 +9,7 @@ use crate::history::Short;
 use crate::job::Lease;
 use crate::mean::Mean;
 use crate::reputation::{BARRED_BELOW, Deed, Past, Reputation};
+use crate::search::gpu_us;
 use crate::timer::Tick;
 use crate::verdicts::Verdicts;
 
@@ -205,6 +206,11 @@ impl Nodes {
         self.classes.barred_open().map(|slot| self.at(slot).key).collect()
     }
 
+    /// How many are connected.
+    pub(crate) fn count(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// How many of the trusted have room.
     pub(crate) fn open_count(&self) -> u32 {
         self.near.len() as u32
@@ -363,6 +369,11 @@ impl Nodes {
     /// Whether any node holds an attempt of a job.
     pub(crate) fn is_held(&self, job: JobId) -> bool {
         self.held.contains_key(&job)
+    }
+
+    /// Takes in an attempt that its node's owner cut short, and how fast it was until then.
+    pub(crate) fn count_preempted(&mut self, key: &PublicKey, now: Tick, lease: &Lease, report: &Report) {
+        self.change(key, |node| node.learn_cut_short(now, lease, report));
     }
 
     /// Takes in an attempt that came to an outcome by itself, and what it shows of its node. Says whether the node's claim of its speed
@@ -615,6 +626,10 @@ impl Node {
         let before_us = report.fetch_us.saturating_add(report.compile_us).min(here_us);
         self.attempt_us.add(here_us);
         self.learn_bandwidth(lease, report.fetch_us);
+        // What a guest computes and what it waits for its GPU are not told apart.
+        if report.usage.gpu_ns > 0 {
+            return false;
+        }
         let (fuel, run_us) = (report.usage.fuel.0, here_us - before_us);
         if fuel < SPEED_SAMPLE_FUEL {
             self.learn_overhead(run_us.saturating_sub(self.run_us(fuel)));
@@ -622,6 +637,20 @@ impl Node {
         }
         // Where the way is long against the run, an error in the one is a large one in the other.
         run_us >= self.rtt_us() / 4 && self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us))
+    }
+
+    /// What was done until it was cut short was done at the node's speed, also where jobs so long never end there. The time until it was
+    /// stopped counts, and that of its turn: so it shows the node as no faster than it is. How long jobs take there it does not show.
+    fn learn_cut_short(&mut self, now: Tick, lease: &Lease, report: &Report) {
+        let elapsed_us = now.since(lease.since);
+        if elapsed_us <= self.rtt_us.unwrap_or(0) || lease.ahead >= self.offer.slots || report.usage.gpu_ns > 0 {
+            return;
+        }
+        let before_us = report.fetch_us.saturating_add(report.compile_us);
+        let run_us = self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(before_us);
+        if report.usage.fuel.0 >= SPEED_SAMPLE_FUEL && run_us >= LONG_RUN_US {
+            self.learn_speed(now, report.usage.fuel.0, run_us.saturating_sub(self.overhead_us));
+        }
     }
 
     /// Slowly up, for one hiccup says little, and quickly down: a node that is taken for slow gets few jobs to show otherwise.
@@ -703,7 +732,10 @@ impl Node {
     /// longer than it was.
     pub(crate) fn slot_us(&self, lease: &Lease, profile: Profile, report: &Report, elapsed_us: u64) -> u64 {
         match profile {
-            Profile::Deterministic => self.run_us(report.usage.fuel.0).saturating_add(report.compile_us).min(elapsed_us),
+            Profile::Deterministic => {
+                let run_us = self.run_us(report.usage.fuel.0).saturating_add(gpu_us(&report.usage));
+                run_us.saturating_add(report.compile_us).min(elapsed_us)
+            }
             Profile::Open => self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(report.fetch_us),
         }
     }

@@ -33,6 +33,8 @@ const SHARES_MAX: usize = 65_536;
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     retries: BTreeMap<u64, JobId>,
+    /// How many of these each client has.
+    retried: BTreeMap<PublicKey, usize>,
     lines: BTreeMap<PublicKey, Line>,
     /// The clients with jobs in line, the one that had least first; among equals, who came first.
     turns: BTreeMap<Turn, PublicKey>,
@@ -53,6 +55,8 @@ struct Line {
     turn: Turn,
     len: usize,
     lanes: BTreeMap<Arc<Demand>, BTreeMap<u64, JobId>>,
+    /// How many there are of each priority.
+    priorities: BTreeMap<std::cmp::Reverse<u8>, usize>,
     heads: BTreeMap<Head, Arc<Demand>>,
 }
 
@@ -91,21 +95,30 @@ impl Queue {
         };
     }
 
-    /// Whether another job of `client` may wait. A job that is queued again is not asked: it was admitted before.
+    /// Whether another job of `client` may wait. A job that is queued again is not asked, as it was admitted before; but it counts.
     ///
     /// # Errors
-    /// [`Refusal::QueueFull`], with the time after which about as many jobs will have been served as stand before this one.
+    /// [`Refusal::QueueFull`], with the time after which about half of the jobs that stand before this one will have been served. Whoever
+    /// came back when all are would find nodes that had nothing to do since; who comes back too soon is told again.
     pub(crate) fn admit(&self, client: &PublicKey, config: &Config) -> Result<(), Refusal> {
-        let own = self.lines.get(client).map_or(0, |line| line.len);
+        let own = self.lines.get(client).map_or(0, |line| line.len) + self.retried.get(client).copied().unwrap_or(0);
         let (queued, ahead) = if self.len() >= config.queue_max {
             (self.len(), self.len())
         } else if own >= config.queue_per_client_max {
             // Its line moves once per round.
-            (own, own * self.lines.len())
+            (own, own * self.lines.len().max(1))
         } else {
             return Ok(());
         };
-        Err(Refusal::QueueFull { queued: queued as u32, retry_after_ms: self.pace.time_for_ms(ahead) })
+        Err(Refusal::QueueFull { queued: queued as u32, retry_after_ms: self.pace.time_for_ms(ahead.div_ceil(2)) })
+    }
+
+    /// What stands before a queued job: all that wait, of these the ones of its own client that go before it, and the other clients.
+    pub(crate) fn before(&self, job: &Job) -> (usize, usize, usize) {
+        let line = self.lines.get(&job.client);
+        let clients = self.lines.len() - usize::from(line.is_some());
+        let ahead = line.filter(|_| !job.is_retry()).map_or(0, |line| line.before(job));
+        (self.len().saturating_sub(1), ahead, clients)
     }
 
     /// The first job of the same client with the same demand that waits.
@@ -117,6 +130,7 @@ impl Queue {
     pub(crate) fn push(&mut self, id: JobId, job: &Job) {
         if job.is_retry() {
             self.retries.insert(job.seq, id);
+            *self.retried.entry(job.client).or_insert(0) += 1;
             return;
         }
         let line = self.lines.entry(job.client).or_default();
@@ -171,6 +185,11 @@ impl Queue {
     pub(crate) fn remove(&mut self, job: &Job) {
         if job.is_retry() {
             self.retries.remove(&job.seq);
+            let count = self.retried.get_mut(&job.client).expect("a queued job is counted");
+            *count -= 1;
+            if *count == 0 {
+                self.retried.remove(&job.client);
+            }
             return;
         }
         let line = self.lines.get_mut(&job.client).expect("a queued job stands in its client's line");
@@ -207,6 +226,7 @@ impl Line {
             self.heads.insert((job.demand.priority, job.seq), job.demand.clone());
         }
         lane.insert(job.seq, id);
+        *self.priorities.entry(job.demand.priority).or_insert(0) += 1;
         self.len += 1;
     }
 
@@ -214,6 +234,11 @@ impl Line {
         let lane = self.lanes.get_mut(&job.demand).expect("a queued job stands in the lane of its demand");
         let removed = lane.remove(&job.seq);
         assert!(removed.is_some(), "a queued job stands in its lane");
+        let count = self.priorities.get_mut(&job.demand.priority).expect("a queued job is counted");
+        *count -= 1;
+        if *count == 0 {
+            self.priorities.remove(&job.demand.priority);
+        }
         self.len -= 1;
         let head = self.heads.remove(&(job.demand.priority, job.seq));
         match (head, lane.first_key_value()) {
@@ -221,6 +246,11 @@ impl Line {
             (Some(demand), None) => _ = self.lanes.remove(&demand),
             (None, _) => {}
         }
+    }
+
+    /// How many go before the one that came last.
+    fn before(&self, last: &Job) -> usize {
+        self.priorities.range(..=last.demand.priority).map(|(_, count)| count).sum::<usize>() - 1
     }
 
     fn next(&self, fits: &impl Fn(&Demand) -> bool, may: &impl Fn(JobId) -> bool) -> Option<JobId> {

@@ -1,7 +1,8 @@
 use std::cmp::Reverse;
 
 use adit_protocol::{
-    BlobRef, ByteCount, Fuel, JobLimits, JobSpec, Microcredits, Placement, Preference, Price, Profile, PublicKey, UnfitReason,
+    BlobRef, ByteCount, Comparison, Fuel, GpuNeed, JobLimits, JobSpec, Microcredits, Placement, Preference, Price, Profile,
+    PublicKey, UnfitReason,
 };
 
 use crate::class::Fit;
@@ -19,6 +20,8 @@ pub struct Request {
     pub is_inline: bool,
     /// What it may use.
     pub limits: JobLimits,
+    /// What it needs of a GPU; nothing where it has none.
+    pub gpu: Option<GpuNeed>,
     /// Which promises its run keeps.
     pub profile: Profile,
     /// The most that it may cost.
@@ -39,6 +42,7 @@ impl Request {
             input: spec.input,
             is_inline,
             limits: spec.limits,
+            gpu: spec.gpu,
             profile: spec.profile,
             max_price: spec.max_price,
             placement: spec.placement.clone(),
@@ -54,6 +58,8 @@ pub(crate) struct Demand {
     pub(crate) priority: Reverse<u8>,
     profile: Profile,
     memory: ByteCount,
+    /// The part of it that an offer may be too small for.
+    gpu: Option<GpuNeed>,
     labels: Vec<(String, String)>,
     bid: Option<Bid>,
 }
@@ -77,6 +83,7 @@ impl Demand {
             priority: Reverse(request.placement.priority),
             profile: request.profile,
             memory: limits.memory,
+            gpu: request.gpu.map(offered_part),
             bid: request.max_price.map(bid),
             labels: request.placement.labels.clone(),
         }
@@ -93,6 +100,8 @@ impl Demand {
             Some(UnfitReason::Label)
         } else if fit.memory < self.memory {
             Some(UnfitReason::Memory)
+        } else if self.gpu.is_some_and(|need| !fit.class.gpu.as_ref().is_some_and(|offer| offer.fits(&need))) {
+            Some(UnfitReason::Gpu)
         } else if self.is_too_dear(&fit.price) {
             Some(UnfitReason::Price)
         } else {
@@ -113,6 +122,13 @@ impl Demand {
             JobLimits { fuel: bid.fuel, memory: self.memory, output: bid.output, gpu_ns: bid.gpu_ns, ..JobLimits::default() };
         price.cost_max(&limits, bid.input_bytes).map_or(true, |cost| cost > bid.max)
     }
+}
+
+/// What of a need an offer is held against. The rest is the job's own limit, whatever the node: jobs that differ in it alone share a lane.
+fn offered_part(need: GpuNeed) -> GpuNeed {
+    let GpuNeed { memory, buffer, invocations, workgroup_memory, .. } = need;
+    let (buffers, pipelines, dispatches, workgroups, comparison) = (0, 0, 0, 0, Comparison::Exact);
+    GpuNeed { memory, buffer, buffers, pipelines, dispatches, workgroups, invocations, workgroup_memory, comparison }
 }
 
 /// What a job asks of time and money, beside what it demands.

@@ -93,6 +93,14 @@ impl Found {
     pub(crate) fn seen_count(&self) -> u32 {
         self.seen.len() as u32
     }
+
+    /// What was found of each node that was looked at, and of some that were not.
+    pub(crate) fn verdicts(&self) -> impl Iterator<Item = (Slot, Verdict)> {
+        let told = self.candidates.iter().map(|(slot, candidate)| (*slot, candidate.verdict));
+        let is_untold = |slot: Slot| !self.candidates.iter().any(|(told, _)| *told == slot);
+        let untold = self.ruled_out.iter().filter(move |(slot, _)| is_untold(*slot));
+        told.chain(untold.map(|(slot, reason)| (*slot, Verdict::Unfit(*reason))))
+    }
 }
 
 impl Search<'_> {
@@ -117,6 +125,7 @@ impl Search<'_> {
         if found.ranked.is_empty() {
             self.look_at_classes(&mut found, |members| &members.barred_open);
         }
+        self.look_at_past(&mut found);
         self.choose(&mut found);
         found
     }
@@ -125,8 +134,24 @@ impl Search<'_> {
     pub(crate) fn of_one(&self, slot: Slot) -> Found {
         let mut found = Found::default();
         self.consider(slot, &mut found);
+        if !found.ranked.is_empty() {
+            self.look_at_past(&mut found);
+        }
         self.choose(&mut found);
         found
+    }
+
+    /// Notes the nodes that are ruled out because of what they did with this job: they are few, and somebody will ask.
+    fn look_at_past(&self, found: &mut Found) {
+        let job = self.job;
+        for key in job.failed.iter().chain(&job.given_back).chain(&job.declined) {
+            let is_new = |slot: &Slot| !found.seen.contains(slot) && self.nodes.at(*slot).is_ready();
+            let Some(slot) = self.nodes.slot(key).filter(is_new) else { continue };
+            if let Some(reason) = self.unfit(self.nodes.at(slot)) {
+                found.seen.push(slot);
+                self.rule_out(slot, reason, found);
+            }
+        }
     }
 
     /// Goes down the orders side by side, until what is left in them cannot be better than what was found (R. Fagin, A. Lotem, M. Naor,
@@ -138,7 +163,8 @@ impl Search<'_> {
             for (_, slot) in [nearest, fastest, cheapest] {
                 self.consider(slot, found);
             }
-            let time_us = nearest.0.saturating_add(run_us(self.estimate.usage.fuel.0, fastest.0));
+            let run_us = run_us(self.estimate.usage.fuel.0, fastest.0).saturating_add(gpu_us(&self.estimate.usage));
+            let time_us = nearest.0.saturating_add(run_us);
             let price = adit_protocol::Price { per_compute_minute: cheapest.0, ..Default::default() };
             let fine = fine_cost(&price, &Usage { fuel: self.estimate.usage.fuel, ..Usage::default() });
             let bound = weigh(self.job.ask.prefer, time_us, fine).0;
@@ -247,7 +273,7 @@ impl Search<'_> {
             queue_us: node.queue_us(),
             fetch_us: node.fetch_us(fetched),
             compile_us: if knows_module { 0 } else { compile_us() },
-            run_us: node.run_us(self.estimate.usage.fuel.0),
+            run_us: node.run_us(self.estimate.usage.fuel.0).saturating_add(gpu_us(&self.estimate.usage)),
         }
     }
 
@@ -294,11 +320,7 @@ impl Search<'_> {
 
     fn verdict_unseen(&self, slot: Slot) -> Verdict {
         let node = self.nodes.at(slot);
-        let unfit = match () {
-            () if !node.is_ready() => Some(UnfitReason::NotReady),
-            () if node.is_barred() && self.has_trusted() => Some(UnfitReason::Reputation),
-            () => self.job.demand.unfit(&node.fit()),
-        };
+        let unfit = if node.is_ready() { self.unfit(node) } else { Some(UnfitReason::NotReady) };
         match unfit {
             Some(reason) => Verdict::Unfit(reason),
             None if self.nodes.is_open(&node.key) => Verdict::Worse,
@@ -367,6 +389,11 @@ fn fine_cost(price: &adit_protocol::Price, usage: &Usage) -> u64 {
 
 fn run_us(fuel: u64, per_second: u64) -> u64 {
     u64::try_from(u128::from(fuel) * 1_000_000 / u128::from(per_second.max(1))).unwrap_or(u64::MAX)
+}
+
+/// Microseconds that a guest waits for its GPU. Which adapter it is makes a difference that nothing here knows of.
+pub(crate) fn gpu_us(usage: &Usage) -> u64 {
+    usage.gpu_ns / 1_000
 }
 
 /// A number that looks like chance (G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", 2014: SplitMix64).

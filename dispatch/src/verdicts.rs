@@ -1,7 +1,7 @@
 use adit_protocol::{UnfitReason, Verdict};
 
 /// Every verdict there is.
-const ALL: [Verdict; 14] = [
+const ALL: [Verdict; 15] = [
     Verdict::Chosen,
     Verdict::NotDrawn,
     Verdict::Worse,
@@ -16,6 +16,7 @@ const ALL: [Verdict; 14] = [
     Verdict::Unfit(UnfitReason::Declined),
     Verdict::Unfit(UnfitReason::Reputation),
     Verdict::Unfit(UnfitReason::Deadline),
+    Verdict::Unfit(UnfitReason::Gpu),
 ];
 
 /// How often each verdict was given.

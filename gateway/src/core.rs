@@ -15,7 +15,7 @@ use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Decision, Digest, GatewayToClient, GatewayToNode,
     Grant, IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
     NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, PublicKey, Query, Refusal, SecretKey, Settlement,
-    SignedSettlement, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
+    SignedSettlement, Step, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
 use adit_transport::BlobStore;
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::GatewayConfig;
 use crate::account;
 use crate::clock::{Clock, wall_time};
-use crate::job::{Job, Live, Past, Stage, done_state, event_message};
+use crate::job::{Job, Live, Noted, Past, Stage, done_state, event_message};
 use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
@@ -43,6 +43,9 @@ const LIVE_BYTES_MAX: usize = 256 << 20;
 
 /// Jobs that a node did not get of which its owner is told.
 const PASSED_MAX: usize = 32;
+
+/// Submissions that did not become jobs and of which is known why, the latest ones: some 200 bytes each.
+const TURNED_AWAY_MAX: usize = 4_096;
 
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
@@ -106,6 +109,8 @@ pub(crate) struct Core {
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
     ended_log_bytes: usize,
+    /// Submissions that did not become jobs, oldest first.
+    turned_away: VecDeque<TurnedAway>,
     /// Log bytes of all jobs.
     log_bytes: usize,
     nodes: BTreeMap<PublicKey, Node>,
@@ -148,6 +153,7 @@ impl Core {
             live_bytes: 0,
             ended: VecDeque::new(),
             ended_log_bytes: 0,
+            turned_away: VecDeque::new(),
             log_bytes: 0,
             nodes: BTreeMap::new(),
             refused: HashMap::new(),
@@ -194,6 +200,11 @@ impl Core {
         while let Some(action) = self.dispatcher.poll_action() {
             match action {
                 Action::Start { job, attempt, node, decision } => self.start(job, attempt, node, &decision),
+                Action::Waits { job, wait } => {
+                    if let Some(job) = self.jobs.get_mut(&job) {
+                        job.steps.push((wall_time(), Noted::Waits(wait)));
+                    }
+                }
                 Action::Stop { job, attempt, node } => {
                     if let Some(node) = self.nodes.get(&node) {
                         node.send(&GatewayToNode::Cancel { job, attempt });
@@ -216,7 +227,7 @@ impl Core {
             return;
         };
         let Stage::Live(live) = &mut job.stage else { return };
-        job.decisions.push((wall_time(), Arc::clone(decision)));
+        job.steps.push((wall_time(), Noted::Started(Arc::clone(decision))));
         if attempt.0 > 1 {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
             self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
@@ -232,6 +243,7 @@ impl Core {
     /// Ends a job that came to no outcome.
     fn fail(&mut self, id: JobId, result: JobResult) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.steps.extend(Noted::end(&result).map(|end| (wall_time(), end)));
         job.tell(&JobEvent::Ended(result.clone()));
         job.followers.clear();
         self.give_back(id, &result);
@@ -317,15 +329,14 @@ impl Core {
         let owner = client.connection.peer();
         let id = JobId::derive(&owner, &key);
         let digest = spec.digest();
-        let refuse = |refusal| client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
         let past = match self.known(id, digest) {
             Ok(Known::No(past)) => past,
             Ok(Known::Here) => return self.attach(client, id),
             Ok(Known::Settled(stored)) => return self.replay(client, *stored),
-            Err(refusal) => return refuse(refusal),
+            Err(refusal) => return self.turn_away(client, id, refusal),
         };
         if let Err(refusal) = self.admit(&spec, input.as_deref()) {
-            return refuse(refusal);
+            return self.turn_away(client, id, refusal);
         }
         let mut pins = Vec::new();
         let mut missing = Vec::new();
@@ -346,10 +357,11 @@ impl Core {
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
         let live = Live::new(spec, input, pins, reserved, past.paid);
         if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
-            return refuse(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 });
+            let full = Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 };
+            return self.turn_away(client, id, full);
         }
         if let Err(refusal) = self.reserve(owner, reserved) {
-            return refuse(refusal);
+            return self.turn_away(client, id, refusal);
         }
         self.live_bytes += live.bytes();
         client.send_soon(&GatewayToClient::Accepted { job: id });
@@ -361,7 +373,7 @@ impl Core {
             submitted: wall_time(),
             stage: Stage::Live(live),
             past,
-            decisions: Vec::new(),
+            steps: Vec::new(),
             log: Log::default(),
             followers: vec![client.clone()],
         };
@@ -375,6 +387,16 @@ impl Core {
         {
             job.tell(&JobEvent::Queued);
         }
+    }
+
+    /// Refuses what does not become a job, and keeps that for a while for who asks why.
+    fn turn_away(&mut self, client: &Client, id: JobId, refusal: Refusal) {
+        if self.turned_away.len() >= TURNED_AWAY_MAX {
+            self.turned_away.pop_front();
+        }
+        let (client_key, refused) = (client.connection.peer(), refusal.clone());
+        self.turned_away.push_back(TurnedAway { id, client: client_key, time: wall_time(), refusal: refused });
+        client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
     }
 
     /// Takes what a job can cost from its client's purse.
@@ -486,7 +508,7 @@ impl Core {
                 return Ok(Known::Here);
             }
             // It came to no outcome, so the same key may try again.
-            let attempts = job.decisions.iter().map(|(_, decision)| decision.attempt.0);
+            let attempts = job.steps.iter().filter_map(|(_, noted)| Some(noted.attempt()?.0));
             let last_attempt = attempts.chain([job.past.last_attempt]).max().unwrap_or(0);
             return Ok(Known::No(Past { last_attempt, paid: job.past.paid }));
         }
@@ -596,7 +618,7 @@ impl Core {
                 let checkpoint = self.published.get().map(|published| String::from_utf8_lossy(&published.note).into_owned());
                 Answer::Log(LogStatus { url: self.log_url.clone(), checkpoint })
             }
-            Query::Why(job) => Answer::Why(self.decisions(client, job)),
+            Query::Why(job) => Answer::Why(self.steps(client, job)),
             Query::WhyNot(node) => Answer::WhyNot(self.node_record(client, node).map(Box::new)),
             Query::Backup => Answer::Unavailable("a backup is answered when it is made".to_owned()),
         }
@@ -631,11 +653,18 @@ impl Core {
         self.dispatcher.nodes().take(ANSWER_ROWS_MAX).map(row).collect()
     }
 
-    /// How each attempt of a job came to its node, for its client and the operator.
-    fn decisions(&self, client: PublicKey, id: JobId) -> Vec<(UnixMillis, Decision)> {
-        let may_ask = |job: &&Job| job.client == client || client == self.key.public();
-        let Some(job) = self.jobs.get(&id).filter(may_ask) else { return Vec::new() };
-        fitting(job.decisions.iter().map(|(time, decision)| (*time, Decision::clone(decision))).collect())
+    /// A job's steps on its way to a node, for its client and the operator.
+    fn steps(&self, client: PublicKey, id: JobId) -> Vec<(UnixMillis, Step)> {
+        let may_ask = |owner: PublicKey| owner == client || client == self.key.public();
+        let steps: Vec<_> = match self.jobs.get(&id) {
+            Some(job) if may_ask(job.client) => job.steps.iter().map(|(time, noted)| (*time, noted.step())).collect(),
+            Some(_) => Vec::new(),
+            None => {
+                let away = self.turned_away.iter().rev().find(|away| away.id == id && may_ask(away.client));
+                away.map(|away| (away.time, Step::Refused(away.refusal.clone()))).into_iter().collect()
+            }
+        };
+        fitting(steps)
     }
 
     /// What a node was considered for, for its owner and the operator.
@@ -656,6 +685,15 @@ impl Core {
     fn rtt_us(&self, node: &PublicKey) -> u64 {
         self.nodes.get(node).map_or(0, |node| node.connection.rtt().as_micros() as u64)
     }
+}
+
+/// A submission that did not become a job.
+#[derive(Debug)]
+struct TurnedAway {
+    id: JobId,
+    client: PublicKey,
+    time: UnixMillis,
+    refusal: Refusal,
 }
 
 /// What a node's owner is told of attempts that ended with its connection.

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 use adit_dispatch::Tick;
 use adit_ledger::Entry;
 use adit_protocol::{
-    Attempt, BlobRef, Decision, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, UnixMillis,
+    Attempt, BlobRef, Decision, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, Refusal,
+    Step, UnixMillis, Wait,
 };
 use adit_protocol::{JobId, SignedReceipt, SignedSettlement};
 use adit_transport::BlobPin;
@@ -23,11 +24,20 @@ pub(crate) struct Job {
     pub(crate) stage: Stage,
     /// What its attempts were before this submission, and what they cost.
     pub(crate) past: Past,
-    /// How each attempt came to its node, and when: as many as there may be attempts.
-    pub(crate) decisions: Vec<(UnixMillis, Arc<Decision>)>,
+    /// Its steps on the way to a node, and when: some for each attempt that there may be, and each node that may decline it.
+    pub(crate) steps: Vec<(UnixMillis, Noted)>,
     pub(crate) log: Log,
     /// Who wants to know.
     pub(crate) followers: Vec<Client>,
+}
+
+/// A step as it is kept: decisions are the dispatcher's too.
+#[derive(Debug)]
+pub(crate) enum Noted {
+    Started(Arc<Decision>),
+    Waits(Box<Wait>),
+    Refused(Refusal),
+    Lost { attempts: u32, reason: String },
 }
 
 /// Where a job stands, with what only that stage has.
@@ -66,12 +76,14 @@ pub(crate) struct Contest {
 }
 
 /// An attempt that a node has.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Out {
     pub(crate) attempt: Attempt,
     pub(crate) node: PublicKey,
     /// The most that it can cost there.
     pub(crate) promised: Microcredits,
+    /// The class of the GPU that it was given.
+    pub(crate) gpu_class: Option<String>,
     pub(crate) since: Tick,
 }
 
@@ -99,6 +111,34 @@ pub(crate) struct Live {
     pub(crate) paid: Microcredits,
     /// The most that one of its attempts could cost.
     pub(crate) dearest: Microcredits,
+}
+
+impl Noted {
+    /// What a job came to that came to no outcome; nothing where its client withdrew it.
+    pub(crate) fn end(result: &JobResult) -> Option<Self> {
+        match result {
+            JobResult::Refused(refusal) => Some(Self::Refused(refusal.clone())),
+            JobResult::NodeLost { attempts, reason } => Some(Self::Lost { attempts: *attempts, reason: reason.clone() }),
+            JobResult::CancelledInQueue | JobResult::Done { .. } => None,
+        }
+    }
+
+    pub(crate) fn step(&self) -> Step {
+        match self {
+            Self::Started(decision) => Step::Started(Decision::clone(decision)),
+            Self::Waits(wait) => Step::Waits(Wait::clone(wait)),
+            Self::Refused(refusal) => Step::Refused(refusal.clone()),
+            Self::Lost { attempts, reason } => Step::Lost { attempts: *attempts, reason: reason.clone() },
+        }
+    }
+
+    /// The attempt that was started.
+    pub(crate) fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Started(decision) => Some(decision.attempt),
+            Self::Waits(_) | Self::Refused(_) | Self::Lost { .. } => None,
+        }
+    }
 }
 
 impl Stage {

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use adit_protocol::limits::{CACHED_MODULES_MAX, LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX};
+use adit_protocol::limits::{
+    CACHED_MODULES_MAX, GPU_CLASS_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX,
+};
 use adit_protocol::{
     ClientMessage, Digest, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobId, JobResult, KnownRoots, NodeMessage,
     NodeOffer, NodeState, PublicKey, Rejection,
@@ -245,6 +247,11 @@ pub(crate) fn check_state(state: &NodeState) -> Result<(), &'static str> {
     }
 }
 
+/// Whether an adapter's class is one that receipts, tables and terminals can carry.
+fn is_class(class: &str) -> bool {
+    (1..=GPU_CLASS_BYTES_MAX).contains(&class.len()) && class.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+}
+
 pub(crate) fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
     let labels = &offer.labels;
     if offer.slots > SLOTS_MAX {
@@ -255,7 +262,25 @@ pub(crate) fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
         Err("too many or too long labels")
     } else if offer.software.len() > LABEL_BYTES_MAX || offer.profiles.len() > 16 {
         Err("too long a name or too many profiles")
+    } else if offer.gpu.as_ref().is_some_and(|gpu| !is_class(&gpu.class)) {
+        Err("its GPU's class is empty, too long, or not printable ASCII")
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_of_an_adapter_is_short_and_printable() {
+        let longest = "x".repeat(GPU_CLASS_BYTES_MAX);
+        for class in ["software/mesa/llvmpipe", "discrete/maker/driver 1.2", &longest] {
+            assert!(is_class(class), "{class}");
+        }
+        for class in ["", &format!("{longest}x"), "a\nb", "\x1b[2J", "\x7f", "gl/ä"] {
+            assert!(!is_class(class), "{class:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::tree::Place;
 use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
 pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");

@@ -7,7 +7,7 @@ use crate::{ByteCount, SpecError, limits};
 
 /// What a job needs of a GPU, and the most that it may take of it. A guest learns nothing else of the GPU that it runs on: two adapters
 /// that can do this much look the same to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GpuNeed {
     /// Bytes of all of its buffers together.
     pub memory: ByteCount,
@@ -69,7 +69,7 @@ impl GpuNeed {
 }
 
 /// By which rule the results of two runs of a job on a GPU are the same results.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Comparison {
     /// Bit for bit, whatever the adapters: no shader computes with floats. A job that declares this cannot make one that does.
     Exact,
@@ -120,7 +120,7 @@ impl FromStr for Comparison {
 
 /// How far apart two numbers may be that count as one: `absolute + relative x |reference|`. Integers, so that a specification has one
 /// encoding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Tolerance {
     /// In 10^-9.
     pub absolute_e9: u64,

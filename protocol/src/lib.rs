@@ -42,7 +42,7 @@ pub use message::{
     JobResult, JobState, JobStatus, LeafBytes, LogStatus, NodeMessage, NodeOffer, NodeState, NodeStatus, Order, Query, Refusal,
     Rejection, UnfitReason, UnpaidAttempt,
 };
-pub use placement::{Candidate, Decision, NodeRecord, Passed, Placement, Prediction, Preference, Verdict};
+pub use placement::{Candidate, Decision, NodeRecord, Passed, Placement, Prediction, Preference, Step, Verdict, Wait};
 pub use price::{Price, PriceError};
 pub use receipt::{
     KnownRoots, NodeTimes, Receipt, ReceiptMismatch, Settlement, SignedReceipt, SignedSettlement, VerifiedReceipt, VerifyError,

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Attempt, ByteCount, Decision, Digest, GpuOffer, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, NodeRecord, Outcome,
-    Price, Profile, PublicKey, SignedReceipt, SignedSettlement, TransferId, UnixMillis,
+    Attempt, ByteCount, Digest, GpuOffer, IdempotencyKey, JobId, JobSpec, MeterId, Microcredits, NodeRecord, Outcome, Price,
+    Profile, PublicKey, SignedReceipt, SignedSettlement, Step, TransferId, UnixMillis,
 };
 
 /// The first message on a control stream, from whoever dialled: what it wants to be. Everything after it is a [`ClientMessage`] or
@@ -105,7 +105,7 @@ pub enum Query {
     Log,
     /// Makes a copy of the gateway's ledger, beside it. The client must have the gateway's own key.
     Backup,
-    /// How each attempt of a job of this client's, live or ended not long ago, came to its node.
+    /// The steps of a job of this client's on its way to a node, live or ended not long ago.
     Why(JobId),
     /// What a node was considered for. The client must have the node's key or the gateway's.
     WhyNot(PublicKey),
@@ -392,8 +392,8 @@ pub enum Answer {
         /// How many leaves it has.
         leaves: u64,
     },
-    /// To `Why`: how each attempt came to its node, with the gateway's wall clock; empty where nothing is known.
-    Why(Vec<(UnixMillis, Decision)>),
+    /// To `Why`: the job's steps in order, with the gateway's wall clock; empty where nothing is known.
+    Why(Vec<(UnixMillis, Step)>),
     /// To `WhyNot`; nothing where the node is not connected, or the client may not know.
     WhyNot(Option<Box<NodeRecord>>),
 }

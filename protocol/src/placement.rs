@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Attempt, Fuel, JobId, Microcredits, NodeState, PublicKey, UnfitReason, UnixMillis};
+use crate::{Attempt, Fuel, JobId, Microcredits, NodeState, PublicKey, Refusal, UnfitReason, UnixMillis};
 
 /// Where a job may run, and which of the nodes that may run it gets it.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,41 @@ impl FromStr for Preference {
             _ => Err(format!("`{text}` is not a preference; write `fast`, `balanced` or `cheap`")),
         }
     }
+}
+
+/// A step of a job on its way to a node, as it was recorded then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// An attempt was given to a node.
+    Started(Decision),
+    /// No node could have it, and it waits from here on.
+    Waits(Wait),
+    /// It was refused.
+    Refused(Refusal),
+    /// It ended because its attempts came to nothing.
+    Lost {
+        /// How many attempts there were.
+        attempts: u32,
+        /// What the last of them died of, and why there is no further one.
+        reason: String,
+    },
+}
+
+/// Why a job waits: what kept each connected node from having it when its wait began.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// How many nodes were ruled out, under the first thing that ruled each out. Where many jobs like it wait already, these are what was
+    /// found for the first of them.
+    pub unfit: Vec<(UnfitReason, u32)>,
+    /// Nodes that fit and had no room.
+    pub full: u32,
+    /// Other jobs that waited, of all clients.
+    pub queued: u32,
+    /// Of these, the ones of its own client that go before it: of a higher priority, or of the same and older. None for a job whose attempt
+    /// was lost: it goes before all that had none.
+    pub ahead: u32,
+    /// Other clients with jobs that waited. Clients are served in turn, so their jobs are not all before it.
+    pub clients: u32,
 }
 
 /// How an attempt came to its node: what was known when that was decided.

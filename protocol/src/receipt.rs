@@ -297,6 +297,7 @@ impl VerifiedReceipt {
             ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
             ("output bytes", r.usage.bytes_out <= spec.limits.output),
             ("GPU time", r.usage.gpu_ns <= spec.limits.gpu_ns),
+            ("outcome", spec.gpu.is_some() || !matches!(r.outcome, Outcome::OutOfGpuTime | Outcome::GpuLost)),
             ("GPU", r.gpu.as_ref().map(|run| spec.gpu.is_some_and(|need| run.is_within(&need))) == spec.gpu.map(|_| true)),
             ("salt", r.salt == Some(spec.salt)),
             ("cost", spec.max_price.is_none_or(|max| r.cost <= max)),
@@ -375,7 +376,8 @@ impl SignedSettlement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BlobRef, ByteCount, Fuel};
+    use crate::limits::GPU_CLASS_BYTES_MAX;
+    use crate::{BlobRef, ByteCount, Comparison, Fuel, GpuNeed, Tolerance};
 
     fn spec() -> JobSpec {
         JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
@@ -570,13 +572,16 @@ mod tests {
     fn receipt_over_its_limits_is_told_from_its_job() {
         let node = SecretKey::from_seed([4; 32]);
         type Change = fn(&mut Receipt);
-        let rows: [(&str, Change); 7] = [
+        let rows: [(&str, Change); 10] = [
             ("fuel", |r| r.usage.fuel = Fuel(10_000_000_001)),
             ("peak memory", |r| r.usage.memory_peak = ByteCount((256 << 20) + 1)),
             ("module", |r| r.module = Digest([0; 32])),
             ("profile", |r| r.profile = Profile::Open),
             ("output bytes", |r| r.usage.bytes_out = ByteCount(u64::MAX >> 8)),
             ("GPU time", |r| r.usage.gpu_ns = 1),
+            ("GPU", |r| r.gpu = Some(gpu_run())),
+            ("outcome", |r| r.outcome = Outcome::OutOfGpuTime),
+            ("outcome", |r| r.outcome = Outcome::GpuLost),
             ("salt", |r| r.salt = Some(Salt([1; 32]))),
         ];
         for (field, change) in rows {
@@ -585,6 +590,42 @@ mod tests {
             changed.cost = changed.price.cost(&changed.usage).unwrap();
             let verified = sign_receipts(&node, vec![changed]).remove(0).verify().unwrap();
             assert_eq!(verified.check_spec(&spec()).unwrap_err().field, field);
+        }
+    }
+
+    fn gpu_run() -> GpuRun {
+        let (bytes_moved, memory_peak) = (ByteCount(u64::MAX), ByteCount(256 << 20));
+        GpuRun { class: "gl/mesa/iris".into(), comparison: Comparison::Class, dispatches: 1 << 20, bytes_moved, memory_peak }
+    }
+
+    #[test]
+    fn receipt_over_what_its_job_needs_of_a_gpu_is_told() {
+        let node = SecretKey::from_seed([4; 32]);
+        let mut spec = JobSpec { gpu: Some(GpuNeed::default()), ..spec() };
+        spec.limits.gpu_ns = 300;
+        type Change = fn(&mut Receipt, &mut GpuRun);
+        let rows: [(Option<&str>, Change); 11] = [
+            (None, |_, _| {}),
+            (None, |r, _| r.outcome = Outcome::GpuLost),
+            (None, |r, _| (r.outcome, r.usage.gpu_ns) = (Outcome::OutOfGpuTime, 300)),
+            (None, |_, run| run.comparison = Comparison::Exact),
+            (Some("GPU time"), |r, _| r.usage.gpu_ns = 301),
+            (Some("GPU"), |_, run| run.dispatches += 1),
+            (Some("GPU"), |_, run| run.memory_peak.0 += 1),
+            (Some("GPU"), |_, run| run.class = "x".repeat(GPU_CLASS_BYTES_MAX + 1)),
+            (Some("GPU"), |_, run| {
+                run.comparison = Comparison::Tolerance(Tolerance { absolute_e9: 0, relative_e9: 0 });
+            }),
+            (None, |_, run| run.class = "x".repeat(GPU_CLASS_BYTES_MAX)),
+            (Some("GPU"), |r, _| r.gpu = None),
+        ];
+        for (row, (field, change)) in rows.into_iter().enumerate() {
+            let (mut changed, mut run) = (Receipt { spec: spec.digest(), gpu: Some(gpu_run()), ..receipt(&node) }, gpu_run());
+            change(&mut changed, &mut run);
+            changed.gpu = changed.gpu.map(|_| run);
+            changed.cost = changed.price.cost(&changed.usage).unwrap();
+            let verified = sign_receipts(&node, vec![changed]).remove(0).verify().unwrap();
+            assert_eq!(verified.check_spec(&spec).err().map(|error| error.field), field, "row {row}");
         }
     }
 

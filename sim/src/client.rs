@@ -1,11 +1,12 @@
 //! A client: jobs under idempotency keys, submitted until they have an answer.
 
 use adit_protocol::{
-    BlobRef, ByteCount, ClientMessage, Fuel, GatewayToClient, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult, JobSpec,
-    Microcredits, Placement, Preference, Profile, PublicKey, Refusal, Salt, SecretKey, SignedReceipt, SignedSettlement,
+    BlobRef, ByteCount, ClientMessage, Fuel, GatewayToClient, GpuNeed, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult,
+    JobSpec, Microcredits, Placement, Preference, Profile, PublicKey, Refusal, Salt, SecretKey, SignedReceipt, SignedSettlement,
 };
 
 use crate::env::{ClientAlarm, Env, Greeting, Happening, LinkId, Message, Peer};
+use crate::node::gpu_ns_of;
 use crate::plan::{Fault, SECOND};
 
 /// A client tries a job that was refused for want of room so often.
@@ -92,6 +93,10 @@ impl Client {
             queue_ms: chance.pick(&[500, 3_000, 12_000, 12_000]),
             ..JobLimits::default()
         };
+        let memory = ByteCount(chance.pick(&[1 << 20, 256 << 20, 256 << 20, 1 << 30]));
+        let gpu = chance.permille(250).then(|| GpuNeed { memory, buffer: ByteCount(1 << 20), ..GpuNeed::default() });
+        let gpu_ns = if env.plan.has(Fault::Gpus) && chance.permille(150) { gpu_ns_of(fuel) / 2 } else { gpu_ns_of(fuel) * 2 };
+        let limits = JobLimits { gpu_ns: gpu.map_or(0, |_| gpu_ns), ..limits };
         let labels: &[(&str, &str)] = chance.pick(&[&[][..], &[], &[], &[("region", "eu")], &[("gpu", "none")]]);
         let placement = Placement {
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -106,6 +111,7 @@ impl Client {
             placement,
             seed: fuel,
             profile: if chance.permille(100) { Profile::Open } else { Profile::Deterministic },
+            gpu,
             max_price: chance.permille(150).then(|| Microcredits(chance.within_orders(1, 10_000))),
             salt: Salt(chance.bytes()),
             ..JobSpec::new(chance.pick(modules), input)

@@ -114,11 +114,12 @@ struct Live {
 }
 
 /// An attempt that is out, with the most that it can cost.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Out {
     attempt: Attempt,
     node: PublicKey,
     promised: Microcredits,
+    gpu_class: Option<String>,
     since: Tick,
 }
 
@@ -266,6 +267,8 @@ impl Gateway {
             env.shadow.action(now, &action, &self.dispatcher, &mut env.points);
             match action {
                 Action::Start { job, attempt, node, .. } => self.start_attempt(env, job, attempt, node),
+                // Who asks why is told of it, and nobody asks here.
+                Action::Waits { .. } => {}
                 Action::Stop { job, attempt, node } => self.tell_node(env, node, GatewayToNode::Cancel { job, attempt }),
                 Action::Abandon { job, attempt, .. } => self.loser_gone(env, job, attempt),
                 Action::Refuse { job, refusal } => self.fail(env, job, JobResult::Refused(refusal)),
@@ -302,6 +305,7 @@ impl Gateway {
         live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
         let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
         let others = live.out.iter().fold(0u64, |sum, out| sum.saturating_add(out.promised.0));
         let needed = Microcredits(others.saturating_add(promised.0));
         if live.spec.max_price.is_some_and(|max| needed.0.saturating_add(live.paid.0) > max.0) {
@@ -315,7 +319,7 @@ impl Gateway {
         }
         let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
         live.reserved = reserved.max(needed);
-        live.out.push(Out { attempt, node, promised, since });
+        live.out.push(Out { attempt, node, promised, gpu_class, since });
         if live.held.is_none_or(|held| held < needed) {
             if live.held.is_some() {
                 env.points.hit(Point::HoldRaised);
@@ -741,9 +745,10 @@ impl Gateway {
     /// Pays for an attempt that its node's owner cut short. The job goes elsewhere.
     fn pay_preempted(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String) {
         let (id, attempt, spent) = (receipt.receipt().job, receipt.receipt().attempt, receipt.receipt().cost);
+        let report = report(&receipt);
         env.hit(Point::PreemptedPaid);
         self.pay_interim(env, node, receipt, reason);
-        self.dispatch(env, Event::AttemptPreempted { node, job: id, attempt, spent });
+        self.dispatch(env, Event::AttemptPreempted { node, job: id, attempt, spent, report });
     }
 
     /// Pays for what an attempt did whose job another one has ended.
@@ -810,6 +815,7 @@ impl Gateway {
             ("price", told.price == link.offer.price),
             ("cost", told.cost <= out.promised),
             ("meter", told.meter == link.offer.meter),
+            ("GPU's class", told.gpu.as_ref().is_none_or(|run| was_offered(&run.class, out, &link.offer))),
             ("time", times_us <= leased_us + 60 * SECOND),
             ("output", output.is_some_and(|bytes| BlobRef::of(bytes).digest == told.output)),
         ];
@@ -974,6 +980,11 @@ fn event_message(job: JobId, event: JobEvent) -> Message {
     Message::ToClient(GatewayToClient::Event { job, event: Box::new(event) })
 }
 
+fn was_offered(class: &str, out: &Out, offer: &NodeOffer) -> bool {
+    let classes = [out.gpu_class.as_deref(), offer.gpu.as_ref().map(|gpu| gpu.class.as_str())];
+    classes.contains(&Some(class))
+}
+
 fn report(receipt: &VerifiedReceipt) -> Report {
     let told = receipt.receipt();
     Report { usage: told.usage, fetch_us: told.times.fetch_us, compile_us: told.times.compile_us }
@@ -987,6 +998,7 @@ fn line_of(action: &Action) -> String {
             let hedge = if decision.is_hedge { " as a hedge" } else { "" };
             format!("start {job} {attempt} on {}{hedge}", short(node))
         }
+        Action::Waits { job, wait } => format!("{job} waits: {wait:?}"),
         Action::Stop { job, attempt, node } => format!("stop {job} {attempt} on {}", short(node)),
         Action::Abandon { job, attempt, node } => format!("abandon {job} {attempt} on {}", short(node)),
         Action::Refuse { job, refusal } => format!("refuse {job}: {refusal}"),
@@ -1003,7 +1015,10 @@ fn line_of_event(event: &Event) -> Option<String> {
         Event::NodeJoined { node, offer, state, .. } => format!("{} joins with {} slots, {state:?}", short(node), offer.slots),
         Event::NodeLeft { node } => format!("{} leaves", short(node)),
         Event::NodeExpelled { node, .. } => format!("{} is expelled", short(node)),
-        Event::NodeOffers { node, offer } => format!("{} offers {} slots", short(node), offer.slots),
+        Event::NodeOffers { node, offer } => {
+            let gpu = if offer.gpu.is_some() { " and a GPU" } else { "" };
+            format!("{} offers {} slots{gpu}", short(node), offer.slots)
+        }
         Event::NodeIs { node, state } => format!("{} is {state:?}", short(node)),
         Event::Submitted { job, .. } => format!("{job} is submitted"),
         Event::Cancelled { job } => format!("{job} is withdrawn"),

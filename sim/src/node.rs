@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, ByteCount, Digest, Fuel, GatewayToNode, JobId, JobSpec, MeterId, Microcredits, NodeMessage,
-    NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Receipt, SecretKey, UnixMillis, Usage, sign_receipts,
+    Attempt, AttemptFailure, BlobRef, ByteCount, Comparison, Digest, Fuel, GatewayToNode, GpuOffer, GpuRun, JobId, JobSpec,
+    MeterId, Microcredits, NodeMessage, NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Receipt, SecretKey,
+    UnixMillis, Usage, sign_receipts,
 };
 
 use crate::env::{Env, Greeting, Happening, LinkId, Message, NodeAlarm, Peer};
@@ -21,6 +22,8 @@ pub(crate) struct Node {
     key: SecretKey,
     pub(crate) public: PublicKey,
     offer: NodeOffer,
+    /// The GPU that it has, lent or not.
+    gpu: Option<GpuOffer>,
     state: NodeState,
     slots_owned: u32,
     speed: u64,
@@ -80,15 +83,17 @@ impl Node {
         let labels = env.chance.pick(&[&[("region", "eu")][..], &[("region", "us")], &[("region", "eu"), ("gpu", "none")], &[]]);
         let price = |chance: &mut crate::chance::Chance, most| if most == 0 { 0 } else { chance.within_orders(1, most) };
         let dear = env.chance.pick(&[0, 100, 10_000, 1_000_000]);
+        let gpu = env.chance.permille(400).then(|| gpu_offer(env.chance.pick(&[256 << 20, 1 << 30])));
         let offer = NodeOffer {
             software: "sim".into(),
             slots,
             memory: ByteCount(env.chance.pick(&[64 << 20, 1 << 30])),
-            gpu: None,
+            gpu: gpu.clone(),
             profiles: env.chance.pick(&[&[Profile::Deterministic][..], &[Profile::Deterministic, Profile::Open]]).to_vec(),
             price: Price {
                 per_compute_minute: price(&mut env.chance, dear),
                 per_gib_in: price(&mut env.chance, dear),
+                per_gpu_minute: price(&mut env.chance, dear),
                 ..Price::default()
             },
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
@@ -109,6 +114,7 @@ impl Node {
             public,
             slots_owned: slots,
             offer,
+            gpu,
             state: NodeState::Ready,
             speed,
             bandwidth: env.chance.within_orders(200_000, 50_000_000),
@@ -193,8 +199,9 @@ impl Node {
             self.set_state(env, NodeState::Ready);
         }
         self.declines.clear();
-        if self.offer.slots == 0 {
-            self.set_offer(env, 1);
+        if self.offer.slots == 0 || self.offer.gpu != self.gpu {
+            self.offer.gpu = self.gpu.clone();
+            self.set_slots(env, self.offer.slots.max(1));
         }
         let silent: Vec<u64> =
             self.works.iter().filter(|(_, work)| matches!(work.stage, Stage::Silent { .. })).map(|(place, _)| *place).collect();
@@ -239,6 +246,10 @@ impl Node {
         if self.state != NodeState::Ready {
             env.hit(Point::PreemptedBeforeStart);
             return fail(self, env, AttemptFailure::Preempted("it is in use".into()));
+        }
+        if spec.gpu.is_some() && self.offer.gpu.is_none() {
+            env.hit(Point::GpuOffBeforeStart);
+            return fail(self, env, AttemptFailure::Preempted("the GPU is in use".into()));
         }
         if self.declines.contains(&client) {
             return fail(self, env, AttemptFailure::Declined("not on the list".into()));
@@ -288,7 +299,9 @@ impl Node {
         let fetch_us = fetched * SECOND / self.bandwidth;
         let compile_us = if is_cached { 0 } else { module.bytes / 3 };
         let fuel = true_fuel(&work.spec).min(work.spec.limits.fuel.0);
-        let run_us = fuel.saturating_mul(SECOND) / self.speed * if is_straggling { env.chance.within(5, 40) } else { 1 };
+        let gpu_us = true_gpu_ns(&work.spec).min(work.spec.limits.gpu_ns) / 1_000;
+        let run_us =
+            (fuel.saturating_mul(SECOND) / self.speed + gpu_us) * if is_straggling { env.chance.within(5, 40) } else { 1 };
         let run_us = run_us.min(work.spec.limits.wall_ms * 1_000);
         let ends = env.now + fetch_us + compile_us + run_us;
         work.stage = Stage::Runs { since: env.now, fetch_us, compile_us, ends };
@@ -315,6 +328,13 @@ impl Node {
             Stage::Silent { until } => (until.unwrap_or(u64::MAX), Outcome::Finished { exit_code: 0 }),
         };
         if ends == env.now {
+            let has_gpu = work.spec.gpu.is_some() && matches!(work.stage, Stage::Runs { .. });
+            let outcome = if has_gpu && env.strikes(Fault::Gpus, 150) { Outcome::GpuLost } else { outcome };
+            match outcome {
+                Outcome::GpuLost => env.hit(Point::GpuLost),
+                Outcome::OutOfGpuTime => env.hit(Point::GpuTimeOver),
+                _ => {}
+            }
             self.report(env, place, outcome);
             self.start_waiting(env);
         }
@@ -328,6 +348,7 @@ impl Node {
             {
                 Outcome::TimedOut
             }
+            Stage::Runs { .. } if true_gpu_ns(&work.spec) > work.spec.limits.gpu_ns => Outcome::OutOfGpuTime,
             _ => Outcome::Finished { exit_code: 0 },
         }
     }
@@ -388,8 +409,16 @@ impl Node {
             memory_fuel: 65_536 * u128::from(fuel),
             bytes_in: ByteCount(spec.input.bytes),
             bytes_out: ByteCount(output.len() as u64),
+            gpu_ns: true_gpu_ns(spec).min(spec.limits.gpu_ns),
             ..Usage::default()
         };
+        let gpu = spec.gpu.map(|need| GpuRun {
+            class: self.gpu.as_ref().map_or_else(String::new, |gpu| gpu.class.clone()),
+            comparison: Comparison::Class.held(spec.seed.is_multiple_of(2)),
+            dispatches: 1,
+            bytes_moved: ByteCount(fuel),
+            memory_peak: need.memory,
+        });
         let started = wall_ms(env.now).saturating_add_signed(self.skew_ms);
         Receipt {
             job: work.job,
@@ -406,7 +435,7 @@ impl Node {
             meter: self.offer.meter,
             engine: "sim".into(),
             usage,
-            gpu: None,
+            gpu,
             times: NodeTimes { started: UnixMillis(started), fetch_us, compile_us, run_us },
             price: self.offer.price,
             cost: self.offer.price.cost(&usage).unwrap_or(Microcredits(u64::MAX)),
@@ -417,12 +446,13 @@ impl Node {
 
 /// Makes a receipt one that does not hold.
 fn spoil(env: &mut Env, receipt: &mut Receipt, signs: &mut [u8; 32]) {
-    match env.chance.below(6) {
+    match env.chance.below(7) {
         0 => receipt.cost.0 += 1,
         1 => receipt.usage.fuel.0 = u64::MAX / 2,
         2 => receipt.price.per_compute_minute += 1_000_000,
         3 => receipt.times.run_us += 3_600 * SECOND,
         4 => receipt.output = Digest([0; 32]),
+        5 => receipt.gpu = receipt.gpu.take().xor(Some(another_gpu())),
         _ => signs[0] ^= 1,
     }
 }
@@ -442,8 +472,9 @@ impl Node {
         match env.chance.below(4) {
             0 => {
                 let slots = env.chance.within(0, 8) as u32;
-                self.set_offer(env, slots);
+                self.set_slots(env, slots);
             }
+            1 | 2 if self.gpu.is_some() && env.plan.has(Fault::Gpus) => self.switch_gpu(env),
             1 => {
                 if !self.works.is_empty() {
                     env.hit(Point::OwnerDrained);
@@ -468,26 +499,52 @@ impl Node {
         }
         let works: Vec<u64> = self.works.keys().copied().collect();
         for place in works {
-            let work = &self.works[&place];
-            match work.stage {
-                Stage::Waits => {
-                    let failure = AttemptFailure::Preempted("in use".into());
-                    let message = NodeMessage::Failed { job: work.job, attempt: work.attempt, failure };
-                    env.hit(Point::PreemptedBeforeStart);
-                    self.works.remove(&place);
-                    self.say(env, message);
-                }
-                Stage::Silent { .. } => {}
-                Stage::Runs { .. } | Stage::Stops { .. } => self.report(env, place, Outcome::Preempted),
-            }
+            self.take_back(env, place);
         }
         if !is_first {
             self.set_state(env, NodeState::Paused("in use".into()));
         }
     }
 
+    /// Ends an attempt for the owner's sake.
+    fn take_back(&mut self, env: &mut Env, place: u64) {
+        let work = &self.works[&place];
+        match work.stage {
+            Stage::Waits => {
+                let failure = AttemptFailure::Preempted("in use".into());
+                let message = NodeMessage::Failed { job: work.job, attempt: work.attempt, failure };
+                env.hit(Point::PreemptedBeforeStart);
+                self.works.remove(&place);
+                self.say(env, message);
+            }
+            Stage::Silent { .. } => {}
+            Stage::Runs { .. } | Stage::Stops { .. } => self.report(env, place, Outcome::Preempted),
+        }
+    }
+
+    /// The GPU is wanted now, or lent again: guests that have it stop, and what they did is handed in, before or after that is said.
+    fn switch_gpu(&mut self, env: &mut Env) {
+        self.offer.gpu = if self.offer.gpu.is_some() { None } else { self.gpu.clone() };
+        let is_first = env.chance.permille(500);
+        let slots = self.offer.slots;
+        if is_first {
+            self.set_slots(env, slots);
+        }
+        if self.offer.gpu.is_none() {
+            let places: Vec<u64> =
+                self.works.iter().filter(|(_, work)| work.spec.gpu.is_some()).map(|(place, _)| *place).collect();
+            for place in places {
+                env.hit(Point::GpuSwitchedOff);
+                self.take_back(env, place);
+            }
+        }
+        if !is_first {
+            self.set_slots(env, slots);
+        }
+    }
+
     /// More or fewer slots; price and meter stay.
-    fn set_offer(&mut self, env: &mut Env, slots: u32) {
+    fn set_slots(&mut self, env: &mut Env, slots: u32) {
         self.offer.slots = slots;
         self.slots_owned = self.offer.slots.max(1);
         if self.works.len() > self.offer.slots as usize {
@@ -510,7 +567,8 @@ impl Node {
         self.works.retain(|_, work| (work.job, work.attempt) != (job, attempt));
         match env.chance.below(3) {
             0 => {
-                let offer = NodeOffer { price: Price { per_gpu_minute: 7, ..self.offer.price }, ..self.offer.clone() };
+                let dearer = Price { per_gpu_minute: self.offer.price.per_gpu_minute + 7, ..self.offer.price };
+                let offer = NodeOffer { price: dearer, ..self.offer.clone() };
                 self.say(env, NodeMessage::Offer(Box::new(offer)));
             }
             1 => self.say(env, NodeMessage::Failed { job, attempt, failure: AttemptFailure::Node("no".into()) }),
@@ -529,6 +587,31 @@ impl Node {
 /// The fuel that a job takes is its seed: nodes find out by running it.
 fn true_fuel(spec: &JobSpec) -> u64 {
     spec.seed
+}
+
+/// The GPU time that a job takes, which is of its seed too.
+fn true_gpu_ns(spec: &JobSpec) -> u64 {
+    if spec.gpu.is_some() { gpu_ns_of(spec.seed) } else { 0 }
+}
+
+/// A part of the time that its fuel takes.
+pub(crate) fn gpu_ns_of(seed: u64) -> u64 {
+    seed / 8
+}
+
+fn gpu_offer(memory: u64) -> GpuOffer {
+    let (memory, buffer) = (ByteCount(memory), ByteCount(128 << 20));
+    GpuOffer { class: "software/sim/pipe".into(), memory, buffer, invocations: 256, workgroup_memory: 16 * 1024 }
+}
+
+fn another_gpu() -> GpuRun {
+    GpuRun {
+        class: "software/sim/another".into(),
+        comparison: Comparison::Exact,
+        dispatches: 1,
+        bytes_moved: ByteCount(0),
+        memory_peak: ByteCount(0),
+    }
 }
 
 fn output_of(job: JobId) -> Vec<u8> {

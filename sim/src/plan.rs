@@ -83,6 +83,8 @@ faults! {
     Poverty = "poverty",
     /// More work than the nodes can do.
     Overload = "overload",
+    /// Guests hang the GPU or use more of it than they may, and owners switch it off and on.
+    Gpus = "gpus",
 }
 
 impl fmt::Display for Fault {

@@ -94,6 +94,15 @@ points! {
     WallClockJumped = "the gateway's wall clock jumped",
     QueuedForMany = "three clients and more had jobs in the queue",
     PriorityPassed = "a job passed an older one of the same client by its priority",
+    WaitTold = "why a job waits was told",
+    WaitedForRetry = "a job whose attempt was lost waited, and why was told",
+    GpuStarted = "a job that needs a GPU was given to a node",
+    GpuWaited = "a job waited for a node with a GPU that was busy",
+    GpuRefused = "a job was refused because no node had such a GPU",
+    GpuTimeOver = "a job ran out of GPU time",
+    GpuLost = "a guest lost the GPU",
+    GpuSwitchedOff = "an owner switched the GPU off under a guest",
+    GpuOffBeforeStart = "a job came to a node whose GPU had just been switched off",
     CachedModuleChosen = "a job went to a node that knows its module",
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::Reader;
-use adit_protocol::{Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, Verdict};
+use adit_protocol::{
+    Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, UnfitReason, Verdict, Wait,
+};
 
 use crate::plan::SECOND;
 use crate::points::{Point, Points};
@@ -16,6 +18,9 @@ const WIDE_EVERY: u64 = 8;
 
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
+
+/// Where more wait, what is told of the nodes may be of an earlier moment.
+const FEW_WAIT: usize = 32;
 
 /// The reputation from which on a node counts as one that gets jobs: a little over the bar, as the dispatcher looks at it when its timer
 /// comes.
@@ -82,6 +87,8 @@ struct Job {
     submitted: Tick,
     leases: Vec<(Attempt, PublicKey)>,
     queued_since: Option<Tick>,
+    /// Whether it was told why it waits.
+    is_wait_told: bool,
     /// The number of its last attempt, and what that was before the first.
     started: u32,
     before: u32,
@@ -114,12 +121,14 @@ impl Job {
 
     /// Whether a node's offer has what it asks, at a price that is left of its limit.
     fn fits(&self, offer: &NodeOffer) -> bool {
-        let Request { limits, input, profile, placement, .. } = &self.request;
+        let Request { limits, gpu, input, profile, placement, .. } = &self.request;
         let is_cheap = self.request.max_price.is_none_or(|max| {
             offer.price.cost_max(limits, input.bytes).is_ok_and(|cost| cost.0 <= max.0.saturating_sub(self.spent))
         });
         let has_labels = placement.labels.iter().all(|label| offer.labels.contains(label));
-        offer.slots > 0 && offer.profiles.contains(profile) && has_labels && offer.memory >= limits.memory && is_cheap
+        let has_gpu = gpu.is_none_or(|need| offer.gpu.as_ref().is_some_and(|offer| offer.fits(&need)));
+        let has_memory = offer.memory >= limits.memory;
+        offer.slots > 0 && offer.profiles.contains(profile) && has_labels && has_memory && has_gpu && is_cheap
     }
 }
 
@@ -180,7 +189,7 @@ impl Shadow {
             Event::Submitted { job, request } => self.submitted(now, *job, request),
             Event::Cancelled { job } => self.cancelled(now, *job, points),
             Event::AttemptFinished { node, job, attempt, .. } => self.finished(now, *node, *job, *attempt, points),
-            Event::AttemptPreempted { node, job, attempt, spent } => {
+            Event::AttemptPreempted { node, job, attempt, spent, .. } => {
                 self.preempted(now, *node, *job, *attempt, spent.0, points);
             }
             Event::AttemptFailed { node, job, attempt, failure } => {
@@ -224,6 +233,7 @@ impl Shadow {
             submitted: now,
             leases: Vec::new(),
             queued_since: Some(now),
+            is_wait_told: false,
             started: request.last_attempt,
             setbacks: 0,
             preemptions: 0,
@@ -399,6 +409,7 @@ impl Shadow {
         job.leases.retain(|(other, _)| *other != attempt);
         if job.leases.is_empty() {
             job.queued_since = Some(now);
+            job.is_wait_told = false;
             if job.cancelled.is_some() {
                 self.due.insert(Due::End(id));
             }
@@ -426,6 +437,7 @@ impl Shadow {
                 self.note_start(now, *job, *node, decision, dispatcher, points);
                 self.start(*job, *attempt, *node, points);
             }
+            Action::Waits { job, wait } => self.waits(*job, wait, dispatcher, points),
             Action::Stop { job, attempt, node } => self.stop(now, *job, *attempt, *node, points),
             Action::Abandon { job, attempt, node } => self.abandon(*job, *attempt, *node, points),
             Action::Refuse { job, refusal } => self.refuse(now, *job, refusal, dispatcher, points),
@@ -517,6 +529,9 @@ impl Shadow {
         if self.jobs.values().any(is_passed) {
             points.hit(Point::PriorityPassed);
         }
+        if job.request.gpu.is_some() {
+            points.hit(Point::GpuStarted);
+        }
         let chosen = decision.candidates.iter().find(|candidate| candidate.verdict == Verdict::Chosen);
         if chosen.is_some_and(|chosen| chosen.predicted.compile_us == 0) {
             points.hit(Point::CachedModuleChosen);
@@ -530,6 +545,27 @@ impl Shadow {
                 }
             }
         }
+    }
+
+    /// Where few wait, what is told of the nodes is of this moment, and each is counted once.
+    fn waits(&mut self, id: JobId, wait: &Wait, dispatcher: &Dispatcher, points: &mut Points) {
+        let connected = self.nodes.len();
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.queued_since.is_some()) else {
+            return self.fault(format!("job {id} is said to wait, and does not"));
+        };
+        job.is_wait_told = true;
+        points.hit(Point::WaitTold);
+        if job.has_started() {
+            points.hit(Point::WaitedForRetry);
+        }
+        if job.request.gpu.is_some() && wait.full > 0 {
+            points.hit(Point::GpuWaited);
+        }
+        let counted = wait.unfit.iter().map(|(_, count)| *count as usize).sum::<usize>() + wait.full as usize;
+        let is_shared = dispatcher.queued() >= FEW_WAIT || wait.queued as usize >= FEW_WAIT;
+        self.check_that(is_shared || counted == connected, || {
+            format!("job {id} waits for {counted} nodes, and {connected} are connected: {wait:?}")
+        });
     }
 
     fn stop(&mut self, now: Tick, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
@@ -560,7 +596,11 @@ impl Shadow {
         let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was refused and is not known")) };
         let is_new = self.cause == Cause::Submitted(id);
         // Itself it counts too.
-        let own = self.lined_up().filter(|other| other.request.client == job.request.client).count().saturating_sub(1);
+        let waits = |other: &&Job| other.queued_since.is_some() && other.request.client == job.request.client;
+        let own = self.jobs.values().filter(waits).count().saturating_sub(1);
+        if job.request.gpu.is_some() && matches!(refusal, Refusal::NoNodeFits { nodes } if is_only_gpu(nodes)) {
+            points.hit(Point::GpuRefused);
+        }
         let is_full = dispatcher.queued() >= self.config.queue_max;
         let (holds, point) = match refusal {
             Refusal::QueueFull { .. } if is_full => (is_new, Point::RefusedQueueFull),
@@ -628,7 +668,7 @@ impl Shadow {
         };
         let is_same = match dispatcher.phase(id) {
             None => false,
-            Some(Phase::Queued { since }) => job.queued_since == Some(since) && job.leases.is_empty(),
+            Some(Phase::Queued { since }) => job.queued_since == Some(since) && job.leases.is_empty() && job.is_wait_told,
             Some(Phase::Leased) => !job.leases.is_empty() && job.cancelled.is_none(),
             Some(Phase::Stopping) => !job.leases.is_empty() && job.cancelled.is_some(),
         };
@@ -813,6 +853,10 @@ impl Shadow {
             self.fault(what);
         }
     }
+}
+
+fn is_only_gpu(nodes: &[(UnfitReason, u32)]) -> bool {
+    matches!(nodes, [(UnfitReason::Gpu, _)])
 }
 
 /// Whether a job has waited as long as it allows.

@@ -3,20 +3,20 @@
 
 use adit_client::{Client, Job, JobHandle, Source, Update};
 use adit_protocol::{
-    AttemptFailure, Fuel, GatewayToNode, Microcredits, NodeMessage, NodeState, Outcome, Receipt, SecretKey, SignedReceipt,
-    sign_receipts,
+    AttemptFailure, Fuel, GatewayToNode, Greeting, Microcredits, NodeMessage, NodeOffer, NodeState, Outcome, Receipt, Rejection,
+    SecretKey, SignedReceipt, sign_receipts,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, load_or_create_key_file};
 use tokio::time::timeout;
 
 use crate::guest;
-use crate::hostile::{INPUT, Lease, WELCOME, account, greeting, priced, truth, unpaid};
+use crate::hostile::{INPUT, Lease, WELCOME, account, offer, priced, truth, unpaid};
 use crate::network::{Network, nodes_until};
 use crate::process::{LOOK_EVERY, PATIENCE};
 
 /// A node by hand, which does what a test says.
-struct Hand {
-    key: SecretKey,
+pub(crate) struct Hand {
+    pub(crate) key: SecretKey,
     gateway: GatewayAddr,
     connection: Connection,
     outbox: Outbox,
@@ -25,14 +25,23 @@ struct Hand {
 
 impl Hand {
     async fn join(network: &Network, name: &str) -> Self {
+        Self::join_with(network, name, offer(1)).await.expect("it is let in")
+    }
+
+    /// Joins with this offer; else what the gateway says to it.
+    pub(crate) async fn join_with(network: &Network, name: &str, offer: NodeOffer) -> Result<Self, Rejection> {
         let key = load_or_create_key_file(&network.home.path(format!("{name}.key"))).unwrap();
         let gateway = network.gateway.address.clone();
         let dialer = Dialer::new(SecretKey::from_seed(*key.seed())).unwrap();
         let connection = dialer.dial(&gateway).await.unwrap();
         let (outbox, mut inbox) = connection.open_control().await.unwrap();
-        outbox.send(&greeting(1)).unwrap();
-        assert!(matches!(inbox.next().await, Ok(Some(GatewayToNode::Welcome { .. }))));
-        Self { key, gateway, connection, outbox, inbox }
+        let greeting = Greeting::Node { offer, state: NodeState::Ready, cached: Vec::new(), token: None };
+        outbox.send(&greeting).unwrap();
+        match inbox.next().await {
+            Ok(Some(GatewayToNode::Welcome { .. })) => Ok(Self { key, gateway, connection, outbox, inbox }),
+            Ok(Some(GatewayToNode::Rejected(rejection))) => Err(rejection),
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn next(&mut self) -> GatewayToNode {
@@ -40,7 +49,7 @@ impl Hand {
         message.expect("the connection holds").expect("the gateway is there")
     }
 
-    async fn lease(&mut self) -> Lease {
+    pub(crate) async fn lease(&mut self) -> Lease {
         Lease::of(self.next().await).expect("a lease")
     }
 
@@ -50,7 +59,7 @@ impl Hand {
     }
 
     /// A true receipt for so much fuel.
-    fn receipt(&self, lease: &Lease, outcome: Outcome, fuel: u64) -> SignedReceipt {
+    pub(crate) fn receipt(&self, lease: &Lease, outcome: Outcome, fuel: u64) -> SignedReceipt {
         let mut receipt = Receipt { outcome, ..truth(&self.key, self.gateway.key, lease) };
         receipt.usage.fuel = Fuel(fuel);
         receipt.usage.memory_fuel = (1 << 20) * u128::from(fuel);
@@ -58,7 +67,7 @@ impl Hand {
     }
 
     /// Says how an attempt ended. Returns what it costs.
-    fn finish(&self, lease: &Lease, outcome: Outcome, fuel: u64) -> u64 {
+    pub(crate) fn finish(&self, lease: &Lease, outcome: Outcome, fuel: u64) -> u64 {
         let receipt = self.receipt(lease, outcome, fuel);
         let cost = receipt.receipt.cost.0;
         assert!(cost > 0);
@@ -67,7 +76,7 @@ impl Hand {
         cost
     }
 
-    fn say(&self, message: &NodeMessage) {
+    pub(crate) fn say(&self, message: &NodeMessage) {
         self.outbox.send(message).unwrap();
     }
 
@@ -75,7 +84,7 @@ impl Hand {
         self.say(&NodeMessage::State(NodeState::Paused("the owner is back".into())));
     }
 
-    async fn owner(&self) -> Client {
+    pub(crate) async fn owner(&self) -> Client {
         Client::connect(SecretKey::from_seed(*self.key.seed()), self.gateway.clone()).await.unwrap()
     }
 
@@ -91,10 +100,10 @@ impl Hand {
     }
 }
 
-const FINISHED: Outcome = Outcome::Finished { exit_code: 0 };
+pub(crate) const FINISHED: Outcome = Outcome::Finished { exit_code: 0 };
 
 /// An echo that may use so much fuel.
-fn echo(client: &Client, fuel: u64) -> Job {
+pub(crate) fn echo(client: &Client, fuel: u64) -> Job {
     let mut job = Job::new(Source::bytes(guest::echo()), Source::bytes(INPUT));
     job.spec.limits.fuel = Fuel(fuel);
     client.salted(job)
@@ -220,8 +229,7 @@ async fn attempts_together_cost_no_more_than_the_price_limit() {
 
 /// The most that a job can cost on a node by hand.
 fn price(job: &Job) -> u64 {
-    let adit_protocol::Greeting::Node { offer, .. } = greeting(1) else { unreachable!("it greets as a node") };
-    offer.price.cost_max(&job.spec.limits, job.spec.input.bytes).unwrap().0
+    offer(1).price.cost_max(&job.spec.limits, job.spec.input.bytes).unwrap().0
 }
 
 /// A hedged job on the first of two nodes, with the second attempt on the other.
@@ -325,6 +333,8 @@ async fn node_that_declines_costs_the_job_nothing() {
     assert_eq!(unpaid(&first.owner().await).await, []);
     let record = network.adit(["why-not", "--json", "--key"]).args([network.home.path("first.key")]).run().ok().json();
     assert_eq!((&record["state"], record["reputation"].as_u64()), (&"ready".into(), Some(1_000)));
+    let declined = record["verdicts"].as_array().unwrap().iter().find(|row| row["unfit"] == "declined");
+    assert_eq!(declined.and_then(|row| row["count"].as_u64()), Some(1), "{record}");
 }
 
 /// The second submission had no attempt, and the third one began to count anew: at a number that was paid, which stopped the ledger.

@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use adit_client::{Client, Job, JobError, JobHandle, Source};
 use adit_protocol::{
-    AccountStatus, Answer, Attempt, BatchProof, ByteCount, Digest, Fuel, GatewayToNode, Greeting, JobId, JobSpec, MeterId,
-    Microcredits, NodeMessage, NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Query, Receipt, Salt,
-    SecretKey, SignedReceipt, UnixMillis, UnpaidAttempt, Usage, prove_batch, sign_receipts,
+    AccountStatus, Answer, Attempt, BatchProof, ByteCount, Comparison, Digest, Fuel, GatewayToNode, GpuRun, Greeting, JobId,
+    JobSpec, MeterId, Microcredits, NodeMessage, NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Query,
+    Receipt, Salt, SecretKey, SignedReceipt, UnixMillis, UnpaidAttempt, Usage, prove_batch, sign_receipts,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, load_or_create_key_file};
 use serde::ser::SerializeTuple;
@@ -169,6 +169,12 @@ pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Rece
         cost: PRICE.cost(&usage).unwrap(),
         salt: Some(lease.spec.salt),
     }
+}
+
+/// What a guest did with a GPU: little.
+pub(crate) fn gpu_run(class: &str) -> GpuRun {
+    let (bytes_moved, memory_peak) = (ByteCount(4_096), ByteCount(4_096));
+    GpuRun { class: class.to_owned(), comparison: Comparison::Exact, dispatches: 1, bytes_moved, memory_peak }
 }
 
 /// How this node introduces itself.
@@ -402,6 +408,14 @@ async fn receipt_that_claims_more_than_was_asked_is_not_paid() {
         };
         scene.refuses(what, "by its own word", lie).await;
     }
+    let a_gpu = |scene: &Scene, _: &Lease, mut receipt: Receipt| {
+        receipt.gpu = Some(gpu_run("software/mesa/llvmpipe"));
+        scene.liar.sign(receipt)
+    };
+    scene.refuses("a GPU that the job had not", "its GPU is not", a_gpu).await;
+    let out_of_gpu_time =
+        |scene: &Scene, _: &Lease, receipt: Receipt| scene.liar.sign(Receipt { outcome: Outcome::OutOfGpuTime, ..receipt });
+    scene.refuses("the end of a GPU that the job had not", "its outcome is not", out_of_gpu_time).await;
     let other_price = |scene: &Scene, _: &Lease, mut receipt: Receipt| {
         receipt.price.per_compute_minute += 1;
         scene.liar.sign(priced(receipt))
@@ -490,7 +504,7 @@ async fn receipt_with_a_wrong_signature_is_not_paid() {
     };
     scene.refuses("a whole receipt of another node", "its node is not what was leased", other_node).await;
     let whole_form = |scene: &Scene, _: &Lease, receipt: Receipt| {
-        let proof = prove_batch(&scene.liar.key, "adit receipt v4", &[receipt.to_bytes()]).remove(0);
+        let proof = prove_batch(&scene.liar.key, "adit receipt v5", &[receipt.to_bytes()]).remove(0);
         Word { receipt: SignedReceipt { receipt: receipt.clone(), proof }, ..scene.liar.sign(receipt) }
     };
     scene.refuses("signed as it is, and not in its public form", want, whole_form).await;

@@ -38,6 +38,7 @@ mod reasons;
 mod restart;
 mod restored;
 mod run;
+mod shortage;
 mod slow;
 mod twice;
 mod up;

@@ -147,7 +147,7 @@ fn full_queue_refuses_and_takes_again_when_a_job_left() {
     for j in 1..=3 {
         world.submit(j);
     }
-    let full = Refusal::QueueFull { queued: 2, retry_after_ms: 200 };
+    let full = Refusal::QueueFull { queued: 2, retry_after_ms: 100 };
     assert_eq!(world.submit_for(2, 4), [refuse(4, full)]);
     assert!(world.is_forgotten(4));
     world.pass(SECOND);
@@ -174,7 +174,7 @@ fn one_client_fills_only_its_share_of_the_queue() {
     }
     assert_eq!(world.submit_for(2, 10), []);
     // Its own two jobs, each behind one of the other client.
-    let full = Refusal::QueueFull { queued: 2, retry_after_ms: 400 };
+    let full = Refusal::QueueFull { queued: 2, retry_after_ms: 200 };
     assert_eq!(world.submit_for(1, 4), [refuse(4, full)]);
     assert_eq!(world.submit_for(2, 11), []);
 }
@@ -193,12 +193,12 @@ fn time_with_an_empty_queue_does_not_slow_its_observed_pace() {
     for j in 10..20 {
         world.submit(j);
     }
-    let guess = Refusal::QueueFull { queued: 10, retry_after_ms: 1_000 };
+    let guess = Refusal::QueueFull { queued: 10, retry_after_ms: 500 };
     assert_eq!(world.submit(20), [refuse(20, guess)]);
 }
 
 #[test]
-fn retry_after_is_the_queue_at_its_observed_pace() {
+fn retry_after_is_half_of_the_queue_at_its_observed_pace() {
     let retry_after = |pace_us: u64, queued: u32| {
         let mut world = World::with(Config { queue_max: queued as usize, ..Config::default() });
         world.join(1, 1);
@@ -216,9 +216,9 @@ fn retry_after_is_the_queue_at_its_observed_pace() {
         }
     };
     // Long jobs, so that the node holds one at a time and the queue moves at its pace.
-    assert_eq!(retry_after(100 * MILLISECOND, 50), 5_000);
-    assert_eq!(retry_after(200 * MILLISECOND, 50), 10_000);
+    assert_eq!(retry_after(100 * MILLISECOND, 50), 2_500);
+    assert_eq!(retry_after(200 * MILLISECOND, 50), 5_000);
     // Clamped at both ends.
     assert_eq!(retry_after(20 * MILLISECOND, 2), 50);
-    assert_eq!(retry_after(SECOND, 50), 30_000);
+    assert_eq!(retry_after(2 * SECOND, 50), 30_000);
 }

@@ -179,12 +179,14 @@ fn request_is_the_part_of_the_specification_that_places_a_job() {
     spec.placement.labels = vec![label("gpu")];
     spec.max_price = Some(adit_protocol::Microcredits(5));
     spec.profile = adit_protocol::Profile::Open;
+    spec.gpu = Some(adit_protocol::GpuNeed::default());
     let want = Request {
         client: node(1),
         module: spec.module,
         input: spec.input,
         is_inline: false,
         limits: spec.limits,
+        gpu: spec.gpu,
         profile: spec.profile,
         max_price: spec.max_price,
         placement: spec.placement.clone(),

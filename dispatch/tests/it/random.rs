@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_dispatch::{Action, Config, NodeView, Phase, Request};
-use adit_protocol::{Attempt, AttemptFailure, Digest, JobId, JobLimits, NodeOffer, PublicKey};
+use adit_protocol::{Attempt, AttemptFailure, Digest, GpuNeed, JobId, JobLimits, NodeOffer, PublicKey};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -32,6 +32,11 @@ enum Step {
     },
     Leave {
         n: u8,
+    },
+    /// An owner switches the GPU on or off.
+    Gpu {
+        n: u8,
+        gpu: bool,
     },
     Rtt {
         n: u8,
@@ -82,6 +87,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (1..=4u8, 0..=3u32, any::<bool>()).prop_map(|(n, slots, gpu)| Step::Join { n, slots, gpu }),
         2 => (1..=4u8).prop_map(|n| Step::Leave { n }),
+        2 => (1..=4u8, any::<bool>()).prop_map(|(n, gpu)| Step::Gpu { n, gpu }),
         1 => (1..=4u8, 0..100_000u64).prop_map(|(n, rtt_us)| Step::Rtt { n, rtt_us }),
         16 => (1..=3u8, prop::bool::weighted(0.3), select(vec![0, 50, 5_000, 300_000]))
             .prop_map(|(c, gpu, queue_ms)| Step::Submit { c, gpu, queue_ms }),
@@ -114,7 +120,7 @@ struct Model {
 impl Model {
     fn fits(&self, node: &PublicKey, job: &JobId) -> bool {
         let offer = &self.offers[node];
-        offer.slots > 0 && self.requests[job].placement.labels.iter().all(|label| offer.labels.contains(label))
+        offer.slots > 0 && (self.requests[job].gpu.is_none() || offer.gpu.is_some())
     }
 
     fn due(&self) -> Vec<Granted> {
@@ -161,6 +167,7 @@ impl Model {
                 }
             }
             Action::Abandon { .. } => unreachable!("nothing is hedged here"),
+            Action::Waits { .. } => unreachable!("the world keeps these apart"),
             Action::Refuse { job, .. } | Action::CancelledInQueue { job } => self.ended(job),
             Action::Lost { job, attempts, .. } => {
                 assert_eq!(self.alive.get(&job), Some(&attempts));
@@ -200,6 +207,10 @@ impl Model {
         for (job, (node, attempt)) in &self.leases {
             assert_eq!(world.dispatcher.lease(*job, *attempt), Some(*node));
         }
+        for job in &queued {
+            let wait = world.waits.iter().rev().find(|(waiting, _)| waiting == *job);
+            assert!(wait.is_some_and(|(_, wait)| wait.queued < 32), "why {job} waits is told");
+        }
         // With nothing owed, no fresh job waits beside a node with room for it.
         for job in queued.iter().filter(|job| self.owed.is_empty() && self.alive[**job] == 0) {
             let is_idle = |view: &NodeView<'_>| view.leases < view.window && self.fits(&view.node, job);
@@ -222,6 +233,7 @@ fn run(steps: &[Step], nudges: usize) -> Vec<Action> {
     let mut trace = Vec::new();
     let drain = (1..=4).map(|n| Step::Leave { n }).chain([Step::Pass { us: 1_000 * SECOND }]);
     for step in steps.iter().cloned().chain(drain) {
+        let waits = world.waits.len();
         let mut actions = take(&mut world, &mut model, step);
         actions.extend(world.pass(0));
         for _ in 0..nudges {
@@ -229,6 +241,11 @@ fn run(steps: &[Step], nudges: usize) -> Vec<Action> {
             assert_eq!(world.actions(), []);
         }
         actions.iter().for_each(|action| model.act(action));
+        // Each node is counted once.
+        for (job, wait) in &world.waits[waits..] {
+            let counted = wait.unfit.iter().map(|(_, count)| *count).sum::<u32>() + wait.full;
+            assert_eq!(counted as usize, world.dispatcher.nodes().count(), "{job}: {wait:?}");
+        }
         model.check(&world, &actions);
         trace.extend(actions);
     }
@@ -242,7 +259,7 @@ fn run(steps: &[Step], nudges: usize) -> Vec<Action> {
 fn take(world: &mut World, model: &mut Model, step: Step) -> Vec<Action> {
     match step {
         Step::Join { n, slots, gpu } => {
-            let offer = NodeOffer { labels: gpu.then(|| label("gpu")).into_iter().collect(), ..offer(slots) };
+            let offer = NodeOffer { gpu: gpu.then(gpu_offer), ..offer(slots) };
             model.node_left(node(n));
             model.offers.insert(node(n), offer.clone());
             world.join_with(n, offer)
@@ -251,13 +268,19 @@ fn take(world: &mut World, model: &mut Model, step: Step) -> Vec<Action> {
             model.node_left(node(n));
             world.leave(n)
         }
+        Step::Gpu { n, gpu } if model.offers.contains_key(&node(n)) => {
+            let offer = NodeOffer { gpu: gpu.then(gpu_offer), ..model.offers[&node(n)].clone() };
+            model.offers.insert(node(n), offer.clone());
+            world.offer(n, offer)
+        }
+        Step::Gpu { .. } => vec![],
         Step::Rtt { n, rtt_us } => {
             world.rtt(n, rtt_us);
             vec![]
         }
         Step::Submit { c, gpu, queue_ms } => {
             let limits = JobLimits { queue_ms, ..JobLimits::default() };
-            let request = Request { limits, ..if gpu { labelled(c, "gpu") } else { request(c) } };
+            let request = Request { limits, gpu: gpu.then(GpuNeed::default), ..request(c) };
             let j = model.requests.len() as u32;
             model.requests.insert(job(j), request.clone());
             model.alive.insert(job(j), 0);

@@ -341,3 +341,22 @@ fn round_trip_that_was_too_long_makes_no_node_fast() {
         assert!(speed <= most, "{speed}: one sample makes a machine so much faster and no more");
     }
 }
+
+/// Where jobs are so long that owners come back before they end, nothing else shows how fast the machine is.
+#[test]
+fn attempt_that_was_cut_short_shows_its_nodes_speed_and_nothing_of_its_module() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    world.pass(2 * SECOND);
+    world.state(1, NodeState::Paused("the owner is back".into()));
+    world.preempt_after(1, 1, 1, 500_000_000);
+    assert_eq!(world.view(1).fuel_per_second, Some(250_000_000));
+    world.state(1, NodeState::Ready);
+    let decision = world.decisions.last().unwrap();
+    assert_eq!((decision.attempt.0, decision.is_fuel_known), (2, false), "how much the job needs is not known yet");
+    // What was cut short at once says little.
+    world.pass(400 * MILLISECOND);
+    world.state(1, NodeState::Paused("the owner is back".into()));
+    world.preempt_after(1, 1, 2, 390_000_000);
+    assert_eq!(world.view(1).fuel_per_second, Some(250_000_000));
+}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, NodeView, Report, Request, Tick};
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, ByteCount, Decision, Fuel, JobId, JobSpec, MeterId, Microcredits, NodeOffer, NodeState,
-    Preference, Price, Profile, PublicKey, Refusal, Usage,
+    Attempt, AttemptFailure, BlobRef, ByteCount, Decision, Fuel, GpuNeed, GpuOffer, JobId, JobSpec, MeterId, Microcredits,
+    NodeOffer, NodeState, Preference, Price, Profile, PublicKey, Refusal, Usage, Wait,
 };
 
 pub(crate) const MILLISECOND: u64 = 1_000;
@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub(crate) now: Tick,
     /// Why each attempt came to its node, in order.
     pub(crate) decisions: Vec<Arc<Decision>>,
+    /// Why jobs waited, in order.
+    pub(crate) waits: Vec<(JobId, Wait)>,
 }
 
 impl World {
@@ -24,7 +26,7 @@ impl World {
     }
 
     pub(crate) fn with(config: Config) -> Self {
-        Self { dispatcher: Dispatcher::new(config), now: Tick(7), decisions: Vec::new() }
+        Self { dispatcher: Dispatcher::new(config), now: Tick(7), decisions: Vec::new(), waits: Vec::new() }
     }
 
     /// With these nodes as (number, slots), past the opening grace.
@@ -42,18 +44,22 @@ impl World {
         self.actions()
     }
 
-    /// The actions, without why a node was chosen: [`start`] does not say it either.
+    /// The actions, without why a node was chosen, as [`start`] does not say it either, and without why a job waits.
     pub(crate) fn actions(&mut self) -> Vec<Action> {
         let bare = |action| match action {
             Action::Start { job, attempt, node, decision } => {
                 assert_eq!(decision.attempt, attempt);
                 self.decisions.push(decision);
-                start_of(job, attempt, node)
+                Some(start_of(job, attempt, node))
             }
-            other => other,
+            Action::Waits { job, wait } => {
+                self.waits.push((job, *wait));
+                None
+            }
+            other => Some(other),
         };
         let actions: Vec<Action> = std::iter::from_fn(|| self.dispatcher.poll_action()).collect();
-        actions.into_iter().map(bare).collect()
+        actions.into_iter().filter_map(bare).collect()
     }
 
     /// Lets time go by, from deadline to deadline as a driver does.
@@ -85,6 +91,15 @@ impl World {
 
     pub(crate) fn leave(&mut self, n: u8) -> Vec<Action> {
         self.handle(Event::NodeLeft { node: node(n) })
+    }
+
+    pub(crate) fn offer(&mut self, n: u8, offer: NodeOffer) -> Vec<Action> {
+        self.handle(Event::NodeOffers { node: node(n), offer })
+    }
+
+    /// Why a job waited last.
+    pub(crate) fn wait(&self, j: u32) -> &Wait {
+        &self.waits.iter().rev().find(|(waiting, _)| *waiting == job(j)).expect("the job waited").1
     }
 
     pub(crate) fn rtt(&mut self, n: u8, rtt_us: u64) {
@@ -122,7 +137,14 @@ impl World {
     }
 
     pub(crate) fn preempt(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
-        self.handle(Event::AttemptPreempted { node: node(n), job: job(j), attempt: Attempt(attempt), spent: Microcredits(10) })
+        self.preempt_after(n, j, attempt, 0)
+    }
+
+    /// An owner cuts an attempt short after so much fuel.
+    pub(crate) fn preempt_after(&mut self, n: u8, j: u32, attempt: u32, fuel: u64) -> Vec<Action> {
+        let report = Report { usage: Usage { fuel: Fuel(fuel), ..Usage::default() }, ..Report::default() };
+        let (node, job, attempt) = (node(n), job(j), Attempt(attempt));
+        self.handle(Event::AttemptPreempted { node, job, attempt, spent: Microcredits(10), report })
     }
 
     pub(crate) fn state(&mut self, n: u8, state: NodeState) -> Vec<Action> {
@@ -175,6 +197,12 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
         meter: MeterId([0; 32]),
         fuel_per_second: 0,
     }
+}
+
+/// A GPU that gives a job just what the default need asks.
+pub(crate) fn gpu_offer() -> GpuOffer {
+    let GpuNeed { memory, buffer, invocations, workgroup_memory, .. } = GpuNeed::default();
+    GpuOffer { class: "software/mesa/llvmpipe".into(), memory, buffer, invocations, workgroup_memory }
 }
 
 /// What client `c` asks with everything at its default: one minute of run, five of waiting. The fastest node is preferred, so that time

@@ -8,8 +8,8 @@ use adit_dispatch::{DECLINED_MAX, Event, Report};
 use adit_ledger::{Entry, Hold, Operation};
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
-    Attempt, AttemptFailure, BlobRef, JobEvent, JobId, JobLimits, JobResult, KnownRoots, Microcredits, PublicKey, SignedReceipt,
-    UnixMillis, UnpaidAttempt, VerifiedReceipt,
+    Attempt, AttemptFailure, BlobRef, JobEvent, JobId, JobLimits, JobResult, KnownRoots, Microcredits, NodeOffer, PublicKey,
+    SignedReceipt, UnixMillis, UnpaidAttempt, VerifiedReceipt,
 };
 use adit_transport::BlobPin;
 
@@ -52,6 +52,7 @@ impl Core {
         live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
         let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
         let needed = Microcredits(live.promised().0.saturating_add(promised.0));
         let dearest = live.dearest.max(promised);
         let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
@@ -69,7 +70,7 @@ impl Core {
         let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
         live.reserved = reserved.max(needed);
         live.dearest = dearest;
-        live.out.push(Out { attempt, node, promised, since });
+        live.out.push(Out { attempt, node, promised, gpu_class, since });
         if live.held.is_none_or(|held| held < needed) {
             live.held = Some(needed);
             let expires = UnixMillis(wall_time().0.saturating_add(hold_time_ms(&limits, &self.limits)));
@@ -165,9 +166,9 @@ impl Core {
 
     /// Pays for an attempt that its node's owner cut short. The job goes elsewhere.
     fn pay_preempted(&mut self, node: PublicKey, id: JobId, attempt: Attempt, checked: Checked) {
-        let spent = checked.receipt.receipt().cost;
+        let (spent, report) = (checked.receipt.receipt().cost, report(&checked.receipt));
         self.pay_interim(node, id, attempt, checked);
-        self.dispatch(Event::AttemptPreempted { node, job: id, attempt, spent });
+        self.dispatch(Event::AttemptPreempted { node, job: id, attempt, spent, report });
     }
 
     /// Pays for what an attempt did whose job another one has ended.
@@ -262,7 +263,7 @@ impl Core {
         let client = job.client;
         let Some(live) = job.stage.live_mut() else { return Err("its job has ended".into()) };
         let is_of = |out: &&Out| out.attempt == told.attempt && out.node == node;
-        let out = *live.out.iter().find(is_of).ok_or("its job is not leased")?;
+        let out = live.out.iter().find(is_of).ok_or("its job is not leased")?;
         verified.check_spec(&live.spec).map_err(|error| error.to_string())?;
         let rows = [
             ("node", told.node == node),
@@ -271,6 +272,7 @@ impl Core {
             ("price", told.price == offer.price),
             ("cost", told.cost <= out.promised),
             ("meter", told.meter == offer.meter),
+            ("GPU's class", told.gpu.as_ref().is_none_or(|run| was_offered(&run.class, out, offer))),
         ];
         if let Some((field, _)) = rows.into_iter().find(|(_, holds)| !holds) {
             return Err(format!("its {field} is not what was leased"));
@@ -292,6 +294,12 @@ impl Core {
         };
         Ok(Checked { receipt: verified, reason, output, pin })
     }
+}
+
+/// Whether a GPU's class is what the node offered when it was given the attempt, or what it offers by now: the two may cross on their way.
+fn was_offered(class: &str, out: &Out, offer: &NodeOffer) -> bool {
+    let classes = [out.gpu_class.as_deref(), offer.gpu.as_ref().map(|gpu| gpu.class.as_str())];
+    classes.contains(&Some(class))
 }
 
 fn report(receipt: &VerifiedReceipt) -> Report {

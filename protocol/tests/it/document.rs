@@ -55,6 +55,8 @@ fn every_message_is_described() {
     check_table("Answer", &wire::answer_pins(), 0);
     check_table("JobState", &wire::job_state_pins(), 0);
     check_table("AttemptFailure", &wire::attempt_failure_pins(), 0);
+    check_table("Step", &wire::step_pins(), 0);
+    check_table("Comparison", &wire::comparison_pins(), 0);
     check_table("Outcome", &wire::outcome_pins(), 0);
     check_table("TrapKind", &wire::trap_kind_pins(), 0);
 }
@@ -79,6 +81,14 @@ fn every_limit_is_stated() {
         ("MEMORY_BYTES_MAX", limits::MEMORY_BYTES_MAX),
         ("WALL_MS_MAX", limits::WALL_MS_MAX),
         ("GPU_NS_MAX", limits::GPU_NS_MAX),
+        ("GPU_MEMORY_BYTES_MAX", limits::GPU_MEMORY_BYTES_MAX),
+        ("GPU_BUFFERS_MAX", limits::GPU_BUFFERS_MAX.into()),
+        ("GPU_PIPELINES_MAX", limits::GPU_PIPELINES_MAX.into()),
+        ("GPU_DISPATCHES_MAX", limits::GPU_DISPATCHES_MAX),
+        ("GPU_WORKGROUPS_MAX", limits::GPU_WORKGROUPS_MAX),
+        ("GPU_INVOCATIONS_MAX", limits::GPU_INVOCATIONS_MAX.into()),
+        ("GPU_WORKGROUP_BYTES_MAX", limits::GPU_WORKGROUP_BYTES_MAX.into()),
+        ("GPU_CLASS_BYTES_MAX", limits::GPU_CLASS_BYTES_MAX as u64),
         ("LOG_BYTES_MAX", limits::LOG_BYTES_MAX),
         ("PRICE_COMPONENT_MAX", limits::PRICE_COMPONENT_MAX),
         ("BATCH_LEAVES_MAX", limits::BATCH_LEAVES_MAX as u64),

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use adit_protocol::limits::FRAME_BYTES_MAX;
 use adit_protocol::{
     Answer, Candidate, ClientMessage, FRAME_HEADER_BYTES, GatewayToClient, GatewayToNode, Greeting, JobEvent, JobResult, JobSpec,
-    NodeMessage, Price, SignedReceipt, SignedSettlement, StreamReply, StreamRequest, decode_exact, decode_frame, encode_frame,
-    frame_length,
+    NodeMessage, Price, SignedReceipt, SignedSettlement, Step, StreamReply, StreamRequest, decode_exact, decode_frame,
+    encode_frame, frame_length,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,8 +43,14 @@ fn shown(message: &GatewayToClient) {
                 let _ = refusal.to_string();
             }
         }
-        GatewayToClient::Answer { answer: Answer::Why(decisions), .. } => {
-            decisions.iter().flat_map(|(_, decision)| &decision.candidates).for_each(predicted);
+        GatewayToClient::Answer { answer: Answer::Why(steps), .. } => {
+            for (_, step) in steps {
+                match step {
+                    Step::Started(decision) => decision.candidates.iter().for_each(predicted),
+                    Step::Refused(refusal) => _ = refusal.to_string(),
+                    Step::Waits(_) | Step::Lost { .. } => {}
+                }
+            }
         }
         GatewayToClient::Answer { answer: Answer::WhyNot(Some(record)), .. } => {
             record.passed.iter().flat_map(|passed| [&passed.candidate, &passed.chosen]).for_each(predicted);

@@ -4,13 +4,13 @@
 //! such a change takes a new [`adit_protocol::PROTOCOL_VERSION`] or a new signature domain.
 
 use adit_protocol::{
-    ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, Candidate, ClientMessage, Decision,
-    Digest, Fuel, GatewayToClient, GatewayToNode, Greeting, HoldStatus, IdempotencyKey, JobEvent, JobId, JobLimits, JobResult,
-    JobSpec, JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits, NodeMessage, NodeOffer, NodeRecord, NodeState,
-    NodeStatus, NodeTimes, Order, Outcome, PROTOCOL_VERSION, Passed, Placement, Prediction, Preference, Price, Profile,
-    PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement, Signature, SignedReceipt, SignedSettlement,
-    StreamReply, StreamRequest, TransferId, TrapKind, UnfitReason, UnixMillis, UnpaidAttempt, Usage, Verdict, sign_receipts,
-    sign_settlements,
+    ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, Candidate, ClientMessage, Comparison,
+    Decision, Digest, Fuel, GatewayToClient, GatewayToNode, GpuNeed, GpuOffer, GpuRun, Greeting, HoldStatus, IdempotencyKey,
+    JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits,
+    NodeMessage, NodeOffer, NodeRecord, NodeState, NodeStatus, NodeTimes, Order, Outcome, PROTOCOL_VERSION, Passed, Placement,
+    Prediction, Preference, Price, Profile, PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement,
+    Signature, SignedReceipt, SignedSettlement, Step, StreamReply, StreamRequest, Tolerance, TransferId, TrapKind, UnfitReason,
+    UnixMillis, UnpaidAttempt, Usage, Verdict, Wait, sign_receipts, sign_settlements,
 };
 
 use crate::dump::{self, Pin, check_bytes, check_frames, check_values};
@@ -23,10 +23,25 @@ const MODULE: BlobRef = BlobRef { digest: Digest([0x4d; 32]), bytes: 300 };
 const INPUT: BlobRef = BlobRef { digest: Digest([0x14; 32]), bytes: 5 };
 const OUTPUT: Digest = Digest([0x07; 32]);
 const SALT: Salt = Salt([0x5a; 32]);
-pub(crate) const RECEIPT_DOMAIN: &str = "adit receipt v4";
+pub(crate) const RECEIPT_DOMAIN: &str = "adit receipt v5";
 const METER: MeterId = MeterId([0x3e; 32]);
+const TOLERANCE: Tolerance = Tolerance { absolute_e9: 1_000, relative_e9: 10_000 };
 const PRICE: Price =
     Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 50, per_gib_out: 70, per_gpu_minute: 9_000 };
+
+fn need() -> GpuNeed {
+    GpuNeed {
+        memory: ByteCount(256 << 20),
+        buffer: ByteCount(128 << 20),
+        buffers: 64,
+        pipelines: 32,
+        dispatches: 300,
+        workgroups: 65_536,
+        invocations: 256,
+        workgroup_memory: 16 * 1024,
+        comparison: Comparison::Tolerance(TOLERANCE),
+    }
+}
 
 fn spec() -> JobSpec {
     JobSpec {
@@ -34,8 +49,8 @@ fn spec() -> JobSpec {
         input: INPUT,
         args: vec!["-n".into()],
         env: vec![("K".into(), "V".into())],
-        limits: JobLimits::default(),
-        gpu: None,
+        limits: JobLimits { gpu_ns: 300, ..JobLimits::default() },
+        gpu: Some(need()),
         profile: Profile::Deterministic,
         seed: 7,
         time: UnixMillis(1_700_000_000_000),
@@ -62,7 +77,17 @@ pub(crate) const SPEC: &str = "
     808040                  # limits.log: 1 MiB
     e0d403                  # limits.wall_ms: 60,000
     e0a712                  # limits.queue_ms: 300,000
-    00                      # limits.gpu_ns: none
+    ac02                    # limits.gpu_ns: 300
+    01                      # gpu: some
+    8080808001              # gpu.memory: 256 MiB
+    80808040                # gpu.buffer: 128 MiB
+    40                      # gpu.buffers: 64
+    20                      # gpu.pipelines: 32
+    ac02                    # gpu.dispatches: 300
+    808004                  # gpu.workgroups: 65,536
+    8002                    # gpu.invocations: 256
+    808001                  # gpu.workgroup_memory: 16 KiB
+    02 e807 904e            # gpu.comparison: tolerance, 10^-6 and 10^-5
     00                      # profile: deterministic
     07                      # seed
     80d095ffbc31            # time: 1,700,000,000,000 ms
@@ -106,7 +131,13 @@ pub(crate) fn receipt(node: PublicKey) -> Receipt {
         meter: METER,
         engine: "e 1".into(),
         usage,
-        gpu: None,
+        gpu: Some(GpuRun {
+            class: "gl".into(),
+            comparison: Comparison::Exact,
+            dispatches: 200,
+            bytes_moved: ByteCount(65_536),
+            memory_peak: ByteCount(4_096),
+        }),
         times: NodeTimes { started: UnixMillis(1_700_000_000_000), fetch_us: 200, compile_us: 0, run_us: 128 },
         price: PRICE,
         cost: PRICE.cost(&usage).unwrap(),
@@ -122,8 +153,8 @@ const RECEIPT_BEFORE_NODE: &str = "
 
 const RECEIPT_AFTER_NODE: &str = "
     6a*32                   # gateway
-    8357e857366ce6c8ed57dc56e45ec69f  # spec: BLAKE3 of the specification's bytes
-    53eb5f57f1e616a43917fca654265884
+    35c14724574035ad1cee54a8b3ba1494  # spec: BLAKE3 of the specification's bytes
+    a1b19099b7feec5160d4b2c594dc77a1
     4d*32                   # module
     14*32                   # input
     07*32                   # output
@@ -138,6 +169,11 @@ const RECEIPT_AFTER_NODE: &str = "
     8008                    # usage.bytes_out: 1,024
     03                      # usage.host_calls
     ac02                    # usage.gpu_ns: 300
+    01 02 676c              # gpu: some, class `gl`
+    00                      # gpu.comparison: exact
+    c801                    # gpu.dispatches: 200
+    808004                  # gpu.bytes_moved: 64 KiB
+    8020                    # gpu.memory_peak: 4 KiB
     80d095ffbc31            # times.started: 1,700,000,000,000 ms
     c801                    # times.fetch_us: 200
     00                      # times.compile_us
@@ -186,7 +222,13 @@ fn offer() -> NodeOffer {
         software: "adit".into(),
         slots: 2,
         memory: ByteCount(1 << 30),
-        gpu: None,
+        gpu: Some(GpuOffer {
+            class: "gl".into(),
+            memory: ByteCount(1 << 30),
+            buffer: ByteCount(128 << 20),
+            invocations: 256,
+            workgroup_memory: 16 * 1024,
+        }),
         profiles: vec![Profile::Deterministic, Profile::Open],
         price: PRICE,
         labels: vec![("region".into(), "eu".into())],
@@ -199,6 +241,11 @@ pub(crate) const OFFER: &str = "
     04 61646974             # software: `adit`
     02                      # slots
     8080808004              # memory: 1 GiB
+    01 02 676c              # gpu: some, class `gl`
+    8080808004              # gpu.memory: 1 GiB
+    80808040                # gpu.buffer: 128 MiB
+    8002                    # gpu.invocations: 256
+    808001                  # gpu.workgroup_memory: 16 KiB
     02 00 01                # profiles: two, deterministic and open
     e807 64 32 46 a846      # price: 1,000, 100, 50, 70, 9,000
     01 06 726567696f6e 02 6575  # labels: one, `region` = `eu`
@@ -333,7 +380,7 @@ fn node_record_dump() -> String {
 
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (4, &b"adit/4"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (5, &b"adit/5"[..]));
 }
 
 #[test]
@@ -345,7 +392,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
@@ -358,7 +405,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
                 token: Some("key".into()),
             },
             format!(
-                "72000000 04        # length 114, version 4
+                "84000000 05        # length 132, version 5
                  01                 # Node
                  {OFFER}
                  02 03 686f74       # state: Paused, `hot`
@@ -379,7 +426,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         (
             ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
             format!(
-                "ba000000 04        # length 186, version 4
+                "d6000000 05        # length 214, version 5
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -388,21 +435,21 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 04            # length 18, version 4
+            "12000000 05            # length 18, version 5
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 04            # length 18, version 4
+            "12000000 05            # length 18, version 5
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 04            # length 5, version 4
+            "05000000 05            # length 5, version 5
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -453,28 +500,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 04            # length 5, version 4
+            "05000000 05            # length 5, version 5
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 04            # length 18, version 4
+            "12000000 05            # length 18, version 5
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 04            # length 83, version 4
+            "53000000 05            # length 83, version 5
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -482,7 +529,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 04            # length 19, version 4
+            "13000000 05            # length 19, version 5
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -490,7 +537,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 04            # length 6, version 4
+            "06000000 05            # length 6, version 5
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -634,6 +681,7 @@ pub(crate) fn unfit_reason_pins() -> Vec<Pin<UnfitReason>> {
         (UnfitReason::Declined, "07".into()),
         (UnfitReason::Reputation, "08".into()),
         (UnfitReason::Deadline, "09".into()),
+        (UnfitReason::Gpu, "0a".into()),
     ]
 }
 
@@ -708,15 +756,53 @@ pub(crate) fn answer_pins() -> Vec<Pin<Answer>> {
         ),
         (Answer::BackedUp { path: "f".into(), leaves: 300 }, "0d 01 66 ac02 # BackedUp: `f`, 300 leaves".into()),
         (
-            Answer::Why(vec![(UnixMillis(300), decision())]),
+            Answer::Why(vec![(UnixMillis(300), Step::Started(decision()))]),
             format!(
-                "0e 01              # Why: one decision
+                "0e 01              # Why: one step
                  ac02               # time: 300 ms
+                 00                 # Started
                  {}",
                 decision_dump()
             ),
         ),
         (Answer::WhyNot(Some(Box::new(node_record()))), format!("0f 01 # WhyNot: some\n {}", node_record_dump())),
+    ]
+}
+
+#[test]
+fn steps() {
+    check_values(&step_pins());
+}
+
+pub(crate) fn step_pins() -> Vec<Pin<Step>> {
+    let wait = Wait { unfit: vec![(UnfitReason::Gpu, 3)], full: 2, queued: 300, ahead: 4, clients: 5 };
+    vec![
+        (Step::Started(decision()), format!("00 # Started\n {}", decision_dump())),
+        (
+            Step::Waits(wait),
+            "01                     # Waits
+             01 0a 03               # unfit: one row, Gpu 3
+             02                     # full
+             ac02                   # queued: 300
+             04                     # ahead
+             05                     # clients"
+                .into(),
+        ),
+        (Step::Refused(Refusal::KeyConflict), "02 06 # Refused: KeyConflict".into()),
+        (Step::Lost { attempts: 2, reason: "gone".into() }, "03 02 04 676f6e65 # Lost: 2 attempts, `gone`".into()),
+    ]
+}
+
+#[test]
+fn comparisons() {
+    check_values(&comparison_pins());
+}
+
+pub(crate) fn comparison_pins() -> Vec<Pin<Comparison>> {
+    vec![
+        (Comparison::Exact, "00".into()),
+        (Comparison::Class, "01".into()),
+        (Comparison::Tolerance(TOLERANCE), "02 e807 904e # Tolerance: 1,000 and 10,000 x 10^-9".into()),
     ]
 }
 
@@ -786,14 +872,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 04            # length 19, version 4
+            "13000000 05            # length 19, version 5
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 04            # length 25, version 4
+            "19000000 05            # length 25, version 5
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -801,7 +887,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 04            # length 23, version 4
+            "17000000 05            # length 23, version 5
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -810,7 +896,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "ce010000 04        # length 462, version 4
+                "da010000 05        # length 474, version 5
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -820,7 +906,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 04            # length 20, version 4
+            "14000000 05            # length 20, version 5
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
@@ -829,14 +915,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Offer(Box::new(offer())),
             format!(
-                "47000000 04        # length 71, version 4
+                "59000000 05        # length 89, version 5
                  05                 # Offer
                  {OFFER}"
             ),
         ),
         (
             NodeMessage::State(NodeState::Paused("hot".into())),
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              06                     # State
              02 03 686f74           # Paused: `hot`"
                 .into(),
@@ -869,14 +955,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -890,7 +976,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "db000000 04        # length 219, version 4
+                "f7000000 05        # length 247, version 5
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -900,7 +986,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 04            # length 19, version 4
+            "13000000 05            # length 19, version 5
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -917,28 +1003,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 04            # length 36, version 4
+            "24000000 05            # length 36, version 5
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 04            # length 34, version 4
+            "22000000 05            # length 34, version 5
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 04            # length 19, version 4
+            "13000000 05            # length 19, version 5
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 04            # length 20, version 4
+            "14000000 05            # length 20, version 5
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -956,23 +1042,23 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 04            # length 36, version 4
+            "24000000 05            # length 36, version 5
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 04 02 # length 2, version 4, Following".into()),
-        (StreamReply::NotFound, "02000000 04 03 # length 2, version 4, NotFound".into()),
+        (StreamReply::Following, "02000000 05 02 # length 2, version 5, Following".into()),
+        (StreamReply::NotFound, "02000000 05 03 # length 2, version 5, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 04            # length 7, version 4
+            "07000000 05            # length 7, version 5
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
@@ -995,6 +1081,8 @@ pub(crate) fn outcome_pins() -> Vec<Pin<Outcome>> {
         (Outcome::Cancelled, "05".into()),
         (Outcome::OutputTooLarge, "06".into()),
         (Outcome::Preempted, "07".into()),
+        (Outcome::OutOfGpuTime, "08".into()),
+        (Outcome::GpuLost, "09".into()),
     ]
 }
 

@@ -223,7 +223,7 @@ impl Run {
                     self.fuel.remove(&job);
                     self.ends.lost += 1;
                 }
-                Action::Stop { .. } | Action::Abandon { .. } | Action::CancelledInQueue { .. } => {}
+                Action::Waits { .. } | Action::Stop { .. } | Action::Abandon { .. } | Action::CancelledInQueue { .. } => {}
             }
         }
     }
