@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::GpuStatus;
 use crate::node::Shared;
 use crate::today::Day;
 
@@ -60,6 +61,11 @@ pub enum Request {
     },
     /// That it reads its rules anew.
     Reload,
+    /// That it lends its GPU, or keeps it back, also where it is started again. Answered when no job has it any more.
+    Gpu {
+        /// Whether it is lent.
+        on: bool,
+    },
 }
 
 /// What a node answers.
@@ -107,6 +113,8 @@ pub struct Status {
     pub cache_bytes_max: u64,
     /// The owner's rules in words.
     pub rules: Vec<String>,
+    /// The GPU.
+    pub gpu: GpuStatus,
     /// The process.
     pub pid: u32,
     /// The program.
@@ -128,6 +136,8 @@ pub struct JobStatus {
     pub is_running: bool,
     /// Since when the node has it.
     pub since: String,
+    /// Whether it has the GPU.
+    pub has_gpu: bool,
     /// The fuel that it has used, where its guest has begun.
     pub fuel: Option<u64>,
 }
@@ -288,6 +298,15 @@ async fn carry_out(node: &Rc<Shared>, request: Request) -> Reply {
         Request::Status => Ok(()),
         Request::Pause { for_ms: Some(ms) } if !(PAUSE_MIN..=PAUSE_MAX).contains(&Duration::from_millis(ms)) => {
             return Reply::Error("a pause that ends by itself lasts from 1 millisecond to 10 years".to_owned());
+        }
+        Request::Gpu { on } => {
+            if let Err(reason) = node.lend_gpu(on).await {
+                return Reply::Error(reason);
+            }
+            if !on {
+                let _ = timeout(PATIENCE / 2, node.without_gpu_jobs()).await;
+            }
+            Ok(())
         }
         Request::Reload => match node.reload().await {
             Ok(()) => Ok(()),

@@ -17,6 +17,7 @@ mod event;
 mod node;
 
 mod fetch;
+mod gpu;
 mod lease;
 mod link;
 mod sign;
@@ -35,5 +36,6 @@ mod today;
 
 pub use config::{AbsurdError, JoinToken, NodeConfig, ParseTokenError};
 pub use event::NodeEvent;
+pub use gpu::GpuStatus;
 pub use node::{Node, Reload, ReloadError, StartError};
 pub use today::Day;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use adit_protocol::{AttemptFailure, Digest, NodeOffer, NodeState, SecretKey};
+use adit_protocol::{AttemptFailure, Digest, GpuOffer, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -44,6 +44,9 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Says whether a node's kernel gives all that the wall around workers is made of.
 const SANDBOX_LABEL: &str = "sandbox";
+
+/// Says of what class the GPU is that a node lends.
+pub(crate) const GPU_LABEL: &str = "gpu";
 
 /// Says what kind of processor a node has, as Rust names it.
 const ARCH_LABEL: &str = "arch";
@@ -140,6 +143,8 @@ pub(crate) struct Shared {
     state: RefCell<NodeState>,
     /// Reads the owner's rules anew, where somebody said how.
     read_rules: RefCell<Option<ReadRules>>,
+    /// The GPU that the gateway and the owner were told of last.
+    pub(crate) gpu_told: RefCell<Option<GpuOffer>>,
     /// The connection, while there is one.
     link: RefCell<Weak<Link>>,
     /// Newest last.
@@ -216,6 +221,7 @@ impl Node {
             baseline_code: config.baseline_code,
             cpu_share: config.cpu_share,
             priority: config.priority,
+            gpu: config.gpu.clone(),
             ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {
@@ -227,7 +233,7 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
-            // What is measured comes with `offer_now`.
+            // What is measured comes with `offer_now`, and so does the GPU.
             fuel_per_second: 0,
         };
         let dialer = Dialer::new(key)?;
@@ -238,6 +244,9 @@ impl Node {
         let owner = Owner::open(&config.cache_dir, config.rules.clone());
         let today = Today::open(config.cache_dir.join("today.json"), read.clock.date());
         owner.look(watch.elapsed(), &read, today.moved());
+        if owner.is_gpu_kept_back() {
+            runtime.set_gpu(false);
+        }
         let shared = Shared {
             config,
             offer,
@@ -250,6 +259,7 @@ impl Node {
             owner,
             watch,
             read_rules: RefCell::new(None),
+            gpu_told: RefCell::default(),
             today,
             tenancy: Rc::default(),
             look_now: Notify::new(),
@@ -277,6 +287,7 @@ impl Node {
         let tasks = LocalSet::new();
         let shared = Rc::clone(&self.shared);
         let work = async {
+            shared.settle_gpu().await;
             shared.measure_first().await;
             keep_working(shared).await;
         };
@@ -332,6 +343,7 @@ impl Shared {
         self.today.save_soon();
         self.owner.look(now, read, self.today.moved());
         self.refresh();
+        self.look_at_gpu();
     }
 
     /// Acts on what the owner and the rules say, where that is something new.
@@ -396,6 +408,11 @@ impl Shared {
         self.idle_or(|| *self.state.borrow() == NodeState::Ready).await;
     }
 
+    /// Waits until no lease is held that has the GPU.
+    pub(crate) async fn without_gpu_jobs(&self) {
+        self.idle_or(|| self.link().is_none_or(|link| link.gpu_leases() == 0)).await;
+    }
+
     async fn idle_or(&self, is_over: impl Fn() -> bool) {
         loop {
             let changed = self.became_idle.notified();
@@ -453,12 +470,13 @@ impl Shared {
             code_bytes: code_bytes.ok().and_then(Result::ok).unwrap_or(0),
             cache_bytes_max: self.config.cache_bytes_max,
             rules: self.owner.rules().describe(),
+            gpu: self.gpu_status(),
             pid: std::process::id(),
             software: self.offer.software.clone(),
         }
     }
 
-    fn link(&self) -> Option<Rc<Link>> {
+    pub(crate) fn link(&self) -> Option<Rc<Link>> {
         self.link.borrow().upgrade()
     }
 
@@ -468,7 +486,7 @@ impl Shared {
 }
 
 fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
-    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL].contains(&key);
+    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL].contains(&key);
     if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
         return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }
@@ -542,7 +560,7 @@ mod tests {
         // The node replaced the label by its own, and told the owner nothing.
         let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
         let mut config = NodeConfig::new(gateway, "/no/such/folder");
-        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64")] {
+        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64"), ("gpu", "discrete/best/ever")] {
             config.labels = vec![("zone".to_owned(), "eu".to_owned()), (label.to_owned(), said.to_owned())];
             let error = Node::open(config.clone(), SecretKey::generate()).unwrap_err();
             assert!(error.to_string().contains(&format!("`{label}={said}`")), "{error}");

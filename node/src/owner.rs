@@ -26,9 +26,12 @@ pub(crate) struct Pause {
 pub(crate) struct Owner {
     /// Where a pause is kept, so that it outlives the process.
     path: PathBuf,
+    /// Where it is kept that the GPU is not lent.
+    gpu_path: PathBuf,
     /// Those that hold now. Whoever judges by them for a while holds them, and judges by one set.
     rules: RefCell<Rc<Rules>>,
     pause: Cell<Option<Pause>>,
+    is_gpu_kept_back: Cell<bool>,
     is_draining: Cell<bool>,
     is_leaving: Cell<bool>,
     judge: RefCell<Judge>,
@@ -36,17 +39,19 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Takes in a pause from before, which is kept in `folder`. One that cannot be read holds until the owner says otherwise: whoever paused
-    /// wants it so.
+    /// Takes in what the owner said to an earlier process, from files in `folder`. A pause that cannot be read holds until the owner says
+    /// otherwise, and so does a GPU that is not lent: whoever said it wants it so.
     pub(crate) fn open(folder: &Path, rules: Rules) -> Self {
-        let path = folder.join("paused.json");
+        let (path, gpu_path) = (folder.join("paused.json"), folder.join("gpu-off.json"));
         let pause = kept::read(&path).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "a pause cannot be read; the node stays paused until `adit node resume`");
             Some(Pause { until_ms: None })
         });
         let standing = RefCell::new(Standing::Allowed);
         Self {
+            is_gpu_kept_back: Cell::new(gpu_path.exists()),
             path,
+            gpu_path,
             rules: RefCell::new(Rc::new(rules)),
             pause: Cell::new(pause),
             is_draining: Cell::new(false),
@@ -65,6 +70,20 @@ impl Owner {
     pub(crate) fn set_rules(&self, rules: Rules) {
         *self.rules.borrow_mut() = Rc::new(rules);
         *self.judge.borrow_mut() = Judge::default();
+    }
+
+    /// Whether the owner keeps the GPU for himself, whatever the machine's configuration says.
+    pub(crate) fn is_gpu_kept_back(&self) -> bool {
+        self.is_gpu_kept_back.get()
+    }
+
+    /// Lends the GPU, or keeps it back, also where the node is started again.
+    ///
+    /// # Errors
+    /// Where the next process would not know it; it then holds for this one.
+    pub(crate) fn lend_gpu(&self, is_lent: bool) -> io::Result<()> {
+        self.is_gpu_kept_back.set(!is_lent);
+        if is_lent { kept::remove(&self.gpu_path) } else { kept::write(&self.gpu_path, &true, Durable::Yes) }
     }
 
     /// Pauses, for a while or until [`Self::resume`].
@@ -207,6 +226,17 @@ mod tests {
         owner.set_rules(Rules { traffic_max: Some(ByteCount(200)), ..Rules::default() });
         assert_eq!(look(&owner, 100), NodeState::Ready);
         assert!(matches!(look(&owner, 200), NodeState::Paused(_)));
+    }
+
+    #[test]
+    fn gpu_that_is_kept_back_stays_so_until_it_is_lent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!owner(&dir).is_gpu_kept_back());
+        owner(&dir).lend_gpu(false).unwrap();
+        assert!(owner(&dir).is_gpu_kept_back());
+        let again = owner(&dir);
+        again.lend_gpu(true).unwrap();
+        assert!(!again.is_gpu_kept_back() && !owner(&dir).is_gpu_kept_back());
     }
 
     #[test]
