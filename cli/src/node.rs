@@ -13,13 +13,15 @@ use adit_transport::GatewayAddr;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::adapter::LendGpuArgs;
 use crate::args::Common;
 use crate::config::{
     ALLOW_WEAK_SANDBOX, Config, Found, NODE_ALLOW_OPEN, NODE_CACHE, NODE_CACHE_MAX, NODE_CPU_SHARE, NODE_JOIN_TOKEN, NODE_LABELS,
-    NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY, NODE_PROC_DIR,
-    NODE_REGION, NODE_SLOTS, NODE_SYS_DIR,
+    NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_GPU, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY,
+    NODE_PROC_DIR, NODE_REGION, NODE_SLOTS, NODE_SYS_DIR,
 };
 use crate::exit::{Exit, usage};
+use crate::gpu::{GpuOfferReport, show_offer};
 use crate::keys::Role;
 use crate::link::{self, load_key};
 use crate::quantity::{parse_bytes, parse_credits, parse_pair, show_bytes};
@@ -28,7 +30,7 @@ use crate::report::short;
 use crate::rules::RulesArgs;
 use crate::screen::{Screen, describe as describe_error, show_note};
 use crate::table::{print_json, print_line};
-use crate::{earnings, owner};
+use crate::{adapter, earnings, owner};
 
 /// Be a node: lend slots, memory and time of this machine, and earn
 #[derive(Debug, Args)]
@@ -39,6 +41,7 @@ Examples:
   adit node --gateway gateway.example:4433#6f1d5b…
   adit node --slots 2 --memory 2GiB --label region=eu --price-per-minute 0.002
   adit node --hours 'mon-fri 22:00-07:00, sat-sun' --load-max 25% --temperature-max 75
+  adit node --gpu; adit node gpu off        # lends the GPU too, until its owner plays
   adit node pause --for 2h; adit node resume; adit node drain --wait; adit node status --watch
   adit node --check-config                  # everything that would hold; then, while it runs: adit node reload
   adit node earnings --since 7d
@@ -49,7 +52,7 @@ A node only dials out, so it works behind any NAT, and it connects again by itse
   hours = [\"mon-fri 22:00-07:00\", \"sat-sun\"]
   mains-only = true
 Where a rule is broken, guests are stopped within 200 ms; what they did is signed for.
-pause, resume, drain, reload and status reach the node through CACHE/control.sock, which only its user may open."
+pause, resume, drain, gpu, reload and status reach the node through CACHE/control.sock, which only its user may open."
 )]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -86,6 +89,7 @@ enum NodeCommand {
     Pause(owner::PauseArgs),
     Resume(owner::ResumeArgs),
     Drain(owner::DrainArgs),
+    Gpu(owner::GpuArgs),
     Reload(owner::ReloadArgs),
     Status(owner::StatusArgs),
     Earnings(earnings::EarningsArgs),
@@ -130,6 +134,8 @@ pub(crate) struct OfferArgs {
     #[arg(long, value_name = "LEVEL", value_parser = parse_priority)]
     priority: Option<Priority>,
     #[command(flatten)]
+    gpu: LendGpuArgs,
+    #[command(flatten)]
     price: PriceArgs,
 }
 
@@ -149,6 +155,9 @@ pub(crate) struct PriceArgs {
     /// Per GiB of output [default: 0.0005]
     #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
     price_per_gib_out: Option<Microcredits>,
+    /// Per minute of GPU time [default: 0.02]
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    price_gpu: Option<Microcredits>,
 }
 
 pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -156,6 +165,7 @@ pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
         Some(NodeCommand::Pause(args)) => return owner::pause(args, common),
         Some(NodeCommand::Resume(args)) => return owner::resume(args, common),
         Some(NodeCommand::Drain(args)) => return owner::drain(args, common),
+        Some(NodeCommand::Gpu(args)) => return owner::gpu(args, common),
         Some(NodeCommand::Reload(args)) => return owner::reload(args, common),
         Some(NodeCommand::Status(args)) => return owner::status(args, common),
         Some(NodeCommand::Earnings(args)) => return earnings::run(args, common),
@@ -269,16 +279,23 @@ fn describe_offer(setup: &NodeConfig) -> Vec<String> {
         format!("runs jobs at priority {priority}"),
         format!("takes modules of up to {}; {code}", show_bytes(ByteCount(setup.module_bytes_max))),
         format!("takes jobs of the profiles {}", profiles.join(", ")),
-        format!("carries the labels {}", if labels.is_empty() { "sandbox and arch alone".to_owned() } else { labels.join(", ") }),
+        format!(
+            "carries the labels {}",
+            if labels.is_empty() { "sandbox and arch alone, and gpu where it lends one".to_owned() } else { labels.join(", ") }
+        ),
         format!("keeps up to {} in {}", show_bytes(ByteCount(setup.cache_bytes_max)), setup.cache_dir.display()),
     ];
+    lines.extend(setup.gpu.as_ref().map(adapter::describe));
     lines.extend(setup.allow_weak_sandbox.then(|| "works with a weak sandbox too".to_owned()));
     lines
 }
 
 fn describe_price(price: &Price) -> Vec<String> {
-    let [minute, gib_minute, gib_in, gib_out, _] = price.components().map(Microcredits);
-    vec![format!("asks {minute} per minute, {gib_minute} per GiB and minute, {gib_in} per GiB in, {gib_out} per GiB out")]
+    let [minute, gib_minute, gib_in, gib_out, gpu_minute] = price.components().map(Microcredits);
+    vec![
+        format!("asks {minute} per minute, {gib_minute} per GiB and minute, {gib_in} per GiB in, {gib_out} per GiB out"),
+        format!("asks {gpu_minute} per minute of its GPU, where it lends one"),
+    ]
 }
 
 /// Works until `shutdown`.
@@ -314,6 +331,7 @@ impl OfferArgs {
         setup.baseline_code = !self.no_baseline;
         setup.cpu_share = config.value(&NODE_CPU_SHARE, self.cpu_share, parse_cpu_share)?;
         setup.priority = config.value(&NODE_PRIORITY, self.priority, parse_priority)?;
+        setup.gpu = self.gpu.read(config)?;
         setup.labels = self.labels(config)?;
         Ok(setup)
     }
@@ -384,8 +402,7 @@ impl PriceArgs {
             per_gib_compute_minute: read(&NODE_PRICE_MEMORY, self.price_per_gib_minute)?,
             per_gib_in: read(&NODE_PRICE_IN, self.price_per_gib_in)?,
             per_gib_out: read(&NODE_PRICE_OUT, self.price_per_gib_out)?,
-            // A node has no GPU to ask for.
-            per_gpu_minute: 0,
+            per_gpu_minute: read(&NODE_PRICE_GPU, self.price_gpu)?,
         })
     }
 }
@@ -422,6 +439,9 @@ fn describe(event: &NodeEvent) -> String {
         NodeEvent::State(NodeState::Ready) => "takes jobs".to_owned(),
         NodeEvent::State(NodeState::Draining) => "ends what it has, and takes no more".to_owned(),
         NodeEvent::State(NodeState::Paused(reason)) => format!("paused: {reason}"),
+        NodeEvent::GpuLent { offer } => format!("lends its GPU: {}", show_offer(offer)),
+        NodeEvent::GpuNotLent => "lends no GPU any more".to_owned(),
+        NodeEvent::GpuMissing { reason } => format!("lends no GPU: {reason}"),
         NodeEvent::RulesRead { rules } if rules.is_empty() => "rules read anew: everything is allowed".to_owned(),
         NodeEvent::RulesRead { rules } => format!("rules read anew: {}", rules.join("; ")),
         NodeEvent::RulesNotRead { reason } => reason.clone(),
@@ -454,6 +474,9 @@ fn to_json(event: &NodeEvent) -> Value {
             };
             json!({ "event": "state", "state": state, "reason": reason })
         }
+        NodeEvent::GpuLent { offer } => json!({ "event": "gpu_lent", "gpu": GpuOfferReport::from(offer) }),
+        NodeEvent::GpuNotLent => json!({ "event": "gpu_not_lent" }),
+        NodeEvent::GpuMissing { reason } => json!({ "event": "gpu_missing", "reason": reason }),
         NodeEvent::RulesRead { rules } => json!({ "event": "rules_read", "rules": rules }),
         NodeEvent::RulesNotRead { reason } => json!({ "event": "rules_not_read", "reason": reason }),
         NodeEvent::JobStarted { job, client } => {

@@ -1,13 +1,15 @@
-//! `adit node pause`, `resume`, `drain`, `reload` and `status`: an owner's word to a node that runs here.
+//! `adit node pause`, `resume`, `drain`, `gpu`, `reload` and `status`: an owner's word to a node that runs here.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adit_node::GpuStatus;
 use adit_node::control::{Request, Status, ask};
 use adit_protocol::{ByteCount, Fuel, Microcredits};
 use clap::Args;
 
+use crate::adapter::parse_on;
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::node::cache_dir;
@@ -49,6 +51,18 @@ pub(crate) struct DrainArgs {
     /// Return when nothing runs any more
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    which: WhichNode,
+}
+
+/// Lend the GPU of a node that runs, or keep it back, also where it is started again
+///
+/// Kept back, jobs that have it are stopped within 200 ms; what they did is signed for, and they go to other nodes. Other jobs go on.
+#[derive(Debug, Args)]
+pub(crate) struct GpuArgs {
+    /// `on` or `off`
+    #[arg(value_name = "on|off", value_parser = parse_on, action = clap::ArgAction::Set)]
+    on: bool,
     #[command(flatten)]
     which: WhichNode,
 }
@@ -105,6 +119,26 @@ pub(crate) fn resume(args: &ResumeArgs, common: &Common) -> anyhow::Result<Exit>
 
 pub(crate) fn drain(args: &DrainArgs, common: &Common) -> anyhow::Result<Exit> {
     told(&args.which, common, Request::Drain { wait: args.wait })
+}
+
+pub(crate) fn gpu(args: &GpuArgs, common: &Common) -> anyhow::Result<Exit> {
+    let status = args.which.ask(common, Request::Gpu { on: args.on })?;
+    let with_it = status.jobs.iter().filter(|job| job.has_gpu).count();
+    Screen::new(common.quiet).note(format!(
+        "node {}: GPU {}, {with_it} jobs have it",
+        short(&status.node),
+        gpu_state(&status.gpu)
+    ));
+    Ok(Exit::Success)
+}
+
+/// `lent: discrete/nvidia/nvidia, 1.0 GiB for each job`.
+fn gpu_state(gpu: &GpuStatus) -> String {
+    match (&gpu.class, gpu.memory_bytes) {
+        (Some(class), Some(bytes)) => format!("lent: {class}, {} for each job", show_bytes(ByteCount(bytes))),
+        _ if gpu.state == "kept_back" => "kept back by its owner".to_owned(),
+        _ => gpu.state.clone(),
+    }
 }
 
 pub(crate) fn reload(args: &ReloadArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -181,6 +215,7 @@ fn show(status: &Status) -> anyhow::Result<()> {
     print_line(&format!("today     {} receipts signed, for {earned}; {moved} moved", today.receipts))?;
     print_line(&format!("offer     {} slots of {memory}, {speed}; {} workers", status.slots, status.workers))?;
     print_line(&format!("cache     {blobs} of modules and inputs, {code} of compiled modules, {most} at most"))?;
+    print_line(&format!("GPU       {}", gpu_state(&status.gpu)))?;
     for rule in &status.rules {
         print_line(&format!("rule      {rule}"))?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adit_client::{Job, Source};
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Fuel, JobLimits, JobSpec, Placement, Preference, Profile, SpecError, UnixMillis};
+use adit_protocol::{ByteCount, Fuel, GpuNeed, JobLimits, JobSpec, Placement, Preference, Profile, SpecError, UnixMillis};
 use tempfile::NamedTempFile;
 
 use crate::args::{JobArgs, SubmissionArgs};
@@ -19,6 +19,7 @@ use crate::quantity::{parse_bytes, parse_credits, parse_duration, show_bytes, sh
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     limits: JobLimits,
+    gpu: Option<GpuNeed>,
     profile: Profile,
     prefer: Preference,
     asked: JobArgs,
@@ -27,6 +28,7 @@ pub(crate) struct Terms {
 impl Terms {
     /// Reads flags, environment and config file.
     pub(crate) fn read(args: &JobArgs, config: &Config) -> anyhow::Result<Self> {
+        let (gpu, gpu_ns) = args.gpu.read(config)?;
         let limits = JobLimits {
             fuel: config.value(&FUEL, args.fuel, str::parse::<Fuel>)?,
             memory: config.value(&MEMORY, args.memory, parse_bytes)?,
@@ -34,12 +36,12 @@ impl Terms {
             log: config.value(&LOG_MAX, args.log_max, parse_bytes)?,
             wall_ms: millis(config.value(&TIMEOUT, args.timeout, parse_duration)?),
             queue_ms: millis(config.value(&QUEUE_TIMEOUT, args.queue_timeout, parse_duration)?),
-            gpu_ns: 0,
+            gpu_ns,
         };
         let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
         let prefer = config.value(&PREFER, args.prefer, str::parse::<Preference>)?;
         let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);
-        Ok(Self { limits, profile, prefer, asked: JobArgs { max_price, ..args.clone() } })
+        Ok(Self { limits, gpu, profile, prefer, asked: JobArgs { max_price, ..args.clone() } })
     }
 
     fn placement(&self) -> Placement {
@@ -67,6 +69,7 @@ impl Terms {
             args: [&asked.arg[..], trailing].concat(),
             env: asked.env.clone(),
             limits: self.limits,
+            gpu: self.gpu,
             profile: self.profile,
             seed: asked.seed,
             time: asked.time.unwrap_or(match start {
@@ -84,7 +87,8 @@ impl Terms {
 
 /// A bound that is exceeded, in the units that the command line takes.
 fn describe(error: &SpecError) -> String {
-    let units: [(&str, fn(u64) -> String); 3] = [
+    type Show = fn(u64) -> String;
+    let units: [(&str, Show); 3] = [
         (" in milliseconds", |ms| show_duration(Duration::from_millis(ms))),
         (" in nanoseconds", |ns| show_duration(Duration::from_nanos(ns))),
         (" in bytes", |bytes| show_bytes(ByteCount(bytes))),
