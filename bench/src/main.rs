@@ -8,6 +8,7 @@ mod cold;
 mod distance;
 mod echo;
 mod figure;
+mod gpu;
 mod guest;
 mod ledger;
 mod meter;
@@ -73,6 +74,8 @@ enum Name {
     LedgerMillion,
     /// What a job costs on its node beside bare Wasmtime.
     Worker,
+    /// What a guest's work on a GPU costs beside wgpu itself.
+    Gpu,
     /// What counting costs a guest.
     Meter,
     /// No figure: the meter's weights against time.
@@ -149,7 +152,10 @@ impl Name {
             .iter()
             .copied()
             .filter(|name| {
-                !matches!(name, Self::LedgerMillion | Self::Worker | Self::Meter | Self::Calibrate | Self::Distance | Self::Peak)
+                !matches!(
+                    name,
+                    Self::LedgerMillion | Self::Worker | Self::Gpu | Self::Meter | Self::Calibrate | Self::Distance | Self::Peak
+                )
             })
             .collect()
     }
@@ -157,7 +163,7 @@ impl Name {
     /// How long it may take.
     fn limit(self, plan: &Plan) -> Duration {
         match self {
-            Self::Meter | Self::Worker | Self::LedgerMillion => plan.kernels_limit,
+            Self::Meter | Self::Worker | Self::Gpu | Self::LedgerMillion => plan.kernels_limit,
             // Three figures, each with references of its own.
             Self::Ledger => 3 * plan.limit,
             // Twenty nodes come one by one.
@@ -184,6 +190,7 @@ impl Name {
             Self::Distance => distance::measure(plan).await,
             Self::Peak => peak::measure(plan).await,
             Self::Worker => worker::measure(plan).await,
+            Self::Gpu => gpu::measure(plan).await,
             Self::Meter => {
                 let plan = *plan;
                 // The thread's processor time is what is measured, and a guest has no place where it could yield.

@@ -9,6 +9,11 @@ pub(crate) use host::{log, progress};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use native::{log, progress};
 
+/// The GPU's calls. Each returns what `abi.md` says: 0 or more, or the code of an error. A native build has no host to call: there
+/// `gpu::native` answers.
+#[cfg(all(target_arch = "wasm32", feature = "gpu"))]
+pub(crate) mod gpu;
+
 #[cfg(target_arch = "wasm32")]
 mod host {
     use crate::Level;

@@ -25,12 +25,16 @@
 //! The input comes from standard input and the output goes to standard output, so a job also runs wherever a WASI command does,
 //! if it neither logs nor reports progress; those two go through the host interface that `abi.md` describes. Built for another
 //! target the same source logs to standard error and reports nothing, so a unit test calls the function like any other.
+//!
+//! With the feature `gpu` a job that was given a GPU computes on it, by the module `gpu`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 #[allow(unsafe_code, reason = "a host function is foreign; this module is where all of them are called")]
 mod abi;
 mod codec;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod log;
 mod progress;
 mod raw;

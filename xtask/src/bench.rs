@@ -22,7 +22,7 @@ pub(crate) struct Options {
 /// What runs kernels as guests, and no other program of ours.
 const WITH_KERNELS: [&str; 3] = ["worker", "meter", "calibrate"];
 /// What runs neither.
-const ALONE: [&str; 2] = ["ledger", "ledger_million"];
+const ALONE: [&str; 3] = ["ledger", "ledger_million", "gpu"];
 
 /// What is measured by the simulation's own program, which is built in a minute.
 const OF_DISPATCH: &str = "dispatch";

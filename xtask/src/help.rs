@@ -180,6 +180,10 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; w
          worker_call     the same job from the runtime's caller and back, at the median
          worker_restart  a known module's first answer on a node that started anew
          worker_first    the first answer of a module of four megabytes that nobody has seen
+       gpu: what a guest's work on a GPU costs beside the same shaders straight through wgpu, on the adapter that is here:
+         gpu_step        one workgroup and four bytes read back
+         gpu_bulk_in     16 MiB from the guest's memory to a buffer; gpu_bulk_out: and back
+         gpu_matmul      products of two matrices of 512 x 512, per second
        dispatch: decisions at 1k, 10k and 100k nodes, half of them busy; takes a minute or two:
          decide_*        from a submission to the lease, at the median, beside the 99th of a hundred; decide_growth: 100k against 1k times log n
          life_*          the same, with the job's end and a measured path
@@ -195,6 +199,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
   cargo xtask bench worker
+  cargo xtask bench gpu
   cargo xtask bench dispatch
   cargo xtask bench ledger_million --quick
   cargo xtask bench meter --quick

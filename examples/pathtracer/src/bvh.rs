@@ -5,25 +5,25 @@ use crate::vec3::{Vec3, vec3};
 const LEAF_SHAPES_MAX: usize = 2;
 
 /// The deepest tree that is built. A deeper node becomes a leaf, however full, so that the walk's stack has a known size.
-const DEPTH_MAX: usize = 32;
+pub(crate) const DEPTH_MAX: usize = 32;
 
 /// A tree of boxes over shapes. A ray looks only at the shapes whose boxes it enters.
 #[derive(Debug)]
 pub(crate) struct Bvh {
     /// The root is the first. A branch's children come after it.
-    nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// Positions in the caller's list of shapes, so ordered that each leaf's are together.
-    order: Vec<u32>,
+    pub(crate) order: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Node {
-    bounds: Bounds,
-    kind: NodeKind,
+pub(crate) struct Node {
+    pub(crate) bounds: Bounds,
+    pub(crate) kind: NodeKind,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum NodeKind {
+pub(crate) enum NodeKind {
     Branch { left: u32, right: u32 },
     Leaf { first: u32, count: u32 },
 }

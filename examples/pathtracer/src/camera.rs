@@ -5,14 +5,14 @@ use crate::vec3::{Vec3, vec3};
 /// A camera with a thin lens: what is nearer or farther than its focus is blurred.
 #[derive(Debug)]
 pub(crate) struct Camera {
-    eye: Vec3,
-    right: Vec3,
-    up: Vec3,
+    pub(crate) eye: Vec3,
+    pub(crate) right: Vec3,
+    pub(crate) up: Vec3,
     /// From the eye to the middle of the plane that is in focus.
-    to_focus: Vec3,
+    pub(crate) to_focus: Vec3,
     /// Half of that plane's height.
-    half_height: f32,
-    lens_radius: f32,
+    pub(crate) half_height: f32,
+    pub(crate) lens_radius: f32,
 }
 
 /// Where a camera stands and how it looks.

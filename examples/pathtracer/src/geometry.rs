@@ -45,9 +45,9 @@ impl Sphere {
 /// A triangle, as one corner and the edges to the other two. Counter-clockwise from outside.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Triangle {
-    corner: Vec3,
-    edge_1: Vec3,
-    edge_2: Vec3,
+    pub(crate) corner: Vec3,
+    pub(crate) edge_1: Vec3,
+    pub(crate) edge_2: Vec3,
 }
 
 impl Triangle {

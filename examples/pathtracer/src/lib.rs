@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod gpu;
 mod tile;
 
 mod radiance;
@@ -35,6 +36,7 @@ mod bvh;
 mod sampler;
 mod vec3;
 
+pub use gpu::render_on;
 pub use tile::{
     AssembleError, PICTURE_SIDE_MAX, Picture, Pixels, RenderError, SAMPLES_MAX, TILE_PIXELS_MAX, Tile, assemble, render, tiles,
 };

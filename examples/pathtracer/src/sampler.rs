@@ -20,11 +20,10 @@ pub(crate) struct Sampler {
 impl Sampler {
     /// The numbers for the pixel at `x`, `y`, which takes `samples` samples.
     pub(crate) fn new(seed: u64, x: u32, y: u32, samples: u32) -> Self {
-        let place = u64::from(y) << 32 | u64::from(x);
-        let mut rng = Pcg32::new(seed ^ split_mix(place));
-        let columns = (samples as f32).sqrt() as u32;
+        let mut rng = Pcg32::of_pixel(seed, x, y);
         let pattern = rng.next_u32();
-        Self { rng, pattern, columns, rows: samples.div_ceil(columns), samples, sample: 0, pairs: 0 }
+        let (columns, rows) = strata(samples);
+        Self { rng, pattern, columns, rows, samples, sample: 0, pairs: 0 }
     }
 
     /// Goes on to the pixel's sample number `sample`.
@@ -60,6 +59,12 @@ impl Sampler {
         let v = (y + (x + jitter.1) / columns as f32) / rows as f32;
         (below_one(u), below_one(v))
     }
+}
+
+/// The columns and rows of the grid in which a pixel's samples are spread.
+pub(crate) fn strata(samples: u32) -> (u32, u32) {
+    let columns = (samples as f32).sqrt() as u32;
+    (columns, samples.div_ceil(columns))
 }
 
 /// A unit direction over a surface with `normal`, with a density that falls with the cosine to it.
@@ -107,14 +112,20 @@ fn sine_cosine(angle: f32) -> (f32, f32) {
 
 /// PCG-XSH-RR 64/32 (O'Neill 2014).
 #[derive(Debug)]
-struct Pcg32(u64);
+pub(crate) struct Pcg32(u64);
 
 impl Pcg32 {
+    /// The generator for the pixel at `x`, `y`.
+    pub(crate) fn of_pixel(seed: u64, x: u32, y: u32) -> Self {
+        let place = u64::from(y) << 32 | u64::from(x);
+        Self::new(seed ^ split_mix(place))
+    }
+
     fn new(seed: u64) -> Self {
         Self(split_mix(seed))
     }
 
-    fn next_u32(&mut self) -> u32 {
+    pub(crate) fn next_u32(&mut self) -> u32 {
         let old = self.0;
         self.0 = old.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let shifted = (((old >> 18) ^ old) >> 27) as u32;
@@ -137,7 +148,7 @@ pub(crate) fn split_mix(seed: u64) -> u64 {
 
 /// Where `index` comes in the permutation number `pattern` of `0..length` (Kensler 2013, listing 2). It mixes within the next power of two
 /// and walks on until it is inside.
-fn permute(mut index: u32, length: u32, pattern: u32) -> u32 {
+pub(crate) fn permute(mut index: u32, length: u32, pattern: u32) -> u32 {
     let mask = length.next_power_of_two() - 1;
     let p = pattern;
     loop {

@@ -13,10 +13,10 @@ pub(crate) struct Scene {
     pub(crate) camera: Camera,
     pub(crate) light: AreaLight,
     pub(crate) sky: Sky,
+    pub(crate) bvh: Bvh,
     shapes: Vec<Shape>,
     /// One for each shape.
     materials: Vec<Material>,
-    bvh: Bvh,
 }
 
 /// Where a ray meets the scene.
@@ -43,6 +43,11 @@ impl Scene {
         let lamp = light.triangles().map(|triangle| (Shape::Triangle(triangle), Material::Light { radiance: light.radiance }));
         let (shapes, materials): (Vec<_>, Vec<_>) = surfaces.into_iter().chain(lamp).unzip();
         Self { camera, light, sky, bvh: Bvh::new(&shapes), shapes, materials }
+    }
+
+    /// The shapes in the order in which the tree's leaves have them, with their materials.
+    pub(crate) fn in_leaf_order(&self) -> impl Iterator<Item = (&Shape, &Material)> {
+        self.bvh.order.iter().map(|index| (&self.shapes[*index as usize], &self.materials[*index as usize]))
     }
 
     /// The nearest surface on the ray's way.

@@ -1,3 +1,4 @@
+use adit_guest::gpu;
 use serde::{Deserialize, Serialize};
 
 use crate::radiance::radiance;
@@ -87,6 +88,9 @@ pub enum RenderError {
     /// None, or too many.
     #[error("{0} samples; there must be from 1 to {SAMPLES_MAX}")]
     Samples(u32),
+    /// The GPU refused.
+    #[error(transparent)]
+    Gpu(#[from] gpu::Error),
 }
 
 /// Why tiles do not make a picture.
@@ -206,7 +210,7 @@ impl Tile {
         self.w as usize * self.h as usize * 3
     }
 
-    fn check(&self) -> Result<(), RenderError> {
+    pub(crate) fn check(&self) -> Result<(), RenderError> {
         let Self { width, height, x, y, w, h, .. } = *self;
         self.picture().check()?;
         if !(1..=u64::from(TILE_PIXELS_MAX)).contains(&(u64::from(w) * u64::from(h))) {
@@ -247,7 +251,7 @@ fn tent(n: f32) -> f32 {
 
 /// A colour's three bytes: bright light is bent into what a screen can show as film does (Narkowicz 2015, "ACES Filmic Tone Mapping Curve"),
 /// and the square root stands in for a screen's gamma of 2.2.
-fn encode(Vec3 { x, y, z }: Vec3) -> [u8; 3] {
+pub(crate) fn encode(Vec3 { x, y, z }: Vec3) -> [u8; 3] {
     [x, y, z].map(|light| {
         let n = light * EXPOSURE;
         let shown = (n * (2.51 * n + 0.03)) / (n * (2.43 * n + 0.59) + 0.14);

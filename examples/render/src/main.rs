@@ -7,6 +7,7 @@ mod network;
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use adit_client::{Client, Source};
 use adit_example_pathtracer::{Picture, Pixels, Tile, assemble, tiles};
@@ -17,7 +18,7 @@ use clap::Parser;
 use futures_util::{StreamExt, stream};
 
 use crate::invoice::Invoice;
-use crate::network::{render, wait_for_nodes};
+use crate::network::{Budget, render, wait_for_nodes};
 
 /// Tiles under way at once: enough to keep some dozens of nodes busy, few enough to leave the gateway's queue to others.
 const WINDOW: usize = 64;
@@ -44,6 +45,9 @@ struct Args {
     /// The most fuel that one tile may use.
     #[arg(long, default_value = "10G")]
     fuel: Fuel,
+    /// Render on GPUs, with at most so many seconds of GPU time for a tile. The module is `pathtracer-gpu.wasm`.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    gpu: Option<u32>,
     /// Where the picture goes.
     #[arg(long, value_name = "FILE", default_value = "picture.png")]
     out: PathBuf,
@@ -87,7 +91,7 @@ async fn render_all(client: &Client, args: &Args) -> Result<(Vec<Pixels>, Vec<Ve
     let module = Source::file(&args.module).with_context(|| format!("module {}", args.module.display()))?;
     let tiles: Vec<Tile> = tiles(args.picture(), args.tile).collect();
     let total = tiles.len();
-    let jobs = tiles.into_iter().map(|tile| render(client, &module, args.fuel, tile));
+    let jobs = tiles.into_iter().map(|tile| render(client, &module, args.budget(), tile));
     let mut rendered = stream::iter(jobs).buffer_unordered(WINDOW);
     let (mut parts, mut receipts) = (Vec::with_capacity(total), Vec::with_capacity(total));
     while let Some(tile) = rendered.next().await {
@@ -102,6 +106,10 @@ async fn render_all(client: &Client, args: &Args) -> Result<(Vec<Pixels>, Vec<Ve
 }
 
 impl Args {
+    fn budget(&self) -> Budget {
+        Budget { fuel: self.fuel, gpu: self.gpu.map(|seconds| Duration::from_secs(seconds.into())) }
+    }
+
     fn picture(&self) -> Picture {
         let (width, height) = self.size;
         Picture { width, height, samples: self.samples, seed: 0 }

@@ -1,5 +1,8 @@
 //! Jobs as an author writes them, natively: that each form compiles, and that the function stays a function.
 
+#[cfg(feature = "gpu")]
+mod gpu;
+
 /// One argument and a `Result`, spelled out.
 mod fallible {
     use serde::{Deserialize, Serialize};

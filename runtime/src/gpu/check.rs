@@ -92,3 +92,53 @@ fn late(worker: &WorkerProcess, limits: CheckLimits) -> io::Result<Result<Shape,
 fn too_slow(limits: CheckLimits) -> String {
     format!("the shader takes too long to check: over {} s of processor time", limits.cpu.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::GpuNeed;
+
+    use super::*;
+    use crate::process::{Priority, WorkerProgram};
+    use crate::walls::Need;
+
+    const LIMITS: CheckLimits = CheckLimits { wall: Duration::from_secs(60), cpu: Duration::from_secs(1), memory: 1 << 30 };
+
+    async fn check_with(program: &str, wgsl: &str, limits: CheckLimits) -> io::Result<Result<Shape, String>> {
+        let setup = WorkerSetup { program: WorkerProgram::at(program), need: Need::Strong, priority: Priority::Normal };
+        let order = ShaderOrder { wgsl: wgsl.to_owned(), entry: "main".to_owned(), need: GpuNeed::default() };
+        check_in_worker(&setup, &order, limits).await
+    }
+
+    #[tokio::test]
+    async fn check_over_its_processor_time_refuses_the_shader() {
+        // `yes` takes no order and never rests.
+        let refused = check_with("/usr/bin/yes", "", LIMITS).await.unwrap().unwrap_err();
+        assert_eq!(refused, "the shader takes too long to check: over 1 s of processor time");
+    }
+
+    #[tokio::test]
+    async fn shader_that_is_too_long_starts_no_process() {
+        let refused = check_with("/nowhere", &" ".repeat((64 << 10) + 1), LIMITS).await.unwrap().unwrap_err();
+        assert!(refused.contains("65537 bytes"), "{refused}");
+        assert!(check_with("/nowhere", "", LIMITS).await.is_err(), "it is started for others");
+    }
+
+    #[test]
+    fn only_what_the_shader_does_again_is_its_fault() {
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        let signal = |signal: Signal| ExitStatus::from_raw(signal.as_raw());
+        for (status, of_shader) in [
+            (signal(Signal::KILL), false),
+            (signal(Signal::SYS), false),
+            (exit(WORKER_FAILED), false),
+            (exit(0), false),
+            (signal(Signal::XCPU), true),
+            (signal(Signal::ABORT), true),
+            (signal(Signal::SEGV), true),
+            // A panic.
+            (exit(101), true),
+        ] {
+            assert_eq!(dead(status, LIMITS).is_ok(), of_shader, "{status}");
+        }
+    }
+}

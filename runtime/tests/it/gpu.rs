@@ -232,6 +232,13 @@ async fn each_refusal_has_its_code_and_says_why() {
         (format!("(call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const 65537) (i32.const 1024) (i32.const 4))"), -4, "65537"),
         (format!("(call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const 65536) (i32.const 1024) (i32.const 4))"), -4, ""),
         (format!("(call $gpu_pipeline (i32.const {SHADER_AT}) (i32.const {}) (i32.const 1025) (i32.const 3))", DOUBLES.len()), -4, "ain"),
+        (
+            format!(
+                "(block (result i32) {buffer} (drop (call $pipeline)) (call $gpu_dispatch (i32.const 0) (i32.const 2048) (i32.const 1) (i32.const 65535) (i32.const 65535) (i32.const 65535)))"
+            ),
+            -3,
+            "workgroups of a dispatch: 281462092005375",
+        ),
         ("(call $error (i32.const 0) (i32.const 0))".to_owned(), 0, ""),
         ("(call $finish)".to_owned(), 0, ""),
         ("(call $submit)".to_owned(), 0, ""),
@@ -464,6 +471,55 @@ async fn killed_gpu_worker_fails_its_jobs_and_is_replaced() {
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
     assert!(begun.elapsed() < LOST_TIME_MAX, "{:?}", begun.elapsed());
     assert_ne!(host.runtime.gpu_pid(), Some(pid));
+}
+
+/// Processor time of a process, in the kernel's ticks of 10 ms.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A driver may hold the whole process, so that it cannot end itself.
+#[tokio::test]
+async fn gpu_worker_that_does_not_answer_is_killed_by_its_notes() {
+    let host = host(1).await;
+    let mut run = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
+    first_log(&mut run).await;
+    let pid = host.runtime.gpu_pid().unwrap();
+    let before = ticks(pid);
+    let works = async {
+        while ticks(pid) < before + 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), works).await.expect("the GPU works");
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::STOP).unwrap();
+    let stopped = Instant::now();
+    let ended = timeout(Duration::from_secs(30), finish(run)).await.unwrap().unwrap();
+    assert_eq!(ended.outcome(), Outcome::GpuLost);
+    assert_eq!(ended.report.reason, "its work lost the GPU: a dispatch did not end within 1000 ms");
+    assert!(stopped.elapsed() < LOST_TIME_MAX, "{:?}", stopped.elapsed());
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+    assert_ne!(host.runtime.gpu_pid(), Some(pid));
+}
+
+#[tokio::test]
+async fn killed_sandbox_leaves_the_gpu_to_others() {
+    let host = host(1).await;
+    let body = "(local.set $a (call $create (i64.const 33554432)))
+        (call $ready)
+        (loop $more (call $write (local.get $a) (i32.const 65536)) (call $ok (call $finish)) (br $more))";
+    let pid = host.runtime.gpu_pid();
+    for _ in 0..3 {
+        let mut run = host.start(guest("", body)).await.unwrap();
+        first_log(&mut run).await;
+        kill_process(Pid::from_raw(run.worker_pid().unwrap().cast_signed()).unwrap(), Signal::KILL).unwrap();
+        let error = finish(run).await.unwrap_err();
+        assert!(matches!(error, RunError::WorkerDied { .. }), "{error}");
+        assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+    }
+    assert_eq!(host.runtime.gpu_pid(), pid, "it is the same process");
 }
 
 #[tokio::test]

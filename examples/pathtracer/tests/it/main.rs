@@ -1,5 +1,7 @@
 //! The job as a process, natively: the `main` that `#[adit_guest::job]` writes, and the bytes that every machine must agree on.
 
+mod gpu;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -13,7 +15,11 @@ const TILE: Tile = Tile { width: 64, height: 36, x: 24, y: 8, w: 32, h: 24, samp
 const TILE_DIGEST: &str = "9be47f256f9d111a500877f83652a515455b0cbb76f9eafb116b1e4e03aa80cc";
 
 fn run_job(input: &[u8]) -> Output {
-    let mut job = Command::new(env!("CARGO_BIN_EXE_pathtracer"))
+    run(env!("CARGO_BIN_EXE_pathtracer"), input)
+}
+
+fn run(job: &str, input: &[u8]) -> Output {
+    let mut job = Command::new(job)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
