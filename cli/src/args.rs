@@ -9,10 +9,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::gpu::GpuArgs;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
-    account, audit, build, gateway, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes, quote, receipts, run,
-    settings, up, verify, why, witness,
+    account, adapter, audit, build, gateway, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes, quote, receipts,
+    run, settings, up, verify, why, witness,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -31,7 +32,7 @@ Try it on this machine:
   adit new hello && cd hello && adit build         # a guest of your own
   adit run target/wasm32-wasip1/release/hello.wasm --input README.md
 
-Exit codes: 0 success, 1 failure here, 2 wrong usage, 10-15 the guest failed or met a limit,
+Exit codes: 0 success, 1 failure here, 2 wrong usage, 10-17 the guest failed or met a limit,
 20-23 the network refused, lost or disproved it, 24 a bill cannot be re-computed, 30 a map is
 incomplete, 130 left by Ctrl-C.";
 
@@ -78,6 +79,7 @@ pub(crate) enum Command {
     Log(log::LogArgs),
     New(new::NewArgs),
     Build(build::BuildArgs),
+    Gpu(adapter::GpuCommandArgs),
     Up(up::UpArgs),
     Gateway(gateway::GatewayArgs),
     Node(node::NodeArgs),
@@ -112,6 +114,7 @@ impl Command {
             Self::Log(args) => log::run(args, common),
             Self::New(args) => new::run(args),
             Self::Build(args) => build::run(args),
+            Self::Gpu(args) => adapter::run(args, common),
             Self::Up(args) => up::run(args, common),
             Self::Gateway(args) => gateway::run(args, common),
             Self::Node(args) => node::run(args, common),
@@ -210,6 +213,8 @@ pub(crate) struct JobArgs {
     /// Start a second attempt elsewhere where the first takes unusually long; both are paid for what they did, within --max-price
     #[arg(long)]
     pub(crate) hedge: bool,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
 }
 
 /// One job: its module, what it reads, and what makes it this job and no other.

@@ -1,10 +1,14 @@
 //! `adit audit`: runs jobs again and says whether their bills hold.
 
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adit_protocol::{BlobRef, Digest, JobSpec, Microcredits, Profile, Receipt};
+use adit_client::Client;
+use adit_protocol::{BlobRef, Comparison, Digest, JobSpec, Microcredits, Outcome, Profile, Receipt, Tolerance};
 use adit_runtime::{Runtime, meter_id};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
@@ -13,18 +17,20 @@ use clap::Args;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
+use crate::adapter::LocalAdapter;
 use crate::args::Common;
-use crate::comparison::{Check, Field, Value, overcharge};
+use crate::comparison::{Check, Field, Recomputed, Tolerated, Value, overcharge};
 use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, ProofError, usage};
 use crate::kept::{JobStore, KeptJob};
+use crate::link;
 use crate::local;
 use crate::node;
 use crate::proof::Proof;
 use crate::quantity::show_micros;
 use crate::reactor::{StopSignals, block_on};
 use crate::report::short;
-use crate::rerun::{Bytes, Rerun, rerun};
+use crate::rerun::{Bytes, Kept, Rerun, rerun};
 use crate::screen::describe;
 use crate::table::{Table, print_json, print_line};
 use crate::verify;
@@ -53,6 +59,11 @@ alone, as arguments and environment are in it. Copies of module and input up to 
 map's inputs none) are in jobs/blobs, up to 1 GiB in all, those not used for longest go first;
 `keep-max` in the config file or ADIT_KEEP_MAX changes that, 0 keeps no copies.
 
+A job with a GPU runs on this machine's, software included. Its receipt says how results compare: bit
+for bit on any adapter, on one of the same class alone, or number by number within a tolerance; then
+what it wrote is needed: --output FILE, or the gateway has it still. How long a GPU took is never
+compared, only held against the job's limit.
+
 Exit code 0 where every bill holds or is plausible, 23 where one does not hold, else 24 where one
 cannot be re-computed.")]
 pub(crate) struct AuditArgs {
@@ -65,6 +76,9 @@ pub(crate) struct AuditArgs {
     /// What it read, where it is not found by itself; repeat for more
     #[arg(long, value_name = "FILE")]
     input: Vec<PathBuf>,
+    /// What it wrote, where that is compared within a tolerance; repeat for more
+    #[arg(long, value_name = "FILE")]
+    output: Vec<PathBuf>,
     /// What was asked: the job file, where it is not found by itself; repeat for more
     #[arg(long, value_name = "FILE")]
     job: Vec<PathBuf>,
@@ -81,7 +95,7 @@ pub(crate) fn run(args: &AuditArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         let mut signals = StopSignals::listen()?;
         let shelves = Arc::new(Shelves::open(args, &config)?);
-        let mut auditor = Auditor { args, config: &config, shelves, runtime: None };
+        let mut auditor = Auditor { args, config: &config, shelves, runtimes: HashMap::new() };
         tokio::select! {
             exit = auditor.audit_all() => exit,
             // What runs is dropped, and its worker with it.
@@ -108,8 +122,8 @@ struct Audit {
 enum Verdict {
     /// All is as it was claimed.
     Holds,
-    /// A clock ended it, and nothing that can be computed speaks against it.
-    Plausible,
+    /// A clock ended it, and nothing that can be computed speaks against it; why it is no more than that.
+    Plausible(&'static str),
     /// Something is not as it was claimed.
     DoesNotHold(String),
     /// Nobody can tell, or not with what is here.
@@ -122,8 +136,8 @@ struct Auditor<'a> {
     args: &'a AuditArgs,
     config: &'a Config,
     shelves: Arc<Shelves>,
-    /// Started for the first job that can be run.
-    runtime: Option<Runtime>,
+    /// Started for the first job that can be run, by the adapter that they have.
+    runtimes: HashMap<Option<LocalAdapter>, Runtime>,
 }
 
 impl Auditor<'_> {
@@ -172,13 +186,140 @@ impl Auditor<'_> {
             Ok(found) => found,
             Err(reason) => return Ok(Err(reason)),
         };
-        if self.runtime.is_none() {
-            let allow_weak_sandbox = node::allows_weak_sandbox(self.config, false)?;
-            self.runtime = Some(local::runtime(self.config, allow_weak_sandbox)?);
+        let adapter = match receipt.gpu.clone() {
+            None => None,
+            Some(run) => match spawn_blocking(move || LocalAdapter::to_audit(&run)).await.context("no GPU was looked for")? {
+                Ok(adapter) => Some(adapter),
+                Err(reason) => return Ok(Err(reason)),
+            },
+        };
+        let runtime = match self.runtime(adapter).await? {
+            Ok(runtime) => runtime,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let kept = Kept { spool: &self.config.dirs.cache, is_wanted: tolerance(receipt).is_some() };
+        let mut again = match rerun(&runtime, receipt, &job.spec, &bytes, kept).await {
+            Ok(again) => again,
+            Err(error) => return Ok(Err(format!("it does not run here: {}", describe(&error)))),
+        };
+        if let Some(tolerance) = tolerance(receipt).filter(|_| again.recomputed.output != receipt.output) {
+            match self.tolerate(tolerance, receipt, &mut again).await? {
+                Ok(tolerated) => again.recomputed.tolerated = Some(tolerated),
+                Err(reason) => return Ok(Err(reason)),
+            }
         }
-        let runtime = self.runtime.as_ref().context("the runtime was just started")?;
-        let again = rerun(runtime, receipt, &job.spec, &bytes).await;
-        Ok(again.map(|again| (job.spec, again)).map_err(|error| format!("it does not run here: {}", describe(&error))))
+        Ok(match undecided(receipt, &job.spec, &again.recomputed) {
+            Some(reason) => Err(reason),
+            None => Ok((job.spec, again)),
+        })
+    }
+
+    /// A runtime with this adapter, or without one; or why this machine's GPU cannot be used.
+    async fn runtime(&mut self, adapter: Option<LocalAdapter>) -> anyhow::Result<Result<Runtime, String>> {
+        if !self.runtimes.contains_key(&adapter) {
+            let allow_weak_sandbox = node::allows_weak_sandbox(self.config, false)?;
+            let gpu = adapter.as_ref().map(|adapter| adapter.lent(self.config)).transpose()?;
+            let runtime = local::runtime(self.config, allow_weak_sandbox, gpu)?;
+            if let Err(reason) = runtime.gpu_settled().await {
+                return Ok(Err(format!("this machine's GPU cannot be used: {reason}")));
+            }
+            self.runtimes.insert(adapter.clone(), runtime);
+        }
+        Ok(Ok(self.runtimes.get(&adapter).cloned().context("the runtime was just started")?))
+    }
+
+    /// Compares the output with the one that was paid for, number by number; says what is missing for that.
+    async fn tolerate(
+        &self,
+        tolerance: Tolerance,
+        receipt: &Receipt,
+        again: &mut Rerun,
+    ) -> anyhow::Result<Result<Tolerated, String>> {
+        let claimed = match self.shelves.outputs.iter().find(|given| given.blob.digest == receipt.output) {
+            Some(given) => File::open(&given.path).with_context(|| given.path.display().to_string())?,
+            None => match self.fetch(receipt).await {
+                Ok(file) => file,
+                Err(error) => return Ok(Err(self.missing_output(receipt, &error))),
+            },
+        };
+        let again = again.output.as_mut().context("the output was to be kept")?.reopen().context("the output")?;
+        let compared = spawn_blocking(move || compare_numbers(tolerance, claimed, again)).await.context("the output")?;
+        Ok(Ok(compared.context("the output")?))
+    }
+
+    /// What the job wrote, from its gateway, which may have it still.
+    async fn fetch(&self, receipt: &Receipt) -> anyhow::Result<File> {
+        let gateway = link::gateway(self.config, None)?;
+        let client = Client::connect(link::load_user_key(self.config, None)?, gateway).await?;
+        let blob = BlobRef { digest: receipt.output, bytes: receipt.usage.bytes_out.0 };
+        let mut file = tempfile::tempfile().context("a place for the output")?;
+        let fetched = client.fetch(blob, &mut file).await;
+        client.close().await;
+        fetched?;
+        file.rewind()?;
+        Ok(file)
+    }
+
+    fn missing_output(&self, receipt: &Receipt, error: &anyhow::Error) -> String {
+        let others: String =
+            self.shelves.outputs.iter().map(|given| format!("{} is another output; ", given.path.display())).collect();
+        let (bytes, digest) = (receipt.usage.bytes_out.0, receipt.output);
+        format!(
+            "{others}its numbers hold within a tolerance, and what it wrote is not to be had ({}): give its {bytes} bytes, {digest}, with \
+             --output FILE",
+            describe(error)
+        )
+    }
+}
+
+/// The tolerance by which results compare, where one is.
+fn tolerance(receipt: &Receipt) -> Option<Tolerance> {
+    match receipt.gpu.as_ref()?.comparison {
+        Comparison::Tolerance(tolerance) => Some(tolerance),
+        Comparison::Exact | Comparison::Class => None,
+    }
+}
+
+/// Why what came out here says nothing of the claim, where it does not.
+fn undecided(receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Option<String> {
+    let (claimed, used) = (receipt.gpu.as_ref()?, again.gpu.as_ref()?);
+    match again.outcome {
+        Outcome::GpuLost if receipt.outcome != Outcome::GpuLost => {
+            return Some(format!("its work hung this machine's GPU ({}), and not the node's", used.class));
+        }
+        Outcome::OutOfGpuTime => return Some("a day of this machine's GPU is not enough for it".to_owned()),
+        _ => {}
+    }
+    // The numbers are within what the job put up with. What a guest does next may depend on them.
+    let differs = again.tolerated.is_some() && claimed.class != used.class;
+    let fault =
+        Check::of(receipt).compare(receipt, spec, again).into_iter().find(|field| !field.holds && field.field != OUTPUT)?;
+    differs.then(|| {
+        format!(
+            "{} differs, which may come of numbers that differ within the tolerance: it ran on {}, and here on {}",
+            fault.field, claimed.class, used.class
+        )
+    })
+}
+
+/// How many bytes are compared at a time: whole numbers.
+const COMPARED_BYTES: usize = 1 << 20;
+
+/// Compares two outputs, number by number.
+fn compare_numbers(tolerance: Tolerance, claimed: impl Read, again: impl Read) -> io::Result<Tolerated> {
+    let (mut claimed, mut again) = (BufReader::new(claimed), BufReader::new(again));
+    let mut at = 0;
+    loop {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        claimed.by_ref().take(COMPARED_BYTES as u64).read_to_end(&mut a)?;
+        again.by_ref().take(COMPARED_BYTES as u64).read_to_end(&mut b)?;
+        if let Err(byte) = tolerance.compare(&a, &b) {
+            return Ok(Tolerated::NotAt(at + byte as u64));
+        }
+        if a.is_empty() {
+            return Ok(Tolerated::Yes);
+        }
+        at += a.len() as u64;
     }
 }
 
@@ -190,6 +331,7 @@ struct Shelves {
     jobs: Vec<(PathBuf, KeptJob)>,
     modules: Vec<Given>,
     inputs: Vec<Given>,
+    outputs: Vec<Given>,
 }
 
 /// A file that the command line names, with what is in it.
@@ -210,6 +352,7 @@ impl Shelves {
             jobs: args.job.iter().map(job).collect::<Result<_, _>>()?,
             modules: Given::all("module", &args.module)?,
             inputs: Given::all("input", &args.input)?,
+            outputs: Given::all("output", &args.output)?,
         })
     }
 
@@ -300,12 +443,17 @@ impl Audit {
         self.fields = check.compare(receipt, spec, &again.recomputed);
         self.overcharge = overcharge(receipt, &again.recomputed);
         self.run_us = Some(again.run_us);
+        if receipt.outcome == Outcome::GpuLost && again.recomputed.outcome == Outcome::GpuLost {
+            // When it was seen to hang is a clock's word, here as there.
+            self.fields.retain(|field| field.holds);
+            return Verdict::Plausible("its work hangs this machine's GPU too; when it was ended is the node's word");
+        }
         let fault = self.fields.iter().find(|field| !field.holds);
         match (fault, spec.max_price.filter(|max| receipt.cost > *max), check) {
             (Some(_), _, _) => Verdict::DoesNotHold(self.faults()),
             (None, Some(max), _) => Verdict::DoesNotHold(format!("it costs {}, and {max} was the most allowed", receipt.cost)),
             (None, None, Check::Equal) => Verdict::Holds,
-            (None, None, Check::AtMost) => Verdict::Plausible,
+            (None, None, Check::AtMost) => Verdict::Plausible(STOPPED),
         }
     }
 
@@ -366,16 +514,16 @@ impl Audit {
         let took = show_micros(self.run_us.unwrap_or_default());
         match &self.verdict {
             Verdict::Holds => format!("bill holds: {bill} (re-run in {took})"),
-            Verdict::Plausible => format!(
-                "bill is plausible: {bill}: the guest used no less until the claimed fuel, and had not ended (re-run in {took}); when \
-                 it was stopped is the node's word"
-            ),
+            Verdict::Plausible(why) => format!("bill is plausible: {bill}: {why} (re-run in {took})"),
             Verdict::DoesNotHold(reason) => format!("bill does not hold: {reason}"),
             Verdict::NotRecomputable(reason) => format!("bill cannot be re-computed: {reason}"),
         }
     }
 }
 
+/// Why a bill of a job that a clock ended is no more than plausible.
+const STOPPED: &str = "the guest used no less until the claimed fuel, and had not ended; when it was stopped is the node's word";
+const OUTPUT: &str = "output_digest";
 const FUEL: &str = "fuel";
 const PRICE: &str = "price_microcredits";
 
@@ -389,7 +537,7 @@ impl Verdict {
     fn name(&self) -> &'static str {
         match self {
             Self::Holds => "holds",
-            Self::Plausible => "plausible",
+            Self::Plausible(_) => "plausible",
             Self::DoesNotHold(_) => "does_not_hold",
             Self::NotRecomputable(_) => "not_recomputable",
         }
@@ -397,7 +545,7 @@ impl Verdict {
 
     fn exit(&self) -> Exit {
         match self {
-            Self::Holds | Self::Plausible => Exit::Success,
+            Self::Holds | Self::Plausible(_) => Exit::Success,
             Self::DoesNotHold(_) => Exit::BadProof,
             Self::NotRecomputable(_) => Exit::NotRecomputable,
         }
@@ -407,7 +555,7 @@ impl Verdict {
         match self {
             Self::Holds => GOOD,
             Self::DoesNotHold(_) => BAD,
-            Self::Plausible | Self::NotRecomputable(_) => UNKNOWN,
+            Self::Plausible(_) | Self::NotRecomputable(_) => UNKNOWN,
         }
     }
 }
@@ -433,7 +581,7 @@ impl<'a> AuditReport<'a> {
             verdict: audit.verdict.name(),
             reason: match &audit.verdict {
                 Verdict::DoesNotHold(reason) | Verdict::NotRecomputable(reason) => reason,
-                Verdict::Holds | Verdict::Plausible => "",
+                Verdict::Holds | Verdict::Plausible(_) => "",
             },
             settled: audit.settled,
             fields: &audit.fields,
@@ -445,4 +593,24 @@ impl<'a> AuditReport<'a> {
 
 fn display(value: impl Display) -> String {
     value.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_are_compared_number_by_number_whatever_their_size() {
+        let tolerance = Tolerance { absolute_e9: 1_000, relative_e9: 0 };
+        let bytes = |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+        let compare = |a: &[u8], b: &[u8]| compare_numbers(tolerance, a, b).unwrap();
+        let many = vec![1.0_f32; COMPARED_BYTES / 4 + 10];
+        let mut near = many.clone();
+        near.iter_mut().for_each(|number| *number += 0.5e-6);
+        assert_eq!(compare(&bytes(&many), &bytes(&near)), Tolerated::Yes);
+        near[COMPARED_BYTES / 4 + 3] = 2.0;
+        assert_eq!(compare(&bytes(&many), &bytes(&near)), Tolerated::NotAt(COMPARED_BYTES as u64 + 12));
+        assert_eq!(compare(&bytes(&many), &bytes(&many[1..])), Tolerated::NotAt(COMPARED_BYTES as u64 + 36));
+        assert_eq!(compare(b"", b""), Tolerated::Yes);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use adit_protocol::{Digest, JobSpec, MeterId, Outcome, Receipt, Usage};
+use adit_protocol::{Comparison, Digest, GpuRun, JobSpec, MeterId, Outcome, Receipt, Usage};
 use serde::Serialize;
 
 /// What running a job again gave.
@@ -14,6 +14,19 @@ pub(crate) struct Recomputed {
     pub(crate) usage: Usage,
     /// The digest of the output, or of as many bytes of its start as were claimed where a clock ended the job.
     pub(crate) output: Digest,
+    /// Whether the numbers of the output are within the tolerance that holds for them; nothing where none does, or nobody compared.
+    pub(crate) tolerated: Option<Tolerated>,
+    /// What was done on a GPU.
+    pub(crate) gpu: Option<GpuRun>,
+}
+
+/// What came of comparing an output with the claimed one, number by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tolerated {
+    /// Each number counts as the claimed one.
+    Yes,
+    /// The number at this byte does not.
+    NotAt(u64),
 }
 
 /// How a bill can be checked.
@@ -49,16 +62,19 @@ impl Check {
     /// How `receipt` can be checked.
     pub(crate) fn of(receipt: &Receipt) -> Self {
         match receipt.outcome {
-            Outcome::TimedOut | Outcome::Cancelled | Outcome::Preempted => Self::AtMost,
+            // How long a GPU takes is for no other machine to say.
+            Outcome::TimedOut | Outcome::Cancelled | Outcome::Preempted | Outcome::OutOfGpuTime | Outcome::GpuLost => {
+                Self::AtMost
+            }
             _ => Self::Equal,
         }
     }
 
     /// Compares all that can be computed again. What decides comes first.
     pub(crate) fn compare(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Vec<Field> {
-        let (claimed, used) = (&receipt.usage, &again.usage);
+        let (claimed, used) = (&receipt.usage, &billed(receipt, again));
         let cost = receipt.price.cost(used).map_or_else(|error| Value::Text(error.to_string()), |cost| cost.0.into());
-        vec![
+        let mut fields = vec![
             Field::new("meter_id", receipt.meter.to_string(), again.meter.to_string()),
             // Another build of the same meter must come to the same bill.
             Field { holds: true, ..Field::new("engine", receipt.engine.clone(), again.engine.to_owned()) },
@@ -66,15 +82,44 @@ impl Check {
             Field::new("module", receipt.module.to_string(), spec.module.digest.to_string()),
             Field::new("input", receipt.input.to_string(), spec.input.digest.to_string()),
             self.outcome(receipt, again),
-            Field::new("output_digest", receipt.output.to_string(), again.output.to_string()),
+            output(receipt, again),
             self.amount("fuel", claimed.fuel.0, used.fuel.0),
             self.amount("memory_peak_bytes", claimed.memory_peak.0, used.memory_peak.0),
             self.amount("memory_fuel", claimed.memory_fuel, used.memory_fuel),
             Field::new("bytes_in", claimed.bytes_in.0, used.bytes_in.0),
             self.amount("bytes_out", claimed.bytes_out.0, used.bytes_out.0),
             self.amount("host_calls", claimed.host_calls, used.host_calls),
-            self.amount("price_microcredits", receipt.cost.0, cost),
+        ];
+        fields.extend(self.gpu(receipt, spec, again));
+        fields.push(self.amount("price_microcredits", receipt.cost.0, cost));
+        fields
+    }
+
+    /// What is said of a GPU. Its time is the node's word within what was asked for, and its class is of that very adapter.
+    fn gpu(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Vec<Field> {
+        let (claimed, used) = match (&receipt.gpu, &again.gpu) {
+            (Some(claimed), Some(used)) => (claimed, used),
+            (None, None) => return Vec::new(),
+            (claimed, used) => {
+                let whether = |run: &Option<GpuRun>| if run.is_some() { "used" } else { "not used" }.to_owned();
+                return vec![Field::new("gpu", whether(claimed), whether(used))];
+            }
+        };
+        let time = Field::new("gpu_ns", receipt.usage.gpu_ns, again.usage.gpu_ns);
+        vec![
+            Field { holds: true, ..Field::new("gpu_class", claimed.class.clone(), used.class.clone()) },
+            Field { holds: receipt.usage.gpu_ns <= spec.limits.gpu_ns, ..time },
+            self.amount("gpu_dispatches", claimed.dispatches, used.dispatches),
+            self.amount("gpu_bytes_moved", claimed.bytes_moved.0, used.bytes_moved.0),
+            self.amount("gpu_memory_peak_bytes", claimed.memory_peak.0, used.memory_peak.0),
+            self.rule(claimed, used),
         ]
+    }
+
+    /// By which rule results compare. A job that was cut short may not have come to the shader that computes with floats.
+    fn rule(self, claimed: &GpuRun, used: &GpuRun) -> Field {
+        let field = Field::new("gpu_comparison", claimed.comparison.to_string(), used.comparison.to_string());
+        Field { holds: field.equal || self == Self::AtMost && claimed.comparison == Comparison::Exact, ..field }
     }
 
     fn outcome(self, receipt: &Receipt, again: &Recomputed) -> Field {
@@ -92,9 +137,29 @@ impl Check {
     }
 }
 
+/// What the claim of an honest node would be: GPU time is taken as it was claimed, because no other adapter takes as long.
+fn billed(receipt: &Receipt, again: &Recomputed) -> Usage {
+    Usage { gpu_ns: receipt.usage.gpu_ns, ..again.usage }
+}
+
+/// Whether the output is the claimed one, bit for bit or within the tolerance that holds.
+fn output(receipt: &Receipt, again: &Recomputed) -> Field {
+    let field = Field::new("output_digest", receipt.output.to_string(), again.output.to_string());
+    match again.tolerated {
+        _ if field.equal => field,
+        Some(Tolerated::Yes) => {
+            Field { recomputed: format!("{} (within the tolerance)", again.output).into(), holds: true, ..field }
+        }
+        Some(Tolerated::NotAt(byte)) => {
+            Field { recomputed: format!("{} (differs at byte {byte})", again.output).into(), ..field }
+        }
+        None => field,
+    }
+}
+
 /// What was billed beyond the re-computed price, in microcredits; below zero where it was less.
 pub(crate) fn overcharge(receipt: &Receipt, again: &Recomputed) -> Option<i128> {
-    let cost = receipt.price.cost(&again.usage).ok()?;
+    let cost = receipt.price.cost(&billed(receipt, again)).ok()?;
     Some(i128::from(receipt.cost.0) - i128::from(cost.0))
 }
 
@@ -147,7 +212,7 @@ mod tests {
     /// What an honest node's receipt comes to.
     fn again(receipt: &Receipt) -> Recomputed {
         let Receipt { meter, outcome, usage, output, .. } = *receipt;
-        Recomputed { meter, engine: "another", outcome, usage, output }
+        Recomputed { meter, engine: "another", outcome, usage, output, tolerated: None, gpu: receipt.gpu.clone() }
     }
 
     /// The fields in which a receipt does not hold.
@@ -179,9 +244,72 @@ mod tests {
         }
     }
 
+    fn with_gpu() -> Receipt {
+        let mut receipt = good().receipt.receipt;
+        receipt.usage.gpu_ns = 5_000_000;
+        receipt.price.per_gpu_minute = 60_000_000_000;
+        receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
+        receipt.gpu = Some(GpuRun {
+            class: "discrete/nvidia/nvidia".into(),
+            comparison: Comparison::Class,
+            dispatches: 3,
+            bytes_moved: ByteCount(4096),
+            memory_peak: ByteCount(2048),
+        });
+        receipt
+    }
+
+    #[test]
+    fn gpu_time_is_the_nodes_word_within_the_limit_and_all_else_is_compared() {
+        let receipt = with_gpu();
+        let mut spec = spec();
+        spec.limits.gpu_ns = 5_000_000;
+        let mut here = again(&receipt);
+        // Another adapter, and a slower one.
+        here.usage.gpu_ns = 900_000_000;
+        here.gpu.as_mut().unwrap().class = "software/mesa/llvmpipe".into();
+        let faults = |receipt: &Receipt, spec: &JobSpec| {
+            let fields = Check::Equal.compare(receipt, spec, &here);
+            fields.into_iter().filter(|field| !field.holds).map(|field| field.field).collect::<Vec<_>>()
+        };
+        assert!(faults(&receipt, &spec).is_empty());
+        assert_eq!(overcharge(&receipt, &here), Some(0));
+        spec.limits.gpu_ns -= 1;
+        assert_eq!(faults(&receipt, &spec), ["gpu_ns"]);
+        spec.limits.gpu_ns += 1;
+        type Change = fn(&mut GpuRun);
+        let rows: [(Change, &str); 4] = [
+            (|run| run.dispatches += 1, "gpu_dispatches"),
+            (|run| run.bytes_moved.0 += 4, "gpu_bytes_moved"),
+            (|run| run.memory_peak.0 += 4, "gpu_memory_peak_bytes"),
+            // Who says so would be believed by every other adapter.
+            (|run| run.comparison = Comparison::Exact, "gpu_comparison"),
+        ];
+        for (change, want) in rows {
+            let mut claim = receipt.clone();
+            change(claim.gpu.as_mut().unwrap());
+            assert_eq!(faults(&claim, &spec), [want]);
+        }
+        let none = Receipt { gpu: None, ..receipt };
+        assert_eq!(faults(&none, &spec), ["gpu"]);
+    }
+
+    #[test]
+    fn output_may_differ_within_the_tolerance_that_holds() {
+        let receipt = with_gpu();
+        let mut here = again(&receipt);
+        here.output = Digest::of(b"nearly the same");
+        let holds = |here: &Recomputed| output(&receipt, here).holds;
+        assert!(!holds(&here));
+        here.tolerated = Some(Tolerated::NotAt(8));
+        assert!(!holds(&here) && output(&receipt, &here).recomputed.to_string().ends_with("(differs at byte 8)"));
+        here.tolerated = Some(Tolerated::Yes);
+        assert!(holds(&here) && !output(&receipt, &here).equal);
+    }
+
     #[test]
     fn claims_of_an_end_from_outside_may_not_be_over_what_was_used() {
-        for outcome in [Outcome::TimedOut, Outcome::Cancelled, Outcome::Preempted] {
+        for outcome in [Outcome::TimedOut, Outcome::Cancelled, Outcome::Preempted, Outcome::OutOfGpuTime, Outcome::GpuLost] {
             check_claims_of_an_end_from_outside(outcome);
         }
     }

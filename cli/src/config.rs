@@ -35,6 +35,13 @@ pub(crate) static LOG_MAX: Setting = setting("log-max", "ADIT_LOG_MAX", "1MiB");
 pub(crate) static MAX_PRICE: Setting = setting("max-price", "ADIT_MAX_PRICE", "");
 pub(crate) static PROFILE: Setting = setting("profile", "ADIT_PROFILE", "deterministic");
 pub(crate) static PREFER: Setting = setting("prefer", "ADIT_PREFER", "balanced");
+pub(crate) static GPU: Setting = setting("gpu", "ADIT_GPU", "0s");
+pub(crate) static GPU_MEMORY: Setting = setting("gpu-memory", "ADIT_GPU_MEMORY", "256MiB");
+pub(crate) static GPU_BUFFER: Setting = setting("gpu-buffer", "ADIT_GPU_BUFFER", "");
+pub(crate) static GPU_DISPATCHES: Setting = setting("gpu-dispatches", "ADIT_GPU_DISPATCHES", "1048576");
+pub(crate) static GPU_INVOCATIONS: Setting = setting("gpu-invocations", "ADIT_GPU_INVOCATIONS", "256");
+pub(crate) static GPU_WORKGROUP_MEMORY: Setting = setting("gpu-workgroup-memory", "ADIT_GPU_WORKGROUP_MEMORY", "16KiB");
+pub(crate) static GPU_COMPARE: Setting = setting("gpu-compare", "ADIT_GPU_COMPARE", "class");
 pub(crate) static KEEP_MAX: Setting = setting("keep-max", "ADIT_KEEP_MAX", "1GiB");
 pub(crate) static ALLOW_WEAK_SANDBOX: Setting = setting("allow-weak-sandbox", "ADIT_ALLOW_WEAK_SANDBOX", "false");
 pub(crate) static NODE_KEY: Setting = setting("node.key", "ADIT_NODE_KEY", "");
@@ -44,6 +51,9 @@ pub(crate) static NODE_MODULE_MAX: Setting = setting("node.module-max", "ADIT_NO
 pub(crate) static NODE_CACHE: Setting = setting("node.cache", "ADIT_NODE_CACHE", "");
 pub(crate) static NODE_CACHE_MAX: Setting = setting("node.cache-max", "ADIT_NODE_CACHE_MAX", "8GiB");
 pub(crate) static NODE_JOIN_TOKEN: Setting = setting("node.join-token", "ADIT_NODE_JOIN_TOKEN", "");
+pub(crate) static NODE_LABELS: Setting = setting("node.labels", "ADIT_NODE_LABELS", "");
+pub(crate) static NODE_REGION: Setting = setting("node.region", "ADIT_NODE_REGION", "");
+pub(crate) static NODE_ALLOW_OPEN: Setting = setting("node.allow-open", "ADIT_NODE_ALLOW_OPEN", "false");
 pub(crate) static NODE_PROC_DIR: Setting = setting("node.proc-dir", "ADIT_NODE_PROC_DIR", "/proc");
 pub(crate) static NODE_SYS_DIR: Setting = setting("node.sys-dir", "ADIT_NODE_SYS_DIR", "/sys");
 pub(crate) static RULE_HOURS: Setting = setting("node.rules.hours", "ADIT_NODE_RULES_HOURS", "");
@@ -62,6 +72,12 @@ pub(crate) static NODE_PRICE: Setting = setting("node.price-per-minute", "ADIT_N
 pub(crate) static NODE_PRICE_MEMORY: Setting = setting("node.price-per-gib-minute", "ADIT_NODE_PRICE_PER_GIB_MINUTE", "0.0001");
 pub(crate) static NODE_PRICE_IN: Setting = setting("node.price-per-gib-in", "ADIT_NODE_PRICE_PER_GIB_IN", "0.0005");
 pub(crate) static NODE_PRICE_OUT: Setting = setting("node.price-per-gib-out", "ADIT_NODE_PRICE_PER_GIB_OUT", "0.0005");
+pub(crate) static NODE_PRICE_GPU: Setting = setting("node.price-gpu", "ADIT_NODE_PRICE_GPU", "0.02");
+pub(crate) static NODE_GPU: Setting = setting("node.gpu", "ADIT_NODE_GPU", "off");
+pub(crate) static NODE_GPU_ADAPTER: Setting = setting("node.gpu-adapter", "ADIT_NODE_GPU_ADAPTER", "");
+pub(crate) static NODE_GPU_SOFTWARE: Setting = setting("node.gpu-software", "ADIT_NODE_GPU_SOFTWARE", "false");
+pub(crate) static NODE_GPU_MEMORY: Setting = setting("node.gpu-memory", "ADIT_NODE_GPU_MEMORY", "1GiB");
+pub(crate) static NODE_GPU_SLICE: Setting = setting("node.gpu-slice", "ADIT_NODE_GPU_SLICE", "2s");
 pub(crate) static NODE_CPU_SHARE: Setting = setting("node.cpu-share", "ADIT_NODE_CPU_SHARE", "100");
 pub(crate) static NODE_PRIORITY: Setting = setting("node.priority", "ADIT_NODE_PRIORITY", "normal");
 pub(crate) static SERVE_KEY: Setting = setting("serve.key", "ADIT_SERVE_KEY", "");
@@ -81,6 +97,13 @@ pub(crate) static SETTINGS: &[&Setting] = &[
     &MAX_PRICE,
     &PROFILE,
     &PREFER,
+    &GPU,
+    &GPU_MEMORY,
+    &GPU_BUFFER,
+    &GPU_DISPATCHES,
+    &GPU_INVOCATIONS,
+    &GPU_WORKGROUP_MEMORY,
+    &GPU_COMPARE,
     &KEEP_MAX,
     &ALLOW_WEAK_SANDBOX,
     &NODE_KEY,
@@ -90,12 +113,21 @@ pub(crate) static SETTINGS: &[&Setting] = &[
     &NODE_CACHE,
     &NODE_CACHE_MAX,
     &NODE_JOIN_TOKEN,
+    &NODE_LABELS,
+    &NODE_REGION,
+    &NODE_ALLOW_OPEN,
     &NODE_PROC_DIR,
     &NODE_SYS_DIR,
     &NODE_PRICE,
     &NODE_PRICE_MEMORY,
     &NODE_PRICE_IN,
     &NODE_PRICE_OUT,
+    &NODE_PRICE_GPU,
+    &NODE_GPU,
+    &NODE_GPU_ADAPTER,
+    &NODE_GPU_SOFTWARE,
+    &NODE_GPU_MEMORY,
+    &NODE_GPU_SLICE,
     &NODE_CPU_SHARE,
     &NODE_PRIORITY,
     &RULE_HOURS,
@@ -116,10 +148,20 @@ pub(crate) static SETTINGS: &[&Setting] = &[
 ];
 
 /// Those that are true or false.
-static SWITCHES: [&Setting; 3] = [&ALLOW_WEAK_SANDBOX, &RULE_MAINS, &RULE_ONE_TENANT];
+static SWITCHES: [&Setting; 6] =
+    [&ALLOW_WEAK_SANDBOX, &NODE_ALLOW_OPEN, &NODE_GPU, &NODE_GPU_SOFTWARE, &RULE_MAINS, &RULE_ONE_TENANT];
 
 /// Those that may be lists in the file; elsewhere a comma stands between two.
-static LISTS: [&Setting; 5] = [&RULE_HOURS, &RULE_ALLOW_CLIENTS, &RULE_DENY_CLIENTS, &RULE_ALLOW_MODULES, &RULE_DENY_MODULES];
+static LISTS: [&Setting; 6] =
+    [&NODE_LABELS, &RULE_HOURS, &RULE_ALLOW_CLIENTS, &RULE_DENY_CLIENTS, &RULE_ALLOW_MODULES, &RULE_DENY_MODULES];
+
+/// A config file that is no TOML. It is told over several lines: the place in the file with a mark under it, and what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("config file {}: {}", path.display(), error.to_string().trim_end())]
+pub(crate) struct SyntaxError {
+    path: PathBuf,
+    error: toml::de::Error,
+}
 
 /// A value and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,7 +230,7 @@ impl Config {
         text: &str,
         environment: fn(&str) -> Option<String>,
     ) -> anyhow::Result<Self> {
-        let table: toml::Table = text.parse().map_err(|error| usage(format!("config file {}: {error}", path.display())))?;
+        let table: toml::Table = text.parse().map_err(|error| SyntaxError { path: path.clone(), error })?;
         let mut file = BTreeMap::new();
         flatten("", table, &mut file)
             .and_then(|()| check_names(&file))
@@ -307,7 +349,7 @@ fn check_names(file: &BTreeMap<String, String>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{Fuel, JobLimits};
+    use adit_protocol::{Comparison, Fuel, GpuNeed, JobLimits};
 
     use super::*;
     use crate::quantity::{parse_bytes, parse_duration};
@@ -378,6 +420,17 @@ mod tests {
     }
 
     #[test]
+    fn file_that_is_no_toml_is_told_with_the_place() {
+        let error = config("gateway = \"here\"\nfuel = = 3\n", |_| None).unwrap_err();
+        let text = error.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("config file config.toml: TOML parse error at line 2, column 8"), "{text}");
+        let line = lines.iter().position(|line| line.ends_with("fuel = = 3")).unwrap();
+        assert!(lines[line + 1].trim_end().ends_with('^'), "{text}");
+        assert!(error.is::<SyntaxError>() && crate::exit::Exit::of_error(&error) == crate::exit::Exit::Usage);
+    }
+
+    #[test]
     fn defaults_are_those_of_the_protocol() {
         let config = config("", |_| None).unwrap();
         let limits = JobLimits::default();
@@ -385,6 +438,12 @@ mod tests {
         assert_eq!(config.value(&MEMORY, None, parse_bytes).unwrap(), limits.memory);
         assert_eq!(config.value(&OUTPUT_MAX, None, parse_bytes).unwrap(), limits.output);
         assert_eq!(config.value(&LOG_MAX, None, parse_bytes).unwrap(), limits.log);
+        let gpu = GpuNeed::default();
+        assert_eq!(config.value(&GPU_MEMORY, None, parse_bytes).unwrap(), gpu.memory);
+        assert_eq!(config.value(&GPU_DISPATCHES, None, str::parse::<u64>).unwrap(), gpu.dispatches);
+        assert_eq!(config.value(&GPU_INVOCATIONS, None, str::parse::<u32>).unwrap(), gpu.invocations);
+        assert_eq!(config.value(&GPU_WORKGROUP_MEMORY, None, parse_bytes).unwrap().0, u64::from(gpu.workgroup_memory));
+        assert_eq!(config.value(&GPU_COMPARE, None, str::parse::<Comparison>).unwrap(), gpu.comparison);
         assert_eq!(config.value(&NODE_MODULE_MAX, None, parse_bytes).unwrap().0, adit_runtime::MODULE_BYTES_DEFAULT);
         assert_eq!(config.value(&TIMEOUT, None, parse_duration).unwrap().as_millis(), limits.wall_ms.into());
         assert_eq!(config.value(&QUEUE_TIMEOUT, None, parse_duration).unwrap().as_millis(), limits.queue_ms.into());

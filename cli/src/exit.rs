@@ -4,12 +4,14 @@ use std::fmt::Display;
 use std::io;
 
 use adit_client::{ConnectError, JobError};
+use adit_node::StartError;
 use adit_protocol::{JobId, Outcome, VerifyError};
 use adit_transport::{BlobError, TransferError};
 
+use crate::config::SyntaxError;
 use crate::screen;
 
-/// An exit code. 10 to 15 are the guest's own doing, 20 and up the network's.
+/// An exit code. 10 to 17 are the guest's own doing, 20 and up the network's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done; a guest ended with exit code 0.
@@ -134,7 +136,10 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<UsageError>() {
+    if cause.is::<UsageError>() || cause.is::<SyntaxError>() {
+        return Some(Exit::Usage);
+    }
+    if let Some(StartError::Absurd(_) | StartError::OwnLabel { .. }) = cause.downcast_ref::<StartError>() {
         return Some(Exit::Usage);
     }
     if cause.is::<RefusedError>() {
@@ -197,6 +202,8 @@ mod tests {
             (Outcome::TimedOut, 13),
             (Outcome::Cancelled, 14),
             (Outcome::OutputTooLarge, 15),
+            (Outcome::OutOfGpuTime, 16),
+            (Outcome::GpuLost, 17),
         ];
         for (outcome, want) in outcomes {
             assert_eq!(Exit::of_outcome(&outcome).code(), want, "{outcome}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adit_client::{Client, Done, JobHandle, Settled, Update};
-use adit_protocol::JobId;
+use adit_protocol::{JobId, Query};
 use adit_transport::TransferError;
 use anyhow::bail;
 use tokio::sync::mpsc;
@@ -24,6 +24,9 @@ const LOG_TAIL: Duration = Duration::from_secs(3);
 const LOG_RETRY: Duration = Duration::from_millis(250);
 /// Pieces of a log on their way to the screen. A screen that is slower stops the stream, and so the gateway sends no more.
 const LOG_PIECES_MAX: usize = 16;
+
+/// How long a gateway may take to show that it is there, when the user wants to go. One that is there answers in a round trip.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
 /// How to follow a job.
 #[derive(Debug)]
@@ -51,7 +54,7 @@ impl Follow<'_> {
     /// # Errors
     /// Where the job came to no outcome, or the user left.
     pub(crate) async fn run(mut self, mut handle: JobHandle) -> anyhow::Result<Followed> {
-        let mut stop = Stop { signals: StopSignals::listen()?, job: handle.id(), asked: false };
+        let mut stop = Stop { signals: StopSignals::listen()?, job: handle.id(), asked: false, is_lost: false };
         let mut log = None;
         let done = self.until_end(&mut handle, &mut stop, &mut log).await;
         let left = match log {
@@ -76,11 +79,19 @@ impl Follow<'_> {
     }
 
     async fn until_end(&mut self, handle: &mut JobHandle, stop: &mut Stop, log: &mut Option<Log>) -> anyhow::Result<Done> {
+        let silent = silence(self.client.clone(), handle.id());
+        tokio::pin!(silent);
         loop {
+            if stop.asked && stop.is_lost {
+                return Err(stop.left_unheard());
+            }
             tokio::select! {
                 update = handle.next() => match update? {
                     Some(Update::Ended(done)) => return Ok(*done),
-                    Some(update) => self.handle(update, handle.id(), log),
+                    Some(update) => {
+                        stop.heed(&update);
+                        self.handle(update, handle.id(), log);
+                    }
                     None => bail!(link::closed(handle)),
                 },
                 Some(bytes) = next_piece(log) => self.screen.log(&bytes),
@@ -90,8 +101,13 @@ impl Follow<'_> {
                     }
                     stop.asked = true;
                     handle.cancel();
+                    if stop.is_lost {
+                        continue;
+                    }
                     self.screen.note(format!("cancelling job {}; Ctrl-C again to leave it", short(handle.id())));
                 }
+                // A gateway that was killed is not known to be lost before its connection times out.
+                () = &mut silent, if stop.asked => return Err(stop.left_unheard()),
             }
         }
     }
@@ -167,6 +183,8 @@ struct Stop {
     job: JobId,
     /// Whether the job was asked to stop.
     asked: bool,
+    /// Whether the gateway is lost, and sought.
+    is_lost: bool,
 }
 
 impl Stop {
@@ -176,9 +194,31 @@ impl Stop {
         self.left()
     }
 
+    fn heed(&mut self, update: &Update) {
+        match update {
+            Update::Reconnecting { .. } => self.is_lost = true,
+            Update::Reconnected => self.is_lost = false,
+            _ => {}
+        }
+    }
+
+    /// The end of a user's patience with a gateway that does not hear that the job is to stop.
+    fn left_unheard(&self) -> anyhow::Error {
+        let job = self.job;
+        let what = format!("left job {}, which may run on: the gateway does not answer", short(job));
+        InterruptedError(format!("{what}; `adit cancel {job}` stops it once the gateway is back")).into()
+    }
+
     fn left(&self) -> anyhow::Error {
         let job = self.job;
         InterruptedError(format!("left job {}; `adit status {job}` tells what becomes of it", short(job))).into()
+    }
+}
+
+/// Waits, from the first time that it is looked at, until a gateway has shown no sign of life for too long; for ever at one that has.
+async fn silence(client: Client, job: JobId) {
+    if timeout(SIGN_OF_LIFE, client.ask(Query::Job(job))).await.is_ok_and(|answer| answer.is_ok()) {
+        std::future::pending().await
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::{Common, LinkArgs};
 use crate::exit::Exit;
+use crate::gpu::show_gpu_time;
 use crate::link;
 use crate::quantity::{parse_moment, show_time};
 use crate::reactor::block_on;
@@ -62,6 +63,10 @@ struct Item {
     bytes_in: u64,
     bytes_out: u64,
     gpu_ns: u64,
+    gpu_class: Option<String>,
+    gpu_dispatches: Option<u64>,
+    gpu_bytes_moved: Option<u64>,
+    gpu_comparison: Option<String>,
     cost_microcredits: u64,
 }
 
@@ -120,6 +125,7 @@ fn counts(items: &[Item]) -> String {
 impl Item {
     fn of(leaf: u64, paid: &Settled, ends_job: bool) -> Self {
         let (receipt, usage) = (&paid.receipt.receipt, paid.receipt.receipt.usage);
+        let gpu = receipt.gpu.as_ref();
         Self {
             leaf,
             settled: show_time(paid.time),
@@ -133,13 +139,17 @@ impl Item {
             bytes_in: usage.bytes_in.0,
             bytes_out: usage.bytes_out.0,
             gpu_ns: usage.gpu_ns,
+            gpu_class: gpu.map(|run| run.class.clone()),
+            gpu_dispatches: gpu.map(|run| run.dispatches),
+            gpu_bytes_moved: gpu.map(|run| run.bytes_moved.0),
+            gpu_comparison: gpu.map(|run| run.comparison.to_string()),
             cost_microcredits: receipt.cost.0,
         }
     }
 }
 
 fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow::Result<()> {
-    const HEAD: [&str; 13] = [
+    const HEAD: [&str; 17] = [
         "leaf",
         "settled",
         "job",
@@ -152,6 +162,10 @@ fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow
         "bytes_in",
         "bytes_out",
         "gpu_ns",
+        "gpu_class",
+        "gpu_dispatches",
+        "gpu_bytes_moved",
+        "gpu_comparison",
         "cost_microcredits",
     ];
     let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
@@ -167,8 +181,8 @@ fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow
     Ok(())
 }
 
-fn table(items: &[Item]) -> Table<6> {
-    let mut table = Table::new(["settled", "job", "node", "outcome", "fuel", "cost"]);
+fn table(items: &[Item]) -> Table<7> {
+    let mut table = Table::new(["settled", "job", "node", "outcome", "fuel", "GPU", "cost"]);
     for item in items {
         table.push([
             item.settled.clone(),
@@ -176,6 +190,7 @@ fn table(items: &[Item]) -> Table<6> {
             short(&item.node),
             if item.ends_job { item.outcome.to_owned() } else { format!("{}, attempt {}", item.outcome, item.attempt) },
             adit_protocol::Fuel(item.fuel).to_string(),
+            item.gpu_class.as_ref().map_or_else(|| "-".to_owned(), |_| show_gpu_time(item.gpu_ns)),
             Microcredits(item.cost_microcredits).to_string(),
         ]);
     }
@@ -230,6 +245,6 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines[0].starts_with("leaf,settled,job,") && lines[0].ends_with(",cost_microcredits"));
         assert!(lines[1].starts_with("4,1970-01-01T00:00:01Z,") && lines[1].ends_with(&format!(",{cost}")));
-        assert_eq!(lines[3], format!("total,,,,,,,,,,,,{}", 2 * cost));
+        assert_eq!(lines[3], format!("total,,,,,,,,,,,,,,,,{}", 2 * cost));
     }
 }

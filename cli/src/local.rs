@@ -7,9 +7,12 @@ use std::time::Instant;
 
 use adit_client::Job;
 use adit_protocol::{Digest, JobId, PublicKey};
-use adit_runtime::{CompileError, CompileReport, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id};
+use adit_runtime::{
+    CompileError, CompileReport, GpuConfig, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id,
+};
 use anyhow::Context;
 
+use crate::adapter::lent_here;
 use crate::config::Config;
 use crate::exit::{InterruptedError, RefusedError};
 use crate::node::{PriceArgs, module_bytes_max};
@@ -33,7 +36,14 @@ pub(crate) async fn run(
     screen: &mut Screen,
 ) -> anyhow::Result<End> {
     let price = PriceArgs::default().read(config)?;
-    let runtime = runtime(config, allow_weak_sandbox)?;
+    let gpu = match job.spec.gpu {
+        Some(_) => Some(lent_here(config)?),
+        None => None,
+    };
+    let runtime = runtime(config, allow_weak_sandbox, gpu)?;
+    if let Err(reason) = runtime.gpu_settled().await {
+        return Err(RefusedError(format!("this machine has no GPU for the job: {reason}")).into());
+    }
     let compiled = compile(&runtime, job.spec.module.digest, module).await?;
     let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input: input.for_runtime().context("input")? };
     let id = JobId::derive(&TENANT, &job.key);
@@ -49,6 +59,7 @@ pub(crate) async fn run(
         outcome: report.outcome,
         reason: report.reason,
         usage: report.usage,
+        gpu: report.gpu,
         measured: Measured { queue_us: start_us, compile_us: compiled.compile_us, run_us: report.run_us, ..Measured::default() },
         meter: meter_id(),
         cost: price.cost(&report.usage).context("the price of this run")?,
@@ -59,9 +70,9 @@ pub(crate) async fn run(
 }
 
 /// The runtime of whoever runs this.
-pub(crate) fn runtime(config: &Config, allow_weak_sandbox: bool) -> anyhow::Result<Runtime> {
+pub(crate) fn runtime(config: &Config, allow_weak_sandbox: bool, gpu: Option<GpuConfig>) -> anyhow::Result<Runtime> {
     let module_bytes_max = module_bytes_max(config, None)?;
-    let setup = RuntimeConfig { allow_weak_sandbox, module_bytes_max, ..RuntimeConfig::new(config.dirs.cache.join("code")) };
+    let setup = RuntimeConfig { allow_weak_sandbox, module_bytes_max, gpu, ..RuntimeConfig::new(config.dirs.cache.join("code")) };
     Runtime::new(setup).context("the runtime does not start")
 }
 

@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod adapter;
 mod args;
 mod config;
 mod dirs;
 mod earnings;
 mod exit;
+mod gpu;
 mod quantity;
 mod quote;
 mod reactor;

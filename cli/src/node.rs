@@ -4,29 +4,33 @@ use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use adit_node::rules::Rules;
 use adit_node::{JoinToken, Node, NodeConfig, NodeEvent};
 use adit_protocol::limits::MODULE_BYTES_MAX;
-use adit_protocol::{ByteCount, Fuel, Microcredits, NodeState, Price, Profile, SecretKey};
+use adit_protocol::{ByteCount, Fuel, Microcredits, NodeState, Price, Profile, PublicKey, SecretKey};
 use adit_runtime::{CpuShare, Priority};
 use adit_transport::GatewayAddr;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::adapter::LendGpuArgs;
 use crate::args::Common;
 use crate::config::{
-    ALLOW_WEAK_SANDBOX, Config, NODE_CACHE, NODE_CACHE_MAX, NODE_CPU_SHARE, NODE_JOIN_TOKEN, NODE_MEMORY, NODE_MODULE_MAX,
-    NODE_PRICE, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY, NODE_PROC_DIR, NODE_SLOTS, NODE_SYS_DIR,
+    ALLOW_WEAK_SANDBOX, Config, Found, NODE_ALLOW_OPEN, NODE_CACHE, NODE_CACHE_MAX, NODE_CPU_SHARE, NODE_JOIN_TOKEN, NODE_LABELS,
+    NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_GPU, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY,
+    NODE_PROC_DIR, NODE_REGION, NODE_SLOTS, NODE_SYS_DIR,
 };
-use crate::exit::Exit;
+use crate::exit::{Exit, usage};
+use crate::gpu::{GpuOfferReport, show_offer};
 use crate::keys::Role;
 use crate::link::{self, load_key};
 use crate::quantity::{parse_bytes, parse_credits, parse_pair, show_bytes};
-use crate::reactor::{StopSignals, block_on};
+use crate::reactor::{Hangups, StopSignals, block_on};
 use crate::report::short;
 use crate::rules::RulesArgs;
-use crate::screen::{Screen, show_note};
+use crate::screen::{Screen, describe as describe_error, show_note};
 use crate::table::{print_json, print_line};
-use crate::{earnings, owner};
+use crate::{adapter, earnings, owner};
 
 /// Be a node: lend slots, memory and time of this machine, and earn
 #[derive(Debug, Args)]
@@ -37,7 +41,9 @@ Examples:
   adit node --gateway gateway.example:4433#6f1d5b…
   adit node --slots 2 --memory 2GiB --label region=eu --price-per-minute 0.002
   adit node --hours 'mon-fri 22:00-07:00, sat-sun' --load-max 25% --temperature-max 75
-  adit node pause --for 2h; adit node resume; adit node drain --wait; adit node status
+  adit node --gpu; adit node gpu off        # lends the GPU too, until its owner plays
+  adit node pause --for 2h; adit node resume; adit node drain --wait; adit node status --watch
+  adit node --check-config                  # everything that would hold; then, while it runs: adit node reload
   adit node earnings --since 7d
   adit node --json | jq -r 'select(.event == \"job_ended\") | .price_microcredits'
 
@@ -46,7 +52,7 @@ A node only dials out, so it works behind any NAT, and it connects again by itse
   hours = [\"mon-fri 22:00-07:00\", \"sat-sun\"]
   mains-only = true
 Where a rule is broken, guests are stopped within 200 ms; what they did is signed for.
-pause, resume, drain and status reach the node through CACHE/control.sock, which only its user may open."
+pause, resume, drain, gpu, reload and status reach the node through CACHE/control.sock, which only its user may open."
 )]
 pub(crate) struct NodeArgs {
     #[command(subcommand)]
@@ -83,9 +89,14 @@ enum NodeCommand {
     Pause(owner::PauseArgs),
     Resume(owner::ResumeArgs),
     Drain(owner::DrainArgs),
+    Gpu(owner::GpuArgs),
+    Reload(owner::ReloadArgs),
     Status(owner::StatusArgs),
     Earnings(earnings::EarningsArgs),
 }
+
+/// The label that says where a node is.
+const REGION: &str = "region";
 
 /// What an owner lends, and for how much.
 #[derive(Debug, Clone, Args)]
@@ -103,6 +114,9 @@ pub(crate) struct OfferArgs {
     /// What the node says of itself; repeat for more
     #[arg(long, value_name = "K=V", value_parser = parse_pair)]
     label: Vec<(String, String)>,
+    /// Where the machine is: short for --label region=NAME
+    #[arg(long, value_name = "NAME", value_parser = parse_region)]
+    region: Option<String>,
     /// Also take jobs of the open profile, which see this machine's clock and entropy
     #[arg(long)]
     allow_open: bool,
@@ -119,6 +133,8 @@ pub(crate) struct OfferArgs {
     /// Whom jobs leave the processor to: `low` is to everything else that this machine does, `normal` to nobody [default: normal]
     #[arg(long, value_name = "LEVEL", value_parser = parse_priority)]
     priority: Option<Priority>,
+    #[command(flatten)]
+    gpu: LendGpuArgs,
     #[command(flatten)]
     price: PriceArgs,
 }
@@ -139,6 +155,9 @@ pub(crate) struct PriceArgs {
     /// Per GiB of output [default: 0.0005]
     #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
     price_per_gib_out: Option<Microcredits>,
+    /// Per minute of GPU time [default: 0.02]
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    price_gpu: Option<Microcredits>,
 }
 
 pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -146,6 +165,8 @@ pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
         Some(NodeCommand::Pause(args)) => return owner::pause(args, common),
         Some(NodeCommand::Resume(args)) => return owner::resume(args, common),
         Some(NodeCommand::Drain(args)) => return owner::drain(args, common),
+        Some(NodeCommand::Gpu(args)) => return owner::gpu(args, common),
+        Some(NodeCommand::Reload(args)) => return owner::reload(args, common),
         Some(NodeCommand::Status(args)) => return owner::status(args, common),
         Some(NodeCommand::Earnings(args)) => return earnings::run(args, common),
         None => {}
@@ -153,22 +174,37 @@ pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let setup = args.read(&config, common.quiet)?;
     if args.check_config {
-        return describe_setup(&setup);
+        return describe_setup(&setup, args.key_file(&config).as_path(), link::find_gateway(&config, args.gateway.as_ref())?);
     }
-    let key = load_key("node", &Role::Node.file(&config, args.key.as_deref()))?;
+    let setup = NodeConfig { gateway: link::gateway(&config, args.gateway.as_ref())?, ..setup };
+    let key = load_key("node", &args.key_file(&config))?;
+    let rules = RereadRules { config: common.config.clone(), args: args.rules.clone(), setup: setup.clone() };
     let (json, quiet) = (args.json, common.quiet);
     block_on(async {
         let mut signals = StopSignals::listen()?;
-        serve(setup, key, move |event| show(&event, json, quiet), async move { signals.next().await }).await?;
+        let mut hangups = Hangups::listen()?;
+        let node = open(setup, key)?;
+        let reload = node.reloads(move || rules.read().map_err(|error| describe_error(&error)));
+        let shutdown = async move {
+            loop {
+                tokio::select! {
+                    () = signals.next() => return,
+                    // What came of it the node tells itself.
+                    () = hangups.next() => drop(reload.now().await),
+                }
+            }
+        };
+        node.run(move |event| show(&event, json, quiet), shutdown).await;
         Screen::new(quiet).note("node stopped");
         Ok(Exit::Success)
     })
 }
 
 impl NodeArgs {
-    /// The set-up that flags, environment and config file describe.
+    /// The set-up that flags, environment and config file describe. The gateway is named last, so that what is wrong with the rest is
+    /// told also where there is none yet.
     fn read(&self, config: &Config, quiet: bool) -> anyhow::Result<NodeConfig> {
-        let gateway = link::gateway(config, self.gateway.as_ref())?;
+        let gateway = GatewayAddr { host: String::new(), key: PublicKey([0; 32]) };
         let mut setup = self.offer.read(config, gateway, cache_dir(config, self.cache.as_deref()))?;
         setup.cache_bytes_max = config.value(&NODE_CACHE_MAX, self.cache_max, parse_bytes)?.0;
         setup.join_token = config.find(&NODE_JOIN_TOKEN, self.join_token.clone(), str::parse::<JoinToken>)?.map(|f| f.value);
@@ -179,7 +215,30 @@ impl NodeArgs {
         if let Some(note) = self.rules.fit_memory(config, &mut setup, are_slots_given)? {
             Screen::new(quiet).note(note);
         }
+        Node::check(&setup)?;
         Ok(setup)
+    }
+
+    fn key_file(&self, config: &Config) -> PathBuf {
+        Role::Node.file(config, self.key.as_deref())
+    }
+}
+
+/// What a running node's rules are read from again.
+struct RereadRules {
+    config: Option<PathBuf>,
+    args: RulesArgs,
+    /// What the node runs with.
+    setup: NodeConfig,
+}
+
+impl RereadRules {
+    fn read(&self) -> anyhow::Result<Rules> {
+        let config = Config::load(self.config.as_deref())?;
+        let rules = self.args.read(&config)?;
+        // Slots stay as they are, so that a bound on the memory of all of them must hold for these.
+        self.args.fit_memory(&config, &mut self.setup.clone(), true)?;
+        Ok(rules)
     }
 }
 
@@ -188,14 +247,55 @@ pub(crate) fn cache_dir(config: &Config, flag: Option<&Path>) -> PathBuf {
     config.path_or(&NODE_CACHE, flag, config.dirs.cache.join("node")).value
 }
 
-/// Says what a node would do.
-fn describe_setup(setup: &NodeConfig) -> anyhow::Result<Exit> {
-    Node::check(setup)?;
-    print_line(&format!("works for {}", setup.gateway))?;
-    print_line(&format!("offers {} slots of {}", setup.slots, show_bytes(setup.memory)))?;
-    print_line(&format!("keeps up to {} in {}", show_bytes(ByteCount(setup.cache_bytes_max)), setup.cache_dir.display()))?;
-    setup.rules.describe().iter().try_for_each(|rule| print_line(rule))?;
+/// Says what a node would do, all of it: whoever asks wants to find the line that is not as it was meant.
+fn describe_setup(setup: &NodeConfig, key: &Path, gateway: Option<Found<GatewayAddr>>) -> anyhow::Result<Exit> {
+    let lines = [describe_way(setup, key, gateway), describe_offer(setup), describe_price(&setup.price), setup.rules.describe()];
+    lines.concat().iter().try_for_each(|line| print_line(line))?;
     Ok(Exit::Success)
+}
+
+fn describe_way(setup: &NodeConfig, key: &Path, gateway: Option<Found<GatewayAddr>>) -> Vec<String> {
+    let gateway = match gateway {
+        Some(Found { value, origin }) => format!("works for {value} ({origin})"),
+        None => "works for no gateway yet: give --gateway ADDR#KEY or ADIT_GATEWAY".to_owned(),
+    };
+    let key_state = if key.exists() { "" } else { ", made at the first start" };
+    // A token is told of, and never told.
+    let token = if setup.join_token.is_some() { "joins by a token (not shown)" } else { "joins without a token" };
+    vec![gateway, format!("has its key in {}{key_state}", key.display()), token.to_owned()]
+}
+
+fn describe_offer(setup: &NodeConfig) -> Vec<String> {
+    let profiles: Vec<&str> = setup.profiles.iter().map(Profile::name).collect();
+    let labels: Vec<String> = setup.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let priority = match setup.priority {
+        Priority::Low => "low: jobs leave the processor to everything else",
+        Priority::Normal => "normal",
+    };
+    let code = if setup.baseline_code { "begins large modules in baseline code" } else { "waits for optimised code" };
+    let mut lines = vec![
+        format!("offers {} slots of {}", setup.slots, show_bytes(setup.memory)),
+        format!("gives each slot {} % of a core at most", setup.cpu_share.percent()),
+        format!("runs jobs at priority {priority}"),
+        format!("takes modules of up to {}; {code}", show_bytes(ByteCount(setup.module_bytes_max))),
+        format!("takes jobs of the profiles {}", profiles.join(", ")),
+        format!(
+            "carries the labels {}",
+            if labels.is_empty() { "sandbox and arch alone, and gpu where it lends one".to_owned() } else { labels.join(", ") }
+        ),
+        format!("keeps up to {} in {}", show_bytes(ByteCount(setup.cache_bytes_max)), setup.cache_dir.display()),
+    ];
+    lines.extend(setup.gpu.as_ref().map(adapter::describe));
+    lines.extend(setup.allow_weak_sandbox.then(|| "works with a weak sandbox too".to_owned()));
+    lines
+}
+
+fn describe_price(price: &Price) -> Vec<String> {
+    let [minute, gib_minute, gib_in, gib_out, gpu_minute] = price.components().map(Microcredits);
+    vec![
+        format!("asks {minute} per minute, {gib_minute} per GiB and minute, {gib_in} per GiB in, {gib_out} per GiB out"),
+        format!("asks {gpu_minute} per minute of its GPU, where it lends one"),
+    ]
 }
 
 /// Works until `shutdown`.
@@ -205,11 +305,15 @@ pub(crate) async fn serve(
     on_event: impl FnMut(NodeEvent) + 'static,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    open(setup, key)?.run(on_event, shutdown).await;
+    Ok(())
+}
+
+fn open(setup: NodeConfig, key: SecretKey) -> anyhow::Result<Node> {
     let (public, slots, memory) = (key.public(), setup.slots, setup.memory);
     let node = Node::open(setup, key)?;
     tracing::info!(node = %public, slots, memory = %show_bytes(memory), "node started");
-    node.run(on_event, shutdown).await;
-    Ok(())
+    Ok(node)
 }
 
 impl OfferArgs {
@@ -220,15 +324,31 @@ impl OfferArgs {
         setup.memory = config.value(&NODE_MEMORY, self.memory, parse_bytes)?;
         setup.module_bytes_max = module_bytes_max(config, self.module_max)?;
         setup.price = self.price.read(config)?;
-        if self.allow_open {
+        if config.value(&NODE_ALLOW_OPEN, self.allow_open.then_some(true), str::parse::<bool>)? {
             setup.profiles.push(Profile::Open);
         }
         setup.allow_weak_sandbox = allows_weak_sandbox(config, self.allow_weak_sandbox)?;
         setup.baseline_code = !self.no_baseline;
         setup.cpu_share = config.value(&NODE_CPU_SHARE, self.cpu_share, parse_cpu_share)?;
         setup.priority = config.value(&NODE_PRIORITY, self.priority, parse_priority)?;
-        setup.labels = self.label.clone();
+        setup.gpu = self.gpu.read(config)?;
+        setup.labels = self.labels(config)?;
         Ok(setup)
+    }
+
+    /// What the node says of itself. Flags beat the environment and the file, as everywhere: all labels of theirs.
+    fn labels(&self, config: &Config) -> anyhow::Result<Vec<(String, String)>> {
+        let flags = (!self.label.is_empty()).then(|| self.label.clone());
+        let parse = |text: &str| text.split(',').map(|label| parse_pair(label.trim())).collect::<Result<Vec<_>, _>>();
+        let mut labels = config.find(&NODE_LABELS, flags, parse)?.map(|found| found.value).unwrap_or_default();
+        if let Some(Found { value, .. }) = config.find(&NODE_REGION, self.region.clone(), parse_region)? {
+            if let Some((_, other)) = labels.iter().find(|(key, other)| key == REGION && *other != value) {
+                return Err(usage(format!("a node is in one region: `{value}` and `{other}` are two")));
+            }
+            labels.retain(|(key, _)| key != REGION);
+            labels.push((REGION.to_owned(), value));
+        }
+        Ok(labels)
     }
 
     /// How many slots the owner asked for.
@@ -250,6 +370,10 @@ pub(crate) fn module_bytes_max(config: &Config, flag: Option<ByteCount>) -> anyh
 fn parse_cpu_share(text: &str) -> Result<CpuShare, String> {
     let percent = text.trim_end_matches('%').trim_end().parse().ok().and_then(CpuShare::of_percent);
     percent.ok_or_else(|| format!("`{text}` is no share; write a percentage from {} to 100, such as 50", CpuShare::PERCENT_MIN))
+}
+
+fn parse_region(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("a region has a name, such as eu".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 fn parse_priority(text: &str) -> Result<Priority, String> {
@@ -278,8 +402,7 @@ impl PriceArgs {
             per_gib_compute_minute: read(&NODE_PRICE_MEMORY, self.price_per_gib_minute)?,
             per_gib_in: read(&NODE_PRICE_IN, self.price_per_gib_in)?,
             per_gib_out: read(&NODE_PRICE_OUT, self.price_per_gib_out)?,
-            // A node has no GPU to ask for.
-            per_gpu_minute: 0,
+            per_gpu_minute: read(&NODE_PRICE_GPU, self.price_gpu)?,
         })
     }
 }
@@ -316,6 +439,12 @@ fn describe(event: &NodeEvent) -> String {
         NodeEvent::State(NodeState::Ready) => "takes jobs".to_owned(),
         NodeEvent::State(NodeState::Draining) => "ends what it has, and takes no more".to_owned(),
         NodeEvent::State(NodeState::Paused(reason)) => format!("paused: {reason}"),
+        NodeEvent::GpuLent { offer } => format!("lends its GPU: {}", show_offer(offer)),
+        NodeEvent::GpuNotLent => "lends no GPU any more".to_owned(),
+        NodeEvent::GpuMissing { reason } => format!("lends no GPU: {reason}"),
+        NodeEvent::RulesRead { rules } if rules.is_empty() => "rules read anew: everything is allowed".to_owned(),
+        NodeEvent::RulesRead { rules } => format!("rules read anew: {}", rules.join("; ")),
+        NodeEvent::RulesNotRead { reason } => reason.clone(),
         NodeEvent::JobStarted { job, client } => format!("job {}: for client {}", short(job), short(client)),
         NodeEvent::JobEnded { job, outcome, usage, cost } => {
             format!("job {}: {outcome} · {} · earned {cost}", short(job), usage.fuel)
@@ -345,6 +474,11 @@ fn to_json(event: &NodeEvent) -> Value {
             };
             json!({ "event": "state", "state": state, "reason": reason })
         }
+        NodeEvent::GpuLent { offer } => json!({ "event": "gpu_lent", "gpu": GpuOfferReport::from(offer) }),
+        NodeEvent::GpuNotLent => json!({ "event": "gpu_not_lent" }),
+        NodeEvent::GpuMissing { reason } => json!({ "event": "gpu_missing", "reason": reason }),
+        NodeEvent::RulesRead { rules } => json!({ "event": "rules_read", "rules": rules }),
+        NodeEvent::RulesNotRead { reason } => json!({ "event": "rules_not_read", "reason": reason }),
         NodeEvent::JobStarted { job, client } => {
             json!({ "event": "job_started", "job": job.to_string(), "client": client.to_string() })
         }

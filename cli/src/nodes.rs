@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::args::{Common, LinkArgs};
 use crate::exit::Exit;
+use crate::gpu::{GpuOfferReport, show_offer};
 use crate::link::{self, ask, unexpected};
 use crate::quantity::{show_bytes, show_micros};
 use crate::reactor::block_on;
@@ -53,6 +54,7 @@ struct NodeReport {
     slots: u32,
     slots_used: u32,
     memory_bytes: u64,
+    gpu: Option<GpuOfferReport>,
     profiles: Vec<&'static str>,
     labels: Vec<[String; 2]>,
     price_per_minute: u64,
@@ -82,6 +84,7 @@ impl NodeReport {
             slots: offer.slots,
             slots_used: status.slots_used,
             memory_bytes: offer.memory.0,
+            gpu: offer.gpu.as_ref().map(Into::into),
             profiles: offer.profiles.iter().map(Profile::name).collect(),
             labels: offer.labels.iter().map(|(key, value)| [key.clone(), value.clone()]).collect(),
             price_per_minute: offer.price.per_compute_minute,
@@ -103,12 +106,13 @@ impl NodeReport {
     }
 }
 
-fn table(nodes: &[NodeStatus]) -> Table<12> {
+fn table(nodes: &[NodeStatus]) -> Table<13> {
     let mut table = Table::new([
         "node",
         "state",
         "slots",
         "memory",
+        "GPU",
         "away",
         "speed",
         "per minute",
@@ -128,6 +132,7 @@ fn table(nodes: &[NodeStatus]) -> Table<12> {
             why::state(state).0.to_owned(),
             format!("{slots_used}/{}", offer.slots),
             show_bytes(offer.memory),
+            offer.gpu.as_ref().map_or_else(|| "-".to_owned(), show_offer),
             show_micros(*rtt_us),
             show_speed(*fuel_per_second),
             adit_protocol::Microcredits(offer.price.per_compute_minute).to_string(),

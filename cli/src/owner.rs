@@ -1,16 +1,19 @@
-//! `adit node pause`, `resume`, `drain` and `status`: an owner's word to a node that runs here.
+//! `adit node pause`, `resume`, `drain`, `gpu`, `reload` and `status`: an owner's word to a node that runs here.
 
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adit_node::GpuStatus;
 use adit_node::control::{Request, Status, ask};
 use adit_protocol::{ByteCount, Fuel, Microcredits};
 use clap::Args;
 
+use crate::adapter::parse_on;
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::node::cache_dir;
-use crate::quantity::{parse_duration, show_bytes};
+use crate::quantity::{parse_duration, parse_lasting, show_bytes};
 use crate::report::short;
 use crate::screen::Screen;
 use crate::table::{Table, print_json, print_line};
@@ -29,7 +32,7 @@ struct WhichNode {
 #[derive(Debug, Args)]
 pub(crate) struct PauseArgs {
     /// Resume by itself after this, as in 2h or 30m
-    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_lasting)]
     duration: Option<Duration>,
     #[command(flatten)]
     which: WhichNode,
@@ -52,11 +55,34 @@ pub(crate) struct DrainArgs {
     which: WhichNode,
 }
 
+/// Lend the GPU of a node that runs, or keep it back, also where it is started again
+///
+/// Kept back, jobs that have it are stopped within 200 ms; what they did is signed for, and they go to other nodes. Other jobs go on.
+#[derive(Debug, Args)]
+pub(crate) struct GpuArgs {
+    /// `on` or `off`
+    #[arg(value_name = "on|off", value_parser = parse_on, action = clap::ArgAction::Set)]
+    on: bool,
+    #[command(flatten)]
+    which: WhichNode,
+}
+
+/// Have the node read the rules in its config file anew, as SIGHUP does
+///
+/// All of them hold from then on, or, where one cannot be kept, none: the node goes on by those from before, and says why. Flags of the
+/// running node go before the file still. What is no rule, such as slots, memory and prices, is read when the node is started.
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    which: WhichNode,
+}
+
 /// Show what the node does, for whom, what it did not run and why, its speed, its way to the gateway, and what it signed for today
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   adit node status
+  adit node status --watch                                   # again and again, until Ctrl-C
   adit node status --json | jq -r .state
   adit node status --cache ~/.local/share/adit/up/node       # that of `adit up`
 
@@ -65,8 +91,21 @@ pub(crate) struct StatusArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Show it again every so often, until Ctrl-C; with --json one object a line
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "2s", value_parser = parse_interval)]
+    watch: Option<Duration>,
     #[command(flatten)]
     which: WhichNode,
+}
+
+/// How often a node can be looked at. Each look costs it a little.
+const WATCH_MIN: Duration = Duration::from_millis(100);
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval < WATCH_MIN => Err(format!("`{text}` is too often; write 100ms or more")),
+        interval => Ok(interval),
+    }
 }
 
 pub(crate) fn pause(args: &PauseArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -82,14 +121,54 @@ pub(crate) fn drain(args: &DrainArgs, common: &Common) -> anyhow::Result<Exit> {
     told(&args.which, common, Request::Drain { wait: args.wait })
 }
 
-pub(crate) fn status(args: &StatusArgs, common: &Common) -> anyhow::Result<Exit> {
-    let status = args.which.ask(common, Request::Status)?;
-    if args.json {
-        print_json(&status)?;
-    } else {
-        show(&status)?;
-    }
+pub(crate) fn gpu(args: &GpuArgs, common: &Common) -> anyhow::Result<Exit> {
+    let status = args.which.ask(common, Request::Gpu { on: args.on })?;
+    let with_it = status.jobs.iter().filter(|job| job.has_gpu).count();
+    Screen::new(common.quiet).note(format!(
+        "node {}: GPU {}, {with_it} jobs have it",
+        short(&status.node),
+        gpu_state(&status.gpu)
+    ));
     Ok(Exit::Success)
+}
+
+/// `lent: discrete/nvidia/nvidia, 1.0 GiB for each job`.
+fn gpu_state(gpu: &GpuStatus) -> String {
+    match (&gpu.class, gpu.memory_bytes) {
+        (Some(class), Some(bytes)) => format!("lent: {class}, {} for each job", show_bytes(ByteCount(bytes))),
+        _ if gpu.state == "kept_back" => "kept back by its owner".to_owned(),
+        _ => gpu.state.clone(),
+    }
+}
+
+pub(crate) fn reload(args: &ReloadArgs, common: &Common) -> anyhow::Result<Exit> {
+    let status = args.which.ask(common, Request::Reload)?;
+    status.rules.iter().try_for_each(|rule| print_line(rule))?;
+    Screen::new(common.quiet).note(format!("node {}: {} rules hold", short(&status.node), status.rules.len()));
+    Ok(Exit::Success)
+}
+
+pub(crate) fn status(args: &StatusArgs, common: &Common) -> anyhow::Result<Exit> {
+    loop {
+        let status = args.which.ask(common, Request::Status)?;
+        match (args.json, args.watch) {
+            (true, _) => print_json(&status)?,
+            (false, Some(_)) if io::stdout().is_terminal() => {
+                // From the top of a clear screen, so that each look stands where the last one did.
+                print!("\x1b[H\x1b[2J");
+                show(&status)?;
+            }
+            (false, _) => show(&status)?,
+        }
+        // Ctrl-C ends the process: nothing is held that would have to be given back.
+        match args.watch {
+            Some(interval) => std::thread::sleep(interval),
+            None => return Ok(Exit::Success),
+        }
+        if !args.json && !io::stdout().is_terminal() {
+            print_line("")?;
+        }
+    }
 }
 
 /// Has the node do something, and says how it is then.
@@ -136,6 +215,7 @@ fn show(status: &Status) -> anyhow::Result<()> {
     print_line(&format!("today     {} receipts signed, for {earned}; {moved} moved", today.receipts))?;
     print_line(&format!("offer     {} slots of {memory}, {speed}; {} workers", status.slots, status.workers))?;
     print_line(&format!("cache     {blobs} of modules and inputs, {code} of compiled modules, {most} at most"))?;
+    print_line(&format!("GPU       {}", gpu_state(&status.gpu)))?;
     for rule in &status.rules {
         print_line(&format!("rule      {rule}"))?;
     }

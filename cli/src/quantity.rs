@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use adit_node::control::{PAUSE_MAX, PAUSE_MIN};
 use adit_node::rules::Share;
 use adit_protocol::{ByteCount, Microcredits, UnixMillis};
 use bytesize::ByteSize;
@@ -21,6 +22,15 @@ pub(crate) fn parse_bytes(text: &str) -> Result<ByteCount, String> {
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("`{text}` is not a duration; write a number with a unit, as in 60s or 5m"))
+}
+
+/// As [`parse_duration`], for how long something is to hold from now on: no moment, and no longer than anybody means.
+pub(crate) fn parse_lasting(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        duration if duration < PAUSE_MIN => Err(format!("`{text}` is over at once; write how long it is to last, as in 30m")),
+        duration if duration > PAUSE_MAX => Err(format!("`{text}` is longer than 10 years; leave it out for no end")),
+        duration => Ok(duration),
+    }
 }
 
 /// Reads credits as a decimal number with up to six decimals, exactly: `0.05` is 50,000 microcredits.
@@ -101,6 +111,11 @@ pub(crate) fn show_micros(micros: u64) -> String {
     }
 }
 
+/// `1h 30m`: as [`parse_duration`] reads it.
+pub(crate) fn show_duration(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
 /// RFC 3339 in UTC, to the second.
 pub(crate) fn show_time(time: UnixMillis) -> String {
     let timestamp = i64::try_from(time.0 / 1000).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
@@ -165,6 +180,21 @@ mod tests {
         assert_eq!(parse_duration("60s"), Ok(Duration::from_secs(60)));
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
         assert!(parse_duration("60").unwrap_err().contains("60s"));
+    }
+
+    #[test]
+    fn what_is_to_hold_for_a_while_holds_for_one() {
+        assert_eq!(parse_lasting("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(parse_lasting("3650d"), Ok(PAUSE_MAX));
+        for (text, want) in [
+            ("0s", "is over at once"),
+            ("999us", "is over at once"),
+            ("3651d", "longer than 10 years"),
+            ("100000000h", "longer than 10 years"),
+            ("soon", "is not a duration"),
+        ] {
+            assert!(parse_lasting(text).unwrap_err().contains(want), "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
 use crate::config::Config;
 use crate::exit::{Exit, RefusedError};
+use crate::gpu::show_gpu_time;
 use crate::link::{self, ask, unexpected};
 use crate::local;
 use crate::node;
@@ -69,6 +70,7 @@ struct Quote {
     at_most_microcredits: Range,
     dry_run_microcredits: Option<Range>,
     dry_run_fuel: Option<u64>,
+    dry_run_gpu_ns: Option<u64>,
     dry_run_outcome: Option<String>,
     nodes: Vec<NodeQuote>,
     nodes_unfit: usize,
@@ -140,6 +142,7 @@ fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Us
         at_most_microcredits,
         dry_run_microcredits: Range::over(quotes.iter().filter_map(|quote| quote.dry_run_microcredits)),
         dry_run_fuel: tried.as_ref().map(|(usage, _)| usage.fuel.0),
+        dry_run_gpu_ns: tried.as_ref().map(|(usage, _)| usage.gpu_ns),
         dry_run_outcome: tried.map(|(_, outcome)| outcome),
         nodes: quotes,
         nodes_unfit,
@@ -164,7 +167,12 @@ fn show(quote: &Quote, limits: &JobLimits) -> anyhow::Result<()> {
         table.push([short(node), Microcredits(*at_most_microcredits).to_string(), tried]);
     }
     table.print()?;
-    print_line(&format!("at most     {}, where it uses all of its limits ({})", quote.at_most_microcredits.show(), limits.fuel))?;
+    let gpu = if limits.gpu_ns > 0 { format!(", {} of a GPU", show_gpu_time(limits.gpu_ns)) } else { String::new() };
+    print_line(&format!(
+        "at most     {}, where it uses all of its limits ({}{gpu})",
+        quote.at_most_microcredits.show(),
+        limits.fuel
+    ))?;
     if let (Some(range), Some(fuel), Some(outcome)) = (&quote.dry_run_microcredits, quote.dry_run_fuel, &quote.dry_run_outcome) {
         print_line(&format!("by dry run  {}, for {}; the job {outcome}", range.show(), Fuel(fuel)))?;
     }

@@ -23,6 +23,22 @@ pub(crate) fn survive_file_limit() -> anyhow::Result<()> {
     signal(over_limit).map(drop).context("cannot listen to signals")
 }
 
+/// The signal by which a service manager has a service read its configuration anew. While this lives, it does not end the process.
+#[derive(Debug)]
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    /// Starts listening.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        signal(SignalKind::hangup()).map(Self).context("cannot listen to signals")
+    }
+
+    /// Waits for the next of them. Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 /// Ctrl-C and the signal that a service manager stops with. While this lives, neither ends the process by itself.
 #[derive(Debug)]
 pub(crate) struct StopSignals {

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::{Common, LinkArgs};
 use crate::exit::{Exit, ProofError};
+use crate::gpu::{GpuRunReport, show_gpu_time};
 use crate::link::{self, ask, unexpected};
 use crate::proof::Proof;
 use crate::quantity::{show_bytes, show_micros};
@@ -74,7 +75,7 @@ async fn page(client: &Client, from: u64) -> anyhow::Result<(Vec<(u64, SignedRec
 #[derive(Debug)]
 struct List<'a> {
     args: &'a ReceiptsArgs,
-    table: Table<8>,
+    table: Table<9>,
     seen: usize,
     bad: usize,
     cost: u64,
@@ -82,7 +83,7 @@ struct List<'a> {
 
 impl<'a> List<'a> {
     fn new(args: &'a ReceiptsArgs) -> Self {
-        let table = Table::new(["index", "job", "node", "outcome", "fuel", "peak", "ran", "price"]);
+        let table = Table::new(["index", "job", "node", "outcome", "fuel", "peak", "GPU", "ran", "price"]);
         Self { args, table, seen: 0, bad: 0, cost: 0 }
     }
 
@@ -124,6 +125,7 @@ impl<'a> List<'a> {
             if valid { receipt.outcome.to_string() } else { format!("INVALID: {}", receipt.outcome) },
             receipt.usage.fuel.to_string(),
             show_bytes(receipt.usage.memory_peak),
+            receipt.gpu.as_ref().map_or_else(|| "-".to_owned(), |_| show_gpu_time(receipt.usage.gpu_ns)),
             show_micros(receipt.times.run_us),
             receipt.cost.to_string(),
         ]);
@@ -165,6 +167,7 @@ struct ReceiptReport {
     bytes_out: u64,
     host_calls: u64,
     gpu_ns: u64,
+    gpu: Option<GpuRunReport>,
     run_ms: f64,
     meter_id: String,
     price_microcredits: u64,
@@ -190,6 +193,7 @@ impl ReceiptReport {
             bytes_out: usage.bytes_out.0,
             host_calls: usage.host_calls,
             gpu_ns: usage.gpu_ns,
+            gpu: receipt.gpu.as_ref().map(|run| GpuRunReport::of(run, usage)),
             run_ms: receipt.times.run_us as f64 / 1e3,
             meter_id: receipt.meter.to_string(),
             price_microcredits: receipt.cost.0,

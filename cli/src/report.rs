@@ -1,10 +1,11 @@
 //! How a job ended: as the object of `--json`, and as one line for people.
 
 use adit_client::{Done, JobError, Settled};
-use adit_protocol::{Digest, JobId, JobLimits, MeterId, Microcredits, Outcome, PublicKey, Usage};
+use adit_protocol::{Digest, GpuRun, JobId, JobLimits, MeterId, Microcredits, Outcome, PublicKey, Usage};
 use serde::Serialize;
 
 use crate::exit::{Exit, InterruptedError};
+use crate::gpu::{GpuRunReport, show_gpu_time, show_run};
 use crate::proof::Proof;
 use crate::quantity::{show_bytes, show_micros};
 use crate::screen;
@@ -20,6 +21,8 @@ pub(crate) struct End {
     /// What a human should know of the outcome beyond its name.
     pub(crate) reason: String,
     pub(crate) usage: Usage,
+    /// What it did on a GPU, where it had one.
+    pub(crate) gpu: Option<GpuRun>,
     pub(crate) measured: Measured,
     pub(crate) meter: MeterId,
     pub(crate) cost: Microcredits,
@@ -48,6 +51,7 @@ pub(crate) struct Report {
     pub(crate) exit_code: Option<i32>,
     pub(crate) reason: String,
     usage: Option<UsageReport>,
+    gpu: Option<GpuRunReport>,
     measured: Option<MeasuredReport>,
     meter_id: Option<String>,
     pub(crate) price_microcredits: Option<u64>,
@@ -88,6 +92,7 @@ impl End {
             outcome: receipt.outcome,
             reason: done.reason.clone(),
             usage: receipt.usage,
+            gpu: receipt.gpu.clone(),
             measured: Measured {
                 queue_us: done.queue_us,
                 fetch_us: times.fetch_us,
@@ -126,6 +131,7 @@ impl End {
             },
             reason: self.reason.clone(),
             usage: Some(UsageReport::of(&self.usage)),
+            gpu: self.gpu.as_ref().map(|run| GpuRunReport::of(run, &self.usage)),
             measured: Some(MeasuredReport::of(&self.measured)),
             meter_id: Some(self.meter.to_string()),
             price_microcredits: Some(self.cost.0),
@@ -143,8 +149,9 @@ impl End {
             Some(node) => format!("node {}, {} away", short(node), show_micros(self.measured.rtt_us)),
             None => "here".to_owned(),
         };
+        let gpu = self.gpu.as_ref().map(|run| format!("{} · ", show_run(run, &self.usage))).unwrap_or_default();
         format!(
-            "job {}: {} · {place} · {} · peak {} · ran {} · {}",
+            "job {}: {} · {place} · {} · peak {} · ran {} · {gpu}{}",
             short(self.job),
             self.verdict(limits),
             self.usage.fuel,
@@ -176,8 +183,8 @@ impl End {
                 format!("output too large{}; raise --output-max", limit(&|l| show_bytes(l.output)))
             }
             Outcome::OutOfGpuTime => {
-                let most = limit(&|l| show_micros(l.gpu_ns / 1000));
-                format!("out of GPU time at {}{most}; raise --gpu", show_micros(self.usage.gpu_ns / 1000))
+                let most = limit(&|l| show_gpu_time(l.gpu_ns));
+                format!("out of GPU time at {}{most}; raise --gpu", show_gpu_time(self.usage.gpu_ns))
             }
             Outcome::GpuLost => with_reason("its work hung the GPU".to_owned()),
             Outcome::Cancelled => "cancelled".to_owned(),
@@ -248,7 +255,7 @@ pub(crate) fn short(id: impl ToString) -> String {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{ByteCount, Fuel, Refusal, TrapKind};
+    use adit_protocol::{ByteCount, Comparison, Fuel, Refusal, TrapKind};
     use serde_json::Value;
 
     use super::*;
@@ -267,6 +274,7 @@ mod tests {
                 memory_fuel: 1 << 70,
                 ..Usage::default()
             },
+            gpu: None,
             measured: Measured { queue_us: 412, run_us: 1_240_000, rtt_us: 400, ..Measured::default() },
             meter: receipt.meter,
             cost: Microcredits(42),
@@ -281,8 +289,9 @@ mod tests {
     }
 
     /// Scripts rely on these keys, in every case.
-    const KEYS: [&str; 13] = [
+    const KEYS: [&str; 14] = [
         "exit_code",
+        "gpu",
         "job",
         "log_proof",
         "measured",
@@ -351,6 +360,29 @@ mod tests {
         assert_eq!(verdict(Outcome::OutputTooLarge), "output too large (limit 64.0 MiB); raise --output-max");
         assert_eq!(verdict(Outcome::Trapped(TrapKind::Unreachable)), "trapped: unreachable code was reached");
         assert_eq!(end(Outcome::OutOfFuel).verdict(None), "out of fuel at 2.000 Gfuel; raise --fuel");
+    }
+
+    #[test]
+    fn gpu_of_a_job_is_told_in_object_and_summary() {
+        let run = GpuRun {
+            class: "software/mesa/llvmpipe".into(),
+            comparison: Comparison::Exact,
+            dispatches: 3,
+            bytes_moved: ByteCount(2 << 20),
+            memory_peak: ByteCount(1 << 20),
+        };
+        let mut end = end(Outcome::OutOfGpuTime);
+        end.usage.gpu_ns = 1_500_000;
+        end.gpu = Some(run);
+        let want = serde_json::json!({
+            "class": "software/mesa/llvmpipe", "time_ns": 1_500_000, "dispatches": 3, "bytes_moved": 2 << 20,
+            "memory_peak_bytes": 1 << 20, "comparison": "exact",
+        });
+        assert_eq!(json(&end.report())["gpu"], want);
+        let limits = JobLimits { gpu_ns: 1_000_000, ..JobLimits::default() };
+        let line = end.summary(Some(&limits));
+        assert!(line.contains("out of GPU time at 1.5 ms (limit 1.0 ms); raise --gpu"), "{line}");
+        assert!(line.contains(" · 1.5 ms of software/mesa/llvmpipe in 3 dispatches, 2.0 MiB moved · "), "{line}");
     }
 
     #[test]

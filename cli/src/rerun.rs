@@ -1,14 +1,15 @@
 //! Running a job again for its bill alone.
 
 use std::fs::File;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adit_protocol::limits::WALL_MS_MAX;
+use adit_protocol::limits::{GPU_NS_MAX, WALL_MS_MAX};
 use adit_protocol::{ByteCount, Digest, Fuel, JobLimits, JobSpec, Receipt};
 use adit_runtime::{ENGINE, Input, RunEvent, RunReport, RunRequest, Runtime, meter_id};
 use anyhow::Context;
+use tempfile::NamedTempFile;
 
 use crate::comparison::{Check, Recomputed};
 use crate::local::{TENANT, compile};
@@ -21,51 +22,82 @@ pub(crate) struct Bytes {
     pub(crate) input: Option<PathBuf>,
 }
 
+/// Where a job's output goes while it runs again.
+#[derive(Debug)]
+pub(crate) struct Kept<'a> {
+    /// A folder for it.
+    pub(crate) spool: &'a Path,
+    /// Whether it is kept beyond its digest, to be compared number by number.
+    pub(crate) is_wanted: bool,
+}
+
 /// What a job came to when it ran again.
 #[derive(Debug)]
 pub(crate) struct Rerun {
     pub(crate) recomputed: Recomputed,
     /// Microseconds that the guest ran.
     pub(crate) run_us: u64,
+    /// The output, as many bytes of it as count, where it was wanted.
+    pub(crate) output: Option<NamedTempFile>,
 }
 
 /// Runs the job of `receipt` again, as `adit run --local` runs it.
 ///
 /// # Errors
 /// Where it does not run here.
-pub(crate) async fn rerun(runtime: &Runtime, receipt: &Receipt, spec: &JobSpec, bytes: &Bytes) -> anyhow::Result<Rerun> {
+pub(crate) async fn rerun(
+    runtime: &Runtime,
+    receipt: &Receipt,
+    spec: &JobSpec,
+    bytes: &Bytes,
+    kept: Kept<'_>,
+) -> anyhow::Result<Rerun> {
     compile(runtime, spec.module.digest, &bytes.module).await?;
     let check = Check::of(receipt);
     let input = input(bytes).context("input")?;
     let request = RunRequest { tenant: TENANT, spec: Arc::new(specification(check, receipt, spec)), input };
-    let mut output = match check {
-        Check::Equal => None,
-        Check::AtMost => Some(Start::of(receipt.usage.bytes_out)),
+    let most = match check {
+        Check::Equal => ByteCount(u64::MAX),
+        Check::AtMost => receipt.usage.bytes_out,
     };
+    let mut output = Start::of(most, kept.file().context("a place for the output")?);
     let mut run = runtime.start(request).await?;
     let report = loop {
         match run.next().await? {
-            RunEvent::Output(bytes) => output.iter_mut().for_each(|output| output.add(&bytes)),
+            RunEvent::Output(bytes) => output.add(&bytes)?,
             RunEvent::Ended(report) => break report,
             RunEvent::Log(_) | RunEvent::Progress { .. } => {}
         }
     };
-    let RunReport { outcome, usage, run_us, output_digest, output: last, .. } = *report;
-    let output = output.map_or(output_digest, |mut output| {
-        output.add(&last.unwrap_or_default());
-        output.digest()
-    });
-    Ok(Rerun { recomputed: Recomputed { meter: meter_id(), engine: ENGINE, outcome, usage, output }, run_us })
+    let RunReport { outcome, usage, run_us, output_digest, output: last, gpu, .. } = *report;
+    output.add(&last.unwrap_or_default())?;
+    let digest = match check {
+        Check::Equal => output_digest,
+        Check::AtMost => output.digest(),
+    };
+    let recomputed = Recomputed { meter: meter_id(), engine: ENGINE, outcome, usage, output: digest, tolerated: None, gpu };
+    Ok(Rerun { recomputed, run_us, output: output.file })
 }
 
-/// What is run: what was asked, but for this machine's clock, which may be slower than the node's and must not decide. A job that a
+impl Kept<'_> {
+    fn file(&self) -> io::Result<Option<NamedTempFile>> {
+        if !self.is_wanted {
+            return Ok(None);
+        }
+        std::fs::create_dir_all(self.spool)?;
+        NamedTempFile::new_in(self.spool).map(Some)
+    }
+}
+
+/// What is run: what was asked, but for this machine's clock and its GPU's, which may be slower than the node's and must not decide. A job that a
 /// clock ended there has just enough fuel to show that it uses more than was claimed.
 fn specification(check: Check, receipt: &Receipt, spec: &JobSpec) -> JobSpec {
     let fuel = match check {
         Check::Equal => spec.limits.fuel,
         Check::AtMost => Fuel(receipt.usage.fuel.0.saturating_add(1).min(spec.limits.fuel.0)),
     };
-    JobSpec { limits: JobLimits { fuel, wall_ms: WALL_MS_MAX, ..spec.limits }, ..spec.clone() }
+    let gpu_ns = spec.gpu.map_or(0, |_| GPU_NS_MAX);
+    JobSpec { limits: JobLimits { fuel, wall_ms: WALL_MS_MAX, gpu_ns, ..spec.limits }, ..spec.clone() }
 }
 
 fn input(bytes: &Bytes) -> io::Result<Input> {
@@ -81,17 +113,20 @@ struct Start {
     /// Bytes that still belong to it.
     left: u64,
     hasher: blake3::Hasher,
+    /// Holds it, where it is wanted.
+    file: Option<NamedTempFile>,
 }
 
 impl Start {
-    fn of(bytes: ByteCount) -> Self {
-        Self { left: bytes.0, hasher: blake3::Hasher::new() }
+    fn of(bytes: ByteCount, file: Option<NamedTempFile>) -> Self {
+        Self { left: bytes.0, hasher: blake3::Hasher::new(), file }
     }
 
-    fn add(&mut self, bytes: &[u8]) {
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         let taken = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         self.hasher.update(&bytes[..taken]);
         self.left -= taken as u64;
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(&bytes[..taken]))
     }
 
     fn digest(&self) -> Digest {
@@ -109,9 +144,9 @@ mod tests {
     #[test]
     fn start_of_an_output_is_hashed_whatever_its_pieces() {
         for (claimed, want) in [(0, &b""[..]), (3, b"out"), (6, b"output"), (9, b"output"), (u64::MAX, b"output")] {
-            let mut start = Start::of(ByteCount(claimed));
+            let mut start = Start::of(ByteCount(claimed), None);
             for piece in [&b"o"[..], b"utp", b"", b"ut"] {
-                start.add(piece);
+                start.add(piece).unwrap();
             }
             assert_eq!(start.digest(), Digest::of(want), "{claimed}");
         }

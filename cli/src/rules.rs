@@ -33,7 +33,7 @@ pub(crate) struct RulesArgs {
     /// Bytes that the node may send and receive in a day
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     traffic_max: Option<ByteCount>,
-    /// Memory that all jobs may have together: slots times --memory; without --slots, as many slots as fit
+    /// Memory that all jobs may have together: slots times --memory; without --slots, as many slots as fit (read at the start alone)
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory_max: Option<ByteCount>,
     /// Take jobs of this client, and of no other that is not named so; repeat for more

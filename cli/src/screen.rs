@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Stderr, Write};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::config::SyntaxError;
 use crate::visible::{VisibleWriter, visible};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -123,7 +124,14 @@ pub(crate) fn show_note(text: impl Display) {
 
 /// Says what went wrong, with its causes.
 pub(crate) fn show_error(error: &anyhow::Error) {
-    let _ = writeln!(anstream::stderr(), "{ERROR}adit:{ERROR:#} {}", visible(&describe(error)));
+    let told = describe(error);
+    let shown = if error.is::<SyntaxError>() { visible_lines(&told) } else { visible(&told).into_owned() };
+    let _ = writeln!(anstream::stderr(), "{ERROR}adit:{ERROR:#} {shown}");
+}
+
+/// As [`visible`], with the line breaks that are ours.
+fn visible_lines(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// An error with its causes in one line. Transparent errors repeat their cause's words; a person reads them once.
@@ -145,6 +153,11 @@ fn progress_style(total: u64) -> ProgressStyle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_stay_lines_and_what_a_terminal_obeys_is_spelt_out() {
+        assert_eq!(visible_lines("one\n  ^\u{1b}[2J\n"), "one\n  ^\\x1b[2J");
+    }
 
     #[test]
     fn causes_are_told_once() {

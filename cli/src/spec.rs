@@ -7,18 +7,19 @@ use std::time::Duration;
 
 use adit_client::{Job, Source};
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{Fuel, JobLimits, JobSpec, Placement, Preference, Profile, UnixMillis};
+use adit_protocol::{ByteCount, Fuel, GpuNeed, JobLimits, JobSpec, Placement, Preference, Profile, SpecError, UnixMillis};
 use tempfile::NamedTempFile;
 
 use crate::args::{JobArgs, SubmissionArgs};
 use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PREFER, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
 use crate::exit::usage;
-use crate::quantity::{parse_bytes, parse_credits, parse_duration};
+use crate::quantity::{parse_bytes, parse_credits, parse_duration, show_bytes, show_duration};
 
 /// The parts of a specification that do not depend on module and input.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     limits: JobLimits,
+    gpu: Option<GpuNeed>,
     profile: Profile,
     prefer: Preference,
     asked: JobArgs,
@@ -27,6 +28,7 @@ pub(crate) struct Terms {
 impl Terms {
     /// Reads flags, environment and config file.
     pub(crate) fn read(args: &JobArgs, config: &Config) -> anyhow::Result<Self> {
+        let (gpu, gpu_ns) = args.gpu.read(config)?;
         let limits = JobLimits {
             fuel: config.value(&FUEL, args.fuel, str::parse::<Fuel>)?,
             memory: config.value(&MEMORY, args.memory, parse_bytes)?,
@@ -34,12 +36,12 @@ impl Terms {
             log: config.value(&LOG_MAX, args.log_max, parse_bytes)?,
             wall_ms: millis(config.value(&TIMEOUT, args.timeout, parse_duration)?),
             queue_ms: millis(config.value(&QUEUE_TIMEOUT, args.queue_timeout, parse_duration)?),
-            gpu_ns: 0,
+            gpu_ns,
         };
         let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
         let prefer = config.value(&PREFER, args.prefer, str::parse::<Preference>)?;
         let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);
-        Ok(Self { limits, profile, prefer, asked: JobArgs { max_price, ..args.clone() } })
+        Ok(Self { limits, gpu, profile, prefer, asked: JobArgs { max_price, ..args.clone() } })
     }
 
     fn placement(&self) -> Placement {
@@ -67,6 +69,7 @@ impl Terms {
             args: [&asked.arg[..], trailing].concat(),
             env: asked.env.clone(),
             limits: self.limits,
+            gpu: self.gpu,
             profile: self.profile,
             seed: asked.seed,
             time: asked.time.unwrap_or(match start {
@@ -77,9 +80,29 @@ impl Terms {
             placement: self.placement(),
             ..job.spec
         };
-        job.spec.check().map_err(usage)?;
+        job.spec.check().map_err(|error| usage(describe(&error)))?;
         Ok(job)
     }
+}
+
+/// A bound that is exceeded, in the units that the command line takes.
+fn describe(error: &SpecError) -> String {
+    type Show = fn(u64) -> String;
+    let units: [(&str, Show); 3] = [
+        (" in milliseconds", |ms| show_duration(Duration::from_millis(ms))),
+        (" in nanoseconds", |ns| show_duration(Duration::from_nanos(ns))),
+        (" in bytes", |bytes| show_bytes(ByteCount(bytes))),
+    ];
+    for (suffix, show) in units {
+        let (value, limit) = (show(error.value), show(error.limit));
+        // Two amounts that look alike tell nothing; their numbers do.
+        if let Some(name) = error.name.strip_suffix(suffix)
+            && value != limit
+        {
+            return format!("{name} is {value}, over the limit of {limit}");
+        }
+    }
+    error.to_string()
 }
 
 fn millis(time: Duration) -> u64 {
@@ -213,6 +236,19 @@ mod tests {
 
     use super::*;
     use crate::exit::Exit;
+
+    #[test]
+    fn bound_that_is_exceeded_is_told_in_the_units_of_the_command_line() {
+        let told = |name, value, limit| describe(&SpecError { name, value, limit });
+        assert_eq!(
+            told("the deadline in milliseconds", 172_800_000, 86_400_000),
+            "the deadline is 2days, over the limit of 1day"
+        );
+        assert_eq!(told("the memory limit in bytes", 5 << 30, 4 << 30), "the memory limit is 5.0 GiB, over the limit of 4.0 GiB");
+        let close = "the memory limit in bytes is 4294967297, over the limit of 4294967296";
+        assert_eq!(told("the memory limit in bytes", (4 << 30) + 1, 4 << 30), close);
+        assert_eq!(told("the number of labels", 65, 64), "the number of labels is 65, over the limit of 64");
+    }
 
     #[test]
     fn small_input_is_at_hand_and_large_input_is_not() {

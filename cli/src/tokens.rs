@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::config::{Config, SERVE_DATA};
 use crate::exit::{Exit, usage};
-use crate::quantity::{parse_duration, show_time};
+use crate::quantity::{parse_lasting, show_time};
 use crate::screen::show_note;
 use crate::table::{Table, print_json, print_line};
 
@@ -47,7 +47,7 @@ struct NewArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     uses: NonZeroU32,
     /// How long it is good for [default: for ever]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_lasting)]
     expires: Option<Duration>,
     #[command(flatten)]
     place: PlaceArgs,
@@ -118,8 +118,7 @@ fn list(args: &ListArgs, tokens: &JoinTokens) -> anyhow::Result<Exit> {
     }
     let mut table = Table::new(["TOKEN", "USED", "MADE", "EXPIRES"]);
     for token in &file.tokens {
-        let expires = token.expires.map_or_else(|| "never".to_owned(), shown);
-        table.push([token.id.clone(), format!("{} of {}", token.used, token.uses), shown(token.made), expires]);
+        table.push([token.id.clone(), show_uses(token), shown(token.made), show_expiry(token, now)]);
     }
     table.print()?;
     if !file.nodes.is_empty() {
@@ -131,6 +130,19 @@ fn list(args: &ListArgs, tokens: &JoinTokens) -> anyhow::Result<Exit> {
         table.print()?;
     }
     Ok(Exit::Success)
+}
+
+fn show_uses(token: &JoinToken) -> String {
+    let mark = if token.used >= token.uses { " (used up)" } else { "" };
+    format!("{} of {}{mark}", token.used, token.uses)
+}
+
+fn show_expiry(token: &JoinToken, now: UnixMillis) -> String {
+    match token.expires {
+        None => "never".to_owned(),
+        Some(time) if now.0 >= time => format!("{} (expired)", shown(time)),
+        Some(time) => shown(time),
+    }
 }
 
 fn revoke(what: &str, tokens: &JoinTokens, quiet: bool) -> anyhow::Result<Exit> {
@@ -170,4 +182,24 @@ fn now() -> UnixMillis {
 
 fn shown(millis: u64) -> String {
     show_time(UnixMillis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_that_nobody_can_join_by_any_more_is_marked() {
+        let token = |used: u32, expires: Option<u64>| -> JoinToken {
+            let kept = serde_json::json!({
+                "id": "1f2e3d4c", "hash": "", "uses": 2, "used": used, "made": 0, "expires": expires,
+            });
+            serde_json::from_value(kept).unwrap()
+        };
+        let row = |token: JoinToken| (show_uses(&token), show_expiry(&token, UnixMillis(5_000)));
+        let want = |uses: &str, expires: &str| (uses.to_owned(), expires.to_owned());
+        assert_eq!(row(token(1, None)), want("1 of 2", "never"));
+        assert_eq!(row(token(2, Some(6_000))), want("2 of 2 (used up)", "1970-01-01T00:00:06Z"));
+        assert_eq!(row(token(0, Some(5_000))), want("0 of 2", "1970-01-01T00:00:05Z (expired)"));
+    }
 }

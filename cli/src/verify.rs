@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adit_ledger::TreeHead;
-use adit_protocol::{Digest, Leaf, PublicKey, Receipt, VerifyError};
+use adit_protocol::{Digest, GpuRun, Leaf, PublicKey, Receipt, VerifyError};
 use adit_tlog::{LogProof, Policy, log_key, verify_checkpoint};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::exit::{Exit, ProofError};
 use crate::gateway::read_policy;
+use crate::gpu::{show_comparison, show_run};
 use crate::kept::{JobStore, KeptJob};
 use crate::proof::Proof;
 use crate::quantity::show_time;
@@ -162,6 +163,7 @@ pub(crate) fn fault(proof: &Proof) -> Option<String> {
 fn check(proof: &Proof, pins: &Pins) -> Vec<Check> {
     let receipt = &proof.receipt.receipt;
     let mut checks = vec![check_signature(proof), check_limits(proof, pins), check_cost(receipt), check_settlement(proof)];
+    checks.extend(receipt.gpu.as_ref().map(|run| tell_gpu(run, receipt)));
     checks.extend(receipt.outcome.is_interim().then(|| tell_partial(receipt)));
     checks.extend(check_log(proof, pins));
     checks.extend(pins.gateway.map(|want| pinned("gateway", want, receipt.gateway)));
@@ -215,6 +217,12 @@ fn tell_partial(receipt: &Receipt) -> Check {
     let detail =
         format!("attempt {} was cut short by its node's owner: paid for what it did, and not the job's end", receipt.attempt);
     Check::new("partial receipt", true, detail)
+}
+
+/// What the node says of a GPU. Whether it is so, its time apart, `adit audit` finds.
+fn tell_gpu(run: &GpuRun, receipt: &Receipt) -> Check {
+    let rule = show_comparison(&run.comparison, &run.class);
+    Check::new("GPU", true, format!("{}; results compare {rule}", show_run(run, &receipt.usage)))
 }
 
 /// What was used is within what was asked for. The receipt names the specification's digest, so no other file will do.

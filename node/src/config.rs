@@ -1,13 +1,31 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use adit_protocol::limits::TOKEN_BYTES_MAX;
+use adit_protocol::limits::{
+    GPU_MEMORY_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, MEMORY_BYTES_MAX, PRICE_COMPONENT_MAX, TOKEN_BYTES_MAX,
+};
 use adit_protocol::{ByteCount, Price, Profile};
-use adit_runtime::{CpuShare, MODULE_BYTES_DEFAULT, Priority, WorkerProgram};
+use adit_runtime::{CpuShare, GpuConfig, MODULE_BYTES_DEFAULT, Priority, WorkerProgram};
 use adit_transport::GatewayAddr;
+use bytesize::ByteSize;
 
 use crate::rules::Rules;
+
+/// Slots for each core of a machine, at most. Jobs that wait for their input leave their core to others; with more than so many, each is
+/// given less of a core than any owner could mean.
+const SLOTS_PER_CORE_MAX: u64 = 16;
+/// The least memory for a job: what a program that does nothing takes, as compilers lay it out (17 pages), does not fit half of it.
+const MEMORY_MIN: ByteCount = ByteCount(1 << 20);
+/// The least GPU memory for a job.
+const GPU_MEMORY_MIN: ByteCount = ByteCount(1 << 20);
+/// How long a dispatch may take, at least: less is over before a driver has begun it.
+const GPU_SLICE_MIN: Duration = Duration::from_millis(10);
+/// At most: a machine whose screen hangs on the same GPU stands still for so long.
+const GPU_SLICE_MAX: Duration = Duration::from_secs(60);
+/// Labels that a node gives itself.
+const OWN_LABELS: usize = 3;
 
 /// What an owner lends, to whom, and for how much.
 #[derive(Debug, Clone)]
@@ -29,7 +47,8 @@ pub struct NodeConfig {
     pub price: Price,
     /// Profiles that the owner allows.
     pub profiles: Vec<Profile>,
-    /// What the node says of itself. It adds `sandbox`, `strong` or `weak`, and `arch`, which are not the owner's to say and refused here.
+    /// What the node says of itself. It adds `sandbox`, `strong` or `weak`, `arch`, and `gpu`, the class of the GPU that it lends, which are
+    /// not the owner's to say and refused here.
     pub labels: Vec<(String, String)>,
     /// What is started as a worker.
     pub worker_program: WorkerProgram,
@@ -41,6 +60,8 @@ pub struct NodeConfig {
     pub cpu_share: CpuShare,
     /// Whom jobs leave the processor to.
     pub priority: Priority,
+    /// The machine's GPU, where it is lent.
+    pub gpu: Option<GpuConfig>,
     /// When the machine is lent, and to whom.
     pub rules: Rules,
     /// What the gateway's operator gave the owner to join with.
@@ -49,6 +70,14 @@ pub struct NodeConfig {
     pub proc_dir: PathBuf,
     /// Where the kernel tells of devices: `/sys`.
     pub sys_dir: PathBuf,
+}
+
+/// Something that an owner asks for and no machine, or not this one, could ever do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}; {remedy}")]
+pub struct AbsurdError {
+    pub(crate) what: String,
+    pub(crate) remedy: String,
 }
 
 /// What a gateway's operator gives an owner to join with: at most [`TOKEN_BYTES_MAX`] bytes. It is a secret, and not shown.
@@ -104,6 +133,7 @@ impl NodeConfig {
             baseline_code: true,
             cpu_share: CpuShare::WHOLE,
             priority: Priority::Normal,
+            gpu: None,
             rules: Rules::default(),
             join_token: None,
             proc_dir: "/proc".into(),
@@ -112,7 +142,124 @@ impl NodeConfig {
     }
 }
 
-/// 0.001 credits per compute minute, a tenth of it per GiB held as long, 0.0005 per GiB moved.
+impl NodeConfig {
+    /// Whether all of it together could be kept on a machine with so many cores.
+    ///
+    /// # Errors
+    /// The first thing that could not, the limit and the next step.
+    pub(crate) fn check(&self, cores: usize) -> Result<(), AbsurdError> {
+        let absurd = |what: String, remedy: &str| Err(AbsurdError { what, remedy: remedy.to_owned() });
+        let (slots, slots_max) = (self.slots, SLOTS_PER_CORE_MAX * cores as u64);
+        if slots == 0 || u64::from(slots) > slots_max {
+            let most = format!("1 to {slots_max} here ({SLOTS_PER_CORE_MAX} for each of {cores} cores)");
+            return absurd(format!("{slots} slots are not what this machine could have, which is {most}"), "lower --slots");
+        }
+        let (least, most) = (MEMORY_MIN, ByteCount(MEMORY_BYTES_MAX));
+        if !(least..=most).contains(&self.memory) {
+            let bounds = format!("{} to {}", show_bytes(least), show_bytes(most));
+            return absurd(format!("a job has {bounds} of memory, and not {}", show_bytes(self.memory)), "change --memory");
+        }
+        if self.module_bytes_max == 0 {
+            return absurd("no module has 0 bytes".to_owned(), "raise --module-max");
+        }
+        // Half of it holds modules as they came, and inputs.
+        let (cache, module) = (ByteCount(self.cache_bytes_max), ByteCount(self.module_bytes_max));
+        if cache.0 / 2 < module.0 {
+            let what =
+                format!("a cache of {} does not hold the largest module ({}) twice", show_bytes(cache), show_bytes(module));
+            return absurd(what, "raise --cache-max, or lower --module-max");
+        }
+        self.rules.check()?;
+        if let Some(gpu) = &self.gpu {
+            check_gpu(gpu)?;
+        }
+        if self.labels.len() + OWN_LABELS > LABELS_MAX {
+            let (most, labels) = (LABELS_MAX - OWN_LABELS, self.labels.len());
+            return absurd(format!("a node carries at most {most} labels, and not {labels}"), "leave some out");
+        }
+        if let Some((key, _)) = self.labels.iter().find(|(key, value)| key.len().max(value.len()) > LABEL_BYTES_MAX) {
+            let key = &key[..key.floor_char_boundary(LABEL_BYTES_MAX)];
+            return absurd(format!("the label `{key}` is longer than {LABEL_BYTES_MAX} bytes"), "shorten it");
+        }
+        if self.price.components().iter().any(|part| *part > PRICE_COMPONENT_MAX) {
+            return absurd("no part of a price is over 1,099,511 credits".to_owned(), "lower it");
+        }
+        Ok(())
+    }
+}
+
+fn check_gpu(gpu: &GpuConfig) -> Result<(), AbsurdError> {
+    let absurd = |what: String, remedy: &str| Err(AbsurdError { what, remedy: remedy.to_owned() });
+    let (least, most) = (GPU_MEMORY_MIN, ByteCount(GPU_MEMORY_BYTES_MAX));
+    if !(least..=most).contains(&gpu.memory) {
+        let bounds = format!("{} to {}", show_bytes(least), show_bytes(most));
+        return absurd(format!("a job has {bounds} of a GPU, and not {}", show_bytes(gpu.memory)), "change --gpu-memory");
+    }
+    if !(GPU_SLICE_MIN..=GPU_SLICE_MAX).contains(&gpu.slice) {
+        let bounds = format!("{GPU_SLICE_MIN:?} to {GPU_SLICE_MAX:?}");
+        return absurd(format!("a dispatch may take {bounds}, and not {:?}", gpu.slice), "change --gpu-slice");
+    }
+    Ok(())
+}
+
+/// `2.1 MiB`.
+fn show_bytes(bytes: ByteCount) -> String {
+    ByteSize(bytes.0).display().iec().to_string()
+}
+
+/// 0.001 credits per compute minute, a tenth of it per GiB held as long, 0.0005 per GiB moved, and twenty times a core's price for a GPU,
+/// about what one takes and costs more.
 fn default_price() -> Price {
-    Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 500, per_gib_out: 500, per_gpu_minute: 0 }
+    Price { per_compute_minute: 1_000, per_gib_compute_minute: 100, per_gib_in: 500, per_gib_out: 500, per_gpu_minute: 20_000 }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn what_no_machine_could_do_is_refused_with_its_limit() {
+        let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::from_seed([1; 32]).public() };
+        let usual = NodeConfig::new(gateway, "cache");
+        assert_eq!(usual.check(1), Ok(()));
+        type Change = fn(&mut NodeConfig);
+        let rows: [(Change, Option<&str>); 19] = [
+            (|c| c.slots = 32, None),
+            (|c| c.slots = 33, Some("1 to 32 here (16 for each of 2 cores)")),
+            (|c| c.slots = 0, Some("1 to 32 here")),
+            (|c| c.memory = ByteCount(0), Some("1.0 MiB to 4.0 GiB of memory, and not 0 B; change --memory")),
+            (|c| c.memory = ByteCount(1 << 20), None),
+            (|c| c.memory = ByteCount(5 << 30), Some("and not 5.0 GiB")),
+            (|c| c.module_bytes_max = 0, Some("no module has 0 bytes")),
+            (|c| c.cache_bytes_max = 1, Some("a cache of 1 B does not hold the largest module (8.0 MiB) twice")),
+            (|c| c.cache_bytes_max = 2 * c.module_bytes_max, None),
+            (|c| c.cache_bytes_max = 2 * c.module_bytes_max - 1, Some("raise --cache-max")),
+            (
+                |c| c.rules.traffic_max = Some(ByteCount(0)),
+                Some("at most 0 B a day could run nothing; give --traffic-max 1.0 MiB"),
+            ),
+            (|c| c.rules.traffic_max = Some(ByteCount(1 << 20)), None),
+            (|c| c.labels = vec![("a".into(), "b".into()); 61], None),
+            (|c| c.labels = vec![("a".into(), "b".into()); 62], Some("at most 61 labels, and not 62")),
+            (|c| c.labels = vec![("a".into(), "b".repeat(129))], Some("the label `a` is longer than 128 bytes")),
+            (|c| c.gpu = Some(GpuConfig::default()), None),
+            (|c| c.gpu = Some(GpuConfig { memory: ByteCount(0), ..GpuConfig::default() }), Some("change --gpu-memory")),
+            (
+                |c| c.gpu = Some(GpuConfig { slice: Duration::ZERO, ..GpuConfig::default() }),
+                Some("a dispatch may take 10ms to 60s, and not 0ns; change --gpu-slice"),
+            ),
+            (|c| c.price.per_gib_in = u64::MAX, Some("no part of a price is over 1,099,511 credits")),
+        ];
+        for (change, want) in rows {
+            let mut config = usual.clone();
+            change(&mut config);
+            let told = config.check(2).map_err(|error| error.to_string());
+            match want {
+                None => assert_eq!(told, Ok(()), "{config:?}"),
+                Some(want) => assert!(told.as_ref().is_err_and(|told| told.contains(want)), "{told:?}, not {want}"),
+            }
+        }
+    }
 }

@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::GpuStatus;
 use crate::node::Shared;
 use crate::today::Day;
 
@@ -35,6 +36,11 @@ const BACKLOG: i32 = 16;
 /// How long a command may take to say what it wants, and a node to answer what it need not wait for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest pause that ends by itself: ten years. A longer one is a slip of the keys.
+pub const PAUSE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The shortest: none at all is a slip too.
+pub const PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// What an owner wants of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
@@ -43,7 +49,7 @@ pub enum Request {
     Status,
     /// That it gives back what it has and takes nothing. Answered when nothing runs any more.
     Pause {
-        /// For so long, in milliseconds; nothing for until it is told otherwise.
+        /// For so long, in milliseconds, from [`PAUSE_MIN`] to [`PAUSE_MAX`]; nothing for until it is told otherwise.
         for_ms: Option<u64>,
     },
     /// That it takes jobs again.
@@ -52,6 +58,13 @@ pub enum Request {
     Drain {
         /// Whether to answer only when nothing runs any more, or the drain was ended.
         wait: bool,
+    },
+    /// That it reads its rules anew.
+    Reload,
+    /// That it lends its GPU, or keeps it back, also where it is started again. Answered when no job has it any more.
+    Gpu {
+        /// Whether it is lent.
+        on: bool,
     },
 }
 
@@ -100,6 +113,8 @@ pub struct Status {
     pub cache_bytes_max: u64,
     /// The owner's rules in words.
     pub rules: Vec<String>,
+    /// The GPU.
+    pub gpu: GpuStatus,
     /// The process.
     pub pid: u32,
     /// The program.
@@ -121,6 +136,8 @@ pub struct JobStatus {
     pub is_running: bool,
     /// Since when the node has it.
     pub since: String,
+    /// Whether it has the GPU.
+    pub has_gpu: bool,
     /// The fuel that it has used, where its guest has begun.
     pub fuel: Option<u64>,
 }
@@ -279,6 +296,22 @@ async fn answer(node: &Rc<Shared>, mut stream: UnixStream) -> io::Result<()> {
 async fn carry_out(node: &Rc<Shared>, request: Request) -> Reply {
     let done = match request {
         Request::Status => Ok(()),
+        Request::Pause { for_ms: Some(ms) } if !(PAUSE_MIN..=PAUSE_MAX).contains(&Duration::from_millis(ms)) => {
+            return Reply::Error("a pause that ends by itself lasts from 1 millisecond to 10 years".to_owned());
+        }
+        Request::Gpu { on } => {
+            if let Err(reason) = node.lend_gpu(on).await {
+                return Reply::Error(reason);
+            }
+            if !on {
+                let _ = timeout(PATIENCE / 2, node.without_gpu_jobs()).await;
+            }
+            Ok(())
+        }
+        Request::Reload => match node.reload().await {
+            Ok(()) => Ok(()),
+            Err(error) => return Reply::Error(error.to_string()),
+        },
         Request::Pause { for_ms } => {
             let paused = node.owner.pause(for_ms.map(Duration::from_millis));
             node.refresh();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use adit_protocol::{JobId, Microcredits, NodeState, Outcome, PublicKey, Usage};
+use adit_protocol::{GpuOffer, JobId, Microcredits, NodeState, Outcome, PublicKey, Usage};
 use adit_runtime::Speed;
 use adit_transport::GatewayAddr;
 
@@ -34,6 +34,28 @@ pub enum NodeEvent {
     },
     /// Whether the node takes jobs has changed: its owner said so, or a rule.
     State(NodeState),
+    /// A GPU is lent from here on.
+    GpuLent {
+        /// What one job gets of it.
+        offer: GpuOffer,
+    },
+    /// The GPU that was lent is so no more: its owner took it back, or it was lost.
+    GpuNotLent,
+    /// The GPU that was to be lent cannot be had. The node works without.
+    GpuMissing {
+        /// Why.
+        reason: String,
+    },
+    /// The owner's rules were read anew, and hold.
+    RulesRead {
+        /// In words, one a line; none where everything is allowed.
+        rules: Vec<String>,
+    },
+    /// They were read anew and cannot be kept. Those from before hold on.
+    RulesNotRead {
+        /// Why.
+        reason: String,
+    },
     /// A lease arrived.
     JobStarted {
         /// The job.

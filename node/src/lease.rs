@@ -81,7 +81,7 @@ async fn next_stop(stop: &mut watch::Receiver<Stop>, heard: &Stop) -> Stop {
 
 /// The dispatcher matches jobs to offers; a node that is told to break its own offer does not.
 fn check(link: &Link, lease: &Lease, input: Option<&[u8]>) -> Result<(), AttemptFailure> {
-    match outside_offer(&lease.spec, &link.node.offer, link.node.config.module_bytes_max, input) {
+    match outside_offer(&lease.spec, &link.node.offer_now(), link.node.config.module_bytes_max, input) {
         None => Ok(()),
         Some(what) => Err(AttemptFailure::Node(format!("the lease is outside of what this node offers: {what}"))),
     }
@@ -97,6 +97,9 @@ fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input
     }
     if spec.limits.memory > offer.memory {
         return Some("memory".to_owned());
+    }
+    if spec.gpu.is_some_and(|need| offer.gpu.as_ref().is_none_or(|gpu| !gpu.fits(&need))) {
+        return Some("GPU".to_owned());
     }
     // Other owners may take what this one does not, so the module is not to blame.
     if spec.module.bytes > module_bytes_max {
@@ -260,8 +263,8 @@ impl Speech<'_> {
         }
     }
 
-    /// The end of the run, once the gateway has all of its output. Of a run that the owner cut short it has none; nor of one that ended
-    /// by itself in the same moment, when something of what it said was dropped.
+    /// The end of the run, once the gateway has all of its output. Of a run that the owner cut short it has none, nor of one whose GPU was
+    /// taken from under it; nor of one that ended by itself in the same moment, when something of what it said was dropped.
     async fn end(mut self, report: RunReport, heard: &Stop) -> Result<RunReport, AttemptFailure> {
         if let Stop::Preempted(why) = heard
             && (self.is_cut || report.outcome == Outcome::Preempted)
@@ -269,6 +272,10 @@ impl Speech<'_> {
             self.cut();
             let report = report.preempted();
             return Ok(RunReport { reason: format!("{}: {why}", report.reason), ..report });
+        }
+        if report.outcome == Outcome::Preempted {
+            self.cut();
+            return Ok(report);
         }
         if let Some(transfer) = self.output {
             let written = BlobRef { digest: report.output_digest, bytes: report.usage.bytes_out.0 };
@@ -333,7 +340,7 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{ByteCount, Price, Profile};
+    use adit_protocol::{ByteCount, GpuNeed, Price, Profile};
 
     use super::*;
 
@@ -355,6 +362,8 @@ mod tests {
         assert_eq!(outside(&fits, 6), None);
         // The job ended as invalid, where a node of another owner would have run it.
         assert_eq!(outside(&fits, 5).as_deref(), Some("the module has 6 bytes, and its owner takes 5"));
+        let gpu = JobSpec { gpu: Some(GpuNeed::default()), ..fits.clone() };
+        assert_eq!(outside(&gpu, 6).as_deref(), Some("GPU"));
         let open = JobSpec { profile: Profile::Open, ..fits.clone() };
         assert_eq!(outside(&open, 6).as_deref(), Some("profile"));
         let other = JobSpec { input: BlobRef::of(b"other"), ..fits };

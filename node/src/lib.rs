@@ -17,6 +17,7 @@ mod event;
 mod node;
 
 mod fetch;
+mod gpu;
 mod lease;
 mod link;
 mod sign;
@@ -33,7 +34,8 @@ mod kept;
 mod times;
 mod today;
 
-pub use config::{JoinToken, NodeConfig, ParseTokenError};
+pub use config::{AbsurdError, JoinToken, NodeConfig, ParseTokenError};
 pub use event::NodeEvent;
-pub use node::{Node, StartError};
+pub use gpu::GpuStatus;
+pub use node::{Node, Reload, ReloadError, StartError};
 pub use today::Day;

@@ -17,6 +17,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::NodeEvent;
 use crate::control::JobStatus;
+use crate::gpu::TAKEN_BACK;
 use crate::lease::{self, Lease, Stop};
 use crate::node::Shared;
 use crate::sign::Signer;
@@ -44,6 +45,7 @@ pub(crate) struct Link {
 struct Held {
     client: PublicKey,
     module: Digest,
+    has_gpu: bool,
     since: UnixMillis,
     /// What stops it.
     stop: watch::Sender<Stop>,
@@ -67,7 +69,7 @@ impl Link {
     /// Notes that a lease is reported.
     pub(crate) fn lease_ended(&self, id: (JobId, Attempt)) {
         self.leases.borrow_mut().remove(&id);
-        if self.leases() == 0 {
+        if self.leases() == 0 || self.gpu_leases() == 0 {
             self.node.became_idle.notify_waiters();
         }
     }
@@ -95,6 +97,18 @@ impl Link {
         }
     }
 
+    /// Takes the machine back from every guest that has the GPU.
+    pub(crate) fn take_back_gpu(&self) {
+        for held in self.leases.borrow().values().filter(|held| held.has_gpu) {
+            held.stop.send_replace(Stop::Preempted(TAKEN_BACK.to_owned()));
+        }
+    }
+
+    /// How many of the leases that are held have the GPU.
+    pub(crate) fn gpu_leases(&self) -> usize {
+        self.leases.borrow().values().filter(|held| held.has_gpu).count()
+    }
+
     /// The leases that are held, longest first.
     pub(crate) fn jobs(&self) -> Vec<JobStatus> {
         let leases = self.leases.borrow();
@@ -107,6 +121,7 @@ impl Link {
             module: held.module.to_string(),
             is_running: held.gauge.is_some(),
             since: show_time(held.since),
+            has_gpu: held.has_gpu,
             fuel: held.gauge.as_ref().and_then(Gauge::fuel).map(|fuel| fuel.0),
         };
         held.into_iter().map(status).collect()
@@ -264,7 +279,8 @@ fn take(link: &Rc<Link>, tasks: &mut JoinSet<()>, lease: Lease) {
     match link.leases.borrow_mut().entry((lease.job, lease.attempt)) {
         Entry::Vacant(free) => {
             let (client, module) = (lease.client, lease.spec.module.digest);
-            free.insert(Held { client, module, since: wall_time(), stop, gauge: None });
+            let has_gpu = lease.spec.gpu.is_some();
+            free.insert(Held { client, module, has_gpu, since: wall_time(), stop, gauge: None });
         }
         Entry::Occupied(_) => {
             tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");
@@ -287,6 +303,10 @@ fn admit(link: &Link, lease: &Lease) -> Result<(), AttemptFailure> {
         NodeState::Ready => {}
         NodeState::Draining => return Err(AttemptFailure::Preempted("it ends what it has and takes no more".into())),
         NodeState::Paused(why) => return Err(AttemptFailure::Preempted(why)),
+    }
+    // It may have been on its way when the offer changed.
+    if lease.spec.gpu.is_some() && node.owner.is_gpu_kept_back() {
+        return Err(AttemptFailure::Preempted(TAKEN_BACK.to_owned()));
     }
     node.owner.rules().admit(&lease.client, &lease.spec, &node.offer.price).map_err(AttemptFailure::Declined)?;
     if link.leases() >= LEASES_PER_SLOT_MAX * node.config.slots as usize {

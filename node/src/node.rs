@@ -4,11 +4,12 @@ use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::future::Future;
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use adit_protocol::{AttemptFailure, Digest, NodeOffer, NodeState, SecretKey};
+use adit_protocol::{AttemptFailure, Digest, GpuOffer, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -20,14 +21,14 @@ use crate::control::{ControlSocket, Refused, Status};
 use crate::lease::Lease;
 use crate::link::{Link, Parted};
 use crate::owner::Owner;
-use crate::rules::Readings;
+use crate::rules::{Readings, Rules};
 use crate::sensors::{LinuxSensors, MissingSensor, Sensors};
 use crate::speed::Measured;
 use crate::tenancy::Tenancy;
 use crate::times::{show_time, wall_time};
 use crate::today::Today;
 use crate::watch::Watch;
-use crate::{NodeConfig, NodeEvent, link};
+use crate::{AbsurdError, NodeConfig, NodeEvent, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
@@ -43,6 +44,9 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Says whether a node's kernel gives all that the wall around workers is made of.
 const SANDBOX_LABEL: &str = "sandbox";
+
+/// Says of what class the GPU is that a node lends.
+pub(crate) const GPU_LABEL: &str = "gpu";
 
 /// Says what kind of processor a node has, as Rust names it.
 const ARCH_LABEL: &str = "arch";
@@ -94,6 +98,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// The owner asks for what could never be.
+    #[error(transparent)]
+    Absurd(#[from] AbsurdError),
     /// A rule cannot be kept.
     #[error(transparent)]
     Sensor(#[from] MissingSensor),
@@ -109,7 +116,6 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Node {
     shared: Rc<Shared>,
-    watch: Watch,
     control: ControlSocket,
     /// Held while this lives, and let go by the system however the process ends.
     _lock: File,
@@ -126,6 +132,7 @@ pub(crate) struct Shared {
     /// One entry for each blob on its way, so that leases that need the same one wait for one transfer.
     pub(crate) fetching: RefCell<HashMap<Digest, Rc<tokio::sync::Mutex<()>>>>,
     pub(crate) owner: Owner,
+    pub(crate) watch: Watch,
     pub(crate) today: Today,
     pub(crate) tenancy: Rc<Tenancy>,
     /// Has the machine looked at now.
@@ -134,11 +141,40 @@ pub(crate) struct Shared {
     pub(crate) became_idle: Notify,
     /// What the gateway and the owner were told last.
     state: RefCell<NodeState>,
+    /// Reads the owner's rules anew, where somebody said how.
+    read_rules: RefCell<Option<ReadRules>>,
+    /// The GPU that the gateway and the owner were told of last.
+    pub(crate) gpu_told: RefCell<Option<GpuOffer>>,
     /// The connection, while there is one.
     link: RefCell<Weak<Link>>,
     /// Newest last.
     refusals: RefCell<VecDeque<Refused>>,
     on_event: RefCell<Box<dyn FnMut(NodeEvent)>>,
+}
+
+/// Reads an owner's rules anew, or says why that cannot be done.
+type ReadRules = Box<dyn FnMut() -> Result<Rules, String>>;
+
+/// Has a running node read its owner's rules anew.
+#[derive(Debug, Clone)]
+pub struct Reload(Weak<Shared>);
+
+/// Rules that were not taken. Those from before hold on.
+#[derive(Debug, thiserror::Error)]
+#[error("the rules stay as they were: {0}")]
+pub struct ReloadError(String);
+
+impl Reload {
+    /// Reads the rules and has them hold from here on, or none of them.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub async fn now(&self) -> Result<(), ReloadError> {
+        match self.0.upgrade() {
+            Some(node) => node.reload().await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -185,6 +221,7 @@ impl Node {
             baseline_code: config.baseline_code,
             cpu_share: config.cpu_share,
             priority: config.priority,
+            gpu: config.gpu.clone(),
             ..RuntimeConfig::new(config.cache_dir.join("code"))
         })?;
         let offer = NodeOffer {
@@ -196,17 +233,20 @@ impl Node {
             price: config.price,
             labels: labels(&config, &runtime),
             meter: adit_runtime::meter_id(),
-            // What is measured comes with `offer_now`.
+            // What is measured comes with `offer_now`, and so does the GPU.
             fuel_per_second: 0,
         };
         let dialer = Dialer::new(key)?;
         let control = ControlSocket::open(&config.cache_dir)
             .map_err(|error| StartError::Control { path: config.cache_dir.clone(), error })?;
-        let watch = Watch::new(sensors, config.rules.wanted());
-        let read = watch.read();
-        let owner = Owner::open(config.cache_dir.join("paused.json"), config.rules.clone());
+        let watch = Watch::new(sensors);
+        let read = watch.read(config.rules.wanted());
+        let owner = Owner::open(&config.cache_dir, config.rules.clone());
         let today = Today::open(config.cache_dir.join("today.json"), read.clock.date());
         owner.look(watch.elapsed(), &read, today.moved());
+        if owner.is_gpu_kept_back() {
+            runtime.set_gpu(false);
+        }
         let shared = Shared {
             config,
             offer,
@@ -217,6 +257,9 @@ impl Node {
             fetching: RefCell::default(),
             state: RefCell::new(owner.state()),
             owner,
+            watch,
+            read_rules: RefCell::new(None),
+            gpu_told: RefCell::default(),
             today,
             tenancy: Rc::default(),
             look_now: Notify::new(),
@@ -225,7 +268,13 @@ impl Node {
             refusals: RefCell::default(),
             on_event: RefCell::new(Box::new(|_| {})),
         };
-        Ok(Self { shared: Rc::new(shared), watch, control, _lock: lock })
+        Ok(Self { shared: Rc::new(shared), control, _lock: lock })
+    }
+
+    /// Says how the owner's rules are read anew while the node runs. What comes with it has that done; so does the owner's command.
+    pub fn reloads(&self, read: impl FnMut() -> Result<Rules, String> + 'static) -> Reload {
+        *self.shared.read_rules.borrow_mut() = Some(Box::new(read));
+        Reload(Rc::downgrade(&self.shared))
     }
 
     /// Measures this machine's speed, then works for the gateway until `shutdown`, connecting again whenever it is lost. `on_event` hears
@@ -238,6 +287,7 @@ impl Node {
         let tasks = LocalSet::new();
         let shared = Rc::clone(&self.shared);
         let work = async {
+            shared.settle_gpu().await;
             shared.measure_first().await;
             keep_working(shared).await;
         };
@@ -245,7 +295,7 @@ impl Node {
             .run_until(async {
                 tokio::select! {
                     () = work => {}
-                    () = self.watch.run(&self.shared) => {}
+                    () = self.shared.watch.run(&self.shared) => {}
                     () = self.control.serve(&self.shared) => {}
                     () = async { shutdown.await; self.shared.leave().await } => {}
                 }
@@ -293,6 +343,7 @@ impl Shared {
         self.today.save_soon();
         self.owner.look(now, read, self.today.moved());
         self.refresh();
+        self.look_at_gpu();
     }
 
     /// Acts on what the owner and the rules say, where that is something new.
@@ -313,6 +364,35 @@ impl Shared {
         self.became_idle.notify_waiters();
     }
 
+    /// Reads the owner's rules anew, and keeps those from before where the new ones cannot be kept.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub(crate) async fn reload(&self) -> Result<(), ReloadError> {
+        let read = match self.read_rules.borrow_mut().as_mut() {
+            Some(read) => read(),
+            None => Err("nobody said where they are".to_owned()),
+        };
+        let reloaded = match read {
+            Ok(rules) => self.take_rules(rules).await.map_err(ReloadError),
+            Err(reason) => Err(ReloadError(reason)),
+        };
+        self.tell(match &reloaded {
+            Ok(()) => NodeEvent::RulesRead { rules: self.owner.rules().describe() },
+            Err(error) => NodeEvent::RulesNotRead { reason: error.to_string() },
+        });
+        reloaded
+    }
+
+    async fn take_rules(&self, rules: Rules) -> Result<(), String> {
+        rules.check().map_err(|error| error.to_string())?;
+        self.watch.prepare(rules.wanted()).await.map_err(|error| error.to_string())?;
+        self.owner.set_rules(rules);
+        let wanted = self.owner.rules().wanted();
+        self.look(self.watch.elapsed(), &self.watch.read(wanted));
+        Ok(())
+    }
+
     /// Whether a rule could be broken while a guest runs.
     pub(crate) fn must_be_watched(&self) -> bool {
         self.owner.rules().depend_on_the_moment() && self.leases() > 0
@@ -326,6 +406,11 @@ impl Shared {
     /// Waits until no lease is held, or the node takes jobs again.
     pub(crate) async fn drained(&self) {
         self.idle_or(|| *self.state.borrow() == NodeState::Ready).await;
+    }
+
+    /// Waits until no lease is held that has the GPU.
+    pub(crate) async fn without_gpu_jobs(&self) {
+        self.idle_or(|| self.link().is_none_or(|link| link.gpu_leases() == 0)).await;
     }
 
     async fn idle_or(&self, is_over: impl Fn() -> bool) {
@@ -385,12 +470,13 @@ impl Shared {
             code_bytes: code_bytes.ok().and_then(Result::ok).unwrap_or(0),
             cache_bytes_max: self.config.cache_bytes_max,
             rules: self.owner.rules().describe(),
+            gpu: self.gpu_status(),
             pid: std::process::id(),
             software: self.offer.software.clone(),
         }
     }
 
-    fn link(&self) -> Option<Rc<Link>> {
+    pub(crate) fn link(&self) -> Option<Rc<Link>> {
         self.link.borrow().upgrade()
     }
 
@@ -400,10 +486,11 @@ impl Shared {
 }
 
 fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
-    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL].contains(&key);
+    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL].contains(&key);
     if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
         return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }
+    config.check(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))?;
     Ok(sensors.check(config.rules.wanted())?)
 }
 
@@ -473,7 +560,7 @@ mod tests {
         // The node replaced the label by its own, and told the owner nothing.
         let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
         let mut config = NodeConfig::new(gateway, "/no/such/folder");
-        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64")] {
+        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64"), ("gpu", "discrete/best/ever")] {
             config.labels = vec![("zone".to_owned(), "eu".to_owned()), (label.to_owned(), said.to_owned())];
             let error = Node::open(config.clone(), SecretKey::generate()).unwrap_err();
             assert!(error.to_string().contains(&format!("`{label}={said}`")), "{error}");

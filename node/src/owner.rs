@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use adit_protocol::limits::LABEL_BYTES_MAX;
@@ -25,8 +26,12 @@ pub(crate) struct Pause {
 pub(crate) struct Owner {
     /// Where a pause is kept, so that it outlives the process.
     path: PathBuf,
-    rules: Rules,
+    /// Where it is kept that the GPU is not lent.
+    gpu_path: PathBuf,
+    /// Those that hold now. Whoever judges by them for a while holds them, and judges by one set.
+    rules: RefCell<Rc<Rules>>,
     pause: Cell<Option<Pause>>,
+    is_gpu_kept_back: Cell<bool>,
     is_draining: Cell<bool>,
     is_leaving: Cell<bool>,
     judge: RefCell<Judge>,
@@ -34,16 +39,20 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Takes in a pause from before. One that cannot be read holds until the owner says otherwise: whoever paused wants it so.
-    pub(crate) fn open(path: PathBuf, rules: Rules) -> Self {
+    /// Takes in what the owner said to an earlier process, from files in `folder`. A pause that cannot be read holds until the owner says
+    /// otherwise, and so does a GPU that is not lent: whoever said it wants it so.
+    pub(crate) fn open(folder: &Path, rules: Rules) -> Self {
+        let (path, gpu_path) = (folder.join("paused.json"), folder.join("gpu-off.json"));
         let pause = kept::read(&path).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "a pause cannot be read; the node stays paused until `adit node resume`");
             Some(Pause { until_ms: None })
         });
         let standing = RefCell::new(Standing::Allowed);
         Self {
+            is_gpu_kept_back: Cell::new(gpu_path.exists()),
             path,
-            rules,
+            gpu_path,
+            rules: RefCell::new(Rc::new(rules)),
             pause: Cell::new(pause),
             is_draining: Cell::new(false),
             is_leaving: Cell::new(false),
@@ -52,8 +61,29 @@ impl Owner {
         }
     }
 
-    pub(crate) fn rules(&self) -> &Rules {
-        &self.rules
+    /// The rules that hold now.
+    pub(crate) fn rules(&self) -> Rc<Rules> {
+        Rc::clone(&self.rules.borrow())
+    }
+
+    /// Has other rules hold from here on. What the earlier ones had tripped is judged anew.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        *self.rules.borrow_mut() = Rc::new(rules);
+        *self.judge.borrow_mut() = Judge::default();
+    }
+
+    /// Whether the owner keeps the GPU for himself, whatever the machine's configuration says.
+    pub(crate) fn is_gpu_kept_back(&self) -> bool {
+        self.is_gpu_kept_back.get()
+    }
+
+    /// Lends the GPU, or keeps it back, also where the node is started again.
+    ///
+    /// # Errors
+    /// Where the next process would not know it; it then holds for this one.
+    pub(crate) fn lend_gpu(&self, is_lent: bool) -> io::Result<()> {
+        self.is_gpu_kept_back.set(!is_lent);
+        if is_lent { kept::remove(&self.gpu_path) } else { kept::write(&self.gpu_path, &true, Durable::Yes) }
     }
 
     /// Pauses, for a while or until [`Self::resume`].
@@ -89,7 +119,7 @@ impl Owner {
 
     /// Takes in what was read.
     pub(crate) fn look(&self, now: Duration, read: &Readings, moved_today: ByteCount) {
-        *self.standing.borrow_mut() = self.judge.borrow_mut().judge(now, &self.rules, read, moved_today);
+        *self.standing.borrow_mut() = self.judge.borrow_mut().judge(now, &self.rules(), read, moved_today);
         if self.pause.get().and_then(|pause| pause.until_ms).is_some_and(|until| wall_time().0 >= until) {
             // A file that stays is over too.
             if let Err(error) = self.end_pause() {
@@ -135,7 +165,7 @@ mod tests {
 
     fn owner(dir: &tempfile::TempDir) -> Owner {
         let rules = Rules { traffic_max: Some(ByteCount(100)), ..Rules::default() };
-        Owner::open(dir.path().join("paused.json"), rules)
+        Owner::open(dir.path(), rules)
     }
 
     fn look(owner: &Owner, moved: u64) -> NodeState {
@@ -186,6 +216,27 @@ mod tests {
         owner.resume().unwrap();
         assert!(matches!(look(&owner, 100), NodeState::Paused(_)));
         assert_eq!(look(&owner, 0), NodeState::Ready);
+    }
+
+    #[test]
+    fn new_rules_hold_at_once_and_what_the_old_ones_tripped_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = owner(&dir);
+        assert!(matches!(look(&owner, 100), NodeState::Paused(_)));
+        owner.set_rules(Rules { traffic_max: Some(ByteCount(200)), ..Rules::default() });
+        assert_eq!(look(&owner, 100), NodeState::Ready);
+        assert!(matches!(look(&owner, 200), NodeState::Paused(_)));
+    }
+
+    #[test]
+    fn gpu_that_is_kept_back_stays_so_until_it_is_lent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!owner(&dir).is_gpu_kept_back());
+        owner(&dir).lend_gpu(false).unwrap();
+        assert!(owner(&dir).is_gpu_kept_back());
+        let again = owner(&dir);
+        again.lend_gpu(true).unwrap();
+        assert!(!again.is_gpu_kept_back() && !owner(&dir).is_gpu_kept_back());
     }
 
     #[test]

@@ -9,8 +9,13 @@ use std::str::FromStr;
 use adit_protocol::{ByteCount, Digest, JobSpec, Microcredits, Price, PublicKey};
 use bytesize::ByteSize;
 
+use crate::AbsurdError;
+
 pub use hours::{Hours, ParseHoursError};
 pub(crate) use judge::Judge;
+
+/// The least traffic of a day: a connection that only stays takes about as much in an hour.
+const TRAFFIC_MIN: ByteCount = ByteCount(1 << 20);
 
 /// What an owner lets others do with the machine. The default lets everybody do everything at any time.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -95,6 +100,20 @@ impl Rules {
     /// What must be read.
     pub fn wanted(&self) -> Wanted {
         Wanted { load: self.load_max.is_some(), temperature: self.temperature_max.is_some(), mains: self.mains_only }
+    }
+
+    /// Whether a node that keeps them could ever work.
+    ///
+    /// # Errors
+    /// The rule by which it could not.
+    pub(crate) fn check(&self) -> Result<(), AbsurdError> {
+        match self.traffic_max.filter(|most| *most < TRAFFIC_MIN) {
+            None => Ok(()),
+            Some(most) => Err(AbsurdError {
+                what: format!("a node that moves at most {} a day could run nothing", show_bytes(most)),
+                remedy: format!("give --traffic-max {} or more", show_bytes(TRAFFIC_MIN)),
+            }),
+        }
     }
 
     /// Whether they could be broken at any moment, and so must be looked at while a guest runs.

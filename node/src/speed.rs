@@ -7,7 +7,7 @@ use adit_protocol::{NodeMessage, NodeOffer, NodeState};
 
 use crate::NodeEvent;
 use crate::link::Link;
-use crate::node::Shared;
+use crate::node::{GPU_LABEL, Shared};
 
 /// When a machine that was busy is measured again for the first time: what comes after a machine's start is over by then. Later pauses
 /// double.
@@ -28,7 +28,10 @@ pub(crate) struct Measured {
 impl Shared {
     /// What this node offers now.
     pub(crate) fn offer_now(&self) -> NodeOffer {
-        NodeOffer { fuel_per_second: self.measured.fuel_per_second.get(), ..self.offer.clone() }
+        let gpu = self.gpu_now();
+        let label = gpu.iter().map(|gpu| (GPU_LABEL.to_owned(), gpu.class.clone()));
+        let labels = self.offer.labels.iter().cloned().chain(label).collect();
+        NodeOffer { fuel_per_second: self.measured.fuel_per_second.get(), gpu, labels, ..self.offer.clone() }
     }
 
     /// Measures this machine before it joins; later, where its owner or a rule wants it left alone now.

@@ -42,6 +42,11 @@ impl CpuShare {
         (Self::PERCENT_MIN..=100).contains(&percent).then_some(Self(percent))
     }
 
+    /// The percentage.
+    pub fn percent(self) -> u8 {
+        self.0
+    }
+
     /// Whether it limits nothing.
     pub fn is_whole(self) -> bool {
         self == Self::WHOLE

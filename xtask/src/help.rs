@@ -43,13 +43,16 @@ Commands:
   sim          Run dispatcher and ledger under seeded faults, in virtual time
   fuzz         Run the fuzz targets from their seeds
   guests       Compile the guests to target/guests/*.wasm
-  setup        Find or install what compiles guests
+  setup        Find or install what compiles guests, and what stands in for a GPU in tests
   help         Explain one command: cargo xtask help test
 ";
 
 const SETUP: &str = "\
 Finds what compiles guests to wasm32-wasip1, or installs it: rustup's target where rustup can fetch it, else
 Debian's rustc-web with wasi-libc (by apt-get as root; as another user it prints the command).
+
+And finds what tests of GPU jobs run on, or installs it in the same way: lavapipe, Mesa's Vulkan in software, from
+Debian's mesa-vulkan-drivers. Elsewhere it says which package has it.
 
 Usage: cargo xtask setup
 
@@ -75,7 +78,7 @@ Example:
 ";
 
 const TEST: &str = "\
-Sets up the wasm compiler, builds the guests, and runs the doc tests and then all other tests: with cargo-nextest
+Sets up the wasm compiler and lavapipe, builds the guests, and runs the doc tests and then all other tests: with cargo-nextest
 where it is installed, else with cargo test.
 
 Usage: cargo xtask test [ARGS of the test runner]

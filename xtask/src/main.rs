@@ -2,6 +2,7 @@
 //! second time. It has few dependencies, so that it builds in seconds.
 #![forbid(unsafe_code)]
 
+mod apt;
 mod bench;
 mod ci;
 mod conformance;
@@ -12,6 +13,7 @@ mod help;
 mod process;
 mod sim;
 mod test;
+mod vulkan;
 mod wasm;
 mod workspace;
 
@@ -117,7 +119,7 @@ impl Invocation {
         let workspace = Workspace::load()?;
         match self {
             Self::Help(_) => Ok(()),
-            Self::Setup => wasm::set_up(&workspace),
+            Self::Setup => wasm::set_up(&workspace).and_then(|()| vulkan::set_up()),
             Self::Guests => wasm::build_guests(&workspace).map(drop),
             Self::Test { runner_args } => test::run(&workspace, &runner_args),
             Self::Ci => ci::run(&workspace),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::apt;
 use crate::process::{self, say};
 use crate::workspace::{Guest, Workspace};
 
@@ -81,7 +82,7 @@ impl Compiler {
         if choice.allows_rustup() && add_rustup_target(workspace, TARGET) {
             return Ok(Self::Rustup);
         }
-        if choice.allows_debian() && has_apt() {
+        if choice.allows_debian() && apt::is_here() {
             install_debian_packages()?;
             return find_debian(workspace)
                 .with_context(|| format!("Debian's packages are installed, yet incomplete or older than rustc {RUST_VERSION}; next: `apt-get update`, and reinstall them"));
@@ -241,34 +242,15 @@ fn toolchain_linker(workspace: &Workspace) -> Option<PathBuf> {
     linker.is_file().then_some(linker)
 }
 
-fn has_apt() -> bool {
-    process::succeeds(Command::new("apt-get").arg("--version"))
-}
-
 fn missing_debian_packages() -> Vec<&'static str> {
-    let installed = |package: &&str| {
-        let state = process::stdout(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
-        state.as_deref() == Some("installed")
-    };
     // Their versions belong together, so where the compiler is too old all of them are asked for anew.
     let is_old = debian_rustc().is_none();
-    DEBIAN_PACKAGES.into_iter().filter(|package| is_old || !installed(package)).collect()
+    DEBIAN_PACKAGES.into_iter().filter(|package| is_old || !apt::has(package)).collect()
 }
 
 fn install_debian_packages() -> Result<()> {
-    let missing = missing_debian_packages();
-    // rustc-web replaces the package rustc; `--no-remove` refuses rather than takes away what the owner installed.
-    let install = ["install", "-y", "-q", "--no-install-recommends", "--no-remove"];
-    let line = format!("apt-get {} {}", install.join(" "), missing.join(" "));
-    if !rustix::process::geteuid().is_root() {
-        bail!("guests need Debian's {}; next: `sudo apt-get update && sudo {line}`, then this again", missing.join(", "));
-    }
-    say(format!("guests need Debian's {}: installing", missing.join(", ")));
-    process::run(Command::new("apt-get").args(["update", "-q"]), "mend the package sources, then run this again")?;
-    process::run(
-        Command::new("apt-get").args(install).args(&missing).env("DEBIAN_FRONTEND", "noninteractive"),
-        "see what apt-get says; rustc-web takes the place of the package rustc, which has to be removed first",
-    )
+    let next = "see what apt-get says; rustc-web takes the place of the package rustc, which has to be removed first";
+    apt::install(&missing_debian_packages(), "guests", next)
 }
 
 /// Copies each module to its place, where it is not there already, and says how large it is.

@@ -170,7 +170,7 @@ fn invoice_is_the_sum_of_the_receipts_and_the_owner_sees_what_was_paid() {
     assert_eq!(listed, jobs.iter().map(|job| &job["job"]).collect::<Vec<_>>());
     let csv = network.adit(["invoice", "--since", "1h", "--csv"]).run().ok();
     assert_eq!(csv.text().lines().count(), 5);
-    assert_eq!(csv.text().lines().last().unwrap(), format!("total,,,,,,,,,,,,{sum}"));
+    assert_eq!(csv.text().lines().last().unwrap(), format!("total,,,,,,,,,,,,,,,,{sum}"));
     let before = network.adit(["invoice", "--since", "2000-01-01", "--until", "2001-01-01", "--json"]).run().ok().json();
     assert_eq!((before["total_microcredits"].as_u64(), before["jobs"].as_array().unwrap().len()), (Some(0), 0));
 

@@ -132,19 +132,31 @@ async fn job_cancelled_before_its_upload_is_never_submitted() {
     assert_eq!(network.home.folder_bytes("gateway/blobs"), 0, "nothing was sent");
 }
 
+/// It took a second Ctrl-C, or until the gateway was given up.
 #[test]
-fn interrupt_while_the_gateway_is_lost_withdraws_the_job_from_the_next() {
+fn interrupt_while_the_gateway_is_lost_ends_the_run_at_once_and_the_next_gateway_has_nothing_of_it() {
     let mut network = Network::with_slots(&[1]);
     let run = network.run(&guest::hold()).args(["--fuel", "100T", "--json"]).start();
     run.stderr.wait_for_text(guest::READY);
     network.gateway.process.kill_in_place();
     run.stderr.wait_for_text("gateway lost");
     run.signal(Signal::INT);
-    run.stderr.wait_for_text("cancelling job");
+    let object = run.wait().code(130).says("the gateway does not answer; `adit cancel").json();
+    assert_eq!((&object["outcome"], &object["price_microcredits"]), (&"cancelled".into(), &serde_json::Value::Null));
     network.restart_gateway();
-    let object = run.wait().code(14).says("gateway found again").json();
-    assert_eq!((&object["outcome"], &object["price_microcredits"]), (&"cancelled".into(), &0.into()));
-    assert!(network.adit(["status", "--json"]).run().ok().stdout.is_empty(), "it was not submitted to be cancelled");
+    assert!(network.adit(["status", "--json"]).run().ok().stdout.is_empty());
+}
+
+/// A machine that is gone says no goodbye: its connection lives until it times out.
+#[test]
+fn interrupt_at_a_gateway_that_says_nothing_ends_the_run_before_the_connection_is_given_up() {
+    let network = Network::with_slots(&[1]);
+    let run = network.run(&guest::hold()).args(["--fuel", "100T"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    network.gateway.process.signal(Signal::STOP);
+    run.signal(Signal::INT);
+    let ran = run.wait().code(130).says("the gateway does not answer");
+    assert!(!ran.stderr.contains("gateway lost"), "{ran:?}");
 }
 
 #[test]

@@ -175,6 +175,84 @@ impl Sum {
     }
 }
 
+/// Squares each number of an array of `u32` and adds one.
+pub(crate) const SQUARES: &str = "@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if (id.x < arrayLength(&data)) { data[id.x] = data[id.x] * data[id.x] + 1u; }
+    }";
+
+/// Takes the root of each number of an array of `f32`.
+pub(crate) const ROOTS: &str = "@group(0) @binding(0) var<storage, read_write> data: array<f32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if (id.x < arrayLength(&data)) { data[id.x] = sqrt(data[id.x]); }
+    }";
+
+/// Takes for ever in [`workgroups`] of it: Mesa's software adapter ends any loop after 65,535 rounds, and so each by itself.
+pub(crate) const ENDLESS: &str = "@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        var x = id.x;
+        loop { x = x * 1664525u + data[1]; if (data[0] == 77u) { break; } data[2] = x; }
+    }";
+
+/// Runs a shader over its input, an array of numbers, and writes what that becomes.
+pub(crate) fn shader(wgsl: &str) -> Vec<u8> {
+    on_gpu(
+        wgsl,
+        "(call $turn) (drop (call $ok (call $buffer_read (local.get $i) (i64.const 0) (i32.const 65536) (local.get $n))))
+                  (call $write (i32.const 1) (i32.const 65536) (local.get $n))",
+    )
+}
+
+/// As [`shader`], in as many workgroups as a dispatch can have.
+pub(crate) fn workgroups(wgsl: &str) -> Vec<u8> {
+    on_gpu(wgsl, "(global.set $groups (i32.const 65535)) (call $turn)")
+}
+
+/// As [`shader`], again and again over the same numbers until it is stopped; logs [`READY`] after the first time.
+pub(crate) fn shader_forever(wgsl: &str) -> Vec<u8> {
+    on_gpu(wgsl, &format!("(call $turn) {SAY_READY} (loop $forever (call $turn) (br $forever))"))
+}
+
+/// A module whose input is in a buffer, `$i`, of `$n` bytes, and in which `$turn` runs a shader over it and waits for that.
+fn on_gpu(wgsl: &str, then: &str) -> Vec<u8> {
+    let imports = r#"
+        (import "adit_1" "gpu_buffer_create" (func $buffer_create (param i64) (result i32)))
+        (import "adit_1" "gpu_buffer_write" (func $buffer_write (param i32 i64 i32 i32) (result i32)))
+        (import "adit_1" "gpu_buffer_read" (func $buffer_read (param i32 i64 i32 i32) (result i32)))
+        (import "adit_1" "gpu_pipeline_create" (func $pipeline_create (param i32 i32 i32 i32) (result i32)))
+        (import "adit_1" "gpu_dispatch" (func $dispatch (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "adit_1" "gpu_finish" (func $finish (result i32)))
+        (import "adit_1" "gpu_error" (func $error (param i32 i32) (result i32)))"#;
+    let (escaped, bytes) = (wgsl.replace('\n', "\\n"), wgsl.len());
+    let functions = format!(
+        r#"(data (i32.const 8192) "{escaped}") (data (i32.const 1100) "main")
+        (global $pipeline (mut i32) (i32.const 0)) (global $groups (mut i32) (i32.const 0))
+        (func $ok (param $code i32) (result i32) (local $said i32)
+            (if (i32.lt_s (local.get $code) (i32.const 0)) (then
+                (local.set $said (call $error (i32.const 4096) (i32.const 1024)))
+                (call $log (i32.const 5) (i32.const 4096) (local.get $said))
+                unreachable))
+            (local.get $code))
+        (func $turn
+            (drop (call $ok (call $dispatch
+                (global.get $pipeline) (i32.const 2048) (i32.const 1) (global.get $groups) (i32.const 1) (i32.const 1))))
+            (drop (call $ok (call $finish))))"#
+    );
+    let start = format!(
+        r"(local.set $n (call $read))
+          (local.set $i (call $ok (call $buffer_create (i64.extend_i32_u (local.get $n)))))
+          (drop (call $ok (call $buffer_write (local.get $i) (i64.const 0) (i32.const 65536) (local.get $n))))
+          (global.set $pipeline (call $ok (call $pipeline_create (i32.const 8192) (i32.const {bytes}) (i32.const 1100) (i32.const 4))))
+          (global.set $groups (i32.div_u (i32.add (local.get $n) (i32.const 255)) (i32.const 256)))
+          (i32.store (i32.const 2048) (i32.const 0))
+          (i32.store (i32.const 2052) (local.get $i))
+          (i64.store (i32.const 2056) (i64.const 0))
+          (i64.store (i32.const 2064) (i64.const 0))
+          {then}"
+    );
+    module_with(imports, &functions, &start)
+}
+
 const ECHO: &str = r"(loop $more
     (local.set $n (call $read))
     (if (local.get $n) (then (call $write (i32.const 1) (i32.const 65536) (local.get $n)) (br $more))))";
@@ -188,6 +266,11 @@ fn body(start: &str) -> Vec<u8> {
 /// A module with the imports that our guests use, `$write` and `$read` over them, and `_start` with this body. `$read` fills the 64 KiB
 /// at 65536 unless the input ends before.
 fn module(functions: &str, start: &str) -> Vec<u8> {
+    module_with("", functions, start)
+}
+
+/// As [`module`], with further imports.
+fn module_with(imports: &str, functions: &str, start: &str) -> Vec<u8> {
     let mut text = String::from("(module\n");
     for (name, import, signature) in [
         ("$fd_write", "fd_write", "(param i32 i32 i32 i32) (result i32)"),
@@ -205,6 +288,7 @@ fn module(functions: &str, start: &str) -> Vec<u8> {
         text,
         r#"(import "adit_1" "log" (func $log (param i32 i32 i32)))
         (import "adit_1" "progress" (func $progress (param i64 i64)))
+        {imports}
         (memory (export "memory") 3)
         (data (i32.const 1024) "tick\n\00ready")
         (func $write (param $fd i32) (param $at i32) (param $bytes i32)

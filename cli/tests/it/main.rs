@@ -20,6 +20,7 @@ mod cancel;
 mod choice;
 mod distance;
 mod door;
+mod gpu;
 mod hedge;
 mod hostile;
 mod keys;

@@ -20,6 +20,7 @@ use adit_protocol::{
 };
 use adit_runtime::WorkerProgram;
 use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox, read_request, write_frame};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -444,7 +445,7 @@ async fn traffic_of_a_day_is_counted_over_restarts_and_ends_it() {
     let moved = hand.status()["today"]["moved_bytes"].as_u64().unwrap();
     assert!(moved >= 1 << 20, "{moved}");
 
-    node.signal(rustix::process::Signal::TERM);
+    node.signal(Signal::TERM);
     node.wait().ok();
     let _node = hand.node(&args);
     assert_eq!(hand.welcome().await.state, NodeState::Paused(why));
@@ -586,6 +587,152 @@ fn rule_that_cannot_be_kept_keeps_the_node_from_starting() {
     node(&["--slots", "3", "--memory-max", "2GiB", "--check-config"]).code(2).says("2 fit");
     let told = node(&["--memory", "64MiB", "--memory-max", "64MiB", "--check-config"]).ok();
     assert!(told.text().contains("offers 1 slots of 64.0 MiB"), "{told:?}");
+}
+
+#[test]
+fn check_of_the_configuration_shows_all_that_would_hold_and_needs_no_gateway() {
+    let home = Home::new();
+    let token = "secret-of-the-operator";
+    home.file(
+        "config/adit/config.toml",
+        format!(
+            "[node]\nslots = 2\nmemory = \"512MiB\"\nlabels = [\"disk=ssd\", \"rack=7\"]\nregion = \"eu\"\nallow-open = true\n\
+             cpu-share = 40\nprice-per-minute = \"0.002\"\njoin-token = \"{token}\"\n\
+             [node.rules]\nhours = \"22:00-07:00\"\n"
+        ),
+    );
+    let told = home.adit(["node", "--check-config", "--priority", "low"]).run().ok();
+    for line in [
+        "works for no gateway yet: give --gateway ADDR#KEY or ADIT_GATEWAY",
+        "joins by a token (not shown)",
+        "offers 2 slots of 512.0 MiB",
+        "gives each slot 40 % of a core at most",
+        "runs jobs at priority low: jobs leave the processor to everything else",
+        "takes modules of up to 8.0 MiB; begins large modules in baseline code",
+        "takes jobs of the profiles deterministic, open",
+        "carries the labels disk=ssd, rack=7, region=eu",
+        "asks 0.002000 credits per minute, 0.000100 credits per GiB and minute, 0.000500 credits per GiB in, 0.000500 credits per GiB out",
+        "works in the hours 22:00-07:00",
+    ] {
+        assert!(told.text().lines().any(|said| said == line), "{line} is not in\n{}", told.text());
+    }
+    assert!(!told.text().contains(token) && !told.stderr.contains(token), "{told:?}");
+    assert!(!home.path("config/adit/node.key").exists(), "nothing is made by a look");
+    // Flags go before the file, and a gateway that is named is shown.
+    let address = format!("127.0.0.1:1#{}", client(1));
+    let told = home.adit(["node", "--check-config", "--label", "disk=hdd", "--region", "us", "--gateway", &address]).run().ok();
+    assert!(told.text().contains("carries the labels disk=hdd, region=us\n"), "{told:?}");
+    assert!(told.text().contains(&format!("works for {address} (command line)")), "{told:?}");
+    // Without the flag a gateway there must be, and what is wrong with the rest is told first.
+    home.adit(["node"]).run().code(2).says("no gateway");
+    home.adit(["node", "--hours", "always"]).run().code(2).says("are no hours");
+}
+
+#[test]
+fn what_no_node_could_do_is_refused_before_it_starts() {
+    let home = Home::new();
+    let address = format!("127.0.0.1:1#{}", client(1));
+    for (flags, want) in [
+        (&["--slots", "100000"][..], "16 for each of"),
+        (&["--memory", "0"], "1.0 MiB to 4.0 GiB of memory, and not 0 B; change --memory"),
+        (&["--cache-max", "1"], "does not hold the largest module (8.0 MiB) twice; raise --cache-max"),
+        (&["--traffic-max", "0"], "at most 0 B a day could run nothing"),
+        (&["--memory-max", "0"], "more than all together"),
+        (&["--module-max", "0"], "no module has 0 bytes"),
+        (&["--label", "arch=z80"], "not the owner's to give"),
+        (&["--label", "region=eu", "--region", "us"], "`us` and `eu` are two"),
+    ] {
+        for check in [&["--check-config"][..], &[]] {
+            home.adit(["node", "--gateway", &address]).args(flags).args(check).run().code(2).says(want);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rules_are_read_anew_by_command_and_signal_and_bad_ones_change_nothing() {
+    let hand = Hand::open();
+    let rules = |text: &str| hand.home.file("config/adit/config.toml", format!("[node.rules]\n{text}\n"));
+    rules("hours = \"00:00-24:00\"");
+    let node = hand.node(&["--allow-client", &client(1).to_string()]);
+    let mut guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Ready);
+    let allowed = "takes 1 client and no other";
+    assert_eq!(hand.status()["rules"], serde_json::json!(["works in the hours 00:00-24:00", allowed]));
+
+    // It is noon. A flag goes on to hold.
+    rules("hours = \"22:00-07:00\"\none-tenant = true");
+    hand.command(&["reload"]).run().ok().says("3 rules hold");
+    assert_eq!(guest.hear_state().await, NodeState::Paused("outside of the hours 22:00-07:00".to_owned()));
+    let held = serde_json::json!(["works in the hours 22:00-07:00", allowed, "runs jobs of one client at a time"]);
+    assert_eq!(hand.status()["rules"], held);
+
+    for (bad, want) in [
+        ("hours = \"always\"", "`always` are no hours"),
+        ("traffic-max = 0", "could run nothing"),
+        ("memory-max = \"64MiB\"", "more than all together"),
+    ] {
+        rules(bad);
+        hand.command(&["reload"]).run().code(1).says("the rules stay as they were").says(want);
+        assert_eq!(hand.status()["rules"], held, "{bad}");
+    }
+    // A file that the command itself cannot read, which then names its line, with a mark under it.
+    rules("hours = ");
+    let refused = hand.command(&["reload"]).run().code(2).says("TOML parse error at line 2");
+    assert!(refused.stderr.contains("\n2 | hours = \n") && refused.stderr.contains("\n  |         ^\n"), "{refused:?}");
+    node.signal(Signal::HUP);
+    node.stderr.wait_for_text("the rules stay as they were: config file");
+    rules("memory-max = \"64MiB\"");
+    node.signal(Signal::HUP);
+    node.stderr.wait_for_text("the rules stay as they were: a job may have");
+    rules("hours = \"11:00-14:00\"");
+    node.signal(Signal::HUP);
+    assert_eq!(guest.hear_state().await, NodeState::Ready);
+    node.stderr.wait_for_text(&format!("rules read anew: works in the hours 11:00-14:00; {allowed}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rule_that_is_new_does_not_stop_a_job_for_want_of_a_first_reading() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::hold();
+    let job = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(job).await;
+    hand.home.file("config/adit/config.toml", "[node.rules]\nload-max = 100\n");
+    hand.command(&["reload"]).run().ok();
+    hand.command(&["pause"]).run().ok();
+    assert_eq!(guest.hear_state().await, NodeState::Paused("its owner paused it".to_owned()), "nothing came before");
+    assert_partial(&guest.hear_end().await.0, job);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn times_that_nobody_can_mean_are_refused() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let _guest = hand.welcome().await;
+    for (time, want) in [("0s", "is over at once"), ("100000000h", "longer than 10 years")] {
+        hand.command(&["pause", "--for", time]).run().code(2).says(want);
+        hand.home.adit(["gateway", "token", "new", "--expires", time]).run().code(2).says(want);
+    }
+    assert_eq!(hand.status()["state"], "ready");
+    let module = hand.home.file("echo.wasm", guest::echo());
+    let late = hand.home.adit(["run", "--deadline", "48h", "--local"]).args([module]).run();
+    late.code(2).says("the deadline is 2days, over the limit of 1day");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn status_is_shown_again_and_again() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let _guest = hand.welcome().await;
+    let watch = hand.command(&["status", "--json", "--watch", "100ms"]).start();
+    let two = |text: &str| (text.matches('\n').count() >= 2).then(|| text.to_owned());
+    let shown = watch.stdout.wait_for("two looks", two);
+    for line in shown.lines().take(2) {
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["state"], "ready");
+    }
+    hand.command(&["status", "--watch", "1ms"]).run().code(2).says("too often");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -66,14 +66,14 @@ fn no_node_fits_and_why() {
     let with = |flags: &[&'static str]| [&small[..], flags].concat();
     says(run(&network, &["--memory", "65MiB"]), "no node fits: 1 with too little memory per job (--memory)");
     says(run(&network, &with(&["--profile", "open"])), "no node fits: 1 without the profile (--profile)");
-    says(run(&network, &with(&["--label", "gpu=yes"])), "no node fits: 1 without a label (--label)");
+    says(run(&network, &with(&["--label", "disk=fast"])), "no node fits: 1 without a label (--label)");
     let dear = run(&network, &with(&["--max-price", "0.000001", "--fuel", "100G"]));
     says(dear, "no node fits: 1 over the price limit (--max-price, --fuel, --memory)");
 
-    network.add_node(&["--slots", "1", "--memory", "128MiB", "--label", "gpu=yes"]);
-    let neither = run(&network, &["--memory", "512MiB", "--label", "gpu=yes"]);
+    network.add_node(&["--slots", "1", "--memory", "128MiB", "--label", "disk=fast"]);
+    let neither = run(&network, &["--memory", "512MiB", "--label", "disk=fast"]);
     assert!(neither.contains("1 without a label (--label)") && neither.contains("1 with too little memory"), "{neither}");
-    network.run(&guest::echo()).args(["--memory", "128MiB", "--label", "gpu=yes"]).run().ok();
+    network.run(&guest::echo()).args(["--memory", "128MiB", "--label", "disk=fast"]).run().ok();
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn check_shape(object: &Value) {
         "job",
         "outcome",
         "exit_code",
+        "gpu",
         "reason",
         "usage",
         "measured",

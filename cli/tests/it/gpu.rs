@@ -1,0 +1,241 @@
+//! Jobs with a GPU, over a real gateway and real nodes. The adapter is lavapipe, Mesa's Vulkan in software, which `cargo xtask setup`
+//! installs.
+
+use std::path::{Path, PathBuf};
+
+use adit_protocol::{Receipt, SecretKey, SignedReceipt, sign_receipts};
+use serde_json::{Value, json};
+
+use crate::guest;
+use crate::network::{Home, Network};
+
+/// What a node is started with that lends the software adapter.
+const LENT: [&str; 7] = ["--slots", "2", "--gpu", "--gpu-software", "--gpu-adapter", "llvmpipe", "--gpu-memory=64MiB"];
+/// A job that has a GPU within that.
+const ASKED: [&str; 3] = ["--gpu-memory=32MiB", "--timeout", "10m"];
+/// What it is called.
+const CLASS: &str = "software/mesa/llvmpipe";
+
+fn numbers<T: Copy, const N: usize>(numbers: impl IntoIterator<Item = T>, bytes: fn(T) -> [u8; N]) -> Vec<u8> {
+    numbers.into_iter().flat_map(bytes).collect()
+}
+
+/// A network of nodes that lend it.
+fn network(nodes: usize) -> Network {
+    let mut network = Network::empty();
+    for _ in 0..nodes {
+        network.add_node(&LENT);
+    }
+    network
+}
+
+/// Runs a job over `input` to this exit code, and gives its object.
+fn run(network: &Network, module: &[u8], input: Vec<u8>, flags: &[&str], exit: i32) -> Value {
+    let flags = if flags.contains(&"--gpu") { flags.to_vec() } else { [&["--gpu", "60s"], flags].concat() };
+    network
+        .run(module)
+        .args(ASKED)
+        .args(["--json", "--output", "out", "--input", "-"])
+        .args(flags)
+        .input(input)
+        .run()
+        .code(exit)
+        .json()
+}
+
+fn receipt_file(network: &Network, object: &Value) -> PathBuf {
+    network.home.path(format!("data/adit/receipts/{}.receipt", object["job"].as_str().unwrap()))
+}
+
+/// A receipt file of a node that claims what it likes: the signature is right, and the cost follows from price and usage.
+fn forge(home: &Home, honest: &Path, claim: impl FnOnce(&mut Receipt)) -> PathBuf {
+    let form: Value = serde_json::from_slice(&std::fs::read(honest).unwrap()).unwrap();
+    let signed = SignedReceipt::from_bytes(&hex::decode(form["receipt"].as_str().unwrap()).unwrap()).unwrap();
+    let (thief, mut receipt) = (SecretKey::from_seed([66; 32]), signed.receipt);
+    receipt.node = thief.public();
+    claim(&mut receipt);
+    receipt.cost = receipt.price.cost(&receipt.usage).unwrap();
+    let signed = sign_receipts(&thief, vec![receipt]).remove(0);
+    home.file("forged.receipt", json!({ "version": 1, "receipt": hex::encode(signed.to_bytes()) }).to_string())
+}
+
+/// The fields of an audit that do not hold.
+fn faults(audit: &Value) -> Vec<&str> {
+    let fields = audit["fields"].as_array().unwrap().iter();
+    fields.filter(|field| field["holds"] == false).map(|field| field["field"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn job_computes_on_a_nodes_gpu_and_its_receipt_says_what_it_used() {
+    let network = network(1);
+    let input = numbers(0..1_000, u32::to_le_bytes);
+    let object = run(&network, &guest::shader(guest::SQUARES), input, &[], 0);
+    assert_eq!(std::fs::read(network.home.path("out")).unwrap(), numbers((0..1_000).map(|n| n * n + 1), u32::to_le_bytes));
+    let gpu = &object["gpu"];
+    // No float in it: it compares with any adapter, whatever was asked.
+    let told = (&gpu["class"], &gpu["dispatches"], &gpu["bytes_moved"], &gpu["memory_peak_bytes"], &gpu["comparison"]);
+    assert_eq!(told, (&CLASS.into(), &1.into(), &8_000.into(), &4_000.into(), &"exact".into()), "{object}");
+    let time = gpu["time_ns"].as_u64().unwrap();
+    assert!(time > 0 && object["usage"]["gpu_ns"] == time, "{object}");
+
+    let nodes = network.adit(["nodes", "--json"]).run().ok().json();
+    assert_eq!((&nodes["gpu"]["class"], &nodes["gpu"]["memory_bytes"]), (&CLASS.into(), &(64 << 20).into()), "{nodes}");
+    assert!(nodes["labels"].as_array().unwrap().contains(&json!(["gpu", CLASS])), "{nodes}");
+    let receipts = network.adit(["receipts", "--json"]).run().ok().json();
+    assert_eq!(&receipts["gpu"], gpu);
+    let invoice = network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json();
+    let row = &invoice["jobs"][0];
+    assert_eq!((&row["gpu_ns"], &row["gpu_class"], &row["gpu_dispatches"]), (&time.into(), &CLASS.into(), &1.into()));
+    let verified = network.adit(["verify"]).args([receipt_file(&network, &object)]).run().ok();
+    assert!(verified.text().contains("results compare bit for bit on any adapter"), "{verified:?}");
+
+    let file = receipt_file(&network, &object);
+    let audit = network.adit(["audit", "--json", "--all"]).args([&file]).run().ok().json();
+    assert_eq!((&audit["verdict"], faults(&audit)), (&"holds".into(), Vec::new()), "{audit}");
+    let forged = forge(&network.home, &file, |receipt| receipt.gpu.as_mut().unwrap().dispatches += 1);
+    let audit = network.adit(["audit", "--json"]).args([&forged]).run().code(23).json();
+    assert_eq!(faults(&audit), ["gpu_dispatches"]);
+    let forged = forge(&network.home, &file, |receipt| receipt.usage.gpu_ns = 61_000_000_000);
+    let audit = network.adit(["audit", "--json"]).args([&forged]).run().code(23).json();
+    assert_eq!(faults(&audit), ["gpu_ns"]);
+
+    // The same here, where nobody is billed.
+    let here = network
+        .adit(["run", "--local", "--json", "--input", "-", "--gpu", "60s"])
+        .args([network.module(&guest::shader(guest::SQUARES))]);
+    let here = here.input(numbers(0..1_000, u32::to_le_bytes)).run().ok().json();
+    assert_eq!((&here["output_digest"], &here["gpu"]["dispatches"]), (&object["output_digest"], &1.into()), "{here}");
+}
+
+#[test]
+fn floats_compare_on_one_class_or_within_a_tolerance() {
+    let network = network(1);
+    let input = || numbers((0..500).map(|n| n as f32), f32::to_le_bytes);
+    let module = guest::shader(guest::ROOTS);
+    let audit = |file: &Path, flags: &[&str]| network.adit(["audit", "--json"]).args(flags).args([file]).run();
+
+    let by_class = receipt_file(&network, &run(&network, &module, input(), &[], 0));
+    assert_eq!(audit(&by_class, &[]).ok().json()["verdict"], "holds");
+    let elsewhere = forge(&network.home, &by_class, |receipt| receipt.gpu.as_mut().unwrap().class = "discrete/other/x".into());
+    let told = audit(&elsewhere, &[]).code(24).json();
+    let want = "its results compare on adapters of class discrete/other/x alone, and this machine has";
+    assert!(told["reason"].as_str().unwrap().starts_with(want), "{told}");
+
+    let near = receipt_file(&network, &run(&network, &module, input(), &["--gpu-compare", "1e-6,1e-5"], 0));
+    assert_eq!(audit(&near, &[]).ok().json()["verdict"], "holds");
+    // Another adapter's last bit.
+    let output = std::fs::read(network.home.path("out")).unwrap();
+    let claim = |change: fn(f32) -> f32| {
+        let numbers_of = output.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        let claimed = numbers(numbers_of.map(change), f32::to_le_bytes);
+        let digest = adit_protocol::Digest::of(&claimed);
+        let file = network.home.file("claimed.out", claimed);
+        (file, forge(&network.home, &near, |receipt| receipt.output = digest))
+    };
+    let (file, claimed) = claim(|n| f32::from_bits(n.to_bits() + u32::from(n > 0.0)));
+    let missing = audit(&claimed, &[]).code(24).json();
+    assert!(missing["reason"].as_str().unwrap().contains("with --output FILE"), "{missing}");
+    assert_eq!(audit(&claimed, &["--output", file.to_str().unwrap()]).ok().json()["verdict"], "holds");
+    let (file, claimed) = claim(|n| n * 1.01);
+    let far = audit(&claimed, &["--output", file.to_str().unwrap()]).code(23).json();
+    assert_eq!(faults(&far), ["output_digest"]);
+}
+
+#[test]
+fn job_is_refused_where_no_node_lends_a_gpu() {
+    let network = Network::with_slots(&[1]);
+    let refused = network.run(&guest::shader(guest::SQUARES)).args(ASKED).args(["--gpu", "1s"]).run().code(20);
+    assert!(refused.stderr.contains("no node fits: 1 without such a GPU"), "{refused:?}");
+    // Without one the guest is told so, and says what it was told.
+    network.run(&guest::shader(guest::SQUARES)).args(["--input", "-"]).input([0; 4]).run().code(10).says("trapped");
+}
+
+#[test]
+fn work_that_hangs_the_gpu_ends_as_gpu_lost_and_the_next_job_works() {
+    let mut network = Network::empty();
+    network.add_node(&[&LENT[..], &["--gpu-slice", "1s"]].concat());
+    let lost = run(&network, &guest::workgroups(guest::ENDLESS), vec![0; 256], &[], 17);
+    assert_eq!(lost["outcome"], "gpu_lost", "{lost}");
+    assert!(!lost["reason"].as_str().unwrap().is_empty(), "{lost}");
+    // Here it hangs too, which is all that can be said.
+    let audit =
+        network.adit(["audit", "--json"]).args([receipt_file(&network, &lost)]).env("ADIT_NODE_GPU_SLICE", "1s").run().ok();
+    assert_eq!(audit.json()["verdict"], "plausible", "{audit:?}");
+    let next = run(&network, &guest::shader(guest::SQUARES), numbers([7], u32::to_le_bytes), &[], 0);
+    assert_eq!(next["gpu"]["class"], CLASS);
+}
+
+#[test]
+fn gpu_time_over_the_limit_ends_the_job_and_its_bill_is_plausible() {
+    let network = network(1);
+    let input = numbers(0..1_000, u32::to_le_bytes);
+    let object = run(&network, &guest::shader_forever(guest::SQUARES), input, &["--gpu", "5ms", "--fuel", "100T"], 16);
+    assert_eq!(object["outcome"], "out_of_gpu_time", "{object}");
+    let audit = network.adit(["audit", "--json"]).args([receipt_file(&network, &object)]).run().ok().json();
+    assert_eq!(audit["verdict"], "plausible", "{audit}");
+}
+
+#[test]
+fn gpu_that_its_owner_takes_back_is_paid_for_and_the_job_goes_elsewhere() {
+    let network = network(2);
+    let input = network.home.file("numbers", numbers(0..1_000, u32::to_le_bytes));
+    let submit = network.adit(["submit"]).args([network.module(&guest::shader_forever(guest::SQUARES))]);
+    let submit =
+        submit.args(["--gpu", "1h", "--gpu-memory=32MiB", "--fuel", "100T", "--timeout", "1h", "--input"]).args([&input]);
+    let job = submit.run().ok().text().to_owned();
+    network.adit(["logs", "-f", &job]).start().stdout.wait_for_text(guest::READY);
+    let node_of = || network.adit(["status", "--json", &job]).run().ok().json()["node"].clone();
+    let first = network.nodes.iter().position(|node| node_of() == node.key.to_string()).unwrap();
+    let command = |args: &[&str]| {
+        network.home.adit(["node"]).args(args).args(["--cache"]).args([network.home.path(format!("node-{first}"))])
+    };
+    command(&["gpu", "off"]).run().ok().says("GPU kept back by its owner, 0 jobs have it");
+
+    // An attempt that was cut short is paid, and the other node has the job.
+    let second = network.nodes[1 - first].key.to_string();
+    crate::process::until("the other node has it", || node_of() == second.as_str());
+    let paid = network.adit(["receipts", "--json"]).run().ok().json_lines();
+    assert_eq!((paid.len(), &paid[0]["outcome"], &paid[0]["gpu"]["class"]), (1, &"preempted".into(), &CLASS.into()));
+    let status = command(&["status", "--json"]).run().ok().json();
+    assert_eq!((&status["state"], &status["gpu"]["state"]), (&"ready".into(), &"kept_back".into()), "jobs without a GPU go on");
+    let offers = || network.adit(["nodes", "--json"]).run().ok().json_lines();
+    let with_gpu = || offers().iter().filter(|node| !node["gpu"].is_null()).count();
+    assert_eq!(with_gpu(), 1);
+    command(&["gpu", "on"]).run().ok().says(&format!("GPU lent: {CLASS}, 64.0 MiB for each job"));
+    crate::process::until("it is offered again", || with_gpu() == 2);
+    network.adit(["cancel", &job]).run().ok();
+    network.adit(["output", &job]).run().code(14);
+}
+
+#[test]
+fn gpu_is_not_lent_by_a_node_that_was_not_told_to() {
+    let mut network = Network::empty();
+    network.add_node(&["--slots", "1"]);
+    assert!(network.adit(["nodes", "--json"]).run().ok().json()["gpu"].is_null());
+    let command = |args: &[&str]| network.home.adit(["node"]).args(args).args(["--cache"]).args([network.home.path("node-0")]);
+    command(&["gpu", "on"]).run().code(1).says("was started without a GPU");
+    assert_eq!(command(&["status", "--json"]).run().ok().json()["gpu"]["state"], "off");
+    let missing = network.home.adit(["node", "--gpu", "--gpu-adapter", "no such thing", "--slots", "1"]);
+    let gateway = network.gateway.address.to_string();
+    let missing = missing.args(["--gateway", &gateway, "--cache", "other", "--key", "other.key"]).start();
+    missing.stderr.wait_for_text("lends no GPU: ");
+    missing.stderr.wait_for_text("connected to");
+}
+
+#[test]
+fn every_adapter_is_shown_with_what_would_be_lent() {
+    let home = Home::new();
+    let adapters = home.adit(["gpu", "info", "--json", "--gpu-software", "--gpu-adapter", "llvmpipe"]).run().ok().json_lines();
+    let lavapipe = adapters.iter().find(|adapter| adapter["class"] == CLASS).expect("lavapipe is installed");
+    assert_eq!(
+        (&lavapipe["kind"], &lavapipe["refused"], &lavapipe["withheld"]),
+        (&"software".into(), &Value::Null, &Value::Null)
+    );
+    assert_eq!(lavapipe["offer"]["memory_bytes"], 1_u64 << 30, "{lavapipe}");
+    let told = home.adit(["gpu", "info"]).run().ok();
+    assert!(told.text().contains("class       software/mesa/llvmpipe"), "{told:?}");
+    assert!(told.text().contains("not lent    it is software, which is for tests: --gpu-software lends it"), "{told:?}");
+    // Where the loader finds no driver.
+    let none = home.adit(["gpu", "info"]).env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere").run().code(1);
+    none.says("no GPU: Vulkan shows none on this machine");
+}
