@@ -48,6 +48,9 @@ const SANDBOX_LABEL: &str = "sandbox";
 /// Says of what class the GPU is that a node lends.
 pub(crate) const GPU_LABEL: &str = "gpu";
 
+/// Says of what kind it is: the first word of the class.
+pub(crate) const GPU_KIND_LABEL: &str = "gpu-kind";
+
 /// Says what kind of processor a node has, as Rust names it.
 const ARCH_LABEL: &str = "arch";
 
@@ -486,7 +489,7 @@ impl Shared {
 }
 
 fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
-    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL].contains(&key);
+    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL, GPU_KIND_LABEL].contains(&key);
     if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
         return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }

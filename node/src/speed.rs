@@ -7,7 +7,7 @@ use adit_protocol::{NodeMessage, NodeOffer, NodeState};
 
 use crate::NodeEvent;
 use crate::link::Link;
-use crate::node::{GPU_LABEL, Shared};
+use crate::node::{GPU_KIND_LABEL, GPU_LABEL, Shared};
 
 /// When a machine that was busy is measured again for the first time: what comes after a machine's start is over by then. Later pauses
 /// double.
@@ -29,8 +29,10 @@ impl Shared {
     /// What this node offers now.
     pub(crate) fn offer_now(&self) -> NodeOffer {
         let gpu = self.gpu_now();
-        let label = gpu.iter().map(|gpu| (GPU_LABEL.to_owned(), gpu.class.clone()));
-        let labels = self.offer.labels.iter().cloned().chain(label).collect();
+        let class = gpu.iter().map(|gpu| (GPU_LABEL.to_owned(), gpu.class.clone()));
+        let kind = gpu.iter().filter_map(|gpu| gpu.class.split('/').next());
+        let kind = kind.map(|kind| (GPU_KIND_LABEL.to_owned(), kind.to_owned()));
+        let labels = self.offer.labels.iter().cloned().chain(class).chain(kind).collect();
         NodeOffer { fuel_per_second: self.measured.fuel_per_second.get(), gpu, labels, ..self.offer.clone() }
     }
 

@@ -185,7 +185,8 @@ impl FromStr for Tolerance {
 /// What a node's GPU gives one job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GpuOffer {
-    /// The adapter's class: kind, maker and driver, such as `software/mesa/llvmpipe`. At most [`limits::GPU_CLASS_BYTES_MAX`].
+    /// The adapter's class: kind, maker, driver, and a mark of model and driver's version, such as `software/mesa/llvmpipe/5d41402a`. At
+    /// most [`limits::GPU_CLASS_BYTES_MAX`].
     pub class: String,
     /// Bytes of all buffers of a job.
     pub memory: ByteCount,

@@ -2,6 +2,7 @@
 //! installs.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use adit_protocol::{Receipt, SecretKey, SignedReceipt, sign_receipts};
 use serde_json::{Value, json};
@@ -13,8 +14,20 @@ use crate::network::{Home, Network};
 const LENT: [&str; 7] = ["--slots", "2", "--gpu", "--gpu-software", "--gpu-adapter", "llvmpipe", "--gpu-memory=64MiB"];
 /// A job that has a GPU within that.
 const ASKED: [&str; 3] = ["--gpu-memory=32MiB", "--timeout", "10m"];
-/// What it is called.
-const CLASS: &str = "software/mesa/llvmpipe";
+
+/// What it is called here: the end of it depends on the version.
+fn class() -> &'static str {
+    static CLASS: LazyLock<String> = LazyLock::new(|| {
+        let adapters = Home::new().adit(["gpu", "info", "--json"]).run().ok().json_lines();
+        let classes = adapters.iter().map(|adapter| adapter["class"].as_str().unwrap());
+        classes
+            .filter(|class| class.starts_with("software/mesa/llvmpipe/"))
+            .map(str::to_owned)
+            .next()
+            .expect("lavapipe is installed")
+    });
+    &CLASS
+}
 
 fn numbers<T: Copy, const N: usize>(numbers: impl IntoIterator<Item = T>, bytes: fn(T) -> [u8; N]) -> Vec<u8> {
     numbers.into_iter().flat_map(bytes).collect()
@@ -74,18 +87,19 @@ fn job_computes_on_a_nodes_gpu_and_its_receipt_says_what_it_used() {
     let gpu = &object["gpu"];
     // No float in it: it compares with any adapter, whatever was asked.
     let told = (&gpu["class"], &gpu["dispatches"], &gpu["bytes_moved"], &gpu["memory_peak_bytes"], &gpu["comparison"]);
-    assert_eq!(told, (&CLASS.into(), &1.into(), &8_000.into(), &4_000.into(), &"exact".into()), "{object}");
+    assert_eq!(told, (&class().into(), &1.into(), &8_000.into(), &4_000.into(), &"exact".into()), "{object}");
     let time = gpu["time_ns"].as_u64().unwrap();
     assert!(time > 0 && object["usage"]["gpu_ns"] == time, "{object}");
 
     let nodes = network.adit(["nodes", "--json"]).run().ok().json();
-    assert_eq!((&nodes["gpu"]["class"], &nodes["gpu"]["memory_bytes"]), (&CLASS.into(), &(64 << 20).into()), "{nodes}");
-    assert!(nodes["labels"].as_array().unwrap().contains(&json!(["gpu", CLASS])), "{nodes}");
+    assert_eq!((&nodes["gpu"]["class"], &nodes["gpu"]["memory_bytes"]), (&class().into(), &(64 << 20).into()), "{nodes}");
+    let labels = nodes["labels"].as_array().unwrap();
+    assert!(labels.contains(&json!(["gpu", class()])) && labels.contains(&json!(["gpu-kind", "software"])), "{nodes}");
     let receipts = network.adit(["receipts", "--json"]).run().ok().json();
     assert_eq!(&receipts["gpu"], gpu);
     let invoice = network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json();
     let row = &invoice["jobs"][0];
-    assert_eq!((&row["gpu_ns"], &row["gpu_class"], &row["gpu_dispatches"]), (&time.into(), &CLASS.into(), &1.into()));
+    assert_eq!((&row["gpu_ns"], &row["gpu_class"], &row["gpu_dispatches"]), (&time.into(), &class().into(), &1.into()));
     let verified = network.adit(["verify"]).args([receipt_file(&network, &object)]).run().ok();
     assert!(verified.text().contains("results compare bit for bit on any adapter"), "{verified:?}");
 
@@ -162,7 +176,7 @@ fn work_that_hangs_the_gpu_ends_as_gpu_lost_and_the_next_job_works() {
         network.adit(["audit", "--json"]).args([receipt_file(&network, &lost)]).env("ADIT_NODE_GPU_SLICE", "1s").run().ok();
     assert_eq!(audit.json()["verdict"], "plausible", "{audit:?}");
     let next = run(&network, &guest::shader(guest::SQUARES), numbers([7], u32::to_le_bytes), &[], 0);
-    assert_eq!(next["gpu"]["class"], CLASS);
+    assert_eq!(next["gpu"]["class"], class());
 }
 
 #[test]
@@ -195,13 +209,13 @@ fn gpu_that_its_owner_takes_back_is_paid_for_and_the_job_goes_elsewhere() {
     let second = network.nodes[1 - first].key.to_string();
     crate::process::until("the other node has it", || node_of() == second.as_str());
     let paid = network.adit(["receipts", "--json"]).run().ok().json_lines();
-    assert_eq!((paid.len(), &paid[0]["outcome"], &paid[0]["gpu"]["class"]), (1, &"preempted".into(), &CLASS.into()));
+    assert_eq!((paid.len(), &paid[0]["outcome"], &paid[0]["gpu"]["class"]), (1, &"preempted".into(), &class().into()));
     let status = command(&["status", "--json"]).run().ok().json();
     assert_eq!((&status["state"], &status["gpu"]["state"]), (&"ready".into(), &"kept_back".into()), "jobs without a GPU go on");
     let offers = || network.adit(["nodes", "--json"]).run().ok().json_lines();
     let with_gpu = || offers().iter().filter(|node| !node["gpu"].is_null()).count();
     assert_eq!(with_gpu(), 1);
-    command(&["gpu", "on"]).run().ok().says(&format!("GPU lent: {CLASS}, 64.0 MiB for each job"));
+    command(&["gpu", "on"]).run().ok().says(&format!("GPU lent: {}, 64.0 MiB for each job", class()));
     crate::process::until("it is offered again", || with_gpu() == 2);
     network.adit(["cancel", &job]).run().ok();
     network.adit(["output", &job]).run().code(14);
@@ -226,7 +240,7 @@ fn gpu_is_not_lent_by_a_node_that_was_not_told_to() {
 fn every_adapter_is_shown_with_what_would_be_lent() {
     let home = Home::new();
     let adapters = home.adit(["gpu", "info", "--json", "--gpu-software", "--gpu-adapter", "llvmpipe"]).run().ok().json_lines();
-    let lavapipe = adapters.iter().find(|adapter| adapter["class"] == CLASS).expect("lavapipe is installed");
+    let lavapipe = adapters.iter().find(|adapter| adapter["class"] == class()).expect("lavapipe is installed");
     assert_eq!(
         (&lavapipe["kind"], &lavapipe["refused"], &lavapipe["withheld"]),
         (&"software".into(), &Value::Null, &Value::Null)

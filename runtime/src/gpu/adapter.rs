@@ -1,7 +1,7 @@
 //! The GPUs of this machine: which there are, which are refused and why, and how one is opened.
 
 use adit_protocol::limits::{GPU_CLASS_BYTES_MAX, GPU_INVOCATIONS_MAX, GPU_WORKGROUP_BYTES_MAX};
-use adit_protocol::{ByteCount, GpuNeed, GpuOffer};
+use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer};
 use wgpu::{
     Adapter, AdapterInfo, Backends, Device, DeviceDescriptor, DeviceType, DownlevelFlags, ExperimentalFeatures, Features,
     Instance, InstanceDescriptor, InstanceFlags, Limits, MemoryBudgetThresholds, MemoryHints, Queue, Trace,
@@ -22,7 +22,8 @@ const SOFTWARE_MEMORY_PART: u64 = 2;
 pub struct GpuAdapter {
     /// What its driver calls it.
     pub name: String,
-    /// What receipts call it: kind, maker and driver, such as `software/mesa/llvmpipe`. Results of one class are comparable.
+    /// What receipts call it: kind, maker, driver, and a mark of model and driver's version, such as `software/mesa/llvmpipe/5d41402a`.
+    /// Results of one class are comparable.
     pub class: String,
     /// What drives it.
     pub driver: String,
@@ -226,12 +227,20 @@ fn kind(device: DeviceType) -> &'static str {
     }
 }
 
-/// Kind, maker and driver.
+/// Kind, maker, driver, and a mark: what a shader makes of floats may differ between models, and between versions of a driver.
 fn class(info: &AdapterInfo) -> String {
     let driver = if info.driver.is_empty() { "unknown" } else { &info.driver };
     let mut class = format!("{}/{}/{}", kind(info.device_type), maker(info.vendor), word(driver));
-    class.truncate(GPU_CLASS_BYTES_MAX);
-    class
+    let mark = mark(info);
+    class.truncate(GPU_CLASS_BYTES_MAX - mark.len());
+    class + &mark
+}
+
+/// The same for the same model under the same version of its driver, and most likely for no others.
+fn mark(info: &AdapterInfo) -> String {
+    let AdapterInfo { name, device, driver, driver_info, .. } = info;
+    let digest = Digest::of(format!("{name}\0{device}\0{driver}\0{driver_info}").as_bytes());
+    format!("/{:08x}", u32::from_be_bytes(*digest.0.first_chunk().expect("a digest has 32 bytes")))
 }
 
 /// Who made an adapter, by its PCI vendor or Khronos's number.
@@ -292,9 +301,24 @@ mod tests {
             ),
             (info(DeviceType::Other, 0xabc, ""), "other/0abc/unknown"),
         ] {
-            assert_eq!(class(&info), wanted);
+            let class = class(&info);
+            let (named, mark) = class.rsplit_once('/').unwrap();
+            assert_eq!((named, mark.len()), (wanted, 8), "{class}");
         }
         assert_eq!(class(&info(DeviceType::Cpu, 1, &"é".repeat(100))).len(), GPU_CLASS_BYTES_MAX);
+    }
+
+    #[test]
+    fn another_model_or_driver_is_another_class() {
+        let base = info(DeviceType::DiscreteGpu, 0x10de, "NVIDIA");
+        let changes: [fn(&mut AdapterInfo); 3] =
+            [|i| i.device = 0x2684, |i| i.driver_info = "550.54".into(), |i| i.name = "llvmpipe (LLVM 15.0.6, 256 bits)".into()];
+        for change in changes {
+            let mut other = base.clone();
+            change(&mut other);
+            assert_ne!(class(&other), class(&base), "{other:?}");
+        }
+        assert_eq!(class(&base), class(&base.clone()));
     }
 
     #[test]

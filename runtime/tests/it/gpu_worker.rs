@@ -426,7 +426,8 @@ fn adapter_that_is_not_wanted_is_not_opened() {
 fn worker_offers_what_the_owner_gives_and_the_adapter_can() {
     let gpu = Gpu::with(&GpuSetup { memory: 300 << 20, ..setup() });
     let offer = &gpu.report.offer;
-    assert_eq!((offer.class.as_str(), offer.memory.0), ("software/mesa/llvmpipe", 300 << 20));
+    assert!(offer.class.starts_with("software/mesa/llvmpipe/"), "{}", offer.class);
+    assert_eq!(offer.memory.0, 300 << 20);
     assert!(offer.fits(&GpuNeed::default()), "{offer:?}");
     assert_eq!(gpu.report.lacks, Vec::<String>::new());
     assert!(gpu.report.has_timestamps);
