@@ -51,6 +51,8 @@ mod host;
 #[cfg(not(target_arch = "wasm32"))]
 mod native;
 
+/// For `Pod` and `Zeroable`. A type that derives them says `#[bytemuck(crate = "adit_guest::gpu::bytemuck")]`, or its package depends on
+/// bytemuck itself, with the feature `derive`.
 pub use bytemuck;
 
 #[cfg(target_arch = "wasm32")]

@@ -1,5 +1,5 @@
-//! Writes inputs for the jobs, of numbers that only look random: `cargo run -p adit-example-gpu --example input -- matmul SIDE > product.bin`,
-//! or `attention TOKENS WIDTH HEADS > layer.bin`.
+//! Writes inputs for the jobs, of numbers that only look random:
+//! `cargo run -p adit-example-gpu --example input -- matmul SIDE > product.bin`, or `attention TOKENS WIDTH HEADS > layer.bin`.
 
 use std::env;
 use std::io::{self, Write};

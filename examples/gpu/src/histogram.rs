@@ -1,5 +1,5 @@
-//! How often each byte occurs. A workgroup counts in memory of its own, by atomic additions, and adds what it has to the whole; integers, so
-//! the order in which that happens cannot be seen.
+//! How often each byte occurs. A workgroup counts in memory of its own, by atomic additions, and adds what it has to the whole; integers,
+//! so the order in which that happens cannot be seen.
 
 use adit_guest::gpu::{self, Gpu};
 

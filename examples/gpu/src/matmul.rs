@@ -1,5 +1,5 @@
-//! Products of matrices of `f32`, in tiles of 16 x 16 that a workgroup holds in its own memory: each number is read from the buffers once for
-//! sixteen that are computed with it.
+//! Products of matrices of `f32`, in tiles of 16 x 16 that a workgroup holds in its own memory: each number is read from the buffers
+//! once for sixteen that are computed with it.
 
 use adit_guest::gpu::{self, Buffer, Gpu, Pipeline};
 use bytemuck::{Pod, Zeroable};
@@ -44,7 +44,8 @@ impl Product {
     }
 }
 
-/// Where the numbers of a matrix are in a buffer: number (row, column) of matrix `layer` at `row * rows + column * columns + layer * layers`.
+/// Where the numbers of a matrix are in a buffer: number (row, column) of matrix `layer` is at
+/// `row * rows + column * columns + layer * layers`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct View {

@@ -1,5 +1,5 @@
-//! The rules of the host interface that a safe program can meet, each as a call and what it returns. Run natively and on a node, they hold the two to
-//! one set of rules.
+//! The rules of the host interface that a safe program can meet, each as a call and what it returns. Run natively and on a node, they
+//! hold the two to one set of rules.
 
 use adit_guest::gpu::{Buffer, Error, Gpu, Pipeline};
 
@@ -95,7 +95,8 @@ const RULES: &[Rule] = &[
     ("a constant without one", SHADER, |gpu| shader(gpu, "override n: u32;", "var x = n;")),
 ];
 
-/// How many rules there are, or those that are broken, a line for each. The job is to have the limits that it gets when it asks for a GPU and says no more.
+/// How many rules there are, or those that are broken, a line for each. The job is to have the limits that it gets when it asks for a
+/// GPU and says no more.
 ///
 /// # Errors
 /// What is broken.

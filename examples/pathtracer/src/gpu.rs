@@ -19,9 +19,9 @@ const REPORT_SAMPLES: u32 = 8;
 
 /// Renders a tile on the GPU, and calls `progress` with the finished and all samples now and then.
 ///
-/// The random numbers are those of [`render`](crate::render) to the last bit. The arithmetic is not: a GPU may round a division, a root or a product that
-/// is added to another way, and now and then a path takes another turn for it. The mean difference of a byte is at most 0.05, and that of all but a thousandth
-/// of the bytes at most 4.
+/// The random numbers are those of [`render`](crate::render) to the last bit. The arithmetic is not: a GPU may round a division, a root
+/// or a product that is added to another way, and now and then a path takes another turn for it. The mean difference of a byte is at most
+/// 0.05, and that of all but a thousandth of the bytes at most 4.
 ///
 /// # Errors
 /// The tile is none of a picture, or larger than the limits above; or what the job may have of the GPU is too little for it: 32 bytes
@@ -143,8 +143,8 @@ mod tests {
         }
     }
 
-    /// Vulkan lets a division be off by 2.5 units in the last place, 3e-7, and a root by some more; lavapipe's are not. So here they are made ten times as
-    /// wrong as that, one way or the other by chance, wherever distances and directions are made.
+    /// Vulkan lets a division be off by 2.5 units in the last place, 3e-7, and a root by some more; lavapipe's are not. So here they are
+    /// made ten times as wrong as that, one way or the other by chance, wherever distances and directions are made.
     const ROUGH: &str = "
         fn rough(n: f32) -> f32 {
             return n * select(0.999997, 1.000003, ((bitcast<u32>(n) * 0x9e3779b9u) >> 31u) == 1u);

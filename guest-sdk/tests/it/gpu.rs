@@ -1,6 +1,6 @@
 //! The GPU's calls, on this machine's GPU or its software one.
 
-use adit_guest::gpu::{Error, Gpu, Limits, Pipeline};
+use adit_guest::gpu::{Error, Gpu, Limits, Pipeline, bytemuck};
 
 const SQUARE: &str = "
 @group(0) @binding(0) var<storage, read_write> numbers: array<u32>;
@@ -97,6 +97,7 @@ fn new_buffer_is_zero_also_where_another_was() {
 #[test]
 fn values_of_every_size_survive_the_round_trip() {
     #[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+    #[bytemuck(crate = "adit_guest::gpu::bytemuck")]
     #[repr(C)]
     struct Odd([u8; 3]);
 

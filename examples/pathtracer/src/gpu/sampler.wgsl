@@ -1,4 +1,5 @@
-// The random numbers of a pixel, bit for bit those of `sampler.rs`. WGSL has no 64-bit integers: they are pairs of words, the low one first.
+// The random numbers of a pixel, bit for bit those of `sampler.rs`. WGSL has no 64-bit integers: they are pairs of words, the low one
+// first.
 
 /// How many pairs of a path are stratified over the pixel's samples.
 const STRATIFIED_PAIRS = 12u;
