@@ -98,6 +98,10 @@ pub(crate) enum FromSandbox {
     },
     /// The guest wrote output, more than fits the last message.
     Output(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// The job ended.
+    Ended(Box<Ending>),
+    /// The job did not start, because its module could not be loaded; the slot is empty.
+    Unusable(String),
     /// The guest wants a pipeline of a shader. It waits for the answer.
     Pipeline {
         /// At most [`crate::gpu::shader::SHADER_BYTES_MAX`].
@@ -105,10 +109,6 @@ pub(crate) enum FromSandbox {
         /// At most [`crate::gpu::shader::ENTRY_BYTES_MAX`].
         entry: String,
     },
-    /// The job ended.
-    Ended(Box<Ending>),
-    /// The job did not start, because its module could not be loaded; the slot is empty.
-    Unusable(String),
 }
 
 /// What a job has used, as far as the worker counts it.
