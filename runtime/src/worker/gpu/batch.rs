@@ -19,7 +19,7 @@ pub(super) struct Batch {
     encoder: CommandEncoder,
     stamps: Option<Stamps>,
     spans: Vec<Span>,
-    /// Whether the last span is one of copies and still open.
+    /// Whether the last span is one of copies that are billed by their time, and still open.
     is_copying: bool,
     dispatches: usize,
     copied_bytes: u64,
@@ -50,7 +50,7 @@ impl Batch {
         self.dispatches > 0
     }
 
-    /// Records a copy of at least one byte.
+    /// Records a copy of at least one byte between buffers of the guest's, which is billed by its time.
     pub(super) fn copy(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
         if !self.is_copying {
             if self.spans.is_empty() {
@@ -59,6 +59,12 @@ impl Batch {
             self.spans.push(Span::Copies);
             self.is_copying = true;
         }
+        self.move_bytes(from, from_offset, to, to_offset, bytes);
+    }
+
+    /// Records a copy on the way to the guest or from it, which is paid for in fuel, by its bytes. No timestamp is taken for it: each is a
+    /// stop of the device, and most that guests do is small. Between two dispatches it is part of the second's time.
+    pub(super) fn move_bytes(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
         self.copied_bytes += bytes;
         self.encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, bytes);
     }
@@ -95,7 +101,7 @@ impl Batch {
     /// Ends the recording: what is submitted, and what goes with it.
     pub(super) fn finish(mut self, meter: Arc<Meter>) -> Result<(CommandBuffer, Flight), SessionEnd> {
         self.end_copies();
-        if let Some(stamps) = &self.stamps {
+        if let Some(stamps) = self.stamps.as_ref().filter(|_| !self.spans.is_empty()) {
             let bytes = stamp_bytes(self.spans.len());
             self.encoder.resolve_query_set(&stamps.queries, 0..stamps_of(self.spans.len()) as u32, &stamps.resolved, 0);
             self.encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.read, 0, bytes);

@@ -245,9 +245,9 @@ impl Gpu {
         }
     }
 
-    /// Bills the shorter of what timestamps say and what a clock says.
+    /// Bills the shorter of what timestamps say and what a clock says; nothing where it only moved bytes to a guest or from it.
     fn bill(&self, flight: Flight, wall: Duration) {
-        let wall = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
+        let wall = if flight.spans.is_empty() { 0 } else { u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX) };
         let stamped = flight.stamps.and_then(|stamps| {
             let times = stamps.read_spans(flight.spans.len(), self.tick_ns.unwrap_or_default());
             lock(&self.stamps).push(stamps);
@@ -318,6 +318,9 @@ pub(super) struct Stamps {
 impl Stamps {
     /// Nanoseconds of each span; nothing where they cannot be read.
     fn read_spans(&self, spans: usize, tick_ns: f32) -> Option<Vec<u64>> {
+        if spans == 0 {
+            return None;
+        }
         self.mapped.wait_for_maps().ok()?;
         let view = self.read.slice(..stamp_bytes(spans)).get_mapped_range().ok()?;
         let ticks: Vec<_> = view.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();

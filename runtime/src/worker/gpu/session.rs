@@ -315,7 +315,7 @@ impl Worker {
         }
         let (staged, at) = self.uploads.put(&self.gpu, data)?;
         let target = self.buffer(buffer)?;
-        self.batch()?.copy(&staged, at, &target, offset, data.len() as u64);
+        self.batch()?.move_bytes(&staged, at, &target, offset, data.len() as u64);
         if self.uploads.is_full() { self.flush() } else { self.flush_if_full() }
     }
 
@@ -422,7 +422,7 @@ impl Worker {
             let length = (bytes - at).min(SLOT_BYTES as u64);
             let staged = self.downloads.take(&self.gpu)?;
             let batch = self.batch()?;
-            batch.copy(source, offset + at, &staged, 0, length);
+            batch.move_bytes(source, offset + at, &staged, 0, length);
             batch.map(&staged, length);
             pieces.push((staged, length as usize));
             at += length;
