@@ -13,7 +13,7 @@ const WGSL: &str = concat!(include_str!("gpu/sampler.wgsl"), include_str!("gpu/s
 /// Invocations of a workgroup, as the shaders have it.
 const WORKGROUP: u32 = 64;
 /// Pixels of a dispatch: enough to fill a GPU, and few enough that the slowest ends well within what a node gives a dispatch.
-const BAND_PIXELS: u32 = 1 << 14;
+const BAND_PIXELS: u32 = 1 << 13;
 /// Samples between two reports: the GPU stands still while one is waited for.
 const REPORT_SAMPLES: u32 = 8;
 
@@ -25,7 +25,7 @@ const REPORT_SAMPLES: u32 = 8;
 ///
 /// # Errors
 /// The tile is none of a picture, or larger than the limits above; or what the job may have of the GPU is too little for it: 32 bytes
-/// for each pixel, and a dispatch for each sample of 16,384 pixels.
+/// for each pixel, and a dispatch for each sample of 8,192 pixels.
 pub fn render_on(gpu: &Gpu, tile: &Tile, progress: impl FnMut(u64, u64)) -> Result<Pixels, RenderError> {
     render_by(WGSL, gpu, tile, progress)
 }
