@@ -182,15 +182,21 @@ pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
     let (json, quiet) = (args.json, common.quiet);
     block_on(async {
         let mut signals = StopSignals::listen()?;
-        let mut hangups = Hangups::listen()?;
+        let (mut hangups, has_terminal) = (Hangups::listen()?, io::stderr().is_terminal());
         let node = open(setup, key)?;
         let reload = node.reloads(move || rules.read().map_err(|error| describe_error(&error)));
         let shutdown = async move {
             loop {
                 tokio::select! {
                     () = signals.next() => return,
-                    // What came of it the node tells itself.
-                    () = hangups.next() => drop(reload.now().await),
+                    () = hangups.next() => {
+                        // A terminal that is closed takes along what runs in it.
+                        if has_terminal && !io::stderr().is_terminal() {
+                            return;
+                        }
+                        // What came of it the node tells itself.
+                        let _ = reload.now().await;
+                    }
                 }
             }
         };

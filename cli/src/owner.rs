@@ -57,7 +57,7 @@ pub(crate) struct DrainArgs {
 
 /// Lend the GPU of a node that runs, or keep it back, also where it is started again
 ///
-/// Kept back, jobs that have it are stopped within 200 ms; what they did is signed for, and they go to other nodes. Other jobs go on.
+/// Kept back, jobs that have it are stopped; what they did is signed for, and they go to other nodes. Other jobs go on.
 #[derive(Debug, Args)]
 pub(crate) struct GpuArgs {
     /// `on` or `off`

@@ -1,13 +1,19 @@
 //! The machine's GPU: whether it is lent now, and how gateway and owner learn of it.
 
+use std::time::Duration;
+
 use adit_protocol::{GpuOffer, NodeMessage};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::NodeEvent;
 use crate::node::Shared;
 
 /// Why a job has to go whose GPU its owner takes back.
 pub(crate) const TAKEN_BACK: &str = "its owner took the GPU back";
+
+/// How long a GPU may take to be back that was lost. Its process is there again within 5 s.
+const BACK_WITHIN: Duration = Duration::from_secs(6);
 
 /// How a node's GPU is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +27,21 @@ pub struct GpuStatus {
 }
 
 impl Shared {
-    /// What is lent of the GPU now.
+    /// What is lent of the GPU now. One that was lost a moment ago is taken to be back in another: jobs wait for it at the runtime, where
+    /// without it on offer they would be refused.
     pub(crate) fn gpu_now(&self) -> Option<GpuOffer> {
-        if self.owner.is_gpu_kept_back() { None } else { self.runtime.gpu() }
+        if self.owner.is_gpu_kept_back() {
+            return None;
+        }
+        let gone = match self.runtime.gpu() {
+            Some(offer) => {
+                self.gpu_gone_since.set(None);
+                return Some(offer);
+            }
+            None => self.gpu_gone_since.get().unwrap_or_else(Instant::now),
+        };
+        self.gpu_gone_since.set(Some(gone));
+        self.gpu_told.borrow().clone().filter(|_| gone.elapsed() < BACK_WITHIN)
     }
 
     /// Waits until the GPU is there, or it is known why not, so that the gateway hears of it with the first offer.

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -148,6 +148,8 @@ pub(crate) struct Shared {
     read_rules: RefCell<Option<ReadRules>>,
     /// The GPU that the gateway and the owner were told of last.
     pub(crate) gpu_told: RefCell<Option<GpuOffer>>,
+    /// Since when it is not there that is to be lent.
+    pub(crate) gpu_gone_since: Cell<Option<Instant>>,
     /// The connection, while there is one.
     link: RefCell<Weak<Link>>,
     /// Newest last.
@@ -263,6 +265,7 @@ impl Node {
             watch,
             read_rules: RefCell::new(None),
             gpu_told: RefCell::default(),
+            gpu_gone_since: Cell::default(),
             today,
             tenancy: Rc::default(),
             look_now: Notify::new(),
