@@ -10,6 +10,7 @@ mod fuzzing;
 mod golden;
 mod gpu;
 mod gpu_client;
+mod gpu_guests;
 mod gpu_shader;
 mod gpu_worker;
 mod heavy;
