@@ -89,7 +89,12 @@ impl Found {
         }
     }
 
-    /// How many nodes were looked at.
+    /// Whether something is known of a node by now.
+    fn has(&self, slot: Slot) -> bool {
+        self.seen.contains(&slot) || self.ruled_out.iter().any(|(other, _)| *other == slot)
+    }
+
+    /// How many nodes with room were looked at.
     pub(crate) fn seen_count(&self) -> u32 {
         self.seen.len() as u32
     }
@@ -145,10 +150,9 @@ impl Search<'_> {
     fn look_at_past(&self, found: &mut Found) {
         let job = self.job;
         for key in job.failed.iter().chain(&job.given_back).chain(&job.declined) {
-            let is_new = |slot: &Slot| !found.seen.contains(slot) && self.nodes.at(*slot).is_ready();
+            let is_new = |slot: &Slot| !found.has(*slot) && self.nodes.at(*slot).is_ready();
             let Some(slot) = self.nodes.slot(key).filter(is_new) else { continue };
             if let Some(reason) = self.unfit(self.nodes.at(slot)) {
-                found.seen.push(slot);
                 self.rule_out(slot, reason, found);
             }
         }
@@ -306,7 +310,7 @@ impl Search<'_> {
     /// Nodes that were ruled out are told of too, as far as there is room; and where few are connected, those that were not looked at.
     fn add_ruled_out(&self, found: &mut Found) {
         let ruled_out = found.ruled_out.iter().map(|(slot, reason)| (*slot, Verdict::Unfit(*reason)));
-        let others = self.nodes.few(CANDIDATES_MAX).filter(|slot| !found.seen.contains(slot));
+        let others = self.nodes.few(CANDIDATES_MAX).filter(|slot| !found.has(*slot));
         let others = others.map(|slot| (slot, self.verdict_unseen(slot)));
         let room = CANDIDATES_MAX - found.candidates.len();
         let added: Vec<_> = ruled_out.chain(others).take(room).collect();
