@@ -517,7 +517,8 @@ mod tests {
                 let usage = Usage { host_calls: u64::MAX >> n, ..receipt(&node).usage };
                 let engine = "e".repeat(5 * n as usize);
                 let outcome = Outcome::Finished { exit_code: n as i32 - 1 };
-                Receipt { attempt: Attempt(n << 3), engine, outcome, usage, ..receipt(&node).public() }
+                let gpu = (!n.is_multiple_of(3)).then(gpu_run);
+                Receipt { attempt: Attempt(n << 3), engine, outcome, usage, gpu, ..receipt(&node).public() }
             };
             all.extend(sign_receipts(&node, (0..size).map(vary).collect()));
         }

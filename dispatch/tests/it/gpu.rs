@@ -39,7 +39,8 @@ fn node_with_a_gpu_takes_jobs_that_need_none() {
 
 #[test]
 fn job_that_needs_more_than_any_gpu_gives_is_refused() {
-    let rows: [(bool, fn(&mut GpuNeed)); 9] = [
+    type Change = fn(&mut GpuNeed);
+    let rows: [(bool, Change); 9] = [
         (true, |_| {}),
         (false, |need| need.memory.0 += 1),
         (false, |need| need.buffer.0 += 1),
