@@ -1,5 +1,5 @@
-// c = a x b, each 512 x 512, row by row: tiles of 16 x 16 in workgroup memory.
-const SIDE = 512u;
+// c = a x b, each 256 x 256, row by row: tiles of 16 x 16 in workgroup memory.
+const SIDE = 256u;
 const TILE = 16u;
 
 @group(0) @binding(0) var<storage, read> a: array<f32>;

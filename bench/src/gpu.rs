@@ -17,8 +17,8 @@ use crate::plan::Plan;
 
 /// Bytes of a large copy.
 const BULK_BYTES: usize = 16 << 20;
-/// Bytes of a matrix of 512 x 512 `f32`.
-const MATRIX_BYTES: usize = 512 * 512 * 4;
+/// Bytes of a matrix of 256 x 256 `f32`.
+const MATRIX_BYTES: usize = 256 * 256 * 4;
 
 /// One workgroup, and four bytes read back: out to the GPU and home.
 const STEP: Title = Title { name: "gpu_step", unit: "us", reference: "wgpu itself", goal: Goal::MoreByAtMost(100.0) };
@@ -26,7 +26,7 @@ const STEP: Title = Title { name: "gpu_step", unit: "us", reference: "wgpu itsel
 const BULK_IN: Title = Title { name: "gpu_bulk_in", unit: "MiB/s", reference: "wgpu itself", goal: Goal::AtLeast(0.8) };
 /// And back.
 const BULK_OUT: Title = Title { name: "gpu_bulk_out", unit: "MiB/s", reference: "wgpu itself", goal: Goal::AtLeast(0.8) };
-/// Two matrices of 512 x 512 multiplied, per second.
+/// Two matrices of 256 x 256 multiplied, per second.
 const MATMUL: Title = Title { name: "gpu_matmul", unit: "/s", reference: "wgpu itself", goal: Goal::AtLeast(0.98) };
 
 /// What is measured.

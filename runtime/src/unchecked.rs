@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use wasmtime::{Engine, Memory, Module, Store};
+use wgpu::WriteOnly;
 
 use crate::meter::words;
 
@@ -32,6 +34,31 @@ pub(crate) fn load_code(engine: &Engine, code: File) -> wasmtime::Result<Module>
     // read-only and never written again under that inode. Guest bytes never come this way. Should the cache be broken all the
     // same, the code runs in this worker, which holds no key and serves one tenant.
     unsafe { Module::deserialize_open_file(engine, code) }
+}
+
+/// Fills memory that a device may be mapped to, and that must not be read, with the bytes of `file` from `offset` on.
+///
+/// # Errors
+/// Where the file cannot be read, or ends before.
+pub(crate) fn read_exact_into(file: &File, offset: u64, mut memory: WriteOnly<'_, [u8]>) -> io::Result<()> {
+    let mut done = 0;
+    while done < memory.len() {
+        let at = i64::try_from(offset + done as u64).map_err(io::Error::other)?;
+        let mut rest = memory.slice(done..);
+        let (pointer, bytes) = (rest.as_raw_element_ptr(), rest.len());
+        // SAFETY: the pointer is to `bytes` bytes that may be written, for as long as `rest` is borrowed from; the kernel writes no others, and
+        // reads none of them. Every value is a `u8`.
+        let read = unsafe { libc::pread(file.as_raw_fd(), pointer.as_ptr().cast(), bytes, at) };
+        match usize::try_from(read) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => done += read,
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+    Ok(())
 }
 
 /// Closes every descriptor but the standard streams: what whoever started the supervisor forgot to mark, a worker must not have.

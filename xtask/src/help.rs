@@ -183,7 +183,7 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; w
        gpu: what a guest's work on a GPU costs beside the same shaders straight through wgpu, on the adapter that is here:
          gpu_step        one workgroup and four bytes read back
          gpu_bulk_in     16 MiB from the guest's memory to a buffer; gpu_bulk_out: and back
-         gpu_matmul      products of two matrices of 512 x 512, per second
+         gpu_matmul      products of two matrices of 256 x 256, per second
        dispatch: decisions at 1k, 10k and 100k nodes, half of them busy; takes a minute or two:
          decide_*        from a submission to the lease, at the median, beside the 99th of a hundred; decide_growth: 100k against 1k times log n
          life_*          the same, with the job's end and a measured path

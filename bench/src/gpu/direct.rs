@@ -62,7 +62,7 @@ impl Direct {
     fn once(&mut self) -> Result<()> {
         match self.work {
             Work::Step => self.compute(1, Some(4)),
-            Work::Matmul => self.compute(32, None),
+            Work::Matmul => self.compute(16, None),
             Work::BulkIn => {
                 self.queue.write_buffer(&self.buffers[0], 0, &self.data);
                 self.queue.submit([]);

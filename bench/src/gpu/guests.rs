@@ -83,7 +83,7 @@ fn parts(work: Work) -> Parts {
         Work::Matmul => Parts {
             buffers: vec![MATRIX_BYTES; 3],
             shader: work.shader(),
-            each: format!("{} {finish}", dispatch(3, 32)),
+            each: format!("{} {finish}", dispatch(3, 16)),
             data_bytes: 0,
         },
         Work::BulkIn => Parts {

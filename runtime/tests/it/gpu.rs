@@ -15,8 +15,13 @@ use crate::support::{Ended, Host, Job, echo, finish, first_log, spin_after_log};
 /// What a GPU is replaced within that was lost.
 const LOST_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A host that lends the software adapter, and has opened it.
+/// A host that lends the software adapter, and has opened it. It gives a dispatch long: the machine may be busy with other things.
 async fn host(slots: usize) -> Host {
+    host_with(slots, |gpu| gpu.slice = Duration::from_secs(60)).await
+}
+
+/// The same, for work that hangs.
+async fn strict_host(slots: usize) -> Host {
     host_with(slots, |_| {}).await
 }
 
@@ -421,7 +426,7 @@ async fn again(host: &Host) {
 
 #[tokio::test]
 async fn hung_shader_ends_its_job_and_the_next_one_works() {
-    let host = host(2).await;
+    let host = strict_host(2).await;
     let mut other = host.start(spin_after_log().tenant(2)).await.unwrap();
     first_log(&mut other).await;
     let run = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
@@ -441,7 +446,7 @@ async fn hung_shader_ends_its_job_and_the_next_one_works() {
 
 #[tokio::test]
 async fn who_shared_a_gpu_that_was_lost_is_not_to_blame() {
-    let host = host(2).await;
+    let host = strict_host(2).await;
     // It waits for the GPU behind the one that hangs, or before it; in any case it is lost with it.
     let body = "(local.set $a (call $create (i64.const 256)))
         (local.set $b (call $pipeline))
@@ -483,7 +488,7 @@ fn ticks(pid: u32) -> u64 {
 /// A driver may hold the whole process, so that it cannot end itself.
 #[tokio::test]
 async fn gpu_worker_that_does_not_answer_is_killed_by_its_notes() {
-    let host = host(1).await;
+    let host = strict_host(1).await;
     let mut run = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
     first_log(&mut run).await;
     let pid = host.runtime.gpu_pid().unwrap();
@@ -543,7 +548,7 @@ async fn gpu_time_over_the_limit_ends_the_job_and_is_billed_to_the_limit() {
 
 #[tokio::test]
 async fn deadline_and_withdrawal_end_a_guest_that_waits_for_the_gpu() {
-    let host = host(1).await;
+    let host = strict_host(1).await;
     let slow = || waits_for(WORKS, 400_000, 64);
     let late = host.run(slow().with(|spec| spec.limits.wall_ms = 100)).await;
     assert!(matches!(late.outcome(), Outcome::TimedOut | Outcome::GpuLost), "{:?}", late.outcome());
@@ -710,7 +715,7 @@ async fn two_tenants_share_the_gpu_and_each_gets_its_own() {
 
 #[tokio::test]
 async fn guest_that_ends_without_waiting_is_over_when_its_gpu_is() {
-    let host = host(1).await;
+    let host = strict_host(1).await;
     let body = format!(
         "(local.set $a (call $create (i64.const 1024)))
         (i32.store (i32.const {DATA_AT}) (i32.const 1000))

@@ -23,7 +23,7 @@ fn wasm(name: &str) -> Option<Vec<u8>> {
 }
 
 async fn host() -> Host {
-    let gpu = GpuConfig { software: true, memory: ByteCount(256 << 20), slice: Duration::from_secs(10), ..GpuConfig::default() };
+    let gpu = GpuConfig { software: true, memory: ByteCount(256 << 20), slice: Duration::from_secs(120), ..GpuConfig::default() };
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let host = Host::with(folder, |config| (config.slots, config.gpu) = (1, Some(gpu)));
     host.runtime

@@ -8,7 +8,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::{io, thread};
 
 use adit_protocol::GpuNeed;
-use wgpu::{BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages};
+use wgpu::{
+    BindGroup, BindGroupDescriptor, BindGroupEntry, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, WriteOnly,
+};
 
 use super::batch::Batch;
 use super::device::{Done, Gpu, Pipeline, checked, lock};
@@ -21,6 +23,7 @@ use crate::gpu::wire::{
     Binding, Command, Data, FromGpu, INLINE_MAX, Reply, SHARED_BYTES, SLOT_BYTES, SLOTS, Session, SessionEnd, Shape,
 };
 use crate::ipc::IpcError;
+use crate::unchecked::read_exact_into;
 
 /// What buffers of guests can be used for.
 const USAGES: BufferUsages =
@@ -82,7 +85,6 @@ impl Handle {
             turn: None,
             uploads: Uploads::default(),
             downloads: Downloads::default(),
-            piece: vec![0; SLOT_BYTES],
             slots_free: (0..SLOTS).rev().collect(),
         };
         thread::Builder::new().name(format!("session {session}")).spawn(move || worker.run())?;
@@ -169,8 +171,6 @@ struct Worker {
     turn: Option<HeldTurn>,
     uploads: Uploads,
     downloads: Downloads,
-    /// A piece of bulk data on its way from the shared file.
-    piece: Vec<u8>,
     slots_free: Vec<u8>,
 }
 
@@ -290,32 +290,42 @@ impl Worker {
                     return Err(lied(format!("{} bytes within a frame", data.len())));
                 }
                 self.book.write(buffer, offset, data.len() as u64)?;
-                self.upload(buffer, offset, &data)
+                let staged = self.stage(data.len(), |mut memory, _| {
+                    memory.copy_from_slice(&data);
+                    Ok(())
+                })?;
+                self.upload(buffer, offset, staged, data.len() as u64)
             }
             Data::Slot { slot, bytes } => {
                 if slot >= SLOTS || bytes as usize > SLOT_BYTES {
                     return Err(lied(format!("{bytes} bytes in slot {slot}")));
                 }
                 self.book.write(buffer, offset, bytes.into())?;
-                let mut piece = std::mem::take(&mut self.piece);
-                let data = &mut piece[..bytes as usize];
-                let read = self.shared.read_exact_at(data, u64::from(slot) * SLOT_BYTES as u64);
-                read.map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
+                let at = u64::from(slot) * SLOT_BYTES as u64;
+                let staged = self.stage(bytes as usize, |memory, shared| read_exact_into(shared, at, memory))?;
+                // While this goes on its way, the sandbox fills the slot again.
                 send(&self.handle.socket, &Reply::Free { slot })?;
-                let uploaded = self.upload(buffer, offset, data);
-                self.piece = piece;
-                uploaded
+                self.upload(buffer, offset, staged, bytes.into())
             }
         }
     }
 
-    fn upload(&mut self, buffer: u32, offset: u64, data: &[u8]) -> Result<(), Stop> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        let (staged, at) = self.uploads.put(&self.gpu, data)?;
+    /// Takes bytes in on their way to a buffer: where they are, or nothing where there are none.
+    fn stage(
+        &mut self,
+        bytes: usize,
+        fill: impl FnOnce(WriteOnly<'_, [u8]>, &File) -> io::Result<()>,
+    ) -> Result<Option<(Buffer, u64)>, Stop> {
+        let shared = &self.shared;
+        let put = (bytes > 0).then(|| self.uploads.put(&self.gpu, bytes, |memory| fill(memory, shared)));
+        Ok(put.transpose()?)
+    }
+
+    /// Records that what was taken in goes to a buffer.
+    fn upload(&mut self, buffer: u32, offset: u64, staged: Option<(Buffer, u64)>, bytes: u64) -> Result<(), Stop> {
+        let Some((staged, at)) = staged else { return Ok(()) };
         let target = self.buffer(buffer)?;
-        self.batch()?.move_bytes(&staged, at, &target, offset, data.len() as u64);
+        self.batch()?.move_bytes(&staged, at, &target, offset, bytes);
         if self.uploads.is_full() { self.flush() } else { self.flush_if_full() }
     }
 

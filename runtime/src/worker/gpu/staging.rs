@@ -1,8 +1,9 @@
 //! Buffers that bulk data waits in, on its way to the device and back.
 
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use wgpu::{Buffer, BufferUsages};
+use wgpu::{Buffer, BufferUsages, WriteOnly};
 
 use super::batch::Batch;
 use super::device::{Gpu, lock};
@@ -35,22 +36,29 @@ struct Mapped {
 }
 
 impl Uploads {
-    /// Takes `data` in, and says where it is. At most a slot.
+    /// Takes in so many bytes, at most a slot, as `fill` writes them, and says where they are.
     ///
     /// # Errors
-    /// Where the adapter has no memory left.
-    pub(super) fn put(&mut self, gpu: &Gpu, data: &[u8]) -> Result<(Buffer, u64), SessionEnd> {
-        if self.open.as_ref().is_some_and(|(_, used)| used + data.len() > CHUNK_BYTES) {
+    /// Where the adapter has no memory left, or they cannot be written.
+    pub(super) fn put(
+        &mut self,
+        gpu: &Gpu,
+        bytes: usize,
+        fill: impl FnOnce(WriteOnly<'_, [u8]>) -> io::Result<()>,
+    ) -> Result<(Buffer, u64), SessionEnd> {
+        if self.open.as_ref().is_some_and(|(_, used)| used + bytes > CHUNK_BYTES) {
             self.close();
         }
         let (buffer, used) = match self.open.take() {
             Some(open) => open,
             None => (self.take(gpu)?, 0),
         };
-        let (from, to) = (used as u64, (used + data.len()) as u64);
+        let (from, to) = (used as u64, (used + bytes) as u64);
         let view = buffer.slice(from..to).get_mapped_range_mut();
-        view.map_err(|error| SessionEnd::Failed(error.to_string()))?.copy_from_slice(data);
-        self.open = Some((buffer.clone(), (used + data.len()).next_multiple_of(MAP_ALIGN)));
+        let mut view = view.map_err(|error| SessionEnd::Failed(error.to_string()))?;
+        fill(view.slice(..)).map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
+        drop(view);
+        self.open = Some((buffer.clone(), (used + bytes).next_multiple_of(MAP_ALIGN)));
         Ok((buffer, from))
     }
 
