@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 
 use crate::adapter::LocalAdapter;
 use crate::args::Common;
-use crate::comparison::{Check, Field, Recomputed, Tolerated, Value, overcharge};
+use crate::comparison::{Check, Field, Tolerated, Value, doubt, overcharge};
 use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, ProofError, usage};
 use crate::kept::{JobStore, KeptJob};
@@ -59,10 +59,11 @@ alone, as arguments and environment are in it. Copies of module and input up to 
 map's inputs none) are in jobs/blobs, up to 1 GiB in all, those not used for longest go first;
 `keep-max` in the config file or ADIT_KEEP_MAX changes that, 0 keeps no copies.
 
-A job with a GPU runs on this machine's, software included. Its receipt says how results compare: bit
-for bit on any adapter, on one of the same class alone, or number by number within a tolerance; then
-what it wrote is needed: --output FILE, or the gateway has it still. How long a GPU took is never
-compared, only held against the job's limit.
+A job with a GPU runs on this machine's, of the same class where there is one, software included. Its
+receipt says how results compare: bit for bit, or number by number within a tolerance; then what it
+wrote is needed: --output FILE, or the gateway has it still. An adapter of another class can confirm a
+bill and not refute it: a difference that may come of the adapter is undecided. How long a GPU took is
+never compared, only held against the job's limit.
 
 Exit code 0 where every bill holds or is plausible, 23 where one does not hold, else 24 where one
 cannot be re-computed.")]
@@ -208,10 +209,7 @@ impl Auditor<'_> {
                 Err(reason) => return Ok(Err(reason)),
             }
         }
-        Ok(match undecided(receipt, &job.spec, &again.recomputed) {
-            Some(reason) => Err(reason),
-            None => Ok((job.spec, again)),
-        })
+        Ok(Ok((job.spec, again)))
     }
 
     /// A runtime with this adapter, or without one; or why this machine's GPU cannot be used.
@@ -278,28 +276,6 @@ fn tolerance(receipt: &Receipt) -> Option<Tolerance> {
         Comparison::Tolerance(tolerance) => Some(tolerance),
         Comparison::Exact | Comparison::Class => None,
     }
-}
-
-/// Why what came out here says nothing of the claim, where it does not.
-fn undecided(receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Option<String> {
-    let (claimed, used) = (receipt.gpu.as_ref()?, again.gpu.as_ref()?);
-    match again.outcome {
-        Outcome::GpuLost if receipt.outcome != Outcome::GpuLost => {
-            return Some(format!("its work hung this machine's GPU ({}), and not the node's", used.class));
-        }
-        Outcome::OutOfGpuTime => return Some("a day of this machine's GPU is not enough for it".to_owned()),
-        _ => {}
-    }
-    // The numbers are within what the job put up with. What a guest does next may depend on them.
-    let differs = again.tolerated.is_some() && claimed.class != used.class;
-    let fault =
-        Check::of(receipt).compare(receipt, spec, again).into_iter().find(|field| !field.holds && field.field != OUTPUT)?;
-    differs.then(|| {
-        format!(
-            "{} differs, which may come of numbers that differ within the tolerance: it ran on {}, and here on {}",
-            fault.field, claimed.class, used.class
-        )
-    })
 }
 
 /// How many bytes are compared at a time: whole numbers.
@@ -441,34 +417,40 @@ impl Audit {
     fn compare(&mut self, receipt: &Receipt, spec: &JobSpec, again: &Rerun) -> Verdict {
         let check = Check::of(receipt);
         self.fields = check.compare(receipt, spec, &again.recomputed);
-        self.overcharge = overcharge(receipt, &again.recomputed);
         self.run_us = Some(again.run_us);
-        if receipt.outcome == Outcome::GpuLost && again.recomputed.outcome == Outcome::GpuLost {
-            // When it was seen to hang is a clock's word, here as there.
-            self.fields.retain(|field| field.holds);
-            return Verdict::Plausible("its work hangs this machine's GPU too; when it was ended is the node's word");
-        }
+        let is_decided = self.fields.iter().all(|field| field.decided);
+        // What it should have cost is then not known either.
+        self.overcharge = overcharge(receipt, &again.recomputed).filter(|_| is_decided);
         let fault = self.fields.iter().find(|field| !field.holds);
         match (fault, spec.max_price.filter(|max| receipt.cost > *max), check) {
             (Some(_), _, _) => Verdict::DoesNotHold(self.faults()),
             (None, Some(max), _) => Verdict::DoesNotHold(format!("it costs {}, and {max} was the most allowed", receipt.cost)),
+            // When it was seen to hang is a clock's word, here as there.
+            _ if [receipt.outcome, again.recomputed.outcome] == [Outcome::GpuLost; 2] => Verdict::Plausible(HANGS),
+            _ if !is_decided => Verdict::NotRecomputable(self.undecided(receipt, again)),
             (None, None, Check::Equal) => Verdict::Holds,
             (None, None, Check::AtMost) => Verdict::Plausible(STOPPED),
         }
     }
 
+    /// What differs without speaking against the bill, and why it does not.
+    fn undecided(&self, receipt: &Receipt, again: &Rerun) -> String {
+        let told = tell_all("so do ", self.fields.iter().filter(|field| !field.decided));
+        let is_rule = |field: &&Field| field.field == RULE && !field.decided;
+        let rule = match self.fields.iter().find(is_rule).map(|field| field.recomputed.to_string()) {
+            // What hangs here may not have come to the shader that does.
+            Some(exact) if exact == Comparison::Exact.name() && again.recomputed.outcome != Outcome::GpuLost => {
+                "; no shader that it made here computes with floats, and then the node's rule is wrong: it should be exact"
+            }
+            _ => "",
+        };
+        let doubt = doubt(receipt, &again.recomputed).unwrap_or_default();
+        format!("undecided here: {told}{rule}; {doubt}")
+    }
+
     /// What does not hold, the fuel first where it is among it, and what that comes to.
     fn faults(&self) -> String {
-        let mut faults: Vec<&Field> = self.fields.iter().filter(|field| !field.holds && field.field != PRICE).collect();
-        faults.sort_by_key(|field| field.field != FUEL);
-        let told = match faults[..] {
-            [] => "price".to_owned(),
-            [only] => tell(only),
-            [first, ref rest @ ..] => {
-                let rest: Vec<&str> = rest.iter().map(|field| field.field).collect();
-                format!("{}; nor do {}", tell(first), rest.join(", "))
-            }
-        };
+        let told = tell_all("nor do ", self.fields.iter().filter(|field| !field.holds));
         format!("{told}; {}", self.tell_overcharge())
     }
 
@@ -486,8 +468,8 @@ impl Audit {
         if args.json {
             return print_json(&AuditReport::of(file, self));
         }
-        let failed = matches!(self.verdict, Verdict::DoesNotHold(_));
-        if !self.fields.is_empty() && (failed || args.all) {
+        let differs = matches!(self.verdict, Verdict::DoesNotHold(_) | Verdict::NotRecomputable(_));
+        if !self.fields.is_empty() && (differs || args.all) {
             self.table(args.all).print()?;
         }
         let whose = match &self.receipt {
@@ -498,11 +480,16 @@ impl Audit {
         print_line(&format!("{style}{}: {}{style:#}", visible(&whose), visible(&self.line())))
     }
 
-    /// The fields that do not hold, or all.
+    /// The fields that do not hold or are not decided, or all.
     fn table(&self, all: bool) -> Table<4> {
         let mut table = Table::new(["field", "claimed", "re-computed", ""]);
-        for Field { field, claimed, recomputed, holds, .. } in self.fields.iter().filter(|field| all || !field.holds) {
-            let word = if *holds { "ok" } else { "FAIL" };
+        let shown = self.fields.iter().filter(|field| all || !field.holds || !field.decided);
+        for Field { field, claimed, recomputed, holds, decided, .. } in shown {
+            let word = match (holds, decided) {
+                (false, _) => "FAIL",
+                (true, false) => "undecided",
+                (true, true) => "ok",
+            };
             table.push([(*field).to_owned(), claimed.to_string(), recomputed.to_string(), word.to_owned()]);
         }
         table
@@ -523,9 +510,25 @@ impl Audit {
 
 /// Why a bill of a job that a clock ended is no more than plausible.
 const STOPPED: &str = "the guest used no less until the claimed fuel, and had not ended; when it was stopped is the node's word";
-const OUTPUT: &str = "output_digest";
+/// Why a bill of work that hangs GPUs is no more than plausible.
+const HANGS: &str = "its work hangs this machine's GPU too; when it was ended is the node's word";
+const RULE: &str = "gpu_comparison";
 const FUEL: &str = "fuel";
 const PRICE: &str = "price_microcredits";
+
+/// Fields in words, the fuel first where it is among them; the price only where it is alone.
+fn tell_all<'a>(others: &str, fields: impl Iterator<Item = &'a Field>) -> String {
+    let mut fields: Vec<&Field> = fields.filter(|field| field.field != PRICE).collect();
+    fields.sort_by_key(|field| field.field != FUEL);
+    match fields[..] {
+        [] => "price".to_owned(),
+        [only] => tell(only),
+        [first, ref rest @ ..] => {
+            let rest: Vec<&str> = rest.iter().map(|field| field.field).collect();
+            format!("{}; {others}{}", tell(first), rest.join(", "))
+        }
+    }
+}
 
 fn tell(field: &Field) -> String {
     let Field { field, claimed, recomputed, .. } = field;
@@ -597,7 +600,98 @@ fn display(value: impl Display) -> String {
 
 #[cfg(test)]
 mod tests {
+    use adit_protocol::{ByteCount, GpuNeed, GpuRun};
+
     use super::*;
+    use crate::comparison::Recomputed;
+    use crate::proof::tests::good;
+
+    const NEAR: Tolerance = Tolerance { absolute_e9: 1_000, relative_e9: 0 };
+
+    /// A receipt of a job with a GPU by this rule, and what was asked.
+    fn claim(comparison: Comparison) -> (Receipt, JobSpec) {
+        let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+        spec.gpu = Some(GpuNeed { comparison, ..GpuNeed::default() });
+        spec.limits.gpu_ns = 60_000_000_000;
+        let (class, memory) = ("discrete/nvidia/nvidia".to_owned(), ByteCount(4));
+        let run = GpuRun { class, comparison, dispatches: 1, bytes_moved: memory, memory_peak: memory };
+        (Receipt { gpu: Some(run), ..good().receipt.receipt }, spec)
+    }
+
+    /// What `adit audit` says of `receipt` where an adapter of `class` comes to what `change` makes of it.
+    fn audit(receipt: &Receipt, spec: &JobSpec, class: &str, change: impl FnOnce(&mut Recomputed)) -> Audit {
+        let Receipt { meter, outcome, usage, output, .. } = *receipt;
+        let gpu = receipt.gpu.clone().map(|run| GpuRun { class: class.into(), ..run });
+        let mut recomputed = Recomputed { meter, engine: "another", outcome, usage, output, tolerated: None, gpu };
+        change(&mut recomputed);
+        let mut audit = Audit { receipt: Some(receipt.clone()), ..Audit::of_nothing(String::new()) };
+        audit.verdict = audit.compare(receipt, spec, &Rerun { recomputed, run_us: 1, output: None });
+        audit
+    }
+
+    #[test]
+    fn another_class_confirms_and_does_not_refute_and_the_same_class_does_both() {
+        type Change = fn(&mut Recomputed);
+        let changes: [(Change, &str); 3] = [
+            (|r| r.output = Digest::of(b"another"), "output_digest"),
+            (|r| r.usage.fuel.0 -= 1, "fuel"),
+            (|r| (r.output, r.tolerated) = (Digest::of(b"another"), Some(Tolerated::NotAt(8))), "output_digest"),
+        ];
+        const OTHER: &str = "software/mesa/llvmpipe";
+        for rule in [Comparison::Exact, Comparison::Class, Comparison::Tolerance(NEAR)] {
+            let (receipt, spec) = claim(rule);
+            let same = receipt.gpu.as_ref().unwrap().class.clone();
+            for class in [&same, OTHER] {
+                assert_eq!(audit(&receipt, &spec, class, |_| {}).verdict, Verdict::Holds);
+            }
+            for (change, field) in changes {
+                assert_eq!(audit(&receipt, &spec, &same, change).verdict.exit(), Exit::BadProof);
+                let other = audit(&receipt, &spec, OTHER, change);
+                assert_eq!((other.verdict.exit(), other.overcharge), (Exit::NotRecomputable, None));
+                let report = serde_json::to_value(AuditReport::of(Path::new("a.receipt"), &other)).unwrap();
+                let reason = report["reason"].as_str().unwrap();
+                assert!([field, &same, OTHER].iter().all(|part| reason.contains(part)), "{reason}");
+                assert!(reason.starts_with("undecided here: ") && report["verdict"] == "not_recomputable", "{report}");
+                let fields = report["fields"].as_array().unwrap();
+                let open = |name: &str| fields.iter().any(|f| f["field"] == name && f["decided"] == false && f["holds"] == true);
+                assert!(open(field) && !open("gpu_ns"), "{report}");
+                // The limits are no adapter's to decide.
+                let mut greedy = receipt.clone();
+                greedy.usage.gpu_ns = spec.limits.gpu_ns + 1;
+                assert_eq!(audit(&greedy, &spec, OTHER, change).verdict.exit(), Exit::BadProof);
+                let dear = JobSpec { max_price: Some(Microcredits(0)), ..spec.clone() };
+                assert_eq!(audit(&receipt, &dear, OTHER, change).verdict.exit(), Exit::BadProof);
+            }
+        }
+    }
+
+    #[test]
+    fn rule_that_is_wrong_by_what_ran_here_is_told() {
+        let (receipt, spec) = claim(Comparison::Class);
+        let no_floats = |again: &mut Recomputed| again.gpu.as_mut().unwrap().comparison = Comparison::Exact;
+        let told = audit(&receipt, &spec, "software/mesa/llvmpipe", no_floats).line();
+        assert!(told.contains("undecided") && told.contains("the node's rule is wrong: it should be exact"), "{told}");
+        let same = receipt.gpu.as_ref().unwrap().class.clone();
+        assert_eq!(audit(&receipt, &spec, &same, no_floats).verdict.exit(), Exit::BadProof);
+        let hangs_before = |again: &mut Recomputed| {
+            no_floats(again);
+            again.outcome = Outcome::GpuLost;
+        };
+        let told = audit(&receipt, &spec, &same, hangs_before).line();
+        assert!(told.contains("undecided") && !told.contains("wrong"), "{told}");
+    }
+
+    #[test]
+    fn work_that_hangs_here_says_nothing_of_a_node_on_which_it_did_not() {
+        let (mut receipt, spec) = claim(Comparison::Exact);
+        let same = receipt.gpu.as_ref().unwrap().class.clone();
+        let hangs = |again: &mut Recomputed| (again.outcome, again.usage.fuel.0) = (Outcome::GpuLost, 1);
+        assert_eq!(audit(&receipt, &spec, &same, hangs).verdict.exit(), Exit::NotRecomputable);
+        receipt.outcome = Outcome::GpuLost;
+        assert_eq!(audit(&receipt, &spec, &same, hangs).verdict, Verdict::Plausible(HANGS));
+        receipt.usage.gpu_ns = spec.limits.gpu_ns + 1;
+        assert_eq!(audit(&receipt, &spec, &same, hangs).verdict.exit(), Exit::BadProof);
+    }
 
     #[test]
     fn outputs_are_compared_number_by_number_whatever_their_size() {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display};
 
-use adit_protocol::{Comparison, Digest, GpuRun, JobSpec, MeterId, Outcome, Receipt, Usage};
+use adit_protocol::{Comparison, Digest, GpuNeed, GpuRun, JobSpec, MeterId, Outcome, Receipt, Usage};
 use serde::Serialize;
 
 /// What running a job again gave.
@@ -48,6 +48,8 @@ pub(crate) struct Field {
     pub(crate) equal: bool,
     /// Whether an honest receipt may claim this.
     pub(crate) holds: bool,
+    /// Whether this machine can tell; else it holds as far as anyone knows.
+    pub(crate) decided: bool,
 }
 
 /// A field's value. Memory-fuel needs all 128 bits.
@@ -92,6 +94,10 @@ impl Check {
         ];
         fields.extend(self.gpu(receipt, spec, again));
         fields.push(self.amount("price_microcredits", receipt.cost.0, cost));
+        if doubt(receipt, again).is_some() {
+            let open = fields.iter_mut().filter(|field| !field.holds && is_possible(field.field, receipt, spec));
+            open.for_each(Field::leave_open);
+        }
         fields
     }
 
@@ -137,6 +143,47 @@ impl Check {
     }
 }
 
+/// Why what came out here, where it differs, says nothing of the claim, in words; nothing where it does.
+///
+/// What a GPU computes can depend on the adapter even where no shader computes with floats: access out of bounds, races, the order in
+/// which atomics answer, and loops that lavapipe ends after 65,535 rounds. What the guest does next can depend on what it read.
+pub(crate) fn doubt(receipt: &Receipt, again: &Recomputed) -> Option<String> {
+    let (claimed, used) = (receipt.gpu.as_ref()?, again.gpu.as_ref()?);
+    let (there, here) = (&claimed.class, &used.class);
+    match again.outcome {
+        Outcome::GpuLost => Some(format!("its work hung this machine's GPU ({here}), and it ran on {there}")),
+        Outcome::OutOfGpuTime => {
+            Some(format!("a day of this machine's GPU ({here}) is not enough for it, and it ran on {there}"))
+        }
+        _ if there == here => None,
+        _ if claimed.comparison == Comparison::Class => {
+            Some(format!("it ran on {there}, on which alone its results compare, and here on {here}"))
+        }
+        _ => Some(format!("it ran on {there}, and here on {here}, which may honestly differ")),
+    }
+}
+
+/// Whether some adapter may lead an honest node to claim what it does in this field. None leads beyond what was asked, and none to a cost
+/// that does not follow from the usage.
+fn is_possible(field: &str, receipt: &Receipt, spec: &JobSpec) -> bool {
+    let (usage, limits) = (&receipt.usage, &spec.limits);
+    let is_within =
+        |may: fn(&GpuRun, &GpuNeed) -> bool| receipt.gpu.as_ref().zip(spec.gpu.as_ref()).is_some_and(|(r, n)| may(r, n));
+    match field {
+        "output_digest" | "host_calls" | "gpu_bytes_moved" => true,
+        "outcome" => receipt.outcome != Outcome::OutOfGpuTime || usage.gpu_ns == limits.gpu_ns,
+        "fuel" => usage.fuel <= limits.fuel,
+        "memory_peak_bytes" => usage.memory_peak <= limits.memory,
+        "memory_fuel" => usage.memory_fuel <= u128::from(usage.fuel.0) * u128::from(usage.memory_peak.0),
+        "bytes_out" => usage.bytes_out <= limits.output,
+        "gpu_dispatches" => is_within(|run, need| run.dispatches <= need.dispatches),
+        "gpu_memory_peak_bytes" => is_within(|run, need| run.memory_peak <= need.memory),
+        "gpu_comparison" => is_within(|run, need| [need.comparison, Comparison::Exact].contains(&run.comparison)),
+        "price_microcredits" => receipt.price.cost(usage).is_ok_and(|cost| cost == receipt.cost),
+        _ => false,
+    }
+}
+
 /// What the claim of an honest node would be: GPU time is taken as it was claimed, because no other adapter takes as long.
 fn billed(receipt: &Receipt, again: &Recomputed) -> Usage {
     Usage { gpu_ns: receipt.usage.gpu_ns, ..again.usage }
@@ -167,7 +214,11 @@ impl Field {
     fn new(field: &'static str, claimed: impl Into<Value>, recomputed: impl Into<Value>) -> Self {
         let (claimed, recomputed) = (claimed.into(), recomputed.into());
         let equal = claimed == recomputed;
-        Self { field, claimed, recomputed, equal, holds: equal }
+        Self { field, claimed, recomputed, equal, holds: equal, decided: true }
+    }
+
+    fn leave_open(&mut self) {
+        (self.holds, self.decided) = (true, false);
     }
 }
 
@@ -200,7 +251,7 @@ impl Display for Value {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, ByteCount, Fuel, TrapKind};
+    use adit_protocol::{BlobRef, ByteCount, Fuel, Tolerance, TrapKind};
 
     use super::*;
     use crate::proof::tests::good;
@@ -244,6 +295,15 @@ mod tests {
         }
     }
 
+    /// The fields of which nobody can tell here.
+    fn open(receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Vec<&'static str> {
+        let fields = Check::of(receipt).compare(receipt, spec, again);
+        assert!(fields.iter().all(|field| field.holds), "{fields:?}");
+        fields.into_iter().filter(|field| !field.decided).map(|field| field.field).collect()
+    }
+
+    const ELSEWHERE: &str = "software/mesa/llvmpipe";
+
     fn with_gpu() -> Receipt {
         let mut receipt = good().receipt.receipt;
         receipt.usage.gpu_ns = 5_000_000;
@@ -265,9 +325,8 @@ mod tests {
         let mut spec = spec();
         spec.limits.gpu_ns = 5_000_000;
         let mut here = again(&receipt);
-        // Another adapter, and a slower one.
+        // A slower adapter of its class.
         here.usage.gpu_ns = 900_000_000;
-        here.gpu.as_mut().unwrap().class = "software/mesa/llvmpipe".into();
         let faults = |receipt: &Receipt, spec: &JobSpec| {
             let fields = Check::Equal.compare(receipt, spec, &here);
             fields.into_iter().filter(|field| !field.holds).map(|field| field.field).collect::<Vec<_>>()
@@ -292,6 +351,106 @@ mod tests {
         }
         let none = Receipt { gpu: None, ..receipt };
         assert_eq!(faults(&none, &spec), ["gpu"]);
+    }
+
+    /// Lavapipe ends a loop after 65,535 rounds, so a guest that reads what it counted goes on in another way there: an honest node with
+    /// hardware was convicted by whoever had none.
+    #[test]
+    fn adapter_of_another_class_convicts_nobody_of_what_depends_on_it() {
+        type Change = fn(&mut Receipt);
+        let rows: [(Change, &str); 11] = [
+            (|r| r.output = Digest::of(b"another"), "output_digest"),
+            (|r| r.outcome = Outcome::Finished { exit_code: 1 }, "outcome"),
+            (|r| r.usage.fuel.0 += 1, "fuel"),
+            (|r| r.usage.memory_peak.0 += 65_536, "memory_peak_bytes"),
+            (|r| r.usage.memory_fuel += 1, "memory_fuel"),
+            (|r| r.usage.bytes_out.0 += 1, "bytes_out"),
+            (|r| r.usage.host_calls += 1, "host_calls"),
+            (|r| r.gpu.as_mut().unwrap().dispatches += 1, "gpu_dispatches"),
+            (|r| r.gpu.as_mut().unwrap().bytes_moved.0 += 4, "gpu_bytes_moved"),
+            (|r| r.gpu.as_mut().unwrap().memory_peak.0 += 4, "gpu_memory_peak_bytes"),
+            (|r| r.gpu.as_mut().unwrap().comparison = Comparison::Exact, "gpu_comparison"),
+        ];
+        let (honest, spec) = (with_gpu(), spec_of_gpu());
+        let same = again(&honest);
+        let mut other = same.clone();
+        other.gpu.as_mut().unwrap().class = ELSEWHERE.into();
+        assert!(open(&honest, &spec, &same).is_empty() && open(&honest, &spec, &other).is_empty());
+        for (change, field) in rows {
+            let mut claim = honest.clone();
+            change(&mut claim);
+            assert_eq!(open(&claim, &spec, &other), [field]);
+            let fields = Check::Equal.compare(&claim, &spec, &same);
+            let faults = fields.iter().filter(|field| !field.holds && field.decided).map(|field| field.field);
+            assert_eq!(faults.collect::<Vec<_>>(), [field]);
+        }
+    }
+
+    #[test]
+    fn what_no_adapter_decides_convicts_on_every_class() {
+        type Change = fn(&mut Receipt);
+        let rows: [(Change, &str); 13] = [
+            (|r| r.meter = MeterId([9; 32]), "meter_id"),
+            (|r| r.module = Digest::of(b"another"), "module"),
+            (|r| r.input = Digest::of(b"another"), "input"),
+            (|r| r.usage.bytes_in.0 += 1, "bytes_in"),
+            (|r| r.usage.gpu_ns = 60_000_000_001, "gpu_ns"),
+            (|r| r.usage.fuel.0 = 10_000_000_001, "fuel"),
+            (|r| r.usage.memory_peak.0 = (256 << 20) + 1, "memory_peak_bytes"),
+            (|r| r.usage.memory_fuel = 1 << 100, "memory_fuel"),
+            (|r| r.usage.bytes_out.0 = (64 << 20) + 1, "bytes_out"),
+            (|r| r.gpu.as_mut().unwrap().dispatches = (1 << 20) + 1, "gpu_dispatches"),
+            (|r| r.gpu.as_mut().unwrap().memory_peak.0 = (256 << 20) + 1, "gpu_memory_peak_bytes"),
+            (|r| r.gpu.as_mut().unwrap().comparison = Comparison::Tolerance(NEAR), "gpu_comparison"),
+            (|r| r.cost.0 += 1, "price_microcredits"),
+        ];
+        let (honest, spec) = (with_gpu(), spec_of_gpu());
+        let mut other = again(&honest);
+        other.gpu.as_mut().unwrap().class = ELSEWHERE.into();
+        // Nor is a GPU that hangs here an excuse.
+        let hung = Recomputed { outcome: Outcome::GpuLost, ..other.clone() };
+        for (change, field) in rows {
+            let mut claim = honest.clone();
+            change(&mut claim);
+            if field != "price_microcredits" {
+                claim.cost = claim.price.cost(&claim.usage).unwrap();
+            }
+            for here in [&other, &hung] {
+                let fields = Check::of(&claim).compare(&claim, &spec, here);
+                let faults: Vec<_> = fields.iter().filter(|field| !field.holds).map(|field| field.field).collect();
+                assert_eq!(faults, [field]);
+            }
+        }
+        // It is over only when all of its time is used.
+        let mut early = Receipt { outcome: Outcome::OutOfGpuTime, ..honest };
+        other.usage.fuel.0 -= 1;
+        let told = |claim: &Receipt| Check::AtMost.compare(claim, &spec, &other).iter().any(|f| f.field == "outcome" && !f.holds);
+        assert!(told(&early));
+        early.usage.gpu_ns = spec.limits.gpu_ns;
+        assert!(!told(&early));
+    }
+
+    #[test]
+    fn doubt_names_both_classes_where_there_is_one() {
+        let receipt = with_gpu();
+        let class = receipt.gpu.as_ref().unwrap().class.clone();
+        let mut here = again(&receipt);
+        assert_eq!(doubt(&receipt, &here), None);
+        assert_eq!(doubt(&Receipt { gpu: None, ..receipt.clone() }, &here), None);
+        here.gpu.as_mut().unwrap().class = ELSEWHERE.into();
+        for outcome in [Outcome::Finished { exit_code: 0 }, Outcome::GpuLost, Outcome::OutOfGpuTime] {
+            here.outcome = outcome;
+            let told = doubt(&receipt, &here).unwrap();
+            assert!(told.contains(&class) && told.contains(ELSEWHERE), "{told}");
+        }
+    }
+
+    const NEAR: Tolerance = Tolerance { absolute_e9: 1, relative_e9: 0 };
+
+    fn spec_of_gpu() -> JobSpec {
+        let mut spec = JobSpec { gpu: Some(GpuNeed::default()), ..spec() };
+        spec.limits.gpu_ns = 60_000_000_000;
+        spec
     }
 
     #[test]

@@ -130,10 +130,20 @@ fn floats_compare_on_one_class_or_within_a_tolerance() {
 
     let by_class = receipt_file(&network, &run(&network, &module, input(), &[], 0));
     assert_eq!(audit(&by_class, &[]).ok().json()["verdict"], "holds");
-    let elsewhere = forge(&network.home, &by_class, |receipt| receipt.gpu.as_mut().unwrap().class = "discrete/other/x".into());
-    let told = audit(&elsewhere, &[]).code(24).json();
-    let want = "its results compare on adapters of class discrete/other/x alone, and this machine has";
-    assert!(told["reason"].as_str().unwrap().starts_with(want), "{told}");
+    // What runs here can confirm a claim of another class, and not refute it.
+    let elsewhere = |claim: fn(&mut Receipt)| {
+        forge(&network.home, &by_class, |receipt| {
+            receipt.gpu.as_mut().unwrap().class = "discrete/other/x".into();
+            claim(receipt);
+        })
+    };
+    assert_eq!(audit(&elsewhere(|_| {}), &[]).ok().json()["verdict"], "holds");
+    let told = audit(&elsewhere(|receipt| receipt.usage.fuel.0 += 1), &[]).code(24).json();
+    assert!(faults(&told).is_empty() && told["reason"].as_str().unwrap().starts_with("undecided here: fuel "), "{told}");
+    let want = format!("it ran on discrete/other/x, on which alone its results compare, and here on {}", class());
+    assert!(told["reason"].as_str().unwrap().ends_with(&want), "{told}");
+    let over = audit(&elsewhere(|receipt| receipt.usage.gpu_ns = 61_000_000_000), &[]).code(23).json();
+    assert_eq!(faults(&over), ["gpu_ns"]);
 
     let near = receipt_file(&network, &run(&network, &module, input(), &["--gpu-compare", "1e-6,1e-5"], 0));
     assert_eq!(audit(&near, &[]).ok().json()["verdict"], "holds");
