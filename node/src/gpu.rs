@@ -30,7 +30,7 @@ impl Shared {
     /// What is lent of the GPU now. One that was lost a moment ago is taken to be back in another: jobs wait for it at the runtime, where
     /// without it on offer they would be refused.
     pub(crate) fn gpu_now(&self) -> Option<GpuOffer> {
-        if self.owner.is_gpu_kept_back() {
+        if self.owner.is_gpu_kept_back() || self.runtime.gpu_withdrawn().is_some() {
             return None;
         }
         let gone = match self.runtime.gpu() {

@@ -158,6 +158,11 @@ async fn prepare(
                 return Ok((run, turn));
             }
             Err(RunError::NotCompiled(_)) => input = again,
+            // The offer goes first, so that the job does not come back here; that the GPU is gone is not the job's doing.
+            Err(error @ RunError::NoGpu(_)) => {
+                link.node.look_at_gpu();
+                return Err(AttemptFailure::Preempted(error.to_string()));
+            }
             Err(error) => return Err(AttemptFailure::Node(error.to_string())),
         }
     }

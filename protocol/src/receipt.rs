@@ -299,6 +299,7 @@ impl VerifiedReceipt {
             ("GPU time", r.usage.gpu_ns <= spec.limits.gpu_ns),
             ("outcome", spec.gpu.is_some() || !matches!(r.outcome, Outcome::OutOfGpuTime | Outcome::GpuLost)),
             ("GPU", r.gpu.as_ref().map(|run| spec.gpu.is_some_and(|need| run.is_within(&need))) == spec.gpu.map(|_| true)),
+            ("GPU time at its end", r.outcome != Outcome::OutOfGpuTime || r.usage.gpu_ns == spec.limits.gpu_ns),
             ("salt", r.salt == Some(spec.salt)),
             ("cost", spec.max_price.is_none_or(|max| r.cost <= max)),
         ];

@@ -287,6 +287,11 @@ impl Runtime {
         }
     }
 
+    /// Why the GPU that the configuration names is not lent, and will not be in another moment; nothing where it is, or is about to be.
+    pub fn gpu_withdrawn(&self) -> Option<String> {
+        self.shared.gpu.as_ref()?.withdrawn()
+    }
+
     /// Takes the GPU back from guests, or lends it again. Taken back, the jobs that have it are preempted, and its process ends.
     pub fn set_gpu(&self, is_lent: bool) {
         if let Some(keeper) = &self.shared.gpu {

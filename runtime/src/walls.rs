@@ -23,7 +23,7 @@ use rustix::process::{
 use rustix::thread::set_no_new_privs;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use gpu::{GPU_MEMORY_MAX, GPU_OWN_MEMORY_MAX, GpuWalls};
+pub(crate) use gpu::{GPU_MEMORY_MAX, GPU_OWN_MEMORY_MAX, GpuWalls, NETWORK};
 
 use crate::gpu::wire::SHARED_BYTES;
 use crate::live::LIVE_BYTES;
@@ -201,7 +201,7 @@ const DESCRIPTORS_MAX: u64 = 64;
 const _: () = assert!(LIVE_BYTES <= SHARED_BYTES);
 
 /// A stack that does not depend on how the supervisor was started.
-const STACK_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const STACK_BYTES_MAX: u64 = 8 << 20;
 
 /// Memory that a compile worker may hold. Limits what is writable rather than address space, of which the engine reserves much.
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;

@@ -19,6 +19,10 @@ use crate::worker::WORKER_FAILED;
 /// A process that had less than this part of the time that it was given was kept waiting by the machine.
 const BUSY_PART: u32 = 2;
 
+/// Less than a driver is given for the same shader, which the GPU worker reads again before: no shader that passes may hold that up.
+const CPU_TIME_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(2 * CPU_TIME_MAX.as_secs() < super::keeper::PIPELINE_TIME_MAX.as_secs());
+
 /// What the check of a shader may use. Tests shorten it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CheckLimits {
@@ -32,7 +36,7 @@ pub(crate) struct CheckLimits {
 
 impl Default for CheckLimits {
     fn default() -> Self {
-        Self { wall: Duration::from_secs(10), cpu: Duration::from_secs(5), memory: SHADER_MEMORY_MAX }
+        Self { wall: Duration::from_secs(10), cpu: CPU_TIME_MAX, memory: SHADER_MEMORY_MAX }
     }
 }
 

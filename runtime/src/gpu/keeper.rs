@@ -8,20 +8,24 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use adit_protocol::{ByteCount, GpuNeed};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::live::GpuLive;
+use super::live::{GpuLive, NOTES};
 use super::session::{Fate, GpuSession, SandboxEnds, Verdict};
-use super::wire::{FromGpu, GpuReport, GpuSetup, SHARED_BYTES, Session, Shader, ToGpu};
+use super::wire::{FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
 use crate::ipc::IpcError;
 use crate::process::{Role, WorkerProcess, WorkerSetup};
+use crate::walls::{NETWORK, Need};
 use crate::worker::words;
 
 /// How long a GPU worker may take to open its adapter. Drivers of real ones take some hundred milliseconds.
@@ -30,7 +34,7 @@ const READY_TIME_MAX: Duration = Duration::from_secs(20);
 /// new start of the process it is well within the five seconds that a node promises.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long a driver may take to make a pipeline of a shader of 64 KiB.
-const PIPELINE_TIME_MAX: Duration = Duration::from_secs(4);
+pub(crate) const PIPELINE_TIME_MAX: Duration = Duration::from_secs(4);
 /// How often the notes are looked at while there are sessions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Losses in a row after which a GPU is not offered for a while: it, its driver or everybody's shaders are broken.
@@ -40,7 +44,7 @@ const SEND_TIME_MAX: Duration = Duration::from_secs(1);
 /// What a GPU worker has to close a session, over the time slices of what it waits for: this one's last work, and another's before.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(8);
 const _: () = assert!(PIPELINE_TIME_MAX.as_secs() < CLOSE_TIME_MAX.as_secs(), "it may wait for a pipeline too");
-/// For how long.
+/// For how long a GPU is withdrawn that was lost too often.
 const WITHDRAWN_FOR: Duration = Duration::from_secs(60);
 
 /// How long a process may take to die that is killed. One that is stuck in its driver may take longer, and is not waited for.
@@ -123,6 +127,8 @@ pub(crate) enum Request {
 #[derive(Debug)]
 struct Entry {
     fate: watch::Sender<Fate>,
+    /// The most that it is billed.
+    time_max_ns: u64,
     /// Since when it is to close.
     closing: Option<Instant>,
     serials: u64,
@@ -146,6 +152,8 @@ enum Over {
     SwitchedOff,
     /// It is lost, in the work of a session where that is known.
     Lost { guilty: Option<Session>, reason: String },
+    /// Its process ended without a word. Its notes, and what it died of, tell whose work it was.
+    Died,
 }
 
 impl Keeper {
@@ -175,6 +183,14 @@ impl Keeper {
         match &*self.state.borrow() {
             State::Open(report) => Some(Arc::clone(report)),
             State::Starting | State::Shut(_) => None,
+        }
+    }
+
+    /// Why it is not there, where it does not start either.
+    pub(crate) fn withdrawn(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            State::Shut(reason) => Some(reason.clone()),
+            State::Starting | State::Open(_) => None,
         }
     }
 
@@ -245,6 +261,8 @@ impl Worker {
             match why {
                 Over::Dropped => return,
                 Over::SwitchedOff => self.losses = 0,
+                // It was made a loss when the process was waited for.
+                Over::Died => self.losses += 1,
                 Over::Lost { guilty, reason } => {
                     self.losses += 1;
                     tracing::warn!(guilty, reason, losses = self.losses, "the GPU was lost");
@@ -301,6 +319,11 @@ impl Worker {
             Ok(_) => return Err(lost("its process ended before the adapter was open".to_owned())),
             Err(_) => return Err(lost(format!("the adapter was not open within {} s", READY_TIME_MAX.as_secs()))),
         };
+        let lacks = report.lacks.iter().filter(|what| !what.starts_with(NETWORK)).cloned().collect::<Vec<_>>();
+        if self.setup.need == Need::Strong && !lacks.is_empty() {
+            self.losses = LOSSES_MAX;
+            return Err(lost(format!("its process would lack walls that a sandbox needs: {}", lacks.join(", "))));
+        }
         tracing::debug!(?report, "the GPU is open");
         self.told.send_replace(State::Open(Arc::clone(&report)));
         let (sessions, pipelines) = (HashMap::new(), VecDeque::new());
@@ -326,23 +349,33 @@ impl Worker {
             }
         };
         // First of all nobody is offered what is gone.
-        self.told.send_replace(if matches!(over, Over::Lost { .. }) {
+        self.told.send_replace(if matches!(over, Over::Lost { .. } | Over::Died) {
             State::Starting
         } else {
             State::Shut(TAKEN_BACK.to_owned())
         });
-        serving.end(&over).await;
-        over
+        serving.end(over).await
     }
 
     async fn handle(&mut self, serving: &mut Serving, request: Request) -> Result<(), Over> {
         match request {
             Request::Open { need, time_max_ns, answer } => {
+                if serving.sessions.len() as u64 >= NOTES {
+                    let _ = answer.send(Err(format!("it has {NOTES} sessions, and no room for more")));
+                    return Ok(());
+                }
+                // Each has a note of its own, which is found by its number.
                 self.sessions += 1;
+                while serving.sessions.keys().any(|session| session % NOTES == self.sessions % NOTES) {
+                    self.sessions += 1;
+                }
                 let Some(requests) = self.again.upgrade() else { return Err(Over::Dropped) };
-                let opened = serving.open(self.sessions, need, time_max_ns, requests).await?;
+                let opened = match ends() {
+                    Ok(ends) => Ok(serving.open(self.sessions, need, time_max_ns, requests, ends).await?),
+                    Err(error) => Err(format!("this machine refused a socket or a file: {error}")),
+                };
                 // Who asked may be gone; then the session closes itself.
-                let _ = answer.send(Ok(opened));
+                let _ = answer.send(opened);
                 Ok(())
             }
             Request::Pipeline { session, shader, answer } => serving.make(session, shader, answer).await,
@@ -370,12 +403,12 @@ impl Serving {
         need: GpuNeed,
         time_max_ns: u64,
         requests: Requests,
+        (ours, theirs): (SandboxEnds, SandboxEnds),
     ) -> Result<(GpuSession, SandboxEnds), Over> {
-        let (ours, theirs) = ends().map_err(|error| lost(format!("this machine refused a socket or a file: {error}")))?;
         let message = ToGpu::Open { session, need, time_max_ns };
         self.send(&message, &[ours.socket.as_fd(), ours.shared.as_fd()]).await?;
         let (fate, told) = watch::channel(Fate::default());
-        self.sessions.insert(session, Entry { fate, closing: None, serials: 0 });
+        self.sessions.insert(session, Entry { fate, time_max_ns, closing: None, serials: 0 });
         let (live, report) = (Arc::clone(&self.live), Arc::clone(&self.report));
         Ok((GpuSession { session, requests, fate: told, live, report }, theirs))
     }
@@ -433,7 +466,7 @@ impl Serving {
             }
             Ok(Some(FromGpu::Closed { session, used })) => {
                 // What does work does not fail again and again.
-                if used.dispatches > 0 {
+                if used.ns > 0 {
                     *losses = 0;
                 }
                 self.tell(session, |fate| fate.used = Some(used));
@@ -442,7 +475,8 @@ impl Serving {
             }
             Ok(Some(FromGpu::Lost { session, reason })) => Err(Over::Lost { guilty: Some(session), reason: words(&reason) }),
             Ok(Some(FromGpu::Ready(_))) => Err(lost("it said again that it is ready".to_owned())),
-            Ok(None) => Err(lost("its process ended".to_owned())),
+            Ok(None) => Err(Over::Died),
+            Err(IpcError::Io(_)) => Err(Over::Died),
             Err(error) => Err(lost(format!("it said what is no message: {error}"))),
         }
     }
@@ -451,12 +485,14 @@ impl Serving {
         self.making_since = None;
         let is_it = |making: &mut Making| (making.session, making.serial) == (session, serial);
         let Some(making) = self.pipelines.pop_front_if(is_it) else { return };
-        let made = made.map(|()| serial).map_err(|error| {
-            // The driver's words are the adapter's, which guests learn nothing of.
-            tracing::debug!(session, error, "the driver made no pipeline");
-            "the driver makes no pipeline of this shader".to_owned()
-        });
-        let _ = making.answer.send(made);
+        match made {
+            Ok(()) => drop(making.answer.send(Ok(serial))),
+            // Not for the guest, which would learn something of the adapter by it: another node's driver may make it.
+            Err(error) => {
+                let verdict = Verdict::Failed(format!("the driver makes no pipeline of a shader: {}", words(&error)));
+                self.tell(session, |fate| fate.verdict = fate.verdict.take().or(Some(verdict)));
+            }
+        }
     }
 
     fn tell(&self, session: Session, change: impl FnOnce(&mut Fate)) {
@@ -488,20 +524,46 @@ impl Serving {
         Ok(())
     }
 
-    /// Ends the process, and with it every session.
-    async fn end(self, over: &Over) {
+    /// Ends the process, and with it every session; says why, now that it is known what it died of.
+    async fn end(self, over: Over) -> Over {
+        let making = self.making_since.and(self.pipelines.front()).map(|making| making.session);
         let Self { process, live, sessions, .. } = self;
         // The notes are the last ones only when nobody writes any more.
         let status = timeout(KILL_TIME_MAX, tokio::spawn(process.kill())).await;
         tracing::debug!(?status, "the GPU's process ended");
+        let busy = |session: &Session| live.note(*session).is_some_and(|note| note.busy_since > 0);
+        let over = match over {
+            Over::Died => {
+                let crashed = matches!(&status, Ok(Ok(Ok(status))) if is_crash(status));
+                let mut busy = sessions.keys().copied().filter(busy);
+                let alone = busy.next().filter(|_| busy.next().is_none());
+                // What a driver makes of a shader, or does with it, is all that can end it so.
+                let guilty = making.or(alone).filter(|_| crashed);
+                Over::Lost { guilty, reason: "its process ended".to_owned() }
+            }
+            over => over,
+        };
         for (session, entry) in sessions {
-            let used = live.note(session).map(|note| note.used).unwrap_or_default();
+            let used = live.note(session).map(|note| {
+                let is_guilty = matches!(&over, Over::Lost { guilty: Some(guilty), .. } if *guilty == session);
+                // What it held the GPU up for is its own, though it never ended.
+                let held = busy_for(note.busy_since).filter(|_| is_guilty).unwrap_or_default();
+                let ns = note.used.ns.saturating_add(u64::try_from(held.as_nanos()).unwrap_or(u64::MAX));
+                GpuUsed { ns: ns.min(entry.time_max_ns), ..note.used }
+            });
             entry.fate.send_modify(|fate| {
-                fate.verdict = fate.verdict.take().or_else(|| verdict(over, session));
-                fate.used = Some(used);
+                fate.verdict = fate.verdict.take().or_else(|| verdict(&over, session));
+                fate.used = Some(used.unwrap_or_default());
             });
         }
+        over
     }
+}
+
+/// Whether a process ended by a fault of its own, and not because somebody killed it.
+fn is_crash(status: &ExitStatus) -> bool {
+    let signal = status.signal().and_then(Signal::from_named_raw);
+    matches!(signal, Some(Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE | Signal::ABORT))
 }
 
 /// Ends when the owner takes the GPU back, even where it is lent again in the same moment; or when nobody can any more.
@@ -514,6 +576,7 @@ fn verdict(over: &Over, session: Session) -> Option<Verdict> {
     match over {
         // The runtime is gone, and its runs with it.
         Over::Dropped => None,
+        Over::Died => Some(Verdict::Failed("the GPU was lost".to_owned())),
         Over::SwitchedOff => Some(Verdict::Withdrawn),
         Over::Lost { guilty: Some(guilty), reason } if *guilty == session => Some(Verdict::Lost(reason.clone())),
         Over::Lost { reason, .. } => Some(Verdict::Failed(format!("the GPU was lost: {reason}"))),

@@ -13,12 +13,12 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use super::wire::{GpuUsed, Session};
 
 /// Sessions that have a record at a time: those of one number modulo this take turns.
-const RECORDS: u64 = 64;
+pub(crate) const NOTES: u64 = 64;
 /// The session, what it used, since when its work runs, and the check.
 const WORDS: usize = 8;
 const RECORD_BYTES: u64 = 8 * WORDS as u64;
 /// Bytes of the file.
-pub(crate) const GPU_LIVE_BYTES: u64 = RECORDS * RECORD_BYTES;
+pub(crate) const GPU_LIVE_BYTES: u64 = NOTES * RECORD_BYTES;
 /// Who met a record half-written meets it whole soon after.
 const READ_TRIES: usize = 8;
 
@@ -83,7 +83,7 @@ impl GpuLive {
 }
 
 fn at(session: Session) -> u64 {
-    session % RECORDS * RECORD_BYTES
+    session % NOTES * RECORD_BYTES
 }
 
 /// Tells a record that was read while it was written.
@@ -106,8 +106,8 @@ mod tests {
         live.publish(7, &NOTE).unwrap();
         live.publish(8, &GpuNote { busy_since: 0, ..NOTE }).unwrap();
         assert_eq!(other.note(7), Some(NOTE));
-        assert_eq!(other.note(7 + RECORDS), None);
-        live.publish(7 + RECORDS, &NOTE).unwrap();
+        assert_eq!(other.note(7 + NOTES), None);
+        live.publish(7 + NOTES, &NOTE).unwrap();
         assert_eq!(other.note(7), None);
     }
 

@@ -61,6 +61,22 @@ pub(crate) enum SessionEnd {
     Failed(String),
 }
 
+impl SessionEnd {
+    /// The same in few enough words for a frame.
+    pub(crate) fn clipped(self) -> Self {
+        let clip = |text: String| text[..text.floor_char_boundary(SESSION_END_BYTES_MAX)].to_owned();
+        match self {
+            Self::OutOfTime => Self::OutOfTime,
+            Self::NoMemory(why) => Self::NoMemory(clip(why)),
+            Self::Lied(why) => Self::Lied(clip(why)),
+            Self::Failed(why) => Self::Failed(clip(why)),
+        }
+    }
+}
+
+/// Bytes of why a session ended.
+const SESSION_END_BYTES_MAX: usize = 2 * 1024;
+
 /// What a session has used.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GpuUsed {

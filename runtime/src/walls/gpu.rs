@@ -49,6 +49,9 @@ pub(crate) const GPU_MEMORY_MAX: u64 = 16 << 30;
 /// Descriptors: two for each session, and those of the driver.
 const DESCRIPTORS_MAX: u64 = 1024;
 
+/// What a machine often does not permit, and what is no loss where the rest stands: the filter refuses sockets.
+pub(crate) const NETWORK: &str = "a network namespace";
+
 /// Walls that are up before the device is opened.
 #[derive(Debug)]
 #[must_use = "a process that is not sealed may make any system call"]
@@ -62,7 +65,7 @@ impl GpuWalls {
         step("no new privileges", set_no_new_privs(true))?;
         let mut walls = Self { lacks: Vec::new() };
         if !leave_network() {
-            walls.lacks.push("a network namespace of its own".to_owned());
+            walls.lacks.push(format!("{NETWORK} of its own"));
         }
         if let Err(trouble) = restrict_files() {
             walls.lacks.push(format!("Landlock: {trouble}"));

@@ -33,6 +33,11 @@ use crate::gpu::wire::{FromGpu, GpuReport, GpuSetup, Session, SessionEnd, Shader
 use crate::unchecked::close_inherited_descriptors;
 use crate::walls::GpuWalls;
 
+/// Stack of a thread that has a pipeline made: what the check of the shader got through on its own stack must not end this process, and a
+/// driver's compiler nests too.
+const PIPELINE_STACK_BYTES: usize = 64 << 20;
+const _: () = assert!(PIPELINE_STACK_BYTES as u64 >= 8 * crate::walls::STACK_BYTES_MAX);
+
 /// Serves a supervisor until it is gone.
 pub(super) fn run() -> wasmtime::Result<()> {
     close_inherited_descriptors()?;
@@ -52,12 +57,13 @@ pub(super) fn run() -> wasmtime::Result<()> {
     }
 }
 
-/// No session goes on beside one whose thread is gone: what that held may be in any state.
+/// No session goes on beside one whose thread is gone: what that held may be in any state. The signal tells the supervisor that nobody from
+/// outside ended this process.
 fn end_at_panic() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         tell(info);
-        end();
+        std::process::abort();
     }));
 }
 
@@ -103,7 +109,7 @@ impl Control {
                 }
                 ToGpu::Close { session } => {
                     let handle = self.sessions.remove(&session);
-                    handle.ok_or_else(|| wasmtime::format_err!("there is no session {session}"))?.close();
+                    handle.ok_or_else(|| wasmtime::format_err!("there is no session {session}"))?.close(&self.gpu.turns);
                 }
             }
         }
@@ -137,6 +143,6 @@ impl Control {
                 end();
             }
         };
-        thread::Builder::new().name(format!("pipeline {serial}")).spawn(make).map(drop)
+        thread::Builder::new().name(format!("pipeline {serial}")).stack_size(PIPELINE_STACK_BYTES).spawn(make).map(drop)
     }
 }

@@ -434,7 +434,9 @@ async fn hung_shader_ends_its_job_and_the_next_one_works() {
         tokio::join!(timeout(Duration::from_secs(30), finish(run)), timeout(Duration::from_millis(300), other.next()));
     let ended = ended.unwrap().unwrap();
     assert_eq!(ended.outcome(), Outcome::GpuLost, "{}", ended.report.reason);
-    assert!(ended.report.usage.gpu_ns <= 60_000_000_000 && ended.report.gpu.is_some());
+    // For as long as it held the GPU up, and no longer.
+    let billed = Duration::from_nanos(ended.report.usage.gpu_ns);
+    assert!(billed >= Duration::from_secs(1) && billed <= Duration::from_secs(60) && ended.report.gpu.is_some(), "{billed:?}");
     assert!(said.is_err(), "a job without a GPU goes on");
     let lost = Instant::now();
     assert_doubled(&host.run(over_64_numbers(DOUBLES).tenant(3)).await);
@@ -663,7 +665,7 @@ async fn allocation_storm_stays_within_the_limit_and_nothing_is_left_of_it() {
     let churn = "(loop $more
             (local.set $a (call $create (i64.const 33554432)))
             (call $ok (call $destroy (local.get $a)))
-            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 2000))))";
+            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 200))))";
     host.run(guest("", churn)).await.assert_ok();
     let settled = async {
         while resident(pid) > before + (100 << 20) {

@@ -52,14 +52,15 @@ impl Batch {
 
     /// Records a copy of at least one byte between buffers of the guest's, which is billed by its time.
     pub(super) fn copy(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
-        if !self.is_copying {
-            if self.spans.is_empty() {
-                self.stamp(0);
-            }
-            self.spans.push(Span::Copies);
-            self.is_copying = true;
-        }
+        self.begin_copies();
         self.move_bytes(from, from_offset, to, to_offset, bytes);
+    }
+
+    /// Records that a new buffer is cleared, which is billed by its time.
+    pub(super) fn clear(&mut self, buffer: &Buffer, bytes: u64) {
+        self.begin_copies();
+        self.copied_bytes += bytes;
+        self.encoder.clear_buffer(buffer, 0, None);
     }
 
     /// Records a copy on the way to the guest or from it, which is paid for in fuel, by its bytes. No timestamp is taken for it: each is a
@@ -110,6 +111,16 @@ impl Batch {
         let Self { encoder, stamps, spans, done, .. } = self;
         let commands = checked(|| encoder.finish())?;
         Ok((commands, Flight { meter, stamps, spans, done }))
+    }
+
+    fn begin_copies(&mut self) {
+        if !self.is_copying {
+            if self.spans.is_empty() {
+                self.stamp(0);
+            }
+            self.spans.push(Span::Copies);
+            self.is_copying = true;
+        }
     }
 
     fn end_copies(&mut self) {

@@ -70,7 +70,7 @@ pub(super) struct Flight {
 /// What lies between two timestamps.
 #[derive(Debug)]
 pub(super) enum Span {
-    /// Copies between buffers.
+    /// Copies between buffers, and the clearing of new ones.
     Copies,
     /// A dispatch of so many workgroups.
     Dispatch(Arc<Speed>, u64),

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 use std::{io, thread};
 
 use adit_protocol::GpuNeed;
@@ -17,7 +18,7 @@ use super::device::{Done, Gpu, Pipeline, checked, lock};
 use super::meter::Meter;
 use super::socket::{Inbox, send};
 use super::staging::{CHUNKS_PER_BATCH, Downloads, Uploads};
-use super::turns::Turn;
+use super::turns::{Turn, Turns};
 use crate::gpu::book::{Book, Fault};
 use crate::gpu::wire::{
     Binding, Command, Data, FromGpu, INLINE_MAX, Reply, SHARED_BYTES, SLOT_BYTES, SLOTS, Session, SessionEnd, Shape,
@@ -34,6 +35,9 @@ const TINY_NS: u64 = 1_000_000;
 const TURN_NS: u64 = 50_000_000;
 /// Groups of pieces of a read that are on their way at a time.
 const READS_AHEAD: usize = 2;
+
+/// Pipelines beyond those that a job may have that wait to be taken in: a sandbox says so with its next batch, and its session may be busy.
+const UNADOPTED_MAX: usize = 1024;
 
 /// A session as the control thread sees it.
 #[derive(Debug)]
@@ -81,6 +85,7 @@ impl Handle {
             pipelines: HashMap::new(),
             groups: HashMap::new(),
             batch: None,
+            is_changed: false,
             flights: VecDeque::new(),
             turn: None,
             uploads: Uploads::default(),
@@ -94,7 +99,7 @@ impl Handle {
     /// Keeps a pipeline until the sandbox takes it in.
     pub(super) fn add(&self, serial: u64, pipeline: Pipeline, shape: Shape) -> Result<(), String> {
         let mut state = lock(&self.state);
-        if state.made.len() >= self.need.pipelines as usize {
+        if state.made.len() >= self.need.pipelines as usize + UNADOPTED_MAX {
             return Err(format!("{} pipelines were made and not used", state.made.len()));
         }
         state.made.insert(serial, (pipeline, shape));
@@ -102,9 +107,10 @@ impl Handle {
     }
 
     /// Ends the session, which then tells the supervisor what it used.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&self, turns: &Turns) {
         lock(&self.state).is_closed = true;
         self.closed.notify_all();
+        turns.look_again();
         // Wakes its thread wherever that waits for the sandbox.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
@@ -146,9 +152,10 @@ fn lied(what: String) -> Stop {
     Stop::Ended(SessionEnd::Lied(what))
 }
 
-/// A turn on the device, and what the session had used when it began.
+/// A turn on the device, since when it is held, and what the session had used then.
 struct HeldTurn {
     turn: Turn,
+    since: Instant,
     since_ns: u64,
 }
 
@@ -167,6 +174,8 @@ struct Worker {
     /// What was bound to a pipeline last.
     groups: HashMap<u32, (Vec<Binding>, BindGroup)>,
     batch: Option<Batch>,
+    /// Whether a buffer was changed since the last dispatch, so that what was seen of dispatches says little of the next.
+    is_changed: bool,
     flights: VecDeque<Arc<Done>>,
     turn: Option<HeldTurn>,
     uploads: Uploads,
@@ -182,7 +191,7 @@ impl Worker {
         }
         self.turn = None;
         if let Err(Stop::Ended(why)) = stopped {
-            self.tell(&FromGpu::Ended { session: self.handle.session, why });
+            self.tell(&FromGpu::Ended { session: self.handle.session, why: why.clipped() });
         }
         let Self { gpu, handle, flights, memory, doomed, .. } = self.wait_for_flights();
         debug_assert!(flights.is_empty(), "all that was submitted is over");
@@ -260,8 +269,10 @@ impl Worker {
         self.gpu.take_memory(bytes)?;
         self.memory += bytes;
         let made = self.gpu.make_buffer(bytes, USAGES)?;
+        // Now, and not by the library when it is first used: then the time would be nobody's.
+        self.batch()?.clear(&made, bytes);
         self.buffers.insert(buffer, (made, bytes));
-        Ok(())
+        self.flush_if_full()
     }
 
     fn destroy(&mut self, buffer: u32) -> Result<(), Stop> {
@@ -304,7 +315,7 @@ impl Worker {
                 let at = u64::from(slot) * SLOT_BYTES as u64;
                 let staged = self.stage(bytes as usize, |memory, shared| read_exact_into(shared, at, memory))?;
                 // While this goes on its way, the sandbox fills the slot again.
-                send(&self.handle.socket, &Reply::Free { slot })?;
+                self.say(&Reply::Free { slot })?;
                 self.upload(buffer, offset, staged, bytes.into())
             }
         }
@@ -325,6 +336,7 @@ impl Worker {
     fn upload(&mut self, buffer: u32, offset: u64, staged: Option<(Buffer, u64)>, bytes: u64) -> Result<(), Stop> {
         let Some((staged, at)) = staged else { return Ok(()) };
         let target = self.buffer(buffer)?;
+        self.is_changed = true;
         self.batch()?.move_bytes(&staged, at, &target, offset, bytes);
         if self.uploads.is_full() { self.flush() } else { self.flush_if_full() }
     }
@@ -335,6 +347,7 @@ impl Worker {
             return Ok(());
         }
         let (source, target) = (self.buffer(from)?, self.buffer(to)?);
+        self.is_changed = true;
         self.batch()?.copy(&source, from_offset, &target, to_offset, bytes);
         self.flush_if_full()
     }
@@ -357,7 +370,8 @@ impl Worker {
         }
         self.bind(pipeline, bound)?;
         let used = self.pipelines.get(&pipeline).ok_or_else(|| lied(format!("there is no pipeline {pipeline}")))?;
-        let is_tiny = used.speed.expected_ns(all).is_some_and(|ns| ns <= TINY_NS);
+        let is_known = !std::mem::take(&mut self.is_changed);
+        let is_tiny = is_known && used.speed.expected_ns(all).is_some_and(|ns| ns <= TINY_NS);
         if !is_tiny && self.batch.as_ref().is_some_and(Batch::has_dispatches) {
             self.flush()?;
         }
@@ -388,7 +402,7 @@ impl Worker {
     fn finish(&mut self) -> Result<(), Stop> {
         self.settle()?;
         self.check_time()?;
-        Ok(send(&self.handle.socket, &Reply::Finished)?)
+        self.say(&Reply::Finished)
     }
 
     /// Has all done that came before.
@@ -446,12 +460,12 @@ impl Worker {
         let view = staged.slice(..length as u64).get_mapped_range();
         let view = view.map_err(|error| SessionEnd::Failed(error.to_string()))?;
         if length <= INLINE_MAX {
-            return Ok(send(&self.handle.socket, &Reply::Data(Data::Inline(view.to_vec())))?);
+            return self.say(&Reply::Data(Data::Inline(view.to_vec())));
         }
         let slot = self.take_slot()?;
         let at = u64::from(SLOTS + slot) * SLOT_BYTES as u64;
         self.shared.write_all_at(&view, at).map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
-        Ok(send(&self.handle.socket, &Reply::Data(Data::Slot { slot, bytes: length as u32 }))?)
+        self.say(&Reply::Data(Data::Slot { slot, bytes: length as u32 }))
     }
 
     fn take_slot(&mut self) -> Result<u8, Stop> {
@@ -461,7 +475,8 @@ impl Worker {
             }
             match self.inbox.recv()? {
                 Some(Command::Taken { slot }) => self.taken(slot)?,
-                Some(other) => return Err(lied(format!("{other:?} in the middle of a read"))),
+                // Not told in its own words, which may be long.
+                Some(_) => return Err(lied("another command in the middle of a read".to_owned())),
                 None => return Err(Stop::Closed),
             }
         }
@@ -507,7 +522,7 @@ impl Worker {
         self.uploads.hand_over(&mut batch);
         let meter = Arc::clone(&self.handle.meter);
         let (commands, flight) = batch.finish(Arc::clone(&meter))?;
-        self.take_turn();
+        self.take_turn()?;
         if self.handle.is_closed() {
             return Err(Stop::Closed);
         }
@@ -521,18 +536,27 @@ impl Worker {
         Ok(done)
     }
 
-    fn take_turn(&mut self) {
+    fn take_turn(&mut self) -> Result<(), Stop> {
         if self.turn.is_none() {
-            let turn = self.gpu.turns.take();
-            self.turn = Some(HeldTurn { turn, since_ns: self.handle.meter.ns() });
+            let turn = self.gpu.turns.take(|| self.handle.is_closed()).ok_or(Stop::Closed)?;
+            self.turn = Some(HeldTurn { turn, since: Instant::now(), since_ns: self.handle.meter.ns() });
+        }
+        Ok(())
+    }
+
+    /// What is not billed takes the device's time too, so both clocks count.
+    fn end_turn_if_wanted(&mut self) {
+        let now = self.handle.meter.ns();
+        let is_long = |held: &HeldTurn| now - held.since_ns >= TURN_NS || held.since.elapsed().as_nanos() >= u128::from(TURN_NS);
+        if self.turn.as_ref().is_some_and(|held| held.turn.is_wanted() && is_long(held)) {
+            self.turn = None;
         }
     }
 
-    fn end_turn_if_wanted(&mut self) {
-        let now = self.handle.meter.ns();
-        if self.turn.as_ref().is_some_and(|held| held.turn.is_wanted() && now - held.since_ns >= TURN_NS) {
-            self.turn = None;
-        }
+    /// Says something to the sandbox, which may be slow to listen: nobody else waits for that.
+    fn say(&mut self, reply: &Reply) -> Result<(), Stop> {
+        self.turn = None;
+        Ok(send(&self.handle.socket, reply)?)
     }
 
     fn check_time(&self) -> Result<(), Stop> {

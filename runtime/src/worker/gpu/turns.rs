@@ -1,5 +1,6 @@
 //! Who may use the device now: one session at a time, in the order of asking.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The queue for the device.
@@ -13,24 +14,43 @@ pub(super) struct Turns {
 struct Tickets {
     /// The ticket that the next who asks gets.
     next: u64,
-    /// The ticket whose turn it is, or comes when its owner asks.
-    now: u64,
+    /// Those that were asked for; the first has the turn.
+    queue: VecDeque<u64>,
 }
 
 /// The right to use the device, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<Turns>);
+pub(super) struct Turn {
+    turns: Arc<Turns>,
+    ticket: u64,
+}
 
 impl Turns {
-    /// Waits for a turn.
-    pub(super) fn take(self: &Arc<Self>) -> Turn {
+    /// Waits for a turn; nothing where `is_closed` says in the meantime that nobody wants it any more. Whoever makes it say so calls
+    /// [`Self::look_again`].
+    pub(super) fn take(self: &Arc<Self>, is_closed: impl Fn() -> bool) -> Option<Turn> {
         let mut tickets = self.lock();
-        let mine = tickets.next;
+        let ticket = tickets.next;
         tickets.next += 1;
-        while tickets.now != mine {
+        tickets.queue.push_back(ticket);
+        // It leaves the queue when it is dropped, wherever it stands.
+        let turn = Turn { turns: Arc::clone(self), ticket };
+        while tickets.queue.front() != Some(&ticket) {
+            if is_closed() {
+                drop(tickets);
+                drop(turn);
+                return None;
+            }
             tickets = self.wake.wait(tickets).unwrap_or_else(PoisonError::into_inner);
         }
-        Turn(Arc::clone(self))
+        Some(turn)
+    }
+
+    /// Has all who wait ask again whether they still want a turn.
+    pub(super) fn look_again(&self) {
+        // Whoever has asked and does not sleep yet holds the lock.
+        drop(self.lock());
+        self.wake.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
@@ -41,20 +61,20 @@ impl Turns {
 impl Turn {
     /// Whether somebody waits for this turn to end.
     pub(super) fn is_wanted(&self) -> bool {
-        let tickets = self.0.lock();
-        tickets.next - tickets.now > 1
+        self.turns.lock().queue.len() > 1
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.lock().now += 1;
-        self.0.wake.notify_all();
+        self.turns.lock().queue.retain(|ticket| *ticket != self.ticket);
+        self.turns.wake.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
     use std::thread;
 
@@ -63,7 +83,7 @@ mod tests {
     #[test]
     fn turns_go_by_the_order_of_asking() {
         let turns = Arc::new(Turns::default());
-        let first = turns.take();
+        let first = turns.take(|| false).unwrap();
         assert!(!first.is_wanted());
         let (told, tell) = mpsc::channel();
         let threads: Vec<_> = (0..3)
@@ -71,11 +91,11 @@ mod tests {
                 let (turns, told) = (Arc::clone(&turns), told.clone());
                 let asked = turns.lock().next;
                 let thread = thread::spawn(move || {
-                    let turn = turns.take();
+                    let turn = turns.take(|| false).unwrap();
                     told.send(number).unwrap();
                     drop(turn);
                 });
-                while first.0.lock().next == asked {
+                while first.turns.lock().next == asked {
                     thread::yield_now();
                 }
                 thread
@@ -85,5 +105,25 @@ mod tests {
         drop(first);
         assert_eq!(tell.iter().take(3).collect::<Vec<_>>(), [0, 1, 2]);
         threads.into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn whoever_closes_leaves_the_queue_and_holds_nobody_up() {
+        let turns = Arc::new(Turns::default());
+        let first = turns.take(|| false).unwrap();
+        let closed = Arc::new(AtomicBool::new(false));
+        let waits = {
+            let (turns, closed) = (Arc::clone(&turns), Arc::clone(&closed));
+            thread::spawn(move || turns.take(|| closed.load(Ordering::Relaxed)).is_none())
+        };
+        while !first.is_wanted() {
+            thread::yield_now();
+        }
+        closed.store(true, Ordering::Relaxed);
+        turns.look_again();
+        assert!(waits.join().unwrap(), "it had no turn");
+        assert!(!first.is_wanted());
+        drop(first);
+        assert!(turns.take(|| false).is_some());
     }
 }

@@ -8,9 +8,12 @@ use std::{io, thread};
 
 use rustix::process::{Signal, getpid, kill_process};
 
+use adit_protocol::limits::REASON_BYTES_MAX;
+
 use super::socket::send;
 use crate::gpu::wire::{FromGpu, Session};
 use crate::ipc::IpcError;
+use crate::worker::clip;
 
 /// A supervisor that does not read for so long is none.
 const SEND_TIME_MAX: Duration = Duration::from_secs(1);
@@ -34,6 +37,7 @@ impl Supervisor {
         eprintln!("adit: the GPU is lost: {reason}");
         // Held for good: this message is the last.
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = clip(reason, REASON_BYTES_MAX);
         let _ = send(&socket, &FromGpu::Lost { session, reason });
         end()
     }
