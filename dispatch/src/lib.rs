@@ -14,6 +14,7 @@
 //!     software: "adit 0.1.0".into(),
 //!     slots: 2,
 //!     memory: ByteCount(1 << 30),
+//!     gpu: None,
 //!     profiles: vec![Profile::Deterministic],
 //!     price: Price::default(),
 //!     labels: vec![],
