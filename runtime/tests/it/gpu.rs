@@ -637,6 +637,21 @@ async fn parser_bombs_are_refused_in_time() {
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
 }
 
+/// What the check of a shader gets through, the process that holds the device gets through too: it reads the shader again.
+#[tokio::test]
+async fn shader_that_nests_deep_is_refused_or_made_and_ends_nobody_elses_work() {
+    let host = host(1).await;
+    let pid = host.runtime.gpu_pid();
+    for terms in [500, 6_000, 10_000, 20_000] {
+        let shader = format!("@compute @workgroup_size(1) fn main() {{ let x = 1u{}; }}", "+1u".repeat(terms));
+        let body = "(local.set $a (call $pipeline))
+            (if (i32.and (i32.lt_s (local.get $a) (i32.const 0)) (i32.ne (local.get $a) (i32.const -4))) (then unreachable))";
+        host.run(guest(&shader, body)).await.assert_ok();
+        assert_eq!(host.runtime.gpu_pid(), pid, "{terms} terms");
+    }
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
 /// What a process holds now, in bytes.
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
