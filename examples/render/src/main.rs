@@ -30,7 +30,8 @@ const WINDOW: usize = 64;
 
 /// Renders a picture or a film on an Adit network, one job per tile, and checks the bill.
 #[derive(Debug, Parser)]
-#[command(version)]
+// Who writes an option again after a script's own means the last one.
+#[command(version, args_override_self = true)]
 struct Args {
     #[command(flatten)]
     network: NetworkArgs,

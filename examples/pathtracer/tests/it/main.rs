@@ -1,6 +1,7 @@
 //! The job as a process, natively: the `main` that `#[adit_guest::job]` writes, and the bytes that every machine must agree on.
 
 mod gpu;
+mod wasm;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
