@@ -7,15 +7,15 @@ use crate::abi;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// The job cannot do what it was asked.
-    Error = 1,
+    Error = adit_abi::LOG_ERROR as isize,
     /// The job goes on, but someone should know.
-    Warn = 2,
+    Warn = adit_abi::LOG_WARN as isize,
     /// What a user wants to read.
-    Info = 3,
+    Info = adit_abi::LOG_INFO as isize,
     /// What the author wants to read.
-    Debug = 4,
+    Debug = adit_abi::LOG_DEBUG as isize,
     /// What the author wants to read once.
-    Trace = 5,
+    Trace = adit_abi::LOG_TRACE as isize,
 }
 
 impl fmt::Display for Level {

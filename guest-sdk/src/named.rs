@@ -5,7 +5,7 @@ use core::fmt;
 use crate::{Decode, DecodeError, abi};
 
 /// Most bytes of a name.
-const NAME_BYTES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = adit_abi::INPUT_NAME_BYTES_MAX as usize;
 
 /// The job's named inputs, in the order of their names: blobs beside standard input, such as a model's weights. Nodes keep them by their
 /// digest, so what many jobs share travels once.

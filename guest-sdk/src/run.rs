@@ -165,9 +165,9 @@ impl Failure {
     /// The exit codes that `job` and `abi.md` document.
     fn code(&self) -> u8 {
         match self {
-            Self::Job(_) => 1,
-            Self::Read(_) | Self::Decode(_) => 2,
-            Self::Encode(_) | Self::Write(_) => 3,
+            Self::Job(_) => adit_abi::EXIT_FAILED as u8,
+            Self::Read(_) | Self::Decode(_) => adit_abi::EXIT_INPUT as u8,
+            Self::Encode(_) | Self::Write(_) => adit_abi::EXIT_OUTPUT as u8,
         }
     }
 }
@@ -177,7 +177,7 @@ fn exit(job: impl FnOnce() -> Result<(), Failure>) -> u8 {
     #[cfg(feature = "log")]
     crate::log::install();
     let code = match job() {
-        Ok(()) => 0,
+        Ok(()) => adit_abi::EXIT_FINISHED as u8,
         Err(failure) => {
             crate::error!("{failure}");
             failure.code()

@@ -55,8 +55,8 @@ use crate::{Decode, DecodeError, Encode, Level};
 use world::{Job, World};
 
 /// Named inputs of one job, and bytes of a name: those of a node.
-const NAMED_MAX: usize = 16;
-const NAME_BYTES_MAX: usize = 64;
+const NAMED_MAX: usize = adit_abi::INPUTS_MAX as usize;
+const NAME_BYTES_MAX: usize = adit_abi::INPUT_NAME_BYTES_MAX as usize;
 
 /// What a job finds around it. It begins as an empty input, no arguments, seed 0, the time 1970 and a budget of 10 Gfuel: what `adit run`
 /// gives a job of which nothing is said.
