@@ -27,13 +27,11 @@
 //! target the same source logs to standard error and reports nothing, so a unit test calls the function like any other.
 //!
 //! With the feature `gpu` a job that was given a GPU computes on it, by the module `gpu`.
-#![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(all(not(feature = "std"), target_arch = "wasm32"), no_std)]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 extern crate alloc;
-#[cfg(not(any(feature = "std", target_arch = "wasm32")))]
-extern crate std;
 
 #[allow(unsafe_code, reason = "a host function is foreign; this module is where all of them are called")]
 mod abi;
@@ -131,6 +129,19 @@ macro_rules! __main {
     ($code:expr) => {
         fn main() -> ::std::process::ExitCode {
             ::std::process::ExitCode::from($code)
+        }
+    };
+}
+
+/// The same without a standard library: what the start file of WASI's C library calls.
+#[doc(hidden)]
+#[macro_export]
+#[cfg(not(any(feature = "std", not(target_arch = "wasm32"))))]
+macro_rules! __main {
+    ($code:expr) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn __main_void() -> i32 {
+            i32::from($code)
         }
     };
 }
