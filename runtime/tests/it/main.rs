@@ -18,6 +18,7 @@ mod hostile;
 mod limits;
 mod meter;
 mod oracle;
+mod sdk_guests;
 mod share;
 mod speed;
 mod streams;
