@@ -47,12 +47,6 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
-/// A reading as a record: sensor, seconds and value, with its length before it.
-fn reading(sensor: u64, at: u64, value: f32) -> Vec<u8> {
-    let encoding = [varint(sensor), varint(at), value.to_le_bytes().to_vec()].concat();
-    [varint(encoding.len() as u64), encoding].concat()
-}
-
 #[tokio::test]
 async fn guest_of_the_sdk_throws_dice_as_its_test_did() {
     let Some(job) = guest("estimate") else { return };
