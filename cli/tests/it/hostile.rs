@@ -156,7 +156,7 @@ pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Rece
         gateway,
         spec: lease.spec.digest(),
         module: lease.spec.module.digest,
-        input: lease.spec.input.digest,
+        input: lease.spec.input_digest(),
         output: Digest::of(&lease.input),
         outcome: Outcome::Finished { exit_code: 0 },
         profile: lease.spec.profile,
@@ -383,7 +383,7 @@ async fn receipt_that_claims_more_than_was_asked_is_not_paid() {
         ("its memory-fuel is not", |lease, usage| {
             usage.memory_fuel = u128::from(lease.spec.limits.memory.0) * u128::from(usage.fuel.0) + 1;
         }),
-        ("its input bytes is not", |lease, usage| usage.bytes_in.0 = lease.spec.input.bytes + 1),
+        ("its input bytes is not", |lease, usage| usage.bytes_in.0 = lease.spec.bytes_in().0 + 1),
         ("its output bytes is not", |lease, usage| usage.bytes_out.0 = lease.spec.limits.output.0 + 1),
         ("its GPU time is not", |lease, usage| usage.gpu_ns = lease.spec.limits.gpu_ns + 1),
         // More than is held for the job, and so over its limits.

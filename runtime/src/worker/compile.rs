@@ -114,6 +114,6 @@ mod tests {
         let engine = crate::engine::engine().unwrap();
         let module = Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
         guest::linker(&engine).unwrap().instantiate_pre(&module).unwrap();
-        assert_eq!(FUNCTIONS.len(), 60);
+        assert_eq!(FUNCTIONS.len(), 65);
     }
 }

@@ -48,7 +48,7 @@ fn receipts() -> Vec<SignedReceipt> {
         gateway: gateway.public(),
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: Digest::of(b"output"),
         outcome,
         profile: Profile::Deterministic,
