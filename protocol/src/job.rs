@@ -331,6 +331,7 @@ mod tests {
     #[test]
     fn all_inputs_are_read_and_billed() {
         let mut spec = spec();
+        assert_eq!(spec.blobs().collect::<Vec<_>>(), [spec.module, spec.input]);
         assert_eq!((spec.input_digest(), spec.bytes_in()), (spec.input.digest, ByteCount(5)));
         spec.add_input(name("weights"), BlobRef::of(b"1234567"));
         assert_ne!(spec.input_digest(), spec.input.digest);

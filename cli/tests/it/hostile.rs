@@ -136,14 +136,14 @@ impl Word {
 
 /// What an honest node says of an echo.
 pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Receipt {
-    let (limits, bytes) = (lease.spec.limits, ByteCount(lease.input.len() as u64));
+    let (limits, bytes_out) = (lease.spec.limits, ByteCount(lease.input.len() as u64));
     let fuel = limits.fuel.min(Fuel(3_000_000_000));
     let usage = Usage {
         fuel,
         memory_peak: ByteCount(1 << 20),
         memory_fuel: (1 << 20) * u128::from(fuel.0),
-        bytes_in: bytes,
-        bytes_out: bytes,
+        bytes_in: lease.spec.bytes_in(),
+        bytes_out,
         host_calls: 4,
         gpu_ns: 0,
     };

@@ -68,6 +68,13 @@ fn receipts() -> Vec<SignedReceipt> {
     receipts
 }
 
+/// A job that reads more than its standard input.
+fn with_named_input() -> JobSpec {
+    let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+    spec.add_input("weights".parse().unwrap(), BlobRef::of(b"1234567"));
+    spec
+}
+
 /// A log with a leaf of each kind.
 fn ledger(receipts: &[SignedReceipt]) -> Ledger {
     let (gateway, customer, owner) = (key(9).public(), key(2).public(), key(4).public());
@@ -105,6 +112,7 @@ fn vectors() -> Vec<(String, String)> {
     let leaves = reader.leaves(0, 16).unwrap();
     let mut rows = vec![
         ("receipt".to_owned(), lines(&receipts[0].receipt.to_bytes())),
+        ("named inputs".to_owned(), lines(&with_named_input().input_digest().0)),
         ("public receipt".to_owned(), lines(&receipts[0].receipt.public().to_bytes())),
         ("batch proof".to_owned(), lines(&receipts[0].to_bytes()[receipts[0].receipt.to_bytes().len()..])),
         ("cost".to_owned(), format!("{}\n", receipts[0].receipt.cost.0)),
