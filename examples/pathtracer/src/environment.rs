@@ -90,7 +90,7 @@ impl EnvironmentLight {
         };
         let shares: Vec<f32> = weights.into_iter().map(share).collect();
         let rows: Vec<f32> = shares.chunks_exact(side).map(|row| row.iter().sum()).collect();
-        let columns = shares.chunks_exact(side).flat_map(|row| running_shares(row)).collect();
+        let columns = shares.chunks_exact(side).flat_map(running_shares).collect();
         let densities = densities(&shares, &rows, side);
         Self { map, side, rows: running_shares(&rows), columns, densities }
     }

@@ -230,6 +230,8 @@ impl Subject {
 
 #[cfg(test)]
 mod tests {
+    use std::f32::consts::SQRT_2;
+
     use super::*;
 
     const SQUARE: &str = "# a square and a triangle\nv 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvn 0 0 1\n\
@@ -332,8 +334,8 @@ mod tests {
             panorama.radiance([x, y, z])[0]
         };
         assert!((at(0.0, 1.0, -1.0) - 1.5).abs() < 0.01, "ahead is between the two columns in the middle");
-        assert!((at(1.0, 1.41421, 1.0) - 3.0).abs() < 0.01, "right and behind is the last");
-        assert!((at(-1.0, -1.41421, 1.0) - 4.0).abs() < 0.01, "left and behind and below is the first of the second row");
+        assert!((at(1.0, SQRT_2, 1.0) - 3.0).abs() < 0.01, "right and behind is the last");
+        assert!((at(-1.0, -SQRT_2, 1.0) - 4.0).abs() < 0.01, "left and behind and below is the first of the second row");
     }
 
     /// The sum over the whole sphere, by the file's own texels and by those of the map.

@@ -22,7 +22,7 @@ const MODEL_DIGEST: &str = "6a0c066e99cd8167ac4ae0646f0444b1f2e006765449e9069715
 
 /// A job's input.
 fn work(tile: Tile, subject: Subject) -> Vec<u8> {
-    Work { tile, subject }.encode().unwrap()
+    Work { tile, subject }.encode().expect("a job has an encoding")
 }
 
 fn run_job(input: &[u8]) -> Output {
