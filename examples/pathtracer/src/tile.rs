@@ -1,7 +1,7 @@
 use adit_guest::gpu;
 use serde::{Deserialize, Serialize};
 
-use crate::pixel::Estimate;
+use crate::pixel::{self, Estimate};
 use crate::sampler::split_mix;
 use crate::scene::Scene;
 use crate::subject::{Subject, SubjectError};
@@ -36,8 +36,8 @@ pub struct Picture {
     pub samples: u32,
     /// What the random numbers are drawn from. A pixel's depend on it, the frame and the pixel's place.
     pub seed: u64,
-    /// How much noise may stay in a pixel, in thousandths of its brightness: it takes paths until so little is left. With 0 each pixel
-    /// takes all of its paths.
+    /// How much noise may stay in a pixel, in thousandths of its brightness: it takes about as many paths as leave so little. With 0
+    /// each pixel takes all of its paths.
     pub noise: u32,
     /// Which picture of a film it is.
     pub frame: Frame,
@@ -179,9 +179,10 @@ pub fn render(tile: &Tile, subject: &Subject, mut progress: impl FnMut(u64, u64)
     subject.check()?;
     let scene = Scene::of(subject, tile.picture.frame);
     let mut pixels = Pixels { tile: *tile, paths: 0, rgb: Vec::with_capacity(tile.bytes()) };
+    let mut asked = pixel::Pixels::new(&tile.picture, &scene);
     for row in 0..tile.h {
         for column in 0..tile.w {
-            let Estimate { light, paths } = Estimate::of(&tile.picture, &scene, tile.x + column, tile.y + row);
+            let Estimate { light, paths } = asked.estimate(tile.x + column, tile.y + row);
             pixels.rgb.extend(encode(light));
             pixels.paths += u64::from(paths);
         }

@@ -17,8 +17,8 @@ const PICTURE: Picture = Picture { width: 64, height: 36, samples: 4, seed: 1, n
 const TILE_DIGEST: &str = "fb26086540ce62c8fbce596ade200cfbf27fa13aacce54649636a5a430ffd68b";
 
 /// Paths and BLAKE3 of a tile of the teapot.
-const MODEL_PATHS: u64 = 18624;
-const MODEL_DIGEST: &str = "6a0c066e99cd8167ac4ae0646f0444b1f2e006765449e906971554bef3c9e7c6";
+const MODEL_PATHS: u64 = 21648;
+const MODEL_DIGEST: &str = "38aac0e0edfcccedba5ab1d64cc9444e1049bd8d2910069752f3c5a28777aae3";
 
 /// A job's input.
 fn work(tile: Tile, subject: Subject) -> Vec<u8> {
