@@ -3,10 +3,10 @@ use std::collections::BTreeMap;
 use crate::radiance::radiance;
 use crate::sampler::Sampler;
 use crate::scene::Scene;
-use crate::tile::Picture;
+use crate::tile::{Picture, shown};
 use crate::vec3::Vec3;
 
-/// Where noise may stay, squares of so many pixels on a side take as many paths as each other.
+/// Where paths are shared out, squares of so many pixels on a side take as many paths as each other.
 const BLOCK: u32 = 4;
 
 /// A block's noise is measured by so many paths in each of its pixels. They count for nothing else: a number of paths that depended on
@@ -15,9 +15,6 @@ const PILOT: u32 = 4;
 
 /// The least paths of a pixel.
 const PATHS_MIN: u32 = 8;
-
-/// Noise in the dark counts as that of this brightness would: no eye sees it there.
-const DARK: f32 = 0.05;
 
 /// What the numbers of a measurement are drawn from, beside the picture's seed.
 const PILOT_SEED: u64 = 0x7069_6c6f_7421;
@@ -64,7 +61,8 @@ impl<'a> Pixels<'a> {
     }
 }
 
-/// As many paths as bring the noise of a block's pixels down to what may stay.
+/// A path for every so many thousandths of white by which a block's paths differ on the screen. The error of a whole picture is least, for
+/// the paths that it takes, where they are shared out by how much they differ (Neyman 1934), and not by the square of that.
 fn paths_of_block(picture: &Picture, scene: &Scene, (column, row): (u32, u32)) -> u32 {
     let places = |block: u32, side: u32| block * BLOCK..(block * BLOCK + BLOCK).min(side);
     let (mut variance, mut brightness, mut pixels) = (0.0, 0.0, 0.0);
@@ -76,10 +74,15 @@ fn paths_of_block(picture: &Picture, scene: &Scene, (column, row): (u32, u32)) -
             pixels += 1.0;
         }
     }
-    let limit = (brightness / pixels + DARK) * (picture.noise as f32 / 1000.0);
+    let deviation = (variance / pixels).sqrt() * contrast(brightness / pixels);
     // The cast saturates.
-    let paths = (variance / pixels / (limit * limit)).ceil() as u32;
-    paths.max(PATHS_MIN).min(picture.samples)
+    ((deviation * (1000.0 / picture.noise as f32)).ceil() as u32).max(PATHS_MIN).min(picture.samples)
+}
+
+/// How much more white the screen shows for a little more light, where there is so much.
+fn contrast(light: f32) -> f32 {
+    let step = 0.05 * light + 0.01;
+    (shown(light + step) - shown(light)) / step
 }
 
 /// So many paths of a pixel, evenly spread.
@@ -146,7 +149,7 @@ mod tests {
     const FULL: Picture = Picture { noise: 0, ..picture() };
 
     const fn picture() -> Picture {
-        Picture { width: 32, height: 18, samples: 512, seed: 3, noise: 60, frame: crate::tile::Frame::STILL }
+        Picture { width: 32, height: 18, samples: 512, seed: 3, noise: 2, frame: crate::tile::Frame::STILL }
     }
 
     /// Every third pixel of a picture, in every second row.
@@ -162,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn stopping_where_little_noise_is_left_keeps_the_picture_and_saves_paths() {
+    fn paths_by_need_keep_the_picture_and_save_many() {
         let scene = Scene::of(&Subject::teapot().unwrap(), FULL.frame);
         let truth = estimates(&Picture { seed: 99, ..FULL }, &scene);
         let full = estimates(&FULL, &scene);
@@ -170,7 +173,7 @@ mod tests {
         let paths = stopped.iter().map(|estimate| estimate.paths).sum::<u32>() as usize / stopped.len();
         assert!(paths < 256, "at least half are saved: {paths}");
         assert!(stopped.iter().any(|estimate| estimate.paths < 40) && stopped.iter().any(|estimate| estimate.paths > 200));
-        // What 60 thousandths of the light are, and no more than that.
+        // Nothing is brighter or darker for it, and hardly anything noisier.
         let mean =
             |estimates: &[Estimate]| estimates.iter().map(|estimate| estimate.light.y).sum::<f32>() / estimates.len() as f32;
         assert!((mean(&stopped) - mean(&full)).abs() < 0.01 * mean(&full), "{} {}", mean(&stopped), mean(&full));
