@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::live::{GpuLive, NOTES};
+use super::live::{GpuLive, NOTES, now_ns};
 use super::session::{Fate, GpuSession, SandboxEnds, Verdict};
 use super::wire::{FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
 use crate::ipc::IpcError;
@@ -593,9 +593,7 @@ fn lost(reason: String) -> Over {
 
 /// For how long what runs since `busy_since` does; nothing where nothing runs.
 fn busy_for(busy_since: u64) -> Option<Duration> {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
-    (busy_since > 0).then(|| now.saturating_sub(Duration::from_nanos(busy_since)))
+    (busy_since > 0).then(|| Duration::from_nanos(now_ns().saturating_sub(busy_since)))
 }
 
 /// Both ends of a session: the GPU worker's, and the sandbox's. The latter does not block, because a sandbox may not ask for
