@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, JobSpec};
+use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, UnfitReason};
 use tokio::sync::Semaphore;
 
 use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
 use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{Room, baseline_engine, compatibility, compiling_engine};
+use crate::gpu::hangs::Whose;
 use crate::gpu::keeper::{GpuConfig, Keeper};
 use crate::gpu::lent::Lent;
 use crate::gpu::session::SandboxEnds;
@@ -249,7 +250,7 @@ impl Runtime {
             return Err(RunError::MemoryOverOffer { asked, offered });
         }
         if let Some(need) = &request.spec.gpu {
-            self.check_gpu(need).await?;
+            self.check_gpu(need, &whose(&request)).await?;
             // The job's work on the GPU cannot begin again in better code, so it waits for that.
             self.optimised(request.spec.module.digest).await;
         }
@@ -259,7 +260,7 @@ impl Runtime {
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
         let (code, gpu) = match request.spec.gpu {
-            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &request.spec).await?)),
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &request).await?)),
             None => (code, None),
         };
         let worker = self.shared.pool.take(request.tenant)?;
@@ -306,18 +307,36 @@ impl Runtime {
     }
 
     /// Refuses a job that the GPU does not fit.
-    async fn check_gpu(&self, need: &GpuNeed) -> Result<(), RunError> {
+    async fn check_gpu(&self, need: &GpuNeed, whose: &Whose) -> Result<(), RunError> {
+        if let Some(why) = self.shared.gpu.as_ref().and_then(|keeper| keeper.refusal(whose)) {
+            return Err(RunError::KeptFromGpu(why));
+        }
         match self.gpu_settled().await.map_err(RunError::NoGpu)? {
             Some(offer) if offer.fits(need) => Ok(()),
-            Some(offer) => Err(RunError::NoGpu(format!("it needs {need:?}, and one job gets {offer:?}"))),
+            Some(offer) => Err(RunError::NoGpu(lacking(need, &offer))),
             None => Err(RunError::NoGpu("this node lends none".to_owned())),
         }
     }
 
     /// A session for a job, with its sandbox's ends.
-    async fn lend(&self, need: GpuNeed, spec: &JobSpec) -> Result<(Lent, SandboxEnds), RunError> {
+    async fn lend(&self, need: GpuNeed, request: &RunRequest) -> Result<(Lent, SandboxEnds), RunError> {
         let keeper = self.shared.gpu.as_ref().ok_or_else(|| RunError::NoGpu("this node lends none".to_owned()))?;
-        let (session, ends) = keeper.open(need, spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
+        let (session, ends) = keeper.open(whose(request), need, request.spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
         Ok((Lent::new(session, need, Arc::clone(&self.shared.shaders)), ends))
     }
+}
+
+fn whose(request: &RunRequest) -> Whose {
+    Whose { client: request.tenant, module: request.spec.module.digest }
+}
+
+/// The limit of a job's GPU that an offer does not fit.
+fn lacking(need: &GpuNeed, offer: &GpuOffer) -> String {
+    let (what, asked, offered) = match offer.unfit(need) {
+        Some(UnfitReason::GpuMemory) => ("bytes of GPU memory", need.memory.0, offer.memory.0),
+        Some(UnfitReason::GpuBuffer) => ("bytes in one buffer", need.buffer.0, offer.buffer.0),
+        Some(UnfitReason::GpuInvocations) => ("invocations in a workgroup", need.invocations.into(), offer.invocations.into()),
+        _ => ("bytes that a workgroup shares", need.workgroup_memory.into(), offer.workgroup_memory.into()),
+    };
+    format!("it needs {asked} {what}, and this node's gives {offered}")
 }

@@ -119,7 +119,7 @@ impl Gpu {
     pub(super) fn lose_with_device(self: &Arc<Self>) {
         let (supervisor, running) = (Arc::clone(&self.supervisor), Arc::clone(&self.running));
         self.device.set_device_lost_callback(move |reason, message| {
-            supervisor.lose(running.load(Ordering::Relaxed), format!("the device is lost ({reason:?}): {message}"));
+            supervisor.lose(running.load(Ordering::Relaxed), format!("its driver gave it up ({reason:?}): {message}"));
         });
     }
 
@@ -368,4 +368,74 @@ impl From<wgpu::Error> for SessionEnd {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use super::super::socket::Inbox;
+    use super::*;
+    use crate::gpu::adapter;
+    use crate::gpu::live::GpuLive;
+    use crate::gpu::wire::{FromGpu, GpuSetup};
+
+    const SESSION: Session = 7;
+    /// Set in the process that loses its device.
+    const LOSES: &str = "ADIT_TEST_LOSES_ITS_DEVICE";
+
+    /// A device on the software adapter that tells what is on this process's standard input.
+    fn gpu() -> Arc<Gpu> {
+        let supervisor = Arc::new(Supervisor::new(Arc::new(UnixStream::from(stdin()))).unwrap());
+        let setup = GpuSetup { adapter: None, software: true, memory: 64 << 20, slice_ms: 60_000 };
+        let opened = adapter::open(&setup).expect("no Vulkan adapter to test on; `cargo xtask setup` installs one");
+        let watch = Watch::start(Arc::clone(&supervisor)).unwrap();
+        let gpu = Gpu::start(opened, Duration::from_mins(1), watch, supervisor).unwrap();
+        gpu.lose_with_device();
+        gpu
+    }
+
+    fn stdin() -> OwnedFd {
+        use std::os::fd::AsFd;
+        io::stdin().as_fd().try_clone_to_owned().unwrap()
+    }
+
+    fn submit(gpu: &Gpu) {
+        let commands = gpu.device.create_command_encoder(&Default::default()).finish();
+        let meter = Meter::new(SESSION, u64::MAX, Arc::new(GpuLive::create().unwrap()));
+        let flight = Flight { meter, is_billed: true, done: Arc::default() };
+        if let Some(waiting) = gpu.submit(commands, flight, true).unwrap() {
+            waiting.wait();
+        }
+    }
+
+    /// The device is destroyed under the worker, which is what a driver does that gives it up. That ends the process, so it is another one.
+    #[test]
+    fn device_that_is_lost_is_told_with_who_had_it_and_ends_the_process() {
+        if std::env::var_os(LOSES).is_some() {
+            let gpu = gpu();
+            submit(&gpu);
+            gpu.device.destroy();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < deadline {
+                let _ = gpu.device.poll(PollType::Poll);
+            }
+            panic!("it goes on");
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let test = "worker::gpu::device::tests::device_that_is_lost_is_told_with_who_had_it_and_ends_the_process";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]).env(LOSES, "1");
+        let mut child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
+        // Its end of the socket is in nobody else's hands.
+        drop(command);
+        ours.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let said = Inbox::new(Arc::new(ours)).recv().unwrap();
+        let Some(FromGpu::Lost { session: SESSION, reason }) = said else { panic!("{said:?}") };
+        assert!(reason.contains("Destroyed"), "{reason}");
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
 }
