@@ -69,7 +69,7 @@ pub mod probe;
 
 pub use admission::MODULE_BYTES_DEFAULT;
 pub use compiler::{CompileError, CompileLimits, CompileReport};
-pub use gpu::adapter::{GpuAdapter, gpu_adapters};
+pub use gpu::adapter::{GpuAdapter, gpu_access_problem, gpu_adapters};
 pub use gpu::keeper::GpuConfig;
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};

@@ -98,12 +98,14 @@ pub enum Priority {
 const LOW_PRIORITY_ARGUMENT: &str = "--low-priority";
 
 /// All of a GPU worker's environment: drivers keep nothing of one guest's shaders for another's, and nothing is loaded beside them.
-const GPU_ENVIRONMENT: [(&str, &str); 4] = [
+const GPU_ENVIRONMENT: [(&str, &str); 5] = [
     ("MESA_SHADER_CACHE_DISABLE", "true"),
     ("__GL_SHADER_DISK_CACHE", "0"),
     ("VK_LOADER_LAYERS_DISABLE", "~implicit~"),
     // The same for Mesa's own layer, with a loader that is older than that variable.
     ("NODEVICE_SELECT", "1"),
+    // Mesa asks for a desktop, and complains where it is not told where to look.
+    ("XDG_RUNTIME_DIR", "/nonexistent"),
 ];
 
 /// The lowest there is, for those who look only at that, such as disks.
