@@ -244,6 +244,12 @@ fn gpu_is_not_lent_by_a_node_that_was_not_told_to() {
     let missing = missing.args(["--gateway", &gateway, "--cache", "other", "--key", "other.key"]).start();
     missing.stderr.wait_for_text("lends no GPU: ");
     missing.stderr.wait_for_text("connected to");
+    drop(missing);
+    // Nor one whose driver its owner hides.
+    let hidden = network.home.adit(["node", "--gpu", "--gpu-software", "--slots", "1"]).env("VK_DRIVER_FILES", "/nowhere");
+    let hidden =
+        hidden.env("VK_ICD_FILENAMES", "/nowhere").args(["--gateway", &gateway, "--cache", "third", "--key", "third.key"]);
+    hidden.start().stderr.wait_for_text("there is no GPU with a Vulkan driver");
 }
 
 #[test]
