@@ -509,7 +509,7 @@ async fn signal_at_work(host: &Host, signal: Signal) -> Result<Ended, RunError> 
 #[tokio::test]
 async fn driver_that_crashes_is_blamed_on_the_work_that_it_was_in_and_a_kill_is_not() {
     let host = host(1).await;
-    let ended = signal_at_work(&host, Signal::SEGV).await.unwrap();
+    let ended = signal_at_work(&host, Signal::ABORT).await.unwrap();
     assert_eq!(ended.outcome(), Outcome::GpuLost);
     assert_eq!(ended.report.reason, "its work lost the GPU: its process ended");
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
@@ -536,7 +536,7 @@ fn goes_on(end: &str) -> Job {
 #[tokio::test]
 async fn job_that_is_done_with_the_gpu_is_kept_where_that_dies() {
     let host = host(1).await;
-    for signal in [Signal::KILL, Signal::SEGV] {
+    for signal in [Signal::KILL, Signal::ABORT] {
         let mut run = host.start(goes_on("")).await.unwrap();
         first_log(&mut run).await;
         kill_process(Pid::from_raw(host.runtime.gpu_pid().unwrap().cast_signed()).unwrap(), signal).unwrap();
