@@ -18,8 +18,7 @@ type Function = (&'static str, &'static str, &'static str, &'static str);
 
 /// All that a guest may import. A test compares with what the sandbox worker gives.
 pub(crate) static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
-    let adit = adit_abi::FUNCTIONS.iter().filter(|function| !function.name.starts_with("input_"));
-    let adit = adit.map(|function| (ADIT, function.name, function.params, function.result));
+    let adit = adit_abi::FUNCTIONS.iter().map(|function| (ADIT, function.name, function.params, function.result));
     WASI_FUNCTIONS.iter().copied().chain(adit).collect()
 });
 

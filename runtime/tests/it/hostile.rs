@@ -430,6 +430,11 @@ pub(crate) const FUNCTIONS: &[(&str, &str, &str, &str)] = &[
     ("adit_1", "log", "iii", ""),
     ("adit_1", "progress", "II", ""),
     ("adit_1", "fuel_left", "", "I"),
+    ("adit_1", "input_count", "", "i"),
+    ("adit_1", "input_name", "iii", "i"),
+    ("adit_1", "input_find", "ii", "i"),
+    ("adit_1", "input_bytes", "i", "I"),
+    ("adit_1", "input_read", "iIii", "i"),
     ("adit_1", "gpu_limits", "i", "i"),
     ("adit_1", "gpu_buffer_create", "I", "i"),
     ("adit_1", "gpu_buffer_destroy", "i", "i"),
@@ -468,6 +473,7 @@ pub(crate) fn caller((module, name, parameters, result): (&str, &str, &str, &str
                 (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
                 (loop $f {call} {again})))"#
     ))
+    .named("n", b"named")
 }
 
 /// Ends of memory, signs, wraps, and the descriptors that there are.

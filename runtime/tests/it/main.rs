@@ -17,6 +17,7 @@ mod heavy;
 mod hostile;
 mod limits;
 mod meter;
+mod named;
 mod oracle;
 mod sdk_guests;
 mod share;
