@@ -37,11 +37,16 @@ struct Application {
 
 const APPLICATIONS: [Application; 1] = [Application {
     name: "rendering",
-    about: "a picture in tiles, by a path tracer",
+    about: "a film in tiles, by a path tracer",
     package: "adit-example-render",
     program: "adit-render",
     module: "pathtracer.wasm",
-    prepare: |_, folder| Ok(vec!["--out".into(), folder.join("picture.png").into()]),
+    prepare: |_, folder| {
+        let film = "--size 320x180 --tile 60 --frames 12 --samples 48 --noise 150";
+        let mut args: Vec<OsString> = film.split(' ').map(OsString::from).collect();
+        args.extend(["--out-dir".into(), folder.into(), "--preview".into(), folder.join("preview.png").into()]);
+        Ok(args)
+    },
 }];
 
 /// Builds the application and plays it.

@@ -139,7 +139,8 @@ Example:
 
 const DEMO: &str = "\
 Builds everything, starts a gateway and three nodes on loopback, renders a picture on them tile by tile, kills one
-node half-way, checks every receipt and prints the invoice. The picture and the logs stay in target/demo/.
+node half-way, checks every receipt and prints the invoice. The picture, a preview that is written anew as tiles arrive, and
+the logs stay in target/demo/.
 
 Usage: cargo xtask demo [--size WxH]
 
@@ -158,7 +159,7 @@ checks what they made and prints the bill. What it made and the logs stay in tar
 Usage: cargo xtask example NAME [ARGS]...
 
 Names:
-  rendering    a picture in tiles, by a path tracer
+  rendering    a film in tiles, by a path tracer
 
 Arguments after the name go to the application's client; `--help` there lists them.
 

@@ -188,14 +188,19 @@ fn guests() -> Vec<Case> {
     let mut guests = vec![
         Case::guest("wordcount", &read("wordcount"), b"the quick brown fox jumps over the lazy dog the end", &[]),
         Case::guest("pathtracer", &read("pathtracer"), &TILE, &[]),
+        Case::guest("pathtracer_model", &read("pathtracer"), MODEL_TILE, &[]),
         Case::guest("kernels", &kernels, b"", &[]),
     ];
     guests.extend(KERNELS.iter().map(|name| Case::guest(name, &kernels, b"", &[name, KERNEL_SIZE])));
     guests
 }
 
-/// A tile in postcard: a picture of 16x9, all of it, a path for each pixel, seed 7.
-const TILE: [u8; 8] = [16, 9, 0, 0, 16, 9, 1, 7];
+/// A job of the path tracer in postcard: a picture of 16x9 with a path for each pixel and seed 7, the only frame of its film; all of it,
+/// and of the scene that is built in.
+const TILE: [u8; 12] = [16, 9, 1, 7, 0, 0, 1, 0, 0, 16, 9, 0];
+
+/// The same of a small model, with a mesh, textures and light of its own. Written by a test of the path tracer.
+const MODEL_TILE: &[u8] = include_bytes!("../../../../examples/pathtracer/tests/small-model.bin");
 
 /// Kernels that take a moment for [`KERNEL_SIZE`].
 const KERNELS: &[&str] = &[
