@@ -67,7 +67,7 @@ mod worker;
 #[doc(hidden)]
 pub mod probe;
 
-pub use admission::MODULE_BYTES_DEFAULT;
+pub use admission::{Fault, Inspection, MODULE_BYTES_DEFAULT, OverLimit, inspect};
 pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use gpu::adapter::{GpuAdapter, gpu_adapters};
 pub use gpu::keeper::GpuConfig;
