@@ -36,6 +36,7 @@
 mod runtime;
 
 mod account;
+mod profile;
 mod run;
 
 mod cache;
@@ -73,6 +74,7 @@ pub use gpu::adapter::{GpuAdapter, gpu_adapters};
 pub use gpu::keeper::GpuConfig;
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
+pub use profile::{CallNode, CalledFunction, FuelProfile, Place};
 pub use run::{Canceller, Gauge, Input, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;

@@ -12,6 +12,7 @@ mod guest;
 mod outbox;
 mod poll;
 mod prices;
+mod profiler;
 mod sandbox;
 mod shader;
 mod stdio;

@@ -18,8 +18,9 @@ use super::gpu_client::{self, Gpu};
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
+use super::profiler::Profiler;
 use super::stdio::{Input, Output, Way};
-use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
+use crate::engine::{MEMORIES_PER_MODULE_MAX, METERED_TABLES_MAX, TABLE_ELEMENTS_MAX};
 
 /// Our own import module. A change that breaks guests gets the next number.
 pub(super) const ADIT_MODULE: &str = "adit_1";
@@ -43,6 +44,8 @@ pub(super) struct Guest {
     pub(super) gpu: Option<Gpu>,
     /// Why the last call failed that concerned it.
     pub(super) gpu_error: String,
+    /// There where its functions tell of themselves.
+    pub(super) profiler: Option<Profiler>,
     random: Random,
     clock: Clock,
     limiter: Limiter,
@@ -77,6 +80,7 @@ impl Guest {
             environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
             gpu,
             gpu_error: String::new(),
+            profiler: None,
             random,
             clock,
             limiter,
@@ -332,7 +336,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        TABLES_PER_MODULE_MAX as usize
+        METERED_TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {

@@ -18,6 +18,7 @@ mod hostile;
 mod limits;
 mod meter;
 mod oracle;
+mod profile;
 mod share;
 mod speed;
 mod streams;
