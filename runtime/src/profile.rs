@@ -12,7 +12,7 @@ pub(crate) const NODES_MAX: usize = 1 << 16;
 /// Levels of it, likewise: recursion makes one of each call.
 pub(crate) const LEVELS_MAX: u32 = 128;
 
-/// Where a job's fuel went. The fuel of all functions together, and that of all nodes, is the fuel of the job's bill, to the last unit.
+/// Where a job's fuel went. The fuel of all functions together is the fuel of the job's bill, and that of a function's nodes is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FuelProfile {
     /// Everything that used fuel or was called, in the order of [`Place`].

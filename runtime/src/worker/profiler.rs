@@ -179,21 +179,48 @@ impl Profiler {
         let called = called.map(|(tally, index)| (Place::Function(index), *tally));
         let tallies: Vec<(Place, Tally)> = std::iter::once((Place::Instance, root)).chain(called).collect();
         let own = shares(tallies.iter().map(|(_, tally)| tally.own));
-        let functions = tallies.iter().zip(own).map(|((place, tally), own_fuel)| CalledFunction {
-            place: *place,
-            calls: tally.calls,
-            own_fuel,
-            // What is rounded up on its own may be rounded otherwise in the sum.
-            total_fuel: fuel(tally.total).0.max(own_fuel),
-        });
-        let own = shares(self.nodes.iter().map(|node| node.own));
-        let nodes = self.nodes.iter().zip(own).map(|(node, own_fuel)| CallNode {
+        let functions: Vec<CalledFunction> = tallies
+            .iter()
+            .zip(own)
+            .map(|((place, tally), own_fuel)| CalledFunction {
+                place: *place,
+                calls: tally.calls,
+                own_fuel,
+                // What is rounded up on its own may be rounded otherwise in the sum.
+                total_fuel: fuel(tally.total).0.max(own_fuel),
+            })
+            .collect();
+        // A function's nodes share what the function has.
+        let mut parts: HashMap<Place, Parts> = HashMap::new();
+        for (function, (place, tally)) in functions.iter().zip(&tallies) {
+            parts.insert(*place, Parts { fuel: function.own_fuel, units: tally.own, given: 0 });
+        }
+        let nodes = self.nodes.iter().map(|node| CallNode {
             parent: node.parent,
             place: node.place,
             calls: node.calls,
-            own_fuel,
+            own_fuel: parts.get_mut(&node.place).map_or(0, |parts| parts.give(node.own)),
         });
-        FuelProfile { functions: functions.collect(), nodes: nodes.collect() }
+        FuelProfile { nodes: nodes.collect(), functions }
+    }
+}
+
+/// A function's fuel, given to its nodes by their units, so that it is all given out.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    fuel: u64,
+    units: u64,
+    /// Units of the nodes so far.
+    given: u64,
+}
+
+impl Parts {
+    fn give(&mut self, units: u64) -> u64 {
+        let until = |given: u64| u128::from(self.fuel) * u128::from(given) / u128::from(self.units.max(1));
+        let before = until(self.given);
+        let part = until(self.given + units) - before;
+        self.given += units;
+        u64::try_from(part).expect("a part is no more than the whole")
     }
 }
 
