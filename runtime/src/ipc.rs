@@ -98,8 +98,6 @@ pub(crate) enum FromSandbox {
     },
     /// The guest wrote output, more than fits the last message.
     Output(#[serde(with = "serde_bytes")] Vec<u8>),
-    /// The next piece of [`crate::FuelProfile`], before the job's end; where its module's functions tell of themselves.
-    Profile(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The job ended.
     Ended(Box<Ending>),
     /// The job did not start, because its module could not be loaded; the slot is empty.
@@ -111,6 +109,8 @@ pub(crate) enum FromSandbox {
         /// At most [`crate::gpu::shader::ENTRY_BYTES_MAX`].
         entry: String,
     },
+    /// The next piece of [`crate::FuelProfile`], before the job's end; where its module's functions tell of themselves.
+    Profile(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// What a job has used, as far as the worker counts it.
