@@ -11,7 +11,7 @@ use wasmparser::{Encoding, ExternalKind, KnownCustom, MemoryType, Parser, Payloa
 
 use crate::args::Common;
 use crate::exit::{Exit, usage};
-use crate::module::{Ability, Summary};
+use crate::module::{Ability, Summary, abilities};
 use crate::node::module_bytes_max;
 use crate::quantity::show_bytes;
 use crate::table::{print_json, print_line};
@@ -156,15 +156,10 @@ impl Report {
         if sections.is_empty() {
             return Ok(());
         }
-        line(format!(
-            "  may: {}",
-            if self.may.is_empty() { "compute, and nothing else".to_owned() } else { self.may.join("; ") }
-        ))?;
+        line(format!("  may: {}", abilities(&self.may)))?;
         line(format!("  needs: {}", self.needs.words()))?;
-        line(format!(
-            "  features: {}",
-            if self.features.is_empty() { "none" } else { "" }.to_owned() + &self.features.join(", ")
-        ))?;
+        let features = if self.features.is_empty() { "none".to_owned() } else { self.features.join(", ") };
+        line(format!("  features: {features}"))?;
         let (pages, elements) = (extents(memories, "pages"), extents(tables, "elements"));
         line(format!("  has: {functions} functions, {globals} globals, memory {pages}, table {elements}"))?;
         for Import { module, name, allows } in imports {

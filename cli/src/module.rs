@@ -29,7 +29,7 @@ impl Summary {
     /// Where the bytes are none.
     pub(crate) fn read(wasm: &[u8]) -> wasmparser::Result<Self> {
         let imports = imports(wasm)?;
-        let may = abilities(&imports).into_iter().map(Ability::words).collect();
+        let may = lets(&imports).into_iter().map(Ability::words).collect();
         Ok(Self { bytes: wasm.len() as u64, digest: Digest::of(wasm).to_string(), imports, may })
     }
 
@@ -40,13 +40,13 @@ impl Summary {
             let names: Vec<&str> = group.iter().map(|[_, name]| name.as_str()).collect();
             print_line(&visible(&format!("  imports {}: {}", group[0][0], names.join(", "))))?;
         }
-        print_line(&format!("  may: {}", self.words()))
+        print_line(&format!("  may: {}", abilities(&self.may)))
     }
+}
 
-    /// What it may do, as a sentence.
-    pub(crate) fn words(&self) -> String {
-        if self.may.is_empty() { "compute, and nothing else".to_owned() } else { self.may.join("; ") }
-    }
+/// What a module may do, in one line.
+pub(crate) fn abilities(may: &[&str]) -> String {
+    if may.is_empty() { "compute, and nothing else".to_owned() } else { may.join("; ") }
 }
 
 /// What an import lets a module do.
@@ -121,7 +121,7 @@ impl Ability {
 }
 
 /// What imports let a module do: each once, what matters most first.
-fn abilities(imports: &[[String; 2]]) -> Vec<Ability> {
+fn lets(imports: &[[String; 2]]) -> Vec<Ability> {
     let mut abilities: Vec<Ability> = imports.iter().map(|[module, name]| Ability::of(module, name)).collect();
     abilities.sort_unstable();
     abilities.dedup();
@@ -200,7 +200,7 @@ mod tests {
             (import "adit_1" "progress" (func (param i64 i64))))"#;
         let summary = Summary::read(&wat::parse_str(wat).unwrap()).unwrap();
         assert_eq!(summary.may, ["read its input", "report progress", "ask for files, of which it has none"]);
-        assert_eq!(Summary::read(&wat::parse_str("(module)").unwrap()).unwrap().words(), "compute, and nothing else");
+        assert_eq!(abilities(&Summary::read(&wat::parse_str("(module)").unwrap()).unwrap().may), "compute, and nothing else");
     }
 
     #[test]
