@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::guest;
 use crate::network::{Home, Network};
-use crate::process::until;
+use crate::process::{PATIENCE, until};
 
 /// Where the compiled guests are, and beside them the compiler for C and Zig, as `cargo xtask guests` leaves them.
 fn guests() -> Option<PathBuf> {
@@ -248,7 +249,7 @@ fn dev_runs_once_and_tells_what_a_change_costs() {
     author.home.file("spin/main.c", spinner(1_000));
     let once = || author.adit(&["dev", "spin", "--once"]).run();
     let first = once().ok().says("the first run");
-    assert_eq!(first.text(), "1000 turns\n");
+    assert_eq!(first.text(), "1000 turns");
     once().ok().says("(the same), peak");
     author.home.file("spin/main.c", spinner(2_000));
     let slower = once().ok();
@@ -288,14 +289,21 @@ fn commands_of_others_run_unchanged() {
     let [Some(boolector), Some(usvg), Some(resvg)] = modules else { return };
     let home = Home::new();
     let run = |module: &Path, args: &[&str], input: &str| {
-        let run = home.adit(["run", "--local", "--input", "-"]).args([module]).args(["--"]).args(args);
-        run.input(input).run()
+        let began = Instant::now();
+        loop {
+            let run = home.adit(["run", "--local", "--input", "-"]).args([module]).args(["--"]).args(args);
+            let ran = run.input(input).run();
+            // They are large, and a machine that has other things to do may not compile them in time; it says so, and is asked again.
+            if began.elapsed() > PATIENCE || !ran.stderr.contains("compilation failed on this node") {
+                return ran;
+            }
+        }
     };
     // x * x = 49 in 16 bits, and x below 256.
     let formula = "(set-logic QF_BV)(declare-const x (_ BitVec 16))
-        (assert (= (bvmul x x) #x0031))(assert (bvult x #x0080))(check-sat)(get-model)";
+        (assert (= (bvmul x x) #x0031))(assert (bvult x #x0080))(check-sat)";
     // A solver says what it found by its exit code too.
-    let solved = run(&boolector, &["--smt2"], formula).code(10).says("the guest ended with exit code 10");
+    let solved = run(&boolector, &["--smt2", "-m"], formula).code(10).says("the guest ended with exit code 10");
     assert!(solved.text().starts_with("sat\n") && solved.text().contains("#b0000000000000111"), "{solved:?}");
     let drawing =
         r##"<svg xmlns="http://www.w3.org/2000/svg" width="16" height="8"><rect width="16" height="8" fill="#ff8000"/></svg>"##;
