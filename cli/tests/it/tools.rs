@@ -299,7 +299,7 @@ fn commands_of_others_run_unchanged() {
             }
         }
     };
-    // x * x = 49 in 16 bits, and x below 256.
+    // x * x = 49 in 16 bits, and x below 128.
     let formula = "(set-logic QF_BV)(declare-const x (_ BitVec 16))
         (assert (= (bvmul x x) #x0031))(assert (bvult x #x0080))(check-sat)";
     // A solver says what it found by its exit code too.
