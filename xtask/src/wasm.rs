@@ -129,7 +129,7 @@ impl Compiler {
     /// Builds the package of the template in Rust, beside the guests, whose standard library it shares.
     fn build_template(&self, workspace: &Workspace, folder: &Path) -> Result<()> {
         let name = "template-rust".to_owned();
-        let guest = Guest { package: name.clone(), bins: vec![name.clone()], rustflags: Vec::new() };
+        let guest = Guest { package: name.clone(), bins: vec![name.clone()], rustflags: Vec::new(), is_no_std: false };
         let mut command = self.cargo_build(workspace, &guest);
         // The workspace's own profile of that name, which a package outside of it does not have.
         for setting in ["inherits='release'", "debug=false", "strip='debuginfo'"] {
