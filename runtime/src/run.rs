@@ -25,6 +25,7 @@ use crate::inputs::{Input, Inputs};
 use crate::ipc::{Ending, FromSandbox, IpcError, Made, RunOrder, ToSandbox, Used};
 use crate::live::Live;
 use crate::pool::SandboxWorker;
+use crate::profile::FuelProfile;
 use crate::runtime::Shared;
 use crate::worker::words;
 
@@ -86,6 +87,8 @@ pub struct RunReport {
     pub output: Option<Vec<u8>>,
     /// Log bytes over the limit, which were dropped.
     pub log_dropped: ByteCount,
+    /// Where the fuel went; there where [`RuntimeConfig::profile`](crate::RuntimeConfig::profile) is set, unless the worker had to be killed.
+    pub profile: Option<Box<FuelProfile>>,
 }
 
 /// A job that this node could not run. Never the guest's fault, and never billed.
@@ -339,9 +342,9 @@ impl Run {
             _permit: permit,
         };
         Ok(Self {
-            shared,
             gauge,
-            account: Account::new(Arc::clone(&spec)),
+            account: Account::new(Arc::clone(&spec)).profiling(shared.is_profiling),
+            shared,
             spec,
             active: Some(active),
             canceller: Canceller::default(),
@@ -421,6 +424,10 @@ impl Run {
             FromSandbox::Output(bytes) => {
                 self.account.add_output(&bytes)?;
                 Ok(self.given.output(bytes).map(RunEvent::Output))
+            }
+            FromSandbox::Profile(bytes) => {
+                self.account.add_profile(&bytes)?;
+                Ok(None)
             }
             FromSandbox::Ended(ending) => {
                 let may_repeat = self.may_repeat();

@@ -29,6 +29,9 @@ use crate::walls::{Need, SandboxReport};
 /// Compiled code that is kept unless the owner says otherwise.
 const CACHE_BYTES_DEFAULT: u64 = 4 << 30;
 
+/// Where compiled modules are, in the cache's folder, whose functions tell of themselves.
+const PROFILE_FOLDER: &str = "profile";
+
 /// How a runtime is set up.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
@@ -48,6 +51,9 @@ pub struct RuntimeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
     pub baseline_code: bool,
+    /// Whether guests are looked at while they run, for [`RunReport::profile`](crate::RunReport::profile). They run some times slower, and come to
+    /// the same bill; code is kept apart from other runtimes'. Not together with baseline code.
+    pub profile: bool,
     /// Whom workers leave the processor to.
     pub priority: Priority,
     /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
@@ -75,6 +81,7 @@ impl RuntimeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            profile: false,
             priority: Priority::Normal,
             cpu_share: CpuShare::WHOLE,
             gpu: None,
@@ -128,6 +135,8 @@ pub(crate) struct Shared {
     sandbox: SandboxReport,
     gpu: Option<Keeper>,
     shaders: Arc<Shaders>,
+    /// Whether workers tell where fuel went.
+    pub(crate) is_profiling: bool,
 }
 
 impl Runtime {
@@ -139,6 +148,7 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
         let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, module_bytes_max, worker_program, .. } = config;
         let allow_weak_sandbox = config.allow_weak_sandbox;
+        let cache_dir = if config.profile { cache_dir.join(PROFILE_FOLDER) } else { cache_dir };
         let slots = slots.max(1);
         let sandbox = probe_walls(&worker_program).map_err(StartError::Worker)?;
         tracing::debug!(?sandbox, "the wall around workers");
@@ -158,7 +168,7 @@ impl Runtime {
         };
         let cache = Arc::new(open(compatibility)?);
         // One folder, under other names.
-        let baseline_cache = match config.baseline_code && room.has_baseline() {
+        let baseline_cache = match config.baseline_code && !config.profile && room.has_baseline() {
             true => Some(open(self::compatibility(&baseline_engine().map_err(StartError::Engine)?))?),
             false => None,
         };
@@ -169,6 +179,7 @@ impl Runtime {
         let (limits, share) = (config.compile_limits, config.cpu_share);
         let code = Arc::clone(&cache);
         let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
+        let compiler = compiler.profiling(config.profile);
         let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
         let shared = Shared {
             pool,
@@ -181,6 +192,7 @@ impl Runtime {
             sandbox,
             gpu,
             shaders,
+            is_profiling: config.profile,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
