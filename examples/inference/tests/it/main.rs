@@ -2,3 +2,4 @@
 
 mod minilm;
 mod reference;
+mod tiny;

@@ -28,10 +28,14 @@ impl Reference {
         serde_json::from_slice(&std::fs::read(path(name)).unwrap()).unwrap()
     }
 
+    pub(crate) fn texts(&self) -> Vec<&str> {
+        self.cases.iter().map(|case| case.text.as_str()).collect()
+    }
+
     /// Every text has the same pieces, and an embedding that points the same way: the cosine is at most `tolerance` under 1, and no
     /// number differs by more than its root.
     pub(crate) fn compare<B: Blob>(&self, embedder: &Embedder<B>, tolerance: f64) {
-        let texts: Vec<&str> = self.cases.iter().map(|case| case.text.as_str()).collect();
+        let texts = self.texts();
         let embeddings = embedder.embed(&texts, |_| ()).unwrap();
         assert_eq!(embeddings.len(), texts.len() * embedder.width());
         for (case, embedding) in self.cases.iter().zip(embeddings.chunks_exact(embedder.width())) {
