@@ -77,7 +77,7 @@ pub type HostFunction = (&'static str, &'static str, &'static str, &'static str)
 
 /// All that a guest may import.
 pub fn host_functions() -> &'static [HostFunction] {
-    FUNCTIONS
+    &FUNCTIONS
 }
 
 /// Runs guests in this thread.

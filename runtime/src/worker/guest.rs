@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use adit_protocol::{JobSpec, Profile};
+use adit_protocol::{Fuel, JobSpec, Profile};
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use wasmtime::{Caller, Engine, Extern, Linker, Memory, ResourceLimiter};
@@ -20,9 +20,10 @@ use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
 use super::stdio::{Input, Output, Way};
 use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
+use crate::meter::fuel;
 
 /// Our own import module. A change that breaks guests gets the next number.
-pub(super) const ADIT_MODULE: &str = "adit_1";
+pub(super) const ADIT_MODULE: &str = adit_abi::MODULE;
 pub(super) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
 /// What a guest sees as its program's name: the module has none.
@@ -43,6 +44,7 @@ pub(super) struct Guest {
     pub(super) gpu: Option<Gpu>,
     /// Why the last call failed that concerned it.
     pub(super) gpu_error: String,
+    fuel_limit: Fuel,
     random: Random,
     clock: Clock,
     limiter: Limiter,
@@ -77,6 +79,7 @@ impl Guest {
             environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
             gpu,
             gpu_error: String::new(),
+            fuel_limit: spec.limits.fuel,
             random,
             clock,
             limiter,
@@ -135,6 +138,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.allow_shadowing(false);
     linker.func_wrap_async(ADIT_MODULE, "log", |caller, (level, pointer, bytes)| Box::new(log(caller, level, pointer, bytes)))?;
     linker.func_wrap(ADIT_MODULE, "progress", progress)?;
+    linker.func_wrap(ADIT_MODULE, "fuel_left", fuel_left)?;
     gpu_client::add_to(&mut linker)?;
     Ok(linker)
 }
@@ -233,6 +237,15 @@ fn progress(caller: Caller<'_, Guest>, done: i64, total: i64) -> Result<(), wasm
     caller.data().enter(0)?;
     caller.data().outbox.set_progress(done as u64, total as u64);
     Ok(())
+}
+
+/// `fuel_left() -> i64`: the job's limit without what its bill would be here, this call included. The count is exact at a call of the
+/// host, so the guest is told the same wherever it runs, however it was compiled, and whoever looks.
+fn fuel_left(caller: Caller<'_, Guest>) -> Result<i64, wasmtime::Error> {
+    let guest = caller.data();
+    guest.enter(0)?;
+    let left = guest.fuel_limit.0.saturating_sub(fuel(guest.counters.page.counter()).0);
+    Ok(i64::try_from(left).unwrap_or(i64::MAX))
 }
 
 fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>, counters: &Arc<Counters>) -> WasiP1Ctx {
