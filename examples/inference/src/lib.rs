@@ -30,7 +30,7 @@ mod matrix;
 
 mod blob;
 
-pub use blob::Blob;
+pub use blob::{Blob, from_bytes, to_bytes};
 pub use embedder::{EmbedError, Embedder};
 pub use model::{Config, ConfigError};
 pub use tokenizer::{Tokenizer, VocabularyError};
