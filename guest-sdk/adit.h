@@ -1,4 +1,4 @@
-/* The host interface `adit_1` of Adit, for guests in C, Zig and whatever else reads a C header.
+/* The host interface `adit_1` of Adit, for guests in C, C++ and whatever else reads a C header.
  *
  * A guest is a WASI preview 1 command: standard input is the job's input, standard output its output, standard error a part of its log.
  * What WASI has no word for is declared here. What each function does, to the byte, is in `abi.md` beside this file; a test compares the two
@@ -12,7 +12,8 @@
  *         return ADIT_EXIT_FINISHED;
  *     }
  *
- * Build it for wasm32 with WASI: `zig cc -target wasm32-wasi -O2 job.c -o job.wasm`. In Zig: `@cImport(@cInclude("adit.h"))`.
+ * Build it for wasm32 with WASI: `zig cc -target wasm32-wasi -O2 job.c -o job.wasm`, or `clang --target=wasm32-wasi` with a WASI C library.
+ * For Zig there is `adit.zig`: a translated header loses the name of the import module.
  *
  * The number in the module's name is the interface's version. What is declared here keeps its name, type and meaning for ever; a module that
  * uses what a host does not have is refused before it runs.

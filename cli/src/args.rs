@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::gpu::GpuArgs;
+use crate::named::NamedFile;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
     account, adapter, audit, build, gateway, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes, quote, receipts,
@@ -159,6 +160,9 @@ impl RetryArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job")]
 pub(crate) struct JobArgs {
+    /// An input that the guest reads by its name, beside --input; repeat for up to 16
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) with: Vec<NamedFile>,
     /// An argument of the guest; repeat for more
     #[arg(long, value_name = "A", allow_hyphen_values = true)]
     pub(crate) arg: Vec<String>,

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_client::Job;
 use adit_protocol::{Digest, JobId, PublicKey};
 use adit_runtime::{
     CompileError, CompileReport, GpuConfig, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id,
@@ -20,16 +19,15 @@ use crate::reactor::StopSignals;
 use crate::report::{End, Measured, short};
 use crate::screen::Screen;
 use crate::sink::Sink;
-use crate::spec::Input;
+use crate::spec::Submission;
 
 /// Who asks for local jobs. Nobody is billed, so no key is needed.
 pub(crate) const TENANT: PublicKey = PublicKey([0; 32]);
 
 /// Runs `job` here, with the usage that a node would bill, at the price that a node here would ask.
 pub(crate) async fn run(
-    job: &Job,
+    Submission { job, input, named }: &Submission,
     module: &Path,
-    input: &Input,
     sink: &Sink,
     config: &Config,
     allow_weak_sandbox: bool,
@@ -45,7 +43,8 @@ pub(crate) async fn run(
         return Err(RefusedError(format!("this machine has no GPU for the job: {reason}")).into());
     }
     let compiled = compile(&runtime, job.spec.module.digest, module).await?;
-    let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input: input.for_runtime().context("input")? };
+    let (input, named) = (input.for_runtime().context("input")?, named.for_runtime().context("a named input")?);
+    let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input, named };
     let id = JobId::derive(&TENANT, &job.key);
     let begun = Instant::now();
     let mut run = runtime.start(request).await?;

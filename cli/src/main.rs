@@ -55,6 +55,7 @@ mod new;
 mod settings;
 
 mod gateway;
+mod named;
 mod node;
 mod owner;
 mod rules;

@@ -11,8 +11,8 @@ use crate::{Decode, DecodeError, Encode, EncodeError};
 #[cfg(feature = "std")]
 use crate::{Input, Output};
 
-/// How much of an input is read at a time; a call of the host is paid for once in so many bytes.
-const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of the buffer that an input is first read into: most inputs are small, and memory is part of a bill.
+const PIECE_BYTES: usize = 4 << 10;
 
 /// What a job's argument may be.
 #[diagnostic::on_unimplemented(
@@ -193,7 +193,7 @@ fn read_to_end() -> Result<Vec<u8>, String> {
     let (mut bytes, mut used) = (Vec::new(), 0);
     loop {
         if used == bytes.len() {
-            bytes.resize(bytes.len().max(PIECE_BYTES / 2) * 2, 0);
+            bytes.resize((2 * bytes.len()).max(PIECE_BYTES), 0);
         }
         match abi::read(&mut bytes[used..]).map_err(told)? {
             0 => break,
@@ -280,8 +280,8 @@ mod tests {
             Ok(Raw(bytes))
         };
         assert_eq!(outcome(given(b"tida"), reverse), Ok(b"adit".to_vec()));
-        // Longer than a piece, and in pieces of other sizes.
-        let long: Vec<u8> = (0..3 * PIECE_BYTES + 1).map(|n| (n % 251) as u8).collect();
+        // Longer than the first buffer, and in pieces of other sizes.
+        let long: Vec<u8> = (0..30 * PIECE_BYTES + 1).map(|n| (n % 251) as u8).collect();
         let reversed: Vec<u8> = long.iter().rev().copied().collect();
         assert_eq!(outcome(given(&long), reverse), Ok(reversed.clone()));
         let (start, end) = long.split_at(1000);

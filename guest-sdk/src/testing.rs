@@ -201,3 +201,78 @@ impl Told {
         self.log.iter().map(|(level, message)| format!("[{level}] {message}\n")).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+    use crate::{args, budget, inputs, named, now, progress, random};
+
+    #[test]
+    fn surroundings_are_of_one_thread() {
+        let barrier = Barrier::new(2);
+        let job = |name: &'static str| {
+            Harness::new().named(name, "").args([name]).seed(name.len() as u64).call(|| {
+                barrier.wait();
+                crate::info!("{name}");
+                let first = random().next_u64();
+                barrier.wait();
+                (inputs().map(|input| input.name().to_owned()).collect::<Vec<_>>(), args(), first)
+            })
+        };
+        thread::scope(|threads| {
+            let other = threads.spawn(|| job("longer"));
+            let ((names, args, first), told) = job("short");
+            assert_eq!(
+                (names, args, told.log_text()),
+                (vec!["short".to_owned()], vec!["short".to_owned()], "[info] short\n".into())
+            );
+            assert_ne!(other.join().unwrap().0.2, first);
+        });
+    }
+
+    #[test]
+    fn what_was_before_is_there_again_also_after_a_panic() {
+        let (inner, outer) = Harness::new().named("outer", "").call(|| {
+            let panicked = catch_unwind(AssertUnwindSafe(|| Harness::new().named("inner", "").call(|| panic!("on purpose"))));
+            assert!(panicked.is_err() && named("inner").is_err() && named("outer").is_ok());
+            let (_, told) = Harness::new().call(|| progress(1, 2));
+            progress(3, 4);
+            told
+        });
+        assert_eq!((inner.progress, outer.progress), (vec![(1, 2)], vec![(3, 4)]));
+        assert_eq!(inputs().count(), 0);
+    }
+
+    #[test]
+    fn budget_counts_down_to_nothing_and_time_goes_on_with_it() {
+        let looks = || ([budget(), budget(), budget()], now());
+        let ([a, b, c], at) = Harness::new().budget(400).time(Duration::from_secs(1)).call(looks).0;
+        assert_eq!(([a, b, c], at), ([250, 100, 0], Duration::new(1, 600)));
+        let ([a, b, _], at) = Harness::new().budget_step(1_000_000_000).call(looks).0;
+        assert_eq!((a - b, at), (1_000_000_000, Duration::from_secs(4)));
+    }
+
+    #[test]
+    fn named_inputs_that_a_node_refuses_are_refused() {
+        let longest = "x".repeat(64);
+        for good in ["a", "A-z_0.9", "-", &longest] {
+            Harness::new().named(good, "");
+        }
+        for bad in ["", ".a", "a/b", "a b", "ä", &"x".repeat(65)] {
+            assert!(catch_unwind(|| Harness::new().named(bad, "")).is_err(), "{bad}");
+        }
+        let many =
+            |n: usize| catch_unwind(|| (0..n).fold(Harness::new(), |harness, n| harness.named(&n.to_string(), ""))).is_ok();
+        assert!(many(16) && !many(17));
+    }
+
+    #[test]
+    #[should_panic(expected = "`#[adit_guest::job]` wrote")]
+    fn another_main_is_refused() {
+        Harness::new().run(|| ExitCode::SUCCESS);
+    }
+}

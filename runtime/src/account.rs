@@ -94,7 +94,7 @@ impl Account {
             fuel,
             memory_peak: ByteCount(memory_peak),
             memory_fuel: used.memory_fuel.min(u128::from(fuel.0) * u128::from(memory_peak)),
-            bytes_in: ByteCount(self.spec.input.bytes),
+            bytes_in: self.spec.bytes_in(),
             bytes_out: ByteCount(self.output_bytes),
             host_calls: used.host_calls,
             // The GPU's worker counts that.

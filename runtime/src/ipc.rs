@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adit_protocol::limits::FRAME_BYTES_MAX;
+use adit_protocol::limits::{FRAME_BYTES_MAX, NAMED_INPUTS_MAX};
 use adit_protocol::{Digest, FRAME_HEADER_BYTES, FrameError, JobSpec, Outcome, decode_frame, encode_frame, frame_length};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -21,8 +21,8 @@ use crate::admission::ModuleLimits;
 use crate::engine::Tier;
 use crate::gpu::wire::Shape;
 
-/// Descriptors that travel with one message: a module, an input, and the socket and the file of a GPU session.
-pub(crate) const FDS_PER_MESSAGE_MAX: usize = 4;
+/// Descriptors that travel with one message: a module, an input, the named inputs, and the socket and the file of a GPU session.
+pub(crate) const FDS_PER_MESSAGE_MAX: usize = 4 + NAMED_INPUTS_MAX;
 
 /// Output travels in pieces of this size: a quarter of a frame's limit, large enough that a wake-up per piece does not show.
 pub(crate) const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
@@ -64,7 +64,7 @@ pub(crate) struct RunOrder {
     pub(crate) load: bool,
     /// Which compiler made it.
     pub(crate) tier: Tier,
-    /// The job.
+    /// The job. The files of its named inputs come with this message, after that of its input, in the order that they have here.
     pub(crate) spec: JobSpec,
     /// What the guest reads.
     pub(crate) input: InputOrder,
@@ -485,6 +485,10 @@ mod tests {
         spec.args = vec!["x".repeat(limits::ARGS_ENV_BYTES_MAX)];
         spec.placement.labels =
             vec![("k".repeat(limits::LABEL_BYTES_MAX), "v".repeat(limits::LABEL_BYTES_MAX)); limits::LABELS_MAX];
+        for n in 0..NAMED_INPUTS_MAX {
+            let name = format!("{n:0>width$}", width = limits::INPUT_NAME_BYTES_MAX).parse().unwrap();
+            spec.add_input(name, BlobRef { bytes: limits::BLOB_BYTES_MAX, ..BlobRef::of(b"n") });
+        }
         assert_eq!(spec.check(), Ok(()));
         let input = InputOrder::Inline(vec![0; limits::INLINE_BYTES_MAX]);
         let order = ToSandbox::Run(Box::new(RunOrder {

@@ -28,7 +28,7 @@ use crate::meter::{weights, words};
 use crate::process::Role;
 use crate::run::RunReport;
 use crate::walls::{Layers, Need, Walls};
-use crate::worker::{Executor, Input, Outbox, Program as Ready, Supplies, Watchdog, prepare};
+use crate::worker::{Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare};
 
 /// Where the counter stands in the meter's memory, in bytes.
 pub const COUNTER_AT: u64 = words::COUNTER;
@@ -130,11 +130,19 @@ impl Lab {
     /// # Errors
     /// Where the machine fails.
     pub fn run(&mut self, program: &Program, spec: &JobSpec, input: &[u8]) -> wasmtime::Result<Report> {
+        self.run_with(program, spec, input, &[])
+    }
+
+    /// As [`Self::run`], with the bytes of the specification's named inputs.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_with(&mut self, program: &Program, spec: &JobSpec, input: &[u8], named: &[&[u8]]) -> wasmtime::Result<Report> {
         self.runs += 1;
-        let (run, input) = (self.runs, Input::memory(input.to_vec()));
+        let (run, input, named) = (self.runs, Input::memory(input.to_vec()), NamedInputs::memory(&spec.inputs, named));
         let executor = &self.executor;
         let work = async {
-            let ending = executor.run(run, spec, Supplies { input, gpu: None }, &program.0).await?;
+            let ending = executor.run(run, spec, Supplies { input, named, gpu: None }, &program.0).await?;
             executor.outbox().sender().push(&FromSandbox::Ended(Box::new(ending)))?;
             wasmtime::Result::Ok(executor.outbox().sender().drain().await?)
         };
@@ -222,7 +230,7 @@ impl Cell {
             while started.elapsed() < time {
                 let ToSandbox::Run(order) = decode_frame(&frame[FRAME_HEADER_BYTES..])? else { wasmtime::bail!("no order") };
                 let InputOrder::Inline(input) = order.input else { wasmtime::bail!("no inline input") };
-                let supplies = Supplies { input: Input::memory(input), gpu: None };
+                let supplies = Supplies { input: Input::memory(input), named: NamedInputs::default(), gpu: None };
                 let ending = executor.run(order.run, &order.spec, supplies, &program.clone()).await?;
                 wasmtime::ensure!(ending.outcome.is_success(), "the guest {}: {}", ending.outcome, ending.reason);
                 answer.clear();

@@ -17,6 +17,7 @@ use crate::gpu::keeper::{GpuConfig, Keeper};
 use crate::gpu::lent::Lent;
 use crate::gpu::session::SandboxEnds;
 use crate::gpu::shaders::Shaders;
+use crate::inputs::Inputs;
 use crate::pool::Pool;
 use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
@@ -248,22 +249,24 @@ impl Runtime {
         if asked > offered {
             return Err(RunError::MemoryOverOffer { asked, offered });
         }
-        if let Some(need) = &request.spec.gpu {
+        let RunRequest { tenant, spec, input, named } = request;
+        let inputs = Inputs::new(&spec, input, named)?;
+        if let Some(need) = &spec.gpu {
             self.check_gpu(need).await?;
             // The job's work on the GPU cannot begin again in better code, so it waits for that.
-            self.optimised(request.spec.module.digest).await;
+            self.optimised(spec.module.digest).await;
         }
         let permit = Arc::clone(&self.shared.slots).acquire_owned().await.expect("the semaphore is never closed");
-        let module = request.spec.module.digest;
+        let module = spec.module.digest;
         // Reads the file only where no call of `compile` did in this process.
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
-        let (code, gpu) = match request.spec.gpu {
-            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &request.spec).await?)),
+        let (code, gpu) = match spec.gpu {
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &spec).await?)),
             None => (code, None),
         };
-        let worker = self.shared.pool.take(request.tenant)?;
-        let run = Run::start(Arc::clone(&self.shared), request, code, gpu, worker, permit).await?;
+        let worker = self.shared.pool.take(tenant)?;
+        let run = Run::start(Arc::clone(&self.shared), (tenant, spec, inputs), code, gpu, worker, permit).await?;
         // Now that the worker is busy there is time to start the next tenant's.
         if let Err(error) = self.shared.pool.top_up() {
             tracing::warn!(%error, "no fresh sandbox worker could be started");

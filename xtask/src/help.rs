@@ -68,7 +68,8 @@ Examples:
 
 const GUESTS: &str = "\
 Compiles every workspace package with `[package.metadata.adit] guest = true` to wasm32-wasip1 and puts the modules
-into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest.
+into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest;
+one with `no-std = true` is built without a standard library.
 
 Usage: cargo xtask guests
 

@@ -63,10 +63,9 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<PathBuf> {
     let compiler = Compiler::find_or_install(workspace)?;
     let names: Vec<&str> = workspace.guests.iter().map(|guest| guest.package.as_str()).collect();
     say(format!("building the guests {} with {}", names.join(", "), compiler.describe()));
-    // Flags are for a whole build, so guests that ask for some of their own are built one by one.
-    let (special, plain): (Vec<&Guest>, Vec<&Guest>) = workspace.guests.iter().partition(|guest| !guest.rustflags.is_empty());
-    compiler.build(workspace, &plain)?;
-    for guest in special {
+    let (alone, together): (Vec<&Guest>, Vec<&Guest>) = workspace.guests.iter().partition(|guest| guest.is_alone());
+    compiler.build(workspace, &together)?;
+    for guest in alone {
         compiler.build(workspace, &[guest])?;
     }
     collect_modules(workspace)
@@ -108,7 +107,7 @@ impl Compiler {
         }
     }
 
-    /// Builds guests that have the same flags.
+    /// Builds guests that can be built together.
     fn build(&self, workspace: &Workspace, guests: &[&Guest]) -> Result<()> {
         let Some(first) = guests.first() else { return Ok(()) };
         let mut command = self.cargo_build(workspace, first);
@@ -130,7 +129,7 @@ impl Compiler {
             .env("RUSTC_WORKSPACE_WRAPPER", "");
         if let Self::Debian { rustc, linker } = self {
             command
-                .arg("-Zbuild-std=std,panic_abort")
+                .arg(if guest.is_no_std { "-Zbuild-std=core,alloc" } else { "-Zbuild-std=std,panic_abort" })
                 // `-Z` is for nightly compilers; this opens it on a stable one, for this command alone.
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("RUSTC", rustc)
@@ -270,10 +269,10 @@ fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// Where `guest` is built. One that has flags of its own has a folder of its own, so that no build undoes another's.
+/// Where `guest` is built. One that is built alone has a folder of its own, so that no build undoes another's.
 fn build_folder(workspace: &Workspace, guest: &Guest) -> PathBuf {
     let folder = workspace.target.join("guests-build");
-    if guest.rustflags.is_empty() { folder } else { folder.join(&guest.package) }
+    if guest.is_alone() { folder.join(&guest.package) } else { folder }
 }
 
 fn rustc_prints(workspace: &Workspace, what: &[&str]) -> Option<String> {

@@ -23,6 +23,7 @@ mod door;
 mod gpu;
 mod hedge;
 mod hostile;
+mod inputs;
 mod keys;
 mod killed;
 mod ledger;

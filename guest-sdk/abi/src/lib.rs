@@ -2,7 +2,7 @@
 //!
 //! What each function does stands in `guest-sdk/abi.md`. Names, types, numbers and layouts stand here, and all who have them again are
 //! compared with this: the runtime's linker and its admission (`runtime/src/worker/compile.rs`), the declarations of the Rust SDK,
-//! `abi.md` and the C header `adit.h` (`guest-sdk/tests/it/interface.rs`).
+//! `abi.md`, the C header `adit.h` and `adit.zig` (`guest-sdk/tests/it/interface.rs`).
 //!
 //! The module's name carries the version: what is released keeps its name, type and meaning for ever.
 #![no_std]

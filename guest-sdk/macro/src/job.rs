@@ -6,11 +6,19 @@ use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Signature, Type};
 /// The annotated function as it was, and beside it the `main` that calls it. What cannot be a job stays too, beside its error, so
 /// that the author reads about one mistake and not about every use of a function that vanished.
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let main = main_for(attribute, item.clone()).unwrap_or_else(|error| {
-        let error = error.into_compile_error();
-        quote! { #error fn main() {} }
-    });
-    quote! { #item #main }
+    match main_for(attribute, item.clone()) {
+        Ok(main) => quote! { #item #main },
+        Err(error) => {
+            let error = error.into_compile_error();
+            // A function named `main` would be a second one.
+            let item = if is_main(&item) { TokenStream::new() } else { item };
+            quote! { #item #error fn main() {} }
+        }
+    }
+}
+
+fn is_main(item: &TokenStream) -> bool {
+    syn::parse2::<ItemFn>(item.clone()).is_ok_and(|function| function.sig.ident == "main")
 }
 
 fn main_for(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {

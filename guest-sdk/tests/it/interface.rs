@@ -1,5 +1,5 @@
-//! The host interface is the same wherever it stands: `adit-abi` is the table, and the declarations of this crate, `abi.md` and `adit.h`
-//! are read here and compared with it. The runtime's tests compare its linker.
+//! The host interface is the same wherever it stands: `adit-abi` is the table, and the declarations of this crate, `abi.md`, `adit.h` and
+//! `adit.zig` are read here and compared with it. The runtime's tests compare its linker.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -203,6 +203,62 @@ mod header {
                 cc.arg("-I").arg(env!("CARGO_MANIFEST_DIR")).arg(&file).output().expect("the C compiler that Rust links with");
             assert!(output.status.success(), "{language:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
+    }
+}
+
+/// `adit.zig`.
+mod zig {
+    use super::*;
+
+    fn functions() -> Functions {
+        let text = read("adit.zig");
+        let import = format!("pub extern \"{MODULE}\" fn ");
+        let declared = text.lines().filter_map(|line| line.strip_prefix("pub extern ").map(|_| line));
+        declared.map(|line| parse(line.strip_prefix(&import).unwrap_or_else(|| panic!("{line}: not of {MODULE}")))).collect()
+    }
+
+    /// `log(level: i32, ptr: [*]const u8, len: u32) void;`.
+    fn parse(declaration: &str) -> (String, String) {
+        let (name, rest) = declaration.split_once('(').expect("parameters");
+        let (params, result) = rest.trim_end_matches(';').rsplit_once(") ").expect("a result");
+        let params = params.split(", ").filter(|param| !param.is_empty());
+        let params = params.map(|param| param.split_once(": ").unwrap_or_else(|| panic!("{declaration}: {param}")));
+        let letter = |ty: &str| match ty {
+            "i32" | "u32" => Some('i'),
+            "i64" | "u64" => Some('I'),
+            pointer if pointer.starts_with(['[', '*']) => Some('i'),
+            "void" => None,
+            other => panic!("{declaration}: {other} is no type of the interface"),
+        };
+        let params = params.map(|(name, ty)| (name.to_owned(), letter(ty).expect("a parameter is something")));
+        (name.to_owned(), function(params, &letter(result).map(String::from).unwrap_or_default()))
+    }
+
+    #[test]
+    fn has_the_functions_of_the_table() {
+        assert_eq!(functions(), table::functions());
+    }
+
+    #[test]
+    fn has_the_constants_of_the_table() {
+        let text = read("adit.zig");
+        let defined = text.lines().filter_map(|line| line.strip_prefix("pub const ")?.trim_end_matches(';').split_once(" = "));
+        let constants = defined.filter_map(|(name, value)| Some((name.to_owned(), value.parse::<i64>().ok()?)));
+        assert_eq!(constants.collect::<Constants>(), table::constants());
+    }
+
+    #[test]
+    fn has_the_records_of_the_table() {
+        let text = read("adit.zig");
+        let records =
+            text.split("\npub const Gpu").skip(1).filter_map(|rest| rest.split_once("};")?.0.split_once(" = extern struct {"));
+        let records = records.map(|(name, fields)| {
+            let fields: Vec<_> =
+                fields.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).collect();
+            (format!("gpu_{}", name.to_lowercase()), fields.join(" ").trim_end_matches(',').to_owned())
+        });
+        let expected = table::records().into_iter().map(|(name, (_, fields))| (name, fields));
+        assert_eq!(records.collect::<BTreeMap<_, _>>(), expected.collect());
     }
 }
 

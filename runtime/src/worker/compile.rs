@@ -94,7 +94,7 @@ mod tests {
     use wasmtime::{Func, Store, ValType};
 
     use super::super::guest::{self, Guest};
-    use super::super::{Input, Outbox, Supplies};
+    use super::super::{Input, NamedInputs, Outbox, Supplies};
     use super::*;
     use crate::admission::FUNCTIONS;
     use crate::ipc::connection;
@@ -118,7 +118,7 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let outbox = Arc::new(Outbox::new(connection(ours).0));
         let spec = JobSpec::new(BlobRef::of(b""), BlobRef::of(b""));
-        let supplies = Supplies { input: Input::memory(Vec::new()), gpu: None };
+        let supplies = Supplies { input: Input::memory(Vec::new()), named: NamedInputs::default(), gpu: None };
         let mut store = Store::new(&engine, Guest::new(&spec, supplies, outbox, Arc::default()));
         let functions: Vec<_> = guest::linker(&engine)
             .unwrap()

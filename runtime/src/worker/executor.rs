@@ -16,8 +16,9 @@ use super::counters::{Counters, PAGE_BYTES};
 use super::ending::{Circumstances, End, judge};
 use super::gpu_client::Gpu;
 use super::guest::{self, Guest};
+use super::named::NamedInputs;
 use super::outbox::{Outbox, Remainder};
-use super::stdio::Input;
+use super::stdio::{Input, Unreadable};
 use super::watchdog::Watchdog;
 use crate::code::{CodeFile, Trailer};
 use crate::engine::{Tier, baseline_engine};
@@ -37,6 +38,7 @@ pub(crate) struct Executor {
 /// What a guest works with.
 pub(crate) struct Supplies {
     pub(crate) input: Input,
+    pub(crate) named: NamedInputs,
     /// There where its job was given one.
     pub(crate) gpu: Option<Gpu>,
 }
@@ -203,7 +205,7 @@ impl Executor {
         };
         let stopped = self.watchdog.disarm();
         let result = match result {
-            Some(Err(error)) if error.is::<guest::HostExhausted>() => return Err(error),
+            Some(Err(error)) if error.is::<guest::HostExhausted>() || error.is::<Unreadable>() => return Err(error),
             result => result,
         };
         let trapped = result.as_ref().and_then(|result| result.as_ref().err());

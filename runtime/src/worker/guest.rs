@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::executor::Supplies;
 use super::gpu_client::{self, Gpu};
+use super::named::{self, NamedInputs};
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
@@ -29,9 +30,9 @@ pub(super) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 /// What a guest sees as its program's name: the module has none.
 const PROGRAM_NAME: &str = "job";
 
-/// Randomness and log are made in pieces of so many bytes, so that a stop comes between two of them; a whole number of a generator's
+/// Randomness, log and named inputs are made or moved in pieces of so many bytes, so that a stop comes between two of them; a whole number of a generator's
 /// blocks. Some hundreds of microseconds of work.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 /// The state of one running guest.
 pub(super) struct Guest {
@@ -40,6 +41,7 @@ pub(super) struct Guest {
     pub(super) arguments_units: u64,
     /// What it costs to hand the guest all of its environment.
     pub(super) environment_units: u64,
+    pub(super) named: NamedInputs,
     /// There where its job was given one.
     pub(super) gpu: Option<Gpu>,
     /// Why the last call failed that concerned it.
@@ -66,7 +68,7 @@ impl Guest {
     pub(super) fn new(spec: &JobSpec, supplies: Supplies, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
         let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters), is_instantiated: false };
         let clock = Clock::of(spec, Arc::clone(&counters.page));
-        let Supplies { input, gpu } = supplies;
+        let Supplies { input, named, gpu } = supplies;
         let input = input.charged_to(Arc::clone(&counters));
         let random = Random::of(spec);
         // A zero ends each, and `=` is within a variable.
@@ -77,6 +79,7 @@ impl Guest {
             wasi: wasi(spec, input, &clock, &outbox, &counters),
             arguments_units: ARGUMENT_BYTE_UNITS * arguments as u64,
             environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
+            named,
             gpu,
             gpu_error: String::new(),
             fuel_limit: spec.limits.fuel,
@@ -139,6 +142,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.func_wrap_async(ADIT_MODULE, "log", |caller, (level, pointer, bytes)| Box::new(log(caller, level, pointer, bytes)))?;
     linker.func_wrap(ADIT_MODULE, "progress", progress)?;
     linker.func_wrap(ADIT_MODULE, "fuel_left", fuel_left)?;
+    named::add_to(&mut linker)?;
     gpu_client::add_to(&mut linker)?;
     Ok(linker)
 }

@@ -67,7 +67,9 @@ impl Runner {
             self.last = Some((module, program.unwrap_or_else(|error| panic!("{}: {error:?}", case.name))));
         }
         let (_, program) = self.last.as_ref().expect("a program was compiled");
-        self.lab.run(program, &case.spec, &case.input).unwrap_or_else(|error| panic!("{}: {error:?}", case.name))
+        let named: Vec<&[u8]> = case.named.iter().map(Vec::as_slice).collect();
+        let ran = self.lab.run_with(program, &case.spec, &case.input, &named);
+        ran.unwrap_or_else(|error| panic!("{}: {error:?}", case.name))
     }
 }
 
