@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::minilm;
 use crate::network::{Network, stop_on_signal};
 use crate::process::{self, StopOnDrop, say};
 use crate::wasm;
@@ -35,14 +36,28 @@ struct Application {
     prepare: fn(&Workspace, &Path) -> Result<Vec<OsString>>,
 }
 
-const APPLICATIONS: [Application; 1] = [Application {
-    name: "rendering",
-    about: "a picture in tiles, by a path tracer",
-    package: "adit-example-render",
-    program: "adit-render",
-    module: "pathtracer.wasm",
-    prepare: |_, folder| Ok(vec!["--out".into(), folder.join("picture.png").into()]),
-}];
+/// What is looked for in the project's own documents.
+const QUESTIONS: [&str; 2] =
+    ["How much memory does a node need that has no work?", "Can I check a bill without trusting the gateway?"];
+
+const APPLICATIONS: [Application; 2] = [
+    Application {
+        name: "rendering",
+        about: "a picture in tiles, by a path tracer",
+        package: "adit-example-render",
+        program: "adit-render",
+        module: "pathtracer.wasm",
+        prepare: |_, folder| Ok(vec!["--out".into(), folder.join("picture.png").into()]),
+    },
+    Application {
+        name: "inference",
+        about: "embeddings of texts by a language model, and a search by meaning",
+        package: "adit-example-inference-client",
+        program: "adit-inference",
+        module: "inference.wasm",
+        prepare: prepare_inference,
+    },
+];
 
 /// Builds the application and plays it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -80,6 +95,14 @@ impl Application {
         }
         ended.with_context(|| network.logs(&format!("{} failed", self.program)))
     }
+}
+
+/// The model, and the project's documents with questions about them.
+fn prepare_inference(workspace: &Workspace, _: &Path) -> Result<Vec<OsString>> {
+    let model = minilm::fetch(workspace)?;
+    let mut args = vec!["--model".into(), model.into(), "--texts".into(), workspace.root.join("docs").into()];
+    args.extend(QUESTIONS.iter().flat_map(|question| ["--question".into(), question.into()]));
+    Ok(args)
 }
 
 fn find(name: &str) -> Result<&'static Application> {

@@ -19,6 +19,9 @@ use crate::model::Model;
 use crate::nearest::{Nearest, nearest};
 use crate::passages::Passage;
 
+/// The most memory that a job may hold: MiniLM's layers take 43 MB, and a batch that goes through them 10.
+const MEMORY: ByteCount = ByteCount(256 << 20);
+
 /// Embeds a folder of texts on an Adit network and answers questions with the passages that are nearest.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -46,9 +49,6 @@ struct Args {
     /// The most fuel that one job may use.
     #[arg(long, default_value = "60G")]
     fuel: Fuel,
-    /// The most memory that one job may hold.
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
-    memory: ByteCount,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -70,7 +70,7 @@ async fn main() -> Result<()> {
     ensure!(embeddings.len() == passages.len() * model.width(), "the jobs made other embeddings than were asked for");
     model.check(&args.question, &questions)?;
 
-    let answers = questions.chunks_exact(model.width()).map(|question| nearest(question, &embeddings, args.top)).collect();
+    let answers: Vec<_> = questions.chunks_exact(model.width()).map(|question| nearest(question, &embeddings, args.top)).collect();
     report(&args, &passages, &answers, &finished)
 }
 
@@ -91,12 +91,11 @@ fn job(args: &Args, module: &Source, model: &Model, texts: &[&str]) -> Job {
     let lines: String = texts.iter().flat_map(|text| [text, "\n"]).collect();
     let mut job = Job::new(module.clone(), Source::bytes(lines.into_bytes()));
     job.spec.limits.fuel = args.fuel;
-    job.spec.limits.memory = args.memory;
-    model.add_to(&mut job);
-    job
+    job.spec.limits.memory = MEMORY;
+    model.give_to(job)
 }
 
-fn report(args: &Args, passages: &[Passage], answers: &Vec<Vec<Nearest>>, finished: &[Finished]) -> Result<()> {
+fn report(args: &Args, passages: &[Passage], answers: &[Vec<Nearest>], finished: &[Finished]) -> Result<()> {
     let invoice = Invoice::of(finished)?;
     if args.network.json {
         let answers: Vec<Value> = args.question.iter().zip(answers).map(|(question, found)| to_json(question, found, passages)).collect();

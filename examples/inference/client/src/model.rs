@@ -4,12 +4,13 @@ use std::path::Path;
 
 use adit_client::{Job, Source};
 use adit_example_inference::{Blob, Embedder};
+use adit_protocol::InputName;
 use anyhow::{Context, Result, ensure};
 
 /// A model on this machine: what jobs are given of it, and the model itself, to check them.
 #[derive(Debug)]
 pub(crate) struct Model {
-    inputs: [(&'static str, Source); 3],
+    inputs: [(InputName, Source); 3],
     embedder: Embedder<OnDisk>,
 }
 
@@ -17,8 +18,11 @@ impl Model {
     /// Reads the model in `folder`.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
         let [config, vocabulary, weights] = ["config.json", "vocab.txt", "model.safetensors"].map(|name| folder.join(name));
-        let source = |path: &Path| Source::file(path).with_context(|| format!("cannot read the model's {}", path.display()));
-        let inputs = [("config", source(&config)?), ("vocab", source(&vocabulary)?), ("weights", source(&weights)?)];
+        let input = |name: &str, path: &Path| {
+            let source = Source::file(path).with_context(|| format!("cannot read the model's {}", path.display()))?;
+            anyhow::Ok((name.parse()?, source))
+        };
+        let inputs = [input("config", &config)?, input("vocab", &vocabulary)?, input("weights", &weights)?];
         let embedder = Embedder::load(&fs::read(&config)?, &fs::read(&vocabulary)?, OnDisk(File::open(&weights)?));
         Ok(Self { inputs, embedder: embedder.with_context(|| format!("the model in {}", folder.display()))? })
     }
@@ -28,11 +32,9 @@ impl Model {
         self.embedder.width()
     }
 
-    /// Gives a job the model.
-    pub(crate) fn add_to(&self, job: &mut Job) {
-        for (name, source) in &self.inputs {
-            todo_with(job, name, source);
-        }
+    /// The job with the model, which a gateway and its nodes keep, so that it travels once to each.
+    pub(crate) fn give_to(&self, job: Job) -> Job {
+        self.inputs.iter().fold(job, |job, (name, source)| job.with_named(name.clone(), source.clone()))
     }
 
     /// Computes the embeddings of `texts` here: a node must have made the same.
