@@ -40,7 +40,7 @@ struct Application {
 const QUESTIONS: [&str; 2] =
     ["How much memory does a node need that has no work?", "Can I check a bill without trusting the gateway?"];
 
-const APPLICATIONS: [Application; 2] = [
+const APPLICATIONS: [Application; 3] = [
     Application {
         name: "rendering",
         about: "a picture in tiles, by a path tracer",
@@ -56,6 +56,17 @@ const APPLICATIONS: [Application; 2] = [
         program: "adit-inference",
         module: "inference.wasm",
         prepare: prepare_inference,
+    },
+    Application {
+        name: "training",
+        about: "a network that learns to read handwritten digits, by gradients from nodes",
+        package: "adit-example-training-client",
+        program: "adit-training",
+        module: "training.wasm",
+        prepare: |workspace, folder| {
+            let digits = workspace.root.join("examples/training/data/digits.csv.gz");
+            Ok(vec!["--digits".into(), digits.into(), "--out".into(), folder.join("curve.svg").into()])
+        },
     },
 ];
 

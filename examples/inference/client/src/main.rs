@@ -70,7 +70,8 @@ async fn main() -> Result<()> {
     ensure!(embeddings.len() == passages.len() * model.width(), "the jobs made other embeddings than were asked for");
     model.check(&args.question, &questions)?;
 
-    let answers: Vec<_> = questions.chunks_exact(model.width()).map(|question| nearest(question, &embeddings, args.top)).collect();
+    let answers: Vec<_> =
+        questions.chunks_exact(model.width()).map(|question| nearest(question, &embeddings, args.top)).collect();
     report(&args, &passages, &answers, &finished)
 }
 
@@ -98,7 +99,8 @@ fn job(args: &Args, module: &Source, model: &Model, texts: &[&str]) -> Job {
 fn report(args: &Args, passages: &[Passage], answers: &[Vec<Nearest>], finished: &[Finished]) -> Result<()> {
     let invoice = Invoice::of(finished)?;
     if args.network.json {
-        let answers: Vec<Value> = args.question.iter().zip(answers).map(|(question, found)| to_json(question, found, passages)).collect();
+        let answers: Vec<Value> =
+            args.question.iter().zip(answers).map(|(question, found)| to_json(question, found, passages)).collect();
         println!("{}", json!({ "answers": answers, "invoice": invoice.to_json() }));
         return Ok(());
     }

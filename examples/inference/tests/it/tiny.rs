@@ -59,10 +59,7 @@ fn files_that_do_not_belong_together_are_refused() {
     let (config, vocabulary, weights) = files();
     let error = |config: &str, vocabulary: &str| load(config, vocabulary, &weights).unwrap_err().to_string();
     let wider = config.replace(r#""hidden_size": 24"#, r#""hidden_size": 27"#);
-    assert_eq!(
-        error(&wider, &vocabulary),
-        "the tensor embeddings.position_embeddings.weight is F32 [32, 24], not F32 [32, 27]"
-    );
+    assert_eq!(error(&wider, &vocabulary), "the tensor embeddings.position_embeddings.weight is F32 [32, 24], not F32 [32, 27]");
     let longer = format!("{vocabulary}one\nmore\n");
     assert_eq!(error(&config, &longer), "the vocabulary has 111 pieces and the model 109; they do not belong together");
     let deeper = config.replace(r#""num_hidden_layers": 2"#, r#""num_hidden_layers": 3"#);
