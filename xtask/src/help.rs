@@ -164,6 +164,8 @@ Usage: cargo xtask example NAME [ARGS]...
 
 Names:
   rendering    a film in tiles, by a path tracer
+  inference    embeddings of texts by a language model, and a search by meaning
+  training     a network that learns to read handwritten digits, by gradients from nodes
 
 Arguments after the name go to the application's client; `--help` there lists them.
 

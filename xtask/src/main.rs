@@ -11,6 +11,7 @@ mod demo;
 mod example;
 mod fuzz;
 mod help;
+mod minilm;
 mod network;
 mod process;
 mod python;
