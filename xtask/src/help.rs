@@ -19,6 +19,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("conformance") => CONFORMANCE,
         Some("cross") => CROSS,
         Some("demo") => DEMO,
+        Some("example") => EXAMPLE,
         Some("bench") => BENCH,
         Some("calibrate") => CALIBRATE,
         Some("fuzz") => FUZZ,
@@ -34,6 +35,7 @@ Usage: cargo xtask COMMAND
 
 Commands:
   demo         Start a gateway and three nodes, render a picture on them, check every receipt
+  example      Run an application of examples/ on a network of its own, and print its bill
   test         Build the guests and run every test
   ci           All that continuous integration runs: format, lints, documents, licences, tests, simulation
   conformance  Run WebAssembly's and WASI's own test suites, and print counts
@@ -146,6 +148,22 @@ Options:
 Examples:
   cargo xtask demo
   cargo xtask demo --size 320x180
+";
+
+const EXAMPLE: &str = "\
+Builds an application of examples/, starts a gateway and three nodes on loopback, puts the application's jobs to them,
+checks what they made and prints the bill. What it made and the logs stay in target/examples/NAME/.
+
+Usage: cargo xtask example NAME [ARGS]...
+
+Names:
+  rendering    a picture in tiles, by a path tracer
+
+Arguments after the name go to the application's client; `--help` there lists them.
+
+Examples:
+  cargo xtask example rendering
+  cargo xtask example rendering --size 320x180
 ";
 
 const BENCH: &str = "\

@@ -8,8 +8,10 @@ mod ci;
 mod conformance;
 mod cross;
 mod demo;
+mod example;
 mod fuzz;
 mod help;
+mod network;
 mod process;
 mod sim;
 mod test;
@@ -46,6 +48,7 @@ enum Invocation {
     Conformance(conformance::Options),
     Cross { target: String },
     Demo(demo::Options),
+    Example(example::Options),
     Bench(bench::Options),
     Fuzz(fuzz::Options),
     Sim { args: Vec<OsString> },
@@ -59,8 +62,8 @@ impl Invocation {
             Some(other) => return Err(other.unexpected().into()),
         };
         // These hand their arguments on, so they look at them before lexopt does.
-        if let "test" | "sim" = command.as_str() {
-            return Ok(Self::hand_on(&command, args.raw_args()?.collect()));
+        if let "test" | "sim" | "example" = command.as_str() {
+            return Self::hand_on(&command, args.raw_args()?.collect());
         }
         if command == "help" {
             let topic = args.next()?.map(|topic| topic_name(&topic)).transpose()?;
@@ -104,12 +107,18 @@ impl Invocation {
         }
     }
 
-    fn hand_on(command: &str, args: Vec<OsString>) -> Self {
-        match args.first().and_then(|arg| arg.to_str()) {
+    fn hand_on(command: &str, mut args: Vec<OsString>) -> Result<Self> {
+        Ok(match args.first().and_then(|arg| arg.to_str()) {
             Some("-h" | "--help") => Self::Help(Some(command.to_owned())),
             _ if command == "sim" => Self::Sim { args },
-            _ => Self::Test { runner_args: args },
-        }
+            _ if command == "test" => Self::Test { runner_args: args },
+            None => bail!("`cargo xtask example` takes an application's name; there are:\n{}", example::list()),
+            Some(name) => {
+                let name = name.to_owned();
+                args.remove(0);
+                Self::Example(example::Options { name, args })
+            }
+        })
     }
 
     fn run(self) -> Result<()> {
@@ -126,6 +135,7 @@ impl Invocation {
             Self::Conformance(options) => conformance::run(&workspace, &options),
             Self::Cross { target } => cross::run(&workspace, &target),
             Self::Demo(options) => demo::run(&workspace, &options),
+            Self::Example(options) => example::run(&workspace, &options),
             Self::Bench(options) => bench::run(&workspace, &options),
             Self::Fuzz(options) => fuzz::run(&workspace, &options),
             Self::Sim { args } => sim::run(&workspace, &args),
@@ -165,6 +175,14 @@ mod tests {
                 Invocation::Test { runner_args: ["-p", "adit-protocol", "--help"].map(OsString::from).to_vec() },
             ),
             ("demo", Invocation::Demo(demo::Options::default())),
+            ("example --help", help("example")),
+            (
+                "example rendering --size 64x36",
+                Invocation::Example(example::Options {
+                    name: "rendering".to_owned(),
+                    args: ["--size", "64x36"].map(OsString::from).to_vec(),
+                }),
+            ),
             ("demo --size 320x180", Invocation::Demo(demo::Options { size: "320x180".to_owned() })),
             ("conformance", Invocation::Conformance(conformance::Options::default())),
             (
@@ -199,6 +217,7 @@ mod tests {
             "bench a b",
             "calibrate now",
             "demo --json",
+            "example",
             "conformance x",
             "cross",
             "cross a b",
@@ -211,7 +230,9 @@ mod tests {
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "bench", "calibrate", "fuzz", "sim"] {
+        for command in
+            ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "example", "bench", "calibrate", "fuzz", "sim"]
+        {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

@@ -91,7 +91,8 @@ pub(crate) struct Family(Arc<Mutex<Vec<Member>>>);
 struct Member {
     name: String,
     child: Child,
-    log: PathBuf,
+    /// Where its output goes, unless it is shown.
+    log: Option<PathBuf>,
 }
 
 impl Family {
@@ -99,23 +100,29 @@ impl Family {
     pub(crate) fn spawn(&self, name: &str, command: &mut Command, log: &Path) -> Result<()> {
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stdout(file.try_clone().context("cannot share a log file")?);
-        self.start(name, command.stderr(file), log).map(drop)
+        self.start(name, command.stderr(file), Some(log)).map(drop)
     }
 
     /// Starts `command` as `name` and returns its standard output; its standard error goes to the file `log`.
     pub(crate) fn spawn_piped(&self, name: &str, command: &mut Command, log: &Path) -> Result<ChildStdout> {
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        let stdout = self.start(name, command.stdout(Stdio::piped()).stderr(file), log)?;
+        let stdout = self.start(name, command.stdout(Stdio::piped()).stderr(file), Some(log))?;
         stdout.context("a piped standard output is there")
     }
 
-    fn start(&self, name: &str, command: &mut Command, log: &Path) -> Result<Option<ChildStdout>> {
+    /// Starts `command` as `name` with its output and its errors shown.
+    pub(crate) fn spawn_shown(&self, name: &str, command: &mut Command) -> Result<()> {
+        say(format!("$ {}", display(command)));
+        self.start(name, command, None).map(drop)
+    }
+
+    fn start(&self, name: &str, command: &mut Command, log: Option<&Path>) -> Result<Option<ChildStdout>> {
         let line = display(command);
         // A group of its own: Ctrl-C then reaches xtask alone, which ends its family in order.
         let mut child =
             command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("`{line}` does not start"))?;
         let stdout = child.stdout.take();
-        self.lock().push(Member { name: name.to_owned(), child, log: log.to_owned() });
+        self.lock().push(Member { name: name.to_owned(), child, log: log.map(Path::to_owned) });
         Ok(stdout)
     }
 
@@ -178,8 +185,9 @@ impl Family {
 
     fn failure(&self, name: &str, status: ExitStatus) -> anyhow::Error {
         let members = self.lock();
-        let log = members.iter().find(|member| member.name == name).map(|member| tail(&member.log)).unwrap_or_default();
-        anyhow::anyhow!("{name} ended ({}); the end of its log:\n{log}", describe(status))
+        let log = members.iter().find(|member| member.name == name).and_then(|member| member.log.as_deref());
+        let end = log.map(|log| format!("; the end of its log:\n{}", tail(log))).unwrap_or_default();
+        anyhow::anyhow!("{name} ended ({}){end}", describe(status))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Member>> {

@@ -1,24 +1,22 @@
 //! Renders a picture on an Adit network, one job per tile, and checks the bill.
 #![forbid(unsafe_code)]
 
-mod invoice;
-mod network;
+mod tile_job;
 
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use adit_client::{Client, Source};
+use adit_client::Source;
+use adit_example_network::{Invoice, Network, NetworkArgs};
 use adit_example_pathtracer::{Picture, Pixels, Tile, assemble, tiles};
-use adit_protocol::{Fuel, SecretKey, VerifiedReceipt};
-use adit_transport::{GatewayAddr, load_or_create_key_file};
+use adit_protocol::{Fuel, VerifiedReceipt};
 use anyhow::{Context, Result};
 use clap::Parser;
 use futures_util::{StreamExt, stream};
 
-use crate::invoice::Invoice;
-use crate::network::{Budget, render, wait_for_nodes};
+use crate::tile_job::{Budget, render};
 
 /// Tiles under way at once: enough to keep some dozens of nodes busy, few enough to leave the gateway's queue to others.
 const WINDOW: usize = 64;
@@ -27,9 +25,8 @@ const WINDOW: usize = 64;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// The gateway to submit to.
-    #[arg(long, env = "ADIT_GATEWAY", value_name = "HOST:PORT#KEY")]
-    gateway: GatewayAddr,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// The path tracer, compiled to wasm.
     #[arg(long, value_name = "FILE")]
     module: PathBuf,
@@ -51,31 +48,19 @@ struct Args {
     /// Where the picture goes.
     #[arg(long, value_name = "FILE", default_value = "picture.png")]
     out: PathBuf,
-    /// How many nodes must be connected before the first tile is submitted.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    wait_nodes: usize,
-    /// Whose jobs these are; made where the file does not exist. Without it, a key that is forgotten afterwards.
-    #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
-    /// Print the invoice as one JSON object, and no progress.
-    #[arg(long)]
-    json: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let key = args.key.as_deref().map_or_else(|| Ok(SecretKey::generate()), load_or_create_key_file)?;
-    let client = Client::connect(key, args.gateway.clone()).await?;
-    wait_for_nodes(&client, args.wait_nodes).await?;
-
-    let (parts, receipts) = render_all(&client, &args).await?;
-    client.close().await;
+    let network = Network::connect(&args.network).await?;
+    let (parts, receipts) = render_all(&network, &args).await?;
+    network.close().await;
 
     let picture = args.picture();
     let invoice = Invoice::new(receipts.iter().map(VerifiedReceipt::receipt))?;
     write_png(&args.out, picture, &assemble(picture, parts)?)?;
-    if args.json {
+    if args.network.json {
         println!("{}", invoice.to_json());
     } else {
         print!("{invoice}");
@@ -87,18 +72,18 @@ async fn main() -> Result<()> {
 }
 
 /// Renders every tile of the picture, or fails with the first that cannot be.
-async fn render_all(client: &Client, args: &Args) -> Result<(Vec<Pixels>, Vec<VerifiedReceipt>)> {
+async fn render_all(network: &Network, args: &Args) -> Result<(Vec<Pixels>, Vec<VerifiedReceipt>)> {
     let module = Source::file(&args.module).with_context(|| format!("module {}", args.module.display()))?;
     let tiles: Vec<Tile> = tiles(args.picture(), args.tile).collect();
     let total = tiles.len();
-    let jobs = tiles.into_iter().map(|tile| render(client, &module, args.budget(), tile));
+    let jobs = tiles.into_iter().map(|tile| render(network, &module, args.budget(), tile));
     let mut rendered = stream::iter(jobs).buffer_unordered(WINDOW);
     let (mut parts, mut receipts) = (Vec::with_capacity(total), Vec::with_capacity(total));
     while let Some(tile) = rendered.next().await {
         let (pixels, receipt) = tile?;
         parts.push(pixels);
         receipts.push(receipt);
-        if !args.json {
+        if !args.network.json {
             println!("progress {}/{total}", receipts.len());
         }
     }

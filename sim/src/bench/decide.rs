@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use adit_dispatch::{Action, Config, Dispatcher, Event, Report, Tick};
-use adit_protocol::{Fuel, JobId, PublicKey, Usage};
+use adit_dispatch::{Action, Config, Dispatcher, Event, Report, Request, Tick};
+use adit_protocol::{Attempt, Fuel, JobId, PublicKey, Usage};
 use anyhow::{Context, Result, ensure};
 
 use crate::figure::{Figure, Goal, Rounds, Title};
@@ -50,6 +50,15 @@ pub(crate) fn measure(decisions: usize) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
+/// Decisions at one number of nodes.
+pub(crate) fn measure_at(nodes: usize, decisions: usize) -> Result<Figure> {
+    let mut fleet = Fleet::new();
+    let (mut dispatcher, keys) = fill(&mut fleet, nodes);
+    occupy(&mut fleet, &mut dispatcher, nodes)?;
+    let times = run(&mut fleet, &mut dispatcher, &keys, decisions)?;
+    Ok(figure("decide", &times.decide, Goal::Within(DECISION_MAX_US)))
+}
+
 /// A dispatcher with so many nodes.
 fn fill(fleet: &mut Fleet, nodes: usize) -> (Dispatcher, Vec<PublicKey>) {
     let mut dispatcher = Dispatcher::new(Config::default());
@@ -91,8 +100,7 @@ fn run(fleet: &mut Fleet, dispatcher: &mut Dispatcher, keys: &[PublicKey], decis
         let path = fleet.chance().pick(keys);
         let now = Tick(1_000_000 + n * 50);
         let begun = Instant::now();
-        dispatcher.handle(now, Event::Submitted { job, request });
-        let started = drain(dispatcher, job);
+        let started = decide(dispatcher, now, job, request);
         let decided = begun.elapsed();
         let Some((node, attempt)) = started else { continue };
         let usage = Usage { fuel: Fuel(fuel), ..Usage::default() };
@@ -108,8 +116,15 @@ fn run(fleet: &mut Fleet, dispatcher: &mut Dispatcher, keys: &[PublicKey], decis
     Ok(times)
 }
 
+/// One decision, under a name that a profiler finds.
+#[inline(never)]
+fn decide(dispatcher: &mut Dispatcher, now: Tick, job: JobId, request: Box<Request>) -> Option<(PublicKey, Attempt)> {
+    dispatcher.handle(now, Event::Submitted { job, request });
+    drain(dispatcher, job)
+}
+
 /// Where a job was started.
-fn drain(dispatcher: &mut Dispatcher, of: JobId) -> Option<(PublicKey, adit_protocol::Attempt)> {
+fn drain(dispatcher: &mut Dispatcher, of: JobId) -> Option<(PublicKey, Attempt)> {
     let mut started = None;
     while let Some(action) = dispatcher.poll_action() {
         if let Action::Start { job, node, attempt, .. } = action

@@ -8,12 +8,14 @@ use adit_protocol::{Fuel, Microcredits, PublicKey, Receipt};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::Finished;
+
 /// One GiB of memory held for one compute minute, in byte x fuel.
 const GIB_COMPUTE_MINUTE: f64 = (1u64 << 30) as f64 * FUEL_PER_COMPUTE_MINUTE as f64;
 
 /// A bill with one line per node.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Invoice {
+pub struct Invoice {
     lines: BTreeMap<PublicKey, Line>,
     total: Line,
 }
@@ -29,11 +31,19 @@ struct Line {
 }
 
 impl Invoice {
+    /// The invoice over what jobs used.
+    ///
+    /// # Errors
+    /// As [`Invoice::new`].
+    pub fn of(finished: &[Finished]) -> Result<Self> {
+        Self::new(finished.iter().map(|finished| finished.receipt.receipt()))
+    }
+
     /// The invoice over `receipts`.
     ///
     /// # Errors
     /// Where the lines do not add up to what the receipts' prices make of their usage, or a sum does not fit its type.
-    pub(crate) fn new<'a>(receipts: impl Iterator<Item = &'a Receipt>) -> Result<Self> {
+    pub fn new<'a>(receipts: impl Iterator<Item = &'a Receipt>) -> Result<Self> {
         let mut invoice = Self::default();
         let mut computed = 0u64;
         for receipt in receipts {
@@ -50,7 +60,7 @@ impl Invoice {
     }
 
     /// The invoice as one object.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let nodes = self.lines.iter().map(|(node, line)| {
             let mut object = line.to_json();
             object["node"] = json!(node.to_string());
