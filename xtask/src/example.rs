@@ -35,14 +35,24 @@ struct Application {
     prepare: fn(&Workspace, &Path) -> Result<Vec<OsString>>,
 }
 
-const APPLICATIONS: [Application; 1] = [Application {
-    name: "rendering",
-    about: "a picture in tiles, by a path tracer",
-    package: "adit-example-render",
-    program: "adit-render",
-    module: "pathtracer.wasm",
-    prepare: |_, folder| Ok(vec!["--out".into(), folder.join("picture.png").into()]),
-}];
+const APPLICATIONS: [Application; 2] = [
+    Application {
+        name: "blockchain",
+        about: "Bitcoin's headers, blocks and signatures, checked in batches",
+        package: "adit-example-blockchain-client",
+        program: "adit-blockchain",
+        module: "blockchain.wasm",
+        prepare: |workspace, _| Ok(vec!["--data".into(), workspace.root.join("examples/blockchain/data").into()]),
+    },
+    Application {
+        name: "rendering",
+        about: "a picture in tiles, by a path tracer",
+        package: "adit-example-render",
+        program: "adit-render",
+        module: "pathtracer.wasm",
+        prepare: |_, folder| Ok(vec!["--out".into(), folder.join("picture.png").into()]),
+    },
+];
 
 /// Builds the application and plays it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {

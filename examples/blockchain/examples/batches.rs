@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use adit_example_blockchain::{Network, collection};
+use adit_example_blockchain::collection;
 use adit_guest::Encode;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,16 +13,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let size: usize = arguments.next().map_or(Ok(250), |size| size.parse())?;
     std::fs::create_dir_all(&folder)?;
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
-    let blocks = collection::blocks(&std::fs::read_to_string(data.join("blocks.json"))?)?;
-    for (network, headers) in
-        [(Network::Main, "main-headers.bin"), (Network::Regtest, "regtest-headers.bin"), (Network::Test, "")]
-    {
-        let headers = if headers.is_empty() { Vec::new() } else { std::fs::read(data.join(headers))? };
-        let blocks = blocks.iter().filter(|(of, _)| *of == network).map(|(_, entry)| entry.clone()).collect();
-        for (number, batch) in collection::batches(network, &headers, blocks, size)?.into_iter().enumerate() {
-            let name = format!("{network:?}-{number:03}.batch").to_lowercase();
-            std::fs::write(folder.join(name), batch.encode()?)?;
-        }
+    for (number, batch) in collection::read(&data, size)?.into_iter().enumerate() {
+        let name = format!("{number:03}-{:?}.batch", batch.network).to_lowercase();
+        std::fs::write(folder.join(name), batch.encode()?)?;
     }
     Ok(())
 }

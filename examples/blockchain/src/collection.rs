@@ -1,6 +1,7 @@
 //! Blocks in files, and how batches are cut from them: what a program that submits jobs does. A job has no use for it.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
@@ -16,10 +17,18 @@ use crate::transaction::{OutPoint, Transaction};
 /// Headers that a batch is given of before its own: as many as a median is taken over.
 const BEFORE: usize = 11;
 
-/// Why a file is no collection.
+/// Why there are no batches.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectionError {
+    /// A file that cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// It is no list of blocks in JSON.
     #[error("not a list of blocks in JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -42,6 +51,29 @@ pub enum CollectionError {
     /// Headers that are cut off.
     #[error("headers of {HEADER_BYTES} bytes do not come to {0} bytes")]
     Headers(usize),
+}
+
+/// The batches of a folder with `blocks.json`, and the headers of the main chain and of the regtest chain from their first blocks on.
+///
+/// # Errors
+/// A file is missing, or is not what it should be.
+pub fn read(folder: &Path, size: usize) -> Result<Vec<Batch>, CollectionError> {
+    let file = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read(&path).map_err(|source| CollectionError::Read { path, source })
+    };
+    let blocks = blocks(&file("blocks.json")?)?;
+    let chains = [
+        (Network::Main, file("main-headers.bin")?),
+        (Network::Regtest, file("regtest-headers.bin")?),
+        (Network::Test, Vec::new()),
+    ];
+    let mut all = Vec::new();
+    for (network, headers) in chains {
+        let blocks = blocks.iter().filter(|(of, _)| *of == network).map(|(_, entry)| entry.clone()).collect();
+        all.extend(batches(network, &headers, blocks, size)?);
+    }
+    Ok(all)
 }
 
 /// A block as the file has it.
@@ -68,8 +100,8 @@ struct RowSpend {
 ///
 /// # Errors
 /// The text is no such file.
-pub fn blocks(json: &str) -> Result<Vec<(Network, Entry)>, CollectionError> {
-    let rows: Vec<Row> = serde_json::from_str(json)?;
+pub fn blocks(json: &[u8]) -> Result<Vec<(Network, Entry)>, CollectionError> {
+    let rows: Vec<Row> = serde_json::from_slice(json)?;
     rows.into_iter()
         .map(|row| {
             let (network, height) = (row.network, row.height);

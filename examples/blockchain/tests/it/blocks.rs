@@ -9,7 +9,7 @@ pub(crate) fn file(name: &str) -> Vec<u8> {
 }
 
 pub(crate) fn entries(network: Network) -> Vec<Entry> {
-    let all = collection::blocks(std::str::from_utf8(&file("blocks.json")).unwrap()).unwrap();
+    let all = collection::blocks(&file("blocks.json")).unwrap();
     all.into_iter().filter(|(of, _)| *of == network).map(|(_, entry)| entry).collect()
 }
 
