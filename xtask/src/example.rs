@@ -35,7 +35,15 @@ struct Application {
     prepare: fn(&Workspace, &Path) -> Result<Vec<OsString>>,
 }
 
-const APPLICATIONS: [Application; 2] = [
+const APPLICATIONS: [Application; 3] = [
+    Application {
+        name: "analytics",
+        about: "groups and quantiles of a million sensor readings in Parquet and CSV",
+        package: "adit-example-analytics-client",
+        program: "adit-analytics",
+        module: "analytics.wasm",
+        prepare: |_, _| Ok(Vec::new()),
+    },
     Application {
         name: "blockchain",
         about: "Bitcoin's headers, blocks and signatures, checked in batches",

@@ -323,8 +323,8 @@ mod tests {
 
     #[test]
     fn work_is_set_anew_as_it_was_on_the_chain() {
-        // Heights 32256, 86016 (both signet rows: 2016 and 4032) and two of Bitcoin Core's own tests (68544 and 46368, the least and
-        // the most that time may change it).
+        // Heights 32256, 2016, 68544 (the most that one period makes harder) and 46368 (the most that it makes easier), as in Bitcoin
+        // Core's own tests, and heights 2016 and 4032 of signet.
         let rows = [
             (Network::Main, 1_261_130_161, 1_262_152_739, 0x1d00_ffff, 0x1d00_d86a),
             (Network::Main, 1_231_006_505, 1_233_061_996, 0x1d00_ffff, 0x1d00_ffff),

@@ -83,7 +83,12 @@ impl Chain {
 impl fmt::Display for Chains {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Chain { network, report, refusals } in &self.0 {
-            writeln!(f, "{}: {report}", format!("{network:?}").to_lowercase())?;
+            write!(f, "{}: ", format!("{network:?}").to_lowercase())?;
+            // The sum has no first height of its own: where batches are refused it has gaps.
+            match report.headers {
+                0 => writeln!(f, "{report}")?,
+                headers => writeln!(f, "{headers} headers up to {}; {}", report.last, Report { headers: 0, ..report.clone() })?,
+            }
             for (height, reason) in refusals {
                 writeln!(f, "  refused, in the batch from {height}: {reason}")?;
             }
