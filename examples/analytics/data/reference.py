@@ -72,7 +72,7 @@ def main():
     sample = f"(SELECT * FROM read_parquet('{folder}/readings-00.parquet') LIMIT 1000)"
     duckdb.sql(f"COPY {sample} TO '{HERE}/sample.parquet' (FORMAT parquet, COMPRESSION snappy)")
     duckdb.sql(f"COPY (SELECT * REPLACE (epoch_ms(time) AS time) FROM {sample}) TO '{HERE}/sample.csv' (FORMAT csv, HEADER)")
-    total = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/*.parquet')").fetchone()[0]
+    total = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/*.parquet')").fetchall()[0][0]
     reference = {
         "engine": f"DuckDB {duckdb.__version__}",
         "quantiles": QUANTILES,
