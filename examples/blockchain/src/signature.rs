@@ -5,7 +5,7 @@ use k256::ecdsa::{Signature, VerifyingKey};
 use k256::schnorr;
 
 /// Whether `der` is by `key` over `digest`. A signature or a key that cannot be read is by nobody: where that is an error rather than a
-/// no, [`is_strict_der`] says so before.
+/// no, the scripts say so before they ask here.
 pub fn verify_ecdsa(key: &[u8], der: &[u8], digest: &[u8; 32]) -> bool {
     let Some((key, signature)) = parse_key(key).zip(parse_lax(der)) else { return false };
     key.verify_prehash(digest, &signature).is_ok()
