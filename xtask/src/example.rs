@@ -40,7 +40,23 @@ struct Application {
 const QUESTIONS: [&str; 2] =
     ["How much memory does a node need that has no work?", "Can I check a bill without trusting the gateway?"];
 
-const APPLICATIONS: [Application; 3] = [
+const APPLICATIONS: [Application; 5] = [
+    Application {
+        name: "analytics",
+        about: "groups and quantiles of a million sensor readings in Parquet and CSV",
+        package: "adit-example-analytics-client",
+        program: "adit-analytics",
+        module: "analytics.wasm",
+        prepare: |_, _| Ok(Vec::new()),
+    },
+    Application {
+        name: "blockchain",
+        about: "Bitcoin's headers, blocks and signatures, checked in batches",
+        package: "adit-example-blockchain-client",
+        program: "adit-blockchain",
+        module: "blockchain.wasm",
+        prepare: |workspace, _| Ok(vec!["--data".into(), workspace.root.join("examples/blockchain/data").into()]),
+    },
     Application {
         name: "rendering",
         about: "a film in tiles, by a path tracer",

@@ -163,6 +163,8 @@ checks what they made and prints the bill. What it made and the logs stay in tar
 Usage: cargo xtask example NAME [ARGS]...
 
 Names:
+  analytics    groups and quantiles of a million sensor readings in Parquet and CSV
+  blockchain   Bitcoin's headers, blocks and signatures, checked in batches
   rendering    a film in tiles, by a path tracer
   inference    embeddings of texts by a language model, and a search by meaning
   training     a network that learns to read handwritten digits, by gradients from nodes
