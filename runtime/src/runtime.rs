@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, UnfitReason};
+use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, JobSpec, UnfitReason};
 use tokio::sync::Semaphore;
 
 use crate::admission::MODULE_BYTES_DEFAULT;
@@ -18,6 +18,7 @@ use crate::gpu::keeper::{GpuConfig, Keeper};
 use crate::gpu::lent::Lent;
 use crate::gpu::session::SandboxEnds;
 use crate::gpu::shaders::Shaders;
+use crate::inputs::Inputs;
 use crate::pool::Pool;
 use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
@@ -28,6 +29,9 @@ use crate::walls::{Need, SandboxReport};
 
 /// Compiled code that is kept unless the owner says otherwise.
 const CACHE_BYTES_DEFAULT: u64 = 4 << 30;
+
+/// Where compiled modules are, in the cache's folder, whose functions tell of themselves.
+const PROFILE_FOLDER: &str = "profile";
 
 /// How a runtime is set up.
 #[derive(Debug, Clone)]
@@ -48,6 +52,9 @@ pub struct RuntimeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
     pub baseline_code: bool,
+    /// Whether guests are looked at while they run, for [`RunReport::profile`](crate::RunReport::profile). They run some times slower, and come to
+    /// the same bill; code is kept apart from other runtimes'. Not together with baseline code.
+    pub profile: bool,
     /// Whom workers leave the processor to.
     pub priority: Priority,
     /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
@@ -75,6 +82,7 @@ impl RuntimeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            profile: false,
             priority: Priority::Normal,
             cpu_share: CpuShare::WHOLE,
             gpu: None,
@@ -128,6 +136,8 @@ pub(crate) struct Shared {
     sandbox: SandboxReport,
     gpu: Option<Keeper>,
     shaders: Arc<Shaders>,
+    /// Whether workers tell where fuel went.
+    pub(crate) is_profiling: bool,
 }
 
 impl Runtime {
@@ -139,6 +149,7 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
         let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, module_bytes_max, worker_program, .. } = config;
         let allow_weak_sandbox = config.allow_weak_sandbox;
+        let cache_dir = if config.profile { cache_dir.join(PROFILE_FOLDER) } else { cache_dir };
         let slots = slots.max(1);
         let sandbox = probe_walls(&worker_program).map_err(StartError::Worker)?;
         tracing::debug!(?sandbox, "the wall around workers");
@@ -158,7 +169,7 @@ impl Runtime {
         };
         let cache = Arc::new(open(compatibility)?);
         // One folder, under other names.
-        let baseline_cache = match config.baseline_code && room.has_baseline() {
+        let baseline_cache = match config.baseline_code && !config.profile && room.has_baseline() {
             true => Some(open(self::compatibility(&baseline_engine().map_err(StartError::Engine)?))?),
             false => None,
         };
@@ -169,6 +180,7 @@ impl Runtime {
         let (limits, share) = (config.compile_limits, config.cpu_share);
         let code = Arc::clone(&cache);
         let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
+        let compiler = compiler.profiling(config.profile);
         let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
         let shared = Shared {
             pool,
@@ -181,6 +193,7 @@ impl Runtime {
             sandbox,
             gpu,
             shaders,
+            is_profiling: config.profile,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -249,22 +262,25 @@ impl Runtime {
         if asked > offered {
             return Err(RunError::MemoryOverOffer { asked, offered });
         }
-        if let Some(need) = &request.spec.gpu {
-            self.check_gpu(need, &whose(&request)).await?;
+        let RunRequest { tenant, spec, input, named } = request;
+        let inputs = Inputs::new(&spec, input, named)?;
+        let whose = Whose { client: tenant, module: spec.module.digest };
+        if let Some(need) = &spec.gpu {
+            self.check_gpu(need, &whose).await?;
             // The job's work on the GPU cannot begin again in better code, so it waits for that.
-            self.optimised(request.spec.module.digest).await;
+            self.optimised(spec.module.digest).await;
         }
         let permit = Arc::clone(&self.shared.slots).acquire_owned().await.expect("the semaphore is never closed");
-        let module = request.spec.module.digest;
+        let module = spec.module.digest;
         // Reads the file only where no call of `compile` did in this process.
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
-        let (code, gpu) = match request.spec.gpu {
-            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &request).await?)),
+        let (code, gpu) = match spec.gpu {
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(whose, need, &spec).await?)),
             None => (code, None),
         };
-        let worker = self.shared.pool.take(request.tenant)?;
-        let run = Run::start(Arc::clone(&self.shared), request, code, gpu, worker, permit).await?;
+        let worker = self.shared.pool.take(tenant)?;
+        let run = Run::start(Arc::clone(&self.shared), (tenant, spec, inputs), code, gpu, worker, permit).await?;
         // Now that the worker is busy there is time to start the next tenant's.
         if let Err(error) = self.shared.pool.top_up() {
             tracing::warn!(%error, "no fresh sandbox worker could be started");
@@ -319,15 +335,11 @@ impl Runtime {
     }
 
     /// A session for a job, with its sandbox's ends.
-    async fn lend(&self, need: GpuNeed, request: &RunRequest) -> Result<(Lent, SandboxEnds), RunError> {
+    async fn lend(&self, whose: Whose, need: GpuNeed, spec: &JobSpec) -> Result<(Lent, SandboxEnds), RunError> {
         let keeper = self.shared.gpu.as_ref().ok_or_else(|| RunError::NoGpu("this node lends none".to_owned()))?;
-        let (session, ends) = keeper.open(whose(request), need, request.spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
+        let (session, ends) = keeper.open(whose, need, spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
         Ok((Lent::new(session, need, Arc::clone(&self.shared.shaders)), ends))
     }
-}
-
-fn whose(request: &RunRequest) -> Whose {
-    Whose { client: request.tenant, module: request.spec.module.digest }
 }
 
 /// The limit of a job's GPU that an offer does not fit.

@@ -591,7 +591,9 @@ async fn gpu_worker_that_does_not_answer_is_killed_by_its_notes() {
     let stopped = Instant::now();
     let ended = timeout(Duration::from_secs(30), finish(run)).await.unwrap().unwrap();
     assert_eq!(ended.outcome(), Outcome::GpuLost);
-    assert_eq!(ended.report.reason, "its work lost the GPU: a dispatch did not end within 1000 ms");
+    // On a machine that is busy enough its own watch was faster.
+    let told = &ended.report.reason;
+    assert!(told.starts_with("its work lost the GPU: a dispatch ") && told.ends_with("1000 ms"), "{told}");
     assert!(stopped.elapsed() < LOST_TIME_MAX, "{:?}", stopped.elapsed());
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
     assert_ne!(host.runtime.gpu_pid(), Some(pid));
@@ -767,7 +769,7 @@ async fn allocation_storm_stays_within_the_limit_and_nothing_is_left_of_it() {
             (local.set $a (call $create (i64.const 33554432)))
             (call $ok (call $destroy (local.get $a)))
             (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 200))))";
-    host.run(guest("", churn)).await.assert_ok();
+    host.run(guest("", churn).with(|spec| spec.limits.wall_ms = 300_000)).await.assert_ok();
     let settled = async {
         while resident(pid) > before + (100 << 20) {
             tokio::task::yield_now().await;
