@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adit_protocol::limits::GPU_MEMORY_BYTES_MAX;
 use adit_protocol::{ByteCount, GpuRun};
-use adit_runtime::{GpuAdapter, GpuConfig, gpu_adapters};
+use adit_runtime::{GpuAdapter, GpuConfig, gpu_access_problem, gpu_adapters};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -32,7 +32,7 @@ const SOFTWARE: &str = "software";
 #[command(after_help = "\
 Examples:
   adit gpu info
-  adit gpu info --json | jq -r 'select(.refused == null) | .class'")]
+  adit gpu info --json | jq -r 'select(.class and .refused == null) | .class'")]
 pub(crate) struct GpuCommandArgs {
     #[command(subcommand)]
     command: GpuCommand,
@@ -46,7 +46,7 @@ enum GpuCommand {
 
 #[derive(Debug, Args)]
 struct InfoArgs {
-    /// Print one JSON object for each adapter
+    /// Print one JSON object for each adapter, or one with the `error` where there is none
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -102,6 +102,12 @@ struct AdapterReport {
     withheld: Option<String>,
 }
 
+/// What `adit gpu info --json` has where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct NoAdapter<'a> {
+    error: &'a str,
+}
+
 /// An adapter of this machine, on which a job can run again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct LocalAdapter {
@@ -115,8 +121,16 @@ pub(crate) fn run(args: &GpuCommandArgs, common: &Common) -> anyhow::Result<Exit
     for report in &reports {
         if args.json { print_json(report)? } else { report.show()? }
     }
+    let closed = gpu_access_problem();
     if reports.is_empty() {
-        bail!(NO_ADAPTER);
+        let why = closed.map_or_else(|| NO_ADAPTER.to_owned(), |why| format!("no GPU: {why}"));
+        if args.json {
+            print_json(&NoAdapter { error: &why })?;
+        }
+        bail!(why);
+    }
+    if let Some(why) = closed {
+        eprintln!("A GPU may be missing here: {why}");
     }
     Ok(Exit::Success)
 }

@@ -59,11 +59,11 @@ alone, as arguments and environment are in it. Copies of module and inputs up to
 the files that a map goes through none) are in jobs/blobs, up to 1 GiB in all, those not used for longest go first;
 `keep-max` in the config file or ADIT_KEEP_MAX changes that, 0 keeps no copies.
 
-A job with a GPU runs on this machine's, of the same class where there is one, software included. Its
-receipt says how results compare: bit for bit, or number by number within a tolerance; then what it
-wrote is needed: --output FILE, or the gateway has it still. An adapter of another class can confirm a
-bill and not refute it: a difference that may come of the adapter is undecided. How long a GPU took is
-never compared, only held against the job's limit.
+A job with a GPU runs on this machine's, of the same class where there is one, software included.
+Its receipt says how results compare: bit for bit, or number by number within a tolerance; then
+what it wrote is needed: --output FILE, or the gateway has it still. An adapter of another class
+can confirm a bill and not refute it: a difference that may come of the adapter is undecided. How
+long a GPU took is never compared, only held against the job's limit.
 
 Exit code 0 where every bill holds or is plausible, 23 where one does not hold, else 24 where one
 cannot be re-computed.")]

@@ -34,9 +34,12 @@ pub(crate) struct GpuArgs {
     gpu_workgroup_memory: Option<ByteCount>,
     /// How results of two runs compare: `exact` (no floats), `class` (bit for bit on adapters of one class), or for an output of f32 a
     /// tolerance such as 1e-6,1e-5: absolute, relative [default: class]
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", allow_hyphen_values = true)]
     gpu_compare: Option<Comparison>,
 }
+
+/// The least time for which a job is given a GPU: a dispatch that does nothing takes tens of microseconds.
+const TIME_MIN: Duration = Duration::from_millis(1);
 
 /// What a job has of a GPU, and for how many nanoseconds.
 pub(crate) type Lent = (Option<GpuNeed>, u64);
@@ -53,6 +56,11 @@ impl GpuArgs {
                 Some(flag) => Err(usage(format!("{flag} is for a job with a GPU: add --gpu TIME"))),
                 None => Ok((None, 0)),
             };
+        }
+        if time < TIME_MIN {
+            return Err(usage(format!(
+                "--gpu {time:?}: no GPU does anything in that; give it at least {TIME_MIN:?}, or 0s for no GPU"
+            )));
         }
         let memory = config.value(&GPU_MEMORY, self.gpu_memory, parse_bytes)?;
         let buffer = config.find(&GPU_BUFFER, self.gpu_buffer, parse_bytes)?.map(|found| found.value);
@@ -178,6 +186,8 @@ mod tests {
         assert_eq!(args(ten).read(&config("")).unwrap(), (Some(GpuNeed::default()), 10_000_000_000));
         assert_eq!(args(None).read(&config("gpu = \"1ms\"")).unwrap().1, 1_000_000);
         assert_eq!(args(Some(Duration::ZERO)).read(&config("gpu = \"1ms\"")).unwrap(), (None, 0));
+        let none = args(Some(Duration::from_nanos(1))).read(&config("")).unwrap_err().to_string();
+        assert_eq!(none, "--gpu 1ns: no GPU does anything in that; give it at least 1ms, or 0s for no GPU");
         let asks = GpuArgs { gpu_invocations: Some(512), ..GpuArgs::default() };
         let refused = asks.read(&config("")).unwrap_err().to_string();
         assert_eq!(refused, "--gpu-invocations is for a job with a GPU: add --gpu TIME");

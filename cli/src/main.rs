@@ -48,10 +48,15 @@ mod verify;
 mod why;
 
 mod build;
+mod dev;
+mod inspect;
 mod invoice;
 mod keys;
 mod manual;
+mod module;
+mod names;
 mod new;
+mod profile;
 mod settings;
 
 mod gateway;

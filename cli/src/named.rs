@@ -22,7 +22,7 @@ impl FromStr for NamedFile {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((name, path)) if path == "-" => Err(format!(
+            Some((name, "-")) => Err(format!(
                 "`{name}` needs a file; standard input is read by `--input -`, and `{name}=/dev/stdin` reads it under a name"
             )),
             Some((name, path)) if !path.is_empty() => {

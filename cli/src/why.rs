@@ -440,7 +440,11 @@ fn verdict_words(verdict: Verdict) -> &'static str {
         Verdict::Unfit(UnfitReason::Declined) => "its owner declines the client or the module",
         Verdict::Unfit(UnfitReason::Reputation) => "its work did not hold too often",
         Verdict::Unfit(UnfitReason::Deadline) => "too slow for the job's deadline",
-        Verdict::Unfit(UnfitReason::Gpu) => "has no such GPU as the job needs",
+        Verdict::Unfit(UnfitReason::Gpu) => "has no GPU for jobs",
+        Verdict::Unfit(UnfitReason::GpuMemory) => "has too little GPU memory per job",
+        Verdict::Unfit(UnfitReason::GpuBuffer) => "its largest GPU buffer is too small",
+        Verdict::Unfit(UnfitReason::GpuInvocations) => "its GPU has smaller workgroups",
+        Verdict::Unfit(UnfitReason::GpuWorkgroupMemory) => "its GPU has less workgroup memory",
     }
 }
 
@@ -461,5 +465,9 @@ fn unfit_name(reason: UnfitReason) -> &'static str {
         UnfitReason::Reputation => "reputation",
         UnfitReason::Deadline => "deadline",
         UnfitReason::Gpu => "gpu",
+        UnfitReason::GpuMemory => "gpu_memory",
+        UnfitReason::GpuBuffer => "gpu_buffer",
+        UnfitReason::GpuInvocations => "gpu_invocations",
+        UnfitReason::GpuWorkgroupMemory => "gpu_workgroup_memory",
     }
 }

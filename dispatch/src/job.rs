@@ -24,11 +24,11 @@ pub(crate) struct Job {
     attempts_before: u32,
     /// Of these, the ones that came to nothing.
     pub(crate) setbacks: u32,
-    /// Of these, the ones that owners cut short.
+    /// Of these, the ones that owners cut short, or that lost their GPU through another's work.
     pub(crate) preemptions: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
-    /// Nodes whose owner took the machine back before it began; at most one per attempt. They get it again where no other fits.
+    /// Nodes whose owner took the machine back before it began, or whose GPU was away; at most one per attempt. They get it again where no other fits.
     pub(crate) given_back: Vec<PublicKey>,
     /// Nodes on which its client cannot pay for it, or whose owner declines it; at most [`DECLINED_MAX`].
     pub(crate) declined: Vec<PublicKey>,
@@ -114,6 +114,8 @@ pub(crate) enum Cause {
     Expired,
     /// The node's owner took the machine back.
     Preempted,
+    /// The node's GPU was not there, or was lost in another's work.
+    GpuAway(String),
     /// The node's owner took the machine back, and it did not say what became of the job.
     NotVacated,
 }
@@ -191,6 +193,7 @@ impl fmt::Display for Setback {
             Cause::Unanswered => write!(f, "node {node} did not confirm the cancellation"),
             Cause::Expired => write!(f, "node {node} did not report within the lease"),
             Cause::Preempted => write!(f, "the owner of node {node} took the machine back"),
+            Cause::GpuAway(reason) => write!(f, "the GPU of node {node} was not there for the job: {reason}"),
             Cause::NotVacated => write!(f, "the owner of node {node} took the machine back, and it did not report"),
         }
     }

@@ -61,8 +61,8 @@
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
 //!   whose attempt was lost goes before all others.
-//! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults. A failure counts
-//!   against a node when another one has done the job.
+//! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults, and nor is a GPU
+//!   that another job's work has lost. A failure counts against a node when another one has done the job.
 //! - Everything is bounded: the queue, each client's share of it (but for jobs whose attempt was lost, which count and are not refused), the attempts, every wait, what is remembered.
 //!
 //! # What it costs

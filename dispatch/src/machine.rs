@@ -539,14 +539,8 @@ impl Dispatcher {
             AttemptFailure::Withdrawn if is_stopping => self.cut_short(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Withdrawn => self.try_again(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
-            AttemptFailure::Preempted(_) => {
-                let job = self.job_mut(id);
-                job.preemptions += 1;
-                if !job.given_back.contains(&node) {
-                    job.given_back.push(node);
-                }
-                self.cut_short(now, id, attempt, Cause::Preempted);
-            }
+            AttemptFailure::Preempted(_) => self.given_back(now, node, id, attempt, Cause::Preempted),
+            AttemptFailure::GpuAway(why) => self.given_back(now, node, id, attempt, Cause::GpuAway(why)),
             AttemptFailure::Declined(_) => {
                 self.nodes.note_declined(now, &node, self.jobs[&id].client);
                 self.take_lease(id, attempt);
@@ -554,6 +548,16 @@ impl Dispatcher {
                 self.give_up_declined(now, id);
             }
         }
+    }
+
+    /// Takes in that a node could not have a job for now, for a reason that is not the job's.
+    fn given_back(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, cause: Cause) {
+        let job = self.job_mut(id);
+        job.preemptions += 1;
+        if !job.given_back.contains(&node) {
+            job.given_back.push(node);
+        }
+        self.cut_short(now, id, attempt, cause);
     }
 
     fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {

@@ -108,8 +108,11 @@ impl Demand {
             Some(UnfitReason::Label)
         } else if fit.memory < self.memory {
             Some(UnfitReason::Memory)
-        } else if self.gpu.is_some_and(|need| !fit.class.gpu.as_ref().is_some_and(|offer| offer.fits(&need))) {
-            Some(UnfitReason::Gpu)
+        } else if let Some(reason) = self.gpu.and_then(|need| match &fit.class.gpu {
+            Some(offer) => offer.unfit(&need),
+            None => Some(UnfitReason::Gpu),
+        }) {
+            Some(reason)
         } else if self.is_too_dear(&fit.price) {
             Some(UnfitReason::Price)
         } else {

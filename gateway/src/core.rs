@@ -808,8 +808,7 @@ impl Core {
             NodeMessage::Failed { job, attempt, failure } => {
                 let failure = self.check_failure(job, failure);
                 // Nothing was done that was withdrawn, declined or taken back before it began.
-                if matches!(failure, AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) | AttemptFailure::Node(_))
-                {
+                if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
                     self.note_unpaid(key, job, attempt, &failure.to_string());
                 }
                 self.attempt_failed(key, job, attempt, failure);
@@ -852,7 +851,8 @@ impl Core {
             AttemptFailure::ModuleInvalid(reason)
             | AttemptFailure::Node(reason)
             | AttemptFailure::Declined(reason)
-            | AttemptFailure::Preempted(reason) => truncate(reason, REASON_BYTES_MAX),
+            | AttemptFailure::Preempted(reason)
+            | AttemptFailure::GpuAway(reason) => truncate(reason, REASON_BYTES_MAX),
             AttemptFailure::BlobMissing(digest) => {
                 let named = self.jobs.get(&job).is_some_and(|job| match &job.stage {
                     Stage::Live(live) => live.spec.blobs().any(|blob| blob.digest == *digest),

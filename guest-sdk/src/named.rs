@@ -46,7 +46,7 @@ pub fn named(name: &str) -> Result<NamedInput, MissingInput> {
 
 /// A named input. It can be read at any place, by [`read_at`](Self::read_at) or with [`Read`](std::io::Read) and
 /// [`Seek`](std::io::Seek); nothing of it is in the guest's memory but what is read. Every read is a call of the host, 150 fuel and half
-/// a unit for each byte: read small pieces through a [`BufReader`](std::io::BufReader).
+/// a fuel for each byte: read small pieces through a [`BufReader`](std::io::BufReader).
 #[derive(Clone)]
 pub struct NamedInput {
     index: u32,
@@ -95,9 +95,9 @@ impl NamedInput {
     /// All of it.
     ///
     /// # Panics
-    /// It is larger than a guest's memory can be.
+    /// It has 2 GiB or more, which no `Vec` of a guest can hold.
     pub fn to_vec(&self) -> Vec<u8> {
-        let mut bytes = alloc::vec![0; usize::try_from(self.bytes).expect("an input of at most 4 GiB")];
+        let mut bytes = alloc::vec![0; usize::try_from(self.bytes).expect("an input that memory can hold")];
         let read = self.read_at(0, &mut bytes);
         bytes.truncate(read);
         bytes

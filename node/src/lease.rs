@@ -190,10 +190,11 @@ async fn prepare(
             }
             Err(RunError::NotCompiled(_)) => inputs = again,
             // The offer goes first, so that the job does not come back here; that the GPU is gone is not the job's doing.
-            Err(error @ RunError::NoGpu(_)) => {
+            Err(RunError::NoGpu(reason)) => {
                 link.node.look_at_gpu();
-                return Err(AttemptFailure::Preempted(error.to_string()));
+                return Err(AttemptFailure::GpuAway(reason));
             }
+            Err(error @ RunError::KeptFromGpu(_)) => return Err(AttemptFailure::Declined(error.to_string())),
             Err(error) => return Err(AttemptFailure::Node(error.to_string())),
         }
     }
@@ -211,7 +212,7 @@ async fn follow(
     let mut heard = Stop::Not;
     loop {
         let event = tokio::select! {
-            event = run.next() => event.map_err(|error| AttemptFailure::Node(error.to_string()))?,
+            event = run.next() => event.map_err(run_failure)?,
             told = next_stop(stop, &heard) => {
                 pass_on(&canceller, &told);
                 heard = told;
@@ -231,6 +232,13 @@ async fn follow(
                 heard = why;
             }
         }
+    }
+}
+
+fn run_failure(error: RunError) -> AttemptFailure {
+    match error {
+        RunError::GpuLost { reason, .. } => AttemptFailure::GpuAway(format!("it was lost in another job's work: {reason}")),
+        error => AttemptFailure::Node(error.to_string()),
     }
 }
 

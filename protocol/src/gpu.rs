@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ByteCount, SpecError, limits};
+use crate::{ByteCount, SpecError, UnfitReason, limits};
 
 /// What a job needs of a GPU, and the most that it may take of it. A guest learns nothing else of the GPU that it runs on: two adapters
 /// that can do this much look the same to it.
@@ -201,10 +201,22 @@ pub struct GpuOffer {
 impl GpuOffer {
     /// Whether a job that needs `need` can run on it.
     pub fn fits(&self, need: &GpuNeed) -> bool {
-        need.memory <= self.memory
-            && need.buffer <= self.buffer
-            && need.invocations <= self.invocations
-            && need.workgroup_memory <= self.workgroup_memory
+        self.unfit(need).is_none()
+    }
+
+    /// What a job needs and it does not have.
+    pub fn unfit(&self, need: &GpuNeed) -> Option<UnfitReason> {
+        if need.memory > self.memory {
+            Some(UnfitReason::GpuMemory)
+        } else if need.buffer > self.buffer {
+            Some(UnfitReason::GpuBuffer)
+        } else if need.invocations > self.invocations {
+            Some(UnfitReason::GpuInvocations)
+        } else if need.workgroup_memory > self.workgroup_memory {
+            Some(UnfitReason::GpuWorkgroupMemory)
+        } else {
+            None
+        }
     }
 }
 

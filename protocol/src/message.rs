@@ -297,8 +297,16 @@ pub enum UnfitReason {
     Reputation,
     /// The job could not end there by its deadline.
     Deadline,
-    /// It has no GPU for guests, or one that gives a job less.
+    /// It has no GPU for guests.
     Gpu,
+    /// Its GPU gives a job less memory.
+    GpuMemory,
+    /// The buffers of its GPU are smaller.
+    GpuBuffer,
+    /// The workgroups of its GPU have fewer invocations.
+    GpuInvocations,
+    /// The workgroups of its GPU share less memory.
+    GpuWorkgroupMemory,
 }
 
 fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
@@ -317,7 +325,11 @@ fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {
             UnfitReason::Declined => "whose owner declines this client or module",
             UnfitReason::Reputation => "whose work did not hold too often",
             UnfitReason::Deadline => "too slow for the deadline (--deadline)",
-            UnfitReason::Gpu => "without such a GPU (--gpu, --gpu-memory)",
+            UnfitReason::Gpu => "without a GPU for jobs (--gpu)",
+            UnfitReason::GpuMemory => "with too little GPU memory per job (--gpu-memory)",
+            UnfitReason::GpuBuffer => "whose largest GPU buffer is too small (--gpu-buffer)",
+            UnfitReason::GpuInvocations => "whose GPU has smaller workgroups (--gpu-invocations)",
+            UnfitReason::GpuWorkgroupMemory => "whose GPU has less workgroup memory (--gpu-workgroup-memory)",
         };
         format!("{n} {what}")
     };
@@ -626,6 +638,9 @@ pub enum AttemptFailure {
     /// The owner took the machine back before the guest started: another node may run it.
     #[error("the node's owner took the machine back: {0}")]
     Preempted(String),
+    /// The node's GPU is not there, or was lost in another job's work: another node may run it, and the job is not to blame.
+    #[error("the node's GPU was not there for the job: {0}")]
+    GpuAway(String),
 }
 
 /// What a node offers.

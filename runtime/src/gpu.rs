@@ -3,6 +3,7 @@
 pub(crate) mod adapter;
 pub(crate) mod book;
 pub(crate) mod check;
+pub(crate) mod hangs;
 pub(crate) mod keeper;
 pub(crate) mod lent;
 pub(crate) mod live;

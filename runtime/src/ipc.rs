@@ -109,6 +109,8 @@ pub(crate) enum FromSandbox {
         /// At most [`crate::gpu::shader::ENTRY_BYTES_MAX`].
         entry: String,
     },
+    /// The next piece of [`crate::FuelProfile`], before the job's end; where its module's functions tell of themselves.
+    Profile(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// What a job has used, as far as the worker counts it.
@@ -145,6 +147,8 @@ pub(crate) struct CompileOrder {
     pub(crate) tier: Tier,
     /// What the owner admits.
     pub(crate) limits: ModuleLimits,
+    /// Whether the module's functions tell of themselves.
+    pub(crate) profile: bool,
 }
 
 /// What a compile worker answers.
@@ -438,7 +442,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"code").unwrap();
         let limits = ModuleLimits { module_bytes_max: 8 << 20 };
-        let order = CompileOrder { module: Digest::of(b"m"), tier: Tier::Optimised, limits };
+        let order = CompileOrder { module: Digest::of(b"m"), tier: Tier::Optimised, limits, profile: true };
         sender.send_with_fds(&order, &[file.as_fd(), file.as_fd()]).await.unwrap();
         assert_eq!(receiver.recv::<CompileOrder>().await.unwrap(), Some(order));
         let mut got = File::from(receiver.take_fd().unwrap());

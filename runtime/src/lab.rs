@@ -14,8 +14,8 @@ use wasmtime::{Config, Engine, Module};
 
 pub use self::frames::{Reader, Received, receive};
 pub use crate::meter::{
-    Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, Stop, UNITS_PER_FUEL, Weights, class,
-    description, fuel, instrument, units,
+    Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, ProfileFacts, Stop, UNITS_PER_FUEL, Weights,
+    class, description, fuel, instrument, units,
 };
 pub use wasmtime::{OptLevel, Strategy};
 
@@ -69,7 +69,7 @@ pub fn features() -> wasmparser::WasmFeatures {
 /// # Errors
 /// Why it is not one that runs here, in the words that its author reads.
 pub fn admit(wasm: &[u8]) -> Result<Metered, String> {
-    prepare(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT })
+    prepare(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT }, &Options::default())
 }
 
 /// A function that a guest may import: its module, its name, and its parameters and results, `i` for i32 and `I` for i64.
@@ -164,12 +164,13 @@ pub struct Report {
 }
 
 async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Report> {
-    let mut account = Account::new(Arc::new(spec.clone()));
+    let mut account = Account::new(Arc::new(spec.clone())).profiling(true);
     let (mut output, mut log) = (Vec::new(), Vec::new());
     loop {
         match receiver.recv().await?.ok_or(IpcError::Io(std::io::ErrorKind::UnexpectedEof.into()))? {
             FromSandbox::Log(piece) => log.extend(piece),
             FromSandbox::Progress { .. } => {}
+            FromSandbox::Profile(piece) => account.add_profile(&piece)?,
             FromSandbox::Output(piece) => {
                 account.add_output(&piece)?;
                 output.extend(piece);

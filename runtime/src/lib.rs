@@ -37,6 +37,7 @@ mod runtime;
 
 mod account;
 mod inputs;
+mod profile;
 mod run;
 
 mod cache;
@@ -68,13 +69,14 @@ mod worker;
 #[doc(hidden)]
 pub mod probe;
 
-pub use admission::MODULE_BYTES_DEFAULT;
+pub use admission::{Fault, Inspection, MODULE_BYTES_DEFAULT, OverLimit, inspect};
 pub use compiler::{CompileError, CompileLimits, CompileReport};
-pub use gpu::adapter::{GpuAdapter, gpu_adapters};
+pub use gpu::adapter::{GpuAdapter, gpu_access_problem, gpu_adapters};
 pub use gpu::keeper::GpuConfig;
 pub use inputs::Input;
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
+pub use profile::{CallNode, CalledFunction, FuelProfile, Place};
 pub use run::{Canceller, Gauge, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;

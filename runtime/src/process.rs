@@ -97,14 +97,19 @@ pub enum Priority {
 /// Argument of a worker that leaves the processor to others.
 const LOW_PRIORITY_ARGUMENT: &str = "--low-priority";
 
-/// All of a GPU worker's environment: drivers keep nothing of one guest's shaders for another's, and nothing is loaded beside them.
-const GPU_ENVIRONMENT: [(&str, &str); 4] = [
+/// A GPU worker's environment: drivers keep nothing of one guest's shaders for another's, and nothing is loaded beside them.
+const GPU_ENVIRONMENT: [(&str, &str); 5] = [
     ("MESA_SHADER_CACHE_DISABLE", "true"),
     ("__GL_SHADER_DISK_CACHE", "0"),
     ("VK_LOADER_LAYERS_DISABLE", "~implicit~"),
     // The same for Mesa's own layer, with a loader that is older than that variable.
     ("NODEVICE_SELECT", "1"),
+    // Mesa asks for a desktop, and complains where it is not told where to look.
+    ("XDG_RUNTIME_DIR", "/nonexistent"),
 ];
+
+/// What of the supervisor's environment a GPU worker gets: which drivers the machine's owner lets programs see.
+const DRIVER_VARIABLES: [&str; 2] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
 
 /// The lowest there is, for those who look only at that, such as disks.
 const NICE_MAX: i32 = 19;
@@ -174,6 +179,7 @@ impl WorkerSetup {
             .stderr(stderr());
         if role == Role::Gpu {
             command.envs(GPU_ENVIRONMENT);
+            command.envs(DRIVER_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         }
         Ok((ours, command))
     }

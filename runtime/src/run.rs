@@ -25,6 +25,7 @@ use crate::inputs::{Input, Inputs};
 use crate::ipc::{Ending, FromSandbox, IpcError, Made, RunOrder, ToSandbox, Used};
 use crate::live::Live;
 use crate::pool::SandboxWorker;
+use crate::profile::FuelProfile;
 use crate::runtime::Shared;
 use crate::worker::words;
 
@@ -86,6 +87,8 @@ pub struct RunReport {
     pub output: Option<Vec<u8>>,
     /// Log bytes over the limit, which were dropped.
     pub log_dropped: ByteCount,
+    /// Where the fuel went; there where [`RuntimeConfig::profile`](crate::RuntimeConfig::profile) is set, unless the worker had to be killed.
+    pub profile: Option<Box<FuelProfile>>,
 }
 
 /// A job that this node could not run. Never the guest's fault, and never billed.
@@ -149,7 +152,18 @@ pub enum RunError {
     /// The job needs a GPU, and this node lends none now, or one that gives it less.
     #[error("no GPU for the job: {0}")]
     NoGpu(String),
-    /// The GPU failed under the job, which was not to blame: there is no bill.
+    /// The GPU is there, and not for this job's client or module, whose work hung it before.
+    #[error("{0}")]
+    KeptFromGpu(String),
+    /// The GPU was lost in the work of another job: there is no bill.
+    #[error("the GPU was lost in another job's work when this one had used {}: {reason}", .usage.fuel)]
+    GpuLost {
+        /// What happened.
+        reason: String,
+        /// What the job had used when its worker last noted it.
+        usage: Box<Usage>,
+    },
+    /// The GPU failed under the job, and nobody can tell whose work that was: there is no bill.
     #[error("the GPU failed the job when that had used {}: {reason}", .usage.fuel)]
     GpuFailed {
         /// What happened.
@@ -339,9 +353,9 @@ impl Run {
             _permit: permit,
         };
         Ok(Self {
-            shared,
             gauge,
-            account: Account::new(Arc::clone(&spec)),
+            account: Account::new(Arc::clone(&spec)).profiling(shared.is_profiling),
+            shared,
             spec,
             active: Some(active),
             canceller: Canceller::default(),
@@ -422,6 +436,10 @@ impl Run {
                 self.account.add_output(&bytes)?;
                 Ok(self.given.output(bytes).map(RunEvent::Output))
             }
+            FromSandbox::Profile(bytes) => {
+                self.account.add_profile(&bytes)?;
+                Ok(None)
+            }
             FromSandbox::Ended(ending) => {
                 let may_repeat = self.may_repeat();
                 let active = self.active.as_mut().expect("messages come from an active worker");
@@ -461,7 +479,7 @@ impl Run {
             }
             News::Judged(Verdict::OutOfTime | Verdict::Lost(_)) => active.end_early()?,
             News::Judged(Verdict::Withdrawn) => active.stop(Stop::Preempted)?,
-            News::Judged(Verdict::Failed(reason)) => return Err(Fault::Gpu(reason)),
+            News::Judged(Verdict::Failed(_) | Verdict::Bystander(_)) | News::Stranded => return active.go_on_without_gpu(),
             News::Judged(Verdict::Lied(lie)) => return Err(Fault::LiedToGpu(words(&lie))),
             News::Closed => {
                 if let Some(ending) = active.ended.take() {
@@ -555,6 +573,7 @@ impl Run {
             Fault::Lied(lied) => format!("killed, because it sent {lied}"),
             Fault::LiedToGpu(lie) => format!("killed, because it sent the GPU {lie}"),
             Fault::Gpu(reason) => return RunError::GpuFailed { reason, usage },
+            Fault::Bystander(reason) => return RunError::GpuLost { reason, usage },
             Fault::Ipc(error) => format!("{error} ({status})"),
         };
         RunError::WorkerDied { reason, usage }
@@ -580,6 +599,19 @@ impl Active {
         self.worker.live.cancel(self.run)
     }
 
+    /// A guest that has had all that it wants of the GPU is to be let to its end. One that waits for it, or asks for more, learns from its
+    /// session that there is no more, and ends; but for one that waits for a pipeline, which is to fail now.
+    fn go_on_without_gpu(&self) -> Result<Option<RunEvent>, Fault> {
+        let gpu = self.gpu.as_ref().expect("a run whose GPU failed had one");
+        match gpu.verdict() {
+            Some(verdict) if gpu.is_making() => verdict.fault().map_or(Ok(None), Err),
+            _ => {
+                gpu.close();
+                Ok(None)
+            }
+        }
+    }
+
     /// Tells the guest of a pipeline that it waits for.
     fn answer(&mut self, made: Result<Made, String>) -> Result<(), Fault> {
         let sender = &self.worker.process.sender;
@@ -594,7 +626,7 @@ impl Active {
     }
 
     /// How the job ended, where the guest or its worker said `ending`: the GPU may have had a part in it, which only the supervisor knows.
-    fn judged(&self, ending: Ending) -> Result<Ending, Lied> {
+    fn judged(&self, ending: Ending) -> Result<Ending, Fault> {
         let is_of_gpu = matches!(ending.outcome, Outcome::GpuLost | Outcome::OutOfGpuTime);
         let verdict = self.gpu.as_ref().and_then(Lent::verdict);
         Ok(match verdict {
@@ -607,10 +639,14 @@ impl Active {
                 let reason = format!("the limit of {limit} ns of GPU time was used up");
                 Ending { outcome: Outcome::OutOfGpuTime, reason, ..ending }
             }
+            // Who has come to a good end has nothing on the GPU.
+            Some(Verdict::Lost(_)) if matches!(ending.outcome, Outcome::Finished { .. }) => ending,
             Some(Verdict::Lost(reason)) if self.told == Stop::Not => {
                 Ending { outcome: Outcome::GpuLost, reason: format!("its work lost the GPU: {reason}"), ..ending }
             }
-            _ if is_of_gpu => return Err(Lied::GpuOutcome),
+            // Why else it says so.
+            Some(verdict) if is_of_gpu => return Err(verdict.fault().unwrap_or(Lied::GpuOutcome.into())),
+            None if is_of_gpu => return Err(Lied::GpuOutcome.into()),
             _ => ending,
         })
     }
@@ -638,7 +674,19 @@ enum Fault {
     Lied(Lied),
     LiedToGpu(String),
     Gpu(String),
+    Bystander(String),
     Ipc(IpcError),
+}
+
+impl Verdict {
+    /// What a run ends with that goes on no more, where that is not its own doing.
+    fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Failed(reason) => Some(Fault::Gpu(reason)),
+            Self::Bystander(reason) => Some(Fault::Bystander(reason)),
+            Self::OutOfTime | Self::Lost(_) | Self::Lied(_) | Self::Withdrawn => None,
+        }
+    }
 }
 
 impl From<Lied> for Fault {

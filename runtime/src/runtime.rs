@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, JobSpec};
+use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, JobSpec, UnfitReason};
 use tokio::sync::Semaphore;
 
 use crate::admission::MODULE_BYTES_DEFAULT;
 use crate::cache::ModuleCache;
 use crate::compiler::{Code, CompileError, CompileLimits, CompileReport, Compiler};
 use crate::engine::{Room, baseline_engine, compatibility, compiling_engine};
+use crate::gpu::hangs::Whose;
 use crate::gpu::keeper::{GpuConfig, Keeper};
 use crate::gpu::lent::Lent;
 use crate::gpu::session::SandboxEnds;
@@ -28,6 +29,9 @@ use crate::walls::{Need, SandboxReport};
 
 /// Compiled code that is kept unless the owner says otherwise.
 const CACHE_BYTES_DEFAULT: u64 = 4 << 30;
+
+/// Where compiled modules are, in the cache's folder, whose functions tell of themselves.
+const PROFILE_FOLDER: &str = "profile";
 
 /// How a runtime is set up.
 #[derive(Debug, Clone)]
@@ -48,6 +52,9 @@ pub struct RuntimeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
     pub baseline_code: bool,
+    /// Whether guests are looked at while they run, for [`RunReport::profile`](crate::RunReport::profile). They run some times slower, and come to
+    /// the same bill; code is kept apart from other runtimes'. Not together with baseline code.
+    pub profile: bool,
     /// Whom workers leave the processor to.
     pub priority: Priority,
     /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
@@ -75,6 +82,7 @@ impl RuntimeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            profile: false,
             priority: Priority::Normal,
             cpu_share: CpuShare::WHOLE,
             gpu: None,
@@ -128,6 +136,8 @@ pub(crate) struct Shared {
     sandbox: SandboxReport,
     gpu: Option<Keeper>,
     shaders: Arc<Shaders>,
+    /// Whether workers tell where fuel went.
+    pub(crate) is_profiling: bool,
 }
 
 impl Runtime {
@@ -139,6 +149,7 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
         let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, module_bytes_max, worker_program, .. } = config;
         let allow_weak_sandbox = config.allow_weak_sandbox;
+        let cache_dir = if config.profile { cache_dir.join(PROFILE_FOLDER) } else { cache_dir };
         let slots = slots.max(1);
         let sandbox = probe_walls(&worker_program).map_err(StartError::Worker)?;
         tracing::debug!(?sandbox, "the wall around workers");
@@ -158,7 +169,7 @@ impl Runtime {
         };
         let cache = Arc::new(open(compatibility)?);
         // One folder, under other names.
-        let baseline_cache = match config.baseline_code && room.has_baseline() {
+        let baseline_cache = match config.baseline_code && !config.profile && room.has_baseline() {
             true => Some(open(self::compatibility(&baseline_engine().map_err(StartError::Engine)?))?),
             false => None,
         };
@@ -169,6 +180,7 @@ impl Runtime {
         let (limits, share) = (config.compile_limits, config.cpu_share);
         let code = Arc::clone(&cache);
         let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
+        let compiler = compiler.profiling(config.profile);
         let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
         let shared = Shared {
             pool,
@@ -181,6 +193,7 @@ impl Runtime {
             sandbox,
             gpu,
             shaders,
+            is_profiling: config.profile,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -251,8 +264,9 @@ impl Runtime {
         }
         let RunRequest { tenant, spec, input, named } = request;
         let inputs = Inputs::new(&spec, input, named)?;
+        let whose = Whose { client: tenant, module: spec.module.digest };
         if let Some(need) = &spec.gpu {
-            self.check_gpu(need).await?;
+            self.check_gpu(need, &whose).await?;
             // The job's work on the GPU cannot begin again in better code, so it waits for that.
             self.optimised(spec.module.digest).await;
         }
@@ -262,7 +276,7 @@ impl Runtime {
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
         let (code, gpu) = match spec.gpu {
-            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &spec).await?)),
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(whose, need, &spec).await?)),
             None => (code, None),
         };
         let worker = self.shared.pool.take(tenant)?;
@@ -309,18 +323,32 @@ impl Runtime {
     }
 
     /// Refuses a job that the GPU does not fit.
-    async fn check_gpu(&self, need: &GpuNeed) -> Result<(), RunError> {
+    async fn check_gpu(&self, need: &GpuNeed, whose: &Whose) -> Result<(), RunError> {
+        if let Some(why) = self.shared.gpu.as_ref().and_then(|keeper| keeper.refusal(whose)) {
+            return Err(RunError::KeptFromGpu(why));
+        }
         match self.gpu_settled().await.map_err(RunError::NoGpu)? {
             Some(offer) if offer.fits(need) => Ok(()),
-            Some(offer) => Err(RunError::NoGpu(format!("it needs {need:?}, and one job gets {offer:?}"))),
+            Some(offer) => Err(RunError::NoGpu(lacking(need, &offer))),
             None => Err(RunError::NoGpu("this node lends none".to_owned())),
         }
     }
 
     /// A session for a job, with its sandbox's ends.
-    async fn lend(&self, need: GpuNeed, spec: &JobSpec) -> Result<(Lent, SandboxEnds), RunError> {
+    async fn lend(&self, whose: Whose, need: GpuNeed, spec: &JobSpec) -> Result<(Lent, SandboxEnds), RunError> {
         let keeper = self.shared.gpu.as_ref().ok_or_else(|| RunError::NoGpu("this node lends none".to_owned()))?;
-        let (session, ends) = keeper.open(need, spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
+        let (session, ends) = keeper.open(whose, need, spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
         Ok((Lent::new(session, need, Arc::clone(&self.shared.shaders)), ends))
     }
+}
+
+/// The limit of a job's GPU that an offer does not fit.
+fn lacking(need: &GpuNeed, offer: &GpuOffer) -> String {
+    let (what, asked, offered) = match offer.unfit(need) {
+        Some(UnfitReason::GpuMemory) => ("bytes of GPU memory", need.memory.0, offer.memory.0),
+        Some(UnfitReason::GpuBuffer) => ("bytes in one buffer", need.buffer.0, offer.buffer.0),
+        Some(UnfitReason::GpuInvocations) => ("invocations in a workgroup", need.invocations.into(), offer.invocations.into()),
+        _ => ("bytes that a workgroup shares", need.workgroup_memory.into(), offer.workgroup_memory.into()),
+    };
+    format!("it needs {asked} {what}, and this node's gives {offered}")
 }

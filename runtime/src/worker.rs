@@ -13,6 +13,7 @@ mod named;
 mod outbox;
 mod poll;
 mod prices;
+mod profiler;
 mod sandbox;
 mod shader;
 mod stdio;

@@ -249,7 +249,7 @@ impl Node {
         }
         if spec.gpu.is_some() && self.offer.gpu.is_none() {
             env.hit(Point::GpuOffBeforeStart);
-            return fail(self, env, AttemptFailure::Preempted("the GPU is in use".into()));
+            return fail(self, env, AttemptFailure::GpuAway("its owner took it back".into()));
         }
         if self.declines.contains(&client) {
             return fail(self, env, AttemptFailure::Declined("not on the list".into()));

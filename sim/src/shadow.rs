@@ -347,7 +347,7 @@ impl Shadow {
                 self.cut_short(now, id, attempt, points);
             }
             AttemptFailure::Withdrawn | AttemptFailure::Node(_) => self.set_back(now, id, attempt, points),
-            AttemptFailure::Preempted(_) => {
+            AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_) => {
                 self.count_preemption(id, points);
                 self.jobs.get_mut(&id).expect("it has a lease").given_back.insert(node);
                 self.cut_short(now, id, attempt, points);
@@ -856,7 +856,11 @@ impl Shadow {
 }
 
 fn is_only_gpu(nodes: &[(UnfitReason, u32)]) -> bool {
-    matches!(nodes, [(UnfitReason::Gpu, _)])
+    let is_gpu = |reason: &UnfitReason| {
+        use UnfitReason::{Gpu, GpuBuffer, GpuInvocations, GpuMemory, GpuWorkgroupMemory};
+        matches!(reason, Gpu | GpuMemory | GpuBuffer | GpuInvocations | GpuWorkgroupMemory)
+    };
+    !nodes.is_empty() && nodes.iter().all(|(reason, _)| is_gpu(reason))
 }
 
 /// Whether a job has waited as long as it allows.

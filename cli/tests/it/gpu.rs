@@ -169,7 +169,7 @@ fn floats_compare_on_one_class_or_within_a_tolerance() {
 fn job_is_refused_where_no_node_lends_a_gpu() {
     let network = Network::with_slots(&[1]);
     let refused = network.run(&guest::shader(guest::SQUARES)).args(ASKED).args(["--gpu", "1s"]).run().code(20);
-    assert!(refused.stderr.contains("no node fits: 1 without such a GPU"), "{refused:?}");
+    assert!(refused.stderr.contains("no node fits: 1 without a GPU for jobs (--gpu)"), "{refused:?}");
     // Without one the guest is told so, and says what it was told.
     network.run(&guest::shader(guest::SQUARES)).args(["--input", "-"]).input([0; 4]).run().code(10).says("trapped");
 }
@@ -244,6 +244,21 @@ fn gpu_is_not_lent_by_a_node_that_was_not_told_to() {
     let missing = missing.args(["--gateway", &gateway, "--cache", "other", "--key", "other.key"]).start();
     missing.stderr.wait_for_text("lends no GPU: ");
     missing.stderr.wait_for_text("connected to");
+    drop(missing);
+    // Nor one whose driver its owner hides.
+    let hidden = network.home.adit(["node", "--gpu", "--gpu-software", "--slots", "1"]).env("VK_DRIVER_FILES", "/nowhere");
+    let hidden =
+        hidden.env("VK_ICD_FILENAMES", "/nowhere").args(["--gateway", &gateway, "--cache", "third", "--key", "third.key"]);
+    hidden.start().stderr.wait_for_text("there is no GPU with a Vulkan driver");
+}
+
+#[test]
+fn what_is_asked_of_a_gpu_and_makes_no_sense_is_said_in_its_own_words() {
+    let home = Home::new();
+    let asked = |flags: &[&str]| home.adit(["run", "--gpu", "1s", "x.wasm"]).args(flags).run().code(2);
+    asked(&["--gpu-compare", "-1"]).says("`-1` is not how GPU results compare");
+    let short = home.adit(["run", "--gpu", "1ns", "x.wasm"]).run().code(2);
+    short.says("--gpu 1ns: no GPU does anything in that");
 }
 
 #[test]
@@ -256,10 +271,16 @@ fn every_adapter_is_shown_with_what_would_be_lent() {
         (&"software".into(), &Value::Null, &Value::Null)
     );
     assert_eq!(lavapipe["offer"]["memory_bytes"], 1_u64 << 30, "{lavapipe}");
-    let told = home.adit(["gpu", "info"]).run().ok();
+    // Mesa speaks of a desktop that no server has.
+    let told = home.adit(["gpu", "info"]).env("XDG_RUNTIME_DIR", "").run().ok();
+    assert!(!told.stderr.contains("XDG_RUNTIME_DIR"), "{told:?}");
     assert!(told.text().contains("class       software/mesa/llvmpipe"), "{told:?}");
     assert!(told.text().contains("not lent    it is software, which is for tests: --gpu-software lends it"), "{told:?}");
     // Where the loader finds no driver.
     let none = home.adit(["gpu", "info"]).env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere").run().code(1);
     none.says("no GPU: Vulkan shows none on this machine");
+    let json = home.adit(["gpu", "info", "--json"]).env("VK_DRIVER_FILES", "/nowhere").env("VK_ICD_FILENAMES", "/nowhere");
+    let json = json.run().code(1);
+    let [object] = &json.json_lines()[..] else { panic!("{json:?}") };
+    assert!(object["error"].as_str().is_some_and(|error| error.starts_with("no GPU: ")), "{object}");
 }

@@ -42,6 +42,7 @@ mod restored;
 mod run;
 mod shortage;
 mod slow;
+mod tools;
 mod twice;
 mod up;
 mod verify;

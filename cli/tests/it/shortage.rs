@@ -68,11 +68,15 @@ async fn why_tells_of_jobs_that_wait_and_of_those_that_were_refused() {
     let mut job = echo(&client, 8_000_000_000);
     job.spec.gpu = Some(GpuNeed { memory: ByteCount(1 << 34), ..GpuNeed::default() });
     let mut needing = client.submit(client.salted(job));
-    assert_eq!(refused(&mut needing).await, Refusal::NoNodeFits { nodes: vec![(UnfitReason::Gpu, 2)] });
+    assert_eq!(
+        refused(&mut needing).await,
+        Refusal::NoNodeFits { nodes: vec![(UnfitReason::Gpu, 1), (UnfitReason::GpuMemory, 1)] }
+    );
     let steps = why(&network, needing.id());
     let last = steps.last().unwrap();
     assert_eq!(last["step"], json!("refused"), "a gateway that began a moment ago lets it wait for others before that");
-    assert!(last["reason"].as_str().unwrap().contains("2 without such a GPU"), "{steps:?}");
+    let reason = last["reason"].as_str().unwrap();
+    assert!(reason.contains("1 without a GPU for jobs") && reason.contains("(--gpu-memory)"), "{steps:?}");
     // What never became a job is told of too.
     let mut job = echo(&client, 7_000_000_000);
     job.spec.limits.gpu_ns = 1;

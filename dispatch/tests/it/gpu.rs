@@ -2,7 +2,7 @@
 
 use adit_dispatch::{Report, Request};
 use adit_protocol::{
-    Comparison, Fuel, GpuNeed, GpuOffer, JobLimits, Microcredits, NodeOffer, Price, Refusal, UnfitReason, Usage,
+    AttemptFailure, Comparison, Fuel, GpuNeed, GpuOffer, JobLimits, Microcredits, NodeOffer, Price, Refusal, UnfitReason, Usage,
 };
 
 use crate::world::*;
@@ -40,24 +40,27 @@ fn node_with_a_gpu_takes_jobs_that_need_none() {
 #[test]
 fn job_that_needs_more_than_any_gpu_gives_is_refused() {
     type Change = fn(&mut GpuNeed);
-    let rows: [(bool, Change); 9] = [
-        (true, |_| {}),
-        (false, |need| need.memory.0 += 1),
-        (false, |need| need.buffer.0 += 1),
-        (false, |need| need.invocations += 1),
-        (false, |need| need.workgroup_memory += 1),
+    let rows: [(Option<UnfitReason>, Change); 9] = [
+        (None, |_| {}),
+        (Some(UnfitReason::GpuMemory), |need| need.memory.0 += 1),
+        (Some(UnfitReason::GpuBuffer), |need| need.buffer.0 += 1),
+        (Some(UnfitReason::GpuInvocations), |need| need.invocations += 1),
+        (Some(UnfitReason::GpuWorkgroupMemory), |need| need.workgroup_memory += 1),
         // These are the job's own limits, and the same on every node.
-        (true, |need| (need.buffers, need.pipelines) = (4_096, 256)),
-        (true, |need| need.dispatches = 1 << 32),
-        (true, |need| need.workgroups = 1 << 32),
-        (true, |need| need.comparison = Comparison::Exact),
+        (None, |need| (need.buffers, need.pipelines) = (4_096, 256)),
+        (None, |need| need.dispatches = 1 << 32),
+        (None, |need| need.workgroups = 1 << 32),
+        (None, |need| need.comparison = Comparison::Exact),
     ];
-    for (row, (fits, change)) in rows.into_iter().enumerate() {
+    for (row, (unfit, change)) in rows.into_iter().enumerate() {
         let mut world = World::settled(&[(1, 1)]);
         world.join_with(2, with_gpu(1));
         let mut need = GpuNeed::default();
         change(&mut need);
-        let want = if fits { start(1, 1, 2) } else { refuse(1, no_gpu(2)) };
+        let want = match unfit {
+            None => start(1, 1, 2),
+            Some(reason) => refuse(1, Refusal::NoNodeFits { nodes: vec![(UnfitReason::Gpu, 1), (reason, 1)] }),
+        };
         assert_eq!(world.submit_with(1, needing(1, need)), [want], "row {row}");
     }
 }
@@ -94,6 +97,25 @@ fn owner_who_switches_the_gpu_off_ends_what_waits_for_it_and_on_again_takes_it_u
     // What runs there is not touched.
     assert_eq!(world.dispatcher.lease(job(2), adit_protocol::Attempt(1)), Some(node(1)));
     assert_eq!(world.submit_with(4, needing(1, GpuNeed::default())), [refuse(4, no_gpu(1))]);
+}
+
+/// A stranger's shader that hung a GPU three times ended the job of whoever had it with him.
+#[test]
+fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_nothing() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, with_gpu(1));
+    world.join_with(2, with_gpu(1));
+    world.rtt(2, 300 * MILLISECOND);
+    let away = |world: &mut World, n, attempt| world.fail(n, 1, attempt, AttemptFailure::GpuAway("it hung".into()));
+    assert_eq!(world.submit_with(1, needing(1, GpuNeed::default())), [start(1, 1, 1)]);
+    assert_eq!(away(&mut world, 1, 1), [start(1, 2, 2)], "elsewhere first");
+    for attempt in 2..=8 {
+        let node = if attempt == 2 { 2 } else { 1 };
+        assert_eq!(away(&mut world, node, attempt), [start(1, attempt + 1, 1)]);
+    }
+    let words = "the GPU of node 01010101 was not there for the job: it hung";
+    assert_eq!(away(&mut world, 1, 9), [lost(1, 9, words)], "but not for ever");
+    assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 1_000));
 }
 
 #[test]

@@ -272,7 +272,8 @@ mod sdk {
     fn functions(module: &str) -> Functions {
         let files = ["src/abi/host.rs", "src/abi/gpu.rs", "src/abi/wasi.rs"];
         // `safe` is newer than syn's grammar.
-        let files: Vec<_> = files.iter().map(|file| syn::parse_file(&read(file).replace(" safe fn ", " fn ")).unwrap()).collect();
+        let files: Vec<_> =
+            files.iter().map(|file| syn::parse_file(&read(file).replace(" safe fn ", " fn ")).expect("our own Rust")).collect();
         let blocks = files.iter().flat_map(|file| blocks(&file.items)).filter(|block| is_linked_to(block, module));
         blocks.flat_map(|block| &block.items).map(parse).collect()
     }

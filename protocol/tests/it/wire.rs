@@ -687,6 +687,10 @@ pub(crate) fn unfit_reason_pins() -> Vec<Pin<UnfitReason>> {
         (UnfitReason::Reputation, "08".into()),
         (UnfitReason::Deadline, "09".into()),
         (UnfitReason::Gpu, "0a".into()),
+        (UnfitReason::GpuMemory, "0b".into()),
+        (UnfitReason::GpuBuffer, "0c".into()),
+        (UnfitReason::GpuInvocations, "0d".into()),
+        (UnfitReason::GpuWorkgroupMemory, "0e".into()),
     ]
 }
 
@@ -948,6 +952,7 @@ pub(crate) fn attempt_failure_pins() -> Vec<Pin<AttemptFailure>> {
         (AttemptFailure::Withdrawn, "03 # Withdrawn".into()),
         (AttemptFailure::Declined("no".into()), "04 02 6e6f # Declined: `no`".into()),
         (AttemptFailure::Preempted("hot".into()), "05 03 686f74 # Preempted: `hot`".into()),
+        (AttemptFailure::GpuAway("hung".into()), "06 04 68756e67 # GpuAway: `hung`".into()),
     ]
 }
 

@@ -7,6 +7,7 @@ use wasmparser::types::Types;
 use wasmparser::{ExternalKind, FuncType, Import, TypeRef, ValType};
 
 use super::Refusal;
+use super::inspect::Faults;
 use super::shape::{START, Shape};
 
 /// The modules of functions that guests have.
@@ -74,14 +75,15 @@ const WASI_FUNCTIONS: &[Function] = &[
 ];
 
 /// Checks the module's interface.
-pub(super) fn check(shape: &Shape<'_>, types: &Types) -> Result<(), Refusal> {
+pub(super) fn check(shape: &Shape<'_>, types: &Types, faults: &mut Faults) -> Result<(), Refusal> {
+    let mut note = |fault: Result<(), String>| fault.or_else(|words| faults.refuse(Refusal::Interface(words)));
     for import in &shape.imports {
-        check_import(import, types).map_err(Refusal::Interface)?;
+        note(check_import(import, types))?;
     }
     if let Some(function) = shape.start_section {
-        return Err(Refusal::Interface(format!("it has a `start` section (function {function}); do that work in `{START}`")));
+        note(Err(format!("it has a `start` section (function {function}); do that work in `{START}`")))?;
     }
-    check_start(shape, types).map_err(Refusal::Interface)
+    note(check_start(shape, types))
 }
 
 fn check_import(import: &Import<'_>, types: &Types) -> Result<(), String> {

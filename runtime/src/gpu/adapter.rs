@@ -1,7 +1,13 @@
 //! The GPUs of this machine: which there are, which are refused and why, and how one is opened.
 
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
 use adit_protocol::limits::{GPU_CLASS_BYTES_MAX, GPU_INVOCATIONS_MAX, GPU_WORKGROUP_BYTES_MAX};
 use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer};
+use rustix::fs::{MemfdFlags, memfd_create};
 use wgpu::{
     Adapter, AdapterInfo, Backends, Device, DeviceDescriptor, DeviceType, DownlevelFlags, ExperimentalFeatures, Features,
     Instance, InstanceDescriptor, InstanceFlags, Limits, MemoryBudgetThresholds, MemoryHints, Queue, Trace,
@@ -9,11 +15,14 @@ use wgpu::{
 
 use super::shader::{STORAGE_BINDINGS_MAX, UNIFORM_BINDINGS_MAX, WORKGROUP_DEPTH_MAX, WORKGROUP_SIDE_MAX};
 use super::wire::GpuSetup;
+use crate::unchecked::replace_stderr;
 
 /// Of the memory that the driver says is there, how much may be taken, in percent. What is left is for the machine's own screen.
 const MEMORY_PERCENT_MAX: u8 = 90;
 /// The PCI vendor of the Raspberry Pi's VideoCore.
 const BROADCOM: u32 = 0x14e4;
+/// Where Linux has the devices of GPUs.
+const DEVICE_FOLDER: &str = "/dev/dri";
 /// What a software adapter takes is this machine's memory: at most this part of it.
 const SOFTWARE_MEMORY_PART: u64 = 2;
 
@@ -45,9 +54,50 @@ pub struct GpuAdapter {
 
 /// The GPUs of this machine, best first. Loads its Vulkan drivers into this process.
 pub fn gpu_adapters() -> Vec<GpuAdapter> {
-    let mut adapters: Vec<_> = enumerate().iter().map(|adapter| (rank(&adapter.get_info()), describe(adapter))).collect();
+    let mut adapters: Vec<_> =
+        without_remarks(enumerate).iter().map(|adapter| (rank(&adapter.get_info()), describe(adapter))).collect();
     adapters.sort_by_key(|(rank, adapter)| (adapter.refused.is_some(), *rank));
     adapters.into_iter().map(|(_, adapter)| adapter).collect()
+}
+
+/// Why a GPU of this machine may be missing among [`gpu_adapters`]: this user may not open its device. Nothing where that is not so.
+pub fn gpu_access_problem() -> Option<String> {
+    let devices = fs::read_dir(DEVICE_FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    access_problem(devices, |device| File::options().read(true).write(true).open(device).map(drop))
+}
+
+fn access_problem(devices: impl Iterator<Item = PathBuf>, open: impl Fn(&Path) -> io::Result<()>) -> Option<String> {
+    let is_render = |device: &PathBuf| device.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"renderD"));
+    let is_closed = |device: &PathBuf| open(device).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let closed = devices.filter(is_render).find(is_closed)?;
+    Some(format!(
+        "this user may not open {}: add it to the device's group (most often `sudo usermod -aG render USER`), and log in anew",
+        closed.display()
+    ))
+}
+
+/// Calls `load`, and keeps to itself what libraries that drivers load say of a machine without a desktop.
+fn without_remarks<T>(load: impl FnOnce() -> T) -> T {
+    const REMARK: &[u8] = b"XDG_RUNTIME_DIR";
+    let begin = || -> io::Result<_> {
+        let (said, before) =
+            (File::from(memfd_create("adit-said", MemfdFlags::CLOEXEC)?), io::stderr().as_fd().try_clone_to_owned()?);
+        replace_stderr(said.as_fd())?;
+        Ok((said, before))
+    };
+    let begun = begin();
+    let loaded = load();
+    if let Ok((mut said, before)) = begun
+        && replace_stderr(before.as_fd()).is_ok()
+    {
+        let mut text = Vec::new();
+        // What cannot be read is not said; it was none of ours.
+        let _ = said.rewind().and_then(|()| said.read_to_end(&mut text));
+        let told =
+            text.split_inclusive(|byte| *byte == b'\n').filter(|line| !line.windows(REMARK.len()).any(|part| part == REMARK));
+        told.for_each(|line| _ = io::stderr().write_all(line));
+    }
+    loaded
 }
 
 /// A device, opened for guests.
@@ -102,7 +152,8 @@ fn enumerate() -> Vec<Adapter> {
 
 fn choose(mut adapters: Vec<Adapter>, setup: &GpuSetup) -> Result<Adapter, String> {
     if adapters.is_empty() {
-        return Err("there is no GPU with a Vulkan driver".to_owned());
+        let why = gpu_access_problem().map_or_else(String::new, |why| format!("; {why}"));
+        return Err(format!("there is no GPU with a Vulkan driver{why}"));
     }
     adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
     let mut reasons = Vec::new();
@@ -269,7 +320,7 @@ fn word(text: &str) -> String {
 
 /// Bytes of memory of this machine.
 fn machine_memory() -> u64 {
-    let told = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let told = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kibibytes = total.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     // Where the system does not tell: what the smallest machine that runs this has.
@@ -326,6 +377,19 @@ mod tests {
         let pi = refusal(&info(DeviceType::IntegratedGpu, BROADCOM, "V3DV Mesa"), &Limits::defaults(), all()).unwrap();
         assert!(pi.contains("Raspberry Pi"), "{pi}");
         assert_eq!(refusal(&info(DeviceType::IntegratedGpu, 0x8086, ""), &Limits::defaults(), all()), None);
+    }
+
+    #[test]
+    fn device_that_this_user_may_not_open_is_told_with_what_to_do() {
+        let devices = || ["/dev/dri/card0", "/dev/dri/renderD128", "/dev/dri/renderD129"].into_iter().map(PathBuf::from);
+        let denied = |device: &Path| match device.ends_with("renderD128") {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
+        };
+        let told = access_problem(devices(), denied).unwrap();
+        assert!(told.starts_with("this user may not open /dev/dri/renderD129: add it to"), "{told}");
+        assert_eq!(access_problem(devices(), |_| Ok(())), None);
+        assert_eq!(access_problem(devices(), |_| Err(io::Error::from(io::ErrorKind::NotFound))), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -14,13 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use adit_protocol::{ByteCount, GpuNeed};
+use adit_protocol::{ByteCount, GpuNeed, PublicKey};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::live::{GpuLive, NOTES};
+use super::hangs::{Hangs, Whose};
+use super::live::{GpuLive, NOTES, now_ns};
 use super::session::{Fate, GpuSession, SandboxEnds, Verdict};
 use super::wire::{FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
 use crate::ipc::IpcError;
@@ -38,7 +40,7 @@ pub(crate) const PIPELINE_TIME_MAX: Duration = Duration::from_secs(4);
 /// How often the notes are looked at while there are sessions.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Losses in a row after which a GPU is not offered for a while: it, its driver or everybody's shaders are broken.
-const LOSSES_MAX: u32 = 4;
+pub(super) const LOSSES_MAX: u32 = 4;
 /// How long a GPU worker may take to take a message; its socket has room for many.
 const SEND_TIME_MAX: Duration = Duration::from_secs(1);
 /// What a GPU worker has to close a session, over the time slices of what it waits for: this one's last work, and another's before.
@@ -107,6 +109,7 @@ pub(crate) struct Keeper {
     is_on: watch::Sender<bool>,
     state: watch::Sender<State>,
     pid: Arc<AtomicU32>,
+    hangs: Arc<Hangs>,
 }
 
 /// Unbounded, because its bound is the number of sessions, which is that of slots: each asks for one thing at a time.
@@ -116,7 +119,7 @@ pub(crate) type Requests = mpsc::UnboundedSender<Request>;
 #[derive(Debug)]
 pub(crate) enum Request {
     /// To begin.
-    Open { need: GpuNeed, time_max_ns: u64, answer: oneshot::Sender<Result<(GpuSession, SandboxEnds), String>> },
+    Open { whose: Whose, need: GpuNeed, time_max_ns: u64, answer: oneshot::Sender<Result<(GpuSession, SandboxEnds), String>> },
     /// For a pipeline of a shader that was checked. The answer is its serial number.
     Pipeline { session: Session, shader: Box<Shader>, answer: oneshot::Sender<Result<u64, String>> },
     /// To end.
@@ -127,6 +130,9 @@ pub(crate) enum Request {
 #[derive(Debug)]
 struct Entry {
     fate: watch::Sender<Fate>,
+    whose: Whose,
+    /// The GPU worker's end of the session, to end it where that does not.
+    socket: OwnedFd,
     /// The most that it is billed.
     time_max_ns: u64,
     /// Since when it is to close.
@@ -150,6 +156,8 @@ enum Over {
     Dropped,
     /// The owner took it back.
     SwitchedOff,
+    /// It cannot be had: it was not lost, it was never there.
+    Unusable(String),
     /// It is lost, in the work of a session where that is known.
     Lost { guilty: Option<Session>, reason: String },
     /// Its process ended without a word. Its notes, and what it died of, tell whose work it was.
@@ -162,7 +170,7 @@ impl Keeper {
         let (requests, asked) = mpsc::unbounded_channel();
         let state = watch::Sender::new(State::Starting);
         let is_on = watch::Sender::new(true);
-        let pid = Arc::default();
+        let (pid, hangs) = (Arc::default(), Arc::default());
         let worker = Worker {
             setup,
             config,
@@ -171,11 +179,18 @@ impl Keeper {
             is_on: is_on.subscribe(),
             told: state.clone(),
             pid: Arc::clone(&pid),
+            hangs: Arc::clone(&hangs),
             sessions: 0,
             losses: 0,
+            blamed: Vec::new(),
         };
         tokio::spawn(worker.keep());
-        Self { requests, is_on, state, pid }
+        Self { requests, is_on, state, pid, hangs }
+    }
+
+    /// Why somebody's work is kept away from the GPU, where it is.
+    pub(crate) fn refusal(&self, whose: &Whose) -> Option<String> {
+        self.hangs.refusal(Instant::now(), whose)
     }
 
     /// What may be offered now.
@@ -218,10 +233,10 @@ impl Keeper {
     }
 
     /// Begins a session, and hands out the sandbox's ends of it.
-    pub(crate) async fn open(&self, need: GpuNeed, time_max_ns: u64) -> Result<(GpuSession, SandboxEnds), String> {
+    pub(crate) async fn open(&self, whose: Whose, need: GpuNeed, time_max_ns: u64) -> Result<(GpuSession, SandboxEnds), String> {
         let (answer, answered) = oneshot::channel();
         // Where the keeper is gone, the answer's sender is too.
-        let _ = self.requests.send(Request::Open { need, time_max_ns, answer });
+        let _ = self.requests.send(Request::Open { whose, need, time_max_ns, answer });
         answered.await.unwrap_or_else(|_| Err("its process ended".to_owned()))
     }
 }
@@ -237,10 +252,13 @@ struct Worker {
     is_on: watch::Receiver<bool>,
     told: watch::Sender<State>,
     pid: Arc<AtomicU32>,
+    hangs: Arc<Hangs>,
     /// How many there were.
     sessions: Session,
     /// In a row.
     losses: u32,
+    /// Whose work some of these were. One client's are one loss: it is kept away, and says little of the GPU.
+    blamed: Vec<PublicKey>,
 }
 
 impl Worker {
@@ -263,18 +281,42 @@ impl Worker {
                 Over::SwitchedOff => self.losses = 0,
                 // It was made a loss when the process was waited for.
                 Over::Died => self.losses += 1,
+                // The next try would end as this one.
+                Over::Unusable(reason) => {
+                    tracing::warn!(reason, "the GPU cannot be lent");
+                    if self.withdraw(&reason).await.is_none() {
+                        return;
+                    }
+                }
                 Over::Lost { guilty, reason } => {
                     self.losses += 1;
                     tracing::warn!(guilty, reason, losses = self.losses, "the GPU was lost");
-                    let is_withdrawn = self.losses >= LOSSES_MAX;
-                    if is_withdrawn {
-                        if self.refuse(&reason, Some(self.config.withdrawn_for)).await.is_none() {
-                            return;
-                        }
-                        self.losses = 0;
+                    if self.losses >= LOSSES_MAX && self.withdraw(&reason).await.is_none() {
+                        return;
                     }
                 }
             }
+        }
+    }
+
+    /// Refuses sessions for as long as a GPU is withdrawn.
+    async fn withdraw(&mut self, reason: &str) -> Option<()> {
+        self.refuse(reason, Some(self.config.withdrawn_for)).await?;
+        self.losses = 0;
+        Some(())
+    }
+
+    /// Remembers whose work lost the GPU.
+    fn blame(&mut self, whose: Whose) {
+        self.hangs.add(Instant::now(), whose);
+        if self.losses == 0 {
+            self.blamed.clear();
+        }
+        if self.blamed.contains(&whose.client) {
+            // It is counted once; what follows counts it again.
+            self.losses -= 1;
+        } else {
+            self.blamed.push(whose.client);
         }
     }
 
@@ -312,17 +354,15 @@ impl Worker {
         let report = match ready {
             Ok(Ok(Some(FromGpu::Ready(Ok(report))))) => Arc::new(*report),
             Ok(Ok(Some(FromGpu::Ready(Err(reason))))) => {
-                // The next try would end as this one.
-                self.losses = LOSSES_MAX;
-                return Err(lost(words(&reason)));
+                return Err(Over::Unusable(words(&reason)));
             }
             Ok(_) => return Err(lost("its process ended before the adapter was open".to_owned())),
             Err(_) => return Err(lost(format!("the adapter was not open within {} s", READY_TIME_MAX.as_secs()))),
         };
         let lacks = report.lacks.iter().filter(|what| !what.starts_with(NETWORK)).cloned().collect::<Vec<_>>();
         if self.setup.need == Need::Strong && !lacks.is_empty() {
-            self.losses = LOSSES_MAX;
-            return Err(lost(format!("its process would lack walls that a sandbox needs: {}", lacks.join(", "))));
+            let reason = format!("its process would lack walls that a sandbox needs: {}", lacks.join(", "));
+            return Err(Over::Unusable(reason));
         }
         tracing::debug!(?report, "the GPU is open");
         self.told.send_replace(State::Open(Arc::clone(&report)));
@@ -354,12 +394,16 @@ impl Worker {
         } else {
             State::Shut(TAKEN_BACK.to_owned())
         });
-        serving.end(over).await
+        let (over, guilty) = serving.end(over).await;
+        if let Some(whose) = guilty {
+            self.blame(whose);
+        }
+        over
     }
 
     async fn handle(&mut self, serving: &mut Serving, request: Request) -> Result<(), Over> {
         match request {
-            Request::Open { need, time_max_ns, answer } => {
+            Request::Open { whose, need, time_max_ns, answer } => {
                 if serving.sessions.len() as u64 >= NOTES {
                     let _ = answer.send(Err(format!("it has {NOTES} sessions, and no room for more")));
                     return Ok(());
@@ -371,7 +415,7 @@ impl Worker {
                 }
                 let Some(requests) = self.again.upgrade() else { return Err(Over::Dropped) };
                 let opened = match ends() {
-                    Ok(ends) => Ok(serving.open(self.sessions, need, time_max_ns, requests, ends).await?),
+                    Ok(ends) => Ok(serving.open(self.sessions, whose, need, time_max_ns, requests, ends).await?),
                     Err(error) => Err(format!("this machine refused a socket or a file: {error}")),
                 };
                 // Who asked may be gone; then the session closes itself.
@@ -400,6 +444,7 @@ impl Serving {
     async fn open(
         &mut self,
         session: Session,
+        whose: Whose,
         need: GpuNeed,
         time_max_ns: u64,
         requests: Requests,
@@ -408,7 +453,7 @@ impl Serving {
         let message = ToGpu::Open { session, need, time_max_ns };
         self.send(&message, &[ours.socket.as_fd(), ours.shared.as_fd()]).await?;
         let (fate, told) = watch::channel(Fate::default());
-        self.sessions.insert(session, Entry { fate, time_max_ns, closing: None, serials: 0 });
+        self.sessions.insert(session, Entry { fate, whose, socket: ours.socket, time_max_ns, closing: None, serials: 0 });
         let (live, report) = (Arc::clone(&self.live), Arc::clone(&self.report));
         Ok((GpuSession { session, requests, fate: told, live, report }, theirs))
     }
@@ -524,8 +569,8 @@ impl Serving {
         Ok(())
     }
 
-    /// Ends the process, and with it every session; says why, now that it is known what it died of.
-    async fn end(self, over: Over) -> Over {
+    /// Ends the process, and with it every session; says why, now that it is known what it died of, and whose work that was.
+    async fn end(self, over: Over) -> (Over, Option<Whose>) {
         let making = self.making_since.and(self.pipelines.front()).map(|making| making.session);
         let Self { process, live, sessions, .. } = self;
         // The notes are the last ones only when nobody writes any more.
@@ -543,6 +588,10 @@ impl Serving {
             }
             over => over,
         };
+        let guilty = match &over {
+            Over::Lost { guilty: Some(guilty), .. } => sessions.get(guilty).map(|entry| entry.whose),
+            _ => None,
+        };
         for (session, entry) in sessions {
             let used = live.note(session).map(|note| {
                 let is_guilty = matches!(&over, Over::Lost { guilty: Some(guilty), .. } if *guilty == session);
@@ -551,12 +600,14 @@ impl Serving {
                 let ns = note.used.ns.saturating_add(u64::try_from(held.as_nanos()).unwrap_or(u64::MAX));
                 GpuUsed { ns: ns.min(entry.time_max_ns), ..note.used }
             });
+            // A sandbox that waits for a process that cannot die waits no more.
+            let _ = shutdown(&entry.socket, Shutdown::Both);
             entry.fate.send_modify(|fate| {
                 fate.verdict = fate.verdict.take().or_else(|| verdict(&over, session));
                 fate.used = Some(used.unwrap_or_default());
             });
         }
-        over
+        (over, guilty)
     }
 }
 
@@ -576,10 +627,11 @@ fn verdict(over: &Over, session: Session) -> Option<Verdict> {
     match over {
         // The runtime is gone, and its runs with it.
         Over::Dropped => None,
-        Over::Died => Some(Verdict::Failed("the GPU was lost".to_owned())),
+        Over::Died => Some(Verdict::Failed("its process ended".to_owned())),
         Over::SwitchedOff => Some(Verdict::Withdrawn),
         Over::Lost { guilty: Some(guilty), reason } if *guilty == session => Some(Verdict::Lost(reason.clone())),
-        Over::Lost { reason, .. } => Some(Verdict::Failed(format!("the GPU was lost: {reason}"))),
+        Over::Lost { guilty: Some(_), reason } => Some(Verdict::Bystander(reason.clone())),
+        Over::Lost { guilty: None, reason } | Over::Unusable(reason) => Some(Verdict::Failed(reason.clone())),
     }
 }
 
@@ -593,9 +645,7 @@ fn lost(reason: String) -> Over {
 
 /// For how long what runs since `busy_since` does; nothing where nothing runs.
 fn busy_for(busy_since: u64) -> Option<Duration> {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
-    (busy_since > 0).then(|| now.saturating_sub(Duration::from_nanos(busy_since)))
+    (busy_since > 0).then(|| Duration::from_nanos(now_ns().saturating_sub(busy_since)))
 }
 
 /// Both ends of a session: the GPU worker's, and the sandbox's. The latter does not block, because a sandbox may not ask for

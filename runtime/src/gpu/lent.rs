@@ -23,6 +23,8 @@ pub(crate) struct Lent {
     need: GpuNeed,
     shaders: Arc<Shaders>,
     making: Option<Pin<Box<dyn Future<Output = Option<Answer>> + Send + Sync>>>,
+    /// Whether the guest waits for a pipeline that nobody makes any more.
+    is_stranded: bool,
     /// Whether the verdict was told.
     is_judged: bool,
     /// Whether it was told that the session is closed.
@@ -39,6 +41,8 @@ pub(crate) enum News {
     Made(Answer),
     /// The session ended before the guest was done with it.
     Judged(Verdict),
+    /// The guest asked for a pipeline after that.
+    Stranded,
     /// What was used is known in full.
     Closed,
 }
@@ -51,7 +55,7 @@ impl fmt::Debug for Lent {
 
 impl Lent {
     pub(crate) fn new(session: GpuSession, need: GpuNeed, shaders: Arc<Shaders>) -> Self {
-        Self { session, need, shaders, making: None, is_judged: false, is_closed: false }
+        Self { session, need, shaders, making: None, is_stranded: false, is_judged: false, is_closed: false }
     }
 
     /// Begins to make a pipeline. A guest waits for one before it asks for the next.
@@ -79,14 +83,23 @@ impl Lent {
             tokio::select! {
                 answer = answered(&mut self.making) => {
                     self.making = None;
-                    // Where the session is over, a verdict says so.
-                    if let Some(answer) = answer {
-                        return News::Made(answer);
+                    match answer {
+                        Some(answer) => return News::Made(answer),
+                        None => self.is_stranded = true,
+                    }
+                    // Where the session is over, a verdict says so, or has said so.
+                    if self.is_judged {
+                        return News::Stranded;
                     }
                 }
                 () = self.session.changed() => {}
             }
         }
+    }
+
+    /// Whether the guest waits for a pipeline.
+    pub(crate) fn is_making(&self) -> bool {
+        self.making.is_some() || self.is_stranded
     }
 
     /// Has the session close, and says whether it is.

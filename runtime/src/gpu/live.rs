@@ -7,8 +7,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::wire::{GpuUsed, Session};
 
@@ -80,6 +82,12 @@ impl GpuLive {
         let used = GpuUsed { ns, dispatches, bytes_moved, memory_peak, has_floats: has_floats != 0 };
         (check(&words) == words[WORDS - 1]).then_some((session, GpuNote { used, busy_since }))
     }
+}
+
+/// Nanoseconds of the machine's monotonic clock, which all processes share.
+pub(crate) fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    u64::try_from(Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32).as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn at(session: Session) -> u64 {

@@ -32,7 +32,9 @@ pub(crate) enum Verdict {
     OutOfTime,
     /// Its work hung the GPU, or made it lose its device.
     Lost(String),
-    /// The node failed it: the GPU was lost in another's work, or has less memory than it offers.
+    /// The GPU was lost in another's work.
+    Bystander(String),
+    /// The node failed it: nobody knows whose work lost the GPU, or it has less memory than it offers.
     Failed(String),
     /// Its sandbox did what an honest one does not.
     Lied(String),

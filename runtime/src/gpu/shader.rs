@@ -39,6 +39,12 @@ const WORKGROUP_ALIGN: u64 = 16;
 
 /// Bytes of a message that a guest gets.
 const MESSAGE_BYTES_MAX: usize = 2048;
+/// What naga says, as of a mistake of its own, where it gives up: at 200 levels, and where its rules do not end as they began, which no
+/// source was seen to do.
+const TOO_DEEP: &str = "internal WGSL front end error";
+/// What that means to the shader's author.
+const TOO_DEEP_TOLD: &str = "the shader nests too deep: the compiler takes some 200 levels of parentheses, operators and blocks";
+
 /// Bytes of the line of source in it.
 const LINE_BYTES_MAX: usize = 160;
 
@@ -83,7 +89,10 @@ fn parse(source: &str) -> Result<Module, String> {
     let mut options = wgsl::Options::new();
     options.capabilities = CAPABILITIES;
     let parsed = wgsl::Frontend::new_with_options(options).parse(source);
-    parsed.map_err(|error| explain(error.message(), error.location(source), source))
+    parsed.map_err(|error| match error.message() {
+        message if message.contains(TOO_DEEP) => TOO_DEEP_TOLD.to_owned(),
+        message => explain(message, error.location(source), source),
+    })
 }
 
 fn validate(module: &Module, source: &str) -> Result<ModuleInfo, String> {

@@ -55,7 +55,8 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
 
 fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
     let wasm = read(order, wasm)?;
-    let metered = prepare(&wasm, &order.limits).map_err(Failure::Invalid)?;
+    let metered =
+        prepare(&wasm, &order.limits, &Options { profile: order.profile, ..Options::default() }).map_err(Failure::Invalid)?;
     let (engine, refused): (_, fn(String) -> Failure) = match (order.tier, &engines.baseline) {
         (Tier::Optimised, _) => (&engines.optimised, Failure::Invalid),
         (Tier::Baseline, Some(engine)) => (engine, Failure::Unsuited),
@@ -67,9 +68,9 @@ fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) 
 }
 
 /// Admits a module and makes it count; else why it is not one that runs here.
-pub(crate) fn prepare(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, String> {
+pub(crate) fn prepare(wasm: &[u8], limits: &ModuleLimits, options: &Options) -> Result<Metered, String> {
     admit(wasm, limits).map_err(|refusal| words(&refusal.to_string()))?;
-    instrument(wasm, &Options::default()).map_err(|error| words(&error.to_string()))
+    instrument(wasm, options).map_err(|error| words(&error.to_string()))
 }
 
 fn read(order: &CompileOrder, wasm: File) -> Result<Vec<u8>, Failure> {
@@ -106,8 +107,12 @@ mod tests {
         file.write_all(&wasm).unwrap();
         file.rewind().unwrap();
         let engines = Engines { baseline: None, optimised: crate::engine::compiling_engine().unwrap() };
-        let order =
-            CompileOrder { module: Digest::of(&wasm), tier: Tier::Baseline, limits: ModuleLimits { module_bytes_max: 1 << 20 } };
+        let order = CompileOrder {
+            module: Digest::of(&wasm),
+            tier: Tier::Baseline,
+            limits: ModuleLimits { module_bytes_max: 1 << 20 },
+            profile: false,
+        };
         let refused = compile(&engines, &order, file, tempfile::tempfile().unwrap());
         assert!(matches!(refused, Err(Failure::Unsuited(_))));
     }

@@ -9,6 +9,7 @@ mod meter;
 mod session;
 mod socket;
 mod staging;
+mod stamps;
 mod turns;
 mod watch;
 

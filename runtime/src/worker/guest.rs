@@ -19,8 +19,9 @@ use super::named::{self, NamedInputs};
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
+use super::profiler::Profiler;
 use super::stdio::{Input, Output, Way};
-use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
+use crate::engine::{MEMORIES_PER_MODULE_MAX, METERED_TABLES_MAX, TABLE_ELEMENTS_MAX};
 use crate::meter::fuel;
 
 /// Our own import module. A change that breaks guests gets the next number.
@@ -46,6 +47,8 @@ pub(super) struct Guest {
     pub(super) gpu: Option<Gpu>,
     /// Why the last call failed that concerned it.
     pub(super) gpu_error: String,
+    /// There where its functions tell of themselves.
+    pub(super) profiler: Option<Profiler>,
     fuel_limit: Fuel,
     random: Random,
     clock: Clock,
@@ -82,6 +85,7 @@ impl Guest {
             named,
             gpu,
             gpu_error: String::new(),
+            profiler: None,
             fuel_limit: spec.limits.fuel,
             random,
             clock,
@@ -349,7 +353,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        TABLES_PER_MODULE_MAX as usize
+        METERED_TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_protocol::{ByteCount, Comparison, GpuNeed, Outcome, TrapKind};
+use adit_protocol::{ByteCount, Comparison, Fuel, GpuNeed, Outcome, TrapKind};
 use adit_runtime::{GpuConfig, RunError};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
@@ -373,7 +373,8 @@ async fn job_that_needs_more_than_is_lent_is_not_started() {
     let none = Host::new(1);
     assert_eq!(refused(&none, over_64_numbers(DOUBLES)).await, "this node lends none");
     let host = host(1).await;
-    refused(&host, need(over_64_numbers(DOUBLES), |need| need.memory = ByteCount((256 << 20) + 1))).await;
+    let told = refused(&host, need(over_64_numbers(DOUBLES), |need| need.memory = ByteCount((256 << 20) + 4))).await;
+    assert_eq!(told, "it needs 268435460 bytes of GPU memory, and this node's gives 268435456");
     assert_doubled(&host.run(need(over_64_numbers(DOUBLES), |need| need.memory = ByteCount(256 << 20))).await);
 }
 
@@ -459,25 +460,110 @@ async fn who_shared_a_gpu_that_was_lost_is_not_to_blame() {
     let guilty = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
     let (guilty, innocent) = tokio::join!(finish(guilty), finish(innocent));
     assert_eq!(guilty.unwrap().outcome(), Outcome::GpuLost);
-    assert!(matches!(innocent, Err(RunError::GpuFailed { .. })), "{innocent:?}");
+    assert!(matches!(innocent, Err(RunError::GpuLost { .. })), "{innocent:?}");
 }
 
 #[tokio::test]
-async fn killed_gpu_worker_fails_its_jobs_and_is_replaced() {
-    let host = host(1).await;
-    let body = "(local.set $a (call $create (i64.const 256)))
-        (call $ready)
-        (loop $more (call $write (local.get $a) (i32.const 256)) (call $ok (call $finish)) (br $more))";
-    let mut run = host.start(guest("", body)).await.unwrap();
+async fn who_hangs_the_gpu_again_is_kept_away_from_it_and_takes_it_from_nobody() {
+    let host = strict_host(1).await;
+    // A module of its own each: the numbers differ.
+    let hangs = async |first: u32, tenant: u8| {
+        let ended = host.run(waits_for(HANGS, first, HANGING_WORKGROUPS).tenant(tenant)).await;
+        assert_eq!(ended.outcome(), Outcome::GpuLost, "{}", ended.report.reason);
+        again(&host).await;
+    };
+    let refused = async |job: Job| match host.start(job).await {
+        Err(RunError::KeptFromGpu(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    hangs(1, 1).await;
+    hangs(1, 2).await;
+    let module = refused(waits_for(HANGS, 1, HANGING_WORKGROUPS).tenant(3)).await;
+    assert!(module.starts_with("this module hung this node's GPU 2 times"), "{module}");
+    hangs(2, 2).await;
+    hangs(3, 2).await;
+    let client = refused(over_64_numbers(DOUBLES).tenant(2)).await;
+    assert!(client.starts_with("this client's work hung this node's GPU 3 times"), "{client}");
+    // Four losses in a row would have withdrawn it; these are the losses of two.
+    assert_doubled(&host.run(over_64_numbers(DOUBLES).tenant(1)).await);
+    // What needs no GPU is run as ever.
+    host.run(echo().tenant(2)).await.assert_ok();
+}
+
+/// Has the GPU at work for a run, and sends its process a signal then.
+async fn signal_at_work(host: &Host, signal: Signal) -> Result<Ended, RunError> {
+    let mut run = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
     first_log(&mut run).await;
     let pid = host.runtime.gpu_pid().unwrap();
-    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-    let begun = Instant::now();
-    let error = finish(run).await.unwrap_err();
-    assert!(matches!(error, RunError::GpuFailed { .. }), "{error}");
+    let before = ticks(pid);
+    let works = async {
+        while ticks(pid) < before + 10 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), works).await.expect("the GPU works");
+    kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
+    timeout(Duration::from_secs(30), finish(run)).await.unwrap()
+}
+
+#[tokio::test]
+async fn driver_that_crashes_is_blamed_on_the_work_that_it_was_in_and_a_kill_is_not() {
+    let host = host(1).await;
+    let ended = signal_at_work(&host, Signal::ABORT).await.unwrap();
+    assert_eq!(ended.outcome(), Outcome::GpuLost);
+    assert_eq!(ended.report.reason, "its work lost the GPU: its process ended");
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
-    assert!(begun.elapsed() < LOST_TIME_MAX, "{:?}", begun.elapsed());
-    assert_ne!(host.runtime.gpu_pid(), Some(pid));
+    let killed = signal_at_work(&host, Signal::KILL).await;
+    assert!(matches!(killed, Err(RunError::GpuFailed { .. })), "{killed:?}");
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
+/// A guest that has had all that it wants of the GPU, says so, and computes on for a while.
+fn goes_on(end: &str) -> Job {
+    let body = format!(
+        "(local.set $a (call $create (i64.const 256)))
+        (call $dispatch (call $pipeline) (local.get $a) (i32.const 1))
+        (call $read (local.get $a) (i32.const 256))
+        (call $ready)
+        (loop $more (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000000))))
+        {end}
+        (call $output (i32.const {DATA_AT}) (i32.const 256))"
+    );
+    guest(DOUBLES, &body).with(|spec| spec.limits.fuel = Fuel(100_000_000_000))
+}
+
+/// Its work was done and its output was there, and all of it was thrown away.
+#[tokio::test]
+async fn job_that_is_done_with_the_gpu_is_kept_where_that_dies() {
+    let host = host(1).await;
+    for signal in [Signal::KILL, Signal::ABORT] {
+        let mut run = host.start(goes_on("")).await.unwrap();
+        first_log(&mut run).await;
+        kill_process(Pid::from_raw(host.runtime.gpu_pid().unwrap().cast_signed()).unwrap(), signal).unwrap();
+        let ended = timeout(Duration::from_secs(60), finish(run)).await.unwrap().unwrap();
+        assert_eq!(ended.outcome(), Outcome::Finished { exit_code: 0 }, "{}", ended.report.reason);
+        assert_eq!(numbers(&ended.output), (0..64).map(|n| 2 * n).collect::<Vec<_>>());
+        assert_eq!(ended.report.gpu.unwrap().dispatches, 1);
+        again(&host).await;
+    }
+}
+
+#[tokio::test]
+async fn job_that_asks_more_of_a_gpu_that_died_fails_whatever_it_asks() {
+    let host = host(1).await;
+    let asks = [
+        "(call $dispatch (i32.const 0) (local.get $a) (i32.const 1))",
+        "(call $read (local.get $a) (i32.const 256))",
+        "(drop (call $pipeline))",
+    ];
+    for ask in asks {
+        let mut run = host.start(goes_on(ask)).await.unwrap();
+        first_log(&mut run).await;
+        kill_process(Pid::from_raw(host.runtime.gpu_pid().unwrap().cast_signed()).unwrap(), Signal::KILL).unwrap();
+        let ended = timeout(Duration::from_secs(60), finish(run)).await.unwrap();
+        assert!(matches!(ended, Err(RunError::GpuFailed { .. })), "{ask}: {ended:?}");
+        again(&host).await;
+    }
 }
 
 /// Processor time of a process, in the kernel's ticks of 10 ms.
@@ -505,7 +591,9 @@ async fn gpu_worker_that_does_not_answer_is_killed_by_its_notes() {
     let stopped = Instant::now();
     let ended = timeout(Duration::from_secs(30), finish(run)).await.unwrap().unwrap();
     assert_eq!(ended.outcome(), Outcome::GpuLost);
-    assert_eq!(ended.report.reason, "its work lost the GPU: a dispatch did not end within 1000 ms");
+    // On a machine that is busy enough its own watch was faster.
+    let told = &ended.report.reason;
+    assert!(told.starts_with("its work lost the GPU: a dispatch ") && told.ends_with("1000 ms"), "{told}");
     assert!(stopped.elapsed() < LOST_TIME_MAX, "{:?}", stopped.elapsed());
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
     assert_ne!(host.runtime.gpu_pid(), Some(pid));
@@ -681,7 +769,7 @@ async fn allocation_storm_stays_within_the_limit_and_nothing_is_left_of_it() {
             (local.set $a (call $create (i64.const 33554432)))
             (call $ok (call $destroy (local.get $a)))
             (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 200))))";
-    host.run(guest("", churn)).await.assert_ok();
+    host.run(guest("", churn).with(|spec| spec.limits.wall_ms = 300_000)).await.assert_ok();
     let settled = async {
         while resident(pid) > before + (100 << 20) {
             tokio::task::yield_now().await;

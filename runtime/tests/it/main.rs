@@ -19,6 +19,7 @@ mod limits;
 mod meter;
 mod named;
 mod oracle;
+mod profile;
 mod sdk_guests;
 mod share;
 mod speed;

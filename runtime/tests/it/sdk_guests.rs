@@ -47,6 +47,12 @@ fn varint(mut number: u64) -> Vec<u8> {
     bytes
 }
 
+/// A reading as a record: sensor, seconds and value, with its length before it.
+fn reading(sensor: u64, at: u64, value: f32) -> Vec<u8> {
+    let encoding = [varint(sensor), varint(at), value.to_le_bytes().to_vec()].concat();
+    [varint(encoding.len() as u64), encoding].concat()
+}
+
 #[tokio::test]
 async fn guest_of_the_sdk_throws_dice_as_its_test_did() {
     let Some(job) = guest("estimate") else { return };
@@ -67,6 +73,57 @@ async fn guest_of_the_sdk_throws_dice_as_its_test_did() {
     // It stops by itself, with what it keeps back still there but for a round.
     let left = 10_000_000 - one.report.usage.fuel.0;
     assert!((50_000..200_000).contains(&left), "{left} fuel was left");
-    assert!(log(&run(7, 20_000_000).await) > "", "another budget is another number of darts");
+    assert_ne!(run(7, 20_000_000).await.output, one.output, "more darts for more fuel");
     assert_ne!(run(8, 10_000_000).await.output, one.output);
+}
+
+/// Ranges in postcard: a map from a sensor to two f32.
+fn ranges(ranges: &[(u64, f32, f32)]) -> Vec<u8> {
+    let mut bytes = varint(ranges.len() as u64);
+    for (sensor, least, most) in ranges {
+        bytes.extend(varint(*sensor));
+        bytes.extend(least.to_le_bytes());
+        bytes.extend(most.to_le_bytes());
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn readings_of_many_times_its_memory_are_streamed_past_a_named_input() {
+    let Some(job) = guest("readings") else { return };
+    let rounds = 1_u64 << 20;
+    let job = job.named("ranges", &ranges(&[(1, 0.0, 10.0), (2, -5.0, 5.0)])).with(|spec| {
+        (spec.limits.memory, spec.limits.output, spec.limits.fuel) =
+            (ByteCount(2 << 20), ByteCount(64 << 20), Fuel(100_000_000_000));
+    });
+    // Sensor 1 is in range in each round, and sensor 2 in every other.
+    let readings = |at: u64| [reading(1, at, 7.5), reading(2, at, if at.is_multiple_of(2) { -5.0 } else { 7.5 })];
+    let ended = run_over(job, |file| (0..rounds).flat_map(readings).for_each(|bytes| file.write_all(&bytes).unwrap())).await;
+    ended.assert_ok();
+    let kept = (0..rounds).flat_map(|at| readings(at).into_iter().take(if at.is_multiple_of(2) { 2 } else { 1 }));
+    assert!(ended.output == kept.flatten().collect::<Vec<u8>>(), "{} bytes", ended.output.len());
+    assert_eq!(log(&ended), format!("[info] kept {} of {} readings\n", rounds * 3 / 2, rounds * 2));
+    assert_eq!(ended.progress.last(), Some(&(rounds * 2, rounds * 2)));
+    let (read, peak) = (ended.report.usage.bytes_in.0, ended.report.usage.memory_peak.0);
+    assert!(read > 8 * peak && ended.output.len() as u64 > 6 * peak, "{read} read, {} written, {peak} held", ended.output.len());
+}
+
+#[tokio::test]
+async fn guest_without_a_standard_library_reads_input_and_named_inputs() {
+    let Some(job) = guest("tiny") else { return };
+    let ended = Host::new(1).run(job.input(b"aab").named("more", b"bc").named("most", &[b'c'; 100_000])).await;
+    let mut counts = vec![0; 256];
+    (counts[97], counts[98], counts[99]) = (2, 2, 100_001);
+    let encoded: Vec<u8> = [varint(256)].into_iter().chain(counts.into_iter().map(varint)).flatten().collect();
+    assert_eq!(ended.assert_ok().output, encoded);
+    assert_eq!((log(&ended), &ended.progress[..]), ("[info] 100005 bytes\n", &[(1, 1)][..]));
+}
+
+#[tokio::test]
+async fn job_without_its_named_input_ends_with_what_to_do() {
+    let Some(job) = guest("readings") else { return };
+    let ended = Host::new(1).run(job).await;
+    assert_eq!(ended.outcome(), adit_protocol::Outcome::Finished { exit_code: 1 });
+    let told = "[error] this job has no input named `ranges`; submit it with `--with ranges=FILE` (it has none)\n";
+    assert_eq!(log(&ended), told);
 }

@@ -111,8 +111,7 @@ impl Host {
         self.compile(&job.wasm).await.unwrap();
         let file = File::open(input).unwrap();
         job.spec.input.bytes = file.metadata().unwrap().len();
-        let request = RunRequest { tenant: job.tenant, spec: Arc::new(job.spec), input: Input::File(file), named: Vec::new() };
-        self.runtime.start(request).await.unwrap()
+        self.runtime.start(RunRequest { input: Input::File(file), ..job.request() }).await.unwrap()
     }
 
     /// Runs a job to its end.

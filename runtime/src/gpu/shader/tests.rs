@@ -203,3 +203,10 @@ fn source_has_64_kib_at_most() {
     let entry = "m".repeat(ENTRY_BYTES_MAX + 1);
     assert!(check(&ShaderOrder { wgsl: String::new(), entry, need: GpuNeed::default() }).is_err());
 }
+
+#[test]
+fn shader_that_nests_too_deep_is_told_so() {
+    let parentheses = format!("out[0] = {}1u{};", "(".repeat(31_000), ")".repeat(31_000));
+    assert_refused(&shader("", &parentheses), "the shader nests too deep");
+    shape_of(&shader("", &format!("out[0] = {}1u{};", "(".repeat(50), ")".repeat(50))));
+}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use wgpu::{BindGroup, Buffer, CommandBuffer, CommandEncoder, ComputePassDescriptor, ComputePassTimestampWrites, MapMode};
 
-use super::device::{Done, Flight, Gpu, Pipeline, STAMPS_MAX, Span, Stamps, checked, stamp_bytes, stamps_of};
-use super::meter::Meter;
+use super::device::{Done, Gpu, Pipeline, checked};
+use super::stamps::{STAMPS_MAX, Sent, Span, Stamps, stamps_of};
 use crate::gpu::wire::SessionEnd;
 
 /// Dispatches that travel together.
@@ -18,6 +18,8 @@ const COPIED_BYTES_MAX: u64 = 64 << 20;
 pub(super) struct Batch {
     encoder: CommandEncoder,
     stamps: Option<Stamps>,
+    /// Its first timestamp: those before are of submissions before.
+    first: u32,
     spans: Vec<Span>,
     /// Whether the last span is one of copies that are billed by their time, and still open.
     is_copying: bool,
@@ -27,10 +29,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn begin(gpu: &Gpu) -> Result<Self, SessionEnd> {
+    /// Begins a recording, whose timestamps go behind those that `stamps` has.
+    pub(super) fn begin(gpu: &Gpu, stamps: Option<Stamps>) -> Result<Self, SessionEnd> {
         Ok(Self {
-            stamps: gpu.take_stamps()?,
             encoder: checked(|| gpu.device.create_command_encoder(&Default::default()))?,
+            first: stamps.as_ref().map_or(0, |stamps| stamps.used),
+            stamps,
             spans: Vec::new(),
             is_copying: false,
             dispatches: 0,
@@ -42,7 +46,7 @@ impl Batch {
     /// Whether it should go before more comes.
     pub(super) fn is_full(&self) -> bool {
         // A dispatch and the copies around it are three spans.
-        let stamps_left = STAMPS_MAX as usize - stamps_of(self.spans.len());
+        let stamps_left = STAMPS_MAX - self.first - stamps_of(&self.spans);
         self.dispatches >= DISPATCHES_MAX || self.copied_bytes >= COPIED_BYTES_MAX || stamps_left < 3
     }
 
@@ -90,8 +94,8 @@ impl Batch {
         let timestamp_writes = self.stamps.as_ref().map(|stamps| ComputePassTimestampWrites {
             query_set: &stamps.queries,
             // Else it is the end of what came before.
-            beginning_of_pass_write_index: is_first.then_some(0),
-            end_of_pass_write_index: Some(self.spans.len() as u32),
+            beginning_of_pass_write_index: is_first.then_some(self.first),
+            end_of_pass_write_index: Some(self.first + self.spans.len() as u32),
         });
         let mut pass = self.encoder.begin_compute_pass(&ComputePassDescriptor { label: None, timestamp_writes });
         pass.set_pipeline(&pipeline.compute);
@@ -99,24 +103,40 @@ impl Batch {
         pass.dispatch_workgroups(workgroups[0], workgroups[1], workgroups[2]);
     }
 
-    /// Ends the recording: what is submitted, and what goes with it.
-    pub(super) fn finish(mut self, meter: Arc<Meter>) -> Result<(CommandBuffer, Flight), SessionEnd> {
+    /// Ends the recording: what is submitted, what is to be known of it, and the timestamps that are not read yet.
+    pub(super) fn finish(mut self) -> Result<(CommandBuffer, Sent, Option<Stamps>), SessionEnd> {
         self.end_copies();
-        if let Some(stamps) = self.stamps.as_ref().filter(|_| !self.spans.is_empty()) {
-            let bytes = stamp_bytes(self.spans.len());
-            self.encoder.resolve_query_set(&stamps.queries, 0..stamps_of(self.spans.len()) as u32, &stamps.resolved, 0);
-            self.encoder.copy_buffer_to_buffer(&stamps.resolved, 0, &stamps.read, 0, bytes);
-            self.encoder.map_buffer_on_submit(&stamps.read, MapMode::Read, ..bytes, stamps.mapped.expect_map());
+        let Self { mut encoder, mut stamps, first, spans, done, .. } = self;
+        let mut resolving = None;
+        if let Some(open) = &mut stamps
+            && !spans.is_empty()
+        {
+            open.used = first + stamps_of(&spans);
+            // One dispatch's are read with those of later ones: that costs as much as the dispatch. Those of many are needed to know which of
+            // them took long.
+            if spans.len() > 1 || open.used > STAMPS_MAX / 2 {
+                open.resolve(&mut encoder);
+                resolving = stamps.take();
+            }
         }
-        let Self { encoder, stamps, spans, done, .. } = self;
         let commands = checked(|| encoder.finish())?;
-        Ok((commands, Flight { meter, stamps, spans, done }))
+        Ok((commands, Sent { done, first, spans, resolving }, stamps))
+    }
+
+    /// What is recorded is dropped; the timestamps of what came before are not.
+    pub(super) fn abandon(self) -> Option<Stamps> {
+        self.stamps
+    }
+
+    /// Timestamps, of which those of what came before are there.
+    pub(super) fn stamps(&self) -> Option<&Stamps> {
+        self.stamps.as_ref()
     }
 
     fn begin_copies(&mut self) {
         if !self.is_copying {
             if self.spans.is_empty() {
-                self.stamp(0);
+                self.stamp(self.first);
             }
             self.spans.push(Span::Copies);
             self.is_copying = true;
@@ -125,7 +145,7 @@ impl Batch {
 
     fn end_copies(&mut self) {
         if self.is_copying {
-            self.stamp(self.spans.len() as u32);
+            self.stamp(self.first + self.spans.len() as u32);
             self.is_copying = false;
         }
     }

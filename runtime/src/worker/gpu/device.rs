@@ -10,11 +10,11 @@ use std::{io, thread};
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType, Buffer, BufferBindingType, BufferDescriptor,
     BufferSize, BufferUsages, CommandBuffer, ComputePipeline, ComputePipelineDescriptor, Device, PipelineCompilationOptions,
-    PipelineLayoutDescriptor, PollType, QuerySet, QuerySetDescriptor, QueryType, Queue, ShaderModuleDescriptor, ShaderSource,
-    ShaderStages, SubmissionIndex,
+    PipelineLayoutDescriptor, PollType, Queue, ShaderModuleDescriptor, ShaderSource, ShaderStages, SubmissionIndex,
 };
 
 use super::meter::Meter;
+use super::stamps::{Speed, Stamps};
 use super::turns::Turns;
 use super::watch::{Supervisor, Watch};
 use crate::gpu::adapter::Opened;
@@ -24,9 +24,6 @@ use crate::gpu::wire::{BindingKind, BindingShape, Session, SessionEnd, Shader};
 const FLIGHTS_MAX: usize = 2;
 /// How long a driver may take for what is no work of the device: compiling a shader, taking a submission.
 pub(super) const DRIVER_TIME_MAX: Duration = Duration::from_secs(10);
-/// Timestamps of a submission.
-pub(super) const STAMPS_MAX: u32 = 128;
-const STAMP_BYTES: u64 = 8;
 
 /// The device and what belongs to it.
 #[derive(Debug)]
@@ -34,7 +31,7 @@ pub(super) struct Gpu {
     pub(super) device: Device,
     queue: Queue,
     /// Nanoseconds of a timestamp's tick, where there are timestamps.
-    tick_ns: Option<f32>,
+    pub(super) tick_ns: Option<f32>,
     slice: Duration,
     pub(super) turns: Arc<Turns>,
     pub(super) watch: Arc<Watch>,
@@ -46,11 +43,13 @@ pub(super) struct Gpu {
     flights: Mutex<usize>,
     landed: Condvar,
     submitted: SyncSender<Submitted>,
-    /// Those that no submission uses.
+    /// Since when nothing runs; held by whoever waits for what runs.
+    idle_since: Mutex<Instant>,
+    /// Those that no session uses.
     stamps: Mutex<Vec<Stamps>>,
 }
 
-/// What was submitted, for the thread that waits for it.
+/// What was submitted, for whoever waits for it.
 #[derive(Debug)]
 struct Submitted {
     index: SubmissionIndex,
@@ -62,18 +61,26 @@ struct Submitted {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) meter: Arc<Meter>,
-    pub(super) stamps: Option<Stamps>,
-    pub(super) spans: Vec<Span>,
+    /// Whether its time is billed: not where it only moves bytes to a guest or from it, which is paid for in fuel.
+    pub(super) is_billed: bool,
     pub(super) done: Arc<Done>,
 }
 
-/// What lies between two timestamps.
-#[derive(Debug)]
-pub(super) enum Span {
-    /// Copies between buffers, and the clearing of new ones.
-    Copies,
-    /// A dispatch of so many workgroups.
-    Dispatch(Arc<Speed>, u64),
+/// A submission that whoever made it waits for.
+#[must_use = "nobody else waits for it"]
+pub(super) struct Waiting<'a> {
+    gpu: &'a Gpu,
+    idle_since: MutexGuard<'a, Instant>,
+    submitted: Submitted,
+}
+
+impl Waiting<'_> {
+    /// Waits until it is over.
+    pub(super) fn wait(mut self) {
+        self.gpu.time(self.submitted, &mut self.idle_since);
+        drop(self.idle_since);
+        self.gpu.land();
+    }
 }
 
 impl Gpu {
@@ -100,6 +107,7 @@ impl Gpu {
             flights: Mutex::new(0),
             landed: Condvar::new(),
             submitted,
+            idle_since: Mutex::new(Instant::now()),
             stamps: Mutex::default(),
         });
         let timing = Arc::clone(&gpu);
@@ -111,7 +119,7 @@ impl Gpu {
     pub(super) fn lose_with_device(self: &Arc<Self>) {
         let (supervisor, running) = (Arc::clone(&self.supervisor), Arc::clone(&self.running));
         self.device.set_device_lost_callback(move |reason, message| {
-            supervisor.lose(running.load(Ordering::Relaxed), format!("the device is lost ({reason:?}): {message}"));
+            supervisor.lose(running.load(Ordering::Relaxed), format!("its driver gave it up ({reason:?}): {message}"));
         });
     }
 
@@ -182,43 +190,50 @@ impl Gpu {
     /// # Errors
     /// As for a buffer.
     pub(super) fn take_stamps(&self) -> Result<Option<Stamps>, SessionEnd> {
-        let Some(_) = self.tick_ns else { return Ok(None) };
-        if let Some(stamps) = lock(&self.stamps).pop() {
-            return Ok(Some(stamps));
+        if self.tick_ns.is_none() {
+            return Ok(None);
         }
-        let descriptor = QuerySetDescriptor { label: None, ty: QueryType::Timestamp, count: STAMPS_MAX };
-        let bytes = u64::from(STAMPS_MAX) * STAMP_BYTES;
-        Ok(Some(Stamps {
-            queries: checked(|| self.device.create_query_set(&descriptor))?,
-            resolved: self.make_buffer(bytes, BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC)?,
-            read: self.make_buffer(bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?,
-            mapped: Arc::default(),
-        }))
+        match lock(&self.stamps).pop() {
+            Some(stamps) => Ok(Some(stamps)),
+            None => Stamps::make(self).map(Some),
+        }
     }
 
-    /// Submits. To be called by whoever has the turn; waits while there are [`FLIGHTS_MAX`].
+    pub(super) fn give_stamps_back(&self, mut stamps: Stamps) {
+        stamps.used = 0;
+        lock(&self.stamps).push(stamps);
+    }
+
+    /// Submits. To be called by whoever has the turn; waits while there are [`FLIGHTS_MAX`]. Who `waits` for it at once gets what it waits
+    /// by, where nothing else runs: it hears of the end from the device, and not from a thread that has to hear of it before.
     ///
     /// # Errors
     /// What the driver said.
-    pub(super) fn submit(&self, commands: CommandBuffer, flight: Flight) -> Result<(), SessionEnd> {
+    pub(super) fn submit(&self, commands: CommandBuffer, flight: Flight, waits: bool) -> Result<Option<Waiting<'_>>, SessionEnd> {
         let flights = lock(&self.flights);
         let is_full = |flights: &mut usize| *flights >= FLIGHTS_MAX;
-        *self.landed.wait_while(flights, is_full).unwrap_or_else(PoisonError::into_inner) += 1;
+        let mut flights = self.landed.wait_while(flights, is_full).unwrap_or_else(PoisonError::into_inner);
+        *flights += 1;
+        // Nobody holds this for long then, and nobody else submits.
+        let alone = (waits && *flights == 1).then(|| lock(&self.idle_since));
+        drop(flights);
         let guard = self.watch.guard(flight.meter.session, "giving work to the device", Instant::now(), DRIVER_TIME_MAX);
         let at = Instant::now();
         let index = checked(|| self.queue.submit([commands]));
         drop(guard);
-        match index {
-            Ok(index) => {
-                // Its thread ends with the process.
-                let _ = self.submitted.send(Submitted { index, at, flight });
-                Ok(())
-            }
+        let submitted = match index {
+            Ok(index) => Submitted { index, at, flight },
             Err(error) => {
                 self.land();
-                Err(error)
+                return Err(error);
             }
+        };
+        if let Some(idle_since) = alone {
+            return Ok(Some(Waiting { gpu: self, idle_since, submitted }));
         }
+        // Its thread ends with the process.
+        let _ = self.submitted.send(submitted);
+        Ok(None)
     }
 
     fn land(&self) {
@@ -226,42 +241,31 @@ impl Gpu {
         self.landed.notify_all();
     }
 
-    /// Waits for each submission in order, and bills it.
+    /// Waits for each submission that nobody else waits for, in order.
     fn wait_for_all(&self, submitted: &Receiver<Submitted>) {
-        let mut idle_since = Instant::now();
-        for Submitted { index, at, flight } in submitted {
-            // It began when the one before was over.
-            let began = at.max(idle_since);
-            flight.meter.begin();
-            self.running.store(flight.meter.session, Ordering::Relaxed);
-            let guard = self.watch.guard(flight.meter.session, "a dispatch", began, self.slice);
-            if let Err(error) = self.device.poll(PollType::Wait { submission_index: Some(index), timeout: None }) {
-                self.supervisor.lose(flight.meter.session, format!("the device does not answer: {error}"));
-            }
-            idle_since = Instant::now();
-            drop(guard);
-            self.bill(flight, idle_since.duration_since(began));
+        for submitted in submitted {
+            // Not before one that was submitted before it is over.
+            self.time(submitted, &mut lock(&self.idle_since));
             self.land();
         }
     }
 
-    /// Bills the shorter of what timestamps say and what a clock says; nothing where it only moved bytes to a guest or from it.
-    fn bill(&self, flight: Flight, wall: Duration) {
-        let wall = if flight.spans.is_empty() { 0 } else { u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX) };
-        let stamped = flight.stamps.and_then(|stamps| {
-            let times = stamps.read_spans(flight.spans.len(), self.tick_ns.unwrap_or_default());
-            lock(&self.stamps).push(stamps);
-            times
-        });
-        let billed = stamped.as_ref().map_or(wall, |times| times.iter().sum::<u64>().min(wall));
-        let even = wall / flight.spans.len().max(1) as u64;
-        for (at, span) in flight.spans.iter().enumerate() {
-            if let Span::Dispatch(speed, workgroups) = span {
-                speed.note(stamped.as_ref().map_or(even, |times| times[at].min(wall)), *workgroups);
-            }
+    /// Waits for a submission, and bills it by the clock: what timestamps say of it is known later.
+    fn time(&self, submitted: Submitted, idle_since: &mut Instant) {
+        let Submitted { index, at, flight } = submitted;
+        // It began when the one before was over.
+        let began = at.max(*idle_since);
+        flight.meter.begin();
+        self.running.store(flight.meter.session, Ordering::Relaxed);
+        let guard = self.watch.guard(flight.meter.session, "a dispatch", began, self.slice);
+        if let Err(error) = self.device.poll(PollType::Wait { submission_index: Some(index), timeout: None }) {
+            self.supervisor.lose(flight.meter.session, format!("the device does not answer: {error}"));
         }
-        flight.meter.end(billed);
-        flight.done.finish();
+        *idle_since = Instant::now();
+        drop(guard);
+        let wall = u64::try_from(idle_since.duration_since(began).as_nanos()).unwrap_or(u64::MAX);
+        flight.meter.end(if flight.is_billed { wall } else { 0 });
+        flight.done.finish(wall);
     }
 }
 
@@ -283,65 +287,6 @@ pub(super) struct Pipeline {
     pub(super) speed: Arc<Speed>,
 }
 
-/// How long a pipeline took when it was last seen.
-#[derive(Debug, Default)]
-pub(super) struct Speed(Mutex<Option<Seen>>);
-
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    ns: u64,
-    workgroups: u64,
-}
-
-impl Speed {
-    fn note(&self, ns: u64, workgroups: u64) {
-        *lock(&self.0) = Some(Seen { ns, workgroups: workgroups.max(1) });
-    }
-
-    /// How long a dispatch of so many workgroups may take, as far as that can be known.
-    pub(super) fn expected_ns(&self, workgroups: u64) -> Option<u64> {
-        let seen = (*lock(&self.0))?;
-        let times = workgroups.div_ceil(seen.workgroups).max(1);
-        Some(seen.ns.saturating_mul(times))
-    }
-}
-
-/// The timestamps of one submission.
-#[derive(Debug)]
-pub(super) struct Stamps {
-    pub(super) queries: QuerySet,
-    pub(super) resolved: Buffer,
-    pub(super) read: Buffer,
-    pub(super) mapped: Arc<Done>,
-}
-
-impl Stamps {
-    /// Nanoseconds of each span; nothing where they cannot be read.
-    fn read_spans(&self, spans: usize, tick_ns: f32) -> Option<Vec<u64>> {
-        if spans == 0 {
-            return None;
-        }
-        self.mapped.wait_for_maps().ok()?;
-        let view = self.read.slice(..stamp_bytes(spans)).get_mapped_range().ok()?;
-        let ticks: Vec<_> = view.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
-        let times = ticks.array_windows().map(|[began, ended]| (ended.saturating_sub(*began) as f64 * f64::from(tick_ns)) as u64);
-        let times = times.collect();
-        drop(view);
-        self.read.unmap();
-        Some(times)
-    }
-}
-
-/// Timestamps of so many spans: each ends where the next begins.
-pub(super) fn stamps_of(spans: usize) -> usize {
-    spans + 1
-}
-
-/// Bytes of them.
-pub(super) fn stamp_bytes(spans: usize) -> u64 {
-    stamps_of(spans) as u64 * STAMP_BYTES
-}
-
 /// Tells when a submission is over, and what it maps is mapped.
 #[derive(Debug, Default)]
 pub(super) struct Done {
@@ -352,6 +297,8 @@ pub(super) struct Done {
 #[derive(Debug, Default)]
 struct DoneState {
     is_over: bool,
+    /// How long it ran by the clock, in nanoseconds.
+    wall_ns: u64,
     maps_left: usize,
     is_failed: bool,
 }
@@ -369,13 +316,16 @@ impl Done {
         }
     }
 
-    fn finish(&self) {
-        lock(&self.state).is_over = true;
+    fn finish(&self, wall_ns: u64) {
+        let mut state = lock(&self.state);
+        (state.is_over, state.wall_ns) = (true, wall_ns);
         self.wake.notify_all();
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        lock(&self.state).is_over
+    /// How long it ran, in nanoseconds; nothing as long as it does.
+    pub(super) fn wall_ns(&self) -> Option<u64> {
+        let state = lock(&self.state);
+        state.is_over.then_some(state.wall_ns)
     }
 
     /// Waits for all.
@@ -388,7 +338,7 @@ impl Done {
         self.wait_for_maps()
     }
 
-    fn wait_for_maps(&self) -> Result<(), SessionEnd> {
+    pub(super) fn wait_for_maps(&self) -> Result<(), SessionEnd> {
         let state = lock(&self.state);
         let state = self.wake.wait_while(state, |state| state.maps_left > 0).unwrap_or_else(PoisonError::into_inner);
         if state.is_failed { Err(SessionEnd::Failed("a buffer could not be mapped".to_owned())) } else { Ok(()) }
@@ -418,4 +368,74 @@ impl From<wgpu::Error> for SessionEnd {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use super::super::socket::Inbox;
+    use super::*;
+    use crate::gpu::adapter;
+    use crate::gpu::live::GpuLive;
+    use crate::gpu::wire::{FromGpu, GpuSetup};
+
+    const SESSION: Session = 7;
+    /// Set in the process that loses its device.
+    const LOSES: &str = "ADIT_TEST_LOSES_ITS_DEVICE";
+
+    /// A device on the software adapter that tells what is on this process's standard input.
+    fn gpu() -> Arc<Gpu> {
+        let supervisor = Arc::new(Supervisor::new(Arc::new(UnixStream::from(stdin()))).unwrap());
+        let setup = GpuSetup { adapter: None, software: true, memory: 64 << 20, slice_ms: 60_000 };
+        let opened = adapter::open(&setup).expect("no Vulkan adapter to test on; `cargo xtask setup` installs one");
+        let watch = Watch::start(Arc::clone(&supervisor)).unwrap();
+        let gpu = Gpu::start(opened, Duration::from_mins(1), watch, supervisor).unwrap();
+        gpu.lose_with_device();
+        gpu
+    }
+
+    fn stdin() -> OwnedFd {
+        use std::os::fd::AsFd;
+        io::stdin().as_fd().try_clone_to_owned().unwrap()
+    }
+
+    fn submit(gpu: &Gpu) {
+        let commands = gpu.device.create_command_encoder(&Default::default()).finish();
+        let meter = Meter::new(SESSION, u64::MAX, Arc::new(GpuLive::create().unwrap()));
+        let flight = Flight { meter, is_billed: true, done: Arc::default() };
+        if let Some(waiting) = gpu.submit(commands, flight, true).unwrap() {
+            waiting.wait();
+        }
+    }
+
+    /// The device is destroyed under the worker, which is what a driver does that gives it up. That ends the process, so it is another one.
+    #[test]
+    fn device_that_is_lost_is_told_with_who_had_it_and_ends_the_process() {
+        if std::env::var_os(LOSES).is_some() {
+            let gpu = gpu();
+            submit(&gpu);
+            gpu.device.destroy();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < deadline {
+                let _ = gpu.device.poll(PollType::Poll);
+            }
+            panic!("it goes on");
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let test = "worker::gpu::device::tests::device_that_is_lost_is_told_with_who_had_it_and_ends_the_process";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]).env(LOSES, "1");
+        let mut child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
+        // Its end of the socket is in nobody else's hands.
+        drop(command);
+        ours.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let said = Inbox::new(Arc::new(ours)).recv().unwrap();
+        let Some(FromGpu::Lost { session: SESSION, reason }) = said else { panic!("{said:?}") };
+        assert!(reason.contains("Destroyed"), "{reason}");
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    }
 }

@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::gpu::book::Book;
-use crate::gpu::live::{GpuLive, GpuNote};
+use crate::gpu::live::{GpuLive, GpuNote, now_ns};
 use crate::gpu::wire::{GpuUsed, Session};
-use crate::unchecked::monotonic_ns;
 
 /// The meter of a session.
 #[derive(Debug)]
@@ -37,15 +36,22 @@ impl Meter {
     /// Something of the session's begins to run.
     pub(super) fn begin(&self) {
         let mut note = self.lock();
-        note.busy_since = monotonic_ns();
+        note.busy_since = now_ns();
         self.publish(&note);
     }
 
-    /// What ran is over, and is billed at `ns`.
+    /// What ran is over, and is billed at `ns` until more is known.
     pub(super) fn end(&self, ns: u64) {
         let mut note = self.lock();
         note.busy_since = 0;
         note.used.ns = note.used.ns.saturating_add(ns);
+        self.publish(&note);
+    }
+
+    /// Of what was billed so much was too much.
+    pub(super) fn take_back(&self, ns: u64) {
+        let mut note = self.lock();
+        note.used.ns = note.used.ns.saturating_sub(ns);
         self.publish(&note);
     }
 

@@ -14,10 +14,11 @@ use wgpu::{
 };
 
 use super::batch::Batch;
-use super::device::{Done, Gpu, Pipeline, checked, lock};
+use super::device::{Done, Flight, Gpu, Pipeline, checked, lock};
 use super::meter::Meter;
 use super::socket::{Inbox, send};
 use super::staging::{CHUNKS_PER_BATCH, Downloads, Uploads};
+use super::stamps::{Sent, Stamps, Unsettled};
 use super::turns::{Turn, Turns};
 use crate::gpu::book::{Book, Fault};
 use crate::gpu::wire::{
@@ -87,6 +88,8 @@ impl Handle {
             batch: None,
             is_changed: false,
             flights: VecDeque::new(),
+            stamps: None,
+            unsettled: Unsettled::default(),
             turn: None,
             uploads: Uploads::default(),
             downloads: Downloads::default(),
@@ -176,7 +179,10 @@ struct Worker {
     batch: Option<Batch>,
     /// Whether a buffer was changed since the last dispatch, so that what was seen of dispatches says little of the next.
     is_changed: bool,
-    flights: VecDeque<Arc<Done>>,
+    flights: VecDeque<Sent>,
+    /// Where the next timestamps go, while nothing is recorded.
+    stamps: Option<Stamps>,
+    unsettled: Unsettled,
     turn: Option<HeldTurn>,
     uploads: Uploads,
     downloads: Downloads,
@@ -207,12 +213,19 @@ impl Worker {
         }
     }
 
-    /// Lets what runs come to its end. What was only recorded is dropped with the rest.
+    /// Lets what runs come to its end, and has it billed. What was only recorded is dropped with the rest.
     fn wait_for_flights(mut self) -> Self {
-        self.batch = None;
-        for flight in self.flights.drain(..) {
+        if let Some(batch) = self.batch.take() {
+            self.stamps = batch.abandon();
+        }
+        for flight in &self.flights {
             // A buffer that could not be mapped is of no more use to anybody.
-            let _ = flight.wait();
+            let _ = flight.done.wait();
+        }
+        // Where the device has no memory for that, the clock's word holds.
+        let _ = self.settle_time();
+        if let Some(stamps) = self.stamps.take() {
+            self.gpu.give_stamps_back(stamps);
         }
         self
     }
@@ -288,7 +301,7 @@ impl Worker {
 
     /// Where nothing is recorded and nothing runs, nothing holds a destroyed buffer.
     fn forget_doomed(&mut self) {
-        self.flights.retain(|flight| !flight.is_over());
+        self.take_in_landed();
         if self.batch.is_none() && self.flights.is_empty() {
             self.gpu.give_memory_back(std::mem::take(&mut self.doomed));
         }
@@ -369,6 +382,7 @@ impl Worker {
             return Ok(());
         }
         self.bind(pipeline, bound)?;
+        self.take_in_landed();
         let used = self.pipelines.get(&pipeline).ok_or_else(|| lied(format!("there is no pipeline {pipeline}")))?;
         let is_known = !std::mem::take(&mut self.is_changed);
         let is_tiny = is_known && used.speed.expected_ns(all).is_some_and(|ns| ns <= TINY_NS);
@@ -407,13 +421,57 @@ impl Worker {
 
     /// Has all done that came before.
     fn settle(&mut self) -> Result<(), Stop> {
-        self.flush()?;
+        if self.batch.is_some() {
+            self.submit(true)?;
+        }
         // What others submit meanwhile begins when this is over.
         self.turn = None;
-        for flight in self.flights.drain(..) {
-            flight.wait()?;
+        for flight in &self.flights {
+            flight.done.wait()?;
         }
         self.forget_doomed();
+        Ok(())
+    }
+
+    /// Bills what is over, and lets go of it.
+    fn take_in_landed(&mut self) {
+        while let Some(wall_ns) = self.flights.front().and_then(|flight| flight.done.wall_ns())
+            && let Some(Sent { first, spans, resolving, .. }) = self.flights.pop_front()
+        {
+            self.unsettled.add(first, spans, wall_ns);
+            if let Some(stamps) = resolving {
+                self.unsettled.settle(&stamps, self.gpu.tick_ns.unwrap_or_default(), &self.handle.meter);
+                self.gpu.give_stamps_back(stamps);
+            }
+        }
+    }
+
+    /// Bills all that is over by its timestamps.
+    fn settle_time(&mut self) -> Result<(), SessionEnd> {
+        if let Some(flight) = self.flights.iter().rfind(|flight| flight.resolving.is_some()) {
+            flight.done.wait()?;
+        }
+        self.take_in_landed();
+        if self.unsettled.is_empty() {
+            return Ok(());
+        }
+        let stamps = self.batch.as_ref().map_or(self.stamps.as_ref(), Batch::stamps);
+        let (Some(stamps), Some(tick_ns)) = (stamps, self.gpu.tick_ns) else { return Ok(()) };
+        let commands = checked(|| {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            stamps.resolve(&mut encoder);
+            encoder.finish()
+        })?;
+        let turn = self.turn.is_none().then(|| self.gpu.turns.take(|| false));
+        let done = Arc::<Done>::default();
+        let flight = Flight { meter: Arc::clone(&self.handle.meter), is_billed: false, done: Arc::clone(&done) };
+        let waiting = self.gpu.submit(commands, flight, true)?;
+        drop(turn);
+        match waiting {
+            Some(waiting) => waiting.wait(),
+            None => done.wait()?,
+        }
+        self.unsettled.settle(stamps, tick_ns, &self.handle.meter);
         Ok(())
     }
 
@@ -424,7 +482,7 @@ impl Worker {
         let mut asked = 0;
         loop {
             while groups.len() < READS_AHEAD && asked < bytes {
-                let (group, end) = self.ask(&source, offset, asked, bytes)?;
+                let (group, end) = self.ask(&source, offset, asked, bytes, groups.is_empty())?;
                 groups.push_back(group);
                 asked = end;
             }
@@ -439,8 +497,9 @@ impl Worker {
         }
     }
 
-    /// Submits the copies of the next pieces of a read, and says where the one after begins.
-    fn ask(&mut self, source: &Buffer, offset: u64, mut at: u64, bytes: u64) -> Result<(Pieces, u64), Stop> {
+    /// Submits the copies of the next pieces of a read, and says where the one after begins. Where these are the last, and it has no others,
+    /// it waits for them.
+    fn ask(&mut self, source: &Buffer, offset: u64, mut at: u64, bytes: u64, is_alone: bool) -> Result<(Pieces, u64), Stop> {
         let mut pieces = Vec::new();
         while pieces.len() < CHUNKS_PER_BATCH && at < bytes {
             let length = (bytes - at).min(SLOT_BYTES as u64);
@@ -451,7 +510,7 @@ impl Worker {
             pieces.push((staged, length as usize));
             at += length;
         }
-        let done = self.submit()?;
+        let done = self.submit(is_alone && at == bytes)?;
         Ok((Pieces { done, pieces }, at))
     }
 
@@ -499,7 +558,13 @@ impl Worker {
     fn batch(&mut self) -> Result<&mut Batch, Stop> {
         let batch = match self.batch.take() {
             Some(batch) => batch,
-            None => Batch::begin(&self.gpu)?,
+            None => {
+                let stamps = match self.stamps.take() {
+                    Some(stamps) => Some(stamps),
+                    None => self.gpu.take_stamps()?,
+                };
+                Batch::begin(&self.gpu, stamps)?
+            }
         };
         Ok(self.batch.insert(batch))
     }
@@ -511,28 +576,36 @@ impl Worker {
     /// Submits what was recorded, if anything was.
     fn flush(&mut self) -> Result<(), Stop> {
         if self.batch.is_some() {
-            self.submit()?;
+            self.submit(false)?;
         }
         Ok(())
     }
 
-    fn submit(&mut self) -> Result<Arc<Done>, Stop> {
+    /// Submits what was recorded. Who `waits` for it lets others submit what runs after it.
+    fn submit(&mut self, waits: bool) -> Result<Arc<Done>, Stop> {
         self.batch()?;
-        let Some(mut batch) = self.batch.take() else { return Err(Stop::Closed) };
-        self.uploads.hand_over(&mut batch);
-        let meter = Arc::clone(&self.handle.meter);
-        let (commands, flight) = batch.finish(Arc::clone(&meter))?;
         self.take_turn()?;
         if self.handle.is_closed() {
             return Err(Stop::Closed);
         }
         self.check_time()?;
-        meter.count(&self.book);
-        let done = Arc::clone(&flight.done);
-        self.gpu.submit(commands, flight)?;
-        self.flights.retain(|flight| !flight.is_over());
-        self.flights.push_back(Arc::clone(&done));
-        self.end_turn_if_wanted();
+        let Some(mut batch) = self.batch.take() else { return Err(Stop::Closed) };
+        self.uploads.hand_over(&mut batch);
+        let (commands, sent, stamps) = batch.finish()?;
+        self.stamps = stamps;
+        let done = Arc::clone(&sent.done);
+        let (meter, is_billed) = (Arc::clone(&self.handle.meter), !sent.spans.is_empty());
+        let gpu = Arc::clone(&self.gpu);
+        let waiting = gpu.submit(commands, Flight { meter, is_billed, done: Arc::clone(&done) }, waits)?;
+        self.flights.push_back(sent);
+        match waiting {
+            Some(waiting) => {
+                self.turn = None;
+                waiting.wait();
+            }
+            None => self.end_turn_if_wanted(),
+        }
+        self.take_in_landed();
         Ok(done)
     }
 
@@ -547,7 +620,9 @@ impl Worker {
     /// What is not billed takes the device's time too, so both clocks count.
     fn end_turn_if_wanted(&mut self) {
         let now = self.handle.meter.ns();
-        let is_long = |held: &HeldTurn| now - held.since_ns >= TURN_NS || held.since.elapsed().as_nanos() >= u128::from(TURN_NS);
+        let is_long = |held: &HeldTurn| {
+            now.saturating_sub(held.since_ns) >= TURN_NS || held.since.elapsed().as_nanos() >= u128::from(TURN_NS)
+        };
         if self.turn.as_ref().is_some_and(|held| held.turn.is_wanted() && is_long(held)) {
             self.turn = None;
         }
@@ -559,8 +634,12 @@ impl Worker {
         Ok(send(&self.handle.socket, reply)?)
     }
 
-    fn check_time(&self) -> Result<(), Stop> {
+    fn check_time(&mut self) -> Result<(), Stop> {
         self.handle.meter.count(&self.book);
+        if self.handle.meter.is_over_time() {
+            // By the clock; what the device says counts.
+            self.settle_time()?;
+        }
         if self.handle.meter.is_over_time() { Err(SessionEnd::OutOfTime.into()) } else { Ok(()) }
     }
 }

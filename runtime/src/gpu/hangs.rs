@@ -1,0 +1,124 @@
+//! Whose work hung the GPU or made it lose its device: who did it again is kept away from it for a while, so that a stranger cannot take it
+//! from everybody. Kept in memory: a node that starts anew forgives.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use adit_protocol::{Digest, PublicKey};
+use tokio::time::Instant;
+
+/// How long a hang counts.
+const COUNTS_FOR: Duration = Duration::from_secs(3600);
+/// Hangs at which a module is kept away. One may be a slow moment of the node, two are the module.
+const MODULE_HANGS_MAX: usize = 2;
+/// Hangs at which a client is: fewer than the losses in a row after which the GPU is withdrawn from all.
+const CLIENT_HANGS_MAX: usize = 3;
+/// Hangs that are remembered; of more, the oldest is forgotten. At two seconds for each, that takes longer than they count.
+const HANGS_MAX: usize = 2048;
+const _: () = assert!(CLIENT_HANGS_MAX < super::keeper::LOSSES_MAX as usize, "nobody withdraws the GPU alone");
+
+/// Whose work a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Whose {
+    pub(crate) client: PublicKey,
+    pub(crate) module: Digest,
+}
+
+/// The hangs of a node's GPU, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Hangs(Mutex<VecDeque<(Instant, Whose)>>);
+
+impl Hangs {
+    /// Counts a hang.
+    pub(crate) fn add(&self, now: Instant, whose: Whose) {
+        let mut hangs = self.counting(now);
+        if hangs.len() == HANGS_MAX {
+            hangs.pop_front();
+        }
+        hangs.push_back((now, whose));
+    }
+
+    /// Why somebody's work is kept away from the GPU, where it is.
+    pub(crate) fn refusal(&self, now: Instant, whose: &Whose) -> Option<String> {
+        let hangs = self.counting(now);
+        let refused = |who: &str, most: usize, is_same: &dyn Fn(&Whose) -> bool| {
+            let of_it: Vec<_> = hangs.iter().filter(|(_, other)| is_same(other)).map(|(at, _)| *at).collect();
+            // Until one less counts than are too many.
+            let until = *of_it.get(of_it.len().checked_sub(most)?)? + COUNTS_FOR;
+            let minutes = until.saturating_duration_since(now).as_secs().div_ceil(60);
+            let times = of_it.len();
+            Some(format!("{who} hung this node's GPU {times} times within an hour, and is kept away from it for {minutes} min"))
+        };
+        refused("this module", MODULE_HANGS_MAX, &|other| other.module == whose.module)
+            .or_else(|| refused("this client's work", CLIENT_HANGS_MAX, &|other| other.client == whose.client))
+    }
+
+    /// Those that still count.
+    fn counting(&self, now: Instant) -> MutexGuard<'_, VecDeque<(Instant, Whose)>> {
+        let mut hangs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while hangs.pop_front_if(|(at, _)| now.saturating_duration_since(*at) >= COUNTS_FOR).is_some() {}
+        hangs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn whose(client: u8, module: u8) -> Whose {
+        Whose { client: PublicKey([client; 32]), module: Digest([module; 32]) }
+    }
+
+    #[test]
+    fn module_is_kept_away_from_its_second_hang_on_whoever_brings_it() {
+        let (hangs, start) = (Hangs::default(), Instant::now());
+        hangs.add(start, whose(1, 1));
+        assert_eq!(hangs.refusal(start, &whose(1, 1)), None);
+        hangs.add(start + 10 * MINUTE, whose(2, 1));
+        let told = hangs.refusal(start + 10 * MINUTE, &whose(3, 1)).unwrap();
+        assert_eq!(told, "this module hung this node's GPU 2 times within an hour, and is kept away from it for 50 min");
+        assert_eq!(hangs.refusal(start + 10 * MINUTE, &whose(1, 2)), None, "another module is not");
+        assert_eq!(hangs.refusal(start + 60 * MINUTE, &whose(3, 1)), None);
+    }
+
+    #[test]
+    fn client_is_kept_away_from_its_third_hang_on_with_any_module() {
+        let (hangs, start) = (Hangs::default(), Instant::now());
+        for module in 1..=2 {
+            hangs.add(start, whose(1, module));
+            assert_eq!(hangs.refusal(start, &whose(1, 9)), None);
+        }
+        hangs.add(start + MINUTE, whose(1, 3));
+        let told = hangs.refusal(start + MINUTE, &whose(1, 9)).unwrap();
+        assert_eq!(told, "this client's work hung this node's GPU 3 times within an hour, and is kept away from it for 59 min");
+        assert_eq!(hangs.refusal(start + MINUTE, &whose(2, 9)), None, "another client is not");
+        // Two of them count no longer.
+        assert_eq!(hangs.refusal(start + 60 * MINUTE, &whose(1, 9)), None);
+    }
+
+    #[test]
+    fn who_goes_on_stays_away_for_longer() {
+        let (hangs, start) = (Hangs::default(), Instant::now());
+        for minute in 0..4 {
+            hangs.add(start + minute * 20 * MINUTE, whose(1, 1));
+        }
+        // The hangs at 20, 40 and 60 minutes count; the one at 40 has to go.
+        let told = hangs.refusal(start + 60 * MINUTE, &whose(1, 1)).unwrap();
+        assert!(told.contains("3 times") && told.ends_with("for 40 min"), "{told}");
+    }
+
+    #[test]
+    fn oldest_is_forgotten_first() {
+        let (hangs, start) = (Hangs::default(), Instant::now());
+        hangs.add(start, whose(1, 1));
+        for _ in 0..HANGS_MAX {
+            hangs.add(start, whose(2, 2));
+        }
+        hangs.add(start, whose(1, 1));
+        assert_eq!(hangs.refusal(start, &whose(1, 1)), None);
+        assert_eq!(hangs.counting(start).len(), HANGS_MAX);
+    }
+}

@@ -1,0 +1,163 @@
+//! How long the device says that it took: timestamps around each dispatch, and what is made of them.
+//!
+//! To read timestamps takes a lowly device as long as a small dispatch, so those of single dispatches wait until there are many, or somebody
+//! has to know. Until then a dispatch is billed by the clock, which never says less.
+
+use std::mem;
+use std::sync::{Arc, Mutex};
+
+use wgpu::{Buffer, BufferUsages, CommandEncoder, MapMode, QuerySet, QuerySetDescriptor, QueryType};
+
+use super::device::{Done, Gpu, checked, lock};
+use super::meter::Meter;
+use crate::gpu::wire::SessionEnd;
+
+/// Timestamps that are read together.
+pub(super) const STAMPS_MAX: u32 = 128;
+const STAMP_BYTES: u64 = 8;
+
+/// What lies between two timestamps.
+#[derive(Debug)]
+pub(super) enum Span {
+    /// Copies between buffers, and the clearing of new ones.
+    Copies,
+    /// A dispatch of so many workgroups.
+    Dispatch(Arc<Speed>, u64),
+}
+
+/// Timestamps of so many spans: each ends where the next begins.
+pub(super) fn stamps_of(spans: &[Span]) -> u32 {
+    spans.len() as u32 + 1
+}
+
+/// Timestamps of one session.
+#[derive(Debug)]
+pub(super) struct Stamps {
+    pub(super) queries: QuerySet,
+    /// How many were taken.
+    pub(super) used: u32,
+    resolved: Buffer,
+    read: Buffer,
+    mapped: Arc<Done>,
+}
+
+impl Stamps {
+    /// Makes room for them.
+    ///
+    /// # Errors
+    /// As for a buffer.
+    pub(super) fn make(gpu: &Gpu) -> Result<Self, SessionEnd> {
+        let descriptor = QuerySetDescriptor { label: None, ty: QueryType::Timestamp, count: STAMPS_MAX };
+        let bytes = u64::from(STAMPS_MAX) * STAMP_BYTES;
+        Ok(Self {
+            queries: checked(|| gpu.device.create_query_set(&descriptor))?,
+            used: 0,
+            resolved: gpu.make_buffer(bytes, BufferUsages::QUERY_RESOLVE | BufferUsages::COPY_SRC)?,
+            read: gpu.make_buffer(bytes, BufferUsages::MAP_READ | BufferUsages::COPY_DST)?,
+            mapped: Arc::default(),
+        })
+    }
+
+    /// Records that all that were taken can be read after.
+    pub(super) fn resolve(&self, encoder: &mut CommandEncoder) {
+        let bytes = u64::from(self.used) * STAMP_BYTES;
+        encoder.resolve_query_set(&self.queries, 0..self.used, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.read, 0, bytes);
+        encoder.map_buffer_on_submit(&self.read, MapMode::Read, ..bytes, self.mapped.expect_map());
+    }
+
+    /// What they say, in ticks; nothing where they cannot be read. To be asked once after [`Self::resolve`], when that is over.
+    fn ticks(&self) -> Option<Vec<u64>> {
+        self.mapped.wait_for_maps().ok()?;
+        let view = self.read.slice(..u64::from(self.used) * STAMP_BYTES).get_mapped_range().ok()?;
+        let ticks = view.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        drop(view);
+        self.read.unmap();
+        Some(ticks)
+    }
+}
+
+/// A submission, as its session knows it.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) done: Arc<Done>,
+    /// The first of its timestamps.
+    pub(super) first: u32,
+    pub(super) spans: Vec<Span>,
+    /// The timestamps that it makes readable, of itself and of those before.
+    pub(super) resolving: Option<Stamps>,
+}
+
+/// Submissions that are over, and billed by the clock alone.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled(Vec<Over>);
+
+#[derive(Debug)]
+struct Over {
+    first: u32,
+    spans: Vec<Span>,
+    wall_ns: u64,
+}
+
+impl Unsettled {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a submission that is over. What it took per dispatch is what the clock says, in equal parts, until more is known.
+    pub(super) fn add(&mut self, first: u32, spans: Vec<Span>, wall_ns: u64) {
+        let even = wall_ns / spans.len().max(1) as u64;
+        spans.iter().for_each(|span| span.note(even));
+        if !spans.is_empty() {
+            self.0.push(Over { first, spans, wall_ns });
+        }
+    }
+
+    /// Bills all by what their timestamps say, where that is less.
+    pub(super) fn settle(&mut self, stamps: &Stamps, tick_ns: f32, meter: &Meter) {
+        let over = mem::take(&mut self.0);
+        let Some(ticks) = stamps.ticks() else { return };
+        for Over { first, spans, wall_ns } in over {
+            let ticks = &ticks[first as usize..][..spans.len() + 1];
+            let times =
+                ticks.array_windows().map(|[began, ended]| nanoseconds(ended.saturating_sub(*began), tick_ns).min(wall_ns));
+            let mut stamped_ns = 0_u64;
+            for (span, ns) in spans.iter().zip(times) {
+                span.note(ns);
+                stamped_ns = stamped_ns.saturating_add(ns);
+            }
+            meter.take_back(wall_ns.saturating_sub(stamped_ns));
+        }
+    }
+}
+
+fn nanoseconds(ticks: u64, tick_ns: f32) -> u64 {
+    (ticks as f64 * f64::from(tick_ns)) as u64
+}
+
+impl Span {
+    fn note(&self, ns: u64) {
+        if let Self::Dispatch(speed, workgroups) = self {
+            *lock(&speed.0) = Some(Seen { ns, workgroups: (*workgroups).max(1) });
+        }
+    }
+}
+
+/// How long a pipeline took when it was last seen.
+#[derive(Debug, Default)]
+pub(super) struct Speed(Mutex<Option<Seen>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    ns: u64,
+    workgroups: u64,
+}
+
+impl Speed {
+    /// How long a dispatch of so many workgroups may take, as far as that can be known.
+    pub(super) fn expected_ns(&self, workgroups: u64) -> Option<u64> {
+        let seen = (*lock(&self.0))?;
+        let times = workgroups.div_ceil(seen.workgroups).max(1);
+        Some(seen.ns.saturating_mul(times))
+    }
+}
