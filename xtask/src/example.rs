@@ -64,7 +64,7 @@ const APPLICATIONS: [Application; 5] = [
         program: "adit-render",
         module: "pathtracer.wasm",
         prepare: |_, folder| {
-            let film = "--size 320x180 --tile 60 --frames 12 --samples 48 --noise 150";
+            let film = "--size 320x180 --tile 60 --frames 12 --samples 48 --noise 10";
             let mut args: Vec<OsString> = film.split(' ').map(OsString::from).collect();
             args.extend(["--out-dir".into(), folder.into(), "--preview".into(), folder.join("preview.png").into()]);
             Ok(args)

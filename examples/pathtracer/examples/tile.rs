@@ -24,7 +24,7 @@ fn main() -> Result<()> {
 
 /// The middle of the teapot's picture, with so much to do that starting is nothing beside it.
 fn input() -> Result<Vec<u8>> {
-    let picture = Picture { noise: 100, frame: Frame { number: 1, count: 12 }, ..Picture::still(640, 360, 64, 1) };
+    let picture = Picture { noise: 6, frame: Frame { number: 1, count: 12 }, ..Picture::still(640, 360, 64, 1) };
     let tile = tiles(picture, 160).nth(5).context("a picture has a middle")?;
     Ok(Work { tile, subject: Subject::teapot()? }.encode()?)
 }

@@ -32,11 +32,6 @@ impl Sampler {
         self.pairs = 0;
     }
 
-    /// Goes on to another set of as many samples, as evenly spread as the one before.
-    pub(crate) fn next_set(&mut self) {
-        self.pattern = self.rng.next_u32();
-    }
-
     /// A number in [0, 1).
     pub(crate) fn number(&mut self) -> f32 {
         self.pair().0
@@ -281,21 +276,6 @@ mod tests {
                 assert!((f64::from(cosine) - angle.cos()).abs() < 1e-6, "cosine of {part}/{parts}: {cosine}");
             }
         }
-    }
-
-    #[test]
-    fn every_set_of_samples_covers_every_cell() {
-        let mut sampler = Sampler::new(1, 2, 3, 16);
-        let mut cells = vec![0; 16];
-        for _ in 0..3 {
-            for sample in 0..16 {
-                sampler.start(sample);
-                let (u, v) = sampler.pair();
-                cells[(v * 4.0) as usize * 4 + (u * 4.0) as usize] += 1;
-            }
-            sampler.next_set();
-        }
-        assert_eq!(cells, [3; 16]);
     }
 
     #[test]

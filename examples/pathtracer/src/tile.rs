@@ -1,7 +1,7 @@
 use adit_guest::gpu;
 use serde::{Deserialize, Serialize};
 
-use crate::pixel::Estimate;
+use crate::pixel::{self, Estimate};
 use crate::sampler::split_mix;
 use crate::scene::Scene;
 use crate::subject::{Subject, SubjectError};
@@ -13,7 +13,7 @@ pub const PICTURE_SIDE_MAX: u32 = 16_384;
 /// The most samples of one pixel.
 pub const SAMPLES_MAX: u32 = 65_536;
 
-/// The most noise that may stay in a pixel, in thousandths of its brightness.
+/// The most thousandths of white by which paths may differ for each path that a pixel takes.
 pub const NOISE_MAX: u32 = 1000;
 
 /// The most frames of a film: an hour and more.
@@ -36,8 +36,8 @@ pub struct Picture {
     pub samples: u32,
     /// What the random numbers are drawn from. A pixel's depend on it, the frame and the pixel's place.
     pub seed: u64,
-    /// How much noise may stay in a pixel, in thousandths of its brightness: it takes paths until so little is left. With 0 each pixel
-    /// takes all of its paths.
+    /// A pixel takes a path for every so many thousandths of white by which the paths around it differ. With 0 each pixel takes all of
+    /// its paths.
     pub noise: u32,
     /// Which picture of a film it is.
     pub frame: Frame,
@@ -114,7 +114,7 @@ pub enum RenderError {
     /// None, or too many.
     #[error("{0} samples; there must be from 1 to {SAMPLES_MAX}")]
     Samples(u32),
-    /// So much that the picture would be nothing else.
+    /// As much as there can be.
     #[error("noise of {0} thousandths; there may be at most {NOISE_MAX}")]
     Noise(u32),
     /// There is no such frame in the film.
@@ -179,9 +179,10 @@ pub fn render(tile: &Tile, subject: &Subject, mut progress: impl FnMut(u64, u64)
     subject.check()?;
     let scene = Scene::of(subject, tile.picture.frame);
     let mut pixels = Pixels { tile: *tile, paths: 0, rgb: Vec::with_capacity(tile.bytes()) };
+    let mut asked = pixel::Pixels::new(&tile.picture, &scene);
     for row in 0..tile.h {
         for column in 0..tile.w {
-            let Estimate { light, paths } = Estimate::of(&tile.picture, &scene, tile.x + column, tile.y + row);
+            let Estimate { light, paths } = asked.estimate(tile.x + column, tile.y + row);
             pixels.rgb.extend(encode(light));
             pixels.paths += u64::from(paths);
         }
@@ -287,12 +288,14 @@ impl Tile {
 /// A colour's three bytes: bright light is bent into what a screen can show as film does (Narkowicz 2015, "ACES Filmic Tone Mapping Curve"),
 /// and the square root stands in for a screen's gamma of 2.2.
 pub(crate) fn encode(Vec3 { x, y, z }: Vec3) -> [u8; 3] {
-    [x, y, z].map(|light| {
-        let n = light * EXPOSURE;
-        let shown = (n * (2.51 * n + 0.03)) / (n * (2.43 * n + 0.59) + 0.14);
-        // The cast saturates.
-        (shown.sqrt() * 255.0 + 0.5) as u8
-    })
+    // The cast saturates.
+    [x, y, z].map(|light| (shown(light) * 255.0 + 0.5) as u8)
+}
+
+/// How white the screen is for so much light, from 0 to 1 and a little more.
+pub(crate) fn shown(light: f32) -> f32 {
+    let n = light * EXPOSURE;
+    ((n * (2.51 * n + 0.03)) / (n * (2.43 * n + 0.59) + 0.14)).sqrt()
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ struct Args {
     /// Light paths per pixel; the most, with --noise.
     #[arg(long, default_value_t = 16)]
     samples: u32,
-    /// Let a pixel stop once its noise is below so many thousandths of its brightness; 0 lets none.
+    /// Give a pixel a path for every so many thousandths of white by which the paths around it differ; 0 gives it all.
     #[arg(long, value_name = "THOUSANDTHS", default_value_t = 0)]
     noise: u32,
     /// The most fuel that one tile may use.

@@ -14,7 +14,7 @@ fn adit() -> Work {
 
 /// The job that it calls `pathtracer_model`: everything that a model may have, in some hundred bytes.
 fn small_model() -> Work {
-    let picture = Picture { noise: 200, frame: Frame { number: 1, count: 3 }, ..Picture::still(16, 9, 40, 7) };
+    let picture = Picture { noise: 10, frame: Frame { number: 1, count: 3 }, ..Picture::still(16, 9, 40, 7) };
     let model = Model {
         mesh: Mesh {
             positions: vec![[1.0, 0.0, 1.0], [3.0, 0.0, 1.0], [3.0, 0.0, 3.0], [1.0, 0.0, 3.0], [2.0, 2.5, 2.0]],
