@@ -157,6 +157,8 @@ checks what they made and prints the bill. What it made and the logs stay in tar
 Usage: cargo xtask example NAME [ARGS]...
 
 Names:
+  analytics    groups and quantiles of a million sensor readings in Parquet and CSV
+  blockchain   Bitcoin's headers, blocks and signatures, checked in batches
   rendering    a picture in tiles, by a path tracer
 
 Arguments after the name go to the application's client; `--help` there lists them.
