@@ -134,7 +134,12 @@ impl Bench {
     /// How long the guest ran, in microseconds.
     async fn micros(&self, program: &Program) -> Result<f64> {
         self.runtime.compile(program.spec.module.digest, &program.file).await?;
-        let request = RunRequest { tenant: self.tenant, spec: Arc::clone(&program.spec), input: Input::Inline(Vec::new()) };
+        let request = RunRequest {
+            tenant: self.tenant,
+            spec: Arc::clone(&program.spec),
+            input: Input::Inline(Vec::new()),
+            named: Vec::new(),
+        };
         let mut run = self.runtime.start(request).await?;
         loop {
             if let RunEvent::Ended(report) = run.next().await? {

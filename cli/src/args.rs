@@ -10,10 +10,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::gpu::GpuArgs;
+use crate::named::NamedFile;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
-    account, adapter, audit, build, gateway, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes, quote, receipts,
-    run, settings, up, verify, why, witness,
+    account, adapter, audit, build, dev, gateway, inspect, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes,
+    profile, quote, receipts, run, settings, up, verify, why, witness,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -29,7 +30,7 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Try it on this machine:
   adit up                                          # a gateway and a node; leave it running
-  adit new hello && cd hello && adit build         # a guest of your own
+  adit new hello && cd hello && adit build         # a guest of your own, in Rust; --lang c or zig
   adit run target/wasm32-wasip1/release/hello.wasm --input README.md
 
 Exit codes: 0 success, 1 failure here, 2 wrong usage, 10-17 the guest failed or met a limit,
@@ -79,6 +80,9 @@ pub(crate) enum Command {
     Log(log::LogArgs),
     New(new::NewArgs),
     Build(build::BuildArgs),
+    Dev(Box<dev::DevArgs>),
+    Inspect(inspect::InspectArgs),
+    Profile(Box<profile::ProfileArgs>),
     Gpu(adapter::GpuCommandArgs),
     Up(up::UpArgs),
     Gateway(gateway::GatewayArgs),
@@ -114,6 +118,9 @@ impl Command {
             Self::Log(args) => log::run(args, common),
             Self::New(args) => new::run(args),
             Self::Build(args) => build::run(args),
+            Self::Dev(args) => dev::run(args, common),
+            Self::Inspect(args) => inspect::run(args, common),
+            Self::Profile(args) => profile::run(args, common),
             Self::Gpu(args) => adapter::run(args, common),
             Self::Up(args) => up::run(args, common),
             Self::Gateway(args) => gateway::run(args, common),
@@ -159,6 +166,9 @@ impl RetryArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job")]
 pub(crate) struct JobArgs {
+    /// An input that the guest reads by its name, beside --input; repeat for up to 16
+    #[arg(long, value_name = "NAME=FILE")]
+    pub(crate) with: Vec<NamedFile>,
     /// An argument of the guest; repeat for more
     #[arg(long, value_name = "A", allow_hyphen_values = true)]
     pub(crate) arg: Vec<String>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_client::Client;
-use adit_protocol::{BlobRef, Comparison, Digest, JobSpec, Microcredits, Outcome, Profile, Receipt, Tolerance};
+use adit_protocol::{BlobRef, Comparison, Digest, JobSpec, Microcredits, NamedInput, Outcome, Profile, Receipt, Tolerance};
 use adit_runtime::{Runtime, meter_id};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
@@ -53,10 +53,10 @@ A receipt is checked as `adit verify` does, then its job is run in the same sand
 cancellation ended is run until it has used what was claimed: its bill is plausible if the guest
 was still running then and used as much of everything.
 
-What was asked, and where module and input came from, is kept by `adit run`, `submit` and `map`:
+What was asked, and where module and inputs came from, is kept by `adit run`, `submit` and `map`:
 SPEC.job in ~/.local/share/adit/jobs, NAME.job beside the receipts of a map; readable by you
-alone, as arguments and environment are in it. Copies of module and input up to 64 MiB each (of a
-map's inputs none) are in jobs/blobs, up to 1 GiB in all, those not used for longest go first;
+alone, as arguments and environment are in it. Copies of module and inputs up to 64 MiB each (of
+the files that a map goes through none) are in jobs/blobs, up to 1 GiB in all, those not used for longest go first;
 `keep-max` in the config file or ADIT_KEEP_MAX changes that, 0 keeps no copies.
 
 A job with a GPU runs on this machine's, of the same class where there is one, software included. Its
@@ -74,7 +74,7 @@ pub(crate) struct AuditArgs {
     /// The module that ran, where it is not found by itself; repeat for more
     #[arg(long, value_name = "FILE")]
     module: Vec<PathBuf>,
-    /// What it read, where it is not found by itself; repeat for more
+    /// What it read, its named inputs too, where it is not found by itself; repeat for more
     #[arg(long, value_name = "FILE")]
     input: Vec<PathBuf>,
     /// What it wrote, where that is compared within a tolerance; repeat for more
@@ -343,12 +343,21 @@ impl Shelves {
             return Err(OPEN.to_owned());
         }
         job.spec.check().map_err(|error| error.to_string())?;
-        let module = self.find_bytes("module", job.spec.module, &self.modules, job.module.as_deref())?;
-        let input = match job.spec.input {
-            BlobRef { bytes: 0, .. } => None,
-            blob => Some(self.find_bytes("input", blob, &self.inputs, job.input.as_deref())?),
+        let module = self.find_bytes("module", "module", job.spec.module, &self.modules, job.module.as_deref())?;
+        let input = self.find_input("input", job.spec.input, job.input.as_deref())?;
+        let find = |NamedInput { name, blob }: &NamedInput| {
+            self.find_input(&format!("input `{name}`"), *blob, job.named.get(name).map(PathBuf::as_path))
         };
-        Ok((job, Bytes { module, input }))
+        let named = job.spec.inputs.iter().map(find).collect::<Result<_, _>>()?;
+        Ok((job, Bytes { module, input, named }))
+    }
+
+    /// A file with these bytes; nothing where there are none.
+    fn find_input(&self, what: &str, blob: BlobRef, origin: Option<&Path>) -> Result<Option<PathBuf>, String> {
+        if blob.bytes == 0 {
+            return Ok(None);
+        }
+        self.find_bytes(what, "input", blob, &self.inputs, origin).map(Some)
     }
 
     /// The job with the specification that a receipt names: given, beside the receipt, or kept.
@@ -362,8 +371,15 @@ impl Shelves {
         })
     }
 
-    /// A file with these bytes: given, copied, or where they came from.
-    fn find_bytes(&self, what: &str, blob: BlobRef, given: &[Given], origin: Option<&Path>) -> Result<PathBuf, String> {
+    /// A file with these bytes: given with `--{flag}`, copied, or where they came from.
+    fn find_bytes(
+        &self,
+        what: &str,
+        flag: &str,
+        blob: BlobRef,
+        given: &[Given],
+        origin: Option<&Path>,
+    ) -> Result<PathBuf, String> {
         if let Some(given) = given.iter().find(|given| given.blob == blob) {
             return Ok(given.path.clone());
         }
@@ -371,7 +387,7 @@ impl Shelves {
         if let Some(found) = [Some(&*copy), origin].into_iter().flatten().find(|path| is_still(path, blob)) {
             return Ok(found.to_owned());
         }
-        let others: String = given.iter().map(|given| format!("{} is another {what}; ", given.path.display())).collect();
+        let others: String = given.iter().map(|given| format!("{} is another {flag}; ", given.path.display())).collect();
         let origin = match origin {
             Some(path) if path.exists() => format!("{} has changed since", path.display()),
             Some(path) => format!("{} is not there any more", path.display()),
@@ -379,7 +395,7 @@ impl Shelves {
         };
         let BlobRef { digest, bytes } = blob;
         Err(format!(
-            "{others}the {what} is missing: {origin}, and no copy is kept: give its {bytes} bytes, {digest}, with --{what} FILE"
+            "{others}the {what} is missing: {origin}, and no copy is kept: give its {bytes} bytes, {digest}, with --{flag} FILE"
         ))
     }
 }

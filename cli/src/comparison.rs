@@ -82,7 +82,7 @@ impl Check {
             Field { holds: true, ..Field::new("engine", receipt.engine.clone(), again.engine.to_owned()) },
             Field::new("profile", receipt.profile.to_string(), spec.profile.to_string()),
             Field::new("module", receipt.module.to_string(), spec.module.digest.to_string()),
-            Field::new("input", receipt.input.to_string(), spec.input.digest.to_string()),
+            Field::new("input", receipt.input.to_string(), spec.input_digest().to_string()),
             self.outcome(receipt, again),
             output(receipt, again),
             self.amount("fuel", claimed.fuel.0, used.fuel.0),

@@ -130,13 +130,13 @@ pub(crate) fn submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit>
 fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let terms = Terms::read(&args.job, &config)?;
-    // The input keeps what came by a pipe until it was sent.
-    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
+    // It keeps what came by a pipe until that was sent.
+    let submission = Submission::read(&args.submission, &terms, &config)?;
     block_on(async {
         let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
-        let job = client.salted(job);
-        let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
-        let mut handle = client.submit(job);
+        let submission = Submission { job: client.salted(submission.job), ..submission };
+        let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission, &args.job.with);
+        let mut handle = client.submit(submission.job);
         let mut screen = Screen::new(common.quiet);
         let state = first_word(&mut handle, &mut screen).await.map_err(anyhow::Error::from);
         keeping.finish(state.as_ref().err()).await;

@@ -1,13 +1,13 @@
-//! What is kept of a job beside its receipt, so that its bill can be computed again: what was asked, where module and input came from,
+//! What is kept of a job beside its receipt, so that its bill can be computed again: what was asked, where module and inputs came from,
 //! and copies of them as far as room is given.
 
+use std::collections::BTreeMap;
 use std::fs::{DirEntry, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf, absolute};
 use std::time::SystemTime;
 
-use adit_client::Job;
-use adit_protocol::{BlobRef, Digest, JobSpec, decode_exact};
+use adit_protocol::{BlobRef, Digest, InputName, JobSpec, decode_exact};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -15,14 +15,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use crate::args::SubmissionArgs;
 use crate::config::{Config, KEEP_MAX};
 use crate::exit::Exit;
+use crate::named::NamedFile;
 use crate::quantity::parse_bytes;
 use crate::sink::AtomicFile;
-use crate::spec::Input;
+use crate::spec::{Input, Submission};
 
-/// The version of job files.
-const VERSION: u32 = 1;
+/// The version of job files. The specification in them has the form of the wire's version 6.
+const VERSION: u32 = 2;
 
-/// The largest job file that is read: arguments and environment are at most 128 KiB, twice that in hexadecimal, and two paths.
+/// The largest job file that is read: arguments and environment are at most 128 KiB, twice that in hexadecimal, and some paths.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The largest module or input that is copied. What is larger is worth more than the copy, and its user knows where it is.
@@ -45,6 +46,8 @@ pub(crate) struct KeptJob {
     pub(crate) module: Option<PathBuf>,
     /// The input's file at that time; nothing where it came by a pipe.
     pub(crate) input: Option<PathBuf>,
+    /// The same of each named input that was in a file.
+    pub(crate) named: BTreeMap<InputName, PathBuf>,
 }
 
 /// A job file's form.
@@ -55,13 +58,22 @@ struct Form {
     spec: String,
     module: Option<String>,
     input: Option<String>,
+    /// The files of the named inputs.
+    named: BTreeMap<InputName, String>,
+}
+
+/// What job files of every version have.
+#[derive(Debug, Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 impl KeptJob {
-    /// A job whose module and input are in these files.
-    pub(crate) fn new(spec: &JobSpec, module: &Path, input: Option<&Path>) -> Self {
+    /// A job whose module and inputs are in these files.
+    pub(crate) fn new(spec: &JobSpec, module: &Path, input: Option<&Path>, named: &[NamedFile]) -> Self {
         let place = |path: &Path| path.is_file().then(|| absolute(path).ok()).flatten();
-        Self { spec: spec.clone(), module: place(module), input: input.and_then(place) }
+        let named = named.iter().filter_map(|file| Some((file.name.clone(), place(&file.path)?))).collect();
+        Self { spec: spec.clone(), module: place(module), input: input.and_then(place), named }
     }
 
     /// Writes a job file, for nobody else to read: arguments and environment may be secrets.
@@ -69,7 +81,8 @@ impl KeptJob {
         // A path that is no text is a hint less.
         let text = |path: &Option<PathBuf>| path.as_ref().and_then(|p| p.to_str()).map(str::to_owned);
         let spec = hex::encode(postcard::to_allocvec(&self.spec).context("a specification always encodes")?);
-        let form = Form { version: VERSION, spec, module: text(&self.module), input: text(&self.input) };
+        let named = self.named.iter().filter_map(|(name, path)| Some((name.clone(), path.to_str()?.to_owned()))).collect();
+        let form = Form { version: VERSION, spec, module: text(&self.module), input: text(&self.input), named };
         let mut file = AtomicFile::create_private(path)?;
         let mut bytes = serde_json::to_vec(&form).context("a job file always encodes")?;
         bytes.push(b'\n');
@@ -84,12 +97,14 @@ impl KeptJob {
         if file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)? as u64 > FILE_BYTES_MAX {
             bail!("over {FILE_BYTES_MAX} bytes are too many for a job file");
         }
-        let form: Form = serde_json::from_slice(&text).context("not a job file")?;
-        if form.version != VERSION {
-            bail!("version {} of job files is not known here; version {VERSION} is", form.version);
+        let Versioned { version } = serde_json::from_slice(&text).context("not a job file")?;
+        if version != VERSION {
+            bail!("version {version} of job files is not known here; version {VERSION} is");
         }
+        let form: Form = serde_json::from_slice(&text).context("not a job file")?;
         let spec = decode_exact(&hex::decode(&form.spec).context("not hexadecimal")?).context("not a specification")?;
-        Ok(Self { spec, module: form.module.map(PathBuf::from), input: form.input.map(PathBuf::from) })
+        let named = form.named.into_iter().map(|(name, path)| (name, path.into())).collect();
+        Ok(Self { spec, module: form.module.map(PathBuf::from), input: form.input.map(PathBuf::from), named })
     }
 }
 
@@ -117,17 +132,22 @@ impl JobStore {
         self.copies().join(digest.to_string())
     }
 
-    /// Starts to keep `job`, which `args` describe, while it runs.
-    pub(crate) fn keep(self, job: &Job, args: &SubmissionArgs, input: &Input) -> Keeping {
-        let kept = KeptJob::new(&job.spec, &args.module, args.input.as_deref());
+    /// Starts to keep the job that the command line describes, while it runs.
+    pub(crate) fn keep(self, submission: &Submission, args: &SubmissionArgs, with: &[NamedFile]) -> Keeping {
+        let Submission { job, input, named } = submission;
+        let kept = KeptJob::new(&job.spec, &args.module, args.input.as_deref(), with);
         let path = self.job_path(&job.spec.digest());
         let (module, input) = (File::open(&args.module), input.reader());
+        let named: Vec<_> = named.inputs().map(Input::reader).collect();
         let job_file = path.clone();
         let task = spawn_blocking(move || {
             let fresh = !job_file.exists();
             kept.save(&job_file)?;
             self.copy(kept.spec.module, module.context("the module")?)?;
             self.copy(kept.spec.input, input.context("the input")?)?;
+            for (input, bytes) in kept.spec.inputs.iter().zip(named) {
+                self.copy(input.blob, bytes.with_context(|| format!("the input `{}`", input.name))?)?;
+            }
             Ok(fresh)
         });
         Keeping { task, path }
@@ -257,9 +277,13 @@ mod tests {
         std::fs::write(&module, b"module").unwrap();
         let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
         spec.env.push(("TOKEN".into(), "secret".into()));
+        spec.add_input("m".parse().unwrap(), BlobRef::of(b"module"));
+        spec.add_input("pipe".parse().unwrap(), BlobRef::of(b"piped"));
+        let with = ["m=".to_owned() + module.to_str().unwrap(), "pipe=/dev/null".to_owned()].map(|text| text.parse().unwrap());
         // What is no file, such as a pipe, cannot be read again.
-        let job = KeptJob::new(&spec, &module, Some(Path::new("-")));
+        let job = KeptJob::new(&spec, &module, Some(Path::new("-")), &with);
         assert_eq!((job.module.as_deref(), job.input.as_deref()), (Some(&*module), None));
+        assert_eq!(job.named.keys().map(InputName::as_str).collect::<Vec<_>>(), ["m"]);
         let path = dir.path().join("jobs/x.job");
         job.save(&path).unwrap();
         assert_eq!(KeptJob::load(&path).unwrap(), job);
@@ -270,9 +294,14 @@ mod tests {
     fn anything_but_a_job_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.job");
-        for text in ["", "{}", r#"{"version":2,"spec":""}"#, r#"{"version":1,"spec":"zz"}"#, r#"{"version":1,"spec":"00"}"#] {
+        for text in ["", "{}", r#"{"version":2,"spec":"zz","named":{}}"#, r#"{"version":2,"spec":"00","named":{}}"#] {
             std::fs::write(&path, text).unwrap();
             assert!(KeptJob::load(&path).is_err(), "{text}");
+        }
+        for version in [1, 3] {
+            std::fs::write(&path, format!(r#"{{"version":{version},"spec":""}}"#)).unwrap();
+            let told = KeptJob::load(&path).unwrap_err().to_string();
+            assert!(told.contains(&format!("version {version} of job files is not known")), "{told}");
         }
     }
 

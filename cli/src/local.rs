@@ -5,10 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_client::Job;
 use adit_protocol::{Digest, JobId, PublicKey};
 use adit_runtime::{
-    CompileError, CompileReport, GpuConfig, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id,
+    CompileError, CompileReport, FuelProfile, GpuConfig, Run, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, meter_id,
 };
 use anyhow::Context;
 
@@ -20,60 +19,109 @@ use crate::reactor::StopSignals;
 use crate::report::{End, Measured, short};
 use crate::screen::Screen;
 use crate::sink::Sink;
-use crate::spec::Input;
+use crate::spec::Submission;
 
 /// Who asks for local jobs. Nobody is billed, so no key is needed.
 pub(crate) const TENANT: PublicKey = PublicKey([0; 32]);
 
+/// What did not work where it did not start.
+const START: &str = "the runtime does not start";
+
 /// Runs `job` here, with the usage that a node would bill, at the price that a node here would ask.
 pub(crate) async fn run(
-    job: &Job,
+    submission: &Submission,
     module: &Path,
-    input: &Input,
     sink: &Sink,
     config: &Config,
     allow_weak_sandbox: bool,
     screen: &mut Screen,
 ) -> anyhow::Result<End> {
-    let price = PriceArgs::default().read(config)?;
-    let gpu = match job.spec.gpu {
-        Some(_) => Some(lent_here(config)?),
-        None => None,
-    };
-    let runtime = runtime(config, allow_weak_sandbox, gpu)?;
-    if let Err(reason) = runtime.gpu_settled().await {
-        return Err(RefusedError(format!("this machine has no GPU for the job: {reason}")).into());
+    let place = Here { config, allow_weak_sandbox, profile: false };
+    place.run(submission, module, sink, screen).await.map(|(end, _)| end)
+}
+
+/// As [`run`], and where the fuel went; nothing of that where the worker had to be killed.
+pub(crate) async fn run_profiled(
+    submission: &Submission,
+    module: &Path,
+    sink: &Sink,
+    config: &Config,
+    allow_weak_sandbox: bool,
+    screen: &mut Screen,
+) -> anyhow::Result<(End, Option<Box<FuelProfile>>)> {
+    let place = Here { config, allow_weak_sandbox, profile: true };
+    place.run(submission, module, sink, screen).await
+}
+
+/// This machine, as a place for jobs.
+#[derive(Debug)]
+struct Here<'a> {
+    config: &'a Config,
+    allow_weak_sandbox: bool,
+    /// Whether it is told where fuel goes.
+    profile: bool,
+}
+
+impl Here<'_> {
+    async fn run(
+        &self,
+        Submission { job, input, named }: &Submission,
+        module: &Path,
+        sink: &Sink,
+        screen: &mut Screen,
+    ) -> anyhow::Result<(End, Option<Box<FuelProfile>>)> {
+        let config = self.config;
+        let price = PriceArgs::default().read(config)?;
+        let gpu = match job.spec.gpu {
+            Some(_) => Some(lent_here(config)?),
+            None => None,
+        };
+        let runtime = RuntimeConfig { profile: self.profile, ..setup(config, self.allow_weak_sandbox, gpu)? };
+        let runtime = Runtime::new(runtime).context(START)?;
+        if let Err(reason) = runtime.gpu_settled().await {
+            return Err(RefusedError(format!("this machine has no GPU for the job: {reason}")).into());
+        }
+        let compiled = compile(&runtime, job.spec.module.digest, module).await?;
+        let (input, named) = (input.for_runtime().context("input")?, named.for_runtime().context("a named input")?);
+        let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input, named };
+        let id = JobId::derive(&TENANT, &job.key);
+        let begun = Instant::now();
+        let mut run = runtime.start(request).await?;
+        let start_us = begun.elapsed().as_micros() as u64;
+        let report = drive(&mut run, id, sink, screen).await?;
+        if report.log_dropped.0 > 0 {
+            screen.note(format!("{} bytes of the log are over --log-max and were dropped", report.log_dropped.0));
+        }
+        let end = End {
+            job: id,
+            outcome: report.outcome,
+            reason: report.reason,
+            usage: report.usage,
+            gpu: report.gpu,
+            measured: Measured {
+                queue_us: start_us,
+                compile_us: compiled.compile_us,
+                run_us: report.run_us,
+                ..Measured::default()
+            },
+            meter: meter_id(),
+            cost: price.cost(&report.usage).context("the price of this run")?,
+            output: report.output_digest,
+            node: None,
+            proof: None,
+        };
+        Ok((end, report.profile))
     }
-    let compiled = compile(&runtime, job.spec.module.digest, module).await?;
-    let request = RunRequest { tenant: TENANT, spec: Arc::new(job.spec.clone()), input: input.for_runtime().context("input")? };
-    let id = JobId::derive(&TENANT, &job.key);
-    let begun = Instant::now();
-    let mut run = runtime.start(request).await?;
-    let start_us = begun.elapsed().as_micros() as u64;
-    let report = drive(&mut run, id, sink, screen).await?;
-    if report.log_dropped.0 > 0 {
-        screen.note(format!("{} bytes of the log are over --log-max and were dropped", report.log_dropped.0));
-    }
-    Ok(End {
-        job: id,
-        outcome: report.outcome,
-        reason: report.reason,
-        usage: report.usage,
-        gpu: report.gpu,
-        measured: Measured { queue_us: start_us, compile_us: compiled.compile_us, run_us: report.run_us, ..Measured::default() },
-        meter: meter_id(),
-        cost: price.cost(&report.usage).context("the price of this run")?,
-        output: report.output_digest,
-        node: None,
-        proof: None,
-    })
 }
 
 /// The runtime of whoever runs this.
 pub(crate) fn runtime(config: &Config, allow_weak_sandbox: bool, gpu: Option<GpuConfig>) -> anyhow::Result<Runtime> {
+    Runtime::new(setup(config, allow_weak_sandbox, gpu)?).context(START)
+}
+
+fn setup(config: &Config, allow_weak_sandbox: bool, gpu: Option<GpuConfig>) -> anyhow::Result<RuntimeConfig> {
     let module_bytes_max = module_bytes_max(config, None)?;
-    let setup = RuntimeConfig { allow_weak_sandbox, module_bytes_max, gpu, ..RuntimeConfig::new(config.dirs.cache.join("code")) };
-    Runtime::new(setup).context("the runtime does not start")
+    Ok(RuntimeConfig { allow_weak_sandbox, module_bytes_max, gpu, ..RuntimeConfig::new(config.dirs.cache.join("code")) })
 }
 
 /// Makes the module in the file `wasm` ready.

@@ -48,13 +48,19 @@ mod verify;
 mod why;
 
 mod build;
+mod dev;
+mod inspect;
 mod invoice;
 mod keys;
 mod manual;
+mod module;
+mod names;
 mod new;
+mod profile;
 mod settings;
 
 mod gateway;
+mod named;
 mod node;
 mod owner;
 mod rules;

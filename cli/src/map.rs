@@ -23,6 +23,7 @@ use crate::exit::{Exit, InterruptedError, usage};
 use crate::kept::{JobStore, KeptJob};
 use crate::link;
 use crate::manifest::{Manifest, Row};
+use crate::named::NamedInputs;
 use crate::quantity::show_micros;
 use crate::reactor::{StopSignals, block_on};
 use crate::report::{End, Report};
@@ -86,10 +87,11 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     let terms = Terms::read(&args.job, &config)?;
     let module = spec::module(&args.module)?;
     let items = plan(&args.inputs)?;
+    let named = NamedInputs::open(&args.job.with, &config.dirs.cache)?;
     let manifest = Manifest::open(&args.out)?;
     // The inputs are the user's and many; copies of them would drive out everything else.
-    if let Err(error) = keep_module(&module, &args.module, &config) {
-        tracing::warn!("no copy of the module is kept for `adit audit`: {error:#}");
+    if let Err(error) = keep_shared(&module, &named, &args.module, &config) {
+        tracing::warn!("no copy of what all jobs share is kept for `adit audit`: {error:#}");
     }
     let begun = Instant::now();
     let outputs: Vec<String> = items.iter().map(|item| item.output.clone()).collect();
@@ -101,6 +103,7 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             args,
             terms,
             module,
+            named,
             spool: config.dirs.cache.clone(),
             manifest: RefCell::new(manifest),
             kept: Cell::new(0),
@@ -129,8 +132,11 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     conclude(&rows, &tally, args, common)
 }
 
-fn keep_module(module: &Source, path: &Path, config: &Config) -> anyhow::Result<()> {
-    JobStore::of_user(config)?.copy(module.blob(), File::open(path)?)
+/// Keeps copies of what every job of a map has.
+fn keep_shared(module: &Source, named: &NamedInputs, path: &Path, config: &Config) -> anyhow::Result<()> {
+    let store = JobStore::of_user(config)?;
+    store.copy(module.blob(), File::open(path)?)?;
+    named.inputs().try_for_each(|input| store.copy(input.source.blob(), input.reader()?))
 }
 
 /// How long each job is submitted again where the user does not say: a map is left alone for the night.
@@ -167,6 +173,7 @@ struct Map<'a> {
     args: &'a MapArgs,
     terms: Terms,
     module: Source,
+    named: NamedInputs,
     spool: PathBuf,
     manifest: RefCell<Manifest>,
     /// Results that earlier runs left.
@@ -212,7 +219,8 @@ impl Map<'_> {
             Ok(input) => input,
             Err(error) => return Ok(Some(Row { reason: error.to_string(), outcome: "refused".into(), ..item.row() })),
         };
-        let job = self.client.salted(self.terms.job(&self.module, &input.source, &self.args.trailing, Start::Epoch)?);
+        let job =
+            self.client.salted(self.terms.job(&self.module, &input.source, &self.named, &self.args.trailing, Start::Epoch)?);
         let before = self.manifest.borrow().row(&item.output).cloned();
         let retry = before.as_ref().map_or(0, next_retry);
         let job = Job { key: derive_key(&job.spec.digest(), &item.output, retry), ..job };
@@ -356,7 +364,8 @@ impl Map<'_> {
         if let Some(proof) = &end.proof {
             let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
             let receipts = self.args.out.join("receipts");
-            KeptJob::new(spec, &self.args.module, Some(&item.input)).save(&receipts.join(format!("{name}.job")))?;
+            KeptJob::new(spec, &self.args.module, Some(&item.input), &self.args.job.with)
+                .save(&receipts.join(format!("{name}.job")))?;
             proof.save(&receipts.join(format!("{name}.receipt")))?;
         }
         if end.outcome.is_success() {

@@ -121,7 +121,7 @@ pub(crate) mod tests {
             gateway: gateway().public(),
             spec: spec.digest(),
             module: spec.module.digest,
-            input: spec.input.digest,
+            input: spec.input_digest(),
             output: BlobRef::of(b"output").digest,
             outcome: Outcome::Finished { exit_code: 0 },
             profile: spec.profile,

@@ -79,19 +79,19 @@ struct Quote {
 pub(crate) fn run(args: &QuoteArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let terms = Terms::read(&args.job, &config)?;
-    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
+    let submission = Submission::read(&args.submission, &terms, &config)?;
     let screen = &mut Screen::new(common.quiet);
     block_on(async {
         let (key, nodes) = nodes(&config, &args.link).await?;
         let tried = if args.dry_run {
             let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
             let (module, sink) = (&args.submission.module, Sink::Discard);
-            let end = local::run(&job, module, &input, &sink, &config, allow_weak, screen).await.context("the dry run")?;
+            let end = local::run(&submission, module, &sink, &config, allow_weak, screen).await.context("the dry run")?;
             Some((end.usage, end.outcome.to_string()))
         } else {
             None
         };
-        let quote = quote(key, &job.spec, &nodes, tried)?;
+        let quote = quote(key, &submission.job.spec, &nodes, tried)?;
         if args.json {
             print_json(&quote)?;
         } else {
@@ -123,7 +123,7 @@ fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Us
         if dispatcher.prices(&request).is_empty() {
             continue;
         }
-        let at_most = offer.price.cost_max(&spec.limits, spec.input.bytes).with_context(|| format!("node {node}"))?;
+        let at_most = offer.price.cost_max(&spec.limits, spec.bytes_in().0).with_context(|| format!("node {node}"))?;
         let tried = tried.as_ref().map(|(usage, _)| offer.price.cost(usage)).transpose()?;
         quotes.push(NodeQuote {
             node: node.to_string(),

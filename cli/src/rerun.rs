@@ -20,6 +20,8 @@ pub(crate) struct Bytes {
     pub(crate) module: PathBuf,
     /// Nothing where the input is empty.
     pub(crate) input: Option<PathBuf>,
+    /// Those of the named inputs, in their order; nothing where one is empty.
+    pub(crate) named: Vec<Option<PathBuf>>,
 }
 
 /// Where a job's output goes while it runs again.
@@ -54,8 +56,9 @@ pub(crate) async fn rerun(
 ) -> anyhow::Result<Rerun> {
     compile(runtime, spec.module.digest, &bytes.module).await?;
     let check = Check::of(receipt);
-    let input = input(bytes).context("input")?;
-    let request = RunRequest { tenant: TENANT, spec: Arc::new(specification(check, receipt, spec)), input };
+    let input = input_of(bytes.input.as_deref()).context("input")?;
+    let named = bytes.named.iter().map(|path| input_of(path.as_deref())).collect::<Result<_, _>>().context("a named input")?;
+    let request = RunRequest { tenant: TENANT, spec: Arc::new(specification(check, receipt, spec)), input, named };
     let most = match check {
         Check::Equal => ByteCount(u64::MAX),
         Check::AtMost => receipt.usage.bytes_out,
@@ -100,8 +103,8 @@ fn specification(check: Check, receipt: &Receipt, spec: &JobSpec) -> JobSpec {
     JobSpec { limits: JobLimits { fuel, wall_ms: WALL_MS_MAX, gpu_ns, ..spec.limits }, ..spec.clone() }
 }
 
-fn input(bytes: &Bytes) -> io::Result<Input> {
-    Ok(match &bytes.input {
+fn input_of(path: Option<&Path>) -> io::Result<Input> {
+    Ok(match path {
         Some(path) => Input::File(File::open(path)?),
         None => Input::Inline(Vec::new()),
     })

@@ -91,20 +91,20 @@ pub(crate) fn or_report(json: bool, job: Option<JobId>, result: anyhow::Result<E
 fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     let terms = Terms::read(&args.job, &config)?;
-    let Submission { job, input } = Submission::read(&args.submission, &terms, &config)?;
+    let submission = Submission::read(&args.submission, &terms, &config)?;
     let sink = Sink::new(args.output.as_deref(), args.json);
     let limits = Some(terms.limits());
     let ending = Ending { json: args.json, sink: &sink, limits, receipt: args.receipt.as_deref(), config: &config };
     block_on(async {
         if args.local {
             let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
-            let end = local::run(&job, &args.submission.module, &input, &sink, &config, allow_weak, screen).await?;
+            let end = local::run(&submission, &args.submission.module, &sink, &config, allow_weak, screen).await?;
             return ending.show(Followed { end, trouble: None }, screen);
         }
         let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
-        let job = client.salted(job);
-        let keeping = JobStore::of_user(&config)?.keep(&job, &args.submission, &input);
-        let handle = client.submit(job);
+        let submission = Submission { job: client.salted(submission.job), ..submission };
+        let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission, &args.job.with);
+        let handle = client.submit(submission.job);
         let exit = follow(&client, handle, ending, screen, true).await;
         keeping.finish(exit.as_ref().err()).await;
         client.close().await;

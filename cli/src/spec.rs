@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 use crate::args::{JobArgs, SubmissionArgs};
 use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PREFER, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
 use crate::exit::usage;
+use crate::named::NamedInputs;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, show_bytes, show_duration};
 
 /// The parts of a specification that do not depend on module and input.
@@ -61,9 +62,16 @@ impl Terms {
         &self.limits
     }
 
-    /// The specification of a job over `module` and `input`. `trailing` are the arguments after `--`.
-    pub(crate) fn job(&self, module: &Source, input: &Source, trailing: &[String], start: Start) -> anyhow::Result<Job> {
-        let mut job = Job::new(module.clone(), input.clone());
+    /// The specification of a job over `module`, `input` and the `named` inputs. `trailing` are the arguments after `--`.
+    pub(crate) fn job(
+        &self,
+        module: &Source,
+        input: &Source,
+        named: &NamedInputs,
+        trailing: &[String],
+        start: Start,
+    ) -> anyhow::Result<Job> {
+        let mut job = named.given_to(Job::new(module.clone(), input.clone()));
         let asked = &self.asked;
         job.spec = JobSpec {
             args: [&asked.arg[..], trailing].concat(),
@@ -85,8 +93,9 @@ impl Terms {
     }
 }
 
-/// A bound that is exceeded, in the units that the command line takes.
+/// What is wrong with a specification: a bound that is exceeded, in the units that the command line takes.
 fn describe(error: &SpecError) -> String {
+    let SpecError::OverLimit { name, value, limit } = *error else { return error.to_string() };
     type Show = fn(u64) -> String;
     let units: [(&str, Show); 3] = [
         (" in milliseconds", |ms| show_duration(Duration::from_millis(ms))),
@@ -94,9 +103,9 @@ fn describe(error: &SpecError) -> String {
         (" in bytes", |bytes| show_bytes(ByteCount(bytes))),
     ];
     for (suffix, show) in units {
-        let (value, limit) = (show(error.value), show(error.limit));
+        let (value, limit) = (show(value), show(limit));
         // Two amounts that look alike tell nothing; their numbers do.
-        if let Some(name) = error.name.strip_suffix(suffix)
+        if let Some(name) = name.strip_suffix(suffix)
             && value != limit
         {
             return format!("{name} is {value}, over the limit of {limit}");
@@ -114,6 +123,7 @@ fn millis(time: Duration) -> u64 {
 pub(crate) struct Submission {
     pub(crate) job: Job,
     pub(crate) input: Input,
+    pub(crate) named: NamedInputs,
 }
 
 impl Submission {
@@ -121,10 +131,11 @@ impl Submission {
     pub(crate) fn read(args: &SubmissionArgs, terms: &Terms, config: &Config) -> anyhow::Result<Self> {
         let module = module(&args.module)?;
         let input = Input::open(args.input.as_deref(), &config.dirs.cache)?;
+        let named = NamedInputs::open(&terms.asked.with, &config.dirs.cache)?;
         let start = if args.idempotency_key.is_some() { Start::Epoch } else { Start::Now };
-        let mut job = terms.job(&module, &input.source, &args.trailing, start)?;
+        let mut job = terms.job(&module, &input.source, &named, &args.trailing, start)?;
         job.key = args.idempotency_key.unwrap_or(job.key);
-        Ok(Self { job, input })
+        Ok(Self { job, input, named })
     }
 }
 
@@ -166,8 +177,15 @@ impl Input {
     /// large for memory waits in a file in `spool`.
     pub(crate) fn open(input: Option<&Path>, spool: &Path) -> anyhow::Result<Self> {
         let Some(path) = input else { return Ok(Self::inline(Vec::new())) };
-        let read = if path == Path::new("-") { Self::from_pipe(io::stdin().lock(), spool) } else { Self::from_path(path, spool) };
-        read.map_err(|error| usage(format!("input {}: {error}", path.display())))
+        match path == Path::new("-") {
+            true => Self::from_pipe(io::stdin().lock(), spool).map_err(|error| usage(format!("input -: {error}"))),
+            false => Self::open_as("input", path, spool),
+        }
+    }
+
+    /// The input in a file, or that comes by one that can be read only once; `what` it is, for who gave it.
+    pub(crate) fn open_as(what: &str, path: &Path, spool: &Path) -> anyhow::Result<Self> {
+        Self::from_path(path, spool).map_err(|error| usage(format!("{what} {}: {error}", path.display())))
     }
 
     /// The bytes as the runtime takes them.
@@ -239,7 +257,7 @@ mod tests {
 
     #[test]
     fn bound_that_is_exceeded_is_told_in_the_units_of_the_command_line() {
-        let told = |name, value, limit| describe(&SpecError { name, value, limit });
+        let told = |name, value, limit| describe(&SpecError::OverLimit { name, value, limit });
         assert_eq!(
             told("the deadline in milliseconds", 172_800_000, 86_400_000),
             "the deadline is 2days, over the limit of 1day"

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adit_ledger::TreeHead;
-use adit_protocol::{Digest, GpuRun, Leaf, PublicKey, Receipt, VerifyError};
+use adit_protocol::{BlobRef, Digest, GpuRun, JobSpec, Leaf, PublicKey, Receipt, VerifyError};
 use adit_tlog::{LogProof, Policy, log_key, verify_checkpoint};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
@@ -16,6 +16,7 @@ use crate::exit::{Exit, ProofError};
 use crate::gateway::read_policy;
 use crate::gpu::{show_comparison, show_run};
 use crate::kept::{JobStore, KeptJob};
+use crate::named::NamedFile;
 use crate::proof::Proof;
 use crate::quantity::show_time;
 use crate::report::short;
@@ -63,6 +64,9 @@ pub(crate) struct VerifyArgs {
     /// What it must have read
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// A named input that it must have had, beside --input; give all of them
+    #[arg(long, value_name = "NAME=FILE")]
+    with: Vec<NamedFile>,
     /// What it must have written
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -335,20 +339,35 @@ impl Pins {
             Some(path) => Jobs::File(path.clone()),
             None => Jobs::Store(JobStore::of_user(&common.load_config()?)?),
         };
-        let digest = |path: &Option<PathBuf>| {
-            let hash = |path: &PathBuf| hash_file(path).map(|blob| blob.digest).with_context(|| path.display().to_string());
-            path.as_ref().map(hash).transpose()
-        };
+        let digest = |path: &Option<PathBuf>| path.as_deref().map(|path| hash(path).map(|blob| blob.digest)).transpose();
         Ok(Self {
             gateway: args.gateway_key,
             node: args.node_key,
             module: digest(&args.module)?,
-            input: digest(&args.input)?,
+            input: input_digest(args)?,
             output: digest(&args.output)?,
             policy: args.policy.as_deref().map(read_policy).transpose()?,
             jobs: Some(jobs),
         })
     }
+}
+
+/// The digest of all inputs that the command line names; nothing where it names none.
+fn input_digest(args: &VerifyArgs) -> anyhow::Result<Option<Digest>> {
+    if args.input.is_none() && args.with.is_empty() {
+        return Ok(None);
+    }
+    let nothing = BlobRef::of(b"");
+    let stdin = args.input.as_deref().map_or(Ok(nothing), hash)?;
+    let mut spec = JobSpec::new(nothing, stdin);
+    for file in &args.with {
+        spec.add_input(file.name.clone(), hash(&file.path)?);
+    }
+    Ok(Some(spec.input_digest()))
+}
+
+fn hash(path: &Path) -> anyhow::Result<BlobRef> {
+    hash_file(path).with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -464,11 +483,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("job");
         let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
-        KeptJob::new(&spec, Path::new("module"), None).save(&path).unwrap();
+        KeptJob::new(&spec, Path::new("module"), None, &[]).save(&path).unwrap();
         let pins = Pins { jobs: Some(Jobs::File(path.clone())), ..Pins::default() };
         assert!(failed(&good(), &pins).is_empty());
         spec.limits.fuel.0 = 1;
-        KeptJob::new(&spec, Path::new("module"), None).save(&path).unwrap();
+        KeptJob::new(&spec, Path::new("module"), None, &[]).save(&path).unwrap();
         assert_eq!(failed(&good(), &pins), ["limits"]);
         std::fs::write(&path, "no job").unwrap();
         assert_eq!(failed(&good(), &pins), ["limits"]);

@@ -2,7 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use adit_protocol::{BlobRef, IdempotencyKey, JobSpec, Salt, UnixMillis};
+use adit_protocol::{BlobRef, IdempotencyKey, InputName, JobSpec, Salt, UnixMillis};
 use adit_transport::hash_file;
 use bytes::Bytes;
 
@@ -15,6 +15,8 @@ pub struct Job {
     pub module: Source,
     /// The input's bytes, sent with the job where they are few, else only if the gateway lacks them.
     pub input: Source,
+    /// The named inputs' bytes, sent only if the gateway lacks them.
+    pub named: Vec<Source>,
     /// Submitting again under this key attaches to this job.
     pub key: IdempotencyKey,
 }
@@ -66,7 +68,15 @@ impl Job {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         spec.time = UnixMillis(now.as_millis() as u64);
         spec.salt = Salt(rand::random());
-        Self { spec, module, input, key: new_key() }
+        Self { spec, module, input, named: Vec::new(), key: new_key() }
+    }
+
+    /// The same job with another named input. A gateway refuses a job with two of one name, or with more than
+    /// [`NAMED_INPUTS_MAX`](adit_protocol::limits::NAMED_INPUTS_MAX).
+    pub fn with_named(mut self, name: InputName, source: Source) -> Self {
+        self.spec.add_input(name, source.blob());
+        self.named.push(source);
+        self
     }
 }
 

@@ -112,8 +112,8 @@ struct Tracked {
 #[derive(Debug)]
 struct Submission {
     message: ClientMessage,
-    module: Source,
-    input: Source,
+    /// The bytes that the gateway may lack.
+    sources: Vec<Source>,
     /// Whether its caller comes again by itself where the gateway has no room.
     once: bool,
 }
@@ -182,7 +182,8 @@ impl Client {
             _ => None,
         };
         let message = ClientMessage::Submit { key: job.key, spec: Box::new(JobSpec::clone(&spec)), input };
-        let submission = Submission { message, module: job.module, input: job.input, once };
+        let sources = [job.module, job.input].into_iter().chain(job.named).collect();
+        let submission = Submission { message, sources, once };
         self.track(id, Some(spec), Some(Arc::new(submission)))
     }
 
@@ -515,7 +516,7 @@ impl Shared {
         submission: &Submission,
         missing: &[Digest],
     ) -> Result<(), (Digest, TransferError)> {
-        for source in [&submission.module, &submission.input] {
+        for source in &submission.sources {
             let blob = source.blob().digest;
             if missing.contains(&blob) {
                 self.send_once(connection, source).await.map_err(|error| (blob, error))?;

@@ -264,7 +264,7 @@ impl Host {
         let mut spec = JobSpec::new(module, BlobRef::of(&input));
         spec.args.clone_from(&case.args);
         spec.env = case.env.clone().into_iter().collect();
-        let request = RunRequest { tenant: TENANT, spec: Arc::new(spec), input: Input::Inline(input) };
+        let request = RunRequest { tenant: TENANT, spec: Arc::new(spec), input: Input::Inline(input), named: Vec::new() };
         let mut run = self.runtime.start(request).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         loop {

@@ -204,7 +204,7 @@ impl Dispatcher {
     /// The least that a job's dearest run can cost on any of the nodes that fit and take jobs; nothing where there is none.
     pub fn cost_floor(&self, request: &Request) -> Option<Microcredits> {
         let prices = self.prices(request).into_iter();
-        prices.filter_map(|price| price.cost_max(&request.limits, request.input.bytes).ok()).min()
+        prices.filter_map(|price| price.cost_max(&request.limits, request.input_bytes()).ok()).min()
     }
 
     /// The connected nodes, by key.
@@ -459,7 +459,7 @@ impl Dispatcher {
             self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, report, elapsed_us));
         }
         self.nodes.learn_blob(&node, &job.ask.module.digest);
-        if let Some(input) = &job.ask.input {
+        for input in &job.ask.fetched {
             self.nodes.learn_blob(&node, &input.digest);
         }
         // A run that was cut short says nothing of how long others take.

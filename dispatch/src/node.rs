@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use adit_protocol::limits::NAMED_INPUTS_MAX;
 use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, PublicKey, Verdict};
 
 use crate::Report;
@@ -54,8 +55,10 @@ const SPEED_KEPT_US: u64 = 600_000_000;
 /// A node's overhead loses one part in so many with each measurement of its path, which come every second.
 const OVERHEAD_KEPT: u64 = 32;
 
-/// Modules and inputs that a node is known to have, the latest ones. What it dropped since, it fetches again.
-const KNOWN_MAX: usize = 24;
+/// Modules and inputs that a node is known to have, the latest ones: those of three jobs with as many inputs as one may have. What it dropped
+/// since, it fetches again.
+const KNOWN_MAX: usize = 54;
+const _: () = assert!(KNOWN_MAX >= 3 * (2 + NAMED_INPUTS_MAX));
 
 /// Clients whose jobs a node's owner declined, and how long they are not offered again: owners change their lists rarely.
 const DECLINES_MAX: usize = 8;

@@ -14,10 +14,12 @@ pub struct Request {
     pub client: PublicKey,
     /// What runs.
     pub module: BlobRef,
-    /// What it reads.
+    /// What it reads from standard input.
     pub input: BlobRef,
-    /// Whether the input goes along with the lease, so that no node has to fetch it.
+    /// Whether that goes along with the lease, so that no node has to fetch it.
     pub is_inline: bool,
+    /// Its named inputs, which nodes fetch and keep.
+    pub named: Vec<BlobRef>,
     /// What it may use.
     pub limits: JobLimits,
     /// What it needs of a GPU; nothing where it has none.
@@ -41,6 +43,7 @@ impl Request {
             module: spec.module,
             input: spec.input,
             is_inline,
+            named: spec.inputs.iter().map(|input| input.blob).collect(),
             limits: spec.limits,
             gpu: spec.gpu,
             profile: spec.profile,
@@ -48,6 +51,11 @@ impl Request {
             placement: spec.placement.clone(),
             last_attempt: 0,
         }
+    }
+
+    /// What it is billed as read.
+    pub fn input_bytes(&self) -> u64 {
+        self.named.iter().fold(self.input.bytes, |sum, blob| sum.saturating_add(blob.bytes))
     }
 }
 
@@ -77,8 +85,8 @@ struct Bid {
 impl Demand {
     pub(crate) fn of(request: &Request) -> Self {
         let limits = request.limits;
-        let bid =
-            |max| Bid { max, fuel: limits.fuel, output: limits.output, gpu_ns: limits.gpu_ns, input_bytes: request.input.bytes };
+        let (JobLimits { fuel, output, gpu_ns, .. }, input_bytes) = (limits, request.input_bytes());
+        let bid = |max| Bid { max, fuel, output, gpu_ns, input_bytes };
         Self {
             priority: Reverse(request.placement.priority),
             profile: request.profile,
@@ -135,8 +143,8 @@ fn offered_part(need: GpuNeed) -> GpuNeed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) module: BlobRef,
-    /// The input, where a node has to fetch it.
-    pub(crate) input: Option<BlobRef>,
+    /// The inputs that a node has to fetch where it has not got them.
+    pub(crate) fetched: Vec<BlobRef>,
     pub(crate) input_bytes: u64,
     pub(crate) limits: JobLimits,
     pub(crate) profile: Profile,
@@ -148,8 +156,8 @@ impl Ask {
     pub(crate) fn of(request: &Request) -> Self {
         Self {
             module: request.module,
-            input: Some(request.input).filter(|_| !request.is_inline),
-            input_bytes: request.input.bytes,
+            fetched: (!request.is_inline).then_some(request.input).into_iter().chain(request.named.iter().copied()).collect(),
+            input_bytes: request.input_bytes(),
             limits: request.limits,
             profile: request.profile,
             prefer: request.placement.prefer,

@@ -358,8 +358,8 @@ impl Search<'_> {
 
 /// Bytes that a node is thought to have to fetch for a job.
 pub(crate) fn fetched_bytes(job: &Job, node: &Node) -> u64 {
-    let blobs = [Some(job.ask.module), job.ask.input];
-    blobs.into_iter().flatten().filter(|blob| !node.knows(&blob.digest)).map(|blob| blob.bytes).fold(0, u64::saturating_add)
+    let blobs = std::iter::once(&job.ask.module).chain(&job.ask.fetched);
+    blobs.filter(|blob| !node.knows(&blob.digest)).map(|blob| blob.bytes).fold(0, u64::saturating_add)
 }
 
 /// Time and price as a job weighs them.

@@ -2,7 +2,7 @@
 
 mod attempts;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -294,6 +294,12 @@ impl Core {
     }
 }
 
+/// The blobs of a job that a gateway must have in its store, each once.
+fn stored_blobs(spec: &JobSpec, inline: bool) -> BTreeSet<BlobRef> {
+    let named = spec.inputs.iter().map(|input| input.blob);
+    std::iter::once(spec.module).chain((!inline).then_some(spec.input)).chain(named).collect()
+}
+
 /// What clients want.
 impl Core {
     pub(crate) fn client_joined(&mut self) {
@@ -341,8 +347,8 @@ impl Core {
         let mut pins = Vec::new();
         let mut missing = Vec::new();
         let inline = input.is_some();
-        for blob in std::iter::once(&spec.module).chain(Some(&spec.input).filter(|_| !inline)) {
-            match self.store.pin(&blob.digest).filter(|pin| pin.blob() == *blob) {
+        for blob in stored_blobs(&spec, inline) {
+            match self.store.pin(&blob.digest).filter(|pin| pin.blob() == blob) {
                 Some(pin) => pins.push(pin),
                 None => missing.push(blob.digest),
             }
@@ -544,8 +550,20 @@ impl Core {
                 bytes.len()
             ))),
             Some(bytes) if BlobRef::of(bytes) != spec.input => Err(Refusal::InputMissing(spec.input.digest)),
-            _ => Ok(()),
+            _ => self.admit_size(spec, input.is_some()),
         }
+    }
+
+    /// Refuses a job whose blobs the store can never hold together: its client would send them for ever.
+    fn admit_size(&self, spec: &JobSpec, inline: bool) -> Result<(), Refusal> {
+        let bytes = stored_blobs(spec, inline).iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.bytes));
+        let bytes_max = self.store.bytes_max();
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let reason =
+            format!("the job's module and inputs have {bytes} bytes together, and this gateway holds at most {bytes_max}");
+        Err(Refusal::SpecTooLarge(reason))
     }
 
     fn attach(&mut self, client: &Client, id: JobId) {
@@ -837,7 +855,7 @@ impl Core {
             | AttemptFailure::Preempted(reason) => truncate(reason, REASON_BYTES_MAX),
             AttemptFailure::BlobMissing(digest) => {
                 let named = self.jobs.get(&job).is_some_and(|job| match &job.stage {
-                    Stage::Live(live) => [live.spec.module.digest, live.spec.input.digest].contains(digest),
+                    Stage::Live(live) => live.spec.blobs().any(|blob| blob.digest == *digest),
                     _ => false,
                 });
                 if !named || self.store.contains(digest) {

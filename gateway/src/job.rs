@@ -93,7 +93,7 @@ pub(crate) struct Live {
     pub(crate) spec: Box<JobSpec>,
     /// The input, where it came inline.
     pub(crate) input: Option<Vec<u8>>,
-    /// Keeps module and input in the store.
+    /// Keeps module and inputs in the store.
     pub(crate) _pins: Vec<BlobPin>,
     pub(crate) running: Option<(PublicKey, Attempt)>,
     pub(crate) progress: Option<(u64, u64)>,
@@ -190,10 +190,15 @@ impl Live {
 
     /// Bytes that its client chose, and that stay in memory until it ends.
     pub(crate) fn bytes(&self) -> usize {
-        let JobSpec { args, env, placement, .. } = &*self.spec;
+        let JobSpec { args, env, placement, inputs, .. } = &*self.spec;
         let pairs = env.iter().chain(&placement.labels).map(|(k, v)| k.len() + v.len() + PER_TEXT_BYTES);
         let args = args.iter().map(|arg| arg.len() + PER_TEXT_BYTES);
-        PER_JOB_BYTES + pairs.sum::<usize>() + args.sum::<usize>() + self.input.as_ref().map_or(0, Vec::len)
+        let inputs = inputs.iter().map(|input| input.name.as_str().len() + size_of_val(input) + PER_TEXT_BYTES);
+        PER_JOB_BYTES
+            + inputs.sum::<usize>()
+            + pairs.sum::<usize>()
+            + args.sum::<usize>()
+            + self.input.as_ref().map_or(0, Vec::len)
     }
 
     /// Notes progress, and says whether it is time to tell of it.

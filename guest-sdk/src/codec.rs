@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,6 +18,12 @@ pub trait Decode: Sized {
 }
 
 /// A value that a job can write: the counterpart of [`Decode`].
+#[diagnostic::on_unimplemented(
+    message = "a job cannot return `{Self}`",
+    label = "this is no output of a job",
+    note = "a job returns a type with `#[derive(serde::Serialize)]`, or `adit_guest::Raw` for bytes as they are; or it takes an \
+            `adit_guest::Output` and writes to it"
+)]
 pub trait Encode {
     /// The bytes that stand for the value.
     ///
@@ -60,7 +68,7 @@ pub struct EncodeError {
 
 impl<T: DeserializeOwned> Decode for T {
     fn decode(bytes: Vec<u8>) -> Result<Self, DecodeError> {
-        let type_name = std::any::type_name::<T>();
+        let type_name = core::any::type_name::<T>();
         match postcard::take_from_bytes(&bytes) {
             Ok((value, [])) => Ok(value),
             Ok((_, rest)) => Err(DecodeError::LeftOver { type_name, bytes: bytes.len(), left_over: rest.len() }),
@@ -71,7 +79,7 @@ impl<T: DeserializeOwned> Decode for T {
 
 impl<T: Serialize> Encode for T {
     fn encode(self) -> Result<Vec<u8>, EncodeError> {
-        postcard::to_allocvec(&self).map_err(|source| EncodeError { type_name: std::any::type_name::<T>(), source })
+        postcard::to_allocvec(&self).map_err(|source| EncodeError { type_name: core::any::type_name::<T>(), source })
     }
 }
 

@@ -1,4 +1,5 @@
-use std::fmt;
+use alloc::string::ToString;
+use core::fmt;
 
 use crate::abi;
 
@@ -6,15 +7,15 @@ use crate::abi;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// The job cannot do what it was asked.
-    Error = 1,
+    Error = adit_abi::LOG_ERROR as isize,
     /// The job goes on, but someone should know.
-    Warn = 2,
+    Warn = adit_abi::LOG_WARN as isize,
     /// What a user wants to read.
-    Info = 3,
+    Info = adit_abi::LOG_INFO as isize,
     /// What the author wants to read.
-    Debug = 4,
+    Debug = adit_abi::LOG_DEBUG as isize,
     /// What the author wants to read once.
-    Trace = 5,
+    Trace = adit_abi::LOG_TRACE as isize,
 }
 
 impl fmt::Display for Level {
@@ -41,29 +42,61 @@ pub fn log(level: Level, message: fmt::Arguments<'_>) {
 /// Logs at [`Level::Error`], with the arguments of [`format!`].
 #[macro_export]
 macro_rules! error {
-    ($($message:tt)+) => { $crate::log($crate::Level::Error, ::std::format_args!($($message)+)) };
+    ($($message:tt)+) => { $crate::log($crate::Level::Error, ::core::format_args!($($message)+)) };
 }
 
 /// Logs at [`Level::Warn`], with the arguments of [`format!`].
 #[macro_export]
 macro_rules! warn {
-    ($($message:tt)+) => { $crate::log($crate::Level::Warn, ::std::format_args!($($message)+)) };
+    ($($message:tt)+) => { $crate::log($crate::Level::Warn, ::core::format_args!($($message)+)) };
 }
 
 /// Logs at [`Level::Info`], with the arguments of [`format!`].
 #[macro_export]
 macro_rules! info {
-    ($($message:tt)+) => { $crate::log($crate::Level::Info, ::std::format_args!($($message)+)) };
+    ($($message:tt)+) => { $crate::log($crate::Level::Info, ::core::format_args!($($message)+)) };
 }
 
 /// Logs at [`Level::Debug`], with the arguments of [`format!`].
 #[macro_export]
 macro_rules! debug {
-    ($($message:tt)+) => { $crate::log($crate::Level::Debug, ::std::format_args!($($message)+)) };
+    ($($message:tt)+) => { $crate::log($crate::Level::Debug, ::core::format_args!($($message)+)) };
 }
 
 /// Logs at [`Level::Trace`], with the arguments of [`format!`].
 #[macro_export]
 macro_rules! trace {
-    ($($message:tt)+) => { $crate::log($crate::Level::Trace, ::std::format_args!($($message)+)) };
+    ($($message:tt)+) => { $crate::log($crate::Level::Trace, ::core::format_args!($($message)+)) };
+}
+
+/// Has the macros of the crate `log` write to the job's log, up to the level info: what is not kept costs next to nothing, and what is
+/// costs fuel by the byte. A job that wants more calls `log::set_max_level`. Where the job has another logger already, that stays.
+#[cfg(feature = "log")]
+pub(crate) fn install() {
+    if ::log::set_logger(&Bridge).is_ok() {
+        ::log::set_max_level(::log::LevelFilter::Info);
+    }
+}
+
+#[cfg(feature = "log")]
+struct Bridge;
+
+#[cfg(feature = "log")]
+impl ::log::Log for Bridge {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        let level = match record.level() {
+            ::log::Level::Error => Level::Error,
+            ::log::Level::Warn => Level::Warn,
+            ::log::Level::Info => Level::Info,
+            ::log::Level::Debug => Level::Debug,
+            ::log::Level::Trace => Level::Trace,
+        };
+        log(level, format_args!("{}: {}", record.target(), record.args()));
+    }
+
+    fn flush(&self) {}
 }

@@ -1,4 +1,6 @@
-use std::ops::{Deref, DerefMut};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 
 /// A job's input or output as plain bytes: a file, a picture, text for other tools, with no encoding around it.
 ///
@@ -19,8 +21,8 @@ impl Raw {
     ///
     /// # Errors
     /// The bytes are not UTF-8.
-    pub fn as_str(&self) -> Result<&str, std::str::Utf8Error> {
-        std::str::from_utf8(&self.0)
+    pub fn as_str(&self) -> Result<&str, core::str::Utf8Error> {
+        core::str::from_utf8(&self.0)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The life of one attempt: fetch, compile, run, report.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,9 @@ use adit_protocol::{
     StreamReply, StreamRequest,
 };
 use adit_runtime::{Canceller, CompileError, ENGINE, Input, Run, RunError, RunEvent, RunReport, RunRequest};
-use adit_transport::{Transfer, TransferError, read_reply};
+use adit_transport::{BlobPin, Transfer, TransferError, read_reply};
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
 use crate::fetch::{fetch, open};
@@ -57,7 +59,7 @@ async fn attempt(
 ) -> Result<(), AttemptFailure> {
     check(link, lease, input.as_deref())?;
     let mut times = NodeTimes { started: wall_time(), ..NodeTimes::default() };
-    let (mut run, _turn) = tokio::select! {
+    let (mut run, _held) = tokio::select! {
         run = prepare(link, lease, input, &mut times) => run?,
         stopped = next_stop(stop, &Stop::Not) => return Err(match stopped {
             Stop::Preempted(why) => AttemptFailure::Preempted(why),
@@ -109,24 +111,55 @@ fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input
     is_another.then(|| "the input is not the one that the job names".to_owned())
 }
 
+/// What a lease holds while it runs: its tenant's turn, and its inputs' places in the cache, so that what the cache takes of the disk is what its
+/// owner allowed.
+struct Held {
+    _turn: Option<Turn>,
+    _pins: Vec<BlobPin>,
+}
+
+/// All that a job reads.
+struct Inputs {
+    stdin: Input,
+    /// In the order of their names.
+    named: Vec<Input>,
+}
+
+impl Inputs {
+    fn try_clone(&self) -> io::Result<Self> {
+        let clone = |input: &Input| match input {
+            Input::Inline(bytes) => Ok(Input::Inline(bytes.clone())),
+            Input::File(file) => file.try_clone().map(Input::File),
+        };
+        Ok(Self { stdin: clone(&self.stdin)?, named: self.named.iter().map(clone).collect::<Result<_, _>>()? })
+    }
+}
+
+/// Has all inputs in the cache, those that are missing fetched side by side.
+async fn fetch_inputs(link: &Link, spec: &JobSpec, inline: Option<Vec<u8>>) -> Result<(Inputs, Vec<BlobPin>), AttemptFailure> {
+    let stdin = inline.is_none().then_some(spec.input);
+    let blobs = stdin.into_iter().chain(spec.inputs.iter().map(|input| input.blob));
+    let pins = try_join_all(blobs.clone().map(|blob| fetch(link, blob))).await?;
+    let files = try_join_all(blobs.map(|blob| open(link, blob))).await?;
+    let mut files = files.into_iter().map(Input::File);
+    let stdin = match inline {
+        Some(bytes) => Input::Inline(bytes),
+        None => files.next().expect("standard input was opened"),
+    };
+    Ok((Inputs { stdin, named: files.collect() }, pins))
+}
+
 /// Fetches, compiles, waits for the tenant's turn and starts, and notes how long each took.
 async fn prepare(
     link: &Link,
     lease: &Lease,
     inline: Option<Vec<u8>>,
     times: &mut NodeTimes,
-) -> Result<(Run, Option<Turn>), AttemptFailure> {
+) -> Result<(Run, Held), AttemptFailure> {
     let spec = &lease.spec;
     let started = Instant::now();
     let module = fetch(link, spec.module).await?;
-    let mut input = match inline {
-        Some(bytes) => Input::Inline(bytes),
-        None => {
-            let _pin = fetch(link, spec.input).await?;
-            // The open file stays readable where the cache drops the blob.
-            Input::File(open(link, spec.input).await?)
-        }
-    };
+    let (mut inputs, pins) = fetch_inputs(link, spec, inline).await?;
     times.fetch_us = micros(started.elapsed());
     let runtime = &link.node.runtime;
     let path = link.node.blobs.path(&spec.module.digest);
@@ -144,20 +177,18 @@ async fn prepare(
         };
         times.compile_us += compiled.compile_us;
         // Kept for the case that the code is dropped from the cache between here and the start.
-        let again = match &input {
-            Input::Inline(bytes) => Input::Inline(bytes.clone()),
-            Input::File(file) => Input::File(file.try_clone().map_err(|e| AttemptFailure::Node(e.to_string()))?),
-        };
+        let again = inputs.try_clone().map_err(|error| AttemptFailure::Node(error.to_string()))?;
         if turn.is_none() && link.node.owner.rules().one_tenant {
             turn = Some(link.node.tenancy.turn(lease.client).await);
         }
-        let request = RunRequest { tenant: lease.client, spec: Arc::clone(spec), input };
+        let Inputs { stdin: input, named } = inputs;
+        let request = RunRequest { tenant: lease.client, spec: Arc::clone(spec), input, named };
         match runtime.start(request).await {
             Ok(run) => {
                 drop(module);
-                return Ok((run, turn));
+                return Ok((run, Held { _turn: turn, _pins: pins }));
             }
-            Err(RunError::NotCompiled(_)) => input = again,
+            Err(RunError::NotCompiled(_)) => inputs = again,
             // The offer goes first, so that the job does not come back here; that the GPU is gone is not the job's doing.
             Err(error @ RunError::NoGpu(_)) => {
                 link.node.look_at_gpu();
@@ -318,7 +349,7 @@ fn finish(link: &Link, lease: &Lease, times: NodeTimes, report: RunReport) -> Re
         gateway: link.connection.peer(),
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: report.output_digest,
         outcome: report.outcome,
         profile: spec.profile,

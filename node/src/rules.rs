@@ -126,7 +126,7 @@ impl Rules {
         self.clients.admit(client).map_err(|list| format!("the client {list}"))?;
         self.modules.admit(&spec.module.digest).map_err(|list| format!("the module {list}"))?;
         // What has no price is worth nothing; another check refuses it.
-        let most = price.cost_max(&spec.limits, spec.input.bytes).unwrap_or_default();
+        let most = price.cost_max(&spec.limits, spec.bytes_in().0).unwrap_or_default();
         if most < self.job_price_min {
             return Err(format!("it can earn {most} at most, and its owner takes no job for less than {}", self.job_price_min));
         }

@@ -3,8 +3,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::input::digest_of;
 use crate::limits;
-use crate::{ByteCount, Digest, Fuel, GpuNeed, Microcredits, Placement, Salt, SecretKey, UnixMillis};
+use crate::{ByteCount, Digest, Fuel, GpuNeed, InputName, Microcredits, NamedInput, Placement, Salt, SecretKey, UnixMillis};
 
 /// A job as its client asks for it: everything that decides what runs and what it may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,8 @@ pub struct JobSpec {
     pub module: BlobRef,
     /// What the guest reads from standard input.
     pub input: BlobRef,
+    /// What it reads beside that, in the order of the names; at most [`limits::NAMED_INPUTS_MAX`].
+    pub inputs: Vec<NamedInput>,
     /// The arguments after the program's name.
     pub args: Vec<String>,
     /// The environment, in order.
@@ -36,7 +39,7 @@ pub struct JobSpec {
 }
 
 /// A blob by name and size. The size is part of the name's meaning: a store can refuse it before a byte arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct BlobRef {
     /// BLAKE3 of the bytes.
     pub digest: Digest,
@@ -126,14 +129,24 @@ impl FromStr for Profile {
 
 /// A specification that no node may be asked to run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value}, over the limit of {limit}")]
-pub struct SpecError {
-    /// What is too large, as the user knows it.
-    pub name: &'static str,
-    /// How large it is.
-    pub value: u64,
-    /// How large it may be.
-    pub limit: u64,
+#[non_exhaustive]
+pub enum SpecError {
+    /// Something is larger than anyone may ask.
+    #[error("{name} is {value}, over the limit of {limit}")]
+    OverLimit {
+        /// What is too large, as the user knows it.
+        name: &'static str,
+        /// How large it is.
+        value: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// Two inputs have one name, so that a guest could not tell them apart.
+    #[error("two inputs have the name `{0}`")]
+    SameInputName(InputName),
+    /// The named inputs stand in another order than that of their names, which is the order that guests number them by.
+    #[error("the named inputs are not in the order of their names: `{1}` stands behind `{0}`")]
+    InputOrder(InputName, InputName),
 }
 
 impl JobSpec {
@@ -142,6 +155,7 @@ impl JobSpec {
         Self {
             module,
             input,
+            inputs: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
             limits: JobLimits::default(),
@@ -153,6 +167,28 @@ impl JobSpec {
             placement: Placement::default(),
             salt: Salt([0; 32]),
         }
+    }
+
+    /// Adds an input under a name, in its place among the others. A name that another one has is told of by [`Self::check`].
+    pub fn add_input(&mut self, name: InputName, blob: BlobRef) {
+        let place = self.inputs.partition_point(|input| input.name <= name);
+        self.inputs.insert(place, NamedInput { name, blob });
+    }
+
+    /// Every blob that the job needs: its module, its standard input, its named inputs.
+    pub fn blobs(&self) -> impl Iterator<Item = BlobRef> {
+        [self.module, self.input].into_iter().chain(self.inputs.iter().map(|input| input.blob))
+    }
+
+    /// What a receipt says that the job has read: the digest of its standard input; where there are named inputs, one of all inputs with
+    /// their names.
+    pub fn input_digest(&self) -> Digest {
+        digest_of(self.input.digest, &self.inputs)
+    }
+
+    /// What is billed as read: the bytes of all inputs, whether a guest reads them or not, and whether its node had them or not.
+    pub fn bytes_in(&self) -> ByteCount {
+        ByteCount(self.inputs.iter().fold(self.input.bytes, |sum, input| sum.saturating_add(input.blob.bytes)))
     }
 
     /// The same job under the salt that `key` gives it.
@@ -173,10 +209,13 @@ impl JobSpec {
     pub fn check(&self) -> Result<(), SpecError> {
         let text_bytes =
             self.args.iter().map(String::len).sum::<usize>() + self.env.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+        let largest_input = self.inputs.iter().map(|input| input.blob.bytes).max().unwrap_or(0);
         let label_bytes = self.placement.labels.iter().flat_map(|(k, v)| [k.len(), v.len()]).max().unwrap_or(0);
         let rows = [
             ("the module's size in bytes", self.module.bytes, limits::MODULE_BYTES_MAX),
             ("the input's size in bytes", self.input.bytes, limits::BLOB_BYTES_MAX),
+            ("the number of named inputs", self.inputs.len() as u64, limits::NAMED_INPUTS_MAX as u64),
+            ("the size of a named input in bytes", largest_input, limits::BLOB_BYTES_MAX),
             ("the number of arguments", self.args.len() as u64, limits::ARGS_MAX as u64),
             ("the number of environment variables", self.env.len() as u64, limits::ENV_MAX as u64),
             ("the size of arguments and environment in bytes", text_bytes as u64, limits::ARGS_ENV_BYTES_MAX as u64),
@@ -193,7 +232,17 @@ impl JobSpec {
             ("the GPU time in nanoseconds", self.limits.gpu_ns, self.gpu.map_or(0, |_| limits::GPU_NS_MAX)),
         ];
         SpecError::first_of(rows)?;
+        self.check_inputs()?;
         self.gpu.map_or(Ok(()), |gpu| gpu.check())
+    }
+
+    /// Every name once, in the order of the names: so an input's number is the same for everybody.
+    fn check_inputs(&self) -> Result<(), SpecError> {
+        match self.inputs.windows(2).find(|pair| pair[0].name >= pair[1].name) {
+            None => Ok(()),
+            Some([first, second]) if first.name == second.name => Err(SpecError::SameInputName(first.name.clone())),
+            Some(pair) => Err(SpecError::InputOrder(pair[0].name.clone(), pair[1].name.clone())),
+        }
     }
 }
 
@@ -201,7 +250,7 @@ impl SpecError {
     /// The first of the rows (name, value, limit) whose value is over its limit.
     pub(crate) fn first_of(rows: impl IntoIterator<Item = (&'static str, u64, u64)>) -> Result<(), Self> {
         match rows.into_iter().find(|(_, value, limit)| value > limit) {
-            Some((name, value, limit)) => Err(Self { name, value, limit }),
+            Some((name, value, limit)) => Err(Self::OverLimit { name, value, limit }),
             None => Ok(()),
         }
     }
@@ -216,6 +265,18 @@ mod tests {
         JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
     }
 
+    fn name(text: &str) -> InputName {
+        text.parse().unwrap()
+    }
+
+    /// The name and the limit of what is too large.
+    fn exceeded(spec: &JobSpec) -> (&'static str, u64) {
+        match spec.check() {
+            Err(SpecError::OverLimit { name, limit, .. }) => (name, limit),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn default_specification_is_within_every_limit() {
         assert_eq!(spec().check(), Ok(()));
@@ -225,31 +286,65 @@ mod tests {
     fn first_exceeded_limit_is_named() {
         let mut over = spec();
         over.limits.fuel = Fuel(limits::FUEL_MAX + 1);
-        assert_eq!(over.check().unwrap_err().name, "the fuel limit");
+        assert_eq!(exceeded(&over), ("the fuel limit", limits::FUEL_MAX));
         let mut over = spec();
         over.args = vec!["x".repeat(limits::ARGS_ENV_BYTES_MAX + 1)];
-        assert_eq!(over.check().unwrap_err().limit, limits::ARGS_ENV_BYTES_MAX as u64);
+        assert_eq!(exceeded(&over).1, limits::ARGS_ENV_BYTES_MAX as u64);
         let mut over = spec();
         over.placement.labels = vec![("region".into(), "x".repeat(limits::LABEL_BYTES_MAX + 1))];
         assert!(over.check().is_err());
         let mut over = spec();
         over.limits.gpu_ns = 1;
-        assert_eq!(over.check().unwrap_err().limit, 0, "there is no GPU to have time of");
+        assert_eq!(exceeded(&over).1, 0, "there is no GPU to have time of");
         over.gpu = Some(GpuNeed::default());
         assert_eq!(over.check(), Ok(()));
         over.gpu = Some(GpuNeed { buffers: limits::GPU_BUFFERS_MAX + 1, ..GpuNeed::default() });
-        assert_eq!(over.check().unwrap_err().name, "the number of GPU buffers");
+        assert_eq!(exceeded(&over).0, "the number of GPU buffers");
         let mut over = spec();
         over.placement.deadline_ms = Some(limits::WALL_MS_MAX);
         assert_eq!(over.check(), Ok(()));
         over.placement.deadline_ms = Some(limits::WALL_MS_MAX + 1);
-        assert_eq!(over.check().unwrap_err().name, "the deadline in milliseconds");
+        assert_eq!(exceeded(&over).0, "the deadline in milliseconds");
+        let mut over = spec();
+        over.add_input(name("a"), BlobRef { bytes: limits::BLOB_BYTES_MAX + 1, ..BlobRef::of(b"") });
+        assert_eq!(exceeded(&over).0, "the size of a named input in bytes");
+    }
+
+    #[test]
+    fn inputs_are_named_once_and_in_order_and_are_not_too_many() {
+        let mut spec = spec();
+        for n in (0..limits::NAMED_INPUTS_MAX).rev() {
+            spec.add_input(name(&format!("{n:02}")), BlobRef::of(&[n as u8]));
+        }
+        assert_eq!(spec.check(), Ok(()), "they are put in order, whatever order they come in");
+        assert!(spec.inputs.is_sorted_by(|a, b| a.name < b.name));
+        let mut over = spec.clone();
+        over.add_input(name("x"), BlobRef::of(b""));
+        assert_eq!(exceeded(&over), ("the number of named inputs", 16));
+        spec.inputs.truncate(2);
+        spec.inputs.swap(0, 1);
+        assert_eq!(spec.check(), Err(SpecError::InputOrder(name("01"), name("00"))));
+        spec.inputs[1].name = name("01");
+        assert_eq!(spec.check(), Err(SpecError::SameInputName(name("01"))));
+    }
+
+    #[test]
+    fn all_inputs_are_read_and_billed() {
+        let mut spec = spec();
+        assert_eq!(spec.blobs().collect::<Vec<_>>(), [spec.module, spec.input]);
+        assert_eq!((spec.input_digest(), spec.bytes_in()), (spec.input.digest, ByteCount(5)));
+        spec.add_input(name("weights"), BlobRef::of(b"1234567"));
+        assert_ne!(spec.input_digest(), spec.input.digest);
+        assert_eq!(spec.bytes_in(), ByteCount(12));
+        spec.inputs[0].blob.bytes = u64::MAX;
+        assert_eq!(spec.bytes_in(), ByteCount(u64::MAX), "a sum from outside does not overflow");
     }
 
     #[test]
     fn digest_covers_every_field() {
         let base = spec().digest();
-        let changes: [fn(&mut JobSpec); 13] = [
+        let changes: [fn(&mut JobSpec); 14] = [
+            |s| s.add_input(name("a"), BlobRef::of(b"")),
             |s| s.gpu = Some(GpuNeed::default()),
             |s| s.seed = 1,
             |s| s.time = UnixMillis(1),

@@ -18,6 +18,7 @@ mod batch;
 mod frame;
 mod gpu;
 mod id;
+mod input;
 mod job;
 mod key;
 mod leaf;
@@ -34,6 +35,7 @@ pub use batch::{BatchError, BatchProof, BatchRoot, prove_batch};
 pub use frame::{FRAME_HEADER_BYTES, FrameError, decode_exact, decode_frame, encode_frame, frame_length};
 pub use gpu::{Comparison, GpuNeed, GpuOffer, GpuRun, Tolerance};
 pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError, Salt};
+pub use input::{InputName, InputNameError, NamedInput};
 pub use job::{BlobRef, JobLimits, JobSpec, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
 pub use leaf::{Grant, Leaf, LeafError, Payout, Settled, Terms, TransferId, VoidReason, Voided};
@@ -53,7 +55,7 @@ pub use units::{ByteCount, Fuel, Microcredits, ParseFuelError, UnixMillis};
 pub use usage::{Outcome, TrapKind, Usage};
 
 /// The version of everything on the wire; the first byte of every frame's payload.
-pub const PROTOCOL_VERSION: u8 = 5;
+pub const PROTOCOL_VERSION: u8 = 6;
 
 /// The TLS application protocol (RFC 7301) that every Adit connection negotiates.
-pub const ALPN: &[u8] = b"adit/5";
+pub const ALPN: &[u8] = b"adit/6";

@@ -17,6 +17,11 @@ pub const MODULE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// An input or an output. Bounded by what a home box can be expected to have free on disk.
 pub const BLOB_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
 
+/// Named inputs of one job: each is a transfer to its node, and a file that is open there while it runs. A job with more files has them in one.
+pub const NAMED_INPUTS_MAX: usize = 16;
+/// Bytes of a named input's name: short enough to stand in a command line.
+pub const INPUT_NAME_BYTES_MAX: usize = 64;
+
 /// Arguments of one job.
 pub const ARGS_MAX: usize = 256;
 /// Environment variables of one job.
@@ -89,8 +94,15 @@ pub const LEAF_BYTES_MAX: usize = 4 * 1024;
 /// Rows in one answer to a query.
 pub const ANSWER_ROWS_MAX: usize = 200;
 
-// The largest submission fits a frame: inline input, args and env, labels, and 16 KiB for the fixed fields.
-const _: () = assert!(INLINE_BYTES_MAX + ARGS_ENV_BYTES_MAX + LABELS_MAX * 2 * LABEL_BYTES_MAX + 16 * 1024 < FRAME_BYTES_MAX);
+// The largest submission fits a frame: inline input, named inputs, args and env, labels, and 16 KiB for the fixed fields.
+const _: () = assert!(
+    INLINE_BYTES_MAX
+        + NAMED_INPUTS_MAX * (INPUT_NAME_BYTES_MAX + 48)
+        + ARGS_ENV_BYTES_MAX
+        + LABELS_MAX * 2 * LABEL_BYTES_MAX
+        + 16 * 1024
+        < FRAME_BYTES_MAX
+);
 // The longest greeting fits a frame: labels, known modules, a token, and 4 KiB for the fixed fields.
 const _: () = assert!(LABELS_MAX * 2 * LABEL_BYTES_MAX + CACHED_MODULES_MAX * 32 + TOKEN_BYTES_MAX + 4 * 1024 < FRAME_BYTES_MAX);
 // A receipt with an inline output, its reason and its batch path fits a frame.

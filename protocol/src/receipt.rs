@@ -35,7 +35,7 @@ pub struct Receipt {
     pub spec: Digest,
     /// The module that ran.
     pub module: Digest,
-    /// What it read; in the public form, a [commitment](Salt::commit_input) to that.
+    /// What it read, [`JobSpec::input_digest`]; in the public form, a [commitment](Salt::commit_input) to that.
     pub input: Digest,
     /// What it wrote; in the public form, a commitment to that.
     pub output: Digest,
@@ -289,12 +289,12 @@ impl VerifiedReceipt {
         let rows = [
             ("specification digest", r.spec == spec.digest()),
             ("module", r.module == spec.module.digest),
-            ("input", r.input == spec.input.digest),
+            ("input", r.input == spec.input_digest()),
             ("profile", r.profile == spec.profile),
             ("fuel", r.usage.fuel <= spec.limits.fuel),
             ("peak memory", r.usage.memory_peak <= spec.limits.memory),
             ("memory-fuel", r.usage.memory_fuel <= u128::from(spec.limits.memory.0) * u128::from(r.usage.fuel.0)),
-            ("input bytes", r.usage.bytes_in.0 <= spec.input.bytes),
+            ("input bytes", r.usage.bytes_in <= spec.bytes_in()),
             ("output bytes", r.usage.bytes_out <= spec.limits.output),
             ("GPU time", r.usage.gpu_ns <= spec.limits.gpu_ns),
             ("outcome", spec.gpu.is_some() || !matches!(r.outcome, Outcome::OutOfGpuTime | Outcome::GpuLost)),

@@ -8,6 +8,7 @@ use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Usage};
 
 use crate::gpu::wire::GpuUsed;
 use crate::ipc::{Ending, Used};
+use crate::profile::{FuelProfile, PROFILE_BYTES_MAX};
 use crate::run::RunReport;
 
 /// A worker sent what an honest one cannot.
@@ -21,6 +22,8 @@ pub(crate) enum Lied {
     OutputWay,
     #[error("a longer reason than there is")]
     Reason,
+    #[error("a profile that nobody asked for, or that is none")]
+    Profile,
     #[error("a pipeline's shader before it had the answer to another's")]
     Pipelines,
     #[error("a shader from a job without a GPU")]
@@ -36,11 +39,25 @@ pub(crate) struct Account {
     log_bytes: u64,
     output_bytes: u64,
     output: blake3::Hasher,
+    /// The bytes of the profile so far; nothing where none is to come.
+    profile: Option<Vec<u8>>,
 }
 
 impl Account {
     pub(crate) fn new(spec: Arc<JobSpec>) -> Self {
-        Self { spec, log_bytes: 0, output_bytes: 0, output: blake3::Hasher::new() }
+        Self { spec, log_bytes: 0, output_bytes: 0, output: blake3::Hasher::new(), profile: None }
+    }
+
+    /// The same, of a job that is profiled where `profile` says so.
+    pub(crate) fn profiling(self, profile: bool) -> Self {
+        Self { profile: profile.then(Vec::new), ..self }
+    }
+
+    /// Takes in a piece of the profile.
+    pub(crate) fn add_profile(&mut self, bytes: &[u8]) -> Result<(), Lied> {
+        let profile = self.profile.as_mut().ok_or(Lied::Profile)?;
+        profile.extend_from_slice(bytes);
+        if profile.len() > PROFILE_BYTES_MAX { Err(Lied::Profile) } else { Ok(()) }
     }
 
     /// Counts a piece of log.
@@ -82,6 +99,13 @@ impl Account {
             output_digest: Digest(*self.output.finalize().as_bytes()),
             output: ending.output,
             log_dropped: ByteCount(ending.log_dropped),
+            profile: self
+                .profile
+                .take()
+                .filter(|bytes| !bytes.is_empty())
+                .map(|bytes| FuelProfile::from_bytes(&bytes))
+                .transpose()?
+                .map(Box::new),
         })
     }
 
@@ -94,7 +118,7 @@ impl Account {
             fuel,
             memory_peak: ByteCount(memory_peak),
             memory_fuel: used.memory_fuel.min(u128::from(fuel.0) * u128::from(memory_peak)),
-            bytes_in: ByteCount(self.spec.input.bytes),
+            bytes_in: self.spec.bytes_in(),
             bytes_out: ByteCount(self.output_bytes),
             host_calls: used.host_calls,
             // The GPU's worker counts that.

@@ -5,6 +5,7 @@
 //! words of what was exceeded, asked for or broken, because they end up with the module's author.
 
 mod format;
+mod inspect;
 mod interface;
 mod limit;
 mod proposal;
@@ -16,11 +17,13 @@ mod validation;
 use serde::{Deserialize, Serialize};
 use wasmparser::Error;
 
+use self::inspect::Faults;
 use self::limit::{MODULE_BYTES, Place};
 use self::shape::Unmeasured;
 use self::validation::{Scope, Stop};
 use crate::engine::FEATURES;
 
+pub use self::inspect::{Fault, Inspection, OverLimit, inspect};
 pub(crate) use self::interface::FUNCTIONS;
 pub use self::limit::MODULE_BYTES_DEFAULT;
 
@@ -108,17 +111,18 @@ impl From<Error> for Refusal {
 pub(crate) fn admit(wasm: &[u8], limits: &ModuleLimits) -> Result<Admitted, Refusal> {
     limits.check_bytes(wasm.len() as u64)?;
     format::check(wasm)?;
-    let shape = shape::measure(wasm);
+    let faults = &mut Faults::first();
+    let shape = shape::measure(wasm, faults);
     if let Err(Unmeasured::Refused(refusal)) = shape {
         return Err(refusal);
     }
-    let types = match validation::validate(wasm, FEATURES, Scope::All) {
+    let types = match validation::validate(wasm, FEATURES, Scope::All, faults) {
         Ok(types) => types.expect("a whole module ends with its types"),
         Err(Stop::Refused(refusal)) => return Err(refusal),
         Err(Stop::Invalid(error)) => return Err(proposal::explain(wasm, &error)),
     };
     match shape {
-        Ok(shape) => interface::check(&shape, &types).map(|()| shape.admitted),
+        Ok(shape) => interface::check(&shape, &types, faults).map(|()| shape.admitted),
         // The validator reads all that was measured; what could not be read would not have been valid.
         Err(Unmeasured::Unreadable(error)) => Err(error.into()),
         Err(Unmeasured::Refused(refusal)) => Err(refusal),

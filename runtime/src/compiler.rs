@@ -128,6 +128,8 @@ pub(crate) struct Compiler {
     baseline_permits: Semaphore,
     /// Tells those that optimise to give up.
     stopped: watch::Sender<()>,
+    /// Whether functions tell of themselves.
+    profile: bool,
 }
 
 impl Compiler {
@@ -155,7 +157,13 @@ impl Compiler {
             baselines: Mutex::default(),
             baseline_permits: Semaphore::new(COMPILES_MAX),
             stopped: watch::Sender::new(()),
+            profile: false,
         }
+    }
+
+    /// The same, for modules whose functions tell of themselves where `profile` says so. The cache must hold no others.
+    pub(crate) fn profiling(self, profile: bool) -> Self {
+        Self { profile, ..self }
     }
 
     /// The baseline code of a module whose optimised code is on its way.
@@ -273,7 +281,7 @@ impl Compiler {
         let wasm_bytes = wasm.metadata()?.len();
         self.module_limits.check_bytes(wasm_bytes).map_err(|refusal| CompileError::Invalid(refusal.to_string()))?;
         let limits = self.limits.of(wasm_bytes);
-        let order = CompileOrder { module, tier, limits: self.module_limits };
+        let order = CompileOrder { module, tier, limits: self.module_limits, profile: self.profile };
         let code = self.cache.temp_file()?;
         let mut worker = self.setup.spawn(Role::Compile)?;
         worker.limit(limits.cpu, limits.memory)?;

@@ -29,6 +29,8 @@ pub(crate) const BACKTRACE_FRAMES_MAX: NonZeroUsize = NonZeroUsize::new(16).expe
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Tables of one module. Compilers emit one.
 pub(crate) const TABLES_PER_MODULE_MAX: u32 = 4;
+/// The same with the one that the meter puts into a module that is profiled.
+pub(crate) const METERED_TABLES_MAX: u32 = TABLES_PER_MODULE_MAX + 1;
 /// Memories of one module: the guest's, and the meter's.
 pub(crate) const MEMORIES_PER_MODULE_MAX: u32 = 2;
 /// Slots of the pooling allocator. One job runs at a time; the others keep the memory images of recently run modules mapped.
@@ -207,11 +209,11 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(slots)
         .total_memories(slots * MEMORIES_PER_MODULE_MAX)
-        .total_tables(slots * TABLES_PER_MODULE_MAX)
+        .total_tables(slots * METERED_TABLES_MAX)
         .total_stacks(slots.min(POOL_SLOTS))
         .max_memories_per_module(MEMORIES_PER_MODULE_MAX)
         .max_memory_size(MEMORY_RESERVATION_BYTES as usize)
-        .max_tables_per_module(TABLES_PER_MODULE_MAX)
+        .max_tables_per_module(METERED_TABLES_MAX)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_unused_warm_slots(slots)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)

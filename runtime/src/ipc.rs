@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adit_protocol::limits::FRAME_BYTES_MAX;
+use adit_protocol::limits::{FRAME_BYTES_MAX, NAMED_INPUTS_MAX};
 use adit_protocol::{Digest, FRAME_HEADER_BYTES, FrameError, JobSpec, Outcome, decode_frame, encode_frame, frame_length};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -21,8 +21,8 @@ use crate::admission::ModuleLimits;
 use crate::engine::Tier;
 use crate::gpu::wire::Shape;
 
-/// Descriptors that travel with one message: a module, an input, and the socket and the file of a GPU session.
-pub(crate) const FDS_PER_MESSAGE_MAX: usize = 4;
+/// Descriptors that travel with one message: a module, an input, the named inputs, and the socket and the file of a GPU session.
+pub(crate) const FDS_PER_MESSAGE_MAX: usize = 4 + NAMED_INPUTS_MAX;
 
 /// Output travels in pieces of this size: a quarter of a frame's limit, large enough that a wake-up per piece does not show.
 pub(crate) const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
@@ -64,7 +64,7 @@ pub(crate) struct RunOrder {
     pub(crate) load: bool,
     /// Which compiler made it.
     pub(crate) tier: Tier,
-    /// The job.
+    /// The job. The files of its named inputs come with this message, after that of its input, in the order that they have here.
     pub(crate) spec: JobSpec,
     /// What the guest reads.
     pub(crate) input: InputOrder,
@@ -109,6 +109,8 @@ pub(crate) enum FromSandbox {
         /// At most [`crate::gpu::shader::ENTRY_BYTES_MAX`].
         entry: String,
     },
+    /// The next piece of [`crate::FuelProfile`], before the job's end; where its module's functions tell of themselves.
+    Profile(#[serde(with = "serde_bytes")] Vec<u8>),
 }
 
 /// What a job has used, as far as the worker counts it.
@@ -145,6 +147,8 @@ pub(crate) struct CompileOrder {
     pub(crate) tier: Tier,
     /// What the owner admits.
     pub(crate) limits: ModuleLimits,
+    /// Whether the module's functions tell of themselves.
+    pub(crate) profile: bool,
 }
 
 /// What a compile worker answers.
@@ -438,7 +442,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"code").unwrap();
         let limits = ModuleLimits { module_bytes_max: 8 << 20 };
-        let order = CompileOrder { module: Digest::of(b"m"), tier: Tier::Optimised, limits };
+        let order = CompileOrder { module: Digest::of(b"m"), tier: Tier::Optimised, limits, profile: true };
         sender.send_with_fds(&order, &[file.as_fd(), file.as_fd()]).await.unwrap();
         assert_eq!(receiver.recv::<CompileOrder>().await.unwrap(), Some(order));
         let mut got = File::from(receiver.take_fd().unwrap());
@@ -485,6 +489,10 @@ mod tests {
         spec.args = vec!["x".repeat(limits::ARGS_ENV_BYTES_MAX)];
         spec.placement.labels =
             vec![("k".repeat(limits::LABEL_BYTES_MAX), "v".repeat(limits::LABEL_BYTES_MAX)); limits::LABELS_MAX];
+        for n in 0..NAMED_INPUTS_MAX {
+            let name = format!("{n:0>width$}", width = limits::INPUT_NAME_BYTES_MAX).parse().unwrap();
+            spec.add_input(name, BlobRef { bytes: limits::BLOB_BYTES_MAX, ..BlobRef::of(b"n") });
+        }
         assert_eq!(spec.check(), Ok(()));
         let input = InputOrder::Inline(vec![0; limits::INLINE_BYTES_MAX]);
         let order = ToSandbox::Run(Box::new(RunOrder {

@@ -14,8 +14,8 @@ use wasmtime::{Config, Engine, Module};
 
 pub use self::frames::{Reader, Received, receive};
 pub use crate::meter::{
-    Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, Stop, UNITS_PER_FUEL, Weights, class,
-    description, fuel, instrument, units,
+    Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, ProfileFacts, Stop, UNITS_PER_FUEL, Weights,
+    class, description, fuel, instrument, units,
 };
 pub use wasmtime::{OptLevel, Strategy};
 
@@ -28,7 +28,7 @@ use crate::meter::{weights, words};
 use crate::process::Role;
 use crate::run::RunReport;
 use crate::walls::{Layers, Need, Walls};
-use crate::worker::{Executor, Input, Outbox, Program as Ready, Supplies, Watchdog, prepare};
+use crate::worker::{Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare};
 
 /// Where the counter stands in the meter's memory, in bytes.
 pub const COUNTER_AT: u64 = words::COUNTER;
@@ -69,7 +69,7 @@ pub fn features() -> wasmparser::WasmFeatures {
 /// # Errors
 /// Why it is not one that runs here, in the words that its author reads.
 pub fn admit(wasm: &[u8]) -> Result<Metered, String> {
-    prepare(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT })
+    prepare(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT }, &Options::default())
 }
 
 /// A function that a guest may import: its module, its name, and its parameters and results, `i` for i32 and `I` for i64.
@@ -77,7 +77,7 @@ pub type HostFunction = (&'static str, &'static str, &'static str, &'static str)
 
 /// All that a guest may import.
 pub fn host_functions() -> &'static [HostFunction] {
-    FUNCTIONS
+    &FUNCTIONS
 }
 
 /// Runs guests in this thread.
@@ -130,11 +130,19 @@ impl Lab {
     /// # Errors
     /// Where the machine fails.
     pub fn run(&mut self, program: &Program, spec: &JobSpec, input: &[u8]) -> wasmtime::Result<Report> {
+        self.run_with(program, spec, input, &[])
+    }
+
+    /// As [`Self::run`], with the bytes of the specification's named inputs.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_with(&mut self, program: &Program, spec: &JobSpec, input: &[u8], named: &[&[u8]]) -> wasmtime::Result<Report> {
         self.runs += 1;
-        let (run, input) = (self.runs, Input::memory(input.to_vec()));
+        let (run, input, named) = (self.runs, Input::memory(input.to_vec()), NamedInputs::memory(&spec.inputs, named));
         let executor = &self.executor;
         let work = async {
-            let ending = executor.run(run, spec, Supplies { input, gpu: None }, &program.0).await?;
+            let ending = executor.run(run, spec, Supplies { input, named, gpu: None }, &program.0).await?;
             executor.outbox().sender().push(&FromSandbox::Ended(Box::new(ending)))?;
             wasmtime::Result::Ok(executor.outbox().sender().drain().await?)
         };
@@ -156,12 +164,13 @@ pub struct Report {
 }
 
 async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Report> {
-    let mut account = Account::new(Arc::new(spec.clone()));
+    let mut account = Account::new(Arc::new(spec.clone())).profiling(true);
     let (mut output, mut log) = (Vec::new(), Vec::new());
     loop {
         match receiver.recv().await?.ok_or(IpcError::Io(std::io::ErrorKind::UnexpectedEof.into()))? {
             FromSandbox::Log(piece) => log.extend(piece),
             FromSandbox::Progress { .. } => {}
+            FromSandbox::Profile(piece) => account.add_profile(&piece)?,
             FromSandbox::Output(piece) => {
                 account.add_output(&piece)?;
                 output.extend(piece);
@@ -222,7 +231,7 @@ impl Cell {
             while started.elapsed() < time {
                 let ToSandbox::Run(order) = decode_frame(&frame[FRAME_HEADER_BYTES..])? else { wasmtime::bail!("no order") };
                 let InputOrder::Inline(input) = order.input else { wasmtime::bail!("no inline input") };
-                let supplies = Supplies { input: Input::memory(input), gpu: None };
+                let supplies = Supplies { input: Input::memory(input), named: NamedInputs::default(), gpu: None };
                 let ending = executor.run(order.run, &order.spec, supplies, &program.clone()).await?;
                 wasmtime::ensure!(ending.outcome.is_success(), "the guest {}: {}", ending.outcome, ending.reason);
                 answer.clear();

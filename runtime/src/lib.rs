@@ -19,7 +19,7 @@
 //! runtime.compile(module.digest, "job.wasm".as_ref()).await?;
 //!
 //! let spec = Arc::new(JobSpec::new(module, BlobRef::of(b"hello")));
-//! let mut run = runtime.start(RunRequest { tenant, spec, input: Input::Inline(b"hello".to_vec()) }).await?;
+//! let mut run = runtime.start(RunRequest { tenant, spec, input: Input::Inline(b"hello".to_vec()), named: Vec::new() }).await?;
 //! loop {
 //!     match run.next().await? {
 //!         RunEvent::Ended(report) => break println!("{}: {}", report.outcome, report.usage.fuel),
@@ -36,6 +36,8 @@
 mod runtime;
 
 mod account;
+mod inputs;
+mod profile;
 mod run;
 
 mod cache;
@@ -67,13 +69,15 @@ mod worker;
 #[doc(hidden)]
 pub mod probe;
 
-pub use admission::MODULE_BYTES_DEFAULT;
+pub use admission::{Fault, Inspection, MODULE_BYTES_DEFAULT, OverLimit, inspect};
 pub use compiler::{CompileError, CompileLimits, CompileReport};
 pub use gpu::adapter::{GpuAdapter, gpu_adapters};
 pub use gpu::keeper::GpuConfig;
+pub use inputs::Input;
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
-pub use run::{Canceller, Gauge, Input, Run, RunError, RunEvent, RunReport, RunRequest};
+pub use profile::{CallNode, CalledFunction, FuelProfile, Place};
+pub use run::{Canceller, Gauge, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;
 pub use speed::{MeasureError, Speed};

@@ -33,11 +33,12 @@ mod stack;
 mod ways;
 pub(crate) mod weights;
 pub(crate) mod words;
+pub(crate) mod wrappers;
 
 use adit_protocol::{Fuel, MeterId};
 
 pub(crate) use calls::UNCOUNTED_BYTES_MAX;
-pub use module::{Facts, Metered};
+pub use module::{Facts, Metered, ProfileFacts};
 pub use pending::{Pending, PendingError, Stop};
 pub use stack::DEPTH_MAX;
 pub(crate) use stack::NATIVE_BYTES;
@@ -58,12 +59,14 @@ pub struct Options {
     pub repeat_loops: bool,
     /// Whether NaNs are made canonical where their bits can be seen.
     pub canonical_nan: bool,
+    /// Whether each function tells the host that it begins and that it returns. Changes no bill.
+    pub profile: bool,
 }
 
 impl Default for Options {
     /// What bills are made by.
     fn default() -> Self {
-        Self { weights: Weights::standard(), repeat_loops: true, canonical_nan: true }
+        Self { weights: Weights::standard(), repeat_loops: true, canonical_nan: true, profile: false }
     }
 }
 

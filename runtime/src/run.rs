@@ -4,15 +4,14 @@
 //! if it had waited for that. What its client was told before is not told twice, because a deterministic job says the same again; one
 //! of the open profile goes on as it is once it has said anything. Only the run that ends is billed.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, FrameError, Fuel, GpuRun, JobSpec, Outcome, Profile, PublicKey, Usage};
+use adit_protocol::limits::NAMED_INPUTS_MAX;
+use adit_protocol::{ByteCount, Digest, FrameError, Fuel, GpuRun, InputName, JobSpec, Outcome, Profile, PublicKey, Usage};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -22,9 +21,11 @@ use crate::engine::Tier;
 use crate::given::Given;
 use crate::gpu::lent::{Lent, News};
 use crate::gpu::session::{SandboxEnds, Verdict};
-use crate::ipc::{Ending, FromSandbox, InputOrder, IpcError, Made, RunOrder, ToSandbox, Used};
+use crate::inputs::{Input, Inputs};
+use crate::ipc::{Ending, FromSandbox, IpcError, Made, RunOrder, ToSandbox, Used};
 use crate::live::Live;
 use crate::pool::SandboxWorker;
+use crate::profile::FuelProfile;
 use crate::runtime::Shared;
 use crate::worker::words;
 
@@ -43,17 +44,10 @@ pub struct RunRequest {
     pub tenant: PublicKey,
     /// What to run.
     pub spec: Arc<JobSpec>,
-    /// What the guest reads.
+    /// What the guest reads from its standard input.
     pub input: Input,
-}
-
-/// What a guest reads from its standard input: as many bytes as the specification says.
-#[derive(Debug)]
-pub enum Input {
-    /// The bytes.
-    Inline(Vec<u8>),
-    /// A file, from offset 0. The guest reads it piece by piece, so its size costs no memory.
-    File(File),
+    /// Its named inputs, in the order of the specification.
+    pub named: Vec<Input>,
 }
 
 /// Something that happens while a job runs.
@@ -68,7 +62,7 @@ pub enum RunEvent {
         /// Units in all, 0 where the guest does not know.
         total: u64,
     },
-    /// The next piece of an output that is over [`INLINE_BYTES_MAX`]; at most 64 KiB.
+    /// The next piece of an output that is over [`adit_protocol::limits::INLINE_BYTES_MAX`]; at most 64 KiB.
     Output(Vec<u8>),
     /// The job ended. The last event.
     Ended(Box<RunReport>),
@@ -89,10 +83,12 @@ pub struct RunReport {
     pub run_us: u64,
     /// The digest of its output.
     pub output_digest: Digest,
-    /// The whole output, where it is at most [`INLINE_BYTES_MAX`] and no [`RunEvent::Output`] came before.
+    /// The whole output, where it is at most [`adit_protocol::limits::INLINE_BYTES_MAX`] and no [`RunEvent::Output`] came before.
     pub output: Option<Vec<u8>>,
     /// Log bytes over the limit, which were dropped.
     pub log_dropped: ByteCount,
+    /// Where the fuel went; there where [`RuntimeConfig::profile`](crate::RuntimeConfig::profile) is set, unless the worker had to be killed.
+    pub profile: Option<Box<FuelProfile>>,
 }
 
 /// A job that this node could not run. Never the guest's fault, and never billed.
@@ -118,13 +114,31 @@ pub enum RunError {
         /// The node's.
         offered: ByteCount,
     },
-    /// An inline input is not of the size that the specification says.
+    /// The standard input is not of the size that the specification says.
     #[error("the input has {actual} bytes; the specification says {specified}")]
     InputSize {
         /// Bytes that were given.
         actual: u64,
         /// Bytes that the specification names.
         specified: u64,
+    },
+    /// A named input is not of the size that the specification says.
+    #[error("the input `{name}` has {actual} bytes; the specification says {specified}")]
+    NamedInputSize {
+        /// Its name.
+        name: InputName,
+        /// Bytes that were given.
+        actual: u64,
+        /// Bytes that the specification names.
+        specified: u64,
+    },
+    /// There are not as many named inputs as the specification says, or more than a job may have.
+    #[error("{given} named inputs were given, and the specification says {specified}; at most {NAMED_INPUTS_MAX} are allowed")]
+    NamedInputs {
+        /// How many were given.
+        given: usize,
+        /// How many the specification names.
+        specified: usize,
     },
     /// The worker died with the job in it, or spoke nonsense and was killed. Whose fault that was nobody can tell, so there is no bill;
     /// what the job had used is not lost all the same.
@@ -289,7 +303,7 @@ struct Active {
 #[derive(Debug)]
 struct Again {
     tenant: PublicKey,
-    input: Input,
+    inputs: Inputs,
     /// Ends when the code is there, or will not be.
     optimised: watch::Receiver<()>,
     /// How the job ended where its time was over before: the slower code shall not be the reason.
@@ -300,20 +314,19 @@ impl Run {
     /// Hands a job to a worker.
     pub(crate) async fn start(
         shared: Arc<Shared>,
-        request: RunRequest,
+        (tenant, spec, inputs): (PublicKey, Arc<JobSpec>, Inputs),
         code: Code,
         gpu: Option<(Lent, SandboxEnds)>,
         mut worker: SandboxWorker,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, RunError> {
-        let RunRequest { tenant, spec, input } = request;
         let again = match &code.optimised {
-            Some(optimised) => Some(Again { tenant, input: input.try_clone()?, optimised: optimised.clone(), timed_out: None }),
+            Some(optimised) => Some(Again { tenant, inputs: inputs.try_clone()?, optimised: optimised.clone(), timed_out: None }),
             None => None,
         };
         let started = Instant::now();
         let (gpu, ends) = gpu.unzip();
-        let run = send_order(&mut worker, &spec, input, &code, ends).await?;
+        let run = send_order(&mut worker, &spec, inputs, &code, ends).await?;
         let kill_at = kill_at(&spec, started);
         let gauge = Gauge::new(&spec, &worker, run);
         let active = Active {
@@ -329,9 +342,9 @@ impl Run {
             _permit: permit,
         };
         Ok(Self {
-            shared,
             gauge,
-            account: Account::new(Arc::clone(&spec)),
+            account: Account::new(Arc::clone(&spec)).profiling(shared.is_profiling),
+            shared,
             spec,
             active: Some(active),
             canceller: Canceller::default(),
@@ -411,6 +424,10 @@ impl Run {
             FromSandbox::Output(bytes) => {
                 self.account.add_output(&bytes)?;
                 Ok(self.given.output(bytes).map(RunEvent::Output))
+            }
+            FromSandbox::Profile(bytes) => {
+                self.account.add_profile(&bytes)?;
+                Ok(None)
             }
             FromSandbox::Ended(ending) => {
                 let may_repeat = self.may_repeat();
@@ -508,7 +525,7 @@ impl Run {
         let code = self.shared.cache.get(self.spec.module.digest).map(Code::optimised);
         let (Some(again), true, Some(code)) = (again, self.may_repeat(), code) else { return Ok(None) };
         let mut worker = self.shared.pool.take(again.tenant)?;
-        let run = send_order(&mut worker, &self.spec, again.input.try_clone()?, &code, None).await?;
+        let run = send_order(&mut worker, &self.spec, again.inputs.try_clone()?, &code, None).await?;
         Ok(Some((worker, run)))
     }
 
@@ -655,16 +672,6 @@ impl From<IpcError> for Fault {
     }
 }
 
-impl Input {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Inline(bytes) => Self::Inline(bytes.clone()),
-            // Its reader minds no position.
-            Self::File(file) => Self::File(file.try_clone()?),
-        })
-    }
-}
-
 /// When a worker is killed that began a job at `started`.
 fn kill_at(spec: &JobSpec, started: Instant) -> Instant {
     started + Duration::from_millis(spec.limits.wall_ms) + GRACE
@@ -682,11 +689,11 @@ async fn optimised(again: &mut Option<Again>) {
 async fn send_order(
     worker: &mut SandboxWorker,
     spec: &JobSpec,
-    input: Input,
+    inputs: Inputs,
     code: &Code,
     gpu: Option<SandboxEnds>,
 ) -> Result<u64, RunError> {
-    let (input, file) = input_order(spec, input)?;
+    let (input, files) = inputs.into_order(spec);
     let place = worker.modules.place((spec.module.digest, code.tier));
     let run = worker.next_run()?;
     let order = RunOrder {
@@ -700,28 +707,10 @@ async fn send_order(
     };
     let [socket, shared] = [gpu.as_ref().map(|ends| ends.socket.as_fd()), gpu.as_ref().map(|ends| ends.shared.as_fd())];
     let code = (!place.loaded).then(|| code.file.as_fd());
-    let fds: Vec<_> = [code, file.as_ref().map(AsFd::as_fd), socket, shared].into_iter().flatten().collect();
+    let fds: Vec<_> = code.into_iter().chain(files.iter().map(AsFd::as_fd)).chain(socket).chain(shared).collect();
     match worker.process.sender.send_with_fds(&ToSandbox::Run(Box::new(order)), &fds).await {
         Ok(()) => Ok(run),
         Err(IpcError::Io(error)) => Err(error.into()),
         Err(error) => Err(io::Error::other(error).into()),
-    }
-}
-
-/// How an input travels: in the message where it is small, else as a file.
-fn input_order(spec: &JobSpec, input: Input) -> Result<(InputOrder, Option<File>), RunError> {
-    let specified = spec.input.bytes;
-    match input {
-        Input::File(file) => Ok((InputOrder::File { bytes: specified }, Some(file))),
-        Input::Inline(bytes) if bytes.len() as u64 != specified => {
-            Err(RunError::InputSize { actual: bytes.len() as u64, specified })
-        }
-        Input::Inline(bytes) if bytes.len() <= INLINE_BYTES_MAX => Ok((InputOrder::Inline(bytes), None)),
-        Input::Inline(bytes) => {
-            let mut file =
-                File::from(rustix::fs::memfd_create("adit-input", rustix::fs::MemfdFlags::CLOEXEC).map_err(io::Error::from)?);
-            file.write_all(&bytes)?;
-            Ok((InputOrder::File { bytes: specified }, Some(file)))
-        }
     }
 }

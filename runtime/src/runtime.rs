@@ -17,6 +17,7 @@ use crate::gpu::keeper::{GpuConfig, Keeper};
 use crate::gpu::lent::Lent;
 use crate::gpu::session::SandboxEnds;
 use crate::gpu::shaders::Shaders;
+use crate::inputs::Inputs;
 use crate::pool::Pool;
 use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
 use crate::run::{Run, RunError, RunRequest};
@@ -27,6 +28,9 @@ use crate::walls::{Need, SandboxReport};
 
 /// Compiled code that is kept unless the owner says otherwise.
 const CACHE_BYTES_DEFAULT: u64 = 4 << 30;
+
+/// Where compiled modules are, in the cache's folder, whose functions tell of themselves.
+const PROFILE_FOLDER: &str = "profile";
 
 /// How a runtime is set up.
 #[derive(Debug, Clone)]
@@ -47,6 +51,9 @@ pub struct RuntimeConfig {
     pub allow_weak_sandbox: bool,
     /// Whether a large module that is new here may begin under a baseline compiler, while the optimising one works.
     pub baseline_code: bool,
+    /// Whether guests are looked at while they run, for [`RunReport::profile`](crate::RunReport::profile). They run some times slower, and come to
+    /// the same bill; code is kept apart from other runtimes'. Not together with baseline code.
+    pub profile: bool,
     /// Whom workers leave the processor to.
     pub priority: Priority,
     /// Processor time for each slot, and for each compilation as much. A job's limit on time on the wall stays what it is.
@@ -74,6 +81,7 @@ impl RuntimeConfig {
             worker_program: WorkerProgram::default(),
             allow_weak_sandbox: false,
             baseline_code: true,
+            profile: false,
             priority: Priority::Normal,
             cpu_share: CpuShare::WHOLE,
             gpu: None,
@@ -127,6 +135,8 @@ pub(crate) struct Shared {
     sandbox: SandboxReport,
     gpu: Option<Keeper>,
     shaders: Arc<Shaders>,
+    /// Whether workers tell where fuel went.
+    pub(crate) is_profiling: bool,
 }
 
 impl Runtime {
@@ -138,6 +148,7 @@ impl Runtime {
     pub fn new(config: RuntimeConfig) -> Result<Self, StartError> {
         let RuntimeConfig { slots, cache_dir, cache_bytes_max, memory_max, module_bytes_max, worker_program, .. } = config;
         let allow_weak_sandbox = config.allow_weak_sandbox;
+        let cache_dir = if config.profile { cache_dir.join(PROFILE_FOLDER) } else { cache_dir };
         let slots = slots.max(1);
         let sandbox = probe_walls(&worker_program).map_err(StartError::Worker)?;
         tracing::debug!(?sandbox, "the wall around workers");
@@ -157,7 +168,7 @@ impl Runtime {
         };
         let cache = Arc::new(open(compatibility)?);
         // One folder, under other names.
-        let baseline_cache = match config.baseline_code && room.has_baseline() {
+        let baseline_cache = match config.baseline_code && !config.profile && room.has_baseline() {
             true => Some(open(self::compatibility(&baseline_engine().map_err(StartError::Engine)?))?),
             false => None,
         };
@@ -168,6 +179,7 @@ impl Runtime {
         let (limits, share) = (config.compile_limits, config.cpu_share);
         let code = Arc::clone(&cache);
         let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
+        let compiler = compiler.profiling(config.profile);
         let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
         let shared = Shared {
             pool,
@@ -180,6 +192,7 @@ impl Runtime {
             sandbox,
             gpu,
             shaders,
+            is_profiling: config.profile,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -248,22 +261,24 @@ impl Runtime {
         if asked > offered {
             return Err(RunError::MemoryOverOffer { asked, offered });
         }
-        if let Some(need) = &request.spec.gpu {
+        let RunRequest { tenant, spec, input, named } = request;
+        let inputs = Inputs::new(&spec, input, named)?;
+        if let Some(need) = &spec.gpu {
             self.check_gpu(need).await?;
             // The job's work on the GPU cannot begin again in better code, so it waits for that.
-            self.optimised(request.spec.module.digest).await;
+            self.optimised(spec.module.digest).await;
         }
         let permit = Arc::clone(&self.shared.slots).acquire_owned().await.expect("the semaphore is never closed");
-        let module = request.spec.module.digest;
+        let module = spec.module.digest;
         // Reads the file only where no call of `compile` did in this process.
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
-        let (code, gpu) = match request.spec.gpu {
-            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &request.spec).await?)),
+        let (code, gpu) = match spec.gpu {
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(need, &spec).await?)),
             None => (code, None),
         };
-        let worker = self.shared.pool.take(request.tenant)?;
-        let run = Run::start(Arc::clone(&self.shared), request, code, gpu, worker, permit).await?;
+        let worker = self.shared.pool.take(tenant)?;
+        let run = Run::start(Arc::clone(&self.shared), (tenant, spec, inputs), code, gpu, worker, permit).await?;
         // Now that the worker is busy there is time to start the next tenant's.
         if let Err(error) = self.shared.pool.top_up() {
             tracing::warn!(%error, "no fresh sandbox worker could be started");

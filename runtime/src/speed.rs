@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use crate::cache::ModuleCache;
 use crate::compiler::CompileError;
-use crate::run::{Input, RunError, RunEvent, RunReport, RunRequest};
+use crate::inputs::Input;
+use crate::run::{RunError, RunEvent, RunReport, RunRequest};
 use crate::runtime::Runtime;
 use crate::unchecked::process_time;
 
@@ -205,7 +206,7 @@ impl Runtime {
         let mut spec = JobSpec::new(kernel(), BlobRef::of(b""));
         (spec.limits.fuel, spec.limits.memory) = (KERNEL_FUEL, KERNEL_MEMORY);
         spec.limits.wall_ms = RUN_MAX.as_millis() as u64;
-        let request = RunRequest { tenant: TENANT, spec: Arc::new(spec), input: Input::Inline(Vec::new()) };
+        let request = RunRequest { tenant: TENANT, spec: Arc::new(spec), input: Input::Inline(Vec::new()), named: Vec::new() };
         let mut run = self.start(request).await?;
         let pid = run.worker_pid();
         let clock = || pid.and_then(process_time).unwrap_or_default();

@@ -193,9 +193,9 @@ fn step<E: Into<io::Error>>(step: &'static str, result: Result<(), E>) -> Result
     result.map_err(|error| WallError::System { step, error: error.into() })
 }
 
-/// Descriptors of a worker: its socket, the event loop's, the note of what was used, three per module, an input, the socket and the file
-/// of a GPU session, and room to spare.
-const DESCRIPTORS_MAX: u64 = 64;
+/// Descriptors of a worker: its socket, the event loop's, the note of what was used, three per module, an input, the sixteen named ones, the
+/// socket and the file of a GPU session, and room to spare.
+const DESCRIPTORS_MAX: u64 = 80;
 
 // The limit on a file's size is that of the larger one.
 const _: () = assert!(LIVE_BYTES <= SHARED_BYTES);

@@ -1372,3 +1372,46 @@
     (if (local.get 0) (then
       (call $f (i32.sub (local.get 0) (i32.const 1))) (call $f (i32.sub (local.get 0) (i32.const 1))))))
   (func (export "_start") (call $f (i32.const 40))))
+
+;; fuel_left: finished
+(module (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+  (import "adit_1" "fuel_left" (func $fuel_left (result i64)))
+  (memory (export "memory") 2)
+  (table 1 funcref) (elem (i32.const 0) $note)
+  (global $at (mut i32) (i32.const 1024))
+  (func $note (param $more i32)
+    (i64.store (global.get $at) (call $fuel_left))
+    (global.set $at (i32.add (global.get $at) (i32.const 8)))
+    (if (local.get $more) (then (call $note (i32.sub (local.get $more) (i32.const 1))))))
+  (func (export "_start") (local $i i32)
+    (call $note (i32.const 1))
+    (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))
+    (call $note (i32.const 0))
+    (local.set $i (i32.const 0))
+    (loop $l
+      (if (i32.and (local.get $i) (i32.const 1)) (then (call_indirect (param i32) (i32.const 0) (i32.const 0))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 10))))
+    (memory.fill (i32.const 4096) (i32.const 7) (i32.const 65536)) (call $note (i32.const 0))
+    (drop (memory.grow (i32.const 3))) (call $note (i32.const 0))
+    (i32.store (i32.const 144) (i32.const 1)) (i64.store (i32.const 152) (i64.const 1000))
+    (drop (call $poll_oneoff (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 512))) (call $note (i32.const 3))
+    (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.sub (global.get $at) (i32.const 1024)))
+    (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))))
+
+;; fuel_left_to_the_end: finished
+(module (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "adit_1" "fuel_left" (func $fuel_left (result i64)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $n i64)
+    (loop $l
+      (local.set $n (i64.add (local.get $n) (i64.const 1)))
+      (br_if $l (i64.gt_u (call $fuel_left) (i64.const 1000))))
+    (i64.store (i32.const 8) (local.get $n))
+    (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 8))
+    (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)) (then unreachable))))
+
+;; fuel_left_over_the_limit: out-of-fuel
+(module (import "adit_1" "fuel_left" (func $fuel_left (result i64)))
+  (func (export "_start")
+    (loop $l (drop (call $fuel_left)) (br $l))))

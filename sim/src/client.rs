@@ -106,7 +106,7 @@ impl Client {
             hedge: chance.permille(300),
         };
         let input = BlobRef { digest: adit_protocol::Digest::of(&key.0), bytes: chance.within_orders(1, 65_536) };
-        let spec = JobSpec {
+        let mut spec = JobSpec {
             limits,
             placement,
             seed: fuel,
@@ -116,6 +116,11 @@ impl Client {
             salt: Salt(chance.bytes()),
             ..JobSpec::new(chance.pick(modules), input)
         };
+        // Some jobs share their weights, which weigh in the price.
+        if fuel.is_multiple_of(4) {
+            let weights = BlobRef { digest: adit_protocol::Digest::of(b"weights"), bytes: 1 << 20 };
+            spec.add_input("weights".parse().expect("a name"), weights);
+        }
         let id = JobId::derive(&self.public, &key);
         ClientJob {
             key,

@@ -304,7 +304,7 @@ impl Gateway {
         // Those whose node was lost promise nothing any more.
         live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
-        let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let promised = peer.offer.price.cost_max(&limits, live.spec.bytes_in().0).unwrap_or(Microcredits(u64::MAX));
         let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
         let others = live.out.iter().fold(0u64, |sum, out| sum.saturating_add(out.promised.0));
         let needed = Microcredits(others.saturating_add(promised.0));

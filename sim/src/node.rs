@@ -407,7 +407,7 @@ impl Node {
             fuel: Fuel(fuel),
             memory_peak: ByteCount(65_536),
             memory_fuel: 65_536 * u128::from(fuel),
-            bytes_in: ByteCount(spec.input.bytes),
+            bytes_in: spec.bytes_in(),
             bytes_out: ByteCount(output.len() as u64),
             gpu_ns: true_gpu_ns(spec).min(spec.limits.gpu_ns),
             ..Usage::default()
@@ -428,7 +428,7 @@ impl Node {
             gateway: gateway_key().public(),
             spec: spec.digest(),
             module: spec.module.digest,
-            input: spec.input.digest,
+            input: spec.input_digest(),
             output: Digest::of(&output),
             outcome,
             profile: spec.profile,

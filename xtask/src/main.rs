@@ -11,9 +11,13 @@ mod demo;
 mod example;
 mod fuzz;
 mod help;
+mod minilm;
 mod network;
 mod process;
+mod python;
 mod sim;
+mod strangers;
+mod templates;
 mod test;
 mod vulkan;
 mod wasm;
@@ -129,7 +133,11 @@ impl Invocation {
         match self {
             Self::Help(_) => Ok(()),
             Self::Setup => wasm::set_up(&workspace).and_then(|()| vulkan::set_up()),
-            Self::Guests => wasm::build_guests(&workspace).map(drop),
+            Self::Guests => {
+                wasm::build_guests(&workspace)?;
+                wasm::build_templates(&workspace)?;
+                strangers::fetch(&workspace)
+            }
             Self::Test { runner_args } => test::run(&workspace, &runner_args),
             Self::Ci => ci::run(&workspace),
             Self::Conformance(options) => conformance::run(&workspace, &options),

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::process::{self, say};
+use crate::strangers;
 use crate::vulkan;
 use crate::wasm;
 use crate::workspace::Workspace;
@@ -15,6 +16,8 @@ use crate::workspace::Workspace;
 /// they select is run.
 pub(crate) fn run(workspace: &Workspace, runner_args: &[OsString]) -> Result<()> {
     let guests = wasm::build_guests(workspace)?;
+    wasm::build_templates(workspace)?;
+    strangers::fetch(workspace)?;
     vulkan::set_up()?;
     if runner_args.is_empty() {
         say("running the doc tests");

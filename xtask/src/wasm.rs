@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::apt;
 use crate::process::{self, say};
+use crate::templates;
 use crate::workspace::{Guest, Workspace};
 
 const TARGET: &str = "wasm32-wasip1";
@@ -63,13 +64,20 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<PathBuf> {
     let compiler = Compiler::find_or_install(workspace)?;
     let names: Vec<&str> = workspace.guests.iter().map(|guest| guest.package.as_str()).collect();
     say(format!("building the guests {} with {}", names.join(", "), compiler.describe()));
-    // Flags are for a whole build, so guests that ask for some of their own are built one by one.
-    let (special, plain): (Vec<&Guest>, Vec<&Guest>) = workspace.guests.iter().partition(|guest| !guest.rustflags.is_empty());
-    compiler.build(workspace, &plain)?;
-    for guest in special {
+    let (alone, together): (Vec<&Guest>, Vec<&Guest>) = workspace.guests.iter().partition(|guest| guest.is_alone());
+    compiler.build(workspace, &together)?;
+    for guest in alone {
         compiler.build(workspace, &[guest])?;
     }
     collect_modules(workspace)
+}
+
+/// Compiles the templates of `adit new`, and puts their modules beside the guests.
+pub(crate) fn build_templates(workspace: &Workspace) -> Result<()> {
+    std::fs::create_dir_all(workspace.guest_folder()).context("cannot make the guests' folder")?;
+    let folder = templates::rust_package(workspace)?;
+    Compiler::find_or_install(workspace)?.build_template(workspace, &folder)?;
+    templates::build(workspace)
 }
 
 impl Compiler {
@@ -108,7 +116,7 @@ impl Compiler {
         }
     }
 
-    /// Builds guests that have the same flags.
+    /// Builds guests that can be built together.
     fn build(&self, workspace: &Workspace, guests: &[&Guest]) -> Result<()> {
         let Some(first) = guests.first() else { return Ok(()) };
         let mut command = self.cargo_build(workspace, first);
@@ -116,6 +124,23 @@ impl Compiler {
             command.args(["-p", &guest.package]);
         }
         process::run(&mut command, "mend what the compiler says, or `cargo xtask setup` where it misses a target or a library")
+    }
+
+    /// Builds the package of the template in Rust, beside the guests, whose standard library it shares.
+    fn build_template(&self, workspace: &Workspace, folder: &Path) -> Result<()> {
+        let name = "template-rust".to_owned();
+        let guest = Guest { package: name.clone(), bins: vec![name.clone()], rustflags: Vec::new(), is_no_std: false };
+        let mut command = self.cargo_build(workspace, &guest);
+        // The workspace's own profile of that name, which a package outside of it does not have.
+        for setting in ["inherits='release'", "debug=false", "strip='debuginfo'"] {
+            command.arg("--config").arg(format!("profile.{PROFILE}.{setting}"));
+        }
+        process::run(command.current_dir(folder), "mend the template in cli/templates/rust")?;
+        let file = format!("{name}.wasm");
+        let built = build_folder(workspace, &guest).join(TARGET).join(PROFILE).join(&file);
+        std::fs::copy(&built, workspace.guest_folder().join(&file))
+            .with_context(|| format!("{} was not built", built.display()))?;
+        Ok(())
     }
 
     /// The command that builds for wasm, with the flags of `guest`; the caller adds the packages.
@@ -130,7 +155,7 @@ impl Compiler {
             .env("RUSTC_WORKSPACE_WRAPPER", "");
         if let Self::Debian { rustc, linker } = self {
             command
-                .arg("-Zbuild-std=std,panic_abort")
+                .arg(if guest.is_no_std { "-Zbuild-std=core,alloc" } else { "-Zbuild-std=std,panic_abort" })
                 // `-Z` is for nightly compilers; this opens it on a stable one, for this command alone.
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("RUSTC", rustc)
@@ -270,10 +295,10 @@ fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// Where `guest` is built. One that has flags of its own has a folder of its own, so that no build undoes another's.
+/// Where `guest` is built. One that is built alone has a folder of its own, so that no build undoes another's.
 fn build_folder(workspace: &Workspace, guest: &Guest) -> PathBuf {
     let folder = workspace.target.join("guests-build");
-    if guest.rustflags.is_empty() { folder } else { folder.join(&guest.package) }
+    if guest.is_alone() { folder.join(&guest.package) } else { folder }
 }
 
 fn rustc_prints(workspace: &Workspace, what: &[&str]) -> Option<String> {

@@ -28,6 +28,15 @@ pub(crate) struct Guest {
     pub(crate) bins: Vec<String>,
     /// What it wants of the compiler beside what every guest gets: `rustflags` beside `guest`.
     pub(crate) rustflags: Vec<String>,
+    /// Whether it does without the standard library: `no-std` beside `guest`.
+    pub(crate) is_no_std: bool,
+}
+
+impl Guest {
+    /// Whether no other guest is built with it: flags are for a whole build, and so are the features of what guests share.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_no_std || !self.rustflags.is_empty()
+    }
 }
 
 impl Workspace {
@@ -73,7 +82,8 @@ impl Guest {
         let targets = package["targets"].as_array().into_iter().flatten();
         let bins = targets.filter(|target| target["kind"][0] == "bin").map(|target| text(&target["name"]));
         let rustflags = package["metadata"]["adit"]["rustflags"].as_array().into_iter().flatten();
-        Self { package: text(&package["name"]), bins: bins.collect(), rustflags: rustflags.map(text).collect() }
+        let is_no_std = package["metadata"]["adit"]["no-std"] == true;
+        Self { package: text(&package["name"]), bins: bins.collect(), rustflags: rustflags.map(text).collect(), is_no_std }
     }
 }
 
@@ -99,17 +109,21 @@ mod tests {
             "packages": [
                 package("tracer", json!({"adit": {"guest": true}})),
                 package("wide", json!({"adit": {"guest": true, "rustflags": ["-Ca=b", "-Cc=d"]}})),
+                package("tiny", json!({"adit": {"guest": true, "no-std": true}})),
                 package("host", json!(null)),
                 package("other", json!({"adit": {"guest": false}})),
             ],
         });
         let workspace = Workspace::from_metadata(&metadata).unwrap();
-        let guest = |name: &str, rustflags: &[&str]| Guest {
+        let guest = |name: &str, rustflags: &[&str], is_no_std| Guest {
             package: format!("adit-{name}"),
             bins: vec![name.to_owned()],
             rustflags: rustflags.iter().map(|flag| (*flag).to_owned()).collect(),
+            is_no_std,
         };
-        assert_eq!(workspace.guests, [guest("tracer", &[]), guest("wide", &["-Ca=b", "-Cc=d"])]);
+        let guests = [guest("tracer", &[], false), guest("wide", &["-Ca=b", "-Cc=d"], false), guest("tiny", &[], true)];
+        assert_eq!(workspace.guests, guests);
+        assert_eq!(guests.map(|guest| guest.is_alone()), [false, true, true]);
         assert_eq!(workspace.guest_folder(), PathBuf::from("/src/target/guests"));
     }
 }

@@ -123,7 +123,7 @@ fn receipt(n: u64, node: PublicKey, gateway: PublicKey) -> Receipt {
         gateway,
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: Digest::of(&output),
         outcome: Outcome::Finished { exit_code: 0 },
         profile: Profile::Deterministic,

@@ -69,7 +69,12 @@ impl Supervised {
     /// Runs a job, from the request to its report; its output, and what the module's compilation took.
     pub(super) async fn run(&self, program: &Program) -> Result<(Vec<u8>, Duration)> {
         let compiled = self.runtime.compile(program.spec.module.digest, &program.file).await?;
-        let request = RunRequest { tenant: self.tenant, spec: Arc::clone(&program.spec), input: Input::Inline(Vec::new()) };
+        let request = RunRequest {
+            tenant: self.tenant,
+            spec: Arc::clone(&program.spec),
+            input: Input::Inline(Vec::new()),
+            named: Vec::new(),
+        };
         let mut run = self.runtime.start(request).await?;
         loop {
             if let RunEvent::Ended(report) = run.next().await? {

@@ -229,7 +229,7 @@ async fn attempts_together_cost_no_more_than_the_price_limit() {
 
 /// The most that a job can cost on a node by hand.
 fn price(job: &Job) -> u64 {
-    offer(1).price.cost_max(&job.spec.limits, job.spec.input.bytes).unwrap().0
+    offer(1).price.cost_max(&job.spec.limits, job.spec.bytes_in().0).unwrap().0
 }
 
 /// A hedged job on the first of two nodes, with the second attempt on the other.

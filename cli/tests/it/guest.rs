@@ -36,6 +36,30 @@ pub(crate) fn sum() -> Vec<u8> {
     )
 }
 
+/// Copies its input to its output, and behind that each named input: its name, `=`, its content, a line's end.
+pub(crate) fn named() -> Vec<u8> {
+    let imports = r#"
+        (import "adit_1" "input_count" (func $count (result i32)))
+        (import "adit_1" "input_name" (func $name (param i32 i32 i32) (result i32)))
+        (import "adit_1" "input_read" (func $part (param i32 i64 i32 i32) (result i32)))
+        (data (i32.const 2048) "=\n")"#;
+    let start = format!(
+        r"{ECHO}
+        (loop $next (if (i32.lt_u (local.get $i) (call $count)) (then
+            (call $write (i32.const 1) (i32.const 4096) (call $name (local.get $i) (i32.const 4096) (i32.const 64)))
+            (call $write (i32.const 1) (i32.const 2048) (i32.const 1))
+            (local.set $total (i64.const 0))
+            (loop $more
+                (local.set $n (call $part (local.get $i) (local.get $total) (i32.const 65536) (i32.const 65536)))
+                (local.set $total (i64.add (local.get $total) (i64.extend_i32_u (local.get $n))))
+                (if (local.get $n) (then (call $write (i32.const 1) (i32.const 65536) (local.get $n)) (br $more))))
+            (call $write (i32.const 1) (i32.const 2049) (i32.const 1))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br $next))))"
+    );
+    module_with(imports, "", &start)
+}
+
 /// Computes until it is stopped.
 pub(crate) fn spin() -> Vec<u8> {
     body("(loop $forever (local.set $total (i64.add (local.get $total) (i64.const 1))) (br $forever))")

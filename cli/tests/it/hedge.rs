@@ -94,7 +94,7 @@ async fn job_whose_worker_stands_still_is_ended_by_its_second_attempt() {
         let job = job(&client, n);
         // What is held, and no attempt or two may cost more.
         let most =
-            nodes.iter().map(|node| node.offer.price.cost_max(&job.spec.limits, job.spec.input.bytes).unwrap().0).max().unwrap();
+            nodes.iter().map(|node| node.offer.price.cost_max(&job.spec.limits, job.spec.bytes_in().0).unwrap().0).max().unwrap();
         let story = follow(client.submit(job), |node| stop_workers(network.node_of(node))).await;
         let after = available(&client).await;
         let ((node, attempt, cost), paid) = (story.ended.expect("it ends"), before - after);

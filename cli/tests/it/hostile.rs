@@ -136,14 +136,14 @@ impl Word {
 
 /// What an honest node says of an echo.
 pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Receipt {
-    let (limits, bytes) = (lease.spec.limits, ByteCount(lease.input.len() as u64));
+    let (limits, bytes_out) = (lease.spec.limits, ByteCount(lease.input.len() as u64));
     let fuel = limits.fuel.min(Fuel(3_000_000_000));
     let usage = Usage {
         fuel,
         memory_peak: ByteCount(1 << 20),
         memory_fuel: (1 << 20) * u128::from(fuel.0),
-        bytes_in: bytes,
-        bytes_out: bytes,
+        bytes_in: lease.spec.bytes_in(),
+        bytes_out,
         host_calls: 4,
         gpu_ns: 0,
     };
@@ -156,7 +156,7 @@ pub(crate) fn truth(node: &SecretKey, gateway: PublicKey, lease: &Lease) -> Rece
         gateway,
         spec: lease.spec.digest(),
         module: lease.spec.module.digest,
-        input: lease.spec.input.digest,
+        input: lease.spec.input_digest(),
         output: Digest::of(&lease.input),
         outcome: Outcome::Finished { exit_code: 0 },
         profile: lease.spec.profile,
@@ -383,7 +383,7 @@ async fn receipt_that_claims_more_than_was_asked_is_not_paid() {
         ("its memory-fuel is not", |lease, usage| {
             usage.memory_fuel = u128::from(lease.spec.limits.memory.0) * u128::from(usage.fuel.0) + 1;
         }),
-        ("its input bytes is not", |lease, usage| usage.bytes_in.0 = lease.spec.input.bytes + 1),
+        ("its input bytes is not", |lease, usage| usage.bytes_in.0 = lease.spec.bytes_in().0 + 1),
         ("its output bytes is not", |lease, usage| usage.bytes_out.0 = lease.spec.limits.output.0 + 1),
         ("its GPU time is not", |lease, usage| usage.gpu_ns = lease.spec.limits.gpu_ns + 1),
         // More than is held for the job, and so over its limits.

@@ -105,7 +105,7 @@ fn receipt(spec: &JobSpec, job: JobId, client: PublicKey, gateway: PublicKey, ou
         gateway,
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: output.digest,
         outcome: Outcome::Finished { exit_code: 0 },
         profile: spec.profile,

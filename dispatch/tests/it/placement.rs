@@ -176,6 +176,7 @@ fn joining_node_is_filled_from_the_queue() {
 #[test]
 fn request_is_the_part_of_the_specification_that_places_a_job() {
     let mut spec = adit_protocol::JobSpec::new(adit_protocol::BlobRef::of(b"m"), adit_protocol::BlobRef::of(b"four"));
+    spec.add_input("n".parse().unwrap(), adit_protocol::BlobRef::of(b"named"));
     spec.placement.labels = vec![label("gpu")];
     spec.max_price = Some(adit_protocol::Microcredits(5));
     spec.profile = adit_protocol::Profile::Open;
@@ -185,6 +186,7 @@ fn request_is_the_part_of_the_specification_that_places_a_job() {
         module: spec.module,
         input: spec.input,
         is_inline: false,
+        named: vec![adit_protocol::BlobRef::of(b"named")],
         limits: spec.limits,
         gpu: spec.gpu,
         profile: spec.profile,
@@ -192,5 +194,6 @@ fn request_is_the_part_of_the_specification_that_places_a_job() {
         placement: spec.placement.clone(),
         last_attempt: 0,
     };
+    assert_eq!(want.input_bytes(), 4 + 5);
     assert_eq!(Request::new(&node(1), &spec, false), want);
 }

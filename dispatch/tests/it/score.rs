@@ -93,6 +93,26 @@ fn node_that_knows_module_and_input_is_preferred() {
 }
 
 #[test]
+fn named_inputs_are_fetched_once_and_their_place_is_known() {
+    let mut world = knowing();
+    let module = BlobRef { digest: Digest([7; 32]), bytes: 4 << 20 };
+    let named = [8, 9].map(|n| BlobRef { digest: Digest([n; 32]), bytes: 50 << 20 }).to_vec();
+    let request = Request { module, named, ..request(1) };
+    let knows = |n| Event::NodeJoined { node: node(n), offer: offer(1), state: NodeState::Ready, cached: vec![module.digest] };
+    world.handle(knows(2));
+    world.rtt(2, 100 * MILLISECOND);
+    assert_eq!(world.submit_with(1, request.clone()), [start(1, 1, 2)]);
+    world.pass(SECOND);
+    world.finish(2, 1, 1);
+    world.handle(knows(3));
+    world.rtt(3, MILLISECOND);
+    assert_eq!(world.submit_with(2, request), [start(2, 1, 2)]);
+    let candidates = &world.decisions.last().unwrap().candidates;
+    let fetch_us = |n: u8| candidates.iter().find(|c| c.node == node(n)).unwrap().predicted.fetch_us;
+    assert_eq!((fetch_us(2), fetch_us(3)), (0, 41_943_040 + MILLISECOND), "twice 50 MiB at 20 Mbit/s");
+}
+
+#[test]
 fn inline_input_is_fetched_by_nobody() {
     let mut world = knowing();
     world.join_knowing(1, 1);

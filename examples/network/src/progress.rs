@@ -23,6 +23,11 @@ impl Progress {
         Self { bar, what: what.to_owned(), total, done: 0, lines: !terminal && !quiet }
     }
 
+    /// Shows some lines of text above the bar, where there is one, in place of those before.
+    pub fn show(&self, lines: String) {
+        self.bar.set_prefix(lines + "\n");
+    }
+
     /// One more is done.
     pub fn step(&mut self) {
         let before = tenths(self.done, self.total);
@@ -45,7 +50,7 @@ fn tenths(done: u64, total: u64) -> u64 {
 }
 
 fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} {msg}, {elapsed} gone, {eta} left");
+    let style = ProgressStyle::with_template("{prefix}{bar:30} {pos} of {len} {msg}, {elapsed} gone, {eta} left");
     style.expect("the template names only what there is")
 }
 

@@ -80,6 +80,15 @@ impl Triangle {
     fn normal(&self) -> Vec3 {
         self.edge_1.cross(self.edge_2).normalized()
     }
+
+    /// For how much each corner counts at a point of it.
+    pub(crate) fn weights(&self, point: Vec3) -> [f32; 3] {
+        let across = self.edge_1.cross(self.edge_2);
+        let from_corner = point - self.corner;
+        let scale = 1.0 / across.length_squared();
+        let (b, c) = (from_corner.cross(self.edge_2).dot(across) * scale, self.edge_1.cross(from_corner).dot(across) * scale);
+        [1.0 - b - c, b, c]
+    }
 }
 
 /// A surface that a ray can meet.
@@ -131,7 +140,7 @@ impl Bounds {
     /// The box around nothing.
     pub(crate) const EMPTY: Self = Self { low: Vec3::splat(f32::INFINITY), high: Vec3::splat(f32::NEG_INFINITY) };
 
-    fn with_point(self, point: Vec3) -> Self {
+    pub(crate) fn with_point(self, point: Vec3) -> Self {
         Self { low: self.low.min(point), high: self.high.max(point) }
     }
 
@@ -140,13 +149,17 @@ impl Bounds {
         Self { low: self.low.min(other.low), high: self.high.max(other.high) }
     }
 
+    pub(crate) fn size(&self) -> Vec3 {
+        self.high - self.low
+    }
+
     pub(crate) fn centre(&self) -> Vec3 {
         (self.low + self.high) * 0.5
     }
 
     /// Half of the surface's area; two boxes are met by random rays as their areas are.
     pub(crate) fn half_area(&self) -> f32 {
-        let size = self.high - self.low;
+        let size = self.size();
         size.x * size.y + size.y * size.z + size.z * size.x
     }
 

@@ -7,6 +7,8 @@ use adit_guest::gpu::{self, Buffer, Gpu, Pipeline};
 
 use self::layout::{Material, Node, Pixel, Shape, View};
 use crate::scene::Scene;
+use crate::sky::Sky;
+use crate::subject::Subject;
 use crate::tile::{Pixels, RenderError, Tile, encode};
 
 const WGSL: &str = concat!(include_str!("gpu/sampler.wgsl"), include_str!("gpu/scene.wgsl"), include_str!("gpu/trace.wgsl"));
@@ -17,34 +19,43 @@ const BAND_PIXELS: u32 = 1 << 13;
 /// Samples between two reports: the GPU stands still while one is waited for.
 const REPORT_SAMPLES: u32 = 8;
 
-/// Renders a tile on the GPU, and calls `progress` with the finished and all samples now and then.
+/// Renders a tile of [`Subject::Adit`] on the GPU, with all of its samples in each pixel, and calls `progress` with the finished and all samples now and then.
 ///
 /// The random numbers are those of [`render`](crate::render) to the last bit. The arithmetic is not: a GPU may round a division, a root
 /// or a product that is added to another way, and now and then a path takes another turn for it. The mean difference of a byte is at most
 /// 0.05, and that of all but a thousandth of the bytes at most 4.
 ///
 /// # Errors
-/// The tile is none of a picture, or larger than the limits above; or what the job may have of the GPU is too little for it: 32 bytes
+/// The tile is none of a picture, or larger than the limits above; or the picture is one that the shaders do not render: they know
+/// neither meshes nor textures nor environments, and every pixel takes all of its samples. Or what the job may have of the GPU is too little for it: 32 bytes
 /// for each pixel, and a dispatch for each sample of 8,192 pixels.
-pub fn render_on(gpu: &Gpu, tile: &Tile, progress: impl FnMut(u64, u64)) -> Result<Pixels, RenderError> {
+pub fn render_on(gpu: &Gpu, tile: &Tile, subject: &Subject, progress: impl FnMut(u64, u64)) -> Result<Pixels, RenderError> {
+    if *subject != Subject::Adit {
+        return Err(RenderError::OnlyOnCpu("the scene that is built in, and no model"));
+    }
+    if tile.picture.noise != 0 {
+        return Err(RenderError::OnlyOnCpu("all paths of a pixel, and does not stop where little noise is left"));
+    }
     render_by(WGSL, gpu, tile, progress)
 }
 
 fn render_by(wgsl: &str, gpu: &Gpu, tile: &Tile, mut progress: impl FnMut(u64, u64)) -> Result<Pixels, RenderError> {
     tile.check()?;
+    let samples = tile.picture.samples;
     let tracer = Tracer::new(wgsl, gpu, tile)?;
     tracer.dispatch(&tracer.begin)?;
-    for sample in 1..=tile.samples {
+    for sample in 1..=samples {
         tracer.dispatch(&tracer.trace)?;
-        if sample.is_multiple_of(REPORT_SAMPLES) || sample == tile.samples {
+        if sample.is_multiple_of(REPORT_SAMPLES) || sample == samples {
             gpu.finish()?;
-            progress(sample.into(), tile.samples.into());
+            progress(sample.into(), samples.into());
         } else {
             gpu.submit()?;
         }
     }
-    let colours = tracer.pixels.read()?.into_iter().map(|pixel| pixel.light() / tile.samples as f32);
-    Ok(Pixels { tile: *tile, rgb: colours.flat_map(encode).collect() })
+    let colours = tracer.pixels.read()?.into_iter().map(|pixel| pixel.light() / samples as f32);
+    let paths = u64::from(tile.w) * u64::from(tile.h) * u64::from(samples);
+    Ok(Pixels { tile: *tile, paths, rgb: colours.flat_map(encode).collect() })
 }
 
 struct Tracer<'a> {
@@ -61,12 +72,13 @@ struct Tracer<'a> {
 
 impl<'a> Tracer<'a> {
     fn new(wgsl: &str, gpu: &'a Gpu, tile: &Tile) -> Result<Self, gpu::Error> {
-        let scene = Scene::adit();
+        let scene = Scene::adit(tile.picture.frame);
+        let Sky::Evening(evening) = scene.sky else { unreachable!("the adit is seen in the evening") };
         let (shapes, materials): (Vec<_>, Vec<_>) =
             scene.in_leaf_order().map(|(shape, material)| (Shape::from(shape), Material::from(material))).unzip();
         let bands: Vec<View> = (0..tile.w * tile.h)
             .step_by(BAND_PIXELS as usize)
-            .map(|first| View::new(&scene, tile, first, BAND_PIXELS.min(tile.w * tile.h - first)))
+            .map(|first| View::new(&scene, &evening, tile, first, BAND_PIXELS.min(tile.w * tile.h - first)))
             .collect();
         Ok(Self {
             gpu,
@@ -167,9 +179,9 @@ mod tests {
         let rough =
             rough.replace("1.0 / determinant", "rough(1.0 / determinant)").replace("share / chance", "rough(share / chance)");
         let rough = [&rough, ROUGH].concat();
-        let picture = Picture { width: 64, height: 36, samples: 8, seed: 3 };
+        let picture = Picture::still(64, 36, 8, 3);
         let tile = tiles(picture, 64).next().expect("a picture has a tile");
-        let exact = render_on(&gpu(), &tile, |_, _| ()).unwrap().rgb;
+        let exact = render_on(&gpu(), &tile, &Subject::Adit, |_, _| ()).unwrap().rgb;
         let rough = render_by(&rough, &gpu(), &tile, |_, _| ()).unwrap().rgb;
         let (mean, thousandth) = difference(&exact, &rough);
 

@@ -18,8 +18,10 @@ pub(crate) struct LightSample {
     pub(crate) direction: Vec3,
     /// How far away it is.
     pub(crate) distance: f32,
-    /// The light that comes from there, divided by how likely the point was to be chosen: radiance by solid angle.
-    pub(crate) irradiance: Vec3,
+    /// The light that comes from there.
+    pub(crate) radiance: Vec3,
+    /// How likely the direction was to be drawn, by solid angle.
+    pub(crate) density: f32,
 }
 
 impl AreaLight {
@@ -34,9 +36,19 @@ impl AreaLight {
         let distance_squared = offset.length_squared();
         let distance = distance_squared.sqrt();
         let direction = offset / distance;
-        // The cross product's length is the area, so this is the area as seen from the place.
-        let area_seen = -self.edge_1.cross(self.edge_2).dot(direction);
-        (area_seen > 0.0).then(|| LightSample { direction, distance, irradiance: self.radiance * (area_seen / distance_squared) })
+        let area_seen = self.area_seen(direction);
+        let sample = || LightSample { direction, distance, radiance: self.radiance, density: distance_squared / area_seen };
+        (area_seen > 0.0).then(sample)
+    }
+
+    /// How likely [`Self::sample`] is to draw the unit `direction` from a place so far away in which the light is seen from its front, by solid angle.
+    pub(crate) fn density(&self, direction: Vec3, distance: f32) -> f32 {
+        distance * distance / self.area_seen(direction)
+    }
+
+    /// The light's area as seen along a direction. The cross product's length is the area.
+    fn area_seen(&self, direction: Vec3) -> f32 {
+        -self.edge_1.cross(self.edge_2).dot(direction)
     }
 }
 
@@ -73,7 +85,7 @@ mod tests {
         for sample in 0..count {
             sampler.start(sample);
             if let Some(light) = lamp.sample(Vec3::ZERO, sampler.pair()) {
-                sum += light.irradiance.x * light.direction.y / count as f32;
+                sum += light.radiance.x * light.direction.y / light.density / count as f32;
             }
         }
         assert!((sum - std::f32::consts::PI).abs() < 0.05, "{sum}");

@@ -1,9 +1,9 @@
 //! The job: one tile in, its pixels out.
 #![forbid(unsafe_code)]
 
-use adit_example_pathtracer::{Pixels, RenderError, Tile};
+use adit_example_pathtracer::{Pixels, RenderError, Work};
 
 #[adit_guest::job]
-fn render(tile: Tile) -> Result<Pixels, RenderError> {
-    adit_example_pathtracer::render(&tile, adit_guest::progress)
+fn render(work: Work) -> Result<Pixels, RenderError> {
+    adit_example_pathtracer::render(&work.tile, &work.subject, adit_guest::progress)
 }

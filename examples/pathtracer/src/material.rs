@@ -50,9 +50,24 @@ impl Facing {
         let is_outer = direction.dot(outward) < 0.0;
         Self { normal: if is_outer { outward } else { -outward }, is_outer }
     }
+
+    /// The same of a surface that looks round, with this `outward` normal. `None` where the ray comes from behind of that.
+    pub(crate) fn rounded(self, direction: Vec3, outward: Vec3) -> Option<Self> {
+        let normal = if self.is_outer { outward } else { -outward };
+        (direction.dot(normal) < 0.0).then_some(Self { normal, ..self })
+    }
 }
 
 impl Material {
+    /// The same material with its paint under a filter of this colour. What has no paint stays as it is.
+    pub(crate) fn filtered(self, colour: Vec3) -> Self {
+        match self {
+            Self::Diffuse { albedo } => Self::Diffuse { albedo: albedo * colour },
+            Self::Coated { albedo } => Self::Coated { albedo: albedo * colour },
+            other => other,
+        }
+    }
+
     /// One of the ways that a ray of the unit `direction` can take here, drawn by how much light takes each.
     pub(crate) fn scatter(&self, direction: Vec3, facing: Facing, sampler: &mut Sampler) -> Scatter {
         match *self {

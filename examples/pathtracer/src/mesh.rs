@@ -15,6 +15,15 @@ pub(crate) fn parallelogram(corner: Vec3, edge_1: Vec3, edge_2: Vec3) -> [Triang
     [Triangle::new([corner, corner + edge_1, opposite]), Triangle::new([corner, opposite, corner + edge_2])]
 }
 
+/// A block that stands along the axes, without its lower side.
+pub(crate) fn block(low: Vec3, high: Vec3) -> Vec<Triangle> {
+    let Vec3 { x, y, z } = high - low;
+    let (x, y, z) = (vec3(x, 0.0, 0.0), vec3(0.0, y, 0.0), vec3(0.0, 0.0, z));
+    let (front, right) = (low + z, low + x);
+    let sides = [(front, x, y), (front + x, -z, y), (right, -x, y), (low, z, y), (front + y, x, -z)];
+    sides.into_iter().flat_map(|(corner, edge_1, edge_2)| parallelogram(corner, edge_1, edge_2)).collect()
+}
+
 /// A six-sided crystal with a pointed end, closed at its base.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Crystal {
@@ -143,6 +152,14 @@ mod tests {
     fn an_icosahedron_is_closed() {
         let triangles: Vec<_> = icosahedron().into_iter().map(Triangle::new).collect();
         assert_closed(&triangles, Vec3::ZERO);
+    }
+
+    #[test]
+    fn a_block_is_closed_but_for_its_lower_side() {
+        let (low, high) = (vec3(-1.0, 0.0, -2.0), vec3(1.0, 0.5, 2.0));
+        let lower = parallelogram(low, vec3(2.0, 0.0, 0.0), vec3(0.0, 0.0, 4.0));
+        let all: Vec<_> = block(low, high).into_iter().chain(lower).collect();
+        assert_closed(&all, vec3(0.0, 0.25, 0.0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
+use crate::environment::EnvironmentLight;
 use crate::geometry::{DISTANCE_MIN, Ray};
-use crate::material::Scatter;
+use crate::material::{Material, Scatter};
 use crate::sampler::{Sampler, cosine_hemisphere};
 use crate::scene::{Hit, Scene};
 use crate::vec3::{Vec3, max, min};
@@ -14,34 +15,47 @@ const ROULETTE_FROM: u32 = 5;
 /// a few samples a pixel each such path would be a white dot; the picture is that much too dark there.
 const SCATTERED_MAX: f32 = 1.0;
 
-/// The light that comes back along `ray`, estimated by one path: at each surface one way on is drawn, and at each diffuse surface the lamp is
-/// also asked directly.
+/// A density that is as good as none: that of a direction which grazes its surface.
+const DENSITY_MIN: f32 = 1e-10;
+
+/// The light that comes back along `ray`, estimated by one path: at each surface one way on is drawn, and at each diffuse surface the lights
+/// are also asked directly. What both ways find counts by how likely each was to find it (Veach and Guibas 1995, "Optimally Combining
+/// Sampling Techniques").
 pub(crate) fn radiance(scene: &Scene, mut ray: Ray, sampler: &mut Sampler) -> Vec3 {
-    let mut path = Path { light: Vec3::ZERO, throughput: Vec3::ONE, is_scattered: false, sees_lamp: true };
+    let mut path = Path { light: Vec3::ZERO, throughput: Vec3::ONE, is_scattered: false, density: None };
     for surface in 0..SURFACES_MAX {
         let Some(hit) = scene.hit(&ray) else {
-            path.add(scene.sky.radiance(ray.direction));
+            let asked = scene.sky.light().map(|light| light.density(ray.direction));
+            path.add(scene.sky.radiance(ray.direction) * path.share(asked));
             break;
         };
         let direction = match hit.material.scatter(ray.direction, hit.facing, sampler) {
             Scatter::Absorbed => break,
             Scatter::Emitted { radiance } => {
-                // After a diffuse surface this lamp was asked already.
-                if path.sees_lamp {
-                    path.add(radiance);
-                }
+                path.add(radiance * path.share(Some(scene.light.density(ray.direction, hit.distance))));
                 break;
             }
             Scatter::Directed { direction, tint } => {
+                // Glass lets light through; what else is under the surface is lost.
+                if !matches!(hit.material, Material::Glass { .. }) && !hit.is_over(direction) {
+                    break;
+                }
                 path.throughput *= tint;
-                path.sees_lamp = true;
+                path.density = None;
                 direction
             }
             Scatter::Diffuse { albedo } => {
                 path.throughput *= albedo;
                 path.add(lamp_light(scene, &hit, sampler.pair()));
-                path.sees_lamp = false;
-                cosine_hemisphere(hit.facing.normal, sampler.pair())
+                if let Some(light) = scene.sky.light() {
+                    path.add(sky_light(scene, light, &hit, sampler.pair()));
+                }
+                let direction = cosine_hemisphere(hit.facing.normal, sampler.pair());
+                if !hit.is_over(direction) {
+                    break;
+                }
+                path.density = Some(diffuse_density(&hit, direction));
+                direction
             }
         };
         if surface >= ROULETTE_FROM && !path.survives(sampler.number()) {
@@ -61,8 +75,8 @@ struct Path {
     throughput: Vec3,
     /// Whether it is beyond its first surface.
     is_scattered: bool,
-    /// Whether the lamp counts where the path meets it.
-    sees_lamp: bool,
+    /// How likely its direction was, by solid angle, where the lights were asked for theirs too; `None` where only the path can find them.
+    density: Option<f32>,
 }
 
 impl Path {
@@ -73,6 +87,14 @@ impl Path {
         self.light += light * scale;
     }
 
+    /// The share that the path has in a light that it found, and that was `asked` for its directions with such a density, if it was.
+    fn share(&self, asked: Option<f32>) -> f32 {
+        match (self.density, asked) {
+            (Some(drawn), Some(asked)) => power_share(drawn, asked),
+            _ => 1.0,
+        }
+    }
+
     /// Draws whether the path goes on, and lets those that do stand for those that do not.
     fn survives(&mut self, number: f32) -> bool {
         let chance = max(min(self.throughput.max_component(), 1.0), 0.05);
@@ -81,34 +103,75 @@ impl Path {
     }
 }
 
-/// What the lamp sends straight to a diffuse surface and from there to the eye, before the albedo.
+/// The share of one way to find a light, of two with these densities: as their squares. The shares of both are 1.
+fn power_share(own: f32, other: f32) -> f32 {
+    let ratio = other / max(own, DENSITY_MIN);
+    1.0 / (1.0 + ratio * ratio)
+}
+
+/// How likely [`cosine_hemisphere`] is to draw `direction`.
+fn diffuse_density(hit: &Hit, direction: Vec3) -> f32 {
+    direction.dot(hit.facing.normal) * std::f32::consts::FRAC_1_PI
+}
+
+/// What the lamp sends straight to a diffuse surface and from there to the eye, before the albedo; its share, as a path may find it too.
 fn lamp_light(scene: &Scene, hit: &Hit, pair: (f32, f32)) -> Vec3 {
     let Some(light) = scene.light.sample(hit.point, pair) else { return Vec3::ZERO };
-    let cosine = light.direction.dot(hit.facing.normal);
-    if cosine <= 0.0 {
+    let density = diffuse_density(hit, light.direction);
+    if density <= 0.0 || !hit.is_over(light.direction) {
         return Vec3::ZERO;
     }
     let ray = Ray { origin: hit.point, direction: light.direction };
     if scene.is_blocked(&ray, light.distance - DISTANCE_MIN) {
         return Vec3::ZERO;
     }
-    light.irradiance * (cosine * std::f32::consts::FRAC_1_PI)
+    light.radiance * (density / light.density * power_share(light.density, density))
+}
+
+/// The same of the sky, where it is asked.
+fn sky_light(scene: &Scene, sky: &EnvironmentLight, hit: &Hit, pair: (f32, f32)) -> Vec3 {
+    let light = sky.sample(pair);
+    let density = diffuse_density(hit, light.direction);
+    if density <= 0.0 || !hit.is_over(light.direction) {
+        return Vec3::ZERO;
+    }
+    if scene.is_blocked(&Ray { origin: hit.point, direction: light.direction }, f32::INFINITY) {
+        return Vec3::ZERO;
+    }
+    light.radiance * (density / light.density * power_share(light.density, density))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::camera::{Camera, View};
+    use crate::environment::Environment;
     use crate::geometry::{Shape, Sphere};
     use crate::light::AreaLight;
-    use crate::material::Material;
-    use crate::sky::Sky;
+    use crate::model::tests::pyramid;
+    use crate::sampler::sphere;
+    use crate::sky::{Evening, Sky};
+    use crate::subject::{Model, Subject};
+    use crate::texture::Image;
+    use crate::tile::Frame;
     use crate::vec3::vec3;
 
     const SKY: f32 = 0.5;
 
+    /// A sky that is even, by formula and by photograph.
+    fn even_skies() -> [Sky; 2] {
+        let evening = Evening { zenith: Vec3::splat(SKY), dusk: Vec3::splat(SKY), sunset: Vec3::ZERO, sun: vec3(0.0, 0.0, -1.0) };
+        let photograph = Environment::from_fn(8, |_| [SKY; 3]);
+        [Sky::Evening(evening), Sky::Photograph(EnvironmentLight::new(&photograph, 1.0))]
+    }
+
     /// One unit ball of `material` in an even sky, and two above it a square lamp of side 1 with the radiance `lamp`.
     fn ball(material: Material, lamp: f32) -> Scene {
+        let [sky, _] = even_skies();
+        ball_under(sky, material, lamp)
+    }
+
+    fn ball_under(sky: Sky, material: Material, lamp: f32) -> Scene {
         let camera = Camera::new(View {
             eye: vec3(0.0, 0.0, 4.0),
             target: Vec3::ZERO,
@@ -123,7 +186,6 @@ mod tests {
             radiance: Vec3::splat(lamp),
         };
         let shape = Shape::Sphere(Sphere { centre: Vec3::ZERO, radius: 1.0 });
-        let sky = Sky { zenith: Vec3::splat(SKY), dusk: Vec3::splat(SKY), sunset: Vec3::ZERO, sun: vec3(0.0, 0.0, -1.0) };
         Scene::new(vec![(shape, material)], light, sky, camera)
     }
 
@@ -151,8 +213,11 @@ mod tests {
             Material::Metal { tint: Vec3::ONE, fuzz: 0.0 },
             Material::Glass { tint: Vec3::ONE, index: 1.5 },
         ] {
-            let mean = mean_radiance(&ball(material, SKY));
-            assert!((mean - SKY).abs() < 0.02, "{material:?}: {mean}");
+            for sky in even_skies() {
+                let scene = ball_under(sky, material, SKY);
+                let mean = mean_radiance(&scene);
+                assert!((mean - SKY).abs() < 0.02, "{material:?} under {:?}: {mean}", scene.sky);
+            }
         }
     }
 
@@ -173,14 +238,95 @@ mod tests {
         let scene = ball(Material::Diffuse { albedo: Vec3::ONE }, 20.0);
         let top =
             scene.hit(&Ray { origin: vec3(0.0, 2.0, 0.0), direction: vec3(0.0, -1.0, 0.0) }).expect("the ray runs at the ball");
-        let samples = 1024;
+        let sky = SKY * (1.0 - LAMP_SHARE);
+        let mean = mean_at(&scene, &top, 1 << 14);
+        assert!((mean - (20.0 * LAMP_SHARE + sky)).abs() < 0.01, "{mean}");
+    }
+
+    /// The mean light from a point of a white diffuse surface, by what the path tracer does there: both lights asked, and a path that goes on.
+    fn mean_at(scene: &Scene, hit: &Hit, samples: u32) -> f32 {
         let mut sampler = Sampler::new(4, 0, 0, samples);
         let mut sum = 0.0;
         for sample in 0..samples {
             sampler.start(sample);
-            sum += lamp_light(&scene, &top, sampler.pair()).x / samples as f32;
+            let mut light = lamp_light(scene, hit, sampler.pair());
+            if let Some(sky) = scene.sky.light() {
+                light += sky_light(scene, sky, hit, sampler.pair());
+            }
+            let direction = cosine_hemisphere(hit.facing.normal, sampler.pair());
+            let mut path =
+                Path { light, throughput: Vec3::ONE, is_scattered: false, density: Some(diffuse_density(hit, direction)) };
+            let ray = Ray { origin: hit.point, direction };
+            match scene.hit(&ray) {
+                None => {
+                    let asked = scene.sky.light().map(|light| light.density(direction));
+                    path.add(scene.sky.radiance(direction) * path.share(asked));
+                }
+                Some(lamp) => path.add(scene.light.radiance * path.share(Some(scene.light.density(direction, lamp.distance)))),
+            }
+            sum += path.light.x / samples as f32;
         }
-        assert!((sum - 20.0 * LAMP_SHARE).abs() < 1e-3, "{sum}");
+        sum
+    }
+
+    /// A sky of which one half is bright: what falls on a slanted surface is (1 + cosine) / 2 of all (the view factor of a tilted plane,
+    /// as in solar engineering), whichever of its three ways the light is found by.
+    #[test]
+    fn half_a_bright_sky_gives_a_slanted_surface_the_light_that_its_slant_says() {
+        let half = Environment::from_fn(128, |[_, y, _]| [if y > 0.0 { SKY } else { 0.0 }; 3]);
+        let scene = ball_under(Sky::Photograph(EnvironmentLight::new(&half, 1.0)), Material::Diffuse { albedo: Vec3::ONE }, 0.0);
+        for (z, y) in [(0.0f32, -1.0f32), (0.8, -0.6), (1.0, 0.0), (0.8, 0.6), (0.6, 0.8)] {
+            let ray = Ray { origin: vec3(0.0, 2.0 * y, 2.0 * z), direction: vec3(0.0, -y, -z) };
+            let hit = scene.hit(&ray).expect("the ray runs at the ball");
+            // The dark lamp hides a part of the sky from the upper points.
+            let expected = if y > 0.0 { mean_by_chance(&scene, &hit) } else { SKY * (1.0 + y) / 2.0 };
+            let mean = mean_at(&scene, &hit, 1 << 14);
+            assert!((mean - expected).abs() < 0.01, "{y}: {mean} {expected}");
+        }
+    }
+
+    /// The light on a point by evenly drawn directions alone.
+    fn mean_by_chance(scene: &Scene, hit: &Hit) -> f32 {
+        let samples = 1 << 16;
+        let mut sampler = Sampler::new(6, 0, 0, samples);
+        let mut sum = 0.0;
+        for sample in 0..samples {
+            sampler.start(sample);
+            let direction = sphere(sampler.pair());
+            let cosine = direction.dot(hit.facing.normal);
+            if cosine > 0.0 && scene.hit(&Ray { origin: hit.point, direction }).is_none() {
+                sum += 4.0 * cosine * scene.sky.radiance(direction).x / samples as f32;
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn shares_of_two_ways_are_one_and_the_likelier_has_more() {
+        for (a, b) in [(1.0, 1.0), (0.1, 7.0), (1e9, 1e-9), (0.0, 3.0), (1e30, 1.0)] {
+            let sum = power_share(a, b) + power_share(b, a);
+            assert!((sum - 1.0).abs() < 1e-6, "{a} {b}: {sum}");
+        }
+        assert!(power_share(2.0, 1.0) > 0.7);
+    }
+
+    /// The same with a model that is white all over: its paint, the ground and all between them give back what the sky gives.
+    #[test]
+    fn white_mesh_with_round_corners_neither_makes_light_nor_shows_its_inside() {
+        let white = Image { width: 1, height: 1, rgb: vec![255; 3] };
+        let environment = Environment::from_fn(8, |_| [1.0; 3]);
+        let model = Model { mesh: pyramid(), paint: white.clone(), ground: white, environment };
+        let scene = Scene::of(&Subject::Model(Box::new(model)), Frame::STILL);
+        let mut most = 0.0;
+        for step in 0..400 {
+            let (right, up) = ((step % 20) as f32 / 10.0 - 1.0, (step / 20) as f32 / 10.0 - 1.0);
+            let hit = scene.hit(&scene.camera.ray((right, up), (0.5, 0.5)));
+            let Some(hit) = hit.filter(|hit| hit.flat_normal.is_some()) else { continue };
+            assert!(hit.facing.is_outer, "the camera sees the outside");
+            let Material::Coated { albedo } = hit.material else { panic!("a model is glazed") };
+            most = max(most, albedo.x);
+        }
+        assert!((most - 0.97).abs() < 1e-4, "the paint is looked up: {most}");
     }
 
     #[test]

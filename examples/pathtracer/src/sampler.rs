@@ -32,6 +32,11 @@ impl Sampler {
         self.pairs = 0;
     }
 
+    /// Goes on to another set of as many samples, as evenly spread as the one before.
+    pub(crate) fn next_set(&mut self) {
+        self.pattern = self.rng.next_u32();
+    }
+
     /// A number in [0, 1).
     pub(crate) fn number(&mut self) -> f32 {
         self.pair().0
@@ -108,6 +113,24 @@ fn sine_cosine(angle: f32) -> (f32, f32) {
     let sine = angle * (1.0 - s / 6.0 * (1.0 - s / 20.0 * (1.0 - s / 42.0)));
     let cosine = 1.0 - s / 2.0 * (1.0 - s / 12.0 * (1.0 - s / 30.0 * (1.0 - s / 56.0)));
     (sine, cosine)
+}
+
+/// Sine and cosine of so many parts of a whole turn.
+pub(crate) fn sine_cosine_of_turn(part: u32, parts: u32) -> (f32, f32) {
+    let eighths = 8 * u64::from(part % parts);
+    let (eighth, rest) = (eighths / u64::from(parts), (eighths % u64::from(parts)) as f32 / parts as f32);
+    let (sine, cosine) = if eighth.is_multiple_of(2) {
+        sine_cosine(EIGHTH_TURN * rest)
+    } else {
+        let (sine, cosine) = sine_cosine(EIGHTH_TURN * (1.0 - rest));
+        (cosine, sine)
+    };
+    match eighth / 2 {
+        0 => (sine, cosine),
+        1 => (cosine, -sine),
+        2 => (-sine, -cosine),
+        _ => (-cosine, sine),
+    }
 }
 
 /// PCG-XSH-RR 64/32 (O'Neill 2014).
@@ -246,6 +269,33 @@ mod tests {
             assert!((f64::from(sine) - f64::from(angle).sin()).abs() < 4e-7, "sine of {angle}");
             assert!((f64::from(cosine) - f64::from(angle).cos()).abs() < 4e-7, "cosine of {angle}");
         }
+    }
+
+    #[test]
+    fn parts_of_a_turn_go_around() {
+        for parts in [1, 3, 8, 24, 100_000] {
+            for part in (0..parts + 2).step_by(1 + parts as usize / 50) {
+                let (sine, cosine) = sine_cosine_of_turn(part, parts);
+                let angle = f64::from(part) / f64::from(parts) * std::f64::consts::TAU;
+                assert!((f64::from(sine) - angle.sin()).abs() < 1e-6, "sine of {part}/{parts}: {sine}");
+                assert!((f64::from(cosine) - angle.cos()).abs() < 1e-6, "cosine of {part}/{parts}: {cosine}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_set_of_samples_covers_every_cell() {
+        let mut sampler = Sampler::new(1, 2, 3, 16);
+        let mut cells = vec![0; 16];
+        for _ in 0..3 {
+            for sample in 0..16 {
+                sampler.start(sample);
+                let (u, v) = sampler.pair();
+                cells[(v * 4.0) as usize * 4 + (u * 4.0) as usize] += 1;
+            }
+            sampler.next_set();
+        }
+        assert_eq!(cells, [3; 16]);
     }
 
     #[test]

@@ -1,8 +1,35 @@
+use crate::environment::EnvironmentLight;
 use crate::vec3::Vec3;
+
+/// What is around a scene.
+#[derive(Debug)]
+pub(crate) enum Sky {
+    Evening(Evening),
+    Photograph(EnvironmentLight),
+}
+
+impl Sky {
+    /// The light from a unit direction.
+    pub(crate) fn radiance(&self, direction: Vec3) -> Vec3 {
+        match self {
+            Self::Evening(evening) => evening.radiance(direction),
+            Self::Photograph(environment) => environment.radiance(direction),
+        }
+    }
+
+    /// The sky as light that is worth to be asked at each surface: a photograph may have a window or a sun in it, an evening is even enough
+    /// to be found by chance.
+    pub(crate) fn light(&self) -> Option<&EnvironmentLight> {
+        match self {
+            Self::Evening(_) => None,
+            Self::Photograph(environment) => Some(environment),
+        }
+    }
+}
 
 /// An evening sky, alike above and below the horizon.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sky {
+pub(crate) struct Evening {
     /// The radiance straight up.
     pub(crate) zenith: Vec3,
     /// The radiance all along the horizon.
@@ -13,7 +40,7 @@ pub(crate) struct Sky {
     pub(crate) sun: Vec3,
 }
 
-impl Sky {
+impl Evening {
     /// The light from a unit direction.
     pub(crate) fn radiance(&self, direction: Vec3) -> Vec3 {
         let low = 1.0 - direction.y.abs();

@@ -51,7 +51,7 @@ impl Core {
         // Those whose node was lost promise nothing any more.
         live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
-        let promised = peer.offer.price.cost_max(&limits, live.spec.input.bytes).unwrap_or(Microcredits(u64::MAX));
+        let promised = peer.offer.price.cost_max(&limits, live.spec.bytes_in().0).unwrap_or(Microcredits(u64::MAX));
         let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
         let needed = Microcredits(live.promised().0.saturating_add(promised.0));
         let dearest = live.dearest.max(promised);

@@ -1,16 +1,24 @@
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, Ident, ItemFn, Signature, Type};
+use syn::{Error, FnArg, Ident, ItemFn, ReturnType, Signature, Type};
 
 /// The annotated function as it was, and beside it the `main` that calls it. What cannot be a job stays too, beside its error, so
 /// that the author reads about one mistake and not about every use of a function that vanished.
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    let main = main_for(attribute, item.clone()).unwrap_or_else(|error| {
-        let error = error.into_compile_error();
-        quote! { #error fn main() {} }
-    });
-    quote! { #item #main }
+    match main_for(attribute, item.clone()) {
+        Ok(main) => quote! { #item #main },
+        Err(error) => {
+            let error = error.into_compile_error();
+            // A function named `main` would be a second one.
+            let item = if is_main(&item) { TokenStream::new() } else { item };
+            quote! { #item #error fn main() {} }
+        }
+    }
+}
+
+fn is_main(item: &TokenStream) -> bool {
+    syn::parse2::<ItemFn>(item.clone()).is_ok_and(|function| function.sig.ident == "main")
 }
 
 fn main_for(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
@@ -19,14 +27,17 @@ fn main_for(attribute: TokenStream, item: TokenStream) -> Result<TokenStream, Er
     }
     let span = item.span();
     let function: ItemFn = syn::parse2(item).map_err(|_| Error::new(span, "`#[job]` belongs on a function"))?;
-    let argument = Job::of(&function.sig)?;
-    Ok(argument.into_main())
+    Ok(Job::of(&function.sig)?.into_main())
 }
 
 /// A function that can be a job.
 struct Job<'a> {
     name: &'a Ident,
     argument: Option<&'a Type>,
+    /// What it writes to where it writes its output itself: the second argument.
+    output: Option<&'a Type>,
+    /// Where an author looks who returns what cannot be written.
+    returned: Span,
 }
 
 impl<'a> Job<'a> {
@@ -43,40 +54,62 @@ impl<'a> Job<'a> {
         if signature.ident == "main" {
             return Err(Error::new(signature.ident.span(), "`#[job]` writes `main` itself: give the job another name"));
         }
-        Ok(Self { name: &signature.ident, argument: argument(signature)? })
-    }
-
-    fn into_main(self) -> TokenStream {
-        let Self { name, argument } = self;
-        let body = match argument {
-            // The span is the argument type's, so that a type that is no input is marked where the author wrote it.
-            Some(argument) => quote_spanned! { argument.span() =>
-                ::adit_guest::__private::run(|input: #argument| ::adit_guest::__private::Returned(#name(input)).into_result())
-            },
-            None => quote! {
-                ::adit_guest::__private::run_without_input(|| ::adit_guest::__private::Returned(#name()).into_result())
+        let mut arguments = signature.inputs.iter();
+        let job = Self {
+            name: &signature.ident,
+            argument: arguments.next().map(owned).transpose()?,
+            output: arguments.next().map(owned).transpose()?,
+            returned: match &signature.output {
+                ReturnType::Default => signature.ident.span(),
+                ReturnType::Type(_, named) => named.span(),
             },
         };
+        match arguments.next() {
+            Some(third) => Err(Error::new(third.span(), "a job has an input and an output: put several inputs in one struct")),
+            None => Ok(job),
+        }
+    }
+
+    /// Each call has the span of what it asks a trait of, so that a type that does not have it is marked where the author wrote it.
+    fn into_main(self) -> TokenStream {
+        let Self { name, argument, output, returned } = self;
+        let result = |call| quote_spanned! { returned => ::adit_guest::__private::Returned(#call).into_result() };
+        let code = match (argument, output) {
+            (Some(argument), Some(output)) => {
+                let result = result(quote! { #name(input, output) });
+                let ended = quote_spanned! { returned => ::adit_guest::__private::ended(#result) };
+                let run = quote_spanned! { output.span() => ::adit_guest::__private::run_streaming::<#argument, #output> };
+                quote! { #run(|input, output| #ended) }
+            }
+            (Some(argument), None) => {
+                let result = result(quote! { #name(input) });
+                let encoded = quote_spanned! { returned => ::adit_guest::__private::encoded(#result) };
+                let run = quote_spanned! { argument.span() => ::adit_guest::__private::run::<#argument> };
+                quote! { #run(|input| #encoded) }
+            }
+            (None, _) => {
+                let result = result(quote! { #name() });
+                let encoded = quote_spanned! { returned => ::adit_guest::__private::encoded(#result) };
+                quote! { ::adit_guest::__private::run_without_input(|| #encoded) }
+            }
+        };
         quote! {
-            fn main() -> ::std::process::ExitCode {
+            ::adit_guest::__main! {{
                 #[allow(unused_imports, reason = "only a job that cannot fail needs the trait")]
                 use ::adit_guest::__private::Infallible as _;
-                #body
-            }
+                #code
+            }}
         }
     }
 }
 
-fn argument(signature: &Signature) -> Result<Option<&Type>, Error> {
-    let mut arguments = signature.inputs.iter();
-    let Some(FnArg::Typed(first)) = arguments.next() else { return Ok(None) };
-    if let Some(second) = arguments.next() {
-        return Err(Error::new(second.span(), "a job has at most one argument: put them in one struct"));
-    }
-    match &*first.ty {
-        Type::Reference(reference) => Err(Error::new(reference.span(), "a job owns its argument: take it by value")),
-        Type::ImplTrait(generic) => Err(Error::new(generic.span(), "a job is not generic: name the type that it reads")),
-        named => Ok(Some(named)),
+/// The type of an argument that a job can own.
+fn owned(argument: &FnArg) -> Result<&Type, Error> {
+    let FnArg::Typed(argument) = argument else { return Err(Error::new(argument.span(), "a job has no `self`")) };
+    match &*argument.ty {
+        Type::Reference(reference) => Err(Error::new(reference.span(), "a job owns its arguments: take them by value")),
+        Type::ImplTrait(generic) => Err(Error::new(generic.span(), "a job is not generic: name the type")),
+        named => Ok(named),
     }
 }
 
@@ -107,8 +140,9 @@ mod tests {
         check(quote! { fn render<T>(tile: T) {} }, "not generic");
         check(quote! { fn render<'a>(tile: Tile<'a>) {} }, "not generic");
         check(quote! { fn render(tile: impl Tile) {} }, "not generic");
-        check(quote! { fn render(tile: Tile, samples: u32) {} }, "at most one argument");
+        check(quote! { fn render(tile: Tile, output: Output, samples: u32) {} }, "in one struct");
         check(quote! { fn render(tile: &Tile) {} }, "by value");
+        check(quote! { fn render(tile: Tile, output: &mut Output) {} }, "by value");
         check(quote! { fn main(tile: Tile) {} }, "another name");
     }
 

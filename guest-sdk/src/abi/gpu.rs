@@ -1,5 +1,8 @@
 /// Bytes that `gpu_limits` writes.
-pub(crate) const LIMITS_BYTES: usize = 56;
+pub(crate) const LIMITS_BYTES: usize = adit_abi::GPU_LIMITS.bytes;
+
+/// Bytes of a record that `gpu_dispatch` reads.
+const BINDING_BYTES: usize = adit_abi::GPU_BINDING.bytes;
 
 mod adit_1 {
     #[link(wasm_import_module = "adit_1")]
@@ -68,7 +71,7 @@ pub(crate) fn pipeline_create(wgsl: &str, entry: &str) -> i32 {
 }
 
 /// The records are 24 bytes each, one after the other.
-pub(crate) fn dispatch(pipeline: u32, records: &[[u8; 24]], [x, y, z]: [u32; 3]) -> i32 {
+pub(crate) fn dispatch(pipeline: u32, records: &[[u8; BINDING_BYTES]], [x, y, z]: [u32; 3]) -> i32 {
     // SAFETY: the pointer is that of so many live records, which the host reads before it returns and does not keep.
     unsafe { adit_1::gpu_dispatch(pipeline, records.as_ptr().cast(), records.len(), x, y, z) }
 }

@@ -1,3 +1,8 @@
+const UNAVAILABLE: i32 = adit_abi::GPU_UNAVAILABLE as i32;
+const INVALID: i32 = adit_abi::GPU_INVALID as i32;
+const LIMIT: i32 = adit_abi::GPU_LIMIT as i32;
+const SHADER: i32 = adit_abi::GPU_SHADER as i32;
+
 /// Why a call was not carried out. The text is the host's own message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -29,10 +34,10 @@ impl Error {
     /// The error's number in the host interface.
     pub fn code(&self) -> i32 {
         match self {
-            Self::Unavailable(_) => -1,
-            Self::Invalid(_) => -2,
-            Self::Limit(_) => -3,
-            Self::Shader(_) => -4,
+            Self::Unavailable(_) => UNAVAILABLE,
+            Self::Invalid(_) => INVALID,
+            Self::Limit(_) => LIMIT,
+            Self::Shader(_) => SHADER,
             Self::Other { code, .. } => *code,
         }
     }
@@ -41,10 +46,10 @@ impl Error {
     #[cfg(any(target_arch = "wasm32", test))]
     pub(crate) fn from_code(code: i32, message: String) -> Self {
         match code {
-            -1 => Self::Unavailable(message),
-            -2 => Self::Invalid(message),
-            -3 => Self::Limit(message),
-            -4 => Self::Shader(message),
+            UNAVAILABLE => Self::Unavailable(message),
+            INVALID => Self::Invalid(message),
+            LIMIT => Self::Limit(message),
+            SHADER => Self::Shader(message),
             _ => Self::Other { code, message },
         }
     }

@@ -43,7 +43,7 @@ impl Default for Limits {
 impl Limits {
     /// The limits as the host interface writes them.
     #[cfg(any(target_arch = "wasm32", test))]
-    pub(crate) fn from_bytes(bytes: &[u8; 56]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; adit_abi::GPU_LIMITS.bytes]) -> Self {
         let (numbers, _) = bytes.as_chunks::<8>();
         let wide = |at: usize| u64::from_le_bytes(numbers[at]);
         let low = |at: usize| wide(at) as u32;
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn limits_are_read_where_the_interface_has_them() {
-        let mut bytes = [0; 56];
+        let mut bytes = [0; adit_abi::GPU_LIMITS.bytes];
         for (at, number) in [1u64 << 40, 2, 3, 4, 5].into_iter().enumerate() {
             bytes[at * 8..][..8].copy_from_slice(&number.to_le_bytes());
         }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "gpu")]
 mod gpu;
+mod interface;
 
 /// One argument and a `Result`, spelled out.
 mod fallible {

@@ -44,7 +44,7 @@ pub(crate) fn receipt(n: u64) -> Receipt {
         gateway: gateway(),
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: Digest::of(&output(n)),
         outcome: Outcome::Finished { exit_code: 0 },
         profile: Profile::Deterministic,

@@ -69,6 +69,8 @@ fn every_limit_is_stated() {
         ("LOG_CHUNK_BYTES_MAX", limits::LOG_CHUNK_BYTES_MAX as u64),
         ("MODULE_BYTES_MAX", limits::MODULE_BYTES_MAX),
         ("BLOB_BYTES_MAX", limits::BLOB_BYTES_MAX),
+        ("NAMED_INPUTS_MAX", limits::NAMED_INPUTS_MAX as u64),
+        ("INPUT_NAME_BYTES_MAX", limits::INPUT_NAME_BYTES_MAX as u64),
         ("ARGS_MAX", limits::ARGS_MAX as u64),
         ("ENV_MAX", limits::ENV_MAX as u64),
         ("ARGS_ENV_BYTES_MAX", limits::ARGS_ENV_BYTES_MAX as u64),

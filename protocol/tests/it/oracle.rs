@@ -87,7 +87,7 @@ pub(crate) fn specification(bytes: &[u8]) -> bool {
         per_gib_out: 1 << 20,
         per_gpu_minute: 1 << 20,
     };
-    let price = dearest.cost_max(&spec.limits, spec.input.bytes);
+    let price = dearest.cost_max(&spec.limits, spec.bytes_in().0);
     assert!(checked.is_err() || price.is_ok(), "within the limits, yet without a price: {spec:?}");
     true
 }

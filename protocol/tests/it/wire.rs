@@ -6,7 +6,7 @@
 use adit_protocol::{
     ALPN, AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, BlobRef, ByteCount, Candidate, ClientMessage, Comparison,
     Decision, Digest, Fuel, GatewayToClient, GatewayToNode, GpuNeed, GpuOffer, GpuRun, Greeting, HoldStatus, IdempotencyKey,
-    JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits,
+    JobEvent, JobId, JobLimits, JobResult, JobSpec, JobState, JobStatus, LeafBytes, LogStatus, MeterId, Microcredits, NamedInput,
     NodeMessage, NodeOffer, NodeRecord, NodeState, NodeStatus, NodeTimes, Order, Outcome, PROTOCOL_VERSION, Passed, Placement,
     Prediction, Preference, Price, Profile, PublicKey, Query, Receipt, Refusal, Rejection, Salt, SecretKey, Settlement,
     Signature, SignedReceipt, SignedSettlement, Step, StreamReply, StreamRequest, Tolerance, TransferId, TrapKind, UnfitReason,
@@ -21,6 +21,7 @@ const NODE: PublicKey = PublicKey([0xed; 32]);
 const GATEWAY: PublicKey = PublicKey([0x6a; 32]);
 const MODULE: BlobRef = BlobRef { digest: Digest([0x4d; 32]), bytes: 300 };
 const INPUT: BlobRef = BlobRef { digest: Digest([0x14; 32]), bytes: 5 };
+const WEIGHTS: BlobRef = BlobRef { digest: Digest([0x3b; 32]), bytes: 1 << 20 };
 const OUTPUT: Digest = Digest([0x07; 32]);
 const SALT: Salt = Salt([0x5a; 32]);
 pub(crate) const RECEIPT_DOMAIN: &str = "adit receipt v5";
@@ -47,6 +48,7 @@ fn spec() -> JobSpec {
     JobSpec {
         module: MODULE,
         input: INPUT,
+        inputs: vec![NamedInput { name: "w.bin".parse().unwrap(), blob: WEIGHTS }],
         args: vec!["-n".into()],
         env: vec![("K".into(), "V".into())],
         limits: JobLimits { gpu_ns: 300, ..JobLimits::default() },
@@ -69,6 +71,8 @@ fn spec() -> JobSpec {
 pub(crate) const SPEC: &str = "
     4d*32 ac02              # module: BLAKE3, 300 bytes
     14*32 05                # input: BLAKE3, 5 bytes
+    01 05 772e62696e        # inputs: one, `w.bin`
+    3b*32 808040            # inputs.blob: BLAKE3, 1 MiB
     01 02 2d6e              # args: one, `-n`
     01 01 4b 01 56          # env: one, `K` = `V`
     80c8afa025              # limits.fuel: 10^10
@@ -111,7 +115,7 @@ pub(crate) fn receipt(node: PublicKey) -> Receipt {
         fuel: Fuel(60_000_000_000),
         memory_peak: ByteCount(65_536),
         memory_fuel: 1 << 64,
-        bytes_in: ByteCount(5),
+        bytes_in: spec().bytes_in(),
         bytes_out: ByteCount(1_024),
         host_calls: 3,
         gpu_ns: 300,
@@ -124,7 +128,7 @@ pub(crate) fn receipt(node: PublicKey) -> Receipt {
         gateway: GATEWAY,
         spec: spec().digest(),
         module: MODULE.digest,
-        input: INPUT.digest,
+        input: spec().input_digest(),
         output: OUTPUT,
         outcome: Outcome::Finished { exit_code: -2 },
         profile: Profile::Deterministic,
@@ -153,10 +157,11 @@ const RECEIPT_BEFORE_NODE: &str = "
 
 const RECEIPT_AFTER_NODE: &str = "
     6a*32                   # gateway
-    35c14724574035ad1cee54a8b3ba1494  # spec: BLAKE3 of the specification's bytes
-    a1b19099b7feec5160d4b2c594dc77a1
+    4829158a1e676aee18b68296995b3842  # spec: BLAKE3 of the specification's bytes
+    4579af84d5dcdc33af25f8d9e117997c
     4d*32                   # module
-    14*32                   # input
+    e471cc5f1d20c5f4d20f7efb475da948  # input: of all inputs
+    d112697e209fff34a773e1d5481dec23
     07*32                   # output
     00 03                   # outcome: finished, exit code -2 (zigzag)
     00                      # profile: deterministic
@@ -165,7 +170,7 @@ const RECEIPT_AFTER_NODE: &str = "
     80b09dc2df01            # usage.fuel: 60 x 10^9
     808004                  # usage.memory_peak: 64 KiB
     80808080808080808002    # usage.memory_fuel: 2^64, as a 128-bit integer
-    05                      # usage.bytes_in
+    858040                  # usage.bytes_in: 1 MiB and 5 bytes
     8008                    # usage.bytes_out: 1,024
     03                      # usage.host_calls
     ac02                    # usage.gpu_ns: 300
@@ -380,7 +385,7 @@ fn node_record_dump() -> String {
 
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (5, &b"adit/5"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (6, &b"adit/6"[..]));
 }
 
 #[test]
@@ -392,7 +397,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
@@ -405,7 +410,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
                 token: Some("key".into()),
             },
             format!(
-                "84000000 05        # length 132, version 5
+                "84000000 06        # length 132, version 6
                  01                 # Node
                  {OFFER}
                  02 03 686f74       # state: Paused, `hot`
@@ -426,7 +431,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         (
             ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
             format!(
-                "d6000000 05        # length 214, version 5
+                "00010000 06        # length 256, version 6
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -435,21 +440,21 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 05            # length 18, version 5
+            "12000000 06            # length 18, version 6
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 05            # length 18, version 5
+            "12000000 06            # length 18, version 6
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 05            # length 5, version 5
+            "05000000 06            # length 5, version 6
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -500,28 +505,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 05            # length 5, version 5
+            "05000000 06            # length 5, version 6
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 05            # length 18, version 5
+            "12000000 06            # length 18, version 6
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 05            # length 83, version 5
+            "53000000 06            # length 83, version 6
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -529,7 +534,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 05            # length 19, version 5
+            "13000000 06            # length 19, version 6
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -537,7 +542,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 05            # length 6, version 5
+            "06000000 06            # length 6, version 6
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -872,14 +877,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 05            # length 19, version 5
+            "13000000 06            # length 19, version 6
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 05            # length 25, version 5
+            "19000000 06            # length 25, version 6
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -887,7 +892,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 05            # length 23, version 5
+            "17000000 06            # length 23, version 6
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -896,7 +901,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "da010000 05        # length 474, version 5
+                "dc010000 06        # length 476, version 6
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -906,7 +911,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 05            # length 20, version 5
+            "14000000 06            # length 20, version 6
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
@@ -915,14 +920,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Offer(Box::new(offer())),
             format!(
-                "59000000 05        # length 89, version 5
+                "59000000 06        # length 89, version 6
                  05                 # Offer
                  {OFFER}"
             ),
         ),
         (
             NodeMessage::State(NodeState::Paused("hot".into())),
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              06                     # State
              02 03 686f74           # Paused: `hot`"
                 .into(),
@@ -955,14 +960,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -976,7 +981,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "f7000000 05        # length 247, version 5
+                "21010000 06        # length 289, version 6
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -986,7 +991,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 05            # length 19, version 5
+            "13000000 06            # length 19, version 6
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -1003,28 +1008,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 05            # length 36, version 5
+            "24000000 06            # length 36, version 6
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 05            # length 34, version 5
+            "22000000 06            # length 34, version 6
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 05            # length 19, version 5
+            "13000000 06            # length 19, version 6
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 05            # length 20, version 5
+            "14000000 06            # length 20, version 6
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -1042,23 +1047,23 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 05            # length 36, version 5
+            "24000000 06            # length 36, version 6
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 05 02 # length 2, version 5, Following".into()),
-        (StreamReply::NotFound, "02000000 05 03 # length 2, version 5, NotFound".into()),
+        (StreamReply::Following, "02000000 06 02 # length 2, version 6, Following".into()),
+        (StreamReply::NotFound, "02000000 06 03 # length 2, version 6, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 05            # length 7, version 5
+            "07000000 06            # length 7, version 6
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
@@ -1181,6 +1186,13 @@ fn settlement_signature_covers_domain_size_and_root() {
     let signed = sign_settlements(&gateway, &[settlement]).remove(0);
     assert!(signed.proof.path.is_empty());
     assert!(ed25519_verifies(&gateway.public(), &message, &signed.proof.signature));
+}
+
+#[test]
+fn digest_of_all_inputs_is_of_their_encoding() {
+    let all = dump::bytes("14*32 01 05 772e62696e 3b*32 808040");
+    assert_eq!(spec().input_digest(), Digest(blake3::derive_key("adit job inputs v1", &all)));
+    assert_eq!(JobSpec { inputs: Vec::new(), ..spec() }.input_digest(), INPUT.digest);
 }
 
 /// The statement that a node signs of a receipt: its bytes without the salt, and with commitments in place of input and output.

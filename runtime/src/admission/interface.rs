@@ -1,22 +1,31 @@
 //! What a module imports and exports: a command (<https://github.com/WebAssembly/WASI/blob/main/legacy/application-abi.md>) that
 //! imports nothing but what guests have here.
 
+use std::sync::LazyLock;
+
 use wasmparser::types::Types;
 use wasmparser::{ExternalKind, FuncType, Import, TypeRef, ValType};
 
 use super::Refusal;
+use super::inspect::Faults;
 use super::shape::{START, Shape};
 
 /// The modules of functions that guests have.
 const WASI: &str = "wasi_snapshot_preview1";
-const ADIT: &str = "adit_1";
+const ADIT: &str = adit_abi::MODULE;
 
 /// A function that a guest may import: its module, its name, and its parameters and results, `i` for i32 and `I` for i64.
 type Function = (&'static str, &'static str, &'static str, &'static str);
 
 /// All that a guest may import. A test compares with what the sandbox worker gives.
+pub(crate) static FUNCTIONS: LazyLock<Vec<Function>> = LazyLock::new(|| {
+    let adit = adit_abi::FUNCTIONS.iter().map(|function| (ADIT, function.name, function.params, function.result));
+    WASI_FUNCTIONS.iter().copied().chain(adit).collect()
+});
+
+/// Those of WASI preview 1.
 #[rustfmt::skip]
-pub(crate) const FUNCTIONS: &[Function] = &[
+const WASI_FUNCTIONS: &[Function] = &[
     (WASI, "args_get", "ii", "i"),
     (WASI, "args_sizes_get", "ii", "i"),
     (WASI, "environ_get", "ii", "i"),
@@ -63,31 +72,18 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     (WASI, "sock_recv", "iiiiii", "i"),
     (WASI, "sock_send", "iiiii", "i"),
     (WASI, "sock_shutdown", "ii", "i"),
-    (ADIT, "log", "iii", ""),
-    (ADIT, "progress", "II", ""),
-    (ADIT, "gpu_limits", "i", "i"),
-    (ADIT, "gpu_buffer_create", "I", "i"),
-    (ADIT, "gpu_buffer_destroy", "i", "i"),
-    (ADIT, "gpu_buffer_write", "iIii", "i"),
-    (ADIT, "gpu_buffer_read", "iIii", "i"),
-    (ADIT, "gpu_buffer_copy", "iIiII", "i"),
-    (ADIT, "gpu_pipeline_create", "iiii", "i"),
-    (ADIT, "gpu_pipeline_destroy", "i", "i"),
-    (ADIT, "gpu_dispatch", "iiiiii", "i"),
-    (ADIT, "gpu_submit", "", "i"),
-    (ADIT, "gpu_finish", "", "i"),
-    (ADIT, "gpu_error", "ii", "i"),
 ];
 
 /// Checks the module's interface.
-pub(super) fn check(shape: &Shape<'_>, types: &Types) -> Result<(), Refusal> {
+pub(super) fn check(shape: &Shape<'_>, types: &Types, faults: &mut Faults) -> Result<(), Refusal> {
+    let mut note = |fault: Result<(), String>| fault.or_else(|words| faults.refuse(Refusal::Interface(words)));
     for import in &shape.imports {
-        check_import(import, types).map_err(Refusal::Interface)?;
+        note(check_import(import, types))?;
     }
     if let Some(function) = shape.start_section {
-        return Err(Refusal::Interface(format!("it has a `start` section (function {function}); do that work in `{START}`")));
+        note(Err(format!("it has a `start` section (function {function}); do that work in `{START}`")))?;
     }
-    check_start(shape, types).map_err(Refusal::Interface)
+    note(check_start(shape, types))
 }
 
 fn check_import(import: &Import<'_>, types: &Types) -> Result<(), String> {

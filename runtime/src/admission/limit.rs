@@ -20,8 +20,8 @@ pub(super) const TYPES: Limit = Limit { name: "types", max: 10_000 };
 pub(super) const PARAMS: Limit = Limit { name: "parameters of a type", max: 128 };
 /// As parameters; two bytes of code that call push this many values. Toolchains return more than one value through memory.
 pub(super) const RESULTS: Limit = Limit { name: "results of a type", max: 16 };
-/// A guest has two modules of functions to import, with some fifty functions.
-pub(super) const IMPORTS: Limit = Limit { name: "imports", max: 64 };
+/// A guest has two modules of functions to import, with some seventy functions.
+pub(super) const IMPORTS: Limit = Limit { name: "imports", max: 128 };
 /// Each costs a compilation, an entry in tables and a symbol; the count stands in a header, before any function does.
 pub(super) const FUNCTIONS: Limit = Limit { name: "functions", max: 20_000 };
 /// As many as the engine's pool has places for; compilers emit one.

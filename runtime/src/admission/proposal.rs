@@ -4,6 +4,7 @@
 use wasmparser::{Error, WasmFeatures};
 
 use super::Refusal;
+use super::inspect::Faults;
 use super::validation::{Scope, Stop, validate};
 use crate::engine::FEATURES;
 
@@ -13,7 +14,7 @@ const GC: WasmFeatures =
 
 /// What is off, by the names that people know, each with what it stands on; the simplest first. Where several would help, the
 /// first is named.
-const PROPOSALS: [(&str, WasmFeatures); 16] = [
+pub(super) const PROPOSALS: [(&str, WasmFeatures); 16] = [
     ("threads", WasmFeatures::THREADS),
     ("relaxed SIMD", WasmFeatures::RELAXED_SIMD),
     ("memory64", WasmFeatures::MEMORY64),
@@ -83,7 +84,7 @@ fn smallest_set(helps: impl Fn(WasmFeatures) -> bool) -> Vec<&'static str> {
 
 /// Whether the item that failed is valid with `features` in addition, or fails later.
 fn moves_on(wasm: &[u8], features: WasmFeatures, error: &Error) -> bool {
-    match validate(wasm, FEATURES.union(features), Scope::Item(error.offset())) {
+    match validate(wasm, FEATURES.union(features), Scope::Item(error.offset()), &mut Faults::first()) {
         Ok(_) => true,
         Err(Stop::Invalid(other)) => other.offset() > error.offset(),
         Err(Stop::Refused(_)) => false,

@@ -5,6 +5,7 @@ use wasmparser::{
     Global, Import, MemoryType, Parser, Payload, RecGroup, SectionLimited, Table, TableInit, TypeRef, ValType,
 };
 
+use super::inspect::Faults;
 use super::limit::{
     CONST_EXPR_BYTES, CUSTOM_SECTIONS, DATA_SEGMENTS, ELEMENT_SEGMENTS, ELEMENTS, EXPORTS, FUNCTION_BYTES, FUNCTIONS, GLOBALS,
     IMPORTS, LOCALS, Limit, MEMORY_PAGES, NAME_BYTES, PARAMS, Place, RESULTS, TABLE_ELEMENTS, TABLES, TYPES,
@@ -58,144 +59,146 @@ impl From<Error> for Unmeasured {
 type Measured = Result<(), Unmeasured>;
 
 /// Measures a module.
-pub(super) fn measure(wasm: &[u8]) -> Result<Shape<'_>, Unmeasured> {
+pub(super) fn measure<'a>(wasm: &'a [u8], faults: &mut Faults) -> Result<Shape<'a>, Unmeasured> {
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
     let mut shape = Shape::default();
     for payload in parser.parse_all(wasm) {
-        shape.add(wasm, payload?)?;
+        shape.add(wasm, payload?, faults)?;
     }
     Ok(shape)
 }
 
 impl<'a> Shape<'a> {
-    fn add(&mut self, wasm: &[u8], payload: Payload<'a>) -> Measured {
+    fn add(&mut self, wasm: &[u8], payload: Payload<'a>, faults: &mut Faults) -> Measured {
         match payload {
-            Payload::TypeSection(section) => add_types(wasm, &section)?,
+            Payload::TypeSection(section) => add_types(wasm, &section, faults)?,
             Payload::ImportSection(section) => {
-                check_count(IMPORTS, &section)?;
+                check_count(IMPORTS, &section, faults)?;
                 for import in section.into_imports() {
-                    self.add_import(import?)?;
+                    self.add_import(import?, faults)?;
                 }
             }
             Payload::FunctionSection(section) => {
-                check_count(FUNCTIONS, &section)?;
+                check_count(FUNCTIONS, &section, faults)?;
                 self.admitted.functions = section.count();
             }
             Payload::TableSection(section) => {
-                check_count(TABLES, &section)?;
-                each(section, |table, at| self.add_table(&table, at))?;
+                check_count(TABLES, &section, faults)?;
+                each(section, |table, at| self.add_table(&table, at, faults))?;
             }
-            Payload::MemorySection(section) => each(section, |memory, at| self.add_memory(&memory, at))?,
+            Payload::MemorySection(section) => each(section, |memory, at| self.add_memory(&memory, at, faults))?,
             Payload::GlobalSection(section) => {
-                check_count(GLOBALS, &section)?;
+                check_count(GLOBALS, &section, faults)?;
                 self.admitted.globals = section.count();
-                each(section, |global: Global<'_>, _| check_const(&global.init_expr))?;
+                each(section, |global: Global<'_>, _| check_const(&global.init_expr, faults))?;
             }
             Payload::ExportSection(section) => {
-                check_count(EXPORTS, &section)?;
-                each(section, |export, at| self.add_export(export, at))?;
+                check_count(EXPORTS, &section, faults)?;
+                each(section, |export, at| self.add_export(export, at, faults))?;
             }
             Payload::StartSection { func, .. } => self.start_section = Some(func),
             Payload::ElementSection(section) => {
-                check_count(ELEMENT_SEGMENTS, &section)?;
-                each(section, |segment, at| self.add_elements(segment, at))?;
+                check_count(ELEMENT_SEGMENTS, &section, faults)?;
+                each(section, |segment, at| self.add_elements(segment, at, faults))?;
             }
             Payload::DataCountSection { count, range } => {
-                DATA_SEGMENTS.check(count.into(), Place::Offset(range.start))?;
+                faults.check(DATA_SEGMENTS, count.into(), Place::Offset(range.start))?;
             }
             Payload::DataSection(section) => {
-                check_count(DATA_SEGMENTS, &section)?;
-                each(section, |segment, _| self.add_data(&segment))?;
+                check_count(DATA_SEGMENTS, &section, faults)?;
+                each(section, |segment, _| self.add_data(&segment, faults))?;
             }
-            Payload::CodeSectionStart { count, range, .. } => FUNCTIONS.check(count.into(), Place::Offset(range.start))?,
-            Payload::CodeSectionEntry(body) => self.add_body(&body)?,
+            Payload::CodeSectionStart { count, range, .. } => {
+                faults.check(FUNCTIONS, count.into(), Place::Offset(range.start))?
+            }
+            Payload::CodeSectionEntry(body) => self.add_body(&body, faults)?,
             Payload::CustomSection(section) => {
                 self.custom_sections += 1;
-                CUSTOM_SECTIONS.check(self.custom_sections, Place::Offset(section.range().start))?;
-                check_name(section.name(), section.range().start)?;
+                faults.check(CUSTOM_SECTIONS, self.custom_sections, Place::Offset(section.range().start))?;
+                check_name(section.name(), section.range().start, faults)?;
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn add_import(&mut self, import: Import<'a>) -> Measured {
+    fn add_import(&mut self, import: Import<'a>, faults: &mut Faults) -> Measured {
         // Several may share one entry of the section in some encodings.
-        IMPORTS.check(self.imports.len() as u64 + 1, Place::Module)?;
+        faults.check(IMPORTS, self.imports.len() as u64 + 1, Place::Module)?;
         for name in [import.module, import.name] {
-            NAME_BYTES.check(name.len() as u64, Place::Module)?;
+            faults.check(NAME_BYTES, name.len() as u64, Place::Module)?;
         }
         self.admitted.imported_functions += u32::from(matches!(import.ty, TypeRef::Func(_)));
         self.imports.push(import);
         Ok(())
     }
 
-    fn add_table(&mut self, table: &Table<'_>, at: usize) -> Measured {
+    fn add_table(&mut self, table: &Table<'_>, at: usize, faults: &mut Faults) -> Measured {
         if let TableInit::Expr(value) = &table.init {
-            check_const(value)?;
+            check_const(value, faults)?;
         }
         if !table.ty.table64 {
-            TABLE_ELEMENTS.check(table.ty.initial, Place::Offset(at))?;
+            faults.check(TABLE_ELEMENTS, table.ty.initial, Place::Offset(at))?;
             self.admitted.table_elements += table.ty.initial;
         }
         Ok(())
     }
 
-    fn add_memory(&mut self, memory: &MemoryType, at: usize) -> Measured {
+    fn add_memory(&mut self, memory: &MemoryType, at: usize, faults: &mut Faults) -> Measured {
         // Memories of other kinds are for validation to refuse, by the name of their proposal.
         if !memory.memory64 && memory.page_size_log2.is_none() {
-            MEMORY_PAGES.check(memory.initial, Place::Offset(at))?;
+            faults.check(MEMORY_PAGES, memory.initial, Place::Offset(at))?;
             self.admitted.memory_bytes += memory.initial * PAGE_BYTES;
         }
         Ok(())
     }
 
-    fn add_export(&mut self, export: Export<'a>, at: usize) -> Measured {
-        check_name(export.name, at)?;
+    fn add_export(&mut self, export: Export<'a>, at: usize, faults: &mut Faults) -> Measured {
+        check_name(export.name, at, faults)?;
         if export.name == START {
             self.start_export = Some(export);
         }
         Ok(())
     }
 
-    fn add_elements(&mut self, segment: Element<'_>, at: usize) -> Measured {
+    fn add_elements(&mut self, segment: Element<'_>, at: usize, faults: &mut Faults) -> Measured {
         let count = match &segment.items {
             ElementItems::Functions(items) => items.count(),
             ElementItems::Expressions(_, items) => items.count(),
         };
         self.elements += u64::from(count);
-        ELEMENTS.check(self.elements, Place::Offset(at))?;
+        faults.check(ELEMENTS, self.elements, Place::Offset(at))?;
         if let ElementKind::Active { offset_expr, .. } = &segment.kind {
-            check_const(offset_expr)?;
+            check_const(offset_expr, faults)?;
             self.admitted.active_element_segments += 1;
             self.admitted.active_elements += u64::from(count);
         }
         if let ElementItems::Expressions(_, items) = segment.items {
-            each(items, |item, _| check_const(&item))?;
+            each(items, |item, _| check_const(&item, faults))?;
         }
         Ok(())
     }
 
-    fn add_data(&mut self, segment: &Data<'_>) -> Measured {
+    fn add_data(&mut self, segment: &Data<'_>, faults: &mut Faults) -> Measured {
         if let DataKind::Active { offset_expr, .. } = &segment.kind {
-            check_const(offset_expr)?;
+            check_const(offset_expr, faults)?;
             self.admitted.active_data_segments += 1;
             self.admitted.active_data_bytes += segment.data.len() as u64;
         }
         Ok(())
     }
 
-    fn add_body(&mut self, body: &FunctionBody<'_>) -> Measured {
+    fn add_body(&mut self, body: &FunctionBody<'_>, faults: &mut Faults) -> Measured {
         let range = body.range();
         let place = Place::Function { index: self.admitted.imported_functions + self.bodies, offset: range.start };
         self.bodies += 1;
-        FUNCTION_BYTES.check(range.len() as u64, place)?;
+        faults.check(FUNCTION_BYTES, range.len() as u64, place)?;
         let mut reader = body.get_binary_reader();
         let mut locals = 0;
         for _ in 0..reader.read_var_u32()? {
             locals += u64::from(reader.read_var_u32()?);
-            LOCALS.check(locals, place)?;
+            faults.check(LOCALS, locals, place)?;
             reader.read::<ValType>()?;
         }
         Ok(())
@@ -203,8 +206,8 @@ impl<'a> Shape<'a> {
 }
 
 /// Reads the groups by hand: the library's reader allocates for a group what the group's own count says.
-fn add_types(wasm: &[u8], section: &SectionLimited<'_, RecGroup>) -> Measured {
-    check_count(TYPES, section)?;
+fn add_types(wasm: &[u8], section: &SectionLimited<'_, RecGroup>, faults: &mut Faults) -> Measured {
+    check_count(TYPES, section, faults)?;
     let range = section.range();
     let mut reader = BinaryReader::new_features(&wasm[range.clone()], range.start, FEATURES);
     for _ in 0..reader.read_var_u32()? {
@@ -214,25 +217,25 @@ fn add_types(wasm: &[u8], section: &SectionLimited<'_, RecGroup>) -> Measured {
         }
         for ty in reader.read::<RecGroup>()?.types() {
             if let CompositeInnerType::Func(function) = &ty.composite_type.inner {
-                PARAMS.check(function.params().len() as u64, Place::Offset(at))?;
-                RESULTS.check(function.results().len() as u64, Place::Offset(at))?;
+                faults.check(PARAMS, function.params().len() as u64, Place::Offset(at))?;
+                faults.check(RESULTS, function.results().len() as u64, Place::Offset(at))?;
             }
         }
     }
     Ok(())
 }
 
-fn check_count<T>(limit: Limit, section: &SectionLimited<'_, T>) -> Result<(), Refusal> {
-    limit.check(section.count().into(), Place::Offset(section.range().start))
+fn check_count<T>(limit: Limit, section: &SectionLimited<'_, T>, faults: &mut Faults) -> Result<(), Refusal> {
+    faults.check(limit, section.count().into(), Place::Offset(section.range().start))
 }
 
-fn check_name(name: &str, at: usize) -> Result<(), Refusal> {
-    NAME_BYTES.check(name.len() as u64, Place::Offset(at))
+fn check_name(name: &str, at: usize, faults: &mut Faults) -> Result<(), Refusal> {
+    faults.check(NAME_BYTES, name.len() as u64, Place::Offset(at))
 }
 
-fn check_const(expression: &ConstExpr<'_>) -> Measured {
+fn check_const(expression: &ConstExpr<'_>, faults: &mut Faults) -> Measured {
     let range = expression.get_binary_reader().range();
-    Ok(CONST_EXPR_BYTES.check(range.len() as u64, Place::Offset(range.start))?)
+    Ok(faults.check(CONST_EXPR_BYTES, range.len() as u64, Place::Offset(range.start))?)
 }
 
 /// Hands each item of a section to `add`, with the offset at which it begins.

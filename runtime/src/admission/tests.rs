@@ -400,3 +400,70 @@ fn document_lists_every_limit() {
         assert!(is_listed, "docs/limits.md has no row for {name}, {max}");
     }
 }
+
+#[test]
+fn inspection_finds_every_fault_at_once_where_admission_stops_at_the_first() {
+    let wide = format!("(type (func (param {})))", "i32 ".repeat(129));
+    let exports: String = (0..300).map(|i| format!("(export \"e{i}\" (func $f))")).collect();
+    let deep = "(block ".repeat(300) + &")".repeat(300);
+    let wasm = wat::parse_str(format!(
+        r#"(module {wide}{wide} (import "env" "puts" (func (param i32))) (import "env" "memory" (memory 1))
+            (func $f {deep}) (func {deep}{deep}) {exports})"#
+    ))
+    .unwrap();
+    let Inspection { faults, .. } = inspect(&wasm, 100);
+    let limits: Vec<(&str, u64, u64, usize)> =
+        faults.iter().filter_map(|fault| fault.limit.map(|limit| (limit.name, limit.value, limit.max, fault.count))).collect();
+    let bytes = wasm.len() as u64;
+    let want = [
+        ("module bytes", bytes, 100, 1),
+        ("parameters of a type", 129, 128, 2),
+        ("exports", 300, 256, 1),
+        // Each operator within a block beyond is a place: 44 blocks and the ends of all but the outermost of them.
+        ("nested blocks", 300, 256, 3 * (44 + 43)),
+    ];
+    assert_eq!(limits, want);
+    let others: Vec<&str> = faults.iter().filter(|fault| fault.limit.is_none()).map(|fault| fault.reason.as_str()).collect();
+    let [puts, memory, start] = others[..] else { panic!("{others:?}") };
+    assert!(puts.contains("env::puts") && memory.contains("env::memory") && start.contains("_start"), "{others:?}");
+}
+
+#[test]
+fn inspection_and_admission_agree() {
+    let over = |limit: Limit| (limit.name, sample(limit, limit.max + 1));
+    let fits = |limit: Limit| (limit.name, sample(limit, limit.max));
+    let others = [
+        ("plain", module("(memory (export \"memory\") 1)")),
+        ("text", b"(module)".to_vec()),
+        ("nothing", Vec::new()),
+        ("component", b"\0asm\x0d\0\x01\0".to_vec()),
+        ("a library", wat::parse_str("(module)").unwrap()),
+        ("memory64", module("(memory i64 1)")),
+        ("an invalid body", wat::parse_str("(module (func (export \"_start\") i32.add))").unwrap()),
+        ("a cut file", module("(memory 1)")[..20].to_vec()),
+    ];
+    // Those that are quick to make; the rest go the same way.
+    let quick = ALL.into_iter().filter(|limit| !["module bytes", "functions", "elements of all segments"].contains(&limit.name));
+    for (name, wasm) in quick.clone().map(over).chain(quick.map(fits)).chain(others) {
+        let Inspection { faults, .. } = inspect(&wasm, MODULE_BYTES_DEFAULT);
+        match admit(&wasm, &LIMITS) {
+            Ok(_) => assert_eq!(faults, [], "{name}"),
+            Err(refusal) => {
+                let first = crate::worker::words(&refusal.to_string());
+                assert!(faults.iter().any(|fault| fault.reason == first), "{name}: {first} is not in {faults:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn features_are_named_that_a_module_is_not_valid_without() {
+    let features = |wasm: &[u8]| inspect(wasm, MODULE_BYTES_DEFAULT).features;
+    assert_eq!(features(&module("")), [""; 0]);
+    assert_eq!(features(&body("(drop (i32.extend8_s (i32.const 1)))")), ["sign extension"]);
+    assert_eq!(features(&body("(v128.store (i32.const 0) (v128.const i64x2 1 2))")), ["SIMD"]);
+    assert_eq!(features(&body("(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))")), ["bulk memory"]);
+    assert_eq!(features(&body("(i64.mul_wide_u (i64.const 1) (i64.const 2)) drop drop")), ["wide arithmetic"]);
+    assert_eq!(features(&body("(return_call 0)")), ["tail calls"]);
+    assert_eq!(features(&wat::parse_str("(module (func i32.add))").unwrap()), [""; 0]);
+}

@@ -8,6 +8,7 @@ use wasmparser::{
 };
 
 use super::Refusal;
+use super::inspect::Faults;
 use super::limit::{BR_TABLE_TARGETS, NESTING, Place};
 
 /// The opcode of `br_table`.
@@ -38,7 +39,7 @@ impl From<Error> for Stop {
 }
 
 /// Validates a module under `features`. Gives its types where all of it was validated.
-pub(super) fn validate(wasm: &[u8], features: WasmFeatures, scope: Scope) -> Result<Option<Types>, Stop> {
+pub(super) fn validate(wasm: &[u8], features: WasmFeatures, scope: Scope, faults: &mut Faults) -> Result<Option<Types>, Stop> {
     let mut parser = Parser::new(0);
     parser.set_features(features);
     let mut validator = Validator::new_with_features(features);
@@ -50,7 +51,7 @@ pub(super) fn validate(wasm: &[u8], features: WasmFeatures, scope: Scope) -> Res
         }
         match validator.payload(&payload)? {
             ValidPayload::Func(function, body) if scope.includes(&body.range()) => {
-                allocations = validate_function(function, &body, features, scope, allocations)?;
+                allocations = validate_function(function, &body, features, scope, allocations, faults)?;
             }
             ValidPayload::End(types) => return Ok(Some(types)),
             _ => {}
@@ -84,6 +85,7 @@ fn validate_function(
     features: WasmFeatures,
     scope: Scope,
     allocations: FuncValidatorAllocations,
+    faults: &mut Faults,
 ) -> Result<FuncValidatorAllocations, Stop> {
     let index = function.index;
     let mut validator = function.into_validator(allocations);
@@ -98,13 +100,13 @@ fn validate_function(
             let mut ahead = reader.clone();
             ahead.read_u8()?;
             let targets = ahead.read_var_u32()?;
-            BR_TABLE_TARGETS.check(targets.into(), Place::Function { index, offset }).map_err(Stop::Refused)?;
+            faults.check(BR_TABLE_TARGETS, targets.into(), Place::Function { index, offset }).map_err(Stop::Refused)?;
         }
         reader.visit_operator(&mut validator.visitor(offset))??;
         // The function itself is the outermost block, and is not nested in anything.
         let nesting = u64::from(validator.control_stack_height()).saturating_sub(1);
         if nesting > NESTING.max && matches!(scope, Scope::All) {
-            NESTING.check(nesting, Place::Function { index, offset }).map_err(Stop::Refused)?;
+            faults.check(NESTING, nesting, Place::Function { index, offset }).map_err(Stop::Refused)?;
         }
     }
     reader.finish_expression(&validator.visitor(reader.original_position()))?;

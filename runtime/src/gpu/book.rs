@@ -10,15 +10,15 @@ use adit_protocol::GpuNeed;
 use super::wire::{Binding, BindingKind, Shape};
 
 /// Workgroups in one dimension (WebGPU, section 3.6.2: `maxComputeWorkgroupsPerDimension`).
-const DIMENSION_MAX: u32 = 65_535;
+const DIMENSION_MAX: u32 = adit_abi::GPU_DIMENSION_MAX as u32;
 /// What an offset of a binding is a multiple of (`minStorageBufferOffsetAlignment`, `minUniformBufferOffsetAlignment`).
-const BINDING_ALIGN: u64 = 256;
+const BINDING_ALIGN: u64 = adit_abi::GPU_BINDING_ALIGN as u64;
 /// What everything else is a multiple of (WebGPU, section 21.1: copies).
-const ALIGN: u64 = 4;
+const ALIGN: u64 = adit_abi::GPU_ALIGN as u64;
 /// Bytes of a uniform (`maxUniformBufferBindingSize`).
-const UNIFORM_BYTES_MAX: u64 = 64 * 1024;
+const UNIFORM_BYTES_MAX: u64 = adit_abi::GPU_UNIFORM_BYTES_MAX as u64;
 /// Bindings that a dispatch may list: all that a pipeline can use, and some that it does not.
-pub(crate) const BINDINGS_MAX: usize = 32;
+pub(crate) const BINDINGS_MAX: usize = adit_abi::GPU_BINDINGS_MAX as usize;
 
 /// A call that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -19,21 +19,21 @@ use naga::{
 use super::wire::{BindingKind, BindingShape, ShaderOrder, Shape};
 
 /// Bytes of a shader's source.
-pub(crate) const SHADER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SHADER_BYTES_MAX: usize = adit_abi::GPU_SHADER_BYTES_MAX as usize;
 /// Bytes of an entry point's name.
-pub(crate) const ENTRY_BYTES_MAX: usize = 1024;
+pub(crate) const ENTRY_BYTES_MAX: usize = adit_abi::GPU_ENTRY_BYTES_MAX as usize;
 /// Storage buffers of a pipeline (WebGPU, section 3.6.2: `maxStorageBuffersPerShaderStage`).
-pub(crate) const STORAGE_BINDINGS_MAX: usize = 8;
+pub(crate) const STORAGE_BINDINGS_MAX: usize = adit_abi::GPU_STORAGE_BINDINGS_MAX as usize;
 /// Uniforms of a pipeline (`maxUniformBuffersPerShaderStage`).
-pub(crate) const UNIFORM_BINDINGS_MAX: usize = 12;
+pub(crate) const UNIFORM_BINDINGS_MAX: usize = adit_abi::GPU_UNIFORM_BINDINGS_MAX as usize;
 /// Binding numbers are below this (`maxBindingsPerBindGroup`).
-const BINDING_NUMBERS: u32 = 1000;
+const BINDING_NUMBERS: u32 = adit_abi::GPU_BINDING_NUMBER_MAX as u32 + 1;
 /// Invocations of a workgroup in x and in y, where a job may not have more in all (`maxComputeWorkgroupSizeX`).
 pub(crate) const WORKGROUP_SIDE_MAX: u32 = 256;
 /// Invocations of a workgroup in z (`maxComputeWorkgroupSizeZ`).
 pub(crate) const WORKGROUP_DEPTH_MAX: u32 = 64;
 /// Bytes of all private variables of a shader, and of all variables of a function (WGSL, section 2.4).
-const VARIABLE_BYTES_MAX: u64 = 8192;
+const VARIABLE_BYTES_MAX: u64 = adit_abi::GPU_VARIABLE_BYTES_MAX as u64;
 /// What sizes of workgroup variables are rounded up to (WebGPU, section 10.3.1).
 const WORKGROUP_ALIGN: u64 = 16;
 

@@ -66,6 +66,7 @@ fn settle(account: &mut Option<Account>, message: FromSandbox) -> Option<RunRepo
     let counted = match message {
         FromSandbox::Log(bytes) => counting.add_log(&bytes),
         FromSandbox::Output(bytes) => counting.add_output(&bytes),
+        FromSandbox::Profile(bytes) => counting.add_profile(&bytes),
         FromSandbox::Progress { .. } => Ok(()),
         FromSandbox::Ended(ending) => return counting.close(*ending, None).ok(),
         FromSandbox::Unusable(_) | FromSandbox::Pipeline { .. } => return None,

@@ -23,6 +23,7 @@ use super::weights::{
     BULK_ELEMENT_UNITS, COPIED_BYTE_UNITS, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, accessed_bytes, may_be_merged, stored,
 };
 use super::words::{COUNTER, DEPTH, LIMIT, PAGES_MAX, UNREAD};
+use super::wrappers::{Redirect, Wrappers};
 
 /// What is known of the module while its functions are emitted.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(super) struct Context<'a> {
     pub(super) memory: u32,
     /// The meter's own functions.
     pub(super) pieces: Pieces,
+    /// What calls go to instead, where the module is profiled.
+    pub(super) wrappers: Option<Wrappers>,
 }
 
 /// A function with what is to be known of it, by offset from its start.
@@ -260,7 +263,8 @@ impl Emitter<'_> {
                     self.check();
                 }
                 self.nest(at);
-                self.code.instruction(&RoundtripReencoder.instruction(op.clone()).map_err(MeterError::encode)?);
+                let mut redirect = Redirect(self.context.wrappers);
+                self.code.instruction(&redirect.instruction(op.clone()).map_err(MeterError::encode)?);
             }
         }
         if stored(op).is_some() {

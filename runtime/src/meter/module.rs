@@ -8,10 +8,10 @@ use std::collections::HashSet;
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
-use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
+use wasm_encoder::reencode::Reencode;
 use wasm_encoder::{
-    BranchHints, CodeSection, ExportKind, ExportSection, FunctionSection, MemorySection, MemoryType, Module, RawSection,
-    SectionId, TypeSection,
+    BranchHints, CodeSection, ElementSection, ExportKind, ExportSection, FunctionSection, GlobalSection, MemorySection,
+    MemoryType, Module, RawSection, SectionId, TableSection, TypeSection,
 };
 use wasmparser::{
     CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom,
@@ -28,6 +28,7 @@ use super::pieces::{self, Pieces};
 use super::place::cheapest_debt;
 use super::repeat::repeat_loops;
 use super::weights::Weights;
+use super::wrappers::{self, Redirect, Wrappers};
 use super::{MeterError, Options};
 
 /// Bytes of the meter's memory: its words. So small a memory is cleared by writing to it, where for a larger one the kernel is asked which
@@ -37,6 +38,8 @@ const METER_BYTES: u64 = super::words::BYTES_USED as u64;
 const MEMORY_EXPORT: &str = "$meter";
 /// The same for a start function.
 const START_EXPORT: &str = "$start";
+/// The same for the table of the host's functions that a profile is made by.
+const PROFILE_EXPORT: &str = "$profile";
 
 /// A module with its meter.
 #[derive(Debug, Clone)]
@@ -64,11 +67,22 @@ pub struct Facts {
     pub data_bytes: u64,
     /// Table elements that instantiation writes.
     pub elements: u64,
+    /// There where functions tell of themselves.
+    pub profile: Option<ProfileFacts>,
+}
+
+/// What the host must know of a module whose functions tell of themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileFacts {
+    /// The name that the table of the host's functions is exported as.
+    pub export: String,
+    /// The functions that the module had, imported ones included: those behind are the meter's own.
+    pub functions: u32,
 }
 
 /// Rewrites a module that has been validated.
 pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterError> {
-    let outline = Outline::read(wasm, &options.weights)?;
+    let outline = Outline::read(wasm, options)?;
     let meter_export = free_name(MEMORY_EXPORT, &outline.exports);
     let start_export = outline.start.map(|_| free_name(START_EXPORT, &outline.exports));
     let (code, hints, functions) = outline.code(options)?;
@@ -79,6 +93,10 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
         memory_pages_max: outline.memory_pages_max,
         data_bytes: outline.data_bytes,
         elements: outline.elements,
+        profile: outline.is_profiled().then(|| ProfileFacts {
+            export: free_name(PROFILE_EXPORT, &outline.exports),
+            functions: outline.signatures.functions.len() as u32,
+        }),
     };
     let wasm = assemble(wasm, &outline, &code, &hints, &facts)?;
     let mut pending = Pending::default();
@@ -115,11 +133,14 @@ struct Outline<'a> {
     elements: u64,
     fills: bool,
     copies: bool,
+    /// Whether a profile is asked for.
+    profile: bool,
 }
 
 impl<'a> Outline<'a> {
-    fn read(wasm: &'a [u8], weights: &Weights) -> Result<Self, MeterError> {
-        let mut outline = Self::default();
+    fn read(wasm: &'a [u8], options: &Options) -> Result<Self, MeterError> {
+        let weights = &options.weights;
+        let mut outline = Self { profile: options.profile, ..Self::default() };
         for payload in Parser::new(0).parse_all(wasm) {
             outline.take(payload?)?;
         }
@@ -288,6 +309,29 @@ impl<'a> Outline<'a> {
         }
     }
 
+    /// Whether its functions get wrappers. One without functions has nothing to tell.
+    fn is_profiled(&self) -> bool {
+        self.profile && !self.bodies.is_empty()
+    }
+
+    /// The wrappers, which come behind the pieces.
+    fn wrappers(&self) -> Option<Wrappers> {
+        let pieces = [self.fills, self.copies];
+        let count = |needed: &[bool]| needed.iter().filter(|needed| **needed).count() as u32;
+        self.is_profiled().then(|| Wrappers {
+            first: self.signatures.functions.len() as u32 + count(&pieces),
+            table: self.table_elements_max.len() as u32,
+            ty: self.signatures.types.len() as u32 + u32::from(self.fills || self.copies),
+        })
+    }
+
+    /// The types of the functions that are the meter's own, in the order of their indices.
+    fn own_types(&self) -> Vec<u32> {
+        let pieces = [self.fills, self.copies].into_iter().filter(|needed| *needed).map(|_| self.pieces().ty);
+        let wrapped = if self.is_profiled() { &self.signatures.functions[..] } else { &[] };
+        pieces.chain(wrapped.iter().copied()).collect()
+    }
+
     /// Decides what the functions of circles that do not call each other leave their callers to add.
     fn owe(&mut self, circles: &[Circle], weights: &Weights) -> Result<(), MeterError> {
         let (alone, others): (Vec<_>, Vec<_>) = circles.iter().partition(|circle| circle.len() == 1);
@@ -324,6 +368,7 @@ impl<'a> Outline<'a> {
             memory_bytes_max: self.memory_pages_max << 16,
             memory: self.memories,
             pieces: self.pieces(),
+            wrappers: self.wrappers(),
         };
         let count = |(index, body)| {
             let ty = self.defined(index);
@@ -347,7 +392,8 @@ impl<'a> Outline<'a> {
             code.function(&emitted.code);
             tables.push(emitted.pending);
         }
-        for (function, pending) in context.pieces.functions(context.memory) {
+        let wrappers = context.wrappers.map(|wrappers| wrappers.functions(&self.signatures, &self.entries));
+        for (function, pending) in context.pieces.functions(context.memory).into_iter().chain(wrappers.into_iter().flatten()) {
             code.function(&function);
             tables.push(pending);
         }
@@ -364,6 +410,10 @@ fn assemble(
     facts: &Facts,
 ) -> Result<Vec<u8>, MeterError> {
     let mut module = Module::new();
+    let wrappers = outline.wrappers();
+    let mut redirect = Redirect(wrappers);
+    let own_types = outline.own_types();
+    let mut tables = wrappers.map(|_| ());
     let mut memories = Some(());
     let mut exports = Some(());
     for payload in Parser::new(0).parse_all(wasm) {
@@ -377,6 +427,9 @@ fn assemble(
             continue;
         }
         let Some((id, range)) = payload.as_section() else { continue };
+        if id != SectionId::Table as u8 && is_behind(id, SectionId::Table) && tables.take().is_some() {
+            module.section(&with_profile_table(TableSection::new()));
+        }
         if id != SectionId::Memory as u8 && is_behind(id, SectionId::Memory) && memories.take().is_some() {
             module.section(&with_meter_memory(MemorySection::new()));
         }
@@ -384,30 +437,52 @@ fn assemble(
             module.section(&with_meter_exports(ExportSection::new(), outline, facts));
         }
         match payload {
-            Payload::TypeSection(reader) if outline.fills || outline.copies => {
+            Payload::TypeSection(reader) if !own_types.is_empty() => {
                 let mut section = TypeSection::new();
-                RoundtripReencoder.parse_type_section(&mut section, reader).map_err(MeterError::encode)?;
-                let (params, results) = pieces::TYPE;
-                section.ty().function(params, results);
+                redirect.parse_type_section(&mut section, reader).map_err(MeterError::encode)?;
+                if outline.fills || outline.copies {
+                    let (params, results) = pieces::TYPE;
+                    section.ty().function(params, results);
+                }
+                if wrappers.is_some() {
+                    let (params, results) = wrappers::TYPE;
+                    section.ty().function(params, results);
+                }
                 module.section(&section);
             }
-            Payload::FunctionSection(reader) if outline.fills || outline.copies => {
+            Payload::FunctionSection(reader) if !own_types.is_empty() => {
                 let mut section = FunctionSection::new();
-                RoundtripReencoder.parse_function_section(&mut section, reader).map_err(MeterError::encode)?;
-                for _ in [outline.fills, outline.copies].into_iter().filter(|needed| *needed) {
-                    section.function(outline.pieces().ty);
+                redirect.parse_function_section(&mut section, reader).map_err(MeterError::encode)?;
+                for ty in &own_types {
+                    section.function(*ty);
                 }
+                module.section(&section);
+            }
+            Payload::TableSection(reader) if wrappers.is_some() => {
+                let mut section = TableSection::new();
+                redirect.parse_table_section(&mut section, reader).map_err(MeterError::encode)?;
+                tables = None;
+                module.section(&with_profile_table(section));
+            }
+            Payload::GlobalSection(reader) if wrappers.is_some() => {
+                let mut section = GlobalSection::new();
+                redirect.parse_global_section(&mut section, reader).map_err(MeterError::encode)?;
+                module.section(&section);
+            }
+            Payload::ElementSection(reader) if wrappers.is_some() => {
+                let mut section = ElementSection::new();
+                redirect.parse_element_section(&mut section, reader).map_err(MeterError::encode)?;
                 module.section(&section);
             }
             Payload::MemorySection(reader) => {
                 let mut section = MemorySection::new();
-                RoundtripReencoder.parse_memory_section(&mut section, reader).map_err(MeterError::encode)?;
+                redirect.parse_memory_section(&mut section, reader).map_err(MeterError::encode)?;
                 memories = None;
                 module.section(&with_meter_memory(section));
             }
             Payload::ExportSection(reader) => {
                 let mut section = ExportSection::new();
-                RoundtripReencoder.parse_export_section(&mut section, reader).map_err(MeterError::encode)?;
+                redirect.parse_export_section(&mut section, reader).map_err(MeterError::encode)?;
                 exports = None;
                 module.section(&with_meter_exports(section, outline, facts));
             }
@@ -421,6 +496,9 @@ fn assemble(
             }
         }
     }
+    if tables.is_some() {
+        module.section(&with_profile_table(TableSection::new()));
+    }
     if memories.is_some() {
         module.section(&with_meter_memory(MemorySection::new()));
     }
@@ -433,6 +511,11 @@ fn assemble(
 /// Whether a section stands behind another: ids ascend, but for the data count, which comes before the code.
 fn is_behind(id: u8, section: SectionId) -> bool {
     id > section as u8
+}
+
+fn with_profile_table(mut tables: TableSection) -> TableSection {
+    tables.table(wrappers::table());
+    tables
 }
 
 fn with_meter_memory(mut memories: MemorySection) -> MemorySection {
@@ -449,7 +532,10 @@ fn with_meter_memory(mut memories: MemorySection) -> MemorySection {
 fn with_meter_exports(mut exports: ExportSection, outline: &Outline<'_>, facts: &Facts) -> ExportSection {
     exports.export(&facts.meter_export, ExportKind::Memory, outline.memories);
     if let (Some(name), Some(start)) = (&facts.start_export, outline.start) {
-        exports.export(name, ExportKind::Func, start);
+        exports.export(name, ExportKind::Func, outline.wrappers().map_or(0, |wrappers| wrappers.first) + start);
+    }
+    if let (Some(profile), Some(wrappers)) = (&facts.profile, outline.wrappers()) {
+        exports.export(&profile.export, ExportKind::Table, wrappers.table);
     }
     exports
 }

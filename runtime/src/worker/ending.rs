@@ -38,9 +38,11 @@ pub(super) struct Circumstances {
 }
 
 /// The outcome of a job, with what a human should know beyond the outcome's name.
-pub(super) fn judge(end: &End, seen: Circumstances, limits: &JobLimits) -> (Outcome, String) {
+///
+/// Functions from number `functions` on are the meter's own, where some are; a guest did nothing in them.
+pub(super) fn judge(end: &End, seen: Circumstances, limits: &JobLimits, functions: Option<u32>) -> (Outcome, String) {
     let outcome = outcome(end, seen);
-    (outcome, clip(reason(outcome, end, limits), REASON_BYTES_MAX))
+    (outcome, clip(reason(outcome, end, limits, functions), REASON_BYTES_MAX))
 }
 
 fn outcome(end: &End, seen: Circumstances) -> Outcome {
@@ -87,15 +89,15 @@ fn trap_kind(trap: &Trap) -> TrapKind {
     }
 }
 
-fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
+fn reason(outcome: Outcome, end: &End, limits: &JobLimits, functions: Option<u32>) -> String {
     let JobLimits { fuel, memory: ByteCount(memory), output: ByteCount(output), wall_ms, gpu_ns, .. } = *limits;
     match outcome {
         Outcome::Finished { .. } => String::new(),
-        Outcome::OutOfFuel => format!("the limit of {fuel} was used up{}", place(end)),
+        Outcome::OutOfFuel => format!("the limit of {fuel} was used up{}", place(end, functions)),
         Outcome::OutOfMemory if let End::MemoryTooSmall { needed } = end => {
             format!("its memory begins with {needed} bytes, and its limit is {memory}")
         }
-        Outcome::OutOfMemory => format!("it asked for more than its limit of {memory} bytes of memory{}", place(end)),
+        Outcome::OutOfMemory => format!("it asked for more than its limit of {memory} bytes of memory{}", place(end, functions)),
         Outcome::OutputTooLarge => format!("it wrote more than its limit of {output} bytes of output"),
         Outcome::TimedOut => format!("the limit of {wall_ms} ms was reached"),
         Outcome::Cancelled => "withdrawn while it ran".to_owned(),
@@ -103,18 +105,20 @@ fn reason(outcome: Outcome, end: &End, limits: &JobLimits) -> String {
         Outcome::OutOfGpuTime => format!("the limit of {gpu_ns} ns of GPU time was used up"),
         Outcome::GpuLost => "its work hung the GPU, or made it lose its device".to_owned(),
         Outcome::Trapped(TrapKind::HostCall | TrapKind::Other) => match end {
-            End::Itself(Err(error)) => format!("{}{}", error.root_cause(), place(end)),
+            End::Itself(Err(error)) => format!("{}{}", error.root_cause(), place(end, functions)),
             _ => String::new(),
         },
-        Outcome::Trapped(kind) => format!("{kind}{}", place(end)),
+        Outcome::Trapped(kind) => format!("{kind}{}", place(end, functions)),
     }
 }
 
 /// Where in the module the guest ended: ` in function render`, or nothing where that is unknown. The engine's offsets are those of the
 /// rewritten module and would mislead.
-fn place(end: &End) -> String {
+fn place(end: &End, functions: Option<u32>) -> String {
     let (End::Itself(Err(error)) | End::TooDeep(error) | End::OverBudget(Some(error))) = end else { return String::new() };
-    let Some(frame) = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first()) else {
+    let is_own = |frame: &&FrameInfo| functions.is_none_or(|functions| frame.func_index() < functions);
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    let Some(frame) = frames.iter().find(is_own) else {
         return String::new();
     };
     format!(" in function {}", function_name(frame))

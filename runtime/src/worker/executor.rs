@@ -16,13 +16,16 @@ use super::counters::{Counters, PAGE_BYTES};
 use super::ending::{Circumstances, End, judge};
 use super::gpu_client::Gpu;
 use super::guest::{self, Guest};
+use super::named::NamedInputs;
 use super::outbox::{Outbox, Remainder};
-use super::stdio::Input;
+use super::profiler::{self, Profiler};
+use super::stdio::{Input, Unreadable};
 use super::watchdog::Watchdog;
 use crate::code::{CodeFile, Trailer};
 use crate::engine::{Tier, baseline_engine};
-use crate::ipc::Ending;
+use crate::ipc::{Ending, FromSandbox, OUTPUT_CHUNK_BYTES};
 use crate::meter::{Facts, Pending, Stop, units};
+use crate::profile::FuelProfile;
 use crate::unchecked::{MeteredStore, load_code};
 
 /// Runs modules, one at a time.
@@ -37,6 +40,7 @@ pub(crate) struct Executor {
 /// What a guest works with.
 pub(crate) struct Supplies {
     pub(crate) input: Input,
+    pub(crate) named: NamedInputs,
     /// There where its job was given one.
     pub(crate) gpu: Option<Gpu>,
 }
@@ -143,7 +147,7 @@ impl Executor {
         let started = Instant::now();
         self.outbox.open(&spec.limits);
         let counters = Arc::new(Counters::default());
-        let (end, counted) = self.call(run, spec, supplies, program, &counters, started).await?;
+        let (end, counted, profiler) = self.call(run, spec, supplies, program, &counters, started).await?;
 
         let budget = units(spec.limits.fuel);
         let seen = Circumstances {
@@ -151,15 +155,27 @@ impl Executor {
             output_over: self.outbox.is_output_over(),
             over_budget: counted > budget,
         };
-        let (outcome, reason) = judge(&end, seen, &spec.limits);
+        let functions = program.facts.profile.as_ref().map(|profile| profile.functions);
+        let (outcome, reason) = judge(&end, seen, &spec.limits, functions);
         // The block in which the budget ended was entered, but nothing is owed beyond the limit.
         let used = counters.used(counted.min(budget));
+        if program.facts.profile.is_some() {
+            self.tell_profile(Profiler::finish(profiler, counted.min(budget)))?;
+        }
         let Remainder { output, log_dropped } = self.outbox.close();
         let run_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Ending { outcome, reason, used, run_us, output, log_dropped })
     }
 
-    /// Instantiates and calls the guest; how that ended, and the units that it came to.
+    /// Tells where fuel went, before the job's end.
+    fn tell_profile(&self, profile: FuelProfile) -> wasmtime::Result<()> {
+        for piece in profile.to_bytes().chunks(OUTPUT_CHUNK_BYTES) {
+            self.outbox.sender().push(&FromSandbox::Profile(piece.to_vec()))?;
+        }
+        Ok(())
+    }
+
+    /// Instantiates and calls the guest; how that ended, the units that it came to, and what was seen of them where it is profiled.
     async fn call(
         &self,
         run: u64,
@@ -168,15 +184,15 @@ impl Executor {
         program: &Program,
         counters: &Arc<Counters>,
         started: Instant,
-    ) -> wasmtime::Result<(End, u64)> {
+    ) -> wasmtime::Result<(End, u64, Option<Profiler>)> {
         let facts = &*program.facts;
         let fixed = facts.instantiation_units();
         let (memory_bytes, budget) = (facts.memory_pages.saturating_mul(PAGE_BYTES), units(spec.limits.fuel));
         if memory_bytes > spec.limits.memory.0 {
-            return Ok((End::MemoryTooSmall { needed: memory_bytes }, 0));
+            return Ok((End::MemoryTooSmall { needed: memory_bytes }, 0, None));
         }
         if fixed > budget {
-            return Ok((End::OverBudget(None), fixed));
+            return Ok((End::OverBudget(None), fixed, None));
         }
         let guest = Guest::new(spec, supplies, Arc::clone(&self.outbox), Arc::clone(counters));
         let mut store = Store::new(program.module.module().engine(), guest);
@@ -185,12 +201,15 @@ impl Executor {
         let instance = match program.module.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
             // A segment that does not fit.
-            Err(error) if error.is::<Trap>() => return Ok((End::Itself(Err(error)), fixed)),
+            Err(error) if error.is::<Trap>() => return Ok((End::Itself(Err(error)), fixed, None)),
             Err(error) => return Err(error),
         };
         let meter = instance.get_memory(&mut *store, &facts.meter_export);
         store.attach(meter.ok_or_else(|| wasmtime::format_err!("the module has no meter"))?)?;
         store.data_mut().instantiated(memory_bytes);
+        if let Some(profile) = &facts.profile {
+            profiler::attach(&mut store, instance, profile, fixed, budget)?;
+        }
         counters.page.start(fixed, budget, facts.memory_pages_max.min(spec.limits.memory.0 / PAGE_BYTES));
 
         let deadline = started + Duration::from_millis(spec.limits.wall_ms);
@@ -203,7 +222,7 @@ impl Executor {
         };
         let stopped = self.watchdog.disarm();
         let result = match result {
-            Some(Err(error)) if error.is::<guest::HostExhausted>() => return Err(error),
+            Some(Err(error)) if error.is::<guest::HostExhausted>() || error.is::<Unreadable>() => return Err(error),
             result => result,
         };
         let trapped = result.as_ref().and_then(|result| result.as_ref().err());
@@ -219,7 +238,7 @@ impl Executor {
             (Some(Err(error)), _) if too_deep => End::TooDeep(error),
             (Some(result), _) => End::Itself(result),
         };
-        Ok((end, counted))
+        Ok((end, counted, store.data_mut().profiler.take()))
     }
 }
 

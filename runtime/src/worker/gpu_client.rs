@@ -41,10 +41,10 @@ enum Trouble {
     Closed(SessionClosed),
 }
 
-const UNAVAILABLE: i32 = -1;
-const INVALID: i32 = -2;
-const LIMIT: i32 = -3;
-const SHADER: i32 = -4;
+const UNAVAILABLE: i32 = adit_abi::GPU_UNAVAILABLE as i32;
+const INVALID: i32 = adit_abi::GPU_INVALID as i32;
+const LIMIT: i32 = adit_abi::GPU_LIMIT as i32;
+const SHADER: i32 = adit_abi::GPU_SHADER as i32;
 
 impl Trouble {
     fn unavailable() -> Self {
@@ -179,4 +179,4 @@ impl Gpu {
 }
 
 /// What `gpu_limits` writes: five numbers of 64 bits, and four of 32.
-const LIMITS_BYTES: usize = 5 * 8 + 4 * 4;
+const LIMITS_BYTES: usize = adit_abi::GPU_LIMITS.bytes;

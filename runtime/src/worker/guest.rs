@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use adit_protocol::{JobSpec, Profile};
+use adit_protocol::{Fuel, JobSpec, Profile};
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use wasmtime::{Caller, Engine, Extern, Linker, Memory, ResourceLimiter};
@@ -15,22 +15,25 @@ use super::clock::Clock;
 use super::counters::Counters;
 use super::executor::Supplies;
 use super::gpu_client::{self, Gpu};
+use super::named::{self, NamedInputs};
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
+use super::profiler::Profiler;
 use super::stdio::{Input, Output, Way};
-use crate::engine::{MEMORIES_PER_MODULE_MAX, TABLE_ELEMENTS_MAX, TABLES_PER_MODULE_MAX};
+use crate::engine::{MEMORIES_PER_MODULE_MAX, METERED_TABLES_MAX, TABLE_ELEMENTS_MAX};
+use crate::meter::fuel;
 
 /// Our own import module. A change that breaks guests gets the next number.
-pub(super) const ADIT_MODULE: &str = "adit_1";
+pub(super) const ADIT_MODULE: &str = adit_abi::MODULE;
 pub(super) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
 /// What a guest sees as its program's name: the module has none.
 const PROGRAM_NAME: &str = "job";
 
-/// Randomness and log are made in pieces of so many bytes, so that a stop comes between two of them; a whole number of a generator's
+/// Randomness, log and named inputs are made or moved in pieces of so many bytes, so that a stop comes between two of them; a whole number of a generator's
 /// blocks. Some hundreds of microseconds of work.
-const PIECE_BYTES: usize = 256 * 1024;
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 /// The state of one running guest.
 pub(super) struct Guest {
@@ -39,10 +42,14 @@ pub(super) struct Guest {
     pub(super) arguments_units: u64,
     /// What it costs to hand the guest all of its environment.
     pub(super) environment_units: u64,
+    pub(super) named: NamedInputs,
     /// There where its job was given one.
     pub(super) gpu: Option<Gpu>,
     /// Why the last call failed that concerned it.
     pub(super) gpu_error: String,
+    /// There where its functions tell of themselves.
+    pub(super) profiler: Option<Profiler>,
+    fuel_limit: Fuel,
     random: Random,
     clock: Clock,
     limiter: Limiter,
@@ -64,7 +71,7 @@ impl Guest {
     pub(super) fn new(spec: &JobSpec, supplies: Supplies, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
         let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters), is_instantiated: false };
         let clock = Clock::of(spec, Arc::clone(&counters.page));
-        let Supplies { input, gpu } = supplies;
+        let Supplies { input, named, gpu } = supplies;
         let input = input.charged_to(Arc::clone(&counters));
         let random = Random::of(spec);
         // A zero ends each, and `=` is within a variable.
@@ -75,8 +82,11 @@ impl Guest {
             wasi: wasi(spec, input, &clock, &outbox, &counters),
             arguments_units: ARGUMENT_BYTE_UNITS * arguments as u64,
             environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
+            named,
             gpu,
             gpu_error: String::new(),
+            profiler: None,
+            fuel_limit: spec.limits.fuel,
             random,
             clock,
             limiter,
@@ -135,6 +145,8 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     linker.allow_shadowing(false);
     linker.func_wrap_async(ADIT_MODULE, "log", |caller, (level, pointer, bytes)| Box::new(log(caller, level, pointer, bytes)))?;
     linker.func_wrap(ADIT_MODULE, "progress", progress)?;
+    linker.func_wrap(ADIT_MODULE, "fuel_left", fuel_left)?;
+    named::add_to(&mut linker)?;
     gpu_client::add_to(&mut linker)?;
     Ok(linker)
 }
@@ -235,6 +247,15 @@ fn progress(caller: Caller<'_, Guest>, done: i64, total: i64) -> Result<(), wasm
     Ok(())
 }
 
+/// `fuel_left() -> i64`: the job's limit without what its bill would be here, this call included. The count is exact at a call of the
+/// host, so the guest is told the same wherever it runs, however it was compiled, and whoever looks.
+fn fuel_left(caller: Caller<'_, Guest>) -> Result<i64, wasmtime::Error> {
+    let guest = caller.data();
+    guest.enter(0)?;
+    let left = guest.fuel_limit.0.saturating_sub(fuel(guest.counters.page.counter()).0);
+    Ok(i64::try_from(left).unwrap_or(i64::MAX))
+}
+
 fn wasi(spec: &JobSpec, input: Input, clock: &Clock, outbox: &Arc<Outbox>, counters: &Arc<Counters>) -> WasiP1Ctx {
     let mut builder = WasiCtxBuilder::new();
     builder
@@ -332,7 +353,7 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        TABLES_PER_MODULE_MAX as usize
+        METERED_TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {

@@ -11,6 +11,7 @@ use wasmtime::Engine;
 use super::ending::clip;
 use super::executor::{Executor, Program, Supplies};
 use super::gpu_client::{Gpu, Link};
+use super::named::NamedInputs;
 use super::outbox::Outbox;
 use super::stdio::Input;
 use super::watchdog::Watchdog;
@@ -88,8 +89,10 @@ impl Sandbox {
             InputOrder::Inline(bytes) => Input::memory(bytes),
             InputOrder::File { bytes } => Input::file(File::from(receiver.take_fd()?), bytes),
         };
+        let files = spec.inputs.iter().map(|_| receiver.take_fd().map(File::from)).collect::<Result<Vec<_>, _>>()?;
+        let named = NamedInputs::files(&spec.inputs, files);
         let link = if has_gpu { Some(Link::new(receiver.take_fd()?, receiver.take_fd()?)?) } else { None };
         let gpu = |link| Gpu::new(run, spec, link, Arc::clone(self.executor.outbox()), Arc::clone(&self.receiver));
-        Ok(Supplies { input, gpu: link.map(gpu) })
+        Ok(Supplies { input, named, gpu: link.map(gpu) })
     }
 }

@@ -1,6 +1,7 @@
 //! A guest's standard streams: input from memory or a file, output and log to the [`Outbox`].
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,10 +30,40 @@ pub(crate) struct Input {
     counters: Option<Arc<Counters>>,
 }
 
+/// Where an input's bytes are.
 #[derive(Debug)]
-enum Source {
+pub(super) enum Source {
     Memory(Bytes),
-    File { file: File, bytes: u64 },
+    /// The first `bytes` of a file. Reads go to the page cache and are not waited for as a guest's other streams are.
+    File {
+        file: File,
+        bytes: u64,
+    },
+}
+
+/// This machine has not the bytes of an input that it should have. A guest cannot tell a short input from a broken disk, so it must not
+/// see that: on another machine it would go on.
+#[derive(Debug, thiserror::Error)]
+#[error("an input cannot be read: {0}")]
+pub(super) struct Unreadable(pub(super) io::Error);
+
+impl Source {
+    /// How many bytes there are.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { bytes, .. } => *bytes,
+        }
+    }
+
+    /// Fills `into` with the bytes from `offset` on, which there are.
+    pub(super) fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        match self {
+            Self::Memory(bytes) => into.copy_from_slice(&bytes[offset as usize..][..into.len()]),
+            Self::File { file, .. } => file.read_exact_at(into, offset)?,
+        }
+        Ok(())
+    }
 }
 
 impl Input {
@@ -40,7 +71,7 @@ impl Input {
         Self::new(Source::Memory(bytes.into()))
     }
 
-    /// The first `bytes` of a file. Reads go to the page cache and are not waited for as the guest's other streams are.
+    /// The first `bytes` of a file.
     pub(super) fn file(file: File, bytes: u64) -> Self {
         Self::new(Source::File { file, bytes })
     }
@@ -55,7 +86,7 @@ impl Input {
     }
 
     /// The next at most `size` bytes; none at the end.
-    fn take(&self, size: usize) -> std::io::Result<Bytes> {
+    fn take(&self, size: usize) -> io::Result<Bytes> {
         let position = self.position.load(Ordering::Relaxed);
         let piece = match &*self.source {
             Source::Memory(bytes) => {
@@ -99,8 +130,7 @@ impl InputStream for Input {
                 Some(counters) => pay(counters, piece.len()).map(|()| piece),
                 None => Ok(piece),
             },
-            // A guest cannot tell a short input from a broken disk, so it must not go on.
-            Err(error) => Err(StreamError::Trap(error.into())),
+            Err(error) => Err(StreamError::Trap(Unreadable(error).into())),
         }
     }
 }

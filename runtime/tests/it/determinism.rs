@@ -46,7 +46,8 @@ async fn run(host: &Host, case: &Case, tenant: PublicKey, cached: bool) -> Told 
         Err(CompileError::Invalid(reason)) => return Told { text: reason, worker: None },
         Err(error) => panic!("{}: {error}", case.name),
     }
-    let job = Job { wasm: case.wasm.clone(), spec: case.spec.clone(), input: case.input.clone(), tenant };
+    let job =
+        Job { wasm: case.wasm.clone(), spec: case.spec.clone(), input: case.input.clone(), named: case.named.clone(), tenant };
     let run = host.runtime.start(job.request()).await.unwrap_or_else(|error| panic!("{}: {error}", case.name));
     let worker = run.worker_pid();
     let ended = finish(run).await.unwrap_or_else(|error| panic!("{}: {error}", case.name));

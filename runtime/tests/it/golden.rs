@@ -67,7 +67,9 @@ impl Runner {
             self.last = Some((module, program.unwrap_or_else(|error| panic!("{}: {error:?}", case.name))));
         }
         let (_, program) = self.last.as_ref().expect("a program was compiled");
-        self.lab.run(program, &case.spec, &case.input).unwrap_or_else(|error| panic!("{}: {error:?}", case.name))
+        let named: Vec<&[u8]> = case.named.iter().map(Vec::as_slice).collect();
+        let ran = self.lab.run_with(program, &case.spec, &case.input, &named);
+        ran.unwrap_or_else(|error| panic!("{}: {error:?}", case.name))
     }
 }
 
@@ -83,6 +85,23 @@ fn generated_modules_do_the_same_with_a_meter_and_count_what_the_reference_count
         traps += u64::from(compared.traps);
     }
     assert!(calls > seeds / 2 && traps > seeds / 8, "{calls} calls and {traps} traps show little");
+}
+
+/// Every program there is, generated ones and guests in Rust among them.
+#[test]
+fn profiles_add_up_to_the_bills_and_change_nothing() {
+    let mut plain = Runner::new(&engines::shipped());
+    let profiling = Options { profile: true, ..Options::default() };
+    let mut profiling = Runner { options: profiling, ..Runner::new(&engines::shipped()) };
+    for case in programs() {
+        let (wanted, mut report) = (plain.run(case), profiling.run(case));
+        let profile = report.run.profile.take().unwrap_or_else(|| panic!("{}: no profile", case.name));
+        report.run.run_us = wanted.run.run_us;
+        assert_eq!(report, wanted, "{}", case.name);
+        let nodes: u64 = profile.nodes.iter().map(|node| node.own_fuel).sum();
+        let fuel = wanted.run.usage.fuel.0;
+        assert_eq!((profile.fuel(), nodes), (fuel, fuel), "{}", case.name);
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ async fn progress_arrives_and_ends_at_the_last() {
 }
 
 /// A line of `/proc/PID/status`, in bytes.
-fn memory(pid: u32, name: &str) -> u64 {
+pub(crate) fn memory(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
     line.trim_matches([':', '\t', ' ', 'k', 'B']).parse::<u64>().unwrap() * 1024

@@ -47,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) wasm: Vec<u8>,
     pub(crate) spec: JobSpec,
     pub(crate) input: Vec<u8>,
+    /// Contents, in the order of the names.
+    pub(crate) named: Vec<Vec<u8>>,
     pub(crate) tenant: PublicKey,
 }
 
@@ -109,8 +111,7 @@ impl Host {
         self.compile(&job.wasm).await.unwrap();
         let file = File::open(input).unwrap();
         job.spec.input.bytes = file.metadata().unwrap().len();
-        let request = RunRequest { tenant: job.tenant, spec: Arc::new(job.spec), input: Input::File(file) };
-        self.runtime.start(request).await.unwrap()
+        self.runtime.start(RunRequest { input: Input::File(file), ..job.request() }).await.unwrap()
     }
 
     /// Runs a job to its end.
@@ -129,7 +130,7 @@ impl Job {
     pub(crate) fn of(wasm: Vec<u8>) -> Self {
         let mut spec = JobSpec::new(BlobRef::of(&wasm), BlobRef::of(b""));
         spec.limits.wall_ms = if is_emulated() { 300_000 } else { 30_000 };
-        Self { wasm, spec, input: Vec::new(), tenant: PublicKey([1; 32]) }
+        Self { wasm, spec, input: Vec::new(), named: Vec::new(), tenant: PublicKey([1; 32]) }
     }
 
     /// A job whose `_start` has this body; with a memory, WASI's `fd_write`, `fd_read` and `proc_exit`, and the functions of `adit_1`.
@@ -157,9 +158,18 @@ impl Job {
         self
     }
 
+    /// Adds a named input; names come in their order.
+    pub(crate) fn named(mut self, name: &str, content: &[u8]) -> Self {
+        self.spec.add_input(name.parse().unwrap(), BlobRef::of(content));
+        assert_eq!(self.spec.inputs.last().unwrap().name.as_str(), name);
+        self.named.push(content.to_vec());
+        self
+    }
+
     /// What the runtime is asked.
     pub(crate) fn request(self) -> RunRequest {
-        RunRequest { tenant: self.tenant, spec: Arc::new(self.spec), input: Input::Inline(self.input) }
+        let named = self.named.into_iter().map(Input::Inline).collect();
+        RunRequest { tenant: self.tenant, spec: Arc::new(self.spec), input: Input::Inline(self.input), named }
     }
 
     /// Changes the specification.

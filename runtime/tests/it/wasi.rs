@@ -1,6 +1,7 @@
 //! What a guest sees of the world.
 
-use adit_protocol::{ByteCount, Outcome, Profile, UnixMillis};
+use adit_protocol::limits::FUEL_MAX;
+use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, Profile, UnixMillis};
 
 use crate::support::{Host, Job, echo};
 
@@ -132,6 +133,47 @@ async fn open_guest_sees_the_hosts_randomness_and_time() {
     assert_ne!(random, other_random);
     assert!(wall > 1_700_000_000_000_000_000, "in 2023 or later");
     assert!(other_wall > wall && late > early);
+}
+
+/// Asks how much fuel is left, tells it as progress, and returns.
+const TELLS_ITS_FUEL: &str = r#"(module
+    (import "adit_1" "fuel_left" (func $fuel_left (result i64)))
+    (import "adit_1" "progress" (func $progress (param i64 i64)))
+    (memory (export "memory") 1)
+    (func (export "_start") (call $progress (call $fuel_left) (i64.const 0))))"#;
+
+#[tokio::test]
+async fn fuel_left_is_the_limit_without_the_bill_up_to_there() {
+    let host = Host::new(1);
+    let run = async |fuel| host.run(Job::wat(TELLS_ITS_FUEL).with(|spec| spec.limits.fuel = Fuel(fuel))).await;
+    let mut bills = Vec::new();
+    for limit in [10_000, 123_456_789, JobLimits::default().fuel.0, FUEL_MAX] {
+        let ended = run(limit).await;
+        let [(left, 0)] = ended.assert_ok().progress[..] else { panic!("{:?}", ended.progress) };
+        // After the question come the call of `progress`, 150 fuel, and a handful of instructions.
+        let (before, bill) = (limit - left, ended.report.usage.fuel.0);
+        assert!((150..=152).contains(&(bill - before)), "{before} before, {bill} in all");
+        bills.push((before, bill));
+    }
+    assert!(bills.iter().all(|told| *told == bills[0]), "the limit changes nothing: {bills:?}");
+    // Down to the last unit, and not below: who cannot pay for the question gets no answer.
+    let (before, bill) = bills[0];
+    let ended = run(bill).await;
+    assert_eq!(ended.assert_ok().progress, [(bill - before, 0)]);
+    for limit in [bill - 1, before] {
+        let ended = run(limit).await;
+        assert_eq!((ended.outcome(), ended.progress), (Outcome::OutOfFuel, vec![]), "{limit}");
+    }
+    let ended = run(before - 1).await;
+    assert_eq!((ended.outcome(), ended.report.usage.host_calls), (Outcome::OutOfFuel, 1));
+}
+
+#[tokio::test]
+async fn fuel_left_is_the_same_in_the_open_profile() {
+    let host = Host::new(1);
+    let job = Job::wat(TELLS_ITS_FUEL);
+    let open = job.clone().with(|spec| spec.profile = Profile::Open);
+    assert_eq!(host.run(job).await.assert_ok().progress, host.run(open).await.assert_ok().progress);
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -64,7 +64,7 @@ pub(crate) fn receipt(n: u64) -> Receipt {
         gateway: gateway().public(),
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: Digest::of(&n.to_le_bytes()),
         outcome: Outcome::Finished { exit_code: 0 },
         profile: Profile::Deterministic,

@@ -48,7 +48,7 @@ fn receipts() -> Vec<SignedReceipt> {
         gateway: gateway.public(),
         spec: spec.digest(),
         module: spec.module.digest,
-        input: spec.input.digest,
+        input: spec.input_digest(),
         output: Digest::of(b"output"),
         outcome,
         profile: Profile::Deterministic,
@@ -66,6 +66,13 @@ fn receipts() -> Vec<SignedReceipt> {
     let mut receipts = sign_receipts(&node, vec![receipt(1, 1, finished, usage), cut]);
     receipts.extend(sign_receipts(&node, vec![receipt(2, 2, finished, usage)]));
     receipts
+}
+
+/// A job that reads more than its standard input.
+fn with_named_input() -> JobSpec {
+    let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+    spec.add_input("weights".parse().unwrap(), BlobRef::of(b"1234567"));
+    spec
 }
 
 /// A log with a leaf of each kind.
@@ -105,6 +112,7 @@ fn vectors() -> Vec<(String, String)> {
     let leaves = reader.leaves(0, 16).unwrap();
     let mut rows = vec![
         ("receipt".to_owned(), lines(&receipts[0].receipt.to_bytes())),
+        ("named inputs".to_owned(), lines(&with_named_input().input_digest().0)),
         ("public receipt".to_owned(), lines(&receipts[0].receipt.public().to_bytes())),
         ("batch proof".to_owned(), lines(&receipts[0].to_bytes()[receipts[0].receipt.to_bytes().len()..])),
         ("cost".to_owned(), format!("{}\n", receipts[0].receipt.cost.0)),

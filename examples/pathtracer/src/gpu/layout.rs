@@ -7,6 +7,7 @@ use crate::geometry;
 use crate::material;
 use crate::sampler::strata;
 use crate::scene::Scene;
+use crate::sky::Evening;
 use crate::tile::Tile;
 use crate::vec3::{Vec3, vec3};
 
@@ -44,24 +45,26 @@ pub(crate) struct View {
 
 impl View {
     /// The band of `count` pixels of a tile from the pixel `first` on.
-    pub(crate) fn new(scene: &Scene, tile: &Tile, first: u32, count: u32) -> Self {
-        let Scene { camera, light, sky, .. } = scene;
-        let (columns, rows) = strata(tile.samples);
+    pub(crate) fn new(scene: &Scene, sky: &Evening, tile: &Tile, first: u32, count: u32) -> Self {
+        let Scene { camera, light, .. } = scene;
+        let picture = &tile.picture;
+        let seed = picture.frame_seed();
+        let (columns, rows) = strata(picture.samples);
         Self {
             eye: array(camera.eye),
             half_height: camera.half_height,
             right: array(camera.right),
             lens_radius: camera.lens_radius,
             up: array(camera.up),
-            samples: tile.samples,
+            samples: picture.samples,
             to_focus: array(camera.to_focus),
             columns,
             lamp_corner: array(light.corner),
             rows,
             lamp_edge_1: array(light.edge_1),
-            width: tile.width,
+            width: picture.width,
             lamp_edge_2: array(light.edge_2),
-            height: tile.height,
+            height: picture.height,
             lamp_radiance: array(light.radiance),
             tile_x: tile.x,
             zenith: array(sky.zenith),
@@ -72,7 +75,7 @@ impl View {
             first,
             sun: array(sky.sun),
             count,
-            seed: [tile.seed as u32, (tile.seed >> 32) as u32],
+            seed: [seed as u32, (seed >> 32) as u32],
             unused: [0; 14],
         }
     }

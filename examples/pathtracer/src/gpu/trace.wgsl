@@ -21,6 +21,7 @@ const SURFACES_MAX = 16u;
 const ROULETTE_FROM = 5u;
 const SCATTERED_MAX = 1.0;
 const ONE_OVER_PI = 0.318309886;
+const DENSITY_MIN = 1e-10;
 
 /// Where a ray meets a surface, on the side that it comes from.
 struct Surface {
@@ -49,7 +50,8 @@ struct Path {
     light: vec3f,
     throughput: vec3f,
     is_scattered: bool,
-    sees_lamp: bool,
+    /// How likely its direction was, where the lamp was asked for its own too; else 0.
+    density: f32,
 }
 
 var<private> path: Path;
@@ -97,7 +99,7 @@ fn tent(n: f32) -> f32 {
 /// The light that comes back along a ray, estimated by one path.
 fn radiance(from_camera: Ray) -> vec3f {
     var ray = from_camera;
-    path = Path(vec3f(0.0), vec3f(1.0), false, true);
+    path = Path(vec3f(0.0), vec3f(1.0), false, 0.0);
     for (var surface = 0u; surface < SURFACES_MAX; surface++) {
         let hit = walk(ray, FAR, false);
         if hit.shape == NOTHING {
@@ -111,17 +113,15 @@ fn radiance(from_camera: Ray) -> vec3f {
             break;
         }
         if scatter.kind == EMITTED {
-            // After a diffuse surface this lamp was asked already.
-            if path.sees_lamp {
-                add(scatter.colour);
-            }
+            add(scatter.colour * share(ray.direction, hit.distance));
             break;
         }
         path.throughput *= scatter.colour;
-        path.sees_lamp = scatter.kind == DIRECTED;
+        path.density = 0.0;
         if scatter.kind == SCATTERED {
             add(lamp_light(met, pair()));
             direction = cosine_hemisphere(met.normal, pair());
+            path.density = dot(direction, met.normal) * ONE_OVER_PI;
         }
         if surface >= ROULETTE_FROM && !survives(number()) {
             break;
@@ -130,6 +130,25 @@ fn radiance(from_camera: Ray) -> vec3f {
         ray = Ray(met.point, direction);
     }
     return path.light;
+}
+
+/// The share that the path has in the lamp that it found.
+fn share(direction: vec3f, distance: f32) -> f32 {
+    if path.density == 0.0 {
+        return 1.0;
+    }
+    return power_share(path.density, distance * distance / area_seen(direction));
+}
+
+/// The lamp's area as seen along a direction.
+fn area_seen(direction: vec3f) -> f32 {
+    return -dot(cross(view.lamp_edge_1, view.lamp_edge_2), direction);
+}
+
+/// The share of one way to find the lamp, of two with these densities.
+fn power_share(own: f32, other: f32) -> f32 {
+    let ratio = other / max(own, DENSITY_MIN);
+    return 1.0 / (1.0 + ratio * ratio);
 }
 
 fn add(radiance: vec3f) {
@@ -153,21 +172,22 @@ fn surface_of(ray: Ray, hit: Hit) -> Surface {
     return Surface(point, select(-outward, outward, is_outer), is_outer, hit.shape);
 }
 
-/// What the lamp sends straight to a diffuse surface and from there to the eye, before the albedo.
+/// What the lamp sends straight to a diffuse surface and from there to the eye, before the albedo; its share, as a path may find it too.
 fn lamp_light(met: Surface, point: vec2f) -> vec3f {
     let offset = view.lamp_corner + view.lamp_edge_1 * point.x + view.lamp_edge_2 * point.y - met.point;
     let distance_squared = dot(offset, offset);
     let distance = sqrt(distance_squared);
     let direction = offset * (1.0 / distance);
-    let area_seen = -dot(cross(view.lamp_edge_1, view.lamp_edge_2), direction);
-    let cosine = dot(direction, met.normal);
-    if area_seen <= 0.0 || cosine <= 0.0 {
+    let area = area_seen(direction);
+    let density = dot(direction, met.normal) * ONE_OVER_PI;
+    if area <= 0.0 || density <= 0.0 {
         return vec3f(0.0);
     }
     if walk(Ray(met.point, direction), distance - DISTANCE_MIN, true).shape != NOTHING {
         return vec3f(0.0);
     }
-    return view.lamp_radiance * (area_seen / distance_squared) * (cosine * ONE_OVER_PI);
+    let lamp_density = distance_squared / area;
+    return view.lamp_radiance * (density / lamp_density * power_share(lamp_density, density));
 }
 
 /// One of the ways that a ray can take at a surface, drawn by how much light takes each.

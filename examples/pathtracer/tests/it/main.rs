@@ -1,18 +1,29 @@
 //! The job as a process, natively: the `main` that `#[adit_guest::job]` writes, and the bytes that every machine must agree on.
 
 mod gpu;
+mod wasm;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use adit_example_pathtracer::{Picture, Pixels, Tile, render, tiles};
+use adit_example_pathtracer::{Frame, Picture, Pixels, Subject, Tile, Work, render, tiles};
 use adit_guest::{Decode, Encode};
 
 /// A part of the picture with glass, metal, shadow and sky in it.
-const TILE: Tile = Tile { width: 64, height: 36, x: 24, y: 8, w: 32, h: 24, samples: 4, seed: 1 };
+const TILE: Tile = Tile { picture: PICTURE, x: 24, y: 8, w: 32, h: 24 };
+const PICTURE: Picture = Picture { width: 64, height: 36, samples: 4, seed: 1, noise: 0, frame: Frame::STILL };
 
 /// BLAKE3 of [`TILE`]'s pixels. A change that is meant to change the picture changes this; nothing else may, on no machine.
-const TILE_DIGEST: &str = "9be47f256f9d111a500877f83652a515455b0cbb76f9eafb116b1e4e03aa80cc";
+const TILE_DIGEST: &str = "fb26086540ce62c8fbce596ade200cfbf27fa13aacce54649636a5a430ffd68b";
+
+/// Paths and BLAKE3 of a tile of the teapot.
+const MODEL_PATHS: u64 = 18624;
+const MODEL_DIGEST: &str = "6a0c066e99cd8167ac4ae0646f0444b1f2e006765449e906971554bef3c9e7c6";
+
+/// A job's input.
+fn work(tile: Tile, subject: Subject) -> Vec<u8> {
+    Work { tile, subject }.encode().expect("a job has an encoding")
+}
 
 fn run_job(input: &[u8]) -> Output {
     run(env!("CARGO_BIN_EXE_pathtracer"), input)
@@ -31,20 +42,28 @@ fn run(job: &str, input: &[u8]) -> Output {
 
 #[test]
 fn a_tile_has_its_golden_pixels() {
-    let pixels = render(&TILE, |_, _| ()).unwrap();
+    let pixels = render(&TILE, &Subject::Adit, |_, _| ()).unwrap();
     assert_eq!(blake3::hash(&pixels.rgb).to_hex().as_str(), TILE_DIGEST);
+}
+
+/// The same of a model with all that is new in it: mesh, textures, environment, a frame of a film, and pixels that stop early.
+#[test]
+fn a_tile_of_a_model_has_its_golden_pixels() {
+    let picture = Picture { samples: 64, noise: 150, frame: Frame { number: 5, count: 24 }, ..PICTURE };
+    let pixels = render(&Tile { picture, ..TILE }, &Subject::teapot().unwrap(), |_, _| ()).unwrap();
+    assert_eq!((pixels.paths, blake3::hash(&pixels.rgb).to_hex().as_str()), (MODEL_PATHS, MODEL_DIGEST));
 }
 
 #[test]
 fn the_job_writes_what_the_function_returns() {
-    let output = run_job(&TILE.encode().unwrap());
+    let output = run_job(&work(TILE, Subject::Adit));
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(Pixels::decode(output.stdout).unwrap(), render(&TILE, |_, _| ()).unwrap());
+    assert_eq!(Pixels::decode(output.stdout).unwrap(), render(&TILE, &Subject::Adit, |_, _| ()).unwrap());
 }
 
 #[test]
 fn a_tile_that_cannot_be_rendered_is_exit_code_1() {
-    let output = run_job(&Tile { x: 60, ..TILE }.encode().unwrap());
+    let output = run_job(&work(Tile { x: 60, ..TILE }, Subject::Adit));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(output.stdout, b"");
     let log = String::from_utf8(output.stderr).unwrap();
@@ -52,7 +71,7 @@ fn a_tile_that_cannot_be_rendered_is_exit_code_1() {
 }
 
 #[test]
-fn an_input_that_is_no_tile_is_exit_code_2() {
+fn an_input_that_is_no_work_is_exit_code_2() {
     let output = run_job(b"\xff\xff");
     assert_eq!(output.status.code(), Some(2));
     let log = String::from_utf8(output.stderr).unwrap();
@@ -61,9 +80,9 @@ fn an_input_that_is_no_tile_is_exit_code_2() {
 
 #[test]
 fn the_picture_is_neither_dark_nor_washed_out() {
-    let picture = Picture { width: 32, height: 18, samples: 4, seed: 3 };
+    let picture = Picture::still(32, 18, 4, 3);
     let tile = tiles(picture, 32).next().expect("a picture has a tile");
-    let rgb = render(&tile, |_, _| ()).unwrap().rgb;
+    let rgb = render(&tile, &Subject::Adit, |_, _| ()).unwrap().rgb;
     let mean = rgb.iter().map(|n| u64::from(*n)).sum::<u64>() / rgb.len() as u64;
     assert!((60..190).contains(&mean), "mean {mean}");
     assert!(rgb.iter().any(|n| *n < 40) && rgb.iter().any(|n| *n > 220));

@@ -6,15 +6,15 @@ use super::super::{Error, Limits, Record};
 use super::shader::{BindingShape, Kind, Shape};
 
 /// Workgroups in one dimension.
-const DIMENSION_MAX: u32 = 65_535;
+const DIMENSION_MAX: u32 = adit_abi::GPU_DIMENSION_MAX as u32;
 /// What an offset of a binding is a multiple of.
-const BINDING_ALIGN: u64 = 256;
+const BINDING_ALIGN: u64 = adit_abi::GPU_BINDING_ALIGN as u64;
 /// What everything else is a multiple of.
 const ALIGN: u64 = 4;
 /// Bytes of a uniform.
-const UNIFORM_BYTES_MAX: u64 = 64 * 1024;
+const UNIFORM_BYTES_MAX: u64 = adit_abi::GPU_UNIFORM_BYTES_MAX as u64;
 /// Bindings that a dispatch may list.
-const BINDINGS_MAX: usize = 32;
+const BINDINGS_MAX: usize = adit_abi::GPU_BINDINGS_MAX as usize;
 
 #[derive(Debug)]
 pub(super) struct Book {

@@ -11,11 +11,11 @@ use wgpu::naga::{AddressSpace, Function, GlobalVariable, Handle, Module, ShaderS
 use super::super::{Error, Limits};
 
 /// Bytes of a shader.
-const WGSL_BYTES_MAX: usize = 64 * 1024;
+const WGSL_BYTES_MAX: usize = adit_abi::GPU_SHADER_BYTES_MAX as usize;
 /// Bytes of an entry point's name.
-const ENTRY_BYTES_MAX: usize = 1024;
+const ENTRY_BYTES_MAX: usize = adit_abi::GPU_ENTRY_BYTES_MAX as usize;
 /// Bytes of all private variables of a shader, and of all variables of a function.
-const VARIABLE_BYTES_MAX: u64 = 8192;
+const VARIABLE_BYTES_MAX: u64 = adit_abi::GPU_VARIABLE_BYTES_MAX as u64;
 /// Binding numbers are below this.
 const BINDING_NUMBERS: u32 = 1000;
 /// What sizes of workgroup variables are rounded up to.

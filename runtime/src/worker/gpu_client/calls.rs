@@ -10,7 +10,7 @@ use crate::worker::guest::{ADIT_MODULE, Guest, memory, span};
 use crate::worker::prices::{GPU_BINDING_UNITS, GPU_BYTE_UNITS, GPU_COMMAND_UNITS, GPU_PIPELINE_UNITS, SHADER_BYTE_UNITS};
 
 /// A record in the list of a dispatch: `binding: u32, buffer: u32, offset: u64, bytes: u64`.
-const BINDING_BYTES: usize = 24;
+const BINDING_BYTES: usize = adit_abi::GPU_BINDING.bytes;
 
 /// Gives guests these functions.
 pub(in crate::worker) fn add_to(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {

@@ -29,6 +29,8 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) wasm: Vec<u8>,
     pub(crate) input: Vec<u8>,
+    /// The contents of its named inputs, in the order of their names.
+    pub(crate) named: Vec<Vec<u8>>,
     pub(crate) spec: JobSpec,
     /// How it ends, where the table says so.
     pub(crate) ends: Option<String>,
@@ -40,8 +42,9 @@ pub(crate) struct Case {
 
 /// Every program. Guests are among them where `ADIT_GUESTS` names the folder that they are in.
 pub(crate) fn all() -> &'static [Case] {
-    static ALL: LazyLock<Vec<Case>> =
-        LazyLock::new(|| table().into_iter().chain(deep()).chain(pointers()).chain(guests()).chain(generated()).collect());
+    static ALL: LazyLock<Vec<Case>> = LazyLock::new(|| {
+        table().into_iter().chain(deep()).chain([inputs()]).chain(pointers()).chain(guests()).chain(generated()).collect()
+    });
     &ALL
 }
 
@@ -63,12 +66,19 @@ impl Case {
         spec.limits.fuel = FUEL;
         // Who meets this has been stopped by a busy machine or an emulator, not by what is tested here.
         spec.limits.wall_ms = 600_000;
-        Self { name, wasm, input: Vec::new(), spec, ends: None, is_guest: false, is_golden_alone: false }
+        Self { name, wasm, input: Vec::new(), named: Vec::new(), spec, ends: None, is_guest: false, is_golden_alone: false }
     }
 
     fn text(name: &str, text: &str, ends: &str) -> Self {
         let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { ends: Some(ends.to_owned()), ..Self::new(name.to_owned(), wasm) }
+    }
+
+    /// Adds a named input; names come in their order.
+    fn named(mut self, name: &str, content: &[u8]) -> Self {
+        self.spec.add_input(name.parse().unwrap(), BlobRef::of(content));
+        self.named.push(content.to_vec());
+        self
     }
 
     fn guest(name: &str, wasm: &[u8], input: &[u8], args: &[&str]) -> Self {
@@ -116,6 +126,45 @@ fn deep() -> Vec<Case> {
     cases
 }
 
+/// A guest that asks all there is to ask of its named inputs, and writes down the answers and what it read.
+fn inputs() -> Case {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+        (import "adit_1" "input_count" (func $count (result i32)))
+        (import "adit_1" "input_name" (func $name (param i32 i32 i32) (result i32)))
+        (import "adit_1" "input_find" (func $find (param i32 i32) (result i32)))
+        (import "adit_1" "input_bytes" (func $bytes (param i32) (result i64)))
+        (import "adit_1" "input_read" (func $read (param i32 i64 i32 i32) (result i32)))
+        (memory (export "memory") 8)
+        (global $at (mut i32) (i32.const 4096))
+        (func $note (param i64)
+            (i64.store (global.get $at) (local.get 0))
+            (global.set $at (i32.add (global.get $at) (i32.const 8))))
+        (func $look (param $index i32) (local $i i32)
+            (call $note (i64.extend_i32_s (call $name (local.get $index) (i32.const 64) (i32.const 3))))
+            (call $note (i64.extend_i32_s (call $name (local.get $index) (i32.const 128) (i32.const 64))))
+            (call $note (i64.extend_i32_s (call $find (i32.const 64) (i32.const 3))))
+            (call $note (i64.extend_i32_s (call $find (i32.const 128) (i32.const 5))))
+            (call $note (call $bytes (local.get $index)))
+            (loop $pieces
+                (call $note (i64.extend_i32_s (call $read
+                    (local.get $index)
+                    (i64.extend_i32_u (i32.mul (local.get $i) (i32.const 70000)))
+                    (i32.const 131072)
+                    (i32.mul (local.get $i) (i32.const 65535)))))
+                (br_if $pieces (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 5))))
+            (call $note (i64.extend_i32_s (call $read
+                (local.get $index) (i64.const -1) (i32.const 131072) (i32.const 10)))))
+        (func (export "_start")
+            (call $note (i64.extend_i32_s (call $count)))
+            (call $look (i32.const 0)) (call $look (i32.const 1)) (call $look (i32.const 2)) (call $look (i32.const -1))
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 500000))
+            (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))))"#;
+    let weights: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8).collect();
+    Case::text("named_inputs", text, "finished").named("a.txt", b"").named("table", &weights)
+}
+
 /// Every function of the host, with pointers and lengths that mean harm.
 fn pointers() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -125,7 +174,7 @@ fn pointers() -> Vec<Case> {
             let mut case = Case::new(format!("pointer_{}_{value:x}", function.1), job.wasm.clone());
             case.input = [&value.to_le_bytes().repeat(function.2.len())[..], b"."].concat();
             (case.spec.input, case.is_golden_alone) = (BlobRef::of(&case.input), true);
-            cases.push(case);
+            cases.push(case.named("n", b"named"));
         }
     }
     cases
@@ -139,14 +188,19 @@ fn guests() -> Vec<Case> {
     let mut guests = vec![
         Case::guest("wordcount", &read("wordcount"), b"the quick brown fox jumps over the lazy dog the end", &[]),
         Case::guest("pathtracer", &read("pathtracer"), &TILE, &[]),
+        Case::guest("pathtracer_model", &read("pathtracer"), MODEL_TILE, &[]),
         Case::guest("kernels", &kernels, b"", &[]),
     ];
     guests.extend(KERNELS.iter().map(|name| Case::guest(name, &kernels, b"", &[name, KERNEL_SIZE])));
     guests
 }
 
-/// A tile in postcard: a picture of 16x9, all of it, a path for each pixel, seed 7.
-const TILE: [u8; 8] = [16, 9, 0, 0, 16, 9, 1, 7];
+/// A job of the path tracer in postcard: a picture of 16x9 with a path for each pixel and seed 7, the only frame of its film; all of it,
+/// and of the scene that is built in.
+const TILE: [u8; 12] = [16, 9, 1, 7, 0, 0, 1, 0, 0, 16, 9, 0];
+
+/// The same of a small model, with a mesh, textures and light of its own. Written by a test of the path tracer.
+const MODEL_TILE: &[u8] = include_bytes!("../../../../examples/pathtracer/tests/small-model.bin");
 
 /// Kernels that take a moment for [`KERNEL_SIZE`].
 const KERNELS: &[&str] = &[

@@ -31,20 +31,21 @@ thread_local! {
 /// The bytes make a guest, its specification and its input. Returns how its run ended, and how often it called the host.
 pub(crate) fn check(bytes: &[u8]) -> Option<(Outcome, u64)> {
     let mut bytes = Unstructured::new(bytes);
-    let (spec, input) = job(&mut bytes).ok()?;
+    let Given { spec, input, named } = job(&mut bytes).ok()?;
+    let named = [&*named[0], &*named[1]];
     let wasm = guest(&mut bytes).ok()?;
     admit(&wasm).expect("the guest is a command that imports what guests have");
     LAB.with_borrow_mut(|lab| {
         let program = lab.compile(&wasm, &Options::default()).expect("what is admitted compiles");
-        let first = run(lab, &program, &spec, &input);
-        let second = run(lab, &program, &spec, &input);
+        let first = run(lab, &program, &spec, &input, &named);
+        let second = run(lab, &program, &spec, &input, &named);
         assert_eq!(told(&first), told(&second), "a second run of the same job");
         Some((first.run.outcome, first.run.usage.host_calls))
     })
 }
 
-fn run(lab: &mut Lab, program: &Program, spec: &JobSpec, input: &[u8]) -> Report {
-    let (report, effort) = effort::of(|| lab.run(program, spec, input));
+fn run(lab: &mut Lab, program: &Program, spec: &JobSpec, input: &[u8], named: &[&[u8]]) -> Report {
+    let (report, effort) = effort::of(|| lab.run_with(program, spec, input, named));
     let report = report.expect("no guest breaks its host");
     let limits = &spec.limits;
     let usage = report.run.usage;
@@ -64,10 +65,22 @@ fn told(Report { run, output, log }: &Report) -> impl PartialEq + std::fmt::Debu
     (run.outcome, run.reason.clone(), run.usage, run.output_digest, run.log_dropped, output.clone(), log.clone())
 }
 
-fn job(bytes: &mut Unstructured<'_>) -> Result<(JobSpec, Vec<u8>)> {
+/// What a guest is given.
+struct Given {
+    spec: JobSpec,
+    input: Vec<u8>,
+    named: [Vec<u8>; 2],
+}
+
+fn job(bytes: &mut Unstructured<'_>) -> Result<Given> {
     let input = bytes.arbitrary::<u8>()?;
     let input = bytes.bytes(usize::from(input % 32))?.to_vec();
     let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(&input));
+    // A small one and one that is read in several pieces; their names begin as much of memory does.
+    let named = [input.clone(), vec![7; 1 << 19]];
+    for (name, content) in ["-", "00"].into_iter().zip(&named) {
+        spec.add_input(name.parse().expect("it is a name"), BlobRef::of(content));
+    }
     spec.seed = bytes.arbitrary()?;
     spec.args = (0..bytes.int_in_range(0..=3)?).map(|n: u8| "argument".repeat(n.into())).collect();
     spec.env = (0..bytes.int_in_range(0..=3)?).map(|n: u8| (format!("KEY{n}"), "value".repeat(n.into()))).collect();
@@ -75,7 +88,7 @@ fn job(bytes: &mut Unstructured<'_>) -> Result<(JobSpec, Vec<u8>)> {
     spec.limits.memory = ByteCount(*bytes.choose(&[4 << 16, 4 << 16, 16 << 16, 65_536])?);
     spec.limits.output = ByteCount(*bytes.choose(&[1 << 18, 20_000, 100, 0])?);
     spec.limits.log = ByteCount(*bytes.choose(&[1 << 16, 20_000, 100, 0])?);
-    Ok((spec, input))
+    Ok(Given { spec, input, named })
 }
 
 /// A module that calls the host: a few rounds of steps, after which it logs the first page, so that what the host wrote there shows.
@@ -176,6 +189,9 @@ fn step(bytes: &mut Unstructured<'_>, function: &mut Function, pages: u32) -> Re
                 }
             }
             function.instruction(&I::Call(index as u32));
+            if results == "I" {
+                function.instruction(&I::I32WrapI64);
+            }
             if !results.is_empty() {
                 function.instruction(&I::LocalSet(RESULT));
             }

@@ -1,0 +1,4 @@
+#[adit_guest::job]
+fn shout(text: &str) -> String {
+    text.to_uppercase()
+}

@@ -1,0 +1,4 @@
+#[adit_guest::job]
+fn render<T: Clone>(tile: T) -> T {
+    tile.clone()
+}

@@ -1,0 +1,6 @@
+struct Tile(u64);
+
+#[adit_guest::job]
+fn render(tile: Tile) -> u64 {
+    tile.0
+}

@@ -1,0 +1,2 @@
+#[adit_guest::job]
+struct Render;

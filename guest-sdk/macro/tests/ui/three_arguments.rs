@@ -1,0 +1,4 @@
+use adit_guest::{Input, Output};
+
+#[adit_guest::job]
+fn copy(_: Input, _: Output, _: u64) {}
