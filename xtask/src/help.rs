@@ -168,8 +168,6 @@ Names:
   rendering    a film in tiles, by a path tracer
   inference    embeddings of texts by a language model, and a search by meaning
   training     a network that learns to read handwritten digits, by gradients from nodes
-  blockchain   Bitcoin's headers, blocks and signatures, checked in batches
-  analytics    groups and quantiles of a million sensor readings in Parquet and CSV
 
 Arguments after the name go to the application's client; `--help` there lists them.
 
