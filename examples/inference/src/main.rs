@@ -58,6 +58,13 @@ mod tests {
         assert_eq!(told.output, to_bytes(&want));
     }
 
+    /// As a guest on a node makes them: `inference_makes_the_bytes_of_its_native_test` in the runtime's tests.
+    #[test]
+    fn embeddings_have_the_same_bytes_everywhere() {
+        let output = job("the node runs a job\n\npays for the light and counts it", "").run(main).output;
+        assert_eq!(blake3::hash(&output).to_hex().as_str(), "85bf48f02c81672e28339f2b51ee74e4da197a618904055eae4ae2e3643c5773");
+    }
+
     #[test]
     fn no_lines_have_no_embeddings() {
         let told = job("", "").run(main);

@@ -52,13 +52,12 @@ impl Gradient {
         add_scaled(&mut slopes.sums_bias, 1.0, &scores);
         let mut second = [[0.0; SECOND]; PLACES];
         for at in 0..POOLED {
-            for channel in 0..SECOND {
-                let value = pass.pooled[at][channel];
-                add_scaled(&mut slopes.sums[at][channel], value, &scores);
+            let channels = pass.pooled[at].iter().zip(&parameters.sums[at]).zip(&mut slopes.sums[at]).enumerate();
+            for (channel, ((value, weights), slopes)) in channels {
+                add_scaled(slopes, *value, &scores);
                 // What is not positive was cut off before, and has no slope. Of equals the first is the largest.
-                let largest = corners(at).into_iter().find(|place| value > 0.0 && pass.second[*place][channel] == value);
+                let largest = corners(at).into_iter().find(|place| *value > 0.0 && pass.second[*place][channel] == *value);
                 if let Some(place) = largest {
-                    let weights = &parameters.sums[at][channel];
                     second[place][channel] = weights.iter().zip(&scores).map(|(weight, score)| weight * score).sum();
                 }
             }

@@ -45,6 +45,18 @@ mod tests {
         assert_eq!(told.value::<Answer>().unwrap().gradient(), Ok(want));
     }
 
+    /// As a guest on a node makes it: `training_makes_the_bytes_of_its_native_test` in the runtime's tests.
+    #[test]
+    fn answer_has_the_same_bytes_everywhere() {
+        let picture =
+            |n: u32| (0..64).map(move |at| ((n * 64 + at).wrapping_mul(2_654_435_761) >> 16) as u8 % 17).chain([n as u8]);
+        let digits: Vec<u8> = (0..10).flat_map(picture).collect();
+        let parameters = (0..Parameters::COUNT).map(|n| (n * 7919 % 1009) as f32 / 2048.0 - 0.25).collect();
+        let output =
+            Harness::new().value(Task { parameters, pictures: (0..10).collect() }).named("digits", digits).run(main).output;
+        assert_eq!(blake3::hash(&output).to_hex().as_str(), "6c34a3d01cc3e955aa8954c20de2bfc6fd9bb42917660a94ad7b8dc8a456d256");
+    }
+
     #[test]
     fn what_cannot_be_answered_is_said() {
         let log = |job: Harness| job.run(main).log_text();

@@ -135,7 +135,7 @@ impl<'a> Trainer<'a> {
     /// The pictures in another order; what is left over when batches are cut off is not learned from this time.
     fn shuffled(&mut self) -> Vec<u16> {
         for last in (1..self.learned.len()).rev() {
-            let other = u64::from(self.chance.next_u32()) * (last as u64 + 1) >> 32;
+            let other = (u64::from(self.chance.next_u32()) * (last as u64 + 1)) >> 32;
             self.learned.swap(last, other as usize);
         }
         self.learned.clone()

@@ -6,6 +6,7 @@ mod admission;
 mod compiling;
 mod determinism;
 mod engine;
+mod examples;
 mod fuzzing;
 mod golden;
 mod gpu;

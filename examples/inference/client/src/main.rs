@@ -21,6 +21,8 @@ use crate::passages::Passage;
 
 /// The most memory that a job may hold: MiniLM's layers take 43 MB, and a batch that goes through them 10.
 const MEMORY: ByteCount = ByteCount(256 << 20);
+/// How long a job may take on its node: some seconds are enough on one that is free, and a slow or busy one gets its chance.
+const WALL_MS: u64 = 300_000;
 
 /// Embeds a folder of texts on an Adit network and answers questions with the passages that are nearest.
 #[derive(Debug, Parser)]
@@ -44,7 +46,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 3)]
     top: usize,
     /// Passages that a job embeds.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     /// The most fuel that one job may use.
     #[arg(long, default_value = "60G")]
@@ -93,6 +95,7 @@ fn job(args: &Args, module: &Source, model: &Model, texts: &[&str]) -> Job {
     let mut job = Job::new(module.clone(), Source::bytes(lines.into_bytes()));
     job.spec.limits.fuel = args.fuel;
     job.spec.limits.memory = MEMORY;
+    job.spec.limits.wall_ms = WALL_MS;
     model.give_to(job)
 }
 

@@ -32,6 +32,7 @@ fn draw<B: DrawingBackend>(area: DrawingArea<B, plotters::coord::Shift>, points:
         .set_secondary_coord(1.0..points.len().max(2) as f32, 0.0..loss_max);
     chart
         .configure_mesh()
+        .max_light_lines(1)
         .x_desc("epoch")
         .y_desc("digits read right, %")
         .x_label_formatter(&|x| format!("{x:.0}"))
