@@ -64,7 +64,7 @@ impl Gradient {
         }
         add_kernel(&mut slopes.second, &mut slopes.second_bias, &pass.first, &second);
 
-        let mut first = convolve(&bordered(&second), mirrored, &[0.0; FIRST]);
+        let mut first = convolve::<SECOND, FIRST, 4>(&bordered(&second), mirrored, &[0.0; FIRST]);
         for (slopes, values) in first.iter_mut().zip(&pass.first) {
             slopes.iter_mut().zip(values).filter(|(_, value)| **value <= 0.0).for_each(|(slope, _)| *slope = 0.0);
         }
@@ -81,12 +81,21 @@ fn add_kernel<const I: usize, const O: usize>(
 ) {
     let values = bordered(values);
     for (tap, weights) in kernel.iter_mut().enumerate() {
-        for (channel, weights) in weights.iter_mut().enumerate() {
-            let mut sums = *weights;
+        // Two channels at a time, so that each slope is read once for both.
+        let (pairs, last) = weights.as_chunks_mut::<2>();
+        for (pair, channel) in pairs.iter_mut().zip((0..).step_by(2)) {
+            let mut sums = *pair;
             for (at, slopes) in slopes.iter().enumerate() {
-                add_scaled(&mut sums, values[tap_place(at, tap)][channel], slopes);
+                let values = &values[tap_place(at, tap)];
+                add_scaled(&mut sums[0], values[channel], slopes);
+                add_scaled(&mut sums[1], values[channel + 1], slopes);
             }
-            *weights = sums;
+            *pair = sums;
+        }
+        for weights in last {
+            for (at, slopes) in slopes.iter().enumerate() {
+                add_scaled(weights, values[tap_place(at, tap)][I - 1], slopes);
+            }
         }
     }
     slopes.iter().for_each(|slopes| add_scaled(bias, 1.0, slopes));

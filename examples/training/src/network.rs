@@ -86,8 +86,8 @@ pub(crate) struct Pass {
 impl Pass {
     pub(crate) fn new(parameters: &Parameters, picture: &Picture) -> Self {
         let lights = picture.lights();
-        let first = positive(convolve(&bordered(&lights), &parameters.first, &parameters.first_bias));
-        let second = positive(convolve(&bordered(&first), &parameters.second, &parameters.second_bias));
+        let first = positive(convolve::<1, FIRST, 4>(&bordered(&lights), &parameters.first, &parameters.first_bias));
+        let second = positive(convolve::<FIRST, SECOND, 2>(&bordered(&first), &parameters.second, &parameters.second_bias));
         let pooled = std::array::from_fn(|at| corners(at).map(|place| second[place]).into_iter().fold([0.0; SECOND], larger));
         let mut scores = parameters.sums_bias;
         for (values, weights) in pooled.iter().zip(&parameters.sums) {
@@ -134,28 +134,38 @@ pub(crate) fn tap_place(at: usize, tap: usize) -> usize {
     (at / SIDE + tap / 3) * BORDERED_SIDE + at % SIDE + tap % 3
 }
 
-pub(crate) fn convolve<const I: usize, const O: usize>(
+/// A convolution, of `N` places of a row at a time: each weight is read once for all of them. `N` divides the side of a picture; as many
+/// sums as are under way should fit into sixteen registers of four, with room for what is multiplied.
+pub(crate) fn convolve<const I: usize, const O: usize, const N: usize>(
     values: &[[f32; I]; BORDERED],
     kernel: &Kernel<I, O>,
     bias: &[f32; O],
 ) -> [[f32; O]; PLACES] {
-    std::array::from_fn(|at| {
-        let mut sums = *bias;
+    const { assert!(SIDE.is_multiple_of(N)) };
+    let mut results = [[0.0; O]; PLACES];
+    let (groups, _) = results.as_chunks_mut::<N>();
+    for (group, at) in groups.iter_mut().zip((0..).step_by(N)) {
+        let mut sums = [*bias; N];
         for (tap, weights) in kernel.iter().enumerate() {
-            for (value, weights) in values[tap_place(at, tap)].iter().zip(weights) {
-                add_scaled(&mut sums, *value, weights);
+            let place = tap_place(at, tap);
+            let beside: [&[f32; I]; N] = std::array::from_fn(|n| &values[place + n]);
+            for (channel, weights) in weights.iter().enumerate() {
+                for (sums, values) in sums.iter_mut().zip(beside) {
+                    add_scaled(sums, values[channel], weights);
+                }
             }
         }
-        sums
-    })
+        *group = sums;
+    }
+    results
 }
 
 fn positive<const C: usize>(values: [[f32; C]; PLACES]) -> [[f32; C]; PLACES] {
-    values.map(|values| values.map(|value| value.max(0.0)))
+    values.map(|values| values.map(|value| if value > 0.0 { value } else { 0.0 }))
 }
 
 fn larger(one: [f32; SECOND], other: [f32; SECOND]) -> [f32; SECOND] {
-    std::array::from_fn(|n| one[n].max(other[n]))
+    std::array::from_fn(|n| if one[n] < other[n] { other[n] } else { one[n] })
 }
 
 #[inline(always)]
