@@ -9,7 +9,7 @@
 //! let files = [readings::csv(0, 1000), readings::csv(1, 1000)];
 //! let mut all = Summary::default();
 //! for file in files {
-//!     all.merge(Request::summarise(query.clone(), Format::Csv, file).run()?.into_summary().unwrap())?;
+//!     all.merge(Request::summarise(query.clone(), Format::Csv).run(file)?.into_summary().unwrap())?;
 //! }
 //! let (key, group) = all.groups().next().unwrap();
 //! let median = group.values[0].approximate(Ranks::new(1, 2)).unwrap();

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 
 use crate::aggregate::{Group, Key, Summary};
 use crate::table::{Names, Rows, TableError};
@@ -66,10 +65,9 @@ pub struct Request {
     pub query: Query,
     /// Where it goes on from a summary: the ranges in which values are to be counted.
     pub ranges: Option<Vec<Range>>,
-    /// How the table is written.
+    /// How the table is written. The table itself is beside the request: to a job it is the named input `table`, so that nodes keep it
+    /// from one question to the next.
     pub format: Format,
-    /// The table.
-    pub table: ByteBuf,
 }
 
 /// Values of one column in one group, from the least to the most, both counted.
@@ -100,25 +98,25 @@ pub enum Answer {
 
 impl Request {
     /// Asks for the groups of a table.
-    pub fn summarise(query: Query, format: Format, table: Vec<u8>) -> Self {
-        Self { query, ranges: None, format, table: ByteBuf::from(table) }
+    pub fn summarise(query: Query, format: Format) -> Self {
+        Self { query, ranges: None, format }
     }
 
     /// Asks how many values of a table are in each part of some ranges.
-    pub fn count(query: Query, ranges: Vec<Range>, format: Format, table: Vec<u8>) -> Self {
-        Self { query, ranges: Some(ranges), format, table: ByteBuf::from(table) }
+    pub fn count(query: Query, ranges: Vec<Range>, format: Format) -> Self {
+        Self { query, ranges: Some(ranges), format }
     }
 
-    /// Answers.
+    /// Answers for a table.
     ///
     /// # Errors
     /// The table cannot be read, or lacks a column.
-    pub fn run(self) -> Result<Answer, TableError> {
-        let Self { query, ranges, format, table } = self;
-        let mut groups = Groups::new(&query);
+    pub fn run(&self, table: Vec<u8>) -> Result<Answer, TableError> {
+        let Self { query, ranges, format } = self;
+        let mut groups = Groups::new(query);
         let read = |rows: &mut dyn FnMut(&Rows, &Names)| match format {
-            Format::Parquet => parquet_file::read(table.into_vec(), &query, rows),
-            Format::Csv => delimited::read(&table, &query, rows),
+            Format::Parquet => parquet_file::read(table, query, rows),
+            Format::Csv => delimited::read(&table, query, rows),
         };
         match ranges {
             None => {
@@ -127,7 +125,7 @@ impl Request {
                 Ok(Answer::Summary(summary.finish(&groups, &names)))
             }
             Some(ranges) => {
-                let mut counting = Counting { ranges: &ranges, of_group: Vec::new(), counts: Counts::zero(ranges.len()) };
+                let mut counting = Counting { ranges, of_group: Vec::new(), counts: Counts::zero(ranges.len()) };
                 read(&mut |rows, names| counting.add(&mut groups, rows, names))?;
                 Ok(Answer::Counts(counting.counts))
             }

@@ -11,7 +11,7 @@ use adit_client::{Job, Source};
 use adit_example_analytics::{Answer, Counts, Exact, Filter, Format, Query, Range, Request, Summary, Value, readings};
 use adit_example_network::{Finished, Invoice, Network, NetworkArgs};
 use adit_guest::{Decode, Encode};
-use adit_protocol::Fuel;
+use adit_protocol::{Fuel, InputName};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use serde_json::json;
@@ -79,7 +79,7 @@ struct Asking {
     module: Source,
     fuel: Fuel,
     query: Query,
-    files: Vec<(Format, Vec<u8>)>,
+    files: Vec<(Format, Source)>,
     /// The jobs that ended.
     finished: Vec<Finished>,
 }
@@ -119,13 +119,15 @@ impl Asking {
 
     /// Asks every file the same.
     async fn ask(&mut self, what: &str, ranges: Option<&[Range]>) -> Result<Vec<Answer>> {
+        let table_name: InputName = "table".parse().context("`table` is a name")?;
         let jobs = self.files.iter().map(|(format, table)| {
-            let (query, table) = (self.query.clone(), table.clone());
+            let query = self.query.clone();
             let request = match ranges {
-                None => Request::summarise(query, *format, table),
-                Some(ranges) => Request::count(query, ranges.to_vec(), *format, table),
+                None => Request::summarise(query, *format),
+                Some(ranges) => Request::count(query, ranges.to_vec(), *format),
             };
-            let mut job = Job::new(self.module.clone(), Source::bytes(request.encode()?));
+            let job = Job::new(self.module.clone(), Source::bytes(request.encode()?));
+            let mut job = job.with_named(table_name.clone(), table.clone());
             job.spec.limits.fuel = self.fuel;
             Ok(job)
         });
@@ -145,23 +147,22 @@ impl Args {
         }
     }
 
-    fn readings(&self) -> Result<Vec<(Format, Vec<u8>)>> {
+    fn readings(&self) -> Result<Vec<(Format, Source)>> {
         let make = |file| match file % 2 {
-            0 => Ok((Format::Parquet, readings::parquet(file, self.rows)?)),
-            _ => Ok((Format::Csv, readings::csv(file, self.rows))),
+            0 => Ok((Format::Parquet, Source::bytes(readings::parquet(file, self.rows)?))),
+            _ => Ok((Format::Csv, Source::bytes(readings::csv(file, self.rows)))),
         };
         (0..self.files).map(make).collect()
     }
 
-    fn read(&self) -> Result<Vec<(Format, Vec<u8>)>> {
+    fn read(&self) -> Result<Vec<(Format, Source)>> {
         let read = |path: &PathBuf| {
             let format = match path.extension().and_then(|ending| ending.to_str()) {
                 Some("parquet") => Format::Parquet,
                 Some("csv") => Format::Csv,
                 _ => bail!("{} ends neither in .parquet nor in .csv", path.display()),
             };
-            let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok((format, bytes))
+            Ok((format, Source::file(path).with_context(|| format!("cannot read {}", path.display()))?))
         };
         self.tables.iter().map(read).collect()
     }

@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn groups_stand_in_lines_with_what_they_come_to() {
         let query = Query { group_by: vec!["a".to_owned()], values: vec![Value::new("b", 1)], filter: None };
-        let request = Request::summarise(query.clone(), Format::Csv, b"a,b\nx,1.5\nx,\nx,2.5\n,\n".to_vec());
-        let summary = request.run().unwrap().into_summary().unwrap();
+        let request = Request::summarise(query.clone(), Format::Csv);
+        let summary = request.run(b"a,b\nx,1.5\nx,\nx,2.5\n,\n".to_vec()).unwrap().into_summary().unwrap();
         let quantiles = ["0.5".parse().unwrap()];
         let table = Table::new(&query, &summary, &quantiles, Some(&Exact::new(&summary, &[quantiles[0].ranks])));
         let text = table.to_string();

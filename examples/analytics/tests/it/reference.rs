@@ -30,7 +30,7 @@ fn query(entry: &Json) -> Query {
 fn ask(query: &Query, quantiles: &[Ranks], files: &[(Format, Vec<u8>)]) -> (Summary, Exact) {
     let mut summary = Summary::default();
     for (format, table) in files {
-        summary.merge(Request::summarise(query.clone(), *format, table.clone()).run().unwrap().into_summary().unwrap()).unwrap();
+        summary.merge(Request::summarise(query.clone(), *format).run(table.clone()).unwrap().into_summary().unwrap()).unwrap();
     }
     let mut exact = Exact::new(&summary, quantiles);
     let mut rounds = 0;
@@ -43,8 +43,8 @@ fn ask(query: &Query, quantiles: &[Ranks], files: &[(Format, Vec<u8>)]) -> (Summ
         assert!(rounds <= 5);
         let mut counts = Counts::zero(ranges.len());
         for (format, table) in files {
-            let request = Request::count(query.clone(), ranges.clone(), *format, table.clone());
-            counts.merge(&request.run().unwrap().into_counts().unwrap());
+            let request = Request::count(query.clone(), ranges.clone(), *format);
+            counts.merge(&request.run(table.clone()).unwrap().into_counts().unwrap());
         }
         exact.narrow(&ranges, &counts);
     }

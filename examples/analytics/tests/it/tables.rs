@@ -8,8 +8,8 @@ fn query(group_by: &[&str], values: &[(&str, u32)]) -> Query {
 }
 
 fn csv(query: &Query, text: &str) -> Result<Summary, String> {
-    let request = Request::summarise(query.clone(), Format::Csv, text.into());
-    request.run().map(|answer| answer.into_summary().unwrap()).map_err(|error| error.to_string())
+    let request = Request::summarise(query.clone(), Format::Csv);
+    request.run(text.into()).map(|answer| answer.into_summary().unwrap()).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn parquet_of_another_scale_or_type_is_refused_by_name() {
         (query(&["site"], &[("site", 0)]), "`site` is BYTE_ARRAY"),
         (query(&["place"], &[]), "no column `place`"),
     ] {
-        let error = Request::summarise(query, Format::Parquet, table.clone()).run().unwrap_err().to_string();
+        let error = Request::summarise(query, Format::Parquet).run(table.clone()).unwrap_err().to_string();
         assert!(error.contains(said), "{said}: {error}");
     }
 }
@@ -65,7 +65,7 @@ fn parquet_of_another_scale_or_type_is_refused_by_name() {
 #[test]
 fn parquet_that_is_cut_or_spoiled_is_no_table() {
     let table = readings::parquet(0, 1_000).unwrap();
-    let run = |table: Vec<u8>| Request::summarise(query(&["site"], &[("energy", 0)]), Format::Parquet, table).run();
+    let run = |table: Vec<u8>| Request::summarise(query(&["site"], &[("energy", 0)]), Format::Parquet).run(table);
     for length in [0, 4, 7, 100, table.len() - 1] {
         assert!(run(table[..length].to_vec()).is_err(), "{length} bytes");
     }
@@ -82,7 +82,7 @@ fn quantiles_of_the_widest_numbers_are_exact() {
     let mut exact = Exact::new(&summary, &quantiles);
     for _ in 0..5 {
         let ranges = exact.ranges();
-        let counts = Request::count(query.clone(), ranges.clone(), Format::Csv, text.clone().into()).run().unwrap();
+        let counts = Request::count(query.clone(), ranges.clone(), Format::Csv).run(text.clone().into()).unwrap();
         let mut sum = Counts::zero(ranges.len());
         sum.merge(&counts.into_counts().unwrap());
         exact.narrow(&ranges, &sum);
