@@ -129,7 +129,7 @@ mod tests {
         };
         let guests = [guest("tracer", &[], false), guest("wide", &["-Ca=b", "-Cc=d"], false), guest("tiny", &[], true)];
         assert_eq!(workspace.guests, guests);
-        assert_eq!(guests.map(|guest| guest.is_alone()), [false, true, true]);
+        assert_eq!(guests.map(|guest| guest.is_special()), [false, true, true]);
         let together = |n: usize| workspace.built_with(&workspace.guests[n]).map(|guest| &*guest.package).collect::<Vec<_>>();
         assert_eq!((together(0), together(1)), (vec!["adit-tracer"], vec!["adit-wide"]));
         assert_eq!(workspace.guest_folder(), PathBuf::from("/src/target/guests"));
