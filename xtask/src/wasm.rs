@@ -287,12 +287,15 @@ fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
     for (guest, bin) in workspace.guests.iter().flat_map(|guest| guest.bins.iter().map(move |bin| (guest, bin))) {
         let file = format!("{bin}.wasm");
         let from = build_folder(workspace, guest).join(TARGET).join(PROFILE);
-        let built = std::fs::read(from.join(&file)).with_context(|| format!("{file} was not built"))?;
+        let mut built = std::fs::read(from.join(&file)).with_context(|| format!("{file} was not built"))?;
+        // As `adit build` does: LLVM's code for wide arithmetic is wrong in places.
+        let mended = adit_repair::repair(&mut built).with_context(|| file.clone())?;
         let place = to.join(&file);
         if std::fs::read(&place).ok().as_ref() != Some(&built) {
             std::fs::write(&place, &built).with_context(|| format!("cannot write {}", place.display()))?;
         }
-        say(format!("{} ({:.1} KiB)", place.display(), built.len() as f64 / 1024.0));
+        let mended = if mended > 0 { format!(", mended in {mended} places") } else { String::new() };
+        say(format!("{} ({:.1} KiB{mended})", place.display(), built.len() as f64 / 1024.0));
     }
     Ok(to)
 }
