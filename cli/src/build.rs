@@ -87,7 +87,18 @@ pub(crate) fn build(order: Order<'_>) -> anyhow::Result<Vec<PathBuf>> {
     if modules.is_empty() {
         bail!("{} has no binary; a guest is a command, with a main function", dir.display());
     }
+    modules.iter().try_for_each(|module| mend(module))?;
     Ok(modules)
+}
+
+/// Mends in a module what compilers get wrong under wide arithmetic.
+fn mend(module: &Path) -> anyhow::Result<()> {
+    let place = || module.display().to_string();
+    let mut bytes = std::fs::read(module).with_context(place)?;
+    if adit_repair::repair(&mut bytes).with_context(place)? > 0 {
+        std::fs::write(module, bytes).with_context(place)?;
+    }
+    Ok(())
 }
 
 /// A module that was built.

@@ -64,10 +64,12 @@ pub(crate) fn build_guests(workspace: &Workspace) -> Result<PathBuf> {
     let compiler = Compiler::find_or_install(workspace)?;
     let names: Vec<&str> = workspace.guests.iter().map(|guest| guest.package.as_str()).collect();
     say(format!("building the guests {} with {}", names.join(", "), compiler.describe()));
-    let (alone, together): (Vec<&Guest>, Vec<&Guest>) = workspace.guests.iter().partition(|guest| guest.is_alone());
-    compiler.build(workspace, &together)?;
-    for guest in alone {
-        compiler.build(workspace, &[guest])?;
+    for guest in &workspace.guests {
+        let together: Vec<&Guest> = workspace.built_with(guest).collect();
+        // Each build is made once, at the first of its guests.
+        if together.first() == Some(&guest) {
+            compiler.build(workspace, &together)?;
+        }
     }
     collect_modules(workspace)
 }
@@ -285,12 +287,15 @@ fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
     for (guest, bin) in workspace.guests.iter().flat_map(|guest| guest.bins.iter().map(move |bin| (guest, bin))) {
         let file = format!("{bin}.wasm");
         let from = build_folder(workspace, guest).join(TARGET).join(PROFILE);
-        let built = std::fs::read(from.join(&file)).with_context(|| format!("{file} was not built"))?;
+        let mut built = std::fs::read(from.join(&file)).with_context(|| format!("{file} was not built"))?;
+        // As `adit build` does: LLVM's code for wide arithmetic is wrong in places.
+        let mended = adit_repair::repair(&mut built).with_context(|| file.clone())?;
         let place = to.join(&file);
         if std::fs::read(&place).ok().as_ref() != Some(&built) {
             std::fs::write(&place, &built).with_context(|| format!("cannot write {}", place.display()))?;
         }
-        say(format!("{} ({:.1} KiB)", place.display(), built.len() as f64 / 1024.0));
+        let mended = if mended > 0 { format!(", mended in {mended} places") } else { String::new() };
+        say(format!("{} ({:.1} KiB{mended})", place.display(), built.len() as f64 / 1024.0));
     }
     Ok(to)
 }
@@ -298,7 +303,10 @@ fn collect_modules(workspace: &Workspace) -> Result<PathBuf> {
 /// Where `guest` is built. One that is built alone has a folder of its own, so that no build undoes another's.
 fn build_folder(workspace: &Workspace, guest: &Guest) -> PathBuf {
     let folder = workspace.target.join("guests-build");
-    if guest.is_alone() { folder.join(&guest.package) } else { folder }
+    match workspace.built_with(guest).next() {
+        Some(first) if guest.is_special() => folder.join(&first.package),
+        _ => folder,
+    }
 }
 
 fn rustc_prints(workspace: &Workspace, what: &[&str]) -> Option<String> {

@@ -33,8 +33,9 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Whether no other guest is built with it: flags are for a whole build, and so are the features of what guests share.
-    pub(crate) fn is_alone(&self) -> bool {
+    /// Whether it is built apart from those that ask for nothing: flags are for a whole build, and so are the features of what guests
+    /// share.
+    pub(crate) fn is_special(&self) -> bool {
         self.is_no_std || !self.rustflags.is_empty()
     }
 }
@@ -69,6 +70,11 @@ impl Workspace {
         let mut command = process::cargo();
         command.current_dir(&self.root);
         command
+    }
+
+    /// The guests that ask for the same as `guest`: one build makes them all, with one standard library.
+    pub(crate) fn built_with(&self, guest: &Guest) -> impl Iterator<Item = &Guest> {
+        self.guests.iter().filter(|other| (&other.rustflags, other.is_no_std) == (&guest.rustflags, guest.is_no_std))
     }
 
     /// Where the compiled guests are.
@@ -123,7 +129,9 @@ mod tests {
         };
         let guests = [guest("tracer", &[], false), guest("wide", &["-Ca=b", "-Cc=d"], false), guest("tiny", &[], true)];
         assert_eq!(workspace.guests, guests);
-        assert_eq!(guests.map(|guest| guest.is_alone()), [false, true, true]);
+        assert_eq!(guests.map(|guest| guest.is_special()), [false, true, true]);
+        let together = |n: usize| workspace.built_with(&workspace.guests[n]).map(|guest| &*guest.package).collect::<Vec<_>>();
+        assert_eq!((together(0), together(1)), (vec!["adit-tracer"], vec!["adit-wide"]));
         assert_eq!(workspace.guest_folder(), PathBuf::from("/src/target/guests"));
     }
 }

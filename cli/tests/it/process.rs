@@ -139,9 +139,15 @@ impl Process {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Ran {
+    pub(crate) fn wait(self) -> Ran {
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same for what takes longer than anything else.
+    #[track_caller]
+    pub(crate) fn wait_within(mut self, patience: Duration) -> Ran {
         assert!(
-            self.ended.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Disconnected),
+            self.ended.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected),
             "{} does not end; it said\n{}\n{}",
             self.what,
             self.stdout.text(),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -72,6 +72,9 @@ impl Author {
     }
 }
 
+/// How long a build may take: Debian's compiler builds Rust's standard library first, once on a machine.
+const BUILD_PATIENCE: Duration = Duration::from_secs(800);
+
 /// What each template does, with the line that it logs.
 const TEXT: &str = "who goes there?\nzig, c { rust }\n\nlast line";
 const SHOUTED: &str = "WHO GOES THERE?\nZIG, C { RUST }\n\nLAST LINE";
@@ -81,7 +84,7 @@ const LOGGED: &str = "[info] shouting 4 lines";
 fn from_an_empty_folder(language: &str) {
     let Some(author) = Author::new() else { return };
     let folder = author.new_guest(language);
-    let module = author.adit(&["build", &folder, "--json"]).run().ok().json();
+    let module = author.adit(&["build", &folder, "--json"]).start().wait_within(BUILD_PATIENCE).ok().json();
     let may: Vec<&str> = module["may"].as_array().unwrap().iter().map(|words| words.as_str().unwrap()).collect();
     for ability in ["read its input", "write its output and its log", "log lines with levels", "report progress"] {
         assert!(may.contains(&ability), "{language}: {may:?}");

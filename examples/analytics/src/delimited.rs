@@ -88,13 +88,26 @@ pub fn parse_decimal(cell: &[u8], scale: u32) -> Option<i64> {
     if whole.is_empty() && part.is_empty() {
         return None;
     }
-    // Towards the negative, which reaches one further.
-    let mut number = 0i64;
-    for digit in whole.iter().chain(part).copied().chain(std::iter::repeat_n(b'0', missing)) {
-        let digit = digit.is_ascii_digit().then(|| i64::from(digit - b'0'))?;
-        number = number.checked_mul(10)?.checked_sub(digit)?;
-    }
+    let digits = whole.iter().chain(part).copied().chain(std::iter::repeat_n(b'0', missing));
+    let number = if whole.len() + scale as usize <= SAFE_DIGITS { safe(digits)? } else { checked(digits)? };
     if negative { Some(number) } else { number.checked_neg() }
+}
+
+/// So many digits fit 64 bits whatever they are.
+const SAFE_DIGITS: usize = 18;
+
+/// The number of few digits, negated.
+fn safe(mut digits: impl Iterator<Item = u8>) -> Option<i64> {
+    digits.try_fold(0, |number, digit| Some(number * 10 - i64::from(value(digit)?)))
+}
+
+/// The number of many digits, negated: towards the negative, 64 bits reach one further.
+fn checked(mut digits: impl Iterator<Item = u8>) -> Option<i64> {
+    digits.try_fold(0i64, |number, digit| number.checked_mul(10)?.checked_sub(value(digit)?.into()))
+}
+
+fn value(digit: u8) -> Option<u8> {
+    digit.is_ascii_digit().then(|| digit - b'0')
 }
 
 #[cfg(test)]
