@@ -158,12 +158,12 @@ fn queue_that_is_full_or_too_slow() {
 }
 
 #[test]
-fn store_that_is_full() {
+fn store_that_is_too_small() {
     let home = Home::new();
     let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--store-max", "64KiB", WELCOME[0], WELCOME[1]]);
     let mut network = Network { home, gateway, nodes: Vec::new() };
     network.add_node(&["--slots", "1"]);
     let ran = network.run(&guest::echo()).args(["--input", "-"]).input(vec![1; 100_000]).run();
-    ran.code(20).says("the store is full");
+    ran.code(20).says("the job's module and inputs have 1").says("and this gateway holds at most 65536");
     assert_eq!(network.run(&guest::echo()).args(["--input", "-"]).input("small").run().ok().text(), "small");
 }
