@@ -342,7 +342,7 @@ async fn worker_that_runs_a_job_is_behind_the_walls() {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     // The file that it shares with a GPU worker.
     let file_max = 8 << 20;
-    for (name, most) in [("Max processes", 0), ("Max core file size", 0), ("Max file size", file_max), ("Max open files", 64)] {
+    for (name, most) in [("Max processes", 0), ("Max core file size", 0), ("Max file size", file_max), ("Max open files", 80)] {
         let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
         let [.., soft, hard, _unit] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
         assert_eq!((soft, hard), (most.to_string().as_str(), most.to_string().as_str()), "{line}");
