@@ -96,7 +96,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let application = find(&options.name)?;
     let guests = wasm::build_guests(workspace)?;
     say("building adit and the application's client; the first time takes minutes");
-    process::run(workspace.cargo().args(["build", "-p", "adit-cli", "-p", application.package]), "mend what the compiler says")?;
+    // One after the other: together they would have other features in common for each application, and so other builds of all they share.
+    for package in ["adit-cli", application.package] {
+        process::run(workspace.cargo().args(["build", "-p", package]), "mend what the compiler says")?;
+    }
     let folder = workspace.target.join("examples").join(application.name);
     let network = Network::prepare(workspace.target.join("debug"), folder.join("network"), NODES)?;
     let args = (application.prepare)(workspace, &folder)?;
