@@ -1,6 +1,7 @@
 //! `adit build`: a guest's source to a module, in the language that its folder is written in.
 
 mod rust;
+mod sysroot;
 mod zig;
 
 use std::path::{Path, PathBuf};

@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::sysroot::sysroot;
 use super::{Order, stdout};
 use crate::screen::show_note;
 
-const TARGET: &str = "wasm32-wasip1";
+pub(super) const TARGET: &str = "wasm32-wasip1";
 /// Debian's second rustc, whose standard library it builds from source, and the C library below that.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src", "wasi-libc"];
 /// Where Debian's wasi-libc is.
@@ -70,7 +71,9 @@ impl Compiler {
         for (key, value) in PROFILE.iter().filter(|(key, _)| !package.release_keys.iter().any(|said| said == key)) {
             command.env(format!("CARGO_PROFILE_RELEASE_{}", key.to_uppercase().replace('-', "_")), value);
         }
-        command.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(order, &package).join("\u{1f}".as_ref()));
+        let library = self.library(order)?;
+        let flags = self.rustflags(order, &package, library.as_deref());
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}".as_ref()));
         self.prepare(&mut command);
         let output = command.args(order.compiler).stderr(Stdio::inherit()).output().context("cargo does not start")?;
         if !output.status.success() {
@@ -79,15 +82,23 @@ impl Compiler {
         Ok(modules_of(&String::from_utf8_lossy(&output.stdout)))
     }
 
-    fn rustflags(&self, order: Order<'_>, package: &Package) -> Vec<OsString> {
-        let mut flags: Vec<OsString> = Vec::new();
-        if !order.portable {
-            flags.push(FEATURES.into());
+    /// The folder with the target's standard library, where the compiler has none.
+    fn library(&self, order: Order<'_>) -> anyhow::Result<Option<PathBuf>> {
+        match self {
+            Self::Rustup => Ok(None),
+            Self::Debian { rustc, .. } => sysroot(rustc, order.features()).map(Some),
         }
+    }
+
+    fn rustflags(&self, order: Order<'_>, package: &Package, library: Option<&Path>) -> Vec<OsString> {
+        let mut flags: Vec<OsString> = order.features().map(OsString::from).into_iter().collect();
         // Paths end up in panic messages, and so in the module's digest, by which nodes know it; it should not depend on who built it where.
         flags.extend(package.workspace.iter().map(|folder| remap(folder, "/guest")));
-        flags.extend(cargo_home().map(|folder| remap(&folder, "/cargo")));
-        if matches!(self, Self::Debian { .. }) {
+        flags.extend(remap_cargo());
+        if let Some(library) = library {
+            let mut sysroot = OsString::from("--sysroot=");
+            sysroot.push(library);
+            flags.push(sysroot);
             // Debian's rustc ships neither start files nor a C library for wasm.
             let (library, start) = (format!("-Clink-arg=-L{WASI_LIBC}"), format!("-Clink-arg={WASI_LIBC}/crt1-command.o"));
             flags.extend(["-Clink-self-contained=no", &library, &start, "-Clink-arg=-lc"].map(OsString::from));
@@ -101,15 +112,16 @@ impl Compiler {
     /// Sets up cargo.
     fn prepare(&self, command: &mut Command) {
         let Self::Debian { rustc, linker } = self else { return };
-        command
-            .arg("-Zbuild-std=std,panic_abort")
-            // `-Z` is for nightly compilers; this opens it on a stable one, for this command alone.
-            .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTC", rustc)
-            .env_remove("LD_LIBRARY_PATH");
+        command.env("RUSTC", rustc).env_remove("LD_LIBRARY_PATH");
         if let Some(linker) = linker {
             command.env("CARGO_TARGET_WASM32_WASIP1_LINKER", linker);
         }
+    }
+}
+
+impl Order<'_> {
+    fn features(&self) -> Option<&'static str> {
+        (!self.portable).then_some(FEATURES)
     }
 }
 
@@ -173,6 +185,11 @@ fn cargo_home() -> Option<PathBuf> {
     std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
 }
 
+/// Has no path of this machine's packages stand in what is built.
+pub(super) fn remap_cargo() -> Option<OsString> {
+    cargo_home().map(|folder| remap(&folder, "/cargo"))
+}
+
 fn remap(from: &Path, to: &str) -> OsString {
     let mut flag = OsString::from("--remap-path-prefix=");
     flag.push(from);
@@ -206,9 +223,9 @@ not json"#;
     fn features_come_first_and_what_the_user_asks_for_may_take_them_back() {
         let order = |portable| Order { dir: Path::new("."), portable, compiler: &[] };
         let package = Package { workspace: Some("/home/me/job".into()), release_keys: Vec::new() };
-        let flags = Compiler::Rustup.rustflags(order(false), &package);
+        let flags = Compiler::Rustup.rustflags(order(false), &package, None);
         assert_eq!(flags[0], FEATURES);
         assert!(flags.contains(&"--remap-path-prefix=/home/me/job=/guest".into()), "{flags:?}");
-        assert!(!Compiler::Rustup.rustflags(order(true), &package).iter().any(|flag| flag == FEATURES));
+        assert!(!Compiler::Rustup.rustflags(order(true), &package, None).iter().any(|flag| flag == FEATURES));
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and the panic says where")]
 
 mod guest;
+mod guide;
 mod network;
 mod process;
 mod stand_in;
