@@ -31,7 +31,7 @@ const MARK: &str = "--guide-step-ended--";
 /// What a shell that does the guide knows beside what the reader's does. Guests share one build folder, since each would build the
 /// standard library again, and have the workspace's own versions of what they depend on.
 const PREAMBLE: &str = r#"
-trap 'kill $(jobs -p)' EXIT
+trap 'kill $(jobs -p) 2> /dev/null' EXIT
 share() {
     if [ -f Cargo.toml ] && [ ! -e target ]; then ln -s "$GUIDE_TARGET" target; fi
     if [ -f Cargo.toml ] && [ ! -e Cargo.lock ]; then cp "$GUIDE_LOCK" Cargo.lock; fi
@@ -173,7 +173,8 @@ impl Reader {
         let home = TempDir::new().unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap();
         let adit = Path::new(env!("CARGO_BIN_EXE_adit"));
-        let target = adit.ancestors().nth(2).unwrap().join("guide");
+        let built = adit.ancestors().nth(2).unwrap();
+        let target = built.join("guide");
         fs::create_dir_all(&target).unwrap();
         let path = format!("{}:{}", adit.parent().unwrap().display(), std::env::var("PATH").unwrap_or_default());
         let user = std::env::var("HOME").unwrap_or_default();
@@ -187,6 +188,8 @@ impl Reader {
         }
         command.env("HOME", home.path()).env("PATH", path);
         command.env("CARGO_HOME", tool("CARGO_HOME", ".cargo")).env("RUSTUP_HOME", tool("RUSTUP_HOME", ".rustup"));
+        // Zig's compiler, as `cargo xtask guests` fetched it.
+        command.env("PYTHONPATH", built.join("ziglang")).env("ZIG_GLOBAL_CACHE_DIR", built.join("zig-cache"));
         command.env("GUIDE_TARGET", target).env("GUIDE_LOCK", root.join("Cargo.lock"));
         // A group of its own, so that whatever it left running ends with it.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());

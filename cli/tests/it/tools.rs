@@ -37,8 +37,9 @@ impl Author {
         let user = PathBuf::from(std::env::var_os("HOME")?);
         let or = |variable: &str, folder: &str| std::env::var_os(variable).unwrap_or_else(|| user.join(folder).into_os_string());
         let env = vec![
-            // One for all runs: Debian's compiler builds the standard library anew for each.
             ("CARGO_TARGET_DIR", target.join("template-build").into_os_string()),
+            // One for all: where the compiler comes without the standard library, it is built and kept there.
+            ("XDG_CACHE_HOME", target.join("guide/cache").into_os_string()),
             ("CARGO_HOME", or("CARGO_HOME", ".cargo")),
             ("RUSTUP_HOME", or("RUSTUP_HOME", ".rustup")),
             ("PYTHONPATH", target.join("ziglang").into_os_string()),
@@ -55,7 +56,7 @@ impl Author {
     /// Makes a guest of a template; its folder.
     fn new_guest(&self, language: &str) -> String {
         let folder = match language {
-            // Always in the same place, as the compiler's flags name it, and other flags are another standard library.
+            // Always in the same place, so that what it depends on is built once.
             "rust" => guests().unwrap().parent().unwrap().join("template-test/hello"),
             _ => self.home.path("hello"),
         };

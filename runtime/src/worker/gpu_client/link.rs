@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
+use std::time::Duration;
 
 use adit_protocol::limits::FRAME_BYTES_MAX;
 use tokio::net::UnixStream;
@@ -13,6 +14,8 @@ use crate::ipc::{Receiver, Sender, connection};
 
 /// Commands that wait for company. More would keep the GPU waiting for longer than a turn of the socket costs.
 const BATCH_COMMANDS_MAX: usize = 64;
+/// How long a guest that waits for an answer looks for it before it sleeps: as long as the GPU worker looks for what is asked next.
+const LOOKS_FOR: Duration = Duration::from_micros(50);
 /// Their bytes.
 const BATCH_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 
@@ -130,7 +133,7 @@ impl Link {
 
     /// What the GPU worker says next; a slot that is free again is taken note of.
     async fn reply(&mut self) -> Result<Reply, SessionClosed> {
-        let reply = self.receiver.recv().await.ok().flatten().ok_or(SessionClosed)?;
+        let reply = self.receiver.recv_soon(LOOKS_FOR).await.ok().flatten().ok_or(SessionClosed)?;
         if let Reply::Free { slot } = reply {
             if slot >= SLOTS || self.free.contains(&slot) {
                 return Err(SessionClosed);
@@ -148,8 +151,6 @@ fn slot_at(slot: u8) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
     use tokio::time::timeout;
 
