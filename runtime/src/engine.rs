@@ -38,7 +38,7 @@ const POOL_SLOTS: u32 = 4;
 /// Address space of a worker beside its slots: its program, its stacks, and compiled code.
 const OTHER_BYTES: u64 = 2 << 30;
 /// Guest memory that is zeroed rather than given back to the kernel when an instance ends: a small job touches no more.
-const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// What modules may use: what today's toolchains emit. The rest no toolchain needs, or it would let two machines differ.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
