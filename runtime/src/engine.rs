@@ -125,6 +125,13 @@ impl Room {
     }
 }
 
+/// What a sandbox worker may have writable at once, in bytes, whose guests may have `memory_max` each: more than an honest one ever has, so
+/// that no guest meets this limit of the machine's. A place keeps writable what its last guest grew to, though not mapped; a guest in
+/// baseline code has its memory beside the places.
+pub(crate) fn writable_bytes_max(memory_max: u64) -> u64 {
+    u64::from(POOL_SLOTS + 1).saturating_mul(memory_max).saturating_add(OTHER_BYTES)
+}
+
 /// Makes the engine.
 ///
 /// # Errors
