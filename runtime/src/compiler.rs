@@ -284,7 +284,8 @@ impl Compiler {
         let order = CompileOrder { module, tier, limits: self.module_limits, profile: self.profile };
         let code = self.cache.temp_file()?;
         let mut worker = self.setup.spawn(Role::Compile)?;
-        worker.limit(limits.cpu, limits.memory)?;
+        worker.limit_processor(limits.cpu)?;
+        worker.limit_memory(limits.memory)?;
         let _hold = worker.pid().map(|pid| self.accounts.hold(pid)).transpose()?;
         // The time is the compiler's to use; when it was stopped it had none.
         let wall = self.accounts.share().wall_for(limits.wall);
@@ -422,7 +423,8 @@ mod tests {
         let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
         let mut worker = setup.spawn(Role::Compile).unwrap();
         let limits = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };
-        worker.limit(limits.cpu, limits.memory).unwrap();
+        worker.limit_processor(limits.cpu).unwrap();
+        worker.limit_memory(limits.memory).unwrap();
         assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
         let death = death(worker.kill().await.unwrap(), limits);
         assert_eq!(death, Death::Module("compilation took over 1 s of processor time".to_owned()));

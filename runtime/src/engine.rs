@@ -38,7 +38,7 @@ const POOL_SLOTS: u32 = 4;
 /// Address space of a worker beside its slots: its program, its stacks, and compiled code.
 const OTHER_BYTES: u64 = 2 << 30;
 /// Guest memory that is zeroed rather than given back to the kernel when an instance ends: a small job touches no more.
-const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
+pub(crate) const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// What modules may use: what today's toolchains emit. The rest no toolchain needs, or it would let two machines differ.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -123,6 +123,13 @@ impl Room {
             )
         })
     }
+}
+
+/// What a sandbox worker may have writable at once, in bytes, whose guests may have `memory_max` each: more than an honest one ever has, so
+/// that no guest meets this limit of the machine's. A place keeps writable what its last guest grew to, though not mapped; a guest in
+/// baseline code has its memory beside the places.
+pub(crate) fn writable_bytes_max(memory_max: u64) -> u64 {
+    u64::from(POOL_SLOTS + 1).saturating_mul(memory_max).saturating_add(OTHER_BYTES)
 }
 
 /// Makes the engine.

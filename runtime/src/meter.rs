@@ -48,7 +48,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,8 +105,11 @@ const INSTANCE_UNITS: u64 = 4_000 * UNITS_PER_FUEL;
 const DATA_KIB_UNITS: u64 = 60 * UNITS_PER_FUEL;
 /// Units for each table element that instantiation writes.
 const ELEMENT_UNITS: u64 = 2 * UNITS_PER_FUEL;
-/// Units for each page of 64 KiB that a memory begins with; they are zeros that the kernel gives when they are touched.
+/// Units for each of the first pages of 64 KiB that a memory begins with; a worker has them mapped from the job before, and zeroes them.
 const PAGE_UNITS: u64 = 25 * UNITS_PER_FUEL;
+/// How many those are; compilers begin with seventeen or fewer. A page beyond costs what it would if the memory grew by it, for the kernel
+/// gives it when it is touched, in either case.
+const RESIDENT_PAGES: u64 = 32;
 
 impl Facts {
     /// What instantiation costs, in units.
@@ -114,7 +117,8 @@ impl Facts {
         let terms = [
             self.data_bytes.div_ceil(1024).saturating_mul(DATA_KIB_UNITS),
             self.elements.saturating_mul(ELEMENT_UNITS),
-            self.memory_pages.saturating_mul(PAGE_UNITS),
+            self.memory_pages.min(RESIDENT_PAGES) * PAGE_UNITS,
+            self.memory_pages.saturating_sub(RESIDENT_PAGES).saturating_mul(weights::GROW_PAGE_UNITS as u64),
         ];
         terms.into_iter().fold(INSTANCE_UNITS, u64::saturating_add)
     }
@@ -139,7 +143,7 @@ pub fn meter_id() -> MeterId {
 pub fn description() -> String {
     let mut text = format!(
         "adit meter {VERSION}; profile core-1; engine {ENGINE}; {UNITS_PER_FUEL} units per fuel; depth {DEPTH_MAX}; instance {INSTANCE_UNITS}; \
-         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
+         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS} for {RESIDENT_PAGES}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
         weights::COPIED_BYTE_UNITS,
         weights::FILLED_BYTE_UNITS,
         weights::BULK_ELEMENT_UNITS,
@@ -152,6 +156,9 @@ pub fn description() -> String {
     text.push_str(&format!("; host {}", crate::worker::host_prices()));
     text
 }
+
+// The price is that of pages which a worker keeps.
+const _: () = assert!(RESIDENT_PAGES as usize * 65_536 <= crate::engine::KEEP_RESIDENT_BYTES);
 
 // The largest budget is far below where the counter's sign or a sum in a check could overflow.
 const _: () = assert!(adit_protocol::limits::FUEL_MAX.checked_mul(UNITS_PER_FUEL * 64).is_some());

@@ -4,10 +4,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit_protocol::{Digest, PublicKey};
+use adit_protocol::{ByteCount, Digest, PublicKey};
 use lru::LruCache;
 
-use crate::engine::Tier;
+use crate::engine::{Tier, writable_bytes_max};
 use crate::ipc::{IpcError, ToSandbox};
 use crate::live::Live;
 use crate::process::{Role, WorkerProcess, WorkerSetup};
@@ -41,8 +41,9 @@ pub(crate) struct Place {
 }
 
 impl SandboxWorker {
-    fn spawn(setup: &WorkerSetup, accounts: &Arc<Accounts>) -> io::Result<Self> {
+    fn spawn(setup: &WorkerSetup, memory_max: ByteCount, accounts: &Arc<Accounts>) -> io::Result<Self> {
         let (process, live) = (setup.spawn(Role::Sandbox)?, Live::create()?);
+        process.limit_memory(writable_bytes_max(memory_max.0))?;
         match process.sender.send_first(&ToSandbox::Hello, live.as_fd()) {
             Ok(()) => {}
             // A worker that is gone already is found out when a job is handed to it.
@@ -93,6 +94,8 @@ impl Modules {
 #[derive(Debug)]
 pub(crate) struct Pool {
     setup: WorkerSetup,
+    /// What a guest may have of memory.
+    memory_max: ByteCount,
     accounts: Arc<Accounts>,
     slots: usize,
     /// Longest-waiting first.
@@ -100,9 +103,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Starts a worker for each slot.
-    pub(crate) fn new(setup: WorkerSetup, share: CpuShare, slots: usize) -> io::Result<Self> {
-        let pool = Self { setup, accounts: Accounts::new(share, slots), slots, idle: Mutex::default() };
+    /// Starts a worker for each slot, whose guests may have `memory_max` each.
+    pub(crate) fn new(setup: WorkerSetup, memory_max: ByteCount, share: CpuShare, slots: usize) -> io::Result<Self> {
+        let pool = Self { setup, memory_max, accounts: Accounts::new(share, slots), slots, idle: Mutex::default() };
         pool.fill()?;
         Ok(pool)
     }
@@ -123,7 +126,7 @@ impl Pool {
     }
 
     fn spawn(&self) -> io::Result<SandboxWorker> {
-        SandboxWorker::spawn(&self.setup, &self.accounts)
+        SandboxWorker::spawn(&self.setup, self.memory_max, &self.accounts)
     }
 
     /// A worker for `tenant`: its own from before, else a fresh one. Never one that served another.

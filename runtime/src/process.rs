@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use adit_protocol::{FRAME_HEADER_BYTES, decode_frame};
-use rustix::process::{Pid, Resource, Rlimit, prlimit, setpriority_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpriority_process};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 
@@ -195,13 +195,23 @@ pub(crate) struct WorkerProcess {
 
 impl WorkerProcess {
     /// Limits the processor time that all threads of the worker may take together, from its start.
-    pub(crate) fn limit(&self, cpu: Duration, memory_bytes: u64) -> io::Result<()> {
-        let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return Ok(()) };
+    pub(crate) fn limit_processor(&self, cpu: Duration) -> io::Result<()> {
         // At the first the kernel says `SIGXCPU`, which tells the death from others; at the second it just kills.
-        let cpu = Rlimit { current: Some(cpu.as_secs()), maximum: Some(cpu.as_secs() + 1) };
-        prlimit(Some(pid), Resource::Cpu, cpu)?;
-        // What is writable rather than address space, of which the engine reserves much.
-        prlimit(Some(pid), Resource::Data, Rlimit { current: Some(memory_bytes), maximum: Some(memory_bytes) })?;
+        self.limit(Resource::Cpu, cpu.as_secs(), cpu.as_secs() + 1)
+    }
+
+    /// Limits what the worker may have writable at once, rather than its address space, of which the engine reserves much.
+    pub(crate) fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+        self.limit(Resource::Data, bytes, bytes)
+    }
+
+    fn limit(&self, resource: Resource, current: u64, maximum: u64) -> io::Result<()> {
+        // One that is gone already needs none.
+        let Some(pid) = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return Ok(()) };
+        // What a worker inherits, nobody can raise but root.
+        let inherited = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let [current, maximum] = [current, maximum].map(|limit| Some(limit.min(inherited)));
+        prlimit(Some(pid), resource, Rlimit { current, maximum })?;
         Ok(())
     }
 

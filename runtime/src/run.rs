@@ -399,12 +399,11 @@ impl Run {
                 biased;
                 stop = self.canceller.raised_over(active.told) => {
                     active.stop(stop)?;
-                    if waits {
-                        return Ok(self.give_up());
-                    }
-                    continue;
+                    // One that has ended already is not asked again.
+                    let Some(ending) = active.timed_out() else { continue };
+                    return self.end(|run| run.conclude(ending.withdrawn())).await;
                 }
-                () = sleep_until(active.kill_at), if !waits && (!has_ended || active.told != Stop::Not) => return Ok(self.give_up()),
+                () = sleep_until(active.kill_at), if !waits && (!has_ended || active.told != Stop::Not) => return self.end(Self::give_up).await,
                 () = optimised(&mut active.again), if active.told == Stop::Not => match self.begin_again().await {
                     Some(ending) => Ok(Some(FromSandbox::Ended(ending))),
                     None => continue,
@@ -421,6 +420,14 @@ impl Run {
                 Ok(None) => {}
                 Err(fault) => return Err(self.fail(fault).await),
             }
+        }
+    }
+
+    /// Ends a run, one way or the other.
+    async fn end(&mut self, end: impl FnOnce(&mut Self) -> Result<RunEvent, Fault>) -> Result<RunEvent, RunError> {
+        match end(self) {
+            Ok(event) => Ok(event),
+            Err(fault) => Err(self.fail(fault).await),
         }
     }
 
@@ -541,8 +548,8 @@ impl Run {
     }
 
     /// Ends a run whose worker does not answer any more, with what it said last. Output that the worker still held is lost.
-    fn give_up(&mut self) -> RunEvent {
-        let mut active = self.active.take().expect("an active run is given up");
+    fn give_up(&mut self) -> Result<RunEvent, Fault> {
+        let active = self.active.as_mut().expect("an active run is given up");
         let ending = match active.ended.take() {
             Some(ended) => *ended,
             None => Ending {
@@ -554,9 +561,11 @@ impl Run {
                 log_dropped: 0,
             },
         };
-        let ending = active.judged(ending).expect("what the supervisor says is no lie");
-        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill));
-        ended(report.expect("an empty output is within every limit"), active.told)
+        let ending = active.judged(ending)?;
+        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill))?;
+        // The worker is killed.
+        let active = self.active.take().expect("it was there");
+        Ok(ended(report, active.told))
     }
 
     async fn fail(&mut self, fault: Fault) -> RunError {
@@ -591,6 +600,11 @@ impl Active {
         let grace = if stop == Stop::Preempted { PREEMPTION_GRACE } else { GRACE };
         self.kill_at = self.kill_at.min(Instant::now() + grace);
         self.worker.live.cancel(self.run)
+    }
+
+    /// How the job ended in baseline code, where it waits for a run in optimised code for the time that it did not have.
+    fn timed_out(&mut self) -> Option<Ending> {
+        self.again.as_mut()?.timed_out.take().map(|ending| *ending)
     }
 
     /// Has the guest end whose GPU has ended it.
@@ -631,9 +645,7 @@ impl Active {
         let verdict = self.gpu.as_ref().and_then(Lent::verdict);
         Ok(match verdict {
             // Whoever told it to stop had a reason of his own.
-            _ if is_of_gpu && self.told != Stop::Not => {
-                Ending { outcome: Outcome::Cancelled, reason: "withdrawn while it ran".to_owned(), ..ending }
-            }
+            _ if is_of_gpu && self.told != Stop::Not => ending.withdrawn(),
             Some(Verdict::OutOfTime) if self.told == Stop::Not => {
                 let limit = self.gpu_ns_max;
                 let reason = format!("the limit of {limit} ns of GPU time was used up");
@@ -649,6 +661,13 @@ impl Active {
             None if is_of_gpu => return Err(Lied::GpuOutcome.into()),
             _ => ending,
         })
+    }
+}
+
+impl Ending {
+    /// The same end as one of a job that was withdrawn; what it used stays.
+    fn withdrawn(self) -> Self {
+        Self { outcome: Outcome::Cancelled, reason: "withdrawn while it ran".to_owned(), ..self }
     }
 }
 

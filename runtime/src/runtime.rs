@@ -181,7 +181,7 @@ impl Runtime {
         let code = Arc::clone(&cache);
         let compiler = Compiler::new(setup.clone(), share, code, strikes, module_bytes_max, limits, baseline_cache);
         let compiler = compiler.profiling(config.profile);
-        let pool = Pool::new(setup, share, slots).map_err(StartError::Worker)?;
+        let pool = Pool::new(setup, memory_max, share, slots).map_err(StartError::Worker)?;
         let shared = Shared {
             pool,
             slots_max: slots,

@@ -1367,6 +1367,24 @@
 (module (memory (export "memory") 65536)
   (func (export "_start")))
 
+;; memory_beyond_what_a_worker_keeps: finished
+(module (memory (export "memory") 40)
+  (func (export "_start") (i32.store (i32.const 2621436) (i32.const 1))))
+
+;; growth_over_its_own_maximum_then_exit: exit-3
+(module (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1 2)
+  (func (export "_start") (if (i32.eq (memory.grow (i32.const 9)) (i32.const -1)) (then (call $proc_exit (i32.const 3))))))
+
+;; growth_over_its_own_maximum_then_trap: trapped
+(module (memory 1 2)
+  (func (export "_start") (if (i32.eq (memory.grow (i32.const -1)) (i32.const -1)) (then unreachable))))
+
+;; growth_over_the_limit_then_exit: out-of-memory
+(module (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (if (i32.eq (memory.grow (i32.const 65536)) (i32.const -1)) (then (call $proc_exit (i32.const 3))))))
+
 ;; calls_that_double: out-of-fuel
 (module (func $f (param i32)
     (if (local.get 0) (then

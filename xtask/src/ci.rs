@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::fuzz;
 use crate::process::{self, say};
 use crate::sim;
 use crate::test;
@@ -15,6 +16,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     process::run(workspace.cargo().arg("fmt").args(fuzz).arg("--check"), "`cargo fmt --manifest-path fuzz/Cargo.toml`")?;
     say("2 of 6: licences, sources and bans of dependencies");
     check_dependencies(workspace)?;
+    fuzz::check_lock(workspace)?;
     say("3 of 6: lints");
     process::run(
         workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),

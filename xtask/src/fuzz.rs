@@ -18,7 +18,12 @@ pub(crate) struct Options {
     pub(crate) target: Option<String>,
     /// For each target.
     pub(crate) seconds: Option<u64>,
+    /// Only whether they compile.
+    pub(crate) check: bool,
 }
+
+/// The fuzz crate is a workspace of its own, which no other command compiles.
+const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
 
 /// Writes the seeds into `fuzz/corpus/`, and runs targets from there.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -29,6 +34,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             None => bail!("`{name}` is no fuzz target; there are {}", TARGETS.join(", ")),
         },
     };
+    if options.check {
+        return check(workspace);
+    }
     if !process::succeeds(workspace.cargo().args(["fuzz", "--version"])) {
         bail!("cargo-fuzz is not installed; next: `rustup toolchain install nightly` and `cargo install cargo-fuzz --locked`");
     }
@@ -50,4 +58,20 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         process::run(&mut fuzz, "the input that failed is named above: mend the cause, and add it to fuzz/seeds")?;
     }
     Ok(())
+}
+
+/// Whether the targets compile, with the compiler and the versions of everything else, and without coverage.
+fn check(workspace: &Workspace) -> Result<()> {
+    say("compiling the fuzz targets, which takes some minutes the first time");
+    let mut check = workspace.cargo();
+    check.args(["clippy", "--locked"]).args(MANIFEST).args(["--", "-D", "warnings"]);
+    process::run(&mut check, "mend the target that does not compile")
+}
+
+/// Whether the fuzz crate knows of every dependency that the others have; takes seconds.
+pub(crate) fn check_lock(workspace: &Workspace) -> Result<()> {
+    process::run(
+        workspace.cargo().args(["update", "--quiet", "--workspace", "--locked"]).args(MANIFEST),
+        "`cargo update --workspace --manifest-path fuzz/Cargo.toml`, then `cargo xtask fuzz --check`",
+    )
 }

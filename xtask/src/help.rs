@@ -16,6 +16,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("guests") => GUESTS,
         Some("test") => TEST,
         Some("ci") => CI,
+        Some("golden") => GOLDEN,
         Some("conformance") => CONFORMANCE,
         Some("cross") => CROSS,
         Some("demo") => DEMO,
@@ -38,6 +39,7 @@ Commands:
   example      Run an application of examples/ on a network of its own, and print its bill
   test         Build the guests and run every test
   ci           All that continuous integration runs: format, lints, documents, licences, tests, simulation
+  golden       Run the golden corpus in release code, and what is judged by time only there
   conformance  Run WebAssembly's and WASI's own test suites, and print counts
   cross        Run the golden corpus and the hostile guests on another processor, under an emulator
   bench        Measure, each figure beside its reference
@@ -100,12 +102,25 @@ Examples:
 
 const CI: &str = "\
 All that continuous integration runs: rustfmt, clippy and rustdoc with warnings denied, cargo-deny where it is
-installed (without the advisories, which need the network), then `cargo xtask test`. The first failure ends it.
+installed (without the advisories, which need the network), then `cargo xtask test`, then `cargo xtask sim` with its thousand seeds. The
+first failure ends it.
 
 Usage: cargo xtask ci
 
 Example:
   cargo xtask ci
+";
+
+const GOLDEN: &str = "\
+Builds the runtime's tests with optimisation and runs there the golden corpus, the tests of determinism and those of admission:
+outcomes, outputs and fuel must be those of runtime/tests/golden.txt, which `cargo xtask test` compares in the code of
+development; and a module over a limit must be refused in 50 ms. Not a part of `cargo xtask ci`, because the first build takes
+some fifteen minutes on two cores; the tests take a minute or two.
+
+Usage: cargo xtask golden
+
+Example:
+  cargo xtask golden
 ";
 
 const CONFORMANCE: &str = "\
@@ -253,11 +268,13 @@ Writes the seeds of fuzz/seeds into fuzz/corpus and runs the fuzz targets from t
 cargo-fuzz. The first build takes many minutes. `cargo xtask test` tries the same oracles for some seconds each, without either.
 
 Usage: cargo xtask fuzz [TARGET] [--seconds N]
+       cargo xtask fuzz --check
 
 Targets: frame, receipt, leaf, checkpoint, ledger, ipc, admission, host_calls, meter, compilers; without one, all of these.
 
 Options:
   --seconds N   For each target [default: 600]
+  --check       Runs nothing, but compiles the targets with warnings denied, without nightly Rust and cargo-fuzz
 
 Examples:
   cargo xtask fuzz meter

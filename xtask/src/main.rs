@@ -10,6 +10,7 @@ mod cross;
 mod demo;
 mod example;
 mod fuzz;
+mod golden;
 mod help;
 mod minilm;
 mod network;
@@ -49,6 +50,7 @@ enum Invocation {
     Guests,
     Test { runner_args: Vec<OsString> },
     Ci,
+    Golden,
     Conformance(conformance::Options),
     Cross { target: String },
     Demo(demo::Options),
@@ -88,8 +90,12 @@ impl Invocation {
                 ("conformance", Arg::Long("wasi-testsuite")) => conformance.wasi_testsuite = Some(args.value()?),
                 ("cross", Arg::Value(name)) if target.is_none() => target = Some(name.to_string_lossy().into_owned()),
                 ("fuzz", Arg::Long("seconds")) => fuzz.seconds = Some(args.value()?.parse()?),
+                ("fuzz", Arg::Long("check")) => fuzz.check = true,
                 ("fuzz", Arg::Value(name)) if fuzz.target.is_none() => fuzz.target = Some(name.string()?),
-                ("setup" | "guests" | "ci" | "conformance" | "cross" | "demo" | "bench" | "calibrate" | "fuzz", other) => {
+                (
+                    "setup" | "guests" | "ci" | "golden" | "conformance" | "cross" | "demo" | "bench" | "calibrate" | "fuzz",
+                    other,
+                ) => {
                     return Err(other.unexpected().into());
                 }
                 _ => break,
@@ -99,6 +105,7 @@ impl Invocation {
             "setup" => Ok(Self::Setup),
             "guests" => Ok(Self::Guests),
             "ci" => Ok(Self::Ci),
+            "golden" => Ok(Self::Golden),
             "conformance" => Ok(Self::Conformance(conformance)),
             "cross" => Ok(Self::Cross {
                 target: target.context("`cargo xtask cross` takes a processor, as in `cargo xtask cross aarch64`")?,
@@ -140,6 +147,7 @@ impl Invocation {
             }
             Self::Test { runner_args } => test::run(&workspace, &runner_args),
             Self::Ci => ci::run(&workspace),
+            Self::Golden => golden::run(&workspace),
             Self::Conformance(options) => conformance::run(&workspace, &options),
             Self::Cross { target } => cross::run(&workspace, &target),
             Self::Demo(options) => demo::run(&workspace, &options),
@@ -177,6 +185,7 @@ mod tests {
             ("help demo", help("demo")),
             ("setup", Invocation::Setup),
             ("ci --help", help("ci")),
+            ("golden", Invocation::Golden),
             ("test --help", help("test")),
             (
                 "test -p adit-protocol --help",
@@ -209,7 +218,11 @@ mod tests {
             ("fuzz", Invocation::Fuzz(fuzz::Options::default())),
             ("sim --help", help("sim")),
             ("sim --seed 7 --trace", Invocation::Sim { args: ["--seed", "7", "--trace"].map(OsString::from).to_vec() }),
-            ("fuzz meter --seconds 60", Invocation::Fuzz(fuzz::Options { target: Some("meter".to_owned()), seconds: Some(60) })),
+            (
+                "fuzz meter --seconds 60",
+                Invocation::Fuzz(fuzz::Options { target: Some("meter".to_owned()), seconds: Some(60), check: false }),
+            ),
+            ("fuzz --check", Invocation::Fuzz(fuzz::Options { check: true, ..fuzz::Options::default() })),
         ];
         for (line, want) in rows {
             assert_eq!(parse(line).unwrap(), want, "{line}");
@@ -221,6 +234,7 @@ mod tests {
         for line in [
             "tset",
             "ci --fast",
+            "golden x",
             "setup now",
             "bench a b",
             "calibrate now",
@@ -238,9 +252,21 @@ mod tests {
 
     #[test]
     fn every_command_has_help_with_an_example() {
-        for command in
-            ["setup", "guests", "test", "ci", "conformance", "cross", "demo", "example", "bench", "calibrate", "fuzz", "sim"]
-        {
+        for command in [
+            "setup",
+            "guests",
+            "test",
+            "ci",
+            "golden",
+            "conformance",
+            "cross",
+            "demo",
+            "example",
+            "bench",
+            "calibrate",
+            "fuzz",
+            "sim",
+        ] {
             let text = help::text(Some(command)).unwrap();
             assert!(text.contains(&format!("cargo xtask {command}")), "{command}");
             assert!(help::text(None).unwrap().contains(command), "{command}");

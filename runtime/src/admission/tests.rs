@@ -6,8 +6,10 @@ use super::limit::*;
 use super::*;
 
 const LIMITS: ModuleLimits = ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT };
-/// An optimised build takes at most 50 ms; others get more.
-const REFUSAL_TIME_MAX: Duration = if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::from_millis(50) };
+/// An optimised build takes at most 50 ms (`cargo xtask golden` runs this there); another is told only from one that hangs.
+const REFUSAL_TIME_MAX: Duration = if cfg!(debug_assertions) { Duration::from_secs(60) } else { Duration::from_millis(50) };
+/// How often time is taken, of which the least counts: other tests run at the same time.
+const TRIES: usize = if cfg!(debug_assertions) { 1 } else { 5 };
 
 /// A module with these fields and an empty command.
 fn module(fields: &str) -> Vec<u8> {
@@ -46,6 +48,16 @@ const EXPORT_START: (u8, &[u8]) = (7, b"\x01\x06_start\0\0");
 #[track_caller]
 fn reason(wasm: &[u8]) -> String {
     admit(wasm, &LIMITS).unwrap_err().to_string()
+}
+
+/// Why a module is refused, and how soon.
+#[track_caller]
+fn refusal(wasm: &[u8]) -> (Refusal, Duration) {
+    let tries = (0..TRIES).map(|_| {
+        let begun = Instant::now();
+        (admit(wasm, &LIMITS).unwrap_err(), begun.elapsed())
+    });
+    tries.min_by_key(|(_, took)| *took).expect("one try is made")
 }
 
 /// Modules with `n` of what `limit` limits.
@@ -99,9 +111,7 @@ fn each_limit_admits_its_number_and_refuses_one_more() {
             panic!("{name}: {refusal}");
         }
         let wasm = sample(limit, max + 1);
-        let begun = Instant::now();
-        let refusal = admit(&wasm, &LIMITS).unwrap_err();
-        let took = begun.elapsed();
+        let (refusal, took) = refusal(&wasm);
         println!("{name}: {} bytes refused in {took:?}: {refusal}", wasm.len());
         assert!(
             matches!(refusal, Refusal::OverLimit { name: n, value, max: m, .. } if (n, value, m) == (name, max + 1, max)),
@@ -128,10 +138,10 @@ fn violation_at_the_end_of_a_full_module_is_refused() {
     ] {
         let wasm = module(&(filler.clone() + &last));
         assert!(wasm.len() > 7_000_000 && wasm.len() < 8 << 20, "{}", wasm.len());
-        let begun = Instant::now();
-        let refusal = admit(&wasm, &LIMITS).unwrap_err();
-        println!("{what}: {} bytes refused in {:?}", wasm.len(), begun.elapsed());
+        let (refusal, took) = refusal(&wasm);
+        println!("{what}: {} bytes refused in {took:?}", wasm.len());
         assert!(matches!(refusal, Refusal::OverLimit { .. }), "{refusal}");
+        assert!(took <= REFUSAL_TIME_MAX, "{what} took {took:?}");
     }
 }
 

@@ -53,7 +53,8 @@ pub(crate) async fn check_in_worker(
         return Ok(Err(reason));
     }
     let mut worker = setup.spawn(Role::Shader)?;
-    worker.limit(limits.cpu, limits.memory)?;
+    worker.limit_processor(limits.cpu)?;
+    worker.limit_memory(limits.memory)?;
     match timeout(limits.wall, ask(&mut worker, order)).await {
         Ok(Ok(Some(answer))) => Ok(answer),
         // It said nothing, or not to the end.

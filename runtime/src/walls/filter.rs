@@ -117,8 +117,10 @@ fn common() -> Result<Calls, BackendError> {
     // New code becomes visible to every core by this call.
     #[cfg(target_arch = "aarch64")]
     calls.insert(libc::SYS_membarrier, Vec::new());
-    // Never writable and executable at once; code is mapped, then made executable.
-    calls.insert(libc::SYS_mmap, vec![one(without(2, libc::PROT_EXEC)?)?]);
+    // Never writable and executable at once; code is mapped, then made executable. Nothing shared: only what is private counts towards
+    // the limit of memory.
+    let private = SeccompRule::new(vec![without(2, libc::PROT_EXEC)?, without(3, libc::MAP_SHARED)?])?;
+    calls.insert(libc::SYS_mmap, vec![private]);
     calls.insert(libc::SYS_mprotect, vec![one(without(2, libc::PROT_EXEC)?)?, one(without(2, libc::PROT_WRITE)?)?]);
     // To the connected peer only.
     calls.insert(libc::SYS_sendto, vec![one(condition(4, SeccompCmpArgLen::Qword, 0)?)?]);
@@ -161,5 +163,53 @@ mod tests {
             // The kernel's own bound is 4,096; a few hundred steps are what a call costs at most.
             assert!(program.len() < 400, "{role:?}: {}", program.len());
         }
+    }
+}
+
+/// The filter beside what owners are told of it, which is written for x86-64.
+#[cfg(all(test, target_arch = "x86_64"))]
+mod document_tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/security.md");
+
+    macro_rules! numbers {
+        ($($name:ident)*) => {
+            // The C library's names are the kernel's with this before them.
+            [$((stringify!($name).trim_start_matches("SYS_"), libc::$name)),*]
+        };
+    }
+
+    #[test]
+    fn owners_are_told_of_every_call_that_a_sandbox_worker_may_make() {
+        assert!(DOCUMENT.contains("`statx` is answered with `ENOSYS`"));
+        let mut allowed: BTreeSet<_> = allowed(Role::Sandbox).unwrap().into_keys().collect();
+        assert!(allowed.remove(&libc::SYS_statx));
+        let told: BTreeSet<_> = calls_told().into_iter().map(number).collect();
+        assert_eq!(told.difference(&allowed).collect::<Vec<_>>(), [&0; 0], "told, and not allowed");
+        assert_eq!(allowed.difference(&told).collect::<Vec<_>>(), [&0; 0], "allowed, and not told");
+    }
+
+    /// What stands in backticks in the second column of the table, but for what stands in brackets: what a call may be asked.
+    fn calls_told() -> Vec<&'static str> {
+        let (_, table) = DOCUMENT.split_once("The calls that remain to a sandbox worker:").expect("there is a table");
+        let rows = table.trim_start().lines().skip(2).take_while(|line| line.starts_with('|'));
+        let pieces = rows.filter_map(|row| row.split('|').nth(2)).flat_map(|calls| calls.split(')'));
+        let named = pieces.map(|piece| piece.split_once('(').map_or(piece, |(named, _asked)| named));
+        named.flat_map(|named| named.split('`').skip(1).step_by(2)).collect()
+    }
+
+    fn number(name: &str) -> libc::c_long {
+        let known = numbers! {
+            SYS_mmap SYS_mprotect SYS_munmap SYS_mremap SYS_madvise SYS_brk SYS_futex SYS_sched_yield SYS_clock_nanosleep
+            SYS_clock_gettime SYS_sched_getaffinity SYS_getrandom SYS_read SYS_pread64 SYS_write SYS_writev SYS_pwrite64 SYS_lseek
+            SYS_fstat SYS_newfstatat SYS_close SYS_fcntl SYS_sendto SYS_recvmsg SYS_epoll_ctl SYS_epoll_wait SYS_epoll_pwait
+            SYS_rt_sigaction SYS_rt_sigprocmask SYS_rt_sigreturn SYS_sigaltstack SYS_restart_syscall SYS_exit SYS_exit_group
+            SYS_getpid SYS_gettid SYS_tgkill SYS_ioctl
+        };
+        let call = known.into_iter().find(|(known, _)| *known == name);
+        call.unwrap_or_else(|| panic!("docs/security.md names `{name}`, and no filter here does")).1
     }
 }

@@ -35,6 +35,9 @@ const PROGRAM_NAME: &str = "job";
 /// blocks. Some hundreds of microseconds of work.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
+/// What a 32-bit index reaches: the maximum of a memory that declares none.
+const ADDRESSED_BYTES: u64 = 1 << 32;
+
 /// The state of one running guest.
 pub(super) struct Guest {
     pub(super) wasi: WasiP1Ctx,
@@ -326,10 +329,13 @@ impl ResourceLimiter for Limiter {
         if !self.is_instantiated {
             return Ok(true);
         }
-        let fits = desired as u64 <= self.memory_max && maximum.is_none_or(|maximum| desired <= maximum);
+        let (desired, maximum) = (desired as u64, maximum.map_or(ADDRESSED_BYTES, |maximum| maximum as u64));
+        // The engine asks before it looks at the module's own maximum. Beyond that it is the module that refuses, whatever the limit.
+        let is_beyond_its_own = maximum < ADDRESSED_BYTES && desired > maximum;
+        let fits = desired <= self.memory_max && desired <= maximum;
         if fits {
-            self.counters.hold(desired as u64);
-        } else {
+            self.counters.hold(desired);
+        } else if !is_beyond_its_own {
             self.counters.deny_memory();
         }
         Ok(fits)

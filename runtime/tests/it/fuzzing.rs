@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use adit_runtime::lab::host_functions;
+
 use crate::oracle::admission::Verdict;
 use crate::oracle::modules::{entropy, word};
 use crate::oracle::{admission, compilers, host_calls, ipc, meter};
@@ -194,4 +196,13 @@ fn compilers_agree_on_results_and_bills() {
     });
     println!("{rounds} rounds, {calls} calls, {jobs} jobs, {traps} traps, {stopped} stopped");
     assert!(calls > 0 && jobs > 0 && traps > 0, "{calls} calls, {jobs} jobs, {traps} traps show little");
+}
+
+#[test]
+fn documents_know_how_many_functions_the_host_has() {
+    let number = host_functions().len();
+    let fuzzing = include_str!("../../../docs/fuzzing.md");
+    assert!(fuzzing.contains(&format!("any of the {number} functions of the host")), "{number}");
+    let limits = include_str!("../../../docs/limits.md");
+    assert!(limits.contains(&format!("a guest has {number} functions to import")), "{number}");
 }

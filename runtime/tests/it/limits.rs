@@ -115,6 +115,49 @@ async fn memory_over_its_limit_is_out_of_memory() {
     assert_eq!(ended.report.usage.memory_peak, ByteCount(0));
 }
 
+/// A module whose own maximum refuses it a growth was told that its job's limit did, and its exit code or trap was lost.
+#[tokio::test]
+async fn growth_is_out_of_memory_only_where_the_jobs_limit_refused_it() {
+    let host = Host::new(1);
+    let pages = |pages: u64| ByteCount(pages * 65536);
+    let (exit, trap) = ("(call $proc_exit (i32.const 3))", "unreachable");
+    let (exited, trapped) = (Outcome::Finished { exit_code: 3 }, Outcome::Trapped(TrapKind::Unreachable));
+    for (memory, grow, limit, answer, want) in [
+        // Over the module's own maximum, whatever the limit.
+        ("1 2", 9, pages(4_096), exit, exited),
+        ("1 2", 9, pages(4_096), trap, trapped),
+        ("1 2", 9, pages(4), exit, exited),
+        ("1 2", -1, pages(4), trap, trapped),
+        // Over the limit alone.
+        ("1 8", 4, pages(4), exit, Outcome::OutOfMemory),
+        ("1 8", 4, pages(4), trap, Outcome::OutOfMemory),
+        // No maximum, and the most that there can be.
+        ("1", 9, pages(4), exit, Outcome::OutOfMemory),
+        ("1", 65_536, pages(4), exit, Outcome::OutOfMemory),
+        ("1", 65_536, pages(65_536), exit, Outcome::OutOfMemory),
+        ("1 65536", 65_536, pages(4), exit, Outcome::OutOfMemory),
+    ] {
+        let job = Job::wat(&format!(
+            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+                (memory (export "memory") {memory})
+                (func (export "_start") (if (i32.eq (memory.grow (i32.const {grow})) (i32.const -1)) (then {answer}))))"#
+        ));
+        let ended = host.run(job.with(|spec| spec.limits.memory = limit)).await;
+        assert_eq!(
+            ended.outcome(),
+            want,
+            "(memory {memory}) grown by {grow}, of {limit:?}, then {answer}: {}",
+            ended.report.reason
+        );
+    }
+    // A table's maximum is nobody's limit of memory.
+    let table = Job::wat(
+        r#"(module (table 1 2 funcref)
+            (func (export "_start") (if (i32.eq (table.grow (ref.null func) (i32.const 9)) (i32.const -1)) (then unreachable))))"#,
+    );
+    assert_eq!(host.run(table).await.outcome(), trapped);
+}
+
 #[tokio::test]
 async fn all_of_the_address_space_can_be_had() {
     let job = Job::body(
@@ -140,7 +183,7 @@ async fn growth_that_the_machine_refuses_is_never_seen_by_the_guest() {
     let mut run = host.start(job.clone()).await.unwrap();
     first_log(&mut run).await;
     let pid = Pid::from_raw(run.worker_pid().unwrap() as i32);
-    let nothing_more = Rlimit { current: Some(64 << 20), maximum: None };
+    let nothing_more = Rlimit { current: Some(64 << 20), maximum: Some(64 << 20) };
     prlimit(pid, Resource::Data, nothing_more).unwrap();
     let error = loop {
         match run.next().await {

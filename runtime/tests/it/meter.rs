@@ -261,7 +261,10 @@ fn instances_cost_what_they_begin_with() {
         (String::new(), 4_000),
         ("(memory 1)".into(), 4_025),
         ("(memory 2 100)".into(), 4_050),
-        ("(memory 65536)".into(), 4_000 + 65_536 * 25),
+        ("(memory 32)".into(), 4_000 + 32 * 25),
+        // What a worker does not keep mapped, as if the memory grew by it.
+        ("(memory 33)".into(), 4_000 + 32 * 25 + 4_000),
+        ("(memory 65536)".into(), 4_000 + 32 * 25 + 65_504 * 4_000),
         // By the KiB, of all segments together.
         (data(1), 4_025 + 60),
         (data(1_024), 4_025 + 60),
@@ -503,4 +506,21 @@ fn memory_fuel_is_what_was_held_while_it_was_held() {
     assert_eq!(late.memory_peak, early.memory_peak);
     let pages_held = |usage: &Usage| usage.memory_fuel as f64 / usage.fuel.0 as f64 / 65_536.0;
     assert!(pages_held(&late) < 1.2 && pages_held(&early) > 1.8, "{late:?} {early:?}");
+}
+
+/// Pages that a module begins with cost next to nothing, and those that it grows by 160 times as much, though both are mapped when they are
+/// touched: `(memory 4096)` and a store to each 4 KiB had 65,536 page faults for 0.2 million fuel.
+#[test]
+fn much_memory_costs_the_same_whether_it_is_there_or_grown() {
+    let mut lab = lab(OptLevel::Speed);
+    let mut fuel_of = |begins: u64, grows: u64| {
+        let text = format!(r#"(module (memory {begins}) (func (export "_start") (drop (memory.grow (i32.const {grows})))))"#);
+        run(&mut lab, &text).run.usage.fuel.0
+    };
+    let (there, grown) = (fuel_of(4096, 0), fuel_of(0, 4096));
+    assert!((0.98..=1.0).contains(&(there as f64 / grown as f64)), "{there} where it is there, {grown} where it grows");
+    // What a worker keeps mapped from job to job, more than compilers begin with by themselves, stays cheap.
+    assert!(fuel_of(32, 0) - fuel_of(0, 0) < 1_000);
+    let (few, more) = (fuel_of(32, 0), fuel_of(33, 0));
+    assert_eq!(more - few, fuel_of(0, 1) - fuel_of(0, 0));
 }

@@ -1,10 +1,11 @@
 //! Log, progress, and inputs and outputs that are larger than memory should hold.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_protocol::{ByteCount, Outcome};
 use adit_runtime::RunEvent;
+use tokio::time::timeout;
 
 use crate::support::{Host, Job, echo, finish, first_log, next_log, spin_after_log};
 
@@ -148,6 +149,40 @@ async fn guest_that_nobody_reads_from_still_keeps_its_deadline() {
         if let RunEvent::Ended(report) = run.next().await.unwrap() {
             assert_eq!(report.outcome, Outcome::TimedOut);
             break assert!((200_000..700_000).contains(&report.run_us), "stopped after {} us", report.run_us);
+        }
+    }
+}
+
+#[tokio::test]
+async fn guest_that_nobody_reads_from_is_still_cancelled() {
+    let host = Host::new(1);
+    let job = Job::body("(loop $more (call $write (i32.const 1) (i32.const 65536) (i32.const 65536)) (br $more))");
+    let begun = Instant::now();
+    let mut run = host.start(job).await.unwrap();
+    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
+    // It stands in a write when its count does.
+    let gauge = run.gauge();
+    timeout(Duration::from_secs(20), async {
+        loop {
+            let before = gauge.fuel();
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            if before.is_some() && gauge.fuel() == before {
+                break;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    run.canceller().cancel();
+    let cancelled = begun.elapsed();
+    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)), "what it wrote before is there");
+    // As above: it ends while nobody reads.
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    loop {
+        if let RunEvent::Ended(report) = run.next().await.unwrap() {
+            assert_eq!((report.outcome, report.reason.as_str()), (Outcome::Cancelled, "withdrawn while it ran"));
+            let ran = Duration::from_micros(report.run_us);
+            break assert!(ran < cancelled + Duration::from_millis(500), "ran {ran:?}, and was cancelled after {cancelled:?}");
         }
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
-use adit_protocol::{Fuel, Outcome, Profile};
-use adit_runtime::{CompileReport, RunError, RunEvent, Runtime, RuntimeConfig};
+use adit_protocol::{ByteCount, Fuel, Outcome, Profile};
+use adit_runtime::{Canceller, CompileReport, RunError, RunEvent, RunReport, Runtime, RuntimeConfig};
 
 use crate::support::{Host, Job, finish, first_log, is_emulated, worker_program};
 
@@ -136,21 +136,70 @@ async fn job_is_over_no_later_than_if_it_had_waited_for_optimised_code() {
     panic!("{late:?} late");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn job_that_waits_for_optimised_code_can_be_cancelled() {
+/// A job that tells of each ten thousand rounds, for ever.
+fn counting() -> Job {
+    let tick = "(local.set $round (i64.const 0))
+        (loop $more (br_if $more (i64.lt_u (local.tee $round (i64.add (local.get $round) (i64.const 1))) (i64.const 10000))))
+        (call $log (i32.const 3) (i32.const 1024) (i32.const 5))";
+    let body = format!("(local $round i64) (loop $forever {tick} (br $forever))");
+    large(&body).with(|spec| (spec.limits.fuel, spec.limits.log) = (Fuel(FUEL_MAX), ByteCount(64 << 20)))
+}
+
+/// How often a job said its line.
+fn lines(log: &[u8]) -> u64 {
+    log.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Stops a counting job that waits for its optimised code, its time in baseline code being over; how it ended, and its whole log.
+/// Nothing where the code was there first.
+async fn stop_while_it_waits(stop: fn(&Canceller)) -> Option<(RunReport, Vec<u8>)> {
     let host = Host::new(1);
-    let job = large(&format!("(call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {SPIN}"));
-    let job = job.with(|spec| (spec.limits.wall_ms, spec.limits.fuel) = (10, Fuel(FUEL_MAX)));
-    let mut run = host.start(job).await.unwrap();
+    let mut run = host.start(counting().with(|spec| spec.limits.wall_ms = 60)).await.unwrap();
     let canceller = run.canceller();
-    assert_eq!(first_log(&mut run).await, HELLO);
-    // Its time is over, and its worker idle, while the compiler still works.
-    let _ = tokio::time::timeout(Duration::from_millis(100), run.next()).await;
-    let cancelled = Instant::now();
-    canceller.cancel();
+    let mut log = first_log(&mut run).await;
+    // Nothing comes any more of one whose time is over.
+    while let Ok(event) = tokio::time::timeout(Duration::from_millis(150), run.next()).await {
+        match event.unwrap() {
+            RunEvent::Log(more) => log.extend(more),
+            _ => return None,
+        }
+    }
+    let is_early = !run.is_optimised();
+    let stopped = Instant::now();
+    stop(&canceller);
     let ended = finish(run).await.unwrap();
-    assert!(matches!(ended.outcome(), Outcome::Cancelled | Outcome::TimedOut));
-    assert!(cancelled.elapsed() < Duration::from_secs(3), "{:?}", cancelled.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
+    log.extend(&ended.log);
+    is_early.then_some((ended.report, log))
+}
+
+/// A run that waits was given up like one whose worker hangs: killed, told so, and billed by the worker's last note.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_waits_for_optimised_code_is_withdrawn_with_its_exact_bill() {
+    let host = Host::new(1);
+    let by_fuel = |fuel| counting().with(move |spec| spec.limits.fuel = Fuel(fuel));
+    let [few, many] = [2_000_000, 102_000_000];
+    let [before, after] = [host.run(by_fuel(few)).await, host.run(by_fuel(many)).await];
+    let each = (many - few) as f64 / (lines(&after.log) - lines(&before.log)) as f64;
+    let stops: [(fn(&Canceller), _, _); 2] = [
+        (Canceller::cancel, Outcome::Cancelled, "withdrawn while it ran"),
+        (Canceller::preempt, Outcome::Preempted, "the node's owner took the machine back"),
+    ];
+    for (stop, outcome, reason) in stops {
+        let mut tries = 0;
+        let (report, log) = loop {
+            match stop_while_it_waits(stop).await {
+                Some(ended) => break ended,
+                None => tries += 1,
+            }
+            assert!(tries < 5, "the optimised code is always there first");
+        };
+        assert_eq!((report.outcome, report.reason.as_str()), (outcome, reason));
+        // One tick more was begun, and a fixed price and the rounding are less than one.
+        let (billed, told) = (report.usage.fuel.0 as f64 / each, lines(&log) as f64);
+        assert!((told..told + 2.0).contains(&billed), "{billed} billed, {told} told");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,15 +9,18 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use adit_protocol::ByteCount;
 use adit_runtime::{Runtime, RuntimeConfig, SandboxReport, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use tempfile::TempDir;
 
-use crate::support::{Host, echo, first_log, spin_after_log, worker_program};
+use crate::streams::memory;
+use crate::support::{Host, Job, echo, finish, first_log, spin_after_log, worker_program};
 use crate::workers::is_running;
 
 /// What became of an attempt.
@@ -123,7 +126,7 @@ const NOT_PERMITTED: End = Refused(libc::EPERM);
 const NO_ACCESS: End = Refused(libc::EACCES);
 
 /// Escapes that the filter answers with death, in each kind of worker.
-const DEADLY: [&str; 30] = [
+const DEADLY: [&str; 31] = [
     "file_exists_by_statx",
     "connect_tcp",
     "connect_abstract_socket",
@@ -138,6 +141,7 @@ const DEADLY: [&str; 30] = [
     "signal_parent_thread",
     "raise_limit",
     "map_writable_and_executable",
+    "map_shared_memory",
     "make_executable_writable",
     "mount",
     "leave_namespace",
@@ -202,6 +206,7 @@ fn attempts_succeed_without_walls() {
         "open_parent_by_pidfd",
         "signal_parent",
         "map_writable_and_executable",
+        "map_shared_memory",
         "make_executable_writable",
         "become_dumpable",
         "am_dumpable",
@@ -342,11 +347,58 @@ async fn worker_that_runs_a_job_is_behind_the_walls() {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     // The file that it shares with a GPU worker.
     let file_max = 8 << 20;
-    for (name, most) in [("Max processes", 0), ("Max core file size", 0), ("Max file size", file_max), ("Max open files", 80)] {
+    // The engine has four places for guests of 4 GiB, which is this runtime's limit, and one more in baseline code.
+    let memory_max: u64 = (5 * 4 + 2) << 30;
+    for (name, most) in [
+        ("Max processes", 0),
+        ("Max core file size", 0),
+        ("Max file size", file_max),
+        ("Max open files", 80),
+        ("Max data size", memory_max),
+    ] {
         let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
         let [.., soft, hard, _unit] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
         assert_eq!((soft, hard), (most.to_string().as_str(), most.to_string().as_str()), "{line}");
     }
+}
+
+/// A worker that was taken over could have all of the machine's memory; and no honest one may meet its limit, whatever its guests before left
+/// behind.
+#[tokio::test]
+async fn memory_of_a_worker_is_limited_beyond_what_its_guests_can_have() {
+    let pages = 4096;
+    let bytes = ByteCount(pages << 16);
+    let host = Host::with(Arc::new(TempDir::new().unwrap()), |config| config.memory_max = bytes);
+    // A place for each module, and more of these than places; each grows to all that there is, and touches its last byte.
+    let greedy = |n: u32| {
+        let text = format!(
+            r#"(module (memory 1) (global i32 (i32.const {n})) (func (export "_start")
+                (if (i32.ne (memory.grow (i32.const {})) (i32.const 1)) (then unreachable))
+                (i32.store (i32.const {}) (i32.const 1))))"#,
+            pages - 1,
+            (pages << 16) - 4
+        );
+        Job::wat(&text).with(|spec| spec.limits.memory = bytes)
+    };
+    let mut pids = Vec::new();
+    for n in [0, 1, 2, 3, 4, 5, 0, 5] {
+        let run = host.start(greedy(n)).await.unwrap();
+        pids.push(run.worker_pid().unwrap());
+        finish(run).await.unwrap().assert_ok();
+    }
+    let pid = pids.pop().unwrap();
+    assert!(pids.iter().all(|other| *other == pid), "one worker had them all: {pids:?}");
+    let limit = data_limit(pid);
+    let held = memory(pid, "VmData");
+    println!("{held} bytes are writable, of {limit}");
+    assert_eq!(limit, 5 * bytes.0 + (2 << 30));
+    assert!(held + bytes.0 < limit, "a guest more would meet the limit: {held} of {limit}");
+}
+
+fn data_limit(pid: u32) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap()
 }
 
 #[test]

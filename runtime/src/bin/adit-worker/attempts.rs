@@ -54,6 +54,7 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("signal_parent_thread", |_| call(libc::SYS_tgkill, [parent(), parent(), 0, 0, 0, 0])),
     ("raise_limit", |_| raise_limit()),
     ("map_writable_and_executable", |_| map(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC).map(drop)),
+    ("map_shared_memory", |_| map_as(libc::MAP_SHARED, libc::PROT_READ | libc::PROT_WRITE).map(drop)),
     ("make_executable_writable", |_| protect(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC)),
     ("mount", |_| mount()),
     ("leave_namespace", |_| call(libc::SYS_unshare, [libc::CLONE_NEWUSER as c_long, 0, 0, 0, 0, 0])),
@@ -194,8 +195,12 @@ fn raise_limit() -> io::Result<()> {
 }
 
 fn map(protection: i32) -> io::Result<*mut libc::c_void> {
+    map_as(libc::MAP_PRIVATE, protection)
+}
+
+fn map_as(kind: i32, protection: i32) -> io::Result<*mut libc::c_void> {
     // SAFETY: a new mapping at an address of the kernel's choice touches no other.
-    let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+    let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, kind | libc::MAP_ANONYMOUS, -1, 0) };
     if page == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(page) }
 }
 
