@@ -9,11 +9,11 @@ use redb::{
 };
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, check_sum};
-use crate::tree::Place;
+use crate::tree::{Edge, Place};
 use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 /// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
 pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
@@ -50,6 +50,12 @@ pub(crate) const META_TERMS: &str = "terms";
 /// In [`META`], once there is any: the index below which [`JOBS`] and [`STATEMENTS`] lack no leaf's entries, little-endian. See
 /// [`crate::recent`].
 pub(crate) const META_INDEXED: &str = "indexed";
+/// In [`META`], once there are any: the sum over [`ORDERS`]. See [`crate::sums`].
+pub(crate) const META_ORDERS_SUM: &str = "orders sum";
+/// In [`META`], once there are any: the sum over [`ATTEMPTS`].
+pub(crate) const META_ATTEMPTS_SUM: &str = "attempts sum";
+/// In [`META`], beside [`META_INDEXED`]: the sum over what [`JOBS`] has of the leaves below that.
+pub(crate) const META_JOBS_SUM: &str = "jobs sum";
 
 /// Begins a transaction that is on the disk when its commit returns.
 ///
@@ -133,6 +139,11 @@ fn check_leaves(transaction: &ReadTransaction) -> Result<(), OpenError> {
         (found, due) if found == due => Ok(()),
         (found, due) => Err(OpenError::Inconsistent { what: "leaves", found, due }),
     }
+}
+
+/// The tree's edge is that over the leaves.
+pub(crate) fn check_edge(transaction: &ReadTransaction, edge: &Edge) -> Result<(), StoreError> {
+    edge.check(&transaction.open_table(LEAVES)?, &transaction.open_table(TILES)?)
 }
 
 /// Every receipt has its row and its job or attempt, where so many jobs are not in their table yet.
