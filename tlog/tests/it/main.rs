@@ -4,6 +4,7 @@
 
 mod fixture;
 mod fsck;
+mod serving;
 mod sigsum;
 mod source;
 mod vectors;
