@@ -240,10 +240,12 @@ impl<'txn> Change<'txn> {
             None => Microcredits(0),
         };
         let (balance, more) = (self.balance(Account::Customer(customer))?, amount.0 - held.0);
-        if balance.available() < i128::from(more) {
-            return Ok(Err(Refused::Insufficient { customer, available: balance.available(), asked: more }));
+        let account = Account::Customer(customer);
+        let available = balance.checked_available(account)?;
+        if available < i128::from(more) {
+            return Ok(Err(Refused::Insufficient { customer, available, asked: more }));
         }
-        self.set(Account::Customer(customer), Balance { held: balance.held + i128::from(more), ..balance });
+        self.set(account, balance.hold(account, more.into())?);
         self.placed.insert(job, *hold);
         Ok(Ok(Applied::Held))
     }
@@ -434,7 +436,7 @@ impl<'txn> Change<'txn> {
             let account = Account::Customer(*customer);
             let balance = self.balance(account)?;
             let released = i128::from(amount.0) - rest.map_or(0, |rest| i128::from(rest.0));
-            changed.insert(account, Balance { held: balance.held - released, ..balance });
+            changed.insert(account, balance.hold(account, -released)?);
         }
         for posting in postings {
             let before = match changed.get(&posting.account) {

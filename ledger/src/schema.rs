@@ -161,7 +161,7 @@ pub(crate) fn check_receipts(transaction: &ReadTransaction, recent_jobs: u64) ->
 /// Nothing was made or lost, and what is held is what the holds say.
 pub(crate) fn check_balances<E: From<StoreError> + From<BooksError>>(transaction: &ReadTransaction) -> Result<(), E> {
     let read = || -> Result<_, StoreError> {
-        let (mut posted, mut held) = (Vec::new(), BTreeMap::new());
+        let (mut posted, mut held) = (Vec::new(), BTreeMap::<_, i128>::new());
         for row in transaction.open_table(ACCOUNTS)?.iter()? {
             let (key, balance) = row?;
             let balance = Balance::from_bytes(balance.value());
@@ -171,7 +171,9 @@ pub(crate) fn check_balances<E: From<StoreError> + From<BooksError>>(transaction
         for row in transaction.open_table(HOLDS)?.iter()? {
             let (_, hold) = row?;
             let (customer, amount, _) = hold.value();
-            *held.entry(Account::Customer(PublicKey(*customer)).to_key()).or_default() -= i128::from(amount);
+            let account = Account::Customer(PublicKey(*customer));
+            let held = held.entry(account.to_key()).or_default();
+            *held = held.checked_sub(amount.into()).ok_or(BooksError::Overflow { account })?;
         }
         Ok((posted, held))
     };

@@ -2,7 +2,8 @@
 //!
 //! An entry that leads to a leaf is compared to that leaf whenever it is followed. One that is not found leads nowhere: where a bit of its
 //! key has changed on the disk, what was done would be done again, and paid again. So each table has a sum over its entries, written in the
-//! transactions that change it, and a ledger that is opened reads these tables whole: some tenths of a second for a million jobs.
+//! transactions that change it, and a ledger that is opened reads these tables whole and looks
+//! each key up: about a second for a million jobs.
 
 use adit_protocol::Digest;
 use redb::{ReadTransaction, ReadableTable};
