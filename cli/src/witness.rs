@@ -2,16 +2,18 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use adit_tlog::{Cosigner, Evidence, EvidenceKind, HttpServer, LogKey, Policy, UnixSeconds, Witness, WitnessError};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
+use tokio::sync::Notify;
 
 use crate::args::Common;
 use crate::exit::{Exit, usage};
 use crate::link::load_key;
-use crate::reactor::{StopSignals, block_on};
+use crate::reactor::{StopSignals, block_on, survive_file_limit};
 use crate::screen::Screen;
 use crate::sink::AtomicFile;
 use crate::table::print_line;
@@ -78,6 +80,7 @@ pub(crate) fn run(args: &WitnessArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         // Heard from the start, so that a signal during the opening is not lost.
         let mut signals = StopSignals::listen()?;
+        survive_file_limit()?;
         serve(witness, args, &data, &mut screen, &mut signals).await
     })
 }
@@ -91,7 +94,15 @@ async fn serve(
 ) -> anyhow::Result<Exit> {
     let (key, logs) = (witness.key().clone(), witness.logs().len());
     let listener = TcpListener::bind(args.listen).with_context(|| format!("cannot listen on {}", args.listen))?;
-    let server = HttpServer::spawn("witness", listener, move |request| witness.handle(&request, now()));
+    let failed = Arc::new(Notify::new());
+    let fail = Arc::clone(&failed);
+    let server = HttpServer::spawn("witness", listener, move |request| {
+        let response = witness.handle(&request, now());
+        if witness.has_failed() {
+            fail.notify_one();
+        }
+        response
+    });
     let server = server.context("cannot serve")?;
     let url = format!("http://{}", server.address());
     if let Some(path) = &args.ready_file {
@@ -99,8 +110,17 @@ async fn serve(
     }
     print_line(&format!("{key} {url}"))?;
     screen.note(format!("witness of {logs} logs ready, data in {}; Ctrl-C stops it", data.display()));
-    signals.next().await;
+    let is_over = tokio::select! {
+        _ = signals.next() => true,
+        () = failed.notified() => false,
+    };
     drop(server);
+    if !is_over {
+        bail!(
+            "the store in {} failed, and nothing is cosigned any more; mend the disk and start the witness again",
+            data.display()
+        );
+    }
     screen.note("witness stopped");
     Ok(Exit::Success)
 }

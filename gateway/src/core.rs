@@ -1134,10 +1134,83 @@ fn truncate(text: &mut String, bytes_max: usize) {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::JobState;
-    use adit_protocol::UnixMillis;
+    use adit_ledger::{Hold, Ledger};
+    use adit_protocol::{JobState, Terms};
+    use redb::backends::InMemoryBackend;
 
     use super::*;
+
+    const JOB: JobId = JobId([7; 16]);
+    const CUSTOMER: PublicKey = PublicKey([2; 32]);
+
+    /// A job that is at a node.
+    fn running() -> Job {
+        let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+        let live = Live {
+            spec: Box::new(spec.clone()),
+            input: None,
+            _pins: Vec::new(),
+            running: None,
+            progress: None,
+            progress_told: None,
+            out: Vec::new(),
+            outputs: Vec::new(),
+            reserved: Microcredits(60),
+            held: Some(Microcredits(60)),
+            paid: Microcredits(0),
+            dearest: Microcredits(60),
+        };
+        Job {
+            id: JOB,
+            client: CUSTOMER,
+            module: spec.module.digest,
+            spec_digest: spec.digest(),
+            submitted: UnixMillis(0),
+            stage: Stage::Live(live),
+            past: Past::default(),
+            steps: Vec::new(),
+            log: Log::default(),
+            followers: Vec::new(),
+        }
+    }
+
+    /// A hold ends by the clock a day after all the times that its job may take: where the job still runs then, it is the clock that is wrong.
+    #[tokio::test]
+    async fn hold_that_nobody_ended_goes_back_and_one_of_a_running_job_stops_the_ledger() {
+        for is_running in [false, true] {
+            let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
+            let mut ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
+            let grant = Grant { id: TransferId([1; 16]), customer: CUSTOMER, amount: Microcredits(100), time: UnixMillis(0) };
+            let terms = Terms { gateway: key.public(), fee_ppm: 0, time: UnixMillis(0) };
+            assert!(ledger.apply(&[Operation::State(terms), Operation::Grant(grant)]).unwrap().iter().all(Result::is_ok));
+            let (told, batches) = std::sync::mpsc::channel();
+            let writer = Writer::spawn(ledger, move |batch| told.send(batch).unwrap()).unwrap();
+            let config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
+            let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
+            let log = LogAccess { published: Published::default(), url: None };
+            let mut core = Core::new(&config, &key, store, LedgerAccess::Write(writer), log);
+            if is_running {
+                core.jobs.insert(JOB, running());
+            }
+            let (amount, expires) = (Microcredits(60), UnixMillis(1));
+            core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount, expires }));
+            core.expire();
+            core.hand_over();
+            loop {
+                let batch = batches.recv().unwrap();
+                let is_last = batch.operations.iter().any(|operation| matches!(operation, Operation::Expire { .. }));
+                core.committed(batch);
+                if is_last {
+                    break;
+                }
+            }
+            assert!(core.reader.holds().unwrap().is_empty());
+            let balance = core.reader.balance(Account::Customer(CUSTOMER)).unwrap();
+            assert_eq!((balance.available(), balance.held), (100, 0));
+            let why = core.ledger_stopped();
+            assert_eq!(why.is_some_and(|why| why.contains("expired while it ran; is the clock right?")), is_running);
+        }
+    }
 
     #[test]
     fn rows_are_cut_where_the_frame_ends() {

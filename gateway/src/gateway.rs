@@ -355,3 +355,58 @@ async fn keep_time(core: Rc<RefCell<Core>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::{Digest, Grant, Microcredits, TransferId, UnixMillis};
+
+    use super::*;
+
+    fn key() -> SecretKey {
+        SecretKey::from_seed([100; 32])
+    }
+
+    fn order(n: u64) -> TransferId {
+        TransferId(*Digest::of(&n.to_le_bytes()).0.first_chunk().unwrap())
+    }
+
+    /// Flips a bit wherever a file has these bytes.
+    fn flip(path: &Path, part: &[u8]) {
+        let mut bytes = std::fs::read(path).unwrap();
+        let copies: Vec<usize> = (0..bytes.len() - part.len()).filter(|at| bytes[*at..].starts_with(part)).collect();
+        assert!(!copies.is_empty());
+        copies.into_iter().for_each(|at| bytes[at + 5] ^= 4);
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// A gateway signed another root for the tree that it had signed before, and carried out an order again that it did not find.
+    #[tokio::test]
+    async fn ledger_with_a_flipped_bit_is_neither_signed_nor_added_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, path) = (GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path()), ledger_file(folder.path()));
+        let mut ledger = Ledger::open(&path, key().public()).unwrap();
+        let operations: Vec<Operation> = (0..600)
+            .map(|n| match n {
+                0 => Operation::State(Terms { gateway: key().public(), fee_ppm: 0, time: UnixMillis(1) }),
+                n => {
+                    let (customer, amount) = (PublicKey([n as u8 % 3; 32]), Microcredits(5));
+                    Operation::Grant(Grant { id: order(n), customer, amount, time: UnixMillis(2) })
+                }
+            })
+            .collect();
+        assert!(ledger.apply(&operations).unwrap().iter().all(Result::is_ok));
+        let tile = ledger.reader().tile(1, 0, 2).unwrap().unwrap();
+        let leaf = ledger.reader().leaf(590).unwrap().unwrap();
+        drop(ledger);
+        drop(Gateway::open(config.clone(), key()).unwrap());
+        let image = std::fs::read(&path).unwrap();
+        for (what, part) in [("a hash over a tile", tile.as_slice()), ("the newest leaves", &leaf), ("an order", &order(3).0)] {
+            std::fs::write(&path, &image).unwrap();
+            flip(&path, part);
+            let error = Gateway::open(config.clone(), key()).unwrap_err().to_string();
+            assert!(error.contains("the ledger is damaged") && error.contains("adit ledger restore"), "{what}: {error}");
+        }
+        std::fs::write(&path, &image).unwrap();
+        drop(Gateway::open(config, key()).unwrap());
+    }
+}

@@ -193,7 +193,12 @@ async fn read_node(core: &Shared, entrance: &Entrance, key: PublicKey, link: Lin
                         return Parting::Fault(fault);
                     }
                 }
-                Err(parting) => return parting,
+                Err(parting) => {
+                    if matches!(parting, Parting::Fault(_)) {
+                        core.borrow_mut().unreadable(key, link);
+                    }
+                    return parting;
+                }
             },
             _ = look.tick() => {
                 if !entrance.nodes.holds(&key) {

@@ -160,9 +160,11 @@ impl Ledger {
                 redb::DatabaseError::Storage(redb::StorageError::Io(error)) => OpenError::File { path: path.to_owned(), error },
                 error => StoreError::from(error).into(),
             };
-            let database = caught(|| Builder::new().set_cache_size(CACHE_BYTES).open(path)).map_err(already_open)?;
-            let transaction = redb::ReadableDatabase::begin_read(&database).map_err(StoreError::from)?;
-            schema::owner(&transaction)?
+            caught(|| {
+                let database = Builder::new().set_cache_size(CACHE_BYTES).open(path).map_err(already_open)?;
+                let transaction = redb::ReadableDatabase::begin_read(&database).map_err(StoreError::from)?;
+                Ok(schema::owner(&transaction)?)
+            })?
         };
         Self::open(path, owner)
     }

@@ -1,6 +1,7 @@
 //! The accounts: what each leaf moves between them, and the fold of all leaves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use adit_protocol::{Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, Voided};
 
@@ -65,12 +66,14 @@ pub enum BooksError {
         held: u64,
     },
     /// An account has less than nothing.
-    #[error("{account:?} has {left} microcredits left")]
+    #[error("{account} has {has}, and {of} were asked", has = credits(.left.saturating_add(*.asked)), of = credits(*.asked))]
     Overdrawn {
         /// Whose.
         account: Account,
-        /// How much.
+        /// How much, in microcredits.
         left: i128,
+        /// What was taken of it, in microcredits.
+        asked: i128,
     },
     /// The job was settled before. A job is paid once, and a hold ends once.
     #[error("job {0} was settled before")]
@@ -103,7 +106,7 @@ pub enum BooksError {
     #[error("the receipt of job {0} is for another gateway")]
     ForeignGateway(JobId),
     /// More or less is held of an account than its holds say.
-    #[error("{account:?} has {held} microcredits more held than its holds say")]
+    #[error("{account} has {held} microcredits more held than its holds say")]
     Held {
         /// Whose.
         account: Account,
@@ -111,7 +114,7 @@ pub enum BooksError {
         held: i128,
     },
     /// A balance is not the fold of the leaves.
-    #[error("{account:?} has {kept} microcredits, and by the log {due}")]
+    #[error("{account} has {kept} microcredits, and by the log {due}")]
     Kept {
         /// Whose.
         account: Account,
@@ -123,12 +126,33 @@ pub enum BooksError {
     /// The accounts do not sum to zero.
     #[error("the sum over all accounts is {0} microcredits, not zero")]
     Unbalanced(i128),
+    /// What all accounts have together does not fit 128 bits.
+    #[error("the sum over all accounts does not fit 128 bits")]
+    Unsummable,
     /// A sum does not fit 128 bits.
-    #[error("a sum over {account:?} does not fit 128 bits")]
+    #[error("a sum over {account} does not fit 128 bits")]
     Overflow {
         /// Whose.
         account: Account,
     },
+}
+
+impl fmt::Display for Account {
+    /// As people see it: whose it is, and the key that they know it by.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Issuer => f.write_str("the issuer"),
+            Self::Fee => f.write_str("the gateway's fee account"),
+            Self::Customer(key) => write!(f, "customer {key}"),
+            Self::Owner(key) => write!(f, "owner {key}"),
+        }
+    }
+}
+
+/// An amount as people see it.
+fn credits(micros: i128) -> String {
+    let (sign, amount) = (if micros < 0 { "-" } else { "" }, micros.unsigned_abs());
+    format!("{sign}{}.{:06} credits", amount / 1_000_000, amount % 1_000_000)
 }
 
 impl Account {
@@ -169,6 +193,20 @@ impl Balance {
         self.posted - self.held
     }
 
+    /// As [`Balance::available`], of a balance that nobody has looked at.
+    pub(crate) fn checked_available(&self, account: Account) -> Result<i128, BooksError> {
+        self.posted.checked_sub(self.held).ok_or(BooksError::Overflow { account })
+    }
+
+    /// The balance with so much more held of it, or less.
+    ///
+    /// # Errors
+    /// [`BooksError`] where that is less than nothing, or more than fits.
+    pub(crate) fn hold(self, account: Account, more: i128) -> Result<Self, BooksError> {
+        let held = self.held.checked_add(more).ok_or(BooksError::Overflow { account })?;
+        if held < 0 { Err(BooksError::Held { account, held }) } else { Ok(Self { held, ..self }) }
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; 32] {
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&self.posted.to_le_bytes());
@@ -189,8 +227,10 @@ impl Balance {
         let account = posting.account;
         let posted = self.posted.checked_add(posting.amount).ok_or(BooksError::Overflow { account })?;
         let balance = Self { posted, ..self };
-        match balance.available() {
-            left if left < 0 && posting.amount < 0 && !account.may_owe() => Err(BooksError::Overdrawn { account, left }),
+        match balance.checked_available(account)? {
+            left if left < 0 && posting.amount < 0 && !account.may_owe() => {
+                Err(BooksError::Overdrawn { account, left, asked: posting.amount.saturating_neg() })
+            }
             _ => Ok(balance),
         }
     }
@@ -372,8 +412,8 @@ impl Books {
 }
 
 /// Checks that balances sum to zero.
-pub(crate) fn check_sum(posted: impl Iterator<Item = i128>) -> Result<(), BooksError> {
-    match posted.fold(0i128, i128::wrapping_add) {
+pub(crate) fn check_sum(mut posted: impl Iterator<Item = i128>) -> Result<(), BooksError> {
+    match posted.try_fold(0i128, i128::checked_add).ok_or(BooksError::Unsummable)? {
         0 => Ok(()),
         sum => Err(BooksError::Unbalanced(sum)),
     }
@@ -442,7 +482,10 @@ mod tests {
         books.apply(&grant(5)).unwrap();
         assert_eq!((books.posted(Account::Issuer), books.posted(Account::Customer(CUSTOMER))), (-5, 5));
         let before = books.clone();
-        assert_eq!(books.apply(&payout(1)), Err(BooksError::Overdrawn { account: Account::Owner(OWNER), left: -1 }));
+        let overdrawn = BooksError::Overdrawn { account: Account::Owner(OWNER), left: -1, asked: 1 };
+        assert_eq!(books.apply(&payout(1)), Err(overdrawn.clone()));
+        let text = format!("owner {OWNER} has 0.000000 credits, and 0.000001 credits were asked");
+        assert_eq!(overdrawn.to_string(), text);
         assert_eq!(books, before);
         books.check().unwrap();
     }
@@ -548,5 +591,22 @@ mod tests {
         let rich = Balance { posted: i128::MAX, held: 0 };
         let more = Posting { account: Account::Fee, amount: 1 };
         assert_eq!(rich.post(more), Err(BooksError::Overflow { account: Account::Fee }));
+    }
+
+    #[test]
+    fn what_is_held_is_neither_less_than_nothing_nor_more_than_fits() {
+        let (account, balance) = (Account::Customer(CUSTOMER), Balance { posted: 9, held: 5 });
+        assert_eq!(balance.hold(account, -5), Ok(Balance { posted: 9, held: 0 }));
+        assert_eq!(balance.hold(account, -6), Err(BooksError::Held { account, held: -1 }));
+        assert_eq!(balance.hold(account, i128::MAX), Err(BooksError::Overflow { account }));
+        let odd = Balance { posted: i128::MIN, held: 1 };
+        assert_eq!(odd.post(Posting { account, amount: 0 }), Err(BooksError::Overflow { account }));
+    }
+
+    #[test]
+    fn sum_that_does_not_fit_is_no_sum() {
+        assert_eq!(check_sum([i128::MAX, 1].into_iter()), Err(BooksError::Unsummable));
+        assert_eq!(check_sum([i128::MAX, -i128::MAX].into_iter()), Ok(()));
+        assert_eq!(check_sum([3, -1].into_iter()), Err(BooksError::Unbalanced(2)));
     }
 }

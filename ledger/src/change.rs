@@ -15,8 +15,10 @@ use crate::reader::{check_leaf, read_attempt, read_job, read_leaf};
 use crate::recent::{IndexKey, SharedRecent, Sweep, keys};
 use crate::row::Row;
 use crate::schema::{
-    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_INDEXED, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
+    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_ATTEMPTS_SUM, META_INDEXED, META_JOBS_SUM, META_ORDERS_SUM, META_TERMS,
+    ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
 };
+use crate::sums::Sums;
 use crate::tree::{Edge, Place};
 use crate::{Appended, Corruption, Entry, EntryError, StoreError};
 
@@ -24,6 +26,7 @@ use crate::{Appended, Corruption, Entry, EntryError, StoreError};
 pub(crate) struct Ended {
     pub(crate) edge: Edge,
     pub(crate) terms: Option<Terms>,
+    pub(crate) sums: Sums,
     /// What leads to its leaves.
     pub(crate) fresh: Vec<(IndexKey, u64)>,
     /// What it took into the tables of what leads to earlier ones.
@@ -50,6 +53,9 @@ pub(crate) struct Change<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
     edge: Edge,
     terms: Option<Terms>,
+    /// Over the tables that say what was done before, and what they were when the batch began.
+    sums: Sums,
+    sums_before: Sums,
     /// What leads to the leaves before, as far as the tables may lack it.
     recent: &'txn SharedRecent,
     /// What leads to the leaves of this batch.
@@ -74,6 +80,7 @@ impl<'txn> Change<'txn> {
         gateway: PublicKey,
         edge: Edge,
         terms: Option<Terms>,
+        sums: Sums,
         recent: &'txn SharedRecent,
     ) -> Result<Self, StoreError> {
         Ok(Self {
@@ -93,6 +100,8 @@ impl<'txn> Change<'txn> {
             begun: edge.size(),
             edge,
             terms,
+            sums,
+            sums_before: sums,
             recent,
             fresh: Vec::new(),
             settled: HashMap::new(),
@@ -119,7 +128,8 @@ impl<'txn> Change<'txn> {
             self.tiles.insert(place, tile)?;
         }
         let sweep = self.sweep()?;
-        Ok(Some(Ended { edge: self.edge, terms: self.terms, fresh: self.fresh, sweep }))
+        self.write_sums(sweep.indexed.is_some())?;
+        Ok(Some(Ended { edge: self.edge, terms: self.terms, sums: self.sums, fresh: self.fresh, sweep }))
     }
 
     /// Takes entries of leaves before into their tables.
@@ -127,7 +137,11 @@ impl<'txn> Change<'txn> {
         let sweep = self.recent.read().sweep(self.edge.size() - self.begun, self.begun);
         for (key, index) in &sweep.entries {
             match key {
-                IndexKey::Job(job) => _ = self.jobs.insert(job, index)?,
+                IndexKey::Job(job) => {
+                    if self.jobs.insert(job, index)?.is_none() {
+                        self.sums.jobs.add(job, *index);
+                    }
+                }
                 IndexKey::Statement(account, is_other, index) => _ = self.statements.insert((account, *is_other, *index), ())?,
             }
         }
@@ -135,6 +149,20 @@ impl<'txn> Change<'txn> {
             self.meta.insert(META_INDEXED, indexed.to_le_bytes().as_slice())?;
         }
         Ok(sweep)
+    }
+
+    /// Writes the sums that have changed; that over the jobs once a sweep is over, when all that it swept is in the table.
+    fn write_sums(&mut self, is_swept: bool) -> Result<(), StoreError> {
+        if self.sums.orders != self.sums_before.orders {
+            self.meta.insert(META_ORDERS_SUM, self.sums.orders.to_bytes().as_slice())?;
+        }
+        if self.sums.attempts != self.sums_before.attempts {
+            self.meta.insert(META_ATTEMPTS_SUM, self.sums.attempts.to_bytes().as_slice())?;
+        }
+        if is_swept {
+            self.meta.insert(META_JOBS_SUM, self.sums.jobs.to_bytes().as_slice())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn apply(&mut self, operation: &Operation) -> Outcome {
@@ -190,6 +218,7 @@ impl<'txn> Change<'txn> {
         Ok(match self.record(leaf, None)? {
             Ok(index) => {
                 self.orders.insert(&id.0, index)?;
+                self.sums.orders.add(&id.0, index);
                 Ok(Applied::Recorded { index })
             }
             Err(refused) => Err(refused),
@@ -211,10 +240,12 @@ impl<'txn> Change<'txn> {
             None => Microcredits(0),
         };
         let (balance, more) = (self.balance(Account::Customer(customer))?, amount.0 - held.0);
-        if balance.available() < i128::from(more) {
-            return Ok(Err(Refused::Insufficient { customer, available: balance.available(), asked: more }));
+        let account = Account::Customer(customer);
+        let available = balance.checked_available(account)?;
+        if available < i128::from(more) {
+            return Ok(Err(Refused::Insufficient { customer, available, asked: more }));
         }
-        self.set(Account::Customer(customer), Balance { held: balance.held + i128::from(more), ..balance });
+        self.set(account, balance.hold(account, more.into())?);
         self.placed.insert(job, *hold);
         Ok(Ok(Applied::Held))
     }
@@ -261,6 +292,7 @@ impl<'txn> Change<'txn> {
             Err(refused) => return Ok(Err(refused)),
         };
         self.attempts.insert((&job.0, attempt.0), index)?;
+        self.sums.attempts.add_attempt((&job.0, attempt.0), index);
         Ok(Ok(Applied::Recorded { index }))
     }
 
@@ -404,7 +436,7 @@ impl<'txn> Change<'txn> {
             let account = Account::Customer(*customer);
             let balance = self.balance(account)?;
             let released = i128::from(amount.0) - rest.map_or(0, |rest| i128::from(rest.0));
-            changed.insert(account, Balance { held: balance.held - released, ..balance });
+            changed.insert(account, balance.hold(account, -released)?);
         }
         for posting in postings {
             let before = match changed.get(&posting.account) {

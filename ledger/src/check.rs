@@ -1,8 +1,8 @@
 //! The whole ledger against its own log: what a start leaves out, because it takes as long as the log is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use adit_protocol::{JobId, Leaf, Settled};
+use adit_protocol::{JobId, Leaf, PublicKey, Settled};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Value};
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError};
@@ -27,6 +27,8 @@ struct Check {
     /// Below which leaf the indexes of jobs and accounts lack nothing.
     indexed: u64,
     books: Books,
+    /// Customers of whom something was held that went back: they have an account, be there nothing in it.
+    voided: BTreeSet<PublicKey>,
     edge: Edge,
     terms: Option<u64>,
     due: Due,
@@ -57,6 +59,7 @@ pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> 
         statements: transaction.open_table(STATEMENTS)?,
         indexed: indexed(transaction)?,
         books: Books::default(),
+        voided: BTreeSet::new(),
         edge: Edge::default(),
         terms: None,
         due: Due::default(),
@@ -69,7 +72,7 @@ pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> 
     check.tree(leaves)?;
     check.terms(transaction)?;
     check.books.check()?;
-    check_accounts(transaction, &check.books)?;
+    check_accounts(transaction, &check.books, check.voided)?;
     check_holds(transaction, &check.books)?;
     check_unpaid(transaction)?;
     Ok(check.books)
@@ -93,7 +96,8 @@ impl Check {
             Leaf::Grant(grant) => self.order(grant.id.0, index)?,
             Leaf::Payout(payout) => self.order(payout.id.0, index)?,
             Leaf::Attempt(settled) => self.attempt(settled, index)?,
-            Leaf::Settlement(_) | Leaf::Void(_) => {}
+            Leaf::Void(voided) => _ = self.voided.insert(voided.customer),
+            Leaf::Settlement(_) => {}
         }
         if let Some(settled) = leaf.paid() {
             self.paid(settled, index)?;
@@ -199,24 +203,27 @@ fn count<K: Key + 'static, V: Value + 'static>(
     }
 }
 
-/// Every balance is the fold of the leaves, and none is missing.
-fn check_accounts(transaction: &ReadTransaction, books: &Books) -> Result<(), StoreError> {
+/// Every balance is the fold of the leaves, none is missing, and there are no others.
+fn check_accounts(transaction: &ReadTransaction, books: &Books, voided: BTreeSet<PublicKey>) -> Result<(), StoreError> {
     let accounts = transaction.open_table(ACCOUNTS)?;
-    let posted = |account: Account| -> Result<i128, StoreError> {
-        Ok(accounts.get(&account.to_key())?.map_or(0, |balance| Balance::from_bytes(balance.value()).posted))
-    };
-    let mut all: Vec<Account> = books.accounts().map(|(account, _)| account).collect();
+    let mut due: BTreeSet<Account> = books.accounts().map(|(account, _)| account).collect();
+    due.extend(voided.into_iter().map(Account::Customer));
+    for row in transaction.open_table(HOLDS)?.iter()? {
+        due.insert(Account::Customer(PublicKey(*row?.1.value().0)));
+    }
+    let mut all = due.clone();
     for row in accounts.iter()? {
         let key = row?.0;
-        all.push(Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?);
+        all.insert(Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?);
     }
     for account in all {
-        let (kept, due) = (posted(account)?, books.posted(account));
+        let kept = accounts.get(&account.to_key())?.map_or(0, |balance| Balance::from_bytes(balance.value()).posted);
+        let due = books.posted(account);
         if kept != due {
             return Err(BooksError::Kept { account, kept, due }.into());
         }
     }
-    Ok(())
+    count("accounts", &accounts, due.len() as u64)
 }
 
 /// What is held of an account is the sum of its holds, no settled job has one, a job whose paid attempts left something has one of no less,

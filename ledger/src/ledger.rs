@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use adit_protocol::{PublicKey, Terms};
 use redb::backends::FileBackend;
-use redb::{Builder, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
+use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError};
 
 use crate::books::BooksError;
 use crate::change::{Change, Ended};
+use crate::sums::Sums;
 use crate::tree::{Edge, TreeHead};
 use crate::{Applied, FORMAT_VERSION, Operation, Reader, Refused, StoreError, file, schema};
 
@@ -27,6 +28,7 @@ pub struct Ledger {
     gateway: PublicKey,
     edge: Edge,
     terms: Option<Terms>,
+    sums: Sums,
     stopped: Option<Arc<StoreError>>,
 }
 
@@ -66,7 +68,7 @@ pub enum OpenError {
         given: PublicKey,
     },
     /// The tables do not agree with each other.
-    #[error("the ledger is damaged: {found} {what} where there should be {due}; restore a backup")]
+    #[error("the ledger is damaged: {found} {what} where there should be {due}; restore a backup (adit ledger restore)")]
     Inconsistent {
         /// What was counted.
         what: &'static str,
@@ -76,7 +78,7 @@ pub enum OpenError {
         due: u64,
     },
     /// The balances break a rule.
-    #[error("the ledger is damaged: {0}; restore a backup")]
+    #[error("the ledger is damaged: {0}; restore a backup (adit ledger restore)")]
     Books(#[from] BooksError),
     /// The store failed.
     #[error(transparent)]
@@ -163,14 +165,22 @@ impl Ledger {
 
     fn open_backend(backend: impl StorageBackend, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
         let builder = builder.set_cache_size(CACHE_BYTES);
-        let database = caught(|| builder.create_with_backend(backend)).map_err(StoreError::from)?;
+        caught(|| {
+            let database = builder.create_with_backend(backend).map_err(StoreError::from)?;
+            Self::open_database(database, gateway)
+        })
+    }
+
+    fn open_database(database: Database, gateway: PublicKey) -> Result<Self, OpenError> {
         schema::prepare(&database, gateway)?;
         let reader = Reader::new(Arc::new(database));
         let (edge, terms) = reader.edge_and_terms()?;
         let transaction = reader.database().begin_read().map_err(StoreError::from)?;
         reader.recent().load(&transaction)?;
         schema::check_receipts(&transaction, reader.recent().read().jobs())?;
-        Ok(Self { reader, gateway, edge, terms, stopped: None })
+        let sums = Sums::read(&transaction)?;
+        schema::check_edge(&transaction, &edge)?;
+        Ok(Self { reader, gateway, edge, terms, sums, stopped: None })
     }
 
     /// A handle for reading. Clone it: it is cheap, and it reads beside the writer, from any thread.
@@ -249,17 +259,18 @@ impl Ledger {
     ) -> Result<Vec<Result<Applied, Refused>>, StoreError> {
         let transaction = schema::begin_durable(self.reader.database())?;
         let (outcomes, ended) = {
-            let mut change = Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms, self.reader.recent())?;
+            let mut change =
+                Change::begin(&transaction, self.gateway, self.edge.clone(), self.terms, self.sums, self.reader.recent())?;
             let outcomes = work(&mut change)?;
             (outcomes, change.end()?)
         };
         // What was done before was durable then; only what is new is worth a sync.
         match ended {
-            Some(Ended { edge, terms, fresh, sweep }) => {
+            Some(Ended { edge, terms, sums, fresh, sweep }) => {
                 self.reader.recent().admit(fresh, &sweep);
                 transaction.commit()?;
                 self.reader.recent().release(&sweep);
-                (self.edge, self.terms) = (edge, terms);
+                (self.edge, self.terms, self.sums) = (edge, terms, sums);
             }
             None => transaction.abort()?,
         }
@@ -269,10 +280,10 @@ impl Ledger {
 
 /// Opens a database. redb asserts some of what it takes a file to be, such as one that ends within a page that is in use: whoever opens a
 /// ledger is told that it is damaged, as of all else that is found.
-pub(crate) fn caught<T>(open: impl FnOnce() -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+pub(crate) fn caught<T>(open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     // What was half opened is gone with the panic.
-    let damaged = |_| Err(StorageError::Corrupted("the file is not what was written; restore a backup".to_owned()).into());
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(damaged)
+    let damaged = || StoreError::from(StorageError::Corrupted("the file is not what was written".to_owned()));
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(damaged().into()))
 }
 
 #[cfg(test)]

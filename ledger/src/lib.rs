@@ -39,6 +39,7 @@ mod reader;
 mod recent;
 mod row;
 mod schema;
+mod sums;
 mod tree;
 mod writer;
 

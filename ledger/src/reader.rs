@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
@@ -52,13 +53,13 @@ pub struct UnpaidPage {
 #[non_exhaustive]
 pub enum StoreError {
     /// The database, or the disk under it, failed.
-    #[error("the ledger's database failed: {0}")]
+    #[error("the ledger's database failed: {0}{then}", then = what_to_do(.0))]
     Database(redb::Error),
     /// What is stored breaks a rule that was kept when it was written.
-    #[error("the ledger is damaged: {0}; restore a backup")]
+    #[error("the ledger is damaged: {0}; restore a backup (adit ledger restore)")]
     Books(#[from] BooksError),
     /// A table has more or less than the leaves say.
-    #[error("the ledger is damaged: {found} {what} where there should be {due}; restore a backup")]
+    #[error("the ledger is damaged: {found} {what} where there should be {due}; restore a backup (adit ledger restore)")]
     Inconsistent {
         /// What was counted.
         what: &'static str,
@@ -67,14 +68,31 @@ pub enum StoreError {
         /// How many there should be.
         due: u64,
     },
+    /// A table that says what was done before is not the one that was written.
+    #[error("the ledger is damaged: its table of {what} is not the one that was written; restore a backup (adit ledger restore)")]
+    Altered {
+        /// Which table.
+        what: &'static str,
+    },
     /// What is stored is not what was written.
-    #[error("the ledger is damaged at index {index}: {fault}; restore a backup")]
+    #[error("the ledger is damaged at index {index}: {fault}; restore a backup (adit ledger restore)")]
     Corrupt {
         /// The leaf's index.
         index: u64,
         /// How it shows.
         fault: Corruption,
     },
+}
+
+/// What helps where the file itself is wrong, and not the disk full or the process without a right.
+fn what_to_do(error: &redb::Error) -> &'static str {
+    match error {
+        redb::Error::Corrupted(_) | redb::Error::RepairAborted => "; restore a backup (adit ledger restore)",
+        redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+            "; restore a backup (adit ledger restore)"
+        }
+        _ => "",
+    }
 }
 
 /// How it shows that something stored is not what was written.
@@ -96,6 +114,12 @@ pub enum Corruption {
     /// A tile of the tree is missing or cut short; the index is the tile's.
     #[error("a tile of level {level} is damaged")]
     Tile {
+        /// The tile's level.
+        level: u8,
+    },
+    /// A full tile of the tree is not the one of which the level above has the hash; the index is the tile's.
+    #[error("the tile of level {level} is not the one in the tree")]
+    Hashes {
         /// The tile's level.
         level: u8,
     },
@@ -153,13 +177,13 @@ impl Reader {
     /// The tree's right edge and the terms, for a ledger that is opened.
     pub(crate) fn edge_and_terms(&self) -> Result<(Edge, Option<Terms>), StoreError> {
         let transaction = self.db.begin_read()?;
-        let leaves = transaction.open_table(LEAVES)?;
-        let edge = Edge::read(leaves.len()?, &transaction.open_table(TILES)?)?;
+        let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
+        let edge = Edge::read(leaves.len()?, &tiles)?;
         let meta = transaction.open_table(META)?;
         let Some(index) = meta.get(META_TERMS)? else { return Ok((edge, None)) };
         let damaged = |index, fault| StoreError::Corrupt { index, fault };
         let index = index.value().try_into().map(u64::from_le_bytes).map_err(|_| damaged(0, Corruption::Missing))?;
-        check_leaf(&leaves, &transaction.open_table(TILES)?, index)?;
+        check_leaf(&leaves, &tiles, index)?;
         match read_leaf(&leaves, index)? {
             Leaf::Terms(terms) => Ok((edge, Some(terms))),
             _ => Err(damaged(index, Corruption::Index)),

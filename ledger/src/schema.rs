@@ -9,11 +9,11 @@ use redb::{
 };
 
 use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, check_sum};
-use crate::tree::Place;
+use crate::tree::{Edge, Place};
 use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 /// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
 pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
@@ -50,6 +50,12 @@ pub(crate) const META_TERMS: &str = "terms";
 /// In [`META`], once there is any: the index below which [`JOBS`] and [`STATEMENTS`] lack no leaf's entries, little-endian. See
 /// [`crate::recent`].
 pub(crate) const META_INDEXED: &str = "indexed";
+/// In [`META`], once there are any: the sum over [`ORDERS`]. See [`crate::sums`].
+pub(crate) const META_ORDERS_SUM: &str = "orders sum";
+/// In [`META`], once there are any: the sum over [`ATTEMPTS`].
+pub(crate) const META_ATTEMPTS_SUM: &str = "attempts sum";
+/// In [`META`], beside [`META_INDEXED`]: the sum over what [`JOBS`] has of the leaves below that.
+pub(crate) const META_JOBS_SUM: &str = "jobs sum";
 
 /// Begins a transaction that is on the disk when its commit returns.
 ///
@@ -135,6 +141,11 @@ fn check_leaves(transaction: &ReadTransaction) -> Result<(), OpenError> {
     }
 }
 
+/// The tree's edge is that over the leaves.
+pub(crate) fn check_edge(transaction: &ReadTransaction, edge: &Edge) -> Result<(), StoreError> {
+    edge.check(&transaction.open_table(LEAVES)?, &transaction.open_table(TILES)?)
+}
+
 /// Every receipt has its row and its job or attempt, where so many jobs are not in their table yet.
 pub(crate) fn check_receipts(transaction: &ReadTransaction, recent_jobs: u64) -> Result<(), OpenError> {
     let count = || -> Result<_, StoreError> {
@@ -150,7 +161,7 @@ pub(crate) fn check_receipts(transaction: &ReadTransaction, recent_jobs: u64) ->
 /// Nothing was made or lost, and what is held is what the holds say.
 pub(crate) fn check_balances<E: From<StoreError> + From<BooksError>>(transaction: &ReadTransaction) -> Result<(), E> {
     let read = || -> Result<_, StoreError> {
-        let (mut posted, mut held) = (Vec::new(), BTreeMap::new());
+        let (mut posted, mut held) = (Vec::new(), BTreeMap::<_, i128>::new());
         for row in transaction.open_table(ACCOUNTS)?.iter()? {
             let (key, balance) = row?;
             let balance = Balance::from_bytes(balance.value());
@@ -160,7 +171,9 @@ pub(crate) fn check_balances<E: From<StoreError> + From<BooksError>>(transaction
         for row in transaction.open_table(HOLDS)?.iter()? {
             let (_, hold) = row?;
             let (customer, amount, _) = hold.value();
-            *held.entry(Account::Customer(PublicKey(*customer)).to_key()).or_default() -= i128::from(amount);
+            let account = Account::Customer(PublicKey(*customer));
+            let held = held.entry(account.to_key()).or_default();
+            *held = held.checked_sub(amount.into()).ok_or(BooksError::Overflow { account })?;
         }
         Ok((posted, held))
     };

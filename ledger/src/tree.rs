@@ -53,6 +53,34 @@ impl Edge {
         Ok(edge)
     }
 
+    /// Checks that each hash of the edge is that of what lies under it: of its leaf, or of the full tile below. The tree's root is made of the
+    /// edge alone, so a root that is signed is that of these leaves. A level has 255 hashes at most.
+    pub(crate) fn check(
+        &self,
+        leaves: &impl ReadableTable<u64, &'static [u8]>,
+        tiles: &impl ReadableTable<Place, &'static [u8]>,
+    ) -> Result<(), StoreError> {
+        for (level, tile) in self.tiles.iter().enumerate() {
+            let first = self.size >> (usize::from(TILE_HEIGHT) * (level + 1)) << TILE_HEIGHT;
+            for (index, hash) in (first..).zip(tile.chunks_exact(HASH_BYTES)) {
+                let corrupt = |fault| StoreError::Corrupt { index, fault };
+                let (due, fault) = match (level as u8).checked_sub(1) {
+                    Some(level) => {
+                        (Tile::subtree_hash(&read_tile(tiles, (level, index), TILE_HASHES)?), Corruption::Hashes { level })
+                    }
+                    None => {
+                        let leaf = leaves.get(index)?.ok_or(corrupt(Corruption::Missing))?;
+                        (record_hash(leaf.value()), Corruption::Leaf)
+                    }
+                };
+                if hash != due.0 {
+                    return Err(corrupt(fault));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many leaves there are.
     pub(crate) fn size(&self) -> u64 {
         self.size

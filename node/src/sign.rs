@@ -79,3 +79,77 @@ fn sign_batch(link: &Link, batch: Vec<Finished>) {
         link.lease_ended(told_id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use adit_protocol::{Attempt, Digest, JobId, MeterId, Microcredits, NodeTimes, Outcome, Price, Profile, PublicKey, Usage};
+
+    use super::*;
+
+    fn finished() -> Finished {
+        let (digest, key) = (Digest([0; 32]), PublicKey([0; 32]));
+        let receipt = Receipt {
+            job: JobId([1; 16]),
+            attempt: Attempt(1),
+            client: key,
+            node: key,
+            gateway: key,
+            spec: digest,
+            module: digest,
+            input: digest,
+            output: digest,
+            outcome: Outcome::Finished { exit_code: 0 },
+            profile: Profile::Deterministic,
+            meter: MeterId([0; 32]),
+            engine: String::new(),
+            usage: Usage::default(),
+            gpu: None,
+            times: NodeTimes::default(),
+            price: Price::default(),
+            cost: Microcredits(0),
+            salt: None,
+        };
+        Finished { receipt, reason: String::new(), output: None }
+    }
+
+    fn ready(receipts: usize) -> Signer {
+        let signer = Signer::default();
+        (0..receipts).for_each(|_| signer.push(finished()));
+        signer
+    }
+
+    /// Whether a future is done when it is polled once more.
+    async fn is_done(future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+        tokio::select! {
+            biased;
+            () = future => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn receipts_wait_a_millisecond_for_company() {
+        for receipts in [1, BATCH_LEAVES_MAX - 1] {
+            let signer = ready(receipts);
+            let begun = Instant::now();
+            signer.gather().await;
+            assert!(begun.elapsed() >= COMPANY, "{receipts}: {:?}", begun.elapsed());
+            assert_eq!(signer.ready.borrow().len(), receipts, "they are left to whoever signs");
+        }
+        assert_eq!(COMPANY, Duration::from_millis(1));
+    }
+
+    #[tokio::test]
+    async fn full_batch_waits_for_nobody() {
+        let full = ready(64);
+        assert!(is_done(&mut pin!(full.gather())).await);
+        let signer = ready(63);
+        let mut gathering = pin!(signer.gather());
+        assert!(!is_done(&mut gathering).await);
+        // The clock is not looked at between two polls, only by the runtime when it has nothing else to do.
+        signer.push(finished());
+        assert!(is_done(&mut gathering).await);
+    }
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, StatusCode};
@@ -74,6 +74,8 @@ pub struct HttpResponse {
     pub is_immutable: bool,
     /// Whether the body is compressed with gzip.
     pub is_gzip: bool,
+    /// Whether that depends on [`HttpRequest::accepts_gzip`]: a cache must not give whoever takes no gzip what another was sent.
+    pub is_negotiated: bool,
     /// What is sent.
     pub body: Bytes,
 }
@@ -89,7 +91,14 @@ impl HttpResponse {
     /// A text that is not to be kept.
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         let body = Bytes::from(text.into());
-        Self { status, content_type: "text/plain; charset=utf-8", is_immutable: false, is_gzip: false, body }
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            is_immutable: false,
+            is_gzip: false,
+            is_negotiated: false,
+            body,
+        }
     }
 }
 
@@ -267,7 +276,7 @@ fn offers_gzip(value: &HeaderValue) -> bool {
 }
 
 fn write(response: HttpResponse, is_head: bool) -> hyper::Response<Full<Bytes>> {
-    let HttpResponse { status, content_type, is_immutable, is_gzip, body } = response;
+    let HttpResponse { status, content_type, is_immutable, is_gzip, is_negotiated, body } = response;
     let length = body.len();
     let mut answer = hyper::Response::new(Full::new(if is_head { Bytes::new() } else { body }));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -277,6 +286,9 @@ fn write(response: HttpResponse, is_head: bool) -> hyper::Response<Full<Bytes>> 
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(caching));
     if is_gzip {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    if is_negotiated {
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
     }
     if status == StatusCode::METHOD_NOT_ALLOWED.as_u16() {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));

@@ -121,7 +121,12 @@ impl LogService {
         }
         let Some(path) = TilePath::from_path(path) else { return not_found() };
         match self.read(path) {
-            Ok(Some(bytes)) => immutable(bytes, matches!(path, TilePath::Entries { .. }) && request.accepts_gzip),
+            Ok(Some(bytes)) if matches!(path, TilePath::Hashes { .. }) => immutable(bytes),
+            Ok(Some(bytes)) => {
+                let compressed = request.accepts_gzip;
+                let bytes = if compressed { gzip(&bytes) } else { bytes };
+                HttpResponse { is_gzip: compressed, is_negotiated: true, ..immutable(bytes) }
+            }
             Ok(None) => not_found(),
             Err(error) => {
                 tracing::error!(%error, "the log cannot be served");
@@ -167,9 +172,8 @@ fn bundle(leaves: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-fn immutable(bytes: Vec<u8>, compress: bool) -> HttpResponse {
-    let (body, is_gzip) = if compress { (gzip(&bytes), true) } else { (bytes, false) };
-    HttpResponse { status: 200, content_type: BINARY, is_immutable: true, is_gzip, body: body.into() }
+fn immutable(bytes: Vec<u8>) -> HttpResponse {
+    HttpResponse { content_type: BINARY, is_immutable: true, body: bytes.into(), ..HttpResponse::text(200, "") }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

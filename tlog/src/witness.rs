@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use adit_ledger::{TreeHead, file};
 use redb::backends::FileBackend;
@@ -60,6 +61,7 @@ pub struct Witness {
     store: Database,
     cosigner: Cosigner,
     logs: Vec<LogKey>,
+    has_failed: AtomicBool,
 }
 
 /// A witness that cannot be opened.
@@ -184,12 +186,18 @@ impl Witness {
     pub fn open_with(backend: impl StorageBackend, cosigner: Cosigner, logs: Vec<LogKey>) -> Result<Self, WitnessError> {
         let store = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(redb::Error::from)?;
         prepare(&store)?;
-        Ok(Self { store, cosigner, logs })
+        Ok(Self { store, cosigner, logs, has_failed: AtomicBool::new(false) })
     }
 
     /// The key that it cosigns with.
     pub fn key(&self) -> &crate::WitnessKey {
         self.cosigner.key()
+    }
+
+    /// Whether its store has failed, once and for all: after an error of the disk the database answers nothing any more until it is opened
+    /// again. Nothing is cosigned from then on, so that whoever runs the witness should end it.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 
     /// The logs that it witnesses.
@@ -211,7 +219,12 @@ impl Witness {
     pub fn add_checkpoint(&self, body: &[u8], now: UnixSeconds) -> HttpResponse {
         match self.cosign(body, now) {
             Ok(cosignature) => HttpResponse::text(200, cosignature.line),
-            Err(refusal) => refusal.into_response(),
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Store(_)) {
+                    self.has_failed.store(true, Ordering::Release);
+                }
+                refusal.into_response()
+            }
         }
     }
 
@@ -461,7 +474,7 @@ fn initialise(store: &Database) -> Result<(), redb::Error> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use adit_protocol::SecretKey;
     use redb::backends::InMemoryBackend;
@@ -716,6 +729,48 @@ mod tests {
         let ledger = folder.path().join("ledger.redb");
         drop(adit_ledger::Ledger::open(&ledger, log().public()).unwrap());
         assert!(matches!(Witness::open(&ledger, cosigner(), Vec::new()), Err(WitnessError::NotAWitness)));
+    }
+
+    /// A disk that fails one sync, and is well again.
+    #[derive(Debug)]
+    struct Failing(InMemoryBackend, Arc<AtomicBool>);
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            if self.1.swap(false, Ordering::Relaxed) { Err(io::Error::other("a test's")) } else { self.0.sync_data() }
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    /// It answered 500 for ever, whatever became of the disk, and nobody was told.
+    #[test]
+    fn store_that_failed_is_told_to_whoever_runs_the_witness() {
+        let fails = Arc::new(AtomicBool::new(false));
+        let disk = Failing(InMemoryBackend::new(), Arc::clone(&fails));
+        let witness = Witness::open_with(disk, cosigner(), vec![log_key(&log().public())]).unwrap();
+        check(&witness, &growth(0, &tree("a", 7)), "200");
+        check(&witness, &growth(0, &tree("b", 9)), "409");
+        check(&witness, b"nothing", "400");
+        assert!(!witness.has_failed());
+        fails.store(true, Ordering::Relaxed);
+        check(&witness, &growth(7, &tree("a", 9)), "500");
+        assert!(witness.has_failed());
+        check(&witness, &growth(7, &tree("a", 9)), "500");
     }
 
     /// The race of the specification: of requests at the same time, each is checked against what the one before it left.

@@ -6,8 +6,8 @@ use crate::process::{self, say};
 use crate::workspace::Workspace;
 
 /// The targets in `fuzz/fuzz_targets/`.
-const TARGETS: [&str; 10] =
-    ["frame", "receipt", "leaf", "checkpoint", "ledger", "ipc", "admission", "host_calls", "meter", "compilers"];
+const TARGETS: [&str; 11] =
+    ["frame", "receipt", "leaf", "checkpoint", "ledger", "log", "ipc", "admission", "host_calls", "meter", "compilers"];
 /// Long enough to see that a target works; hours find more.
 const SECONDS_DEFAULT: u64 = 600;
 
@@ -42,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     say("writing the seeds, and trying them");
     let corpus = workspace.root.join("fuzz/corpus");
-    for package in ["adit-ledger", "adit-runtime"] {
+    for package in ["adit-ledger", "adit-tlog", "adit-runtime"] {
         let mut seeds = workspace.cargo();
         seeds.args(["test", "--package", package, "--test", "it", "fuzzing::"]).env("ADIT_FUZZ_CORPUS", &corpus);
         process::run(&mut seeds, "mend the oracle or the seed that failed")?;

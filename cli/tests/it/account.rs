@@ -103,7 +103,10 @@ fn order_is_the_operators_and_is_carried_out_once() {
     assert_eq!(account(&network, &[])[0], 5 * CREDIT);
 
     let stranger: PublicKey = SecretKey::from_seed([7; 32]).public();
-    operator(&network, &["payout", &stranger.to_string(), "0.1"]).run().code(20).says("has -100000 microcredits left");
+    operator(&network, &["payout", &stranger.to_string(), "0.1"])
+        .run()
+        .code(20)
+        .says(&format!("owner {stranger} has 0.000000 credits, and 0.100000 credits were asked"));
     operator(&network, &["grant", "no key", "1"]).run().code(2);
     operator(&network, &["grant", &user, "-1"]).run().code(2);
 }

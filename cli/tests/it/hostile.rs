@@ -251,7 +251,7 @@ impl Scene {
     }
 
     /// As [`Scene::refuses`], where the liar is thrown out each time, and says whatever it likes.
-    async fn expels(&mut self, what: &str, want: &str, counted: u64, lie: impl Fn(&Self, &Lease, Receipt)) {
+    async fn expels(&mut self, what: &str, want: &str, lie: impl Fn(&Self, &Lease, Receipt)) {
         let mut handle = self.submit();
         for _ in 0..ATTEMPTS {
             let lease = self.liar.lease().await;
@@ -260,7 +260,7 @@ impl Scene {
             assert!(reason.contains(want), "{what}: {reason}");
         }
         self.lost(&mut handle, what, want).await;
-        self.refused += counted;
+        self.refused += ATTEMPTS;
         self.look(what, want).await;
     }
 
@@ -579,17 +579,17 @@ async fn node_that_reports_what_it_was_not_given_is_thrown_out() {
     let want = "it has no lease of attempt";
     let old = scene.pays("the truth", |scene, _, receipt| scene.liar.sign(receipt)).await;
     let replayed = |scene: &Scene, _: &Lease, _: Receipt| scene.liar.finish(old.clone());
-    scene.expels("a receipt that was settled", want, ATTEMPTS, replayed).await;
+    scene.expels("a receipt that was settled", want, replayed).await;
     let next = |scene: &Scene, _: &Lease, mut receipt: Receipt| {
         receipt.attempt.0 += 1;
         scene.liar.finish(scene.liar.sign(receipt));
     };
-    scene.expels("another attempt", want, ATTEMPTS, next).await;
+    scene.expels("another attempt", want, next).await;
     let other = |scene: &Scene, _: &Lease, mut receipt: Receipt| {
         receipt.job = JobId([5; 16]);
         scene.liar.finish(scene.liar.sign(receipt));
     };
-    scene.expels("another job", want, ATTEMPTS, other).await;
+    scene.expels("another job", want, other).await;
 
     // The second of two equal ones finds no lease, and has no effect.
     let word = scene.pays("the truth again", |scene, _, receipt| scene.liar.sign(receipt)).await;
@@ -609,13 +609,13 @@ async fn node_that_reports_what_it_was_not_given_is_thrown_out() {
         assert!(postcard::from_bytes::<NodeMessage>(&bytes).is_ok());
         scene.liar.say(&Raw(bytes));
     };
-    scene.expels("a padded number", "it broke the protocol: the encoding is not canonical", 0, padded).await;
+    scene.expels("a padded number", "it broke the protocol: the encoding is not canonical", padded).await;
     let longer = |scene: &Scene, _: &Lease, receipt: Receipt| {
         let mut bytes = postcard::to_allocvec(&scene.liar.sign(receipt).message()).unwrap();
         bytes.push(0);
         scene.liar.say(&Raw(bytes));
     };
-    scene.expels("a byte too many", "it broke the protocol: 1 bytes follow the message", 0, longer).await;
+    scene.expels("a byte too many", "it broke the protocol: 1 bytes follow the message", longer).await;
     scene.pays("the truth once more", |scene, _, receipt| scene.liar.sign(receipt)).await;
     scene.close();
 }

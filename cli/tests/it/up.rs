@@ -39,6 +39,29 @@ fn everything_works_without_a_word_about_where() {
     drop(module);
 }
 
+/// As its help says: 1,000 credits at each start, of which jobs are paid.
+#[test]
+fn user_has_a_thousand_credits_more_with_each_start() {
+    let home = Home::new();
+    home.file("echo.wasm", guest::echo());
+    let mut spent = 0;
+    for start in 1..=2 {
+        let (process, _) = up(&home, &["--slots", "1"]);
+        let account = || home.adit(["account", "--json"]).run().ok().json();
+        assert_eq!(account()["available_microcredits"], start * 1_000_000_000 - spent, "start {start}");
+        let job = home.adit(["run", "echo.wasm", "--input", "-", "--json"]).input("at home").run().ok().json();
+        spent += job["price_microcredits"].as_u64().unwrap();
+        let due = start * 1_000_000_000 - spent;
+        until("what was held is given back", || {
+            let account = account();
+            account["held_microcredits"] == 0 && account["available_microcredits"] == due
+        });
+        process.signal(Signal::INT);
+        process.wait().ok();
+    }
+    assert!(spent > 0);
+}
+
 #[test]
 fn address_of_a_killed_one_is_not_believed_and_its_receipts_are_kept() {
     let home = Home::new();

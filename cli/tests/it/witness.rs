@@ -109,6 +109,19 @@ fn witness_remembers_what_it_cosigned_when_it_is_killed() {
     assert!(line.starts_with("witness.example/w1+"), "{line}");
 }
 
+/// It answered 500 until somebody looked: after one error of the disk its database answers nothing any more.
+#[test]
+fn witness_whose_disk_failed_ends_and_goes_on_when_it_is_started_again() {
+    let home = Home::new();
+    let checkpoint = sign_checkpoint(&log(), &ledger(5).tree());
+    let witness = Witness::start(&home);
+    witness.process.limit_files(Some(1));
+    assert_eq!(witness.post(0, &checkpoint), (500, "the store failed, and nothing was cosigned\n".to_owned()));
+    witness.process.wait().code(1).says("nothing is cosigned any more; mend the disk");
+    let witness = Witness::start(&home);
+    assert_eq!(witness.post(0, &checkpoint).0, 200);
+}
+
 #[test]
 fn witness_without_a_log_or_a_name_is_wrong_usage() {
     let home = Home::new();

@@ -16,6 +16,7 @@ use adit_transport::BlobPin;
 use super::{Core, truncate};
 use crate::clock::wall_time;
 use crate::job::{Contest, Job, Live, Out, Stage};
+use crate::peer::LinkId;
 use crate::{settle, times};
 
 /// Nodes whose refused receipts are counted.
@@ -234,6 +235,14 @@ impl Core {
         let attempt = Box::new(UnpaidAttempt { job, attempt, time: wall_time(), reason });
         // Nobody waits for it.
         self.unrecorded.push_back(Operation::Unpaid { node, attempt });
+    }
+
+    /// Counts a message that cannot be read as a receipt that is refused, where its node has something to report: what else it was about
+    /// cannot be known.
+    pub(crate) fn unreadable(&mut self, node: PublicKey, link: LinkId) {
+        if self.is_current(node, link) && self.dispatcher.leases(&node).next().is_some() {
+            self.count_refused(node);
+        }
     }
 
     /// Counts a receipt that is refused. How many of its node's there were.

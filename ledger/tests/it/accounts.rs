@@ -265,7 +265,7 @@ fn nobody_holds_or_is_paid_more_than_there_is() {
         Operation::Payout(Payout { id: TransferId([id; 16]), owner: node().public(), amount, time: UnixMillis(9) })
     };
     let refused = one(&mut ledger, payout(200, due + 1));
-    assert_eq!(refused, Err(BooksError::Overdrawn { account: owner(), left: -1 }.into()));
+    assert_eq!(refused, Err(BooksError::Overdrawn { account: owner(), left: -1, asked: due + 1 }.into()));
     one(&mut ledger, payout(200, due)).unwrap();
     assert_eq!(balance(&ledger, owner()).posted, 0);
 }

@@ -210,7 +210,7 @@ impl Model {
                 let outcome = self.order(order, step, owner(), |model| {
                     let left = model.posted(owner()) - i128::from(amount);
                     if left < 0 {
-                        return Err(BooksError::Overdrawn { account: owner(), left }.into());
+                        return Err(BooksError::Overdrawn { account: owner(), left, asked: amount.into() }.into());
                     }
                     model.shift(owner(), Account::Issuer, amount);
                     Ok(())

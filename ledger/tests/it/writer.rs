@@ -1,15 +1,16 @@
 //! Group commit: how batches form, what is told of them, and how the writer ends.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier};
 use std::thread;
 
 use adit_ledger::{
-    Appended, Applied, BATCH_OPERATIONS_MAX, Batch, CommitError, EntryError, Ledger, Operation, QUEUE_OPERATIONS_MAX, Refused,
-    SubmitError, Writer,
+    Account, Appended, Applied, BATCH_OPERATIONS_MAX, Batch, CommitError, EntryError, Hold, Ledger, Operation,
+    QUEUE_OPERATIONS_MAX, Refused, SubmitError, Writer,
 };
+use adit_protocol::{JobId, UnixMillis, VoidReason};
 
 use crate::disk::{Disk, Fault};
 use crate::fixture::{FIRST, append, client, entries, entry, hold, job, open, rival, settle, stored};
@@ -197,6 +198,61 @@ fn dropped_writer_records_what_is_queued() {
     drop(writer);
     assert_eq!(batches.try_recv().unwrap().operations.len(), 10, "told before the drop returned");
     assert_eq!(open(&disk).reader().len().unwrap(), FIRST + 11);
+}
+
+/// A receipt, a withdrawal and the clock come for the same holds at once, each from a thread of its own.
+#[test]
+fn hold_ends_once_whoever_comes_first() {
+    const JOBS: u64 = 300;
+    let mut ledger = open(&Disk::default());
+    let holds = entries(0..JOBS).into_iter().enumerate().map(|(n, entry)| match hold(&entry) {
+        Operation::Hold(hold) => Operation::Hold(Hold { expires: UnixMillis(n as u64), ..hold }),
+        other => other,
+    });
+    assert!(ledger.apply(&holds.collect::<Vec<_>>()).unwrap().iter().all(Result::is_ok));
+    let (told, batches) = channel();
+    let writer = Writer::spawn(ledger, move |batch| told.send(batch).unwrap()).unwrap();
+    let start = Barrier::new(3);
+    let void = |n| {
+        let (job, customer) = (job(n), client(n));
+        Operation::Void { job, customer, reason: VoidReason::Cancelled, time: UnixMillis(1) }
+    };
+    thread::scope(|scope| {
+        let submit = |operations: Vec<Operation>| {
+            let (writer, start) = (&writer, &start);
+            scope.spawn(move || {
+                start.wait();
+                for operation in operations {
+                    writer.submit(operation).unwrap();
+                    thread::yield_now();
+                }
+            });
+        };
+        submit((0..JOBS).map(|n| settle(entry(n))).collect());
+        submit((0..JOBS).rev().map(void).collect());
+        submit((0..JOBS).step_by(3).map(|now| Operation::Expire { now: UnixMillis(now) }).collect());
+    });
+    let ledger = writer.close();
+    let mut ended = BTreeMap::<JobId, u64>::new();
+    for batch in batches {
+        for (operation, outcome) in batch.operations.iter().zip(batch.result.unwrap()) {
+            match (operation, outcome) {
+                (Operation::Settle(entry), Ok(Applied::Settled(Appended::New { .. }))) => {
+                    *ended.entry(entry.job()).or_default() += 1
+                }
+                (Operation::Void { job, .. }, Ok(Applied::Recorded { .. })) => *ended.entry(*job).or_default() += 1,
+                (_, Ok(Applied::Expired(jobs))) => jobs.iter().for_each(|(job, _)| *ended.entry(*job).or_default() += 1),
+                (_, Err(Refused::NoHold { .. } | Refused::AlreadySettled { .. })) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(ended, (0..JOBS).map(|n| (job(n), 1)).collect());
+    assert_eq!(ledger.reader().len().unwrap(), FIRST + JOBS);
+    assert!(ledger.reader().holds().unwrap().is_empty());
+    let held = (0..3).map(|n| ledger.reader().balance(Account::Customer(client(n))).unwrap().held);
+    assert_eq!(held.sum::<i128>(), 0);
+    ledger.reader().check_books().unwrap();
 }
 
 #[test]

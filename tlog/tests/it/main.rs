@@ -4,6 +4,9 @@
 
 mod fixture;
 mod fsck;
+mod fuzzing;
+mod oracle;
+mod serving;
 mod sigsum;
 mod source;
 mod vectors;
