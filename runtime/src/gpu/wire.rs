@@ -44,8 +44,8 @@ pub(crate) enum FromGpu {
     Ended { session: Session, why: SessionEnd },
     /// Answers `Close`: what it used in all.
     Closed { session: Session, used: GpuUsed },
-    /// The device hung or was lost in the work of a session. The last message.
-    Lost { session: Session, reason: String },
+    /// The device hung or was lost, in the work of a session where any ran. The last message.
+    Lost { session: Option<Session>, reason: String },
 }
 
 /// Why a session ended before its sandbox was done with it.
@@ -133,6 +133,8 @@ pub(crate) struct Shape {
     pub(crate) workgroup: [u32; 3],
     /// Whether the entry point, or anything that it uses, computes with floats.
     pub(crate) has_floats: bool,
+    /// Whether it makes anything of what atomics return.
+    pub(crate) uses_atomic_results: bool,
 }
 
 /// A binding that a shader declares.
