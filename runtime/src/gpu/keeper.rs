@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::hangs::{Hangs, Whose};
 use super::live::{GpuLive, NOTES, now_ns};
 use super::session::{Fate, GpuSession, SandboxEnds, Verdict};
-use super::wire::{FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
+use super::wire::{Faults, FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
 use crate::ipc::IpcError;
 use crate::process::{Role, WorkerProcess, WorkerSetup};
 use crate::walls::{NETWORK, Need};
@@ -72,6 +72,12 @@ pub struct GpuConfig {
     /// For how long a GPU that was lost several times in a row is withdrawn.
     #[doc(hidden)]
     pub withdrawn_for: Duration,
+    /// For tests: the submission, counted from 1 in each of its processes, with which the GPU is lost.
+    #[doc(hidden)]
+    pub lost_in_submission: u32,
+    /// For tests: the pipeline with which it is.
+    #[doc(hidden)]
+    pub lost_in_pipeline: u32,
 }
 
 impl Default for GpuConfig {
@@ -83,6 +89,8 @@ impl Default for GpuConfig {
             memory: ByteCount(1 << 30),
             slice: Duration::from_secs(2),
             withdrawn_for: WITHDRAWN_FOR,
+            lost_in_submission: 0,
+            lost_in_pipeline: 0,
         }
     }
 }
@@ -90,7 +98,9 @@ impl Default for GpuConfig {
 impl GpuConfig {
     fn setup(&self) -> GpuSetup {
         let slice_ms = u64::try_from(self.slice.as_millis()).unwrap_or(u64::MAX);
-        GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms }
+        let (lost_in_submission, lost_in_pipeline) = (self.lost_in_submission, self.lost_in_pipeline);
+        let faults = Faults { no_timestamps: false, lost_in_submission, lost_in_pipeline };
+        GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms, faults }
     }
 }
 

@@ -103,6 +103,18 @@ pub(crate) struct GpuSetup {
     pub(crate) memory: u64,
     /// How long a dispatch may take, in milliseconds.
     pub(crate) slice_ms: u64,
+    pub(crate) faults: Faults,
+}
+
+/// What goes wrong on purpose, for tests.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Faults {
+    /// The adapter tells no times.
+    pub(crate) no_timestamps: bool,
+    /// Which of the process's submissions, of those that are billed, its device is lost in; the first is 1, and 0 is none.
+    pub(crate) lost_in_submission: u32,
+    /// The same of the pipelines that are made.
+    pub(crate) lost_in_pipeline: u32,
 }
 
 /// An adapter that was opened.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::stamps::{Speed, Stamps};
 use super::turns::Turns;
 use super::watch::{Supervisor, Watch};
 use crate::gpu::adapter::Opened;
-use crate::gpu::wire::{BindingKind, BindingShape, Session, SessionEnd, Shader};
+use crate::gpu::wire::{BindingKind, BindingShape, Faults, Session, SessionEnd, Shader};
 
 /// Submissions on the device at a time: one runs, and the next is there when it is over.
 const FLIGHTS_MAX: usize = 2;
@@ -44,6 +45,9 @@ pub(super) struct Gpu {
     idle_since: Mutex<Instant>,
     /// Those that no session uses.
     stamps: Mutex<Vec<Stamps>>,
+    /// Until the device is lost on purpose.
+    submissions_left: AtomicU32,
+    pipelines_left: AtomicU32,
 }
 
 /// The sessions whose work is on the device, in its order: the first one's runs.
@@ -122,6 +126,7 @@ impl Gpu {
         slice: Duration,
         watch: Arc<Watch>,
         supervisor: Arc<Supervisor>,
+        faults: Faults,
     ) -> io::Result<Arc<Self>> {
         let Opened { device, queue, tick_ns, memory_max, .. } = opened;
         let (submitted, waiting) = sync_channel(FLIGHTS_MAX);
@@ -139,6 +144,8 @@ impl Gpu {
             submitted,
             idle_since: Mutex::new(Instant::now()),
             stamps: Mutex::default(),
+            submissions_left: AtomicU32::new(faults.lost_in_submission),
+            pipelines_left: AtomicU32::new(faults.lost_in_pipeline),
         });
         let timing = Arc::clone(&gpu);
         thread::Builder::new().name("device".to_owned()).spawn(move || timing.wait_for_all(&waiting))?;
@@ -193,6 +200,7 @@ impl Gpu {
     /// What the driver said.
     pub(super) fn make_pipeline(&self, session: Session, shader: &Shader) -> Result<Pipeline, SessionEnd> {
         let _guard = self.watch.guard(session, "making a pipeline of its shader", Instant::now(), DRIVER_TIME_MAX);
+        self.lose_at(&self.pipelines_left);
         let entries: Vec<_> = shader.shape.bindings.iter().map(layout_entry).collect();
         checked(|| {
             let source = ShaderSource::Wgsl(shader.wgsl.as_str().into());
@@ -254,12 +262,25 @@ impl Gpu {
                 return Err(error);
             }
         };
+        if submitted.flight.is_billed {
+            self.lose_at(&self.submissions_left);
+        }
         if let Some(idle_since) = alone {
             return Ok(Some(Waiting { gpu: self, idle_since, submitted }));
         }
         // Its thread ends with the process.
         let _ = self.submitted.send(submitted);
         Ok(None)
+    }
+
+    /// Loses the device where so many are left, as a driver does that gives it up.
+    fn lose_at(&self, left: &AtomicU32) {
+        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if before == Ok(1) {
+            self.device.destroy();
+            // Which tells, and ends this process.
+            let _ = self.device.poll(PollType::wait_indefinitely());
+        }
     }
 
     /// Waits for each submission that nobody else waits for, in order.
@@ -410,10 +431,10 @@ mod tests {
     /// A device on the software adapter that tells what is on this process's standard input.
     fn gpu() -> Arc<Gpu> {
         let supervisor = Arc::new(Supervisor::new(Arc::new(UnixStream::from(stdin()))).unwrap());
-        let setup = GpuSetup { adapter: None, software: true, memory: 64 << 20, slice_ms: 60_000 };
+        let setup = GpuSetup { adapter: None, software: true, memory: 64 << 20, slice_ms: 60_000, faults: Faults::default() };
         let opened = adapter::open(&setup).expect("no Vulkan adapter to test on; `cargo xtask setup` installs one");
         let watch = Watch::start(Arc::clone(&supervisor)).unwrap();
-        let gpu = Gpu::start(opened, Duration::from_mins(1), watch, supervisor).unwrap();
+        let gpu = Gpu::start(opened, Duration::from_mins(1), watch, supervisor, Faults::default()).unwrap();
         gpu.lose_with_device();
         gpu
     }
