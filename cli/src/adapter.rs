@@ -359,8 +359,8 @@ mod tests {
         };
         let soft = "it is software, which is for tests: --gpu-software lends it";
         assert_eq!(told(&GpuConfig::default()), ["lent", "big is lent before it", soft, "it hangs"]);
-        let named = GpuConfig { adapter: Some("SOFT".into()), software: true, ..GpuConfig::default() };
-        let other = "its name has no `SOFT` (--gpu-adapter)";
+        let named = GpuConfig { adapter: Some("SOF".into()), software: true, ..GpuConfig::default() };
+        let other = "its name has no `SOF` (--gpu-adapter)";
         assert_eq!(told(&named), [other, other, "lent", "it hangs"]);
         let offer = report(&adapters, &named)[2].offer.clone().unwrap();
         assert_eq!((offer.memory_bytes, offer.buffer_bytes), (1 << 29, 1 << 29), "software has half of the machine's memory");

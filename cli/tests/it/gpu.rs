@@ -140,7 +140,7 @@ fn order_in_which_atomics_answer_convicts_nobody() {
     assert!(reason.starts_with("undecided here: output_digest ") && reason.contains("uses what atomics return"), "{audit}");
     // What no order decides still does.
     let forged = forge(&network.home, &forged, |receipt| receipt.usage.gpu_ns = 61_000_000_000);
-    assert_eq!(faults(&network.adit(["audit", "--json"]).args([&forged]).run().code(23).json()), ["gpu_ns"]);
+    assert!(faults(&network.adit(["audit", "--json"]).args([&forged]).run().code(23).json()).contains(&"gpu_ns"));
 }
 
 #[test]

@@ -443,7 +443,7 @@ impl Worker {
         while let Some(wall_ns) = self.flights.front().and_then(|flight| flight.done.wall_ns())
             && let Some(Sent { first, spans, resolving, .. }) = self.flights.pop_front()
         {
-            self.unsettled.add(first, spans, wall_ns);
+            self.unsettled.add(first, spans, wall_ns, self.gpu.tick_ns.is_some());
             if let Some(stamps) = resolving {
                 self.unsettled.settle(&stamps, self.gpu.tick_ns.unwrap_or_default(), &self.handle.meter);
                 self.gpu.give_stamps_back(stamps);

@@ -104,11 +104,12 @@ impl Unsettled {
         self.0.is_empty()
     }
 
-    /// Adds a submission that is over. What it took per dispatch is what the clock says, in equal parts, until more is known.
-    pub(super) fn add(&mut self, first: u32, spans: Vec<Span>, wall_ns: u64) {
+    /// Adds a submission that is over. What it took per dispatch is what the clock says, in equal parts, until more is known; of one that is not
+    /// `stamped` it never is.
+    pub(super) fn add(&mut self, first: u32, spans: Vec<Span>, wall_ns: u64, stamped: bool) {
         let even = wall_ns / spans.len().max(1) as u64;
         spans.iter().for_each(|span| span.note(even));
-        if !spans.is_empty() {
+        if stamped && !spans.is_empty() {
             self.0.push(Over { first, spans, wall_ns });
         }
     }
@@ -201,11 +202,19 @@ mod tests {
     fn speed_of_a_pipeline_is_what_the_timestamps_say() {
         let mut unsettled = Unsettled::default();
         let (Over { first, spans, wall_ns }, speeds) = over(1_000, 0, &[10, 20]);
-        unsettled.add(first, spans, wall_ns);
+        unsettled.add(first, spans, wall_ns, true);
         // In equal parts, until more is known.
         assert_eq!([&speeds[0], &speeds[1]].map(|speed| speed.expected_ns(40)), [Some(2_000), Some(1_000)]);
         unsettled.0[0].settle(&[0, 50, 350], 2.0);
         assert_eq!([&speeds[0], &speeds[1]].map(|speed| speed.expected_ns(40)), [Some(400), Some(1_200)]);
         assert_eq!(Speed::default().expected_ns(1), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_has_no_timestamps() {
+        let mut unsettled = Unsettled::default();
+        let (Over { first, spans, wall_ns }, speeds) = over(1_000, 0, &[10]);
+        unsettled.add(first, spans, wall_ns, false);
+        assert!(unsettled.is_empty() && speeds[0].expected_ns(10) == Some(1_000));
     }
 }
