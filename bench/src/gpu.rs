@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adit_protocol::{BlobRef, ByteCount, GpuNeed, JobLimits, JobSpec, PublicKey, SecretKey};
-use adit_runtime::{GpuConfig, Input, RunEvent, RunRequest, Runtime, RuntimeConfig};
+use adit_runtime::{GpuConfig, Input, RunEvent, RunRequest, Runtime, RuntimeConfig, gpu_adapters};
 use anyhow::{Context, Result, ensure};
 
 use self::direct::Direct;
@@ -80,12 +80,20 @@ impl Work {
 /// All figures.
 pub(crate) async fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     let folder = scratch_folder()?;
+    // The best one, for both.
+    let adapter = gpu_adapters().into_iter().find(|adapter| adapter.refused.is_none());
+    let adapter = adapter.context("no GPU that jobs could run on: `cargo xtask setup` installs one in software")?;
+    eprintln!("adapter {}, driver {} {}", adapter.name, adapter.driver, adapter.driver_info);
     let config = RuntimeConfig {
-        gpu: Some(GpuConfig { software: true, ..GpuConfig::default() }),
+        gpu: Some(GpuConfig { adapter: Some(adapter.name.clone()), software: true, ..GpuConfig::default() }),
         ..RuntimeConfig::new(folder.path().join("cache"))
     };
-    let bench =
-        Bench { runtime: Runtime::new(config)?, folder: folder.path().to_owned(), tenant: SecretKey::generate().public() };
+    let bench = Bench {
+        runtime: Runtime::new(config)?,
+        adapter: adapter.name,
+        folder: folder.path().to_owned(),
+        tenant: SecretKey::generate().public(),
+    };
     let mut figures = Vec::new();
     for work in Work::ALL {
         figures.push(bench.figure(work, plan).await.with_context(|| work.title().name)?);
@@ -95,6 +103,8 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Vec<Figure>> {
 
 struct Bench {
     runtime: Runtime,
+    /// The name of the adapter.
+    adapter: String,
     folder: PathBuf,
     tenant: PublicKey,
 }
@@ -108,7 +118,7 @@ struct Program {
 impl Bench {
     async fn figure(&self, work: Work, plan: &Plan) -> Result<Figure> {
         let (few, many) = (self.program(work, 1)?, self.program(work, 1 + work.times())?);
-        let mut direct = Direct::open(work)?;
+        let mut direct = Direct::open(work, &self.adapter)?;
         let mut rounds = Rounds::default();
         // The first of each compiles and fills caches.
         self.micros(&few).await?;

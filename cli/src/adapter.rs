@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use adit_node::check_gpu;
 use adit_protocol::limits::GPU_MEMORY_BYTES_MAX;
 use adit_protocol::{ByteCount, GpuRun};
-use adit_runtime::{GpuAdapter, GpuConfig, gpu_access_problem, gpu_adapters};
+use adit_runtime::{AdapterName, GpuAdapter, GpuConfig, gpu_access_problem, gpu_adapters};
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -68,7 +69,7 @@ pub(crate) struct LendGpuArgs {
 #[derive(Debug, Default, Clone, Args)]
 #[command(next_help_heading = "GPU")]
 struct TermsArgs {
-    /// A part of the adapter's name [default: the best one]
+    /// The adapter's name, or a part of it [default: the best one]
     #[arg(long, value_name = "NAME")]
     gpu_adapter: Option<String>,
     /// Lend an adapter that is only software too, for tests; its class says so
@@ -98,6 +99,8 @@ struct AdapterReport {
     refused: Option<String>,
     /// What `adit node --gpu` would lend of it.
     offer: Option<GpuOfferReport>,
+    /// How long a dispatch may take there, in milliseconds.
+    slice_ms: Option<u64>,
     /// Why it would not, where it would not.
     withheld: Option<String>,
 }
@@ -117,6 +120,7 @@ pub(crate) struct LocalAdapter {
 pub(crate) fn run(args: &GpuCommandArgs, common: &Common) -> anyhow::Result<Exit> {
     let GpuCommand::Info(args) = &args.command;
     let lent = args.terms.read(&common.load_config()?)?;
+    check_gpu(&lent).map_err(|error| usage(error.to_string()))?;
     let reports = report(&gpu_adapters(), &lent);
     for report in &reports {
         if args.json { print_json(report)? } else { report.show()? }
@@ -206,10 +210,12 @@ impl TermsArgs {
 
 /// What there is, and what would be lent of it: the first that fits.
 fn report(adapters: &[GpuAdapter], lent: &GpuConfig) -> Vec<AdapterReport> {
+    let wanted = lent.adapter.as_deref().map(|name| AdapterName::of(name, adapters.iter().map(|adapter| adapter.name.as_str())));
     let mut taken: Option<&str> = None;
     let mut reports = Vec::new();
     for adapter in adapters {
-        let withheld = withheld(adapter, lent).or_else(|| taken.map(|name| format!("{name} is lent before it")));
+        let withheld =
+            withheld(adapter, wanted.as_ref(), lent.software).or_else(|| taken.map(|name| format!("{name} is lent before it")));
         if withheld.is_none() {
             taken = Some(&adapter.name);
         }
@@ -219,24 +225,24 @@ fn report(adapters: &[GpuAdapter], lent: &GpuConfig) -> Vec<AdapterReport> {
 }
 
 /// Why an adapter would not be lent, whatever the others are.
-fn withheld(adapter: &GpuAdapter, lent: &GpuConfig) -> Option<String> {
-    let wanted = lent.adapter.as_deref().unwrap_or_default();
+fn withheld(adapter: &GpuAdapter, wanted: Option<&AdapterName>, software: bool) -> Option<String> {
     if let Some(reason) = &adapter.refused {
         return Some(reason.clone());
     }
-    if !adapter.name.to_lowercase().contains(&wanted.to_lowercase()) {
-        return Some(format!("its name has no `{wanted}` (--gpu-adapter)"));
+    if let Some(why) = wanted.and_then(|wanted| wanted.unmatched(&adapter.name)) {
+        return Some(format!("{why} (--gpu-adapter)"));
     }
-    let is_withheld = adapter.kind == SOFTWARE && !lent.software;
+    let is_withheld = adapter.kind == SOFTWARE && !software;
     is_withheld.then(|| "it is software, which is for tests: --gpu-software lends it".to_owned())
 }
 
 impl AdapterReport {
     fn of(adapter: &GpuAdapter, lent: &GpuConfig, withheld: Option<String>) -> Self {
+        let memory = adapter.memory.map_or(lent.memory, |most| lent.memory.min(most));
         let offer = GpuOfferReport {
             class: adapter.class.clone(),
-            memory_bytes: lent.memory.0,
-            buffer_bytes: adapter.buffer.min(lent.memory).0,
+            memory_bytes: memory.0,
+            buffer_bytes: adapter.buffer.min(memory).0,
             invocations: adapter.invocations,
             workgroup_memory_bytes: adapter.workgroup_memory,
         };
@@ -252,6 +258,7 @@ impl AdapterReport {
             timestamps: adapter.has_timestamps,
             refused: adapter.refused.clone(),
             offer: withheld.is_none().then_some(offer),
+            slice_ms: withheld.is_none().then(|| u64::try_from(lent.slice.as_millis()).unwrap_or(u64::MAX)),
             withheld,
         }
     }
@@ -261,7 +268,9 @@ impl AdapterReport {
         let times = if self.timestamps { "yes" } else { "no: the time from the begin of work to its end is billed" };
         let lent = match (&self.offer, &self.refused, &self.withheld) {
             (Some(offer), _, _) => {
-                format!("lent        {} for each job, by `adit node --gpu`", show_bytes(ByteCount(offer.memory_bytes)))
+                let (memory, slice) =
+                    (show_bytes(ByteCount(offer.memory_bytes)), Duration::from_millis(self.slice_ms.unwrap_or_default()));
+                format!("lent        {memory} for each job, {} for a dispatch, by `adit node --gpu`", show_duration(slice))
             }
             (None, Some(reason), _) => format!("refused     {reason}"),
             (None, None, reason) => format!("not lent    {}", reason.as_deref().unwrap_or_default()),
@@ -327,6 +336,7 @@ mod tests {
             driver: "driver".into(),
             driver_info: "1.0".into(),
             kind,
+            memory: (kind == SOFTWARE).then_some(ByteCount(1 << 29)),
             buffer: ByteCount(1 << 31),
             invocations: 1024,
             workgroup_memory: 32_768,
@@ -349,11 +359,17 @@ mod tests {
         };
         let soft = "it is software, which is for tests: --gpu-software lends it";
         assert_eq!(told(&GpuConfig::default()), ["lent", "big is lent before it", soft, "it hangs"]);
-        let named = GpuConfig { adapter: Some("SOFT".into()), software: true, ..GpuConfig::default() };
-        let other = "its name has no `SOFT` (--gpu-adapter)";
+        let named = GpuConfig { adapter: Some("SOF".into()), software: true, ..GpuConfig::default() };
+        let other = "its name has no `SOF` (--gpu-adapter)";
         assert_eq!(told(&named), [other, other, "lent", "it hangs"]);
         let offer = report(&adapters, &named)[2].offer.clone().unwrap();
+        assert_eq!((offer.memory_bytes, offer.buffer_bytes), (1 << 29, 1 << 29), "software has half of the machine's memory");
+        let offer = report(&adapters, &GpuConfig::default())[0].offer.clone().unwrap();
         assert_eq!((offer.memory_bytes, offer.buffer_bytes), (1 << 30, 1 << 30));
+        let whole = [adapter("rtx 3080 ti", "discrete", None), adapter("rtx 3080", "discrete", None)];
+        let named = GpuConfig { adapter: Some("RTX 3080".into()), ..GpuConfig::default() };
+        let told: Vec<_> = report(&whole, &named).into_iter().map(|report| report.withheld).collect();
+        assert_eq!(told, [Some("its name is not `RTX 3080` (--gpu-adapter)".into()), None]);
     }
 
     #[test]

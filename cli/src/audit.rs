@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adit_client::Client;
-use adit_protocol::{BlobRef, Comparison, Digest, JobSpec, Microcredits, NamedInput, Outcome, Profile, Receipt, Tolerance};
+use adit_protocol::{
+    BlobRef, Comparison, Digest, JobSpec, Microcredits, NamedInput, Outcome, Profile, Receipt, Tolerance, Usage,
+};
 use adit_runtime::{Runtime, meter_id};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
@@ -19,7 +21,7 @@ use tokio::task::spawn_blocking;
 
 use crate::adapter::LocalAdapter;
 use crate::args::Common;
-use crate::comparison::{Check, Field, Tolerated, Value, doubt, overcharge};
+use crate::comparison::{Check, Field, Recomputed, Tolerated, Value, Varies, doubt, overcharge};
 use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, ProofError, usage};
 use crate::kept::{JobStore, KeptJob};
@@ -198,8 +200,24 @@ impl Auditor<'_> {
             Ok(runtime) => runtime,
             Err(reason) => return Ok(Err(reason)),
         };
+        let run = async || self.run_once(&runtime, receipt, &job.spec, &bytes).await;
+        let again = match run().await? {
+            Ok(again) => settle(receipt, &job.spec, again, run).await?,
+            Err(reason) => Err(reason),
+        };
+        Ok(again.map(|again| (job.spec, again)))
+    }
+
+    /// Runs a job once more; says why where that is not possible.
+    async fn run_once(
+        &self,
+        runtime: &Runtime,
+        receipt: &Receipt,
+        spec: &JobSpec,
+        bytes: &Bytes,
+    ) -> anyhow::Result<Result<Rerun, String>> {
         let kept = Kept { spool: &self.config.dirs.cache, is_wanted: tolerance(receipt).is_some() };
-        let mut again = match rerun(&runtime, receipt, &job.spec, &bytes, kept).await {
+        let mut again = match rerun(runtime, receipt, spec, bytes, kept).await {
             Ok(again) => again,
             Err(error) => return Ok(Err(format!("it does not run here: {}", describe(&error)))),
         };
@@ -209,7 +227,7 @@ impl Auditor<'_> {
                 Err(reason) => return Ok(Err(reason)),
             }
         }
-        Ok(Ok((job.spec, again)))
+        Ok(Ok(again))
     }
 
     /// A runtime with this adapter, or without one; or why this machine's GPU cannot be used.
@@ -267,6 +285,57 @@ impl Auditor<'_> {
              --output FILE",
             describe(error)
         )
+    }
+}
+
+/// How often a job runs once more whose claim one run on an adapter of its class does not come to.
+const MORE_RUNS: usize = 3;
+
+/// What a job comes to, of which `first` is one run: where that refutes its receipt by nothing but what a GPU computed, whether that is the
+/// same in each run. A run that comes to what was claimed is the one that counts.
+async fn settle(
+    receipt: &Receipt,
+    spec: &JobSpec,
+    mut first: Rerun,
+    run: impl AsyncFn() -> anyhow::Result<Result<Rerun, String>>,
+) -> anyhow::Result<Result<Rerun, String>> {
+    let is_refuted = |again: &Rerun| Check::of(receipt).is_refuted_by_gpu_alone(receipt, spec, &again.recomputed);
+    if !is_refuted(&first) {
+        return Ok(Ok(first));
+    }
+    if first.uses_atomic_results {
+        first.recomputed.varies = Some(Varies::AtomicResults);
+        return Ok(Ok(first));
+    }
+    for _ in 0..MORE_RUNS {
+        let next = match run().await? {
+            Ok(next) => next,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if !is_refuted(&next) {
+            return Ok(Ok(next));
+        }
+        if !is_same(receipt, &first, &next)? {
+            first.recomputed.varies = Some(Varies::Seen);
+            break;
+        }
+    }
+    Ok(Ok(first))
+}
+
+/// Whether two runs of a job came to the same, but for the time on the GPU.
+fn is_same(receipt: &Receipt, one: &Rerun, other: &Rerun) -> anyhow::Result<bool> {
+    let counted = |run: &Recomputed| (run.outcome, Usage { gpu_ns: 0, ..run.usage }, run.gpu.clone());
+    let is_counted_same = counted(&one.recomputed) == counted(&other.recomputed);
+    if !is_counted_same || one.recomputed.output == other.recomputed.output {
+        return Ok(is_counted_same);
+    }
+    match (tolerance(receipt), &one.output, &other.output) {
+        (Some(tolerance), Some(one), Some(other)) => {
+            let compared = compare_numbers(tolerance, one.reopen().context("the output")?, other.reopen().context("the output")?);
+            Ok(compared.context("the output")? == Tolerated::Yes)
+        }
+        _ => Ok(false),
     }
 }
 
@@ -619,7 +688,6 @@ mod tests {
     use adit_protocol::{ByteCount, GpuNeed, GpuRun};
 
     use super::*;
-    use crate::comparison::Recomputed;
     use crate::proof::tests::good;
 
     const NEAR: Tolerance = Tolerance { absolute_e9: 1_000, relative_e9: 0 };
@@ -638,11 +706,78 @@ mod tests {
     fn audit(receipt: &Receipt, spec: &JobSpec, class: &str, change: impl FnOnce(&mut Recomputed)) -> Audit {
         let Receipt { meter, outcome, usage, output, .. } = *receipt;
         let gpu = receipt.gpu.clone().map(|run| GpuRun { class: class.into(), ..run });
-        let mut recomputed = Recomputed { meter, engine: "another", outcome, usage, output, tolerated: None, gpu };
+        let mut recomputed = Recomputed { meter, engine: "another", outcome, usage, output, tolerated: None, gpu, varies: None };
         change(&mut recomputed);
+        verdict(receipt, spec, &Rerun { recomputed, run_us: 1, output: None, uses_atomic_results: false })
+    }
+
+    fn verdict(receipt: &Receipt, spec: &JobSpec, again: &Rerun) -> Audit {
         let mut audit = Audit { receipt: Some(receipt.clone()), ..Audit::of_nothing(String::new()) };
-        audit.verdict = audit.compare(receipt, spec, &Rerun { recomputed, run_us: 1, output: None });
+        audit.verdict = audit.compare(receipt, spec, again);
         audit
+    }
+
+    /// What runs of a job come to whose outputs are these, one after the other, and how many it took.
+    async fn settled(receipt: &Receipt, spec: &JobSpec, outputs: &[&[u8]], uses_atomic_results: bool) -> (Audit, usize) {
+        let runs = std::cell::Cell::new(0);
+        let run = || {
+            let output = outputs[runs.replace(runs.get() + 1).min(outputs.len() - 1)];
+            let Receipt { meter, outcome, usage, gpu, .. } = receipt.clone();
+            let (output, tolerated, varies) = (Digest::of(output), None, None);
+            let recomputed = Recomputed { meter, engine: "another", outcome, usage, output, tolerated, gpu, varies };
+            Rerun { recomputed, run_us: 1, output: None, uses_atomic_results }
+        };
+        let first = run();
+        let again = settle(receipt, spec, first, async || Ok(Ok(run()))).await.unwrap().unwrap();
+        (verdict(receipt, spec, &again), runs.get())
+    }
+
+    /// `let at = atomicAdd(&n, 1u); out[at] = id.x;` comes out another way in each run, and an honest node was convicted of it.
+    #[tokio::test]
+    async fn what_differs_from_run_to_run_on_one_adapter_convicts_nobody() {
+        let (mut receipt, spec) = claim(Comparison::Exact);
+        receipt.output = Digest::of(b"claimed");
+        let rows: [(&[&[u8]], bool, Exit, usize); 6] = [
+            (&[b"claimed"], false, Exit::Success, 1),
+            // The same thing, each time, and not what was claimed.
+            (&[b"a"], false, Exit::BadProof, 1 + MORE_RUNS),
+            (&[b"a", b"b"], false, Exit::NotRecomputable, 2),
+            (&[b"a", b"a", b"a", b"b"], false, Exit::NotRecomputable, 1 + MORE_RUNS),
+            // A run came to it after all.
+            (&[b"a", b"claimed"], false, Exit::Success, 2),
+            // Few runs are no proof of an order that is not even stated.
+            (&[b"a"], true, Exit::NotRecomputable, 1),
+        ];
+        for (outputs, uses_atomic_results, exit, runs) in rows {
+            let (audit, took) = settled(&receipt, &spec, outputs, uses_atomic_results).await;
+            assert_eq!((audit.verdict.exit(), took), (exit, runs), "{outputs:?}: {}", audit.line());
+        }
+        // What no adapter decides convicts at once.
+        receipt.usage.gpu_ns = spec.limits.gpu_ns + 1;
+        let (audit, took) = settled(&receipt, &spec, &[b"a", b"b"], true).await;
+        assert_eq!((audit.verdict.exit(), took), (Exit::BadProof, 1));
+    }
+
+    #[test]
+    fn two_runs_within_the_tolerance_are_the_same() {
+        let (receipt, _) = claim(Comparison::Tolerance(NEAR));
+        let run = |number: f32| {
+            let Receipt { meter, outcome, usage, gpu, .. } = receipt.clone();
+            let bytes = number.to_le_bytes();
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            io::Write::write_all(&mut file, &bytes).unwrap();
+            let (output, tolerated, varies) = (Digest::of(&bytes), None, None);
+            let recomputed = Recomputed { meter, engine: "another", outcome, usage, output, tolerated, gpu, varies };
+            Rerun { recomputed, run_us: 1, output: Some(file), uses_atomic_results: false }
+        };
+        assert!(is_same(&receipt, &run(1.0), &run(1.0 + 5e-7)).unwrap());
+        assert!(!is_same(&receipt, &run(1.0), &run(1.1)).unwrap());
+        let mut longer = run(1.0);
+        longer.recomputed.usage.fuel.0 += 1;
+        assert!(!is_same(&receipt, &run(1.0), &longer).unwrap());
+        let mut slower = run(1.0);
+        slower.recomputed.usage.gpu_ns += 1;
+        assert!(is_same(&receipt, &run(1.0), &slower).unwrap(), "no adapter takes the same time twice");
     }
 
     #[test]

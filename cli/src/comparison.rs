@@ -18,6 +18,17 @@ pub(crate) struct Recomputed {
     pub(crate) tolerated: Option<Tolerated>,
     /// What was done on a GPU.
     pub(crate) gpu: Option<GpuRun>,
+    /// Why another run on the same adapter may come to something else, where it may.
+    pub(crate) varies: Option<Varies>,
+}
+
+/// Why a job may come to one thing in one run, and to another in the next, on one and the same adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Varies {
+    /// A shader of it makes something of what atomics return, and who comes first decides that.
+    AtomicResults,
+    /// It was seen to.
+    Seen,
 }
 
 /// What came of comparing an output with the claimed one, number by number.
@@ -101,6 +112,15 @@ impl Check {
         fields
     }
 
+    /// Whether what was recomputed refutes the claim by nothing but what a GPU computed, on an adapter of the same class, so that it has to be
+    /// known whether a run comes to what another does.
+    pub(crate) fn is_refuted_by_gpu_alone(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> bool {
+        let fields = self.compare(receipt, spec, again);
+        let mut faults = fields.iter().filter(|field| !field.holds).peekable();
+        let has_gpu = receipt.gpu.is_some() && again.gpu.is_some();
+        has_gpu && faults.peek().is_some() && faults.all(|field| is_possible(field.field, receipt, spec))
+    }
+
     /// What is said of a GPU. Its time is the node's word within what was asked for, and its class is of that very adapter.
     fn gpu(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Vec<Field> {
         let (claimed, used) = match (&receipt.gpu, &again.gpu) {
@@ -146,7 +166,8 @@ impl Check {
 /// Why what came out here, where it differs, says nothing of the claim, in words; nothing where it does.
 ///
 /// What a GPU computes can depend on the adapter even where no shader computes with floats: access out of bounds, races, the order in
-/// which atomics answer, and loops that lavapipe ends after 65,535 rounds. What the guest does next can depend on what it read.
+/// which atomics answer, and loops that lavapipe ends after 65,535 rounds. Races and that order differ on one adapter, too. What the guest
+/// does next can depend on what it read.
 pub(crate) fn doubt(receipt: &Receipt, again: &Recomputed) -> Option<String> {
     let (claimed, used) = (receipt.gpu.as_ref()?, again.gpu.as_ref()?);
     let (there, here) = (&claimed.class, &used.class);
@@ -155,7 +176,12 @@ pub(crate) fn doubt(receipt: &Receipt, again: &Recomputed) -> Option<String> {
         Outcome::OutOfGpuTime => {
             Some(format!("a day of this machine's GPU ({here}) is not enough for it, and it ran on {there}"))
         }
-        _ if there == here => None,
+        _ if there == here => again.varies.map(|varies| match varies {
+            Varies::AtomicResults => {
+                format!("a shader of it uses what atomics return, which may differ from run to run on one adapter ({here})")
+            }
+            Varies::Seen => format!("it came to different things when it ran several times on one adapter ({here})"),
+        }),
         _ if claimed.comparison == Comparison::Class => {
             Some(format!("it ran on {there}, on which alone its results compare, and here on {here}"))
         }
@@ -263,7 +289,8 @@ mod tests {
     /// What an honest node's receipt comes to.
     fn again(receipt: &Receipt) -> Recomputed {
         let Receipt { meter, outcome, usage, output, .. } = *receipt;
-        Recomputed { meter, engine: "another", outcome, usage, output, tolerated: None, gpu: receipt.gpu.clone() }
+        let gpu = receipt.gpu.clone();
+        Recomputed { meter, engine: "another", outcome, usage, output, tolerated: None, gpu, varies: None }
     }
 
     /// The fields in which a receipt does not hold.
@@ -383,7 +410,18 @@ mod tests {
             let fields = Check::Equal.compare(&claim, &spec, &same);
             let faults = fields.iter().filter(|field| !field.holds && field.decided).map(|field| field.field);
             assert_eq!(faults.collect::<Vec<_>>(), [field]);
+            assert!(Check::Equal.is_refuted_by_gpu_alone(&claim, &spec, &same));
+            // An adapter of that very class says nothing either of what differs on it from run to run.
+            for varies in [Varies::AtomicResults, Varies::Seen] {
+                assert_eq!(open(&claim, &spec, &Recomputed { varies: Some(varies), ..same.clone() }), [field]);
+            }
         }
+        assert!(!Check::Equal.is_refuted_by_gpu_alone(&honest, &spec, &same), "nothing is refuted");
+        let mut greedy = Receipt { output: Digest::of(b"another"), ..honest };
+        greedy.usage.bytes_in.0 += 1;
+        assert!(!Check::Equal.is_refuted_by_gpu_alone(&greedy, &spec, &same), "that is no adapter's to decide");
+        let without = Receipt { gpu: None, ..greedy };
+        assert!(!Check::Equal.is_refuted_by_gpu_alone(&without, &spec, &Recomputed { gpu: None, ..same }));
     }
 
     #[test]
@@ -409,13 +447,14 @@ mod tests {
         other.gpu.as_mut().unwrap().class = ELSEWHERE.into();
         // Nor is a GPU that hangs here an excuse.
         let hung = Recomputed { outcome: Outcome::GpuLost, ..other.clone() };
+        let varies = Recomputed { varies: Some(Varies::Seen), ..again(&honest) };
         for (change, field) in rows {
             let mut claim = honest.clone();
             change(&mut claim);
             if field != "price_microcredits" {
                 claim.cost = claim.price.cost(&claim.usage).unwrap();
             }
-            for here in [&other, &hung] {
+            for here in [&other, &hung, &varies] {
                 let fields = Check::of(&claim).compare(&claim, &spec, here);
                 let faults: Vec<_> = fields.iter().filter(|field| !field.holds).map(|field| field.field).collect();
                 assert_eq!(faults, [field]);
@@ -443,6 +482,8 @@ mod tests {
             let told = doubt(&receipt, &here).unwrap();
             assert!(told.contains(&class) && told.contains(ELSEWHERE), "{told}");
         }
+        let seen = doubt(&receipt, &Recomputed { varies: Some(Varies::Seen), ..again(&receipt) }).unwrap();
+        assert_eq!(seen, format!("it came to different things when it ran several times on one adapter ({class})"));
     }
 
     const NEAR: Tolerance = Tolerance { absolute_e9: 1, relative_e9: 0 };

@@ -41,6 +41,8 @@ pub(crate) struct Rerun {
     pub(crate) run_us: u64,
     /// The output, as many bytes of it as count, where it was wanted.
     pub(crate) output: Option<NamedTempFile>,
+    /// Whether a shader of it makes something of what atomics return.
+    pub(crate) uses_atomic_results: bool,
 }
 
 /// Runs the job of `receipt` again, as `adit run --local` runs it.
@@ -72,14 +74,15 @@ pub(crate) async fn rerun(
             RunEvent::Log(_) | RunEvent::Progress { .. } => {}
         }
     };
-    let RunReport { outcome, usage, run_us, output_digest, output: last, gpu, .. } = *report;
+    let RunReport { outcome, usage, run_us, output_digest, output: last, gpu, uses_atomic_results, .. } = *report;
     output.add(&last.unwrap_or_default())?;
     let digest = match check {
         Check::Equal => output_digest,
         Check::AtMost => output.digest(),
     };
-    let recomputed = Recomputed { meter: meter_id(), engine: ENGINE, outcome, usage, output: digest, tolerated: None, gpu };
-    Ok(Rerun { recomputed, run_us, output: output.file })
+    let (meter, tolerated, varies) = (meter_id(), None, None);
+    let recomputed = Recomputed { meter, engine: ENGINE, outcome, usage, output: digest, tolerated, gpu, varies };
+    Ok(Rerun { recomputed, run_us, output: output.file, uses_atomic_results })
 }
 
 impl Kept<'_> {

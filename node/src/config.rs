@@ -188,7 +188,11 @@ impl NodeConfig {
     }
 }
 
-fn check_gpu(gpu: &GpuConfig) -> Result<(), AbsurdError> {
+/// Whether an owner can lend a GPU so.
+///
+/// # Errors
+/// What of it makes no sense.
+pub fn check_gpu(gpu: &GpuConfig) -> Result<(), AbsurdError> {
     let absurd = |what: String, remedy: &str| Err(AbsurdError { what, remedy: remedy.to_owned() });
     let (least, most) = (GPU_MEMORY_MIN, ByteCount(GPU_MEMORY_BYTES_MAX));
     if !(least..=most).contains(&gpu.memory) {

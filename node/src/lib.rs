@@ -34,7 +34,7 @@ mod kept;
 mod times;
 mod today;
 
-pub use config::{AbsurdError, JoinToken, NodeConfig, ParseTokenError};
+pub use config::{AbsurdError, JoinToken, NodeConfig, ParseTokenError, check_gpu};
 pub use event::NodeEvent;
 pub use gpu::GpuStatus;
 pub use node::{Node, Reload, ReloadError, StartError};

@@ -95,6 +95,7 @@ impl Account {
             reason: ending.reason,
             usage: Usage { gpu_ns: self.gpu_ns(gpu), ..self.usage(ending.used) },
             gpu: gpu.and_then(|(class, used)| self.gpu_run(class, used)),
+            uses_atomic_results: false,
             run_us: ending.run_us,
             output_digest: Digest(*self.output.finalize().as_bytes()),
             output: ending.output,

@@ -71,7 +71,7 @@ pub mod probe;
 
 pub use admission::{Fault, Inspection, MODULE_BYTES_DEFAULT, OverLimit, inspect};
 pub use compiler::{CompileError, CompileLimits, CompileReport};
-pub use gpu::adapter::{GpuAdapter, gpu_access_problem, gpu_adapters};
+pub use gpu::adapter::{AdapterName, GpuAdapter, gpu_access_problem, gpu_adapters};
 pub use gpu::keeper::GpuConfig;
 pub use inputs::Input;
 pub use meter::{ENGINE, meter_id};

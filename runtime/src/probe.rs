@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::gpu::adapter::open;
-use crate::gpu::wire::GpuSetup;
+use crate::gpu::wire::{Faults, GpuSetup};
 use crate::walls::{GPU_MEMORY_MAX, GpuWalls, Need};
 use crate::worker::{enter_compile, enter_sandbox};
 
@@ -60,7 +60,7 @@ pub fn attempt<T: Send + 'static>(
 /// Where the walls are not what they should be, or there is no such device.
 pub fn attempt_beside_gpu<T>(attempt: impl FnOnce() -> T) -> Result<T, String> {
     let walls = GpuWalls::enter().map_err(|error| error.to_string())?;
-    let setup = GpuSetup { adapter: None, software: true, memory: 1 << 20, slice_ms: 1000 };
+    let setup = GpuSetup { adapter: None, software: true, memory: 1 << 20, slice_ms: 1000, faults: Faults::default() };
     let _opened = open(&setup)?;
     let lacks = walls.seal(GPU_MEMORY_MAX).map_err(|error| error.to_string())?;
     if lacks.is_empty() { Ok(attempt()) } else { Err(lacks.join("; ")) }

@@ -79,6 +79,8 @@ pub struct RunReport {
     pub usage: Usage,
     /// What it did with a GPU; nothing where it was given none.
     pub gpu: Option<GpuRun>,
+    /// Whether a shader of it makes anything of what atomics return, which may differ from run to run on the same adapter.
+    pub uses_atomic_results: bool,
     /// Microseconds that it ran, instantiation included.
     pub run_us: u64,
     /// The digest of its output.
@@ -501,7 +503,7 @@ impl Run {
     fn conclude(&mut self, ending: Ending) -> Result<RunEvent, Fault> {
         let active = self.active.as_ref().expect("an active run ends");
         let ending = active.judged(ending)?;
-        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill))?;
+        let report = close(&mut self.account, ending, active.gpu.as_ref())?;
         let active = self.active.take().expect("it was there");
         self.shared.pool.give_back(active.worker);
         Ok(ended(report, active.told))
@@ -562,7 +564,7 @@ impl Run {
             },
         };
         let ending = active.judged(ending)?;
-        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill))?;
+        let report = close(&mut self.account, ending, active.gpu.as_ref())?;
         // The worker is killed.
         let active = self.active.take().expect("it was there");
         Ok(ended(report, active.told))
@@ -677,6 +679,12 @@ async fn news(gpu: &mut Option<Lent>) -> News {
         Some(gpu) => gpu.news().await,
         None => std::future::pending().await,
     }
+}
+
+/// Ends the count of a run, with what is known of its GPU.
+fn close(account: &mut Account, ending: Ending, gpu: Option<&Lent>) -> Result<RunReport, Lied> {
+    let report = account.close(ending, gpu.map(Lent::bill))?;
+    Ok(RunReport { uses_atomic_results: gpu.is_some_and(Lent::uses_atomic_results), ..report })
 }
 
 /// The end of a run that was told `told`. The worker knows only that it was to stop.

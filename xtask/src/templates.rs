@@ -1,5 +1,5 @@
 //! The templates of `adit new`, built as guests: `target/guests/template-LANGUAGE.wasm`. What `adit build` itself makes of them, the tests
-//! of `adit-cli` try.
+//! of `adit-cli` try. Beside them the example in C that computes on a GPU.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,10 +31,14 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     process::run(test.args([c.join("test/shout.c"), c.join("src/shout.c")]), next)?;
     process::run(&mut Command::new(native), next)?;
     process::run(zig.command().arg("test").arg(zig_template.join("src/main.zig")), next)?;
-    let mut cc = zig.command();
-    cc.args(["cc", "--target=wasm32-wasi", "-O3", "-flto", "-DNDEBUG", "-Werror", "-Wall", "-Wextra", CPU, "-o"]);
-    cc.arg(module("c")).arg(format!("-I{}", workspace.root.join("guest-sdk").display()));
-    process::run(cc.args(sources(&c.join("src"))?), next)?;
+    let guest = |module: &Path, sources: Vec<PathBuf>| {
+        let mut cc = zig.command();
+        cc.args(["cc", "--target=wasm32-wasi", "-O3", "-flto", "-DNDEBUG", "-Werror", "-Wall", "-Wextra", CPU, "-o"]);
+        cc.arg(module).arg(format!("-I{}", workspace.root.join("guest-sdk").display())).args(sources);
+        process::run(&mut cc, "mend it, or `guest-sdk/adit.h`")
+    };
+    guest(&module("c"), sources(&c.join("src"))?)?;
+    guest(&workspace.guest_folder().join("doubles-c.wasm"), vec![workspace.root.join("examples/gpu/c/doubles.c")])?;
     let mut exe = zig.command();
     exe.arg("build-exe").arg(zig_template.join("src/main.zig")).args(["-target", "wasm32-wasi", "-O", "ReleaseFast", CPU]);
     process::run(exe.arg(format!("-femit-bin={}", module("zig").display())), next)

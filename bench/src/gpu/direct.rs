@@ -6,8 +6,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use wgpu::{
     Backends, BindGroup, BindGroupDescriptor, BindGroupEntry, Buffer, BufferDescriptor, BufferUsages, CommandEncoderDescriptor,
-    ComputePipeline, ComputePipelineDescriptor, Device, DeviceDescriptor, Instance, InstanceDescriptor, MapMode, PollType,
-    PowerPreference, Queue, RequestAdapterOptions, ShaderModuleDescriptor, ShaderSource,
+    ComputePipeline, ComputePipelineDescriptor, Device, DeviceDescriptor, Instance, InstanceDescriptor, MapMode, PollType, Queue,
+    ShaderModuleDescriptor, ShaderSource,
 };
 
 use super::{BULK_BYTES, MATRIX_BYTES, Work};
@@ -26,14 +26,13 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// Opens the adapter that Vulkan names first.
-    pub(super) fn open(work: Work) -> Result<Self> {
+    /// Opens the adapter of this name.
+    pub(super) fn open(work: Work, name: &str) -> Result<Self> {
         let instance =
             Instance::new(InstanceDescriptor { backends: Backends::VULKAN, ..InstanceDescriptor::new_without_display_handle() });
-        let options =
-            RequestAdapterOptions { power_preference: PowerPreference::HighPerformance, ..RequestAdapterOptions::default() };
-        let adapter = pollster::block_on(instance.request_adapter(&options))
-            .context("no GPU: `cargo xtask setup` installs one in software")?;
+        let adapters = pollster::block_on(instance.enumerate_adapters(Backends::VULKAN));
+        let adapter = adapters.into_iter().find(|adapter| adapter.get_info().name == name);
+        let adapter = adapter.with_context(|| format!("the GPU {name} is gone"))?;
         let (device, queue) = pollster::block_on(adapter.request_device(&DeviceDescriptor::default()))?;
         let sizes = match work {
             Work::Step => vec![256],

@@ -121,6 +121,28 @@ fn job_computes_on_a_nodes_gpu_and_its_receipt_says_what_it_used() {
     assert_eq!((&here["output_digest"], &here["gpu"]["dispatches"]), (&object["output_digest"], &1.into()), "{here}");
 }
 
+/// An honest node was convicted of what comes out another way in each run, on its own adapter too.
+#[test]
+fn order_in_which_atomics_answer_convicts_nobody() {
+    let network = network(1);
+    let object = run(&network, &guest::shader(guest::TICKETS), vec![0; 4 * 4097], &[], 0);
+    let drawn = std::fs::read(network.home.path("out")).unwrap();
+    let mut drawn: Vec<_> = drawn.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    assert_eq!(drawn.remove(0), 4096);
+    drawn.sort_unstable();
+    assert!(drawn.into_iter().eq(0..4096), "each has drawn one");
+    // Whatever its order was.
+    let forged = forge(&network.home, &receipt_file(&network, &object), |receipt| {
+        receipt.output = adit_protocol::Digest::of(b"another order");
+    });
+    let audit = network.adit(["audit", "--json"]).args([&forged]).run().code(24).json();
+    let reason = audit["reason"].as_str().unwrap();
+    assert!(reason.starts_with("undecided here: output_digest ") && reason.contains("uses what atomics return"), "{audit}");
+    // What no order decides still does.
+    let forged = forge(&network.home, &forged, |receipt| receipt.usage.gpu_ns = 61_000_000_000);
+    assert!(faults(&network.adit(["audit", "--json"]).args([&forged]).run().code(23).json()).contains(&"gpu_ns"));
+}
+
 #[test]
 fn floats_compare_on_one_class_or_within_a_tolerance() {
     let network = network(1);
@@ -261,6 +283,12 @@ fn what_is_asked_of_a_gpu_and_makes_no_sense_is_said_in_its_own_words() {
     short.says("--gpu 1ns: no GPU does anything in that");
 }
 
+fn memory_of_machine_kib() -> u64 {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = told.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    total.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 #[test]
 fn every_adapter_is_shown_with_what_would_be_lent() {
     let home = Home::new();
@@ -270,7 +298,24 @@ fn every_adapter_is_shown_with_what_would_be_lent() {
         (&lavapipe["kind"], &lavapipe["refused"], &lavapipe["withheld"]),
         (&"software".into(), &Value::Null, &Value::Null)
     );
-    assert_eq!(lavapipe["offer"]["memory_bytes"], 1_u64 << 30, "{lavapipe}");
+    assert_eq!((&lavapipe["offer"]["memory_bytes"], &lavapipe["slice_ms"]), (&(1_u64 << 30).into(), &2_000.into()), "{lavapipe}");
+    // Never more than half of this machine's memory, which is what its buffers are.
+    let info = |flags: &[&str]| home.adit(["gpu", "info", "--gpu-software", "--gpu-adapter", "llvmpipe"]).args(flags).run();
+    let most = info(&["--json", "--gpu-memory", "64GiB", "--gpu-slice", "5s"]).ok().json_lines();
+    let most = most.iter().find(|adapter| adapter["class"] == class()).unwrap();
+    let half = 1024 * memory_of_machine_kib() / 2;
+    assert_eq!((&most["offer"]["memory_bytes"], &most["slice_ms"]), (&half.min(64 << 30).into(), &5_000.into()), "{most}");
+    info(&["--gpu-memory", "0B"]).code(2).says("a job has 1.0 MiB to 64.0 GiB of a GPU, and not 0 B");
+    info(&["--gpu-slice", "0s"]).code(2).says("a dispatch may take 10ms to 60s, and not 0ns");
+    let told = info(&["--gpu-memory", "64MiB", "--gpu-slice", "5s"]).ok();
+    for line in [
+        "driver      llvmpipe ",
+        "limits      buffers of ",
+        "timestamps  yes",
+        "lent        64.0 MiB for each job, 5s for a dispatch, by `adit node --gpu`",
+    ] {
+        assert!(told.text().contains(line), "{line}: {told:?}");
+    }
     // Mesa speaks of a desktop that no server has.
     let told = home.adit(["gpu", "info"]).env("XDG_RUNTIME_DIR", "").run().ok();
     assert!(!told.stderr.contains("XDG_RUNTIME_DIR"), "{told:?}");

@@ -205,6 +205,13 @@ pub(crate) const SQUARES: &str = "@group(0) @binding(0) var<storage, read_write>
         if (id.x < arrayLength(&data)) { data[id.x] = data[id.x] * data[id.x] + 1u; }
     }";
 
+/// Has each invocation draw a ticket, by which it writes its own number: the first number counts the tickets.
+pub(crate) const TICKETS: &str = "struct Drawn { count: atomic<u32>, by: array<u32> }
+    @group(0) @binding(0) var<storage, read_write> data: Drawn;
+    @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+        if (id.x < arrayLength(&data.by)) { data.by[atomicAdd(&data.count, 1u)] = id.x; }
+    }";
+
 /// Takes the root of each number of an array of `f32`.
 pub(crate) const ROOTS: &str = "@group(0) @binding(0) var<storage, read_write> data: array<f32>;
     @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {

@@ -40,6 +40,8 @@ pub struct GpuAdapter {
     pub driver_info: String,
     /// `discrete`, `integrated`, `virtual`, `software` or `other`.
     pub kind: &'static str,
+    /// Bytes that all jobs together have of it, where the driver does not say when it is full: software takes them from this machine's memory.
+    pub memory: Option<ByteCount>,
     /// Bytes of the largest buffer that a shader can use whole.
     pub buffer: ByteCount,
     /// Invocations of one workgroup.
@@ -50,6 +52,32 @@ pub struct GpuAdapter {
     pub has_timestamps: bool,
     /// Why no guest runs on it, where that is so.
     pub refused: Option<String>,
+}
+
+/// What an owner calls an adapter: all of its name, else a part of it, in letters of either case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterName {
+    wanted: String,
+    /// Whether one of the machine's adapters is called exactly so: then others whose names only begin with that are not meant.
+    is_whole: bool,
+}
+
+impl AdapterName {
+    /// What `wanted` is on a machine that has adapters of these names.
+    pub fn of<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Self {
+        let is_whole = names.into_iter().any(|name| name.to_lowercase() == wanted.to_lowercase());
+        Self { wanted: wanted.to_owned(), is_whole }
+    }
+
+    /// Why an adapter of that name is not meant; nothing where it is.
+    pub fn unmatched(&self, name: &str) -> Option<String> {
+        let (name, wanted) = (name.to_lowercase(), self.wanted.to_lowercase());
+        if self.is_whole {
+            (name != wanted).then(|| format!("its name is not `{}`", self.wanted))
+        } else {
+            (!name.contains(&wanted)).then(|| format!("its name has no `{}`", self.wanted))
+        }
+    }
 }
 
 /// The GPUs of this machine, best first. Loads its Vulkan drivers into this process.
@@ -119,9 +147,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(setup: &GpuSetup) -> Result<Opened, String> {
     let adapter = choose(enumerate(), setup)?;
     let (info, most) = (adapter.get_info(), adapter.limits());
-    let memory_max = if is_software(&info) { machine_memory() / SOFTWARE_MEMORY_PART } else { u64::MAX };
+    let memory_max = memory_max(&info).unwrap_or(u64::MAX);
     let offer = offer(&info, &most, setup.memory.min(memory_max));
-    let has_timestamps = adapter.features().contains(Features::TIMESTAMP_QUERY);
+    let has_timestamps = adapter.features().contains(Features::TIMESTAMP_QUERY) && !setup.faults.no_timestamps;
     let descriptor = DeviceDescriptor {
         label: None,
         required_features: if has_timestamps { Features::TIMESTAMP_QUERY } else { Features::empty() },
@@ -156,9 +184,11 @@ fn choose(mut adapters: Vec<Adapter>, setup: &GpuSetup) -> Result<Adapter, Strin
         return Err(format!("there is no GPU with a Vulkan driver{why}"));
     }
     adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
+    let names: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
+    let wanted = setup.adapter.as_deref().map(|part| AdapterName::of(part, names.iter().map(String::as_str)));
     let mut reasons = Vec::new();
     for adapter in adapters {
-        match unsuited(&adapter, setup) {
+        match unsuited(&adapter, wanted.as_ref(), setup.software) {
             None => return Ok(adapter),
             Some(reason) => reasons.push(format!("{}: {reason}", adapter.get_info().name)),
         }
@@ -167,13 +197,12 @@ fn choose(mut adapters: Vec<Adapter>, setup: &GpuSetup) -> Result<Adapter, Strin
 }
 
 /// Why an adapter is not the one to open.
-fn unsuited(adapter: &Adapter, setup: &GpuSetup) -> Option<String> {
+fn unsuited(adapter: &Adapter, wanted: Option<&AdapterName>, software: bool) -> Option<String> {
     let info = adapter.get_info();
-    let wanted = setup.adapter.as_deref().unwrap_or_default();
-    if !info.name.to_lowercase().contains(&wanted.to_lowercase()) {
-        return Some(format!("its name has no `{wanted}`"));
+    if let Some(why) = wanted.and_then(|wanted| wanted.unmatched(&info.name)) {
+        return Some(why);
     }
-    if is_software(&info) && !setup.software {
+    if is_software(&info) && !software {
         return Some("it is software, which is for tests".to_owned());
     }
     refusal(&info, &adapter.limits(), adapter.get_downlevel_capabilities().flags)
@@ -242,6 +271,7 @@ fn describe(adapter: &Adapter) -> GpuAdapter {
     GpuAdapter {
         class: offer.class,
         kind: kind(info.device_type),
+        memory: memory_max(&info).map(ByteCount),
         buffer: offer.buffer,
         invocations: offer.invocations,
         workgroup_memory: offer.workgroup_memory,
@@ -251,6 +281,11 @@ fn describe(adapter: &Adapter) -> GpuAdapter {
         driver: info.driver,
         driver_info: info.driver_info,
     }
+}
+
+/// Bytes that all sessions together may have, where that is not the driver's to say.
+fn memory_max(info: &AdapterInfo) -> Option<u64> {
+    is_software(info).then(|| machine_memory() / SOFTWARE_MEMORY_PART)
 }
 
 fn is_software(info: &AdapterInfo) -> bool {
@@ -390,6 +425,21 @@ mod tests {
         assert!(told.starts_with("this user may not open /dev/dri/renderD129: add it to"), "{told}");
         assert_eq!(access_problem(devices(), |_| Ok(())), None);
         assert_eq!(access_problem(devices(), |_| Err(io::Error::from(io::ErrorKind::NotFound))), None);
+    }
+
+    /// The "RTX 3080" of a machine opened its "RTX 3080 Ti".
+    #[test]
+    fn whole_name_of_an_adapter_is_no_part_of_anothers() {
+        let names = ["NVIDIA RTX 3080 Ti", "NVIDIA RTX 3080"];
+        let meant = |wanted: &str| {
+            let wanted = AdapterName::of(wanted, names);
+            names.map(|name| wanted.unmatched(name).unwrap_or_default())
+        };
+        assert_eq!(meant("nvidia rtx 3080"), ["its name is not `nvidia rtx 3080`", ""]);
+        assert_eq!(meant("NVIDIA RTX 3080 Ti"), ["", "its name is not `NVIDIA RTX 3080 Ti`"]);
+        assert_eq!(meant("rtx"), ["", ""]);
+        assert_eq!(meant(" Ti"), ["", "its name has no ` Ti`"]);
+        assert_eq!(meant("Voodoo2"), ["its name has no `Voodoo2`"; 2]);
     }
 
     #[test]

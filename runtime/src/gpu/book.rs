@@ -156,6 +156,12 @@ impl Book {
         Ok(bound)
     }
 
+    /// Whether a pipeline may write to what is bound to a binding.
+    pub(crate) fn is_written(&self, pipeline: u32, binding: u32) -> bool {
+        let shape = self.shape_of(pipeline).ok();
+        shape.is_some_and(|shape| shape.bindings.iter().any(|of| of.binding == binding && of.kind == BindingKind::ReadWrite))
+    }
+
     /// What is bound to each binding that a pipeline uses.
     fn bound(&self, pipeline: u32, bindings: &[Binding]) -> Result<Vec<Binding>, Fault> {
         let shape = self.shape_of(pipeline)?;
@@ -276,7 +282,7 @@ mod tests {
     fn shape(kinds: &[BindingKind]) -> Shape {
         let bindings = kinds.iter().enumerate();
         let bindings = bindings.map(|(at, kind)| BindingShape { binding: at as u32, kind: *kind, bytes_min: 16 }).collect();
-        Shape { bindings, workgroup: [64, 1, 1], has_floats: false }
+        Shape { bindings, workgroup: [64, 1, 1], has_floats: false, uses_atomic_results: false }
     }
 
     fn binding(binding: u32, buffer: u32, offset: u64, bytes: u64) -> Binding {

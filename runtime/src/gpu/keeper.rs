@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::hangs::{Hangs, Whose};
 use super::live::{GpuLive, NOTES, now_ns};
 use super::session::{Fate, GpuSession, SandboxEnds, Verdict};
-use super::wire::{FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
+use super::wire::{Faults, FromGpu, GpuReport, GpuSetup, GpuUsed, SHARED_BYTES, Session, Shader, ToGpu};
 use crate::ipc::IpcError;
 use crate::process::{Role, WorkerProcess, WorkerSetup};
 use crate::walls::{NETWORK, Need};
@@ -43,8 +43,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(super) const LOSSES_MAX: u32 = 4;
 /// How long a GPU worker may take to take a message; its socket has room for many.
 const SEND_TIME_MAX: Duration = Duration::from_secs(1);
-/// What a GPU worker has to close a session, over the time slices of what it waits for: this one's last work, and another's before.
+/// What a GPU worker has to close a session, over [`CLOSE_SLICES`].
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(8);
+/// Time slices that the close of a session may wait for: its last work and what ran before; somebody's who has the turn and waits until two
+/// more are over; and those two, before it can tell what its own took. Others that wait for a turn come later, however many there are.
+const CLOSE_SLICES: u32 = 6;
 const _: () = assert!(PIPELINE_TIME_MAX.as_secs() < CLOSE_TIME_MAX.as_secs(), "it may wait for a pipeline too");
 /// For how long a GPU is withdrawn that was lost too often.
 const WITHDRAWN_FOR: Duration = Duration::from_secs(60);
@@ -69,6 +72,12 @@ pub struct GpuConfig {
     /// For how long a GPU that was lost several times in a row is withdrawn.
     #[doc(hidden)]
     pub withdrawn_for: Duration,
+    /// For tests: the submission, counted from 1 in each of its processes, with which the GPU is lost.
+    #[doc(hidden)]
+    pub lost_in_submission: u32,
+    /// For tests: the pipeline with which it is.
+    #[doc(hidden)]
+    pub lost_in_pipeline: u32,
 }
 
 impl Default for GpuConfig {
@@ -80,6 +89,8 @@ impl Default for GpuConfig {
             memory: ByteCount(1 << 30),
             slice: Duration::from_secs(2),
             withdrawn_for: WITHDRAWN_FOR,
+            lost_in_submission: 0,
+            lost_in_pipeline: 0,
         }
     }
 }
@@ -87,7 +98,9 @@ impl Default for GpuConfig {
 impl GpuConfig {
     fn setup(&self) -> GpuSetup {
         let slice_ms = u64::try_from(self.slice.as_millis()).unwrap_or(u64::MAX);
-        GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms }
+        let (lost_in_submission, lost_in_pipeline) = (self.lost_in_submission, self.lost_in_pipeline);
+        let faults = Faults { no_timestamps: false, lost_in_submission, lost_in_pipeline };
+        GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms, faults }
     }
 }
 
@@ -518,7 +531,10 @@ impl Serving {
                 self.sessions.remove(&session);
                 Ok(())
             }
-            Ok(Some(FromGpu::Lost { session, reason })) => Err(Over::Lost { guilty: Some(session), reason: words(&reason) }),
+            Ok(Some(FromGpu::Lost { session, reason })) => {
+                // Where nothing ran, what the driver made of a shader at that moment did it.
+                Err(Over::Lost { guilty: session.or(self.making()), reason: words(&reason) })
+            }
             Ok(Some(FromGpu::Ready(_))) => Err(lost("it said again that it is ready".to_owned())),
             Ok(None) => Err(Over::Died),
             Err(IpcError::Io(_)) => Err(Over::Died),
@@ -540,6 +556,11 @@ impl Serving {
         }
     }
 
+    /// The session whose pipeline is being made.
+    fn making(&self) -> Option<Session> {
+        self.making_since.and(self.pipelines.front()).map(|making| making.session)
+    }
+
     fn tell(&self, session: Session, change: impl FnOnce(&mut Fate)) {
         if let Some(entry) = self.sessions.get(&session) {
             entry.fate.send_modify(change);
@@ -557,12 +578,12 @@ impl Serving {
             return Err(hung_in(session, format!("a dispatch did not end within {} ms", slice.as_millis())));
         }
         if self.making_since.is_some_and(|since| now > since + PIPELINE_TIME_MAX)
-            && let Some(making) = self.pipelines.front()
+            && let Some(session) = self.making()
         {
             let reason = format!("the driver took over {} s to make a pipeline", PIPELINE_TIME_MAX.as_secs());
-            return Err(hung_in(making.session, reason));
+            return Err(hung_in(session, reason));
         }
-        let is_stuck = |entry: &Entry| entry.closing.is_some_and(|since| now > since + 2 * slice + CLOSE_TIME_MAX);
+        let is_stuck = |entry: &Entry| entry.closing.is_some_and(|since| now > since + CLOSE_SLICES * slice + CLOSE_TIME_MAX);
         if self.sessions.values().any(is_stuck) {
             return Err(lost("a session did not close".to_owned()));
         }
@@ -571,7 +592,7 @@ impl Serving {
 
     /// Ends the process, and with it every session; says why, now that it is known what it died of, and whose work that was.
     async fn end(self, over: Over) -> (Over, Option<Whose>) {
-        let making = self.making_since.and(self.pipelines.front()).map(|making| making.session);
+        let making = self.making();
         let Self { process, live, sessions, .. } = self;
         // The notes are the last ones only when nobody writes any more.
         let status = timeout(KILL_TIME_MAX, tokio::spawn(process.kill())).await;

@@ -29,6 +29,8 @@ pub(crate) struct Lent {
     is_judged: bool,
     /// Whether it was told that the session is closed.
     is_closed: bool,
+    /// Whether a shader that a pipeline was made of makes anything of what atomics return.
+    uses_atomic_results: bool,
 }
 
 /// A pipeline, or what is wrong with its shader; an error where this machine could not tell.
@@ -55,7 +57,16 @@ impl fmt::Debug for Lent {
 
 impl Lent {
     pub(crate) fn new(session: GpuSession, need: GpuNeed, shaders: Arc<Shaders>) -> Self {
-        Self { session, need, shaders, making: None, is_stranded: false, is_judged: false, is_closed: false }
+        Self {
+            session,
+            need,
+            shaders,
+            making: None,
+            is_stranded: false,
+            is_judged: false,
+            is_closed: false,
+            uses_atomic_results: false,
+        }
     }
 
     /// Begins to make a pipeline. A guest waits for one before it asks for the next.
@@ -84,7 +95,11 @@ impl Lent {
                 answer = answered(&mut self.making) => {
                     self.making = None;
                     match answer {
-                        Some(answer) => return News::Made(answer),
+                        Some(answer) => {
+                            self.uses_atomic_results |=
+                                matches!(&answer, Ok(Ok(made)) if made.shape.uses_atomic_results);
+                            return News::Made(answer);
+                        }
                         None => self.is_stranded = true,
                     }
                     // Where the session is over, a verdict says so, or has said so.
@@ -111,6 +126,11 @@ impl Lent {
     /// Why it ended before the guest was done with it.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
         self.session.fate().verdict
+    }
+
+    /// Whether what it computes may depend on who comes first on the device.
+    pub(crate) fn uses_atomic_results(&self) -> bool {
+        self.uses_atomic_results
     }
 
     /// The adapter's class, and what was used as far as is known.

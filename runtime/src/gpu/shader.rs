@@ -12,8 +12,8 @@ use naga::front::wgsl;
 use naga::proc::GlobalCtx;
 use naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
 use naga::{
-    AddressSpace, EntryPoint, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, SourceLocation, StorageAccess, Type,
-    TypeInner,
+    AddressSpace, EntryPoint, Expression, GlobalVariable, Handle, Module, ScalarKind, ShaderStage, SourceLocation, StorageAccess,
+    Type, TypeInner,
 };
 
 use super::wire::{BindingKind, BindingShape, ShaderOrder, Shape};
@@ -75,14 +75,15 @@ fn check_shader(order: &ShaderOrder) -> Result<Shape, String> {
     let (reached, reached_info) = reach(&module, &info, &order.entry)?;
     check_memory(&reached, &order.need)?;
     let workgroup = check_workgroup(&reached.entry_points[0], &order.need)?;
-    let has_floats = has_floats(&reached, &reached_info) || may_fold_floats(&order.wgsl);
+    let folded = folded(&order.wgsl);
+    let has_floats = has_floats(&reached, &reached_info) || folded.is_some();
     if has_floats && order.need.comparison == Comparison::Exact {
-        return Err(
-            "the shader computes with floats, and the job declares its results comparable between any adapters (`exact`)"
-                .to_owned(),
-        );
+        let by = folded.map_or_else(String::new, |name| format!(" by `{name}`"));
+        return Err(format!(
+            "the shader computes with floats{by}, and the job declares its results comparable between any adapters (`exact`)"
+        ));
     }
-    Ok(Shape { bindings, workgroup, has_floats })
+    Ok(Shape { bindings, workgroup, has_floats, uses_atomic_results: uses_atomic_results(&reached, &reached_info) })
 }
 
 fn parse(source: &str) -> Result<Module, String> {
@@ -257,6 +258,17 @@ fn has_floats(module: &Module, info: &ModuleInfo) -> bool {
         || module.entry_points.iter().enumerate().any(|(at, point)| in_function(&point.function, info.get_entry_point(at)))
 }
 
+/// Whether anything is made of what an atomic operation returns: who comes first decides that, so it may differ from run to run. A plain
+/// `atomicLoad` does not count: it most often stands behind a barrier.
+fn uses_atomic_results(module: &Module, info: &ModuleInfo) -> bool {
+    let in_function = |function: &naga::Function, info: &FunctionInfo| {
+        let mut expressions = function.expressions.iter();
+        expressions.any(|(handle, made)| matches!(made, Expression::AtomicResult { .. }) && info[handle].ref_count > 0)
+    };
+    module.functions.iter().any(|(handle, function)| in_function(function, &info[handle]))
+        || module.entry_points.iter().enumerate().any(|(at, point)| in_function(&point.function, info.get_entry_point(at)))
+}
+
 /// Functions of floats that the compiler computes by itself where it knows their arguments, with this machine's own mathematics, which may
 /// differ from another's. What it folds into a constant leaves no trace.
 const FOLDED: &[&str] = &[
@@ -264,9 +276,63 @@ const FOLDED: &[&str] = &[
     "log", "log2", "pow",
 ];
 
-/// Whether a source names any of them, wherever that is: there is no harm in it but a narrower comparison.
-fn may_fold_floats(source: &str) -> bool {
-    source.split(|letter: char| !letter.is_alphanumeric() && letter != '_').any(|word| FOLDED.contains(&word))
+/// The first of them that a source calls, wherever that is: there is no harm in one that is never reached but a narrower comparison.
+fn folded(source: &str) -> Option<&'static str> {
+    let source = without_comments(source);
+    let is_of_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let calls = source.match_indices('(').filter_map(|(at, _)| {
+        let before = source[..at].trim_end_matches(is_blank);
+        let word = before.rsplit(|letter| !is_of_word(letter)).next()?;
+        FOLDED.iter().find(|name| **name == word)
+    });
+    calls.copied().next()
+}
+
+/// Blanks (WGSL, section 3.2).
+fn is_blank(letter: char) -> bool {
+    is_line_end(letter) || matches!(letter, ' ' | '\t' | '\u{200e}' | '\u{200f}')
+}
+
+/// A source with a blank for each of its comments (WGSL, section 3.3), of which those with an end nest.
+fn without_comments(source: &str) -> String {
+    let (mut kept, mut rest) = (String::with_capacity(source.len()), source);
+    while let Some(at) = rest.find('/') {
+        let (before, comment) = rest.split_at(at);
+        kept.push_str(before);
+        let bytes = match comment.as_bytes() {
+            [b'/', b'/', ..] => comment.find(is_line_end).unwrap_or(comment.len()),
+            [b'/', b'*', ..] => block_comment_bytes(comment),
+            _ => 0,
+        };
+        kept.push(if bytes == 0 { '/' } else { ' ' });
+        rest = &comment[bytes.max(1)..];
+    }
+    kept + rest
+}
+
+/// What ends a line (WGSL, section 3.2).
+fn is_line_end(letter: char) -> bool {
+    matches!(letter, '\n'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// Bytes of a comment that begins here and has an end; all of them where it has none.
+fn block_comment_bytes(comment: &str) -> usize {
+    let (mut depth, mut at) = (0_u32, 0);
+    while let Some(bytes) = comment.as_bytes().get(at..at + 2) {
+        match bytes {
+            b"/*" => depth += 1,
+            b"*/" => depth -= 1,
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        at += 2;
+        if depth == 0 {
+            return at;
+        }
+    }
+    comment.len()
 }
 
 fn name_of(variable: &GlobalVariable) -> &str {

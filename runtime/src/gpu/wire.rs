@@ -44,8 +44,8 @@ pub(crate) enum FromGpu {
     Ended { session: Session, why: SessionEnd },
     /// Answers `Close`: what it used in all.
     Closed { session: Session, used: GpuUsed },
-    /// The device hung or was lost in the work of a session. The last message.
-    Lost { session: Session, reason: String },
+    /// The device hung or was lost, in the work of a session where any ran. The last message.
+    Lost { session: Option<Session>, reason: String },
 }
 
 /// Why a session ended before its sandbox was done with it.
@@ -103,6 +103,18 @@ pub(crate) struct GpuSetup {
     pub(crate) memory: u64,
     /// How long a dispatch may take, in milliseconds.
     pub(crate) slice_ms: u64,
+    pub(crate) faults: Faults,
+}
+
+/// What goes wrong on purpose, for tests.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Faults {
+    /// The adapter tells no times.
+    pub(crate) no_timestamps: bool,
+    /// Which of the process's submissions, of those that are billed, its device is lost in; the first is 1, and 0 is none.
+    pub(crate) lost_in_submission: u32,
+    /// The same of the pipelines that are made.
+    pub(crate) lost_in_pipeline: u32,
 }
 
 /// An adapter that was opened.
@@ -133,6 +145,8 @@ pub(crate) struct Shape {
     pub(crate) workgroup: [u32; 3],
     /// Whether the entry point, or anything that it uses, computes with floats.
     pub(crate) has_floats: bool,
+    /// Whether it makes anything of what atomics return.
+    pub(crate) uses_atomic_results: bool,
 }
 
 /// A binding that a shader declares.

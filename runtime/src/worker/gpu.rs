@@ -75,7 +75,7 @@ fn begin(setup: &GpuSetup, walls: GpuWalls, supervisor: &Arc<Supervisor>) -> Res
     let (offer, has_timestamps) = (opened.offer.clone(), opened.tick_ns.is_some());
     let watch = Watch::start(Arc::clone(supervisor)).map_err(|error| error.to_string())?;
     let slice = Duration::from_millis(setup.slice_ms);
-    let gpu = Gpu::start(opened, slice, watch, Arc::clone(supervisor)).map_err(|error| error.to_string())?;
+    let gpu = Gpu::start(opened, slice, watch, Arc::clone(supervisor), setup.faults).map_err(|error| error.to_string())?;
     gpu.lose_with_device();
     let lacks = walls.seal(memory_max).map_err(|error| error.to_string())?;
     Ok((gpu, GpuReport { offer, has_timestamps, lacks }))

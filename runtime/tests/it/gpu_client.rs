@@ -20,8 +20,8 @@ use serde::de::DeserializeOwned;
 
 use self::live::GpuLive;
 use self::wire::{
-    Binding, Command, Data, FromGpu, GpuReport, GpuSetup, GpuUsed, INLINE_MAX, Reply, SHARED_BYTES, SLOT_BYTES, SLOTS, Session,
-    Shader, ShaderOrder, Shape, ToGpu,
+    Binding, Command, Data, Faults, FromGpu, GpuReport, GpuSetup, GpuUsed, INLINE_MAX, Reply, SHARED_BYTES, SLOT_BYTES, SLOTS,
+    Session, Shader, ShaderOrder, Shape, ToGpu,
 };
 
 #[allow(dead_code, reason = "the tests are neither side")]
@@ -53,7 +53,13 @@ pub(crate) struct Sandbox {
 }
 
 pub(crate) fn setup() -> GpuSetup {
-    GpuSetup { adapter: Some("llvmpipe".to_owned()), software: true, memory: 1 << 30, slice_ms: 10_000 }
+    GpuSetup {
+        adapter: Some("llvmpipe".to_owned()),
+        software: true,
+        memory: 1 << 30,
+        slice_ms: 10_000,
+        faults: Faults::default(),
+    }
 }
 
 /// What such a worker answers to its first message.

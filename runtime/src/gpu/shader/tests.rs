@@ -71,6 +71,43 @@ fn floats_are_found_wherever_they_are_used() {
     }
 }
 
+/// A comment that spoke of a tan line, or a variable of that name, made a shader of integers one of floats.
+#[test]
+fn functions_of_floats_count_only_where_they_are_called() {
+    for kept in [
+        "/* sin(1.0) /* nested exp(2.0) */ cos(3.0) */ out[0] = 1u;",
+        "// tan(1.0)\u{2028} out[0] = 2u; // pow(\n",
+        "var tan = out[0]; out[0] = tan * (tan + 1u);",
+        "let expanded = out[0] / 2u; out[0] = expanded;",
+    ] {
+        assert!(!shape_of(&shader("", kept)).has_floats, "{kept}");
+    }
+    let exact = GpuNeed { comparison: Comparison::Exact, ..GpuNeed::default() };
+    for called in ["exp(0.3)", "exp (0.3)", "exp/* ( */(0.3)", "exp// (\n(0.3)", "exp\u{200e}(0.3)", "(1.0 / 2.0 * (exp(0.3)))"] {
+        let folded = shader(&format!("const FOLDED = u32({called} * 1e9);"), "out[0] = FOLDED;");
+        let refused = check_as(exact, &folded).unwrap_err();
+        assert!(refused.starts_with("the shader computes with floats by `exp`, and"), "{called}: {refused}");
+    }
+}
+
+#[test]
+fn what_atomics_return_is_found_where_something_is_made_of_it() {
+    const DECLARED: &str = "@group(0) @binding(1) var<storage, read_write> n: atomic<u32>;
+        fn ticket() -> u32 { return atomicAdd(&n, 1u); } fn counts() { atomicAdd(&n, 1u); }";
+    for (body, is_used) in [
+        ("let at = atomicAdd(&n, 1u); out[at] = 1u;", true),
+        ("out[ticket()] = 1u;", true),
+        ("if atomicMax(&n, 7u) == 7u { out[0] = 1u; }", true),
+        ("let old = atomicCompareExchangeWeak(&n, 1u, 2u); if old.exchanged { out[0] = old.old_value; }", true),
+        ("atomicAdd(&n, 1u);", false),
+        ("let at = atomicAdd(&n, 1u); out[0] = 1u;", false),
+        ("counts(); atomicStore(&n, 3u); out[0] = atomicLoad(&n);", false),
+        ("out[0] = 1u;", false),
+    ] {
+        assert_eq!(shape_of(&shader(DECLARED, body)).uses_atomic_results, is_used, "{body}");
+    }
+}
+
 #[test]
 fn shader_of_integers_has_no_floats() {
     for (declared, body) in [

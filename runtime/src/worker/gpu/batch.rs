@@ -12,6 +12,10 @@ use crate::gpu::wire::SessionEnd;
 const DISPATCHES_MAX: usize = 32;
 /// Bytes that a submission copies, so that it does not take long.
 const COPIED_BYTES_MAX: u64 = 64 << 20;
+/// Commands of a submission, of whatever kind. Each takes memory of this process until the submission is over, and a little of the device's
+/// time however little it does.
+const COMMANDS_MAX: usize = 2048;
+const _: () = assert!(DISPATCHES_MAX < COMMANDS_MAX);
 
 /// Commands of one submission, and the timestamps around them.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ pub(super) struct Batch {
     is_copying: bool,
     dispatches: usize,
     copied_bytes: u64,
+    commands: usize,
     done: Arc<Done>,
 }
 
@@ -39,6 +44,7 @@ impl Batch {
             is_copying: false,
             dispatches: 0,
             copied_bytes: 0,
+            commands: 0,
             done: Arc::default(),
         })
     }
@@ -47,7 +53,10 @@ impl Batch {
     pub(super) fn is_full(&self) -> bool {
         // A dispatch and the copies around it are three spans.
         let stamps_left = STAMPS_MAX - self.first - stamps_of(&self.spans);
-        self.dispatches >= DISPATCHES_MAX || self.copied_bytes >= COPIED_BYTES_MAX || stamps_left < 3
+        self.dispatches >= DISPATCHES_MAX
+            || self.copied_bytes >= COPIED_BYTES_MAX
+            || self.commands >= COMMANDS_MAX
+            || stamps_left < 3
     }
 
     pub(super) fn has_dispatches(&self) -> bool {
@@ -64,6 +73,7 @@ impl Batch {
     pub(super) fn clear(&mut self, buffer: &Buffer, bytes: u64) {
         self.begin_copies();
         self.copied_bytes += bytes;
+        self.commands += 1;
         self.encoder.clear_buffer(buffer, 0, None);
     }
 
@@ -71,6 +81,7 @@ impl Batch {
     /// stop of the device, and most that guests do is small. Between two dispatches it is part of the second's time.
     pub(super) fn move_bytes(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
         self.copied_bytes += bytes;
+        self.commands += 1;
         self.encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, bytes);
     }
 
@@ -91,6 +102,7 @@ impl Batch {
         let all = workgroups.iter().map(|count| u64::from(*count)).product();
         self.spans.push(Span::Dispatch(Arc::clone(&pipeline.speed), all));
         self.dispatches += 1;
+        self.commands += 1;
         let timestamp_writes = self.stamps.as_ref().map(|stamps| ComputePassTimestampWrites {
             query_set: &stamps.queries,
             // Else it is the end of what came before.

@@ -1,7 +1,8 @@
 //! The device, which all sessions share: what they submit to it runs one after the other, and is timed by a thread that waits for each.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::stamps::{Speed, Stamps};
 use super::turns::Turns;
 use super::watch::{Supervisor, Watch};
 use crate::gpu::adapter::Opened;
-use crate::gpu::wire::{BindingKind, BindingShape, Session, SessionEnd, Shader};
+use crate::gpu::wire::{BindingKind, BindingShape, Faults, Session, SessionEnd, Shader};
 
 /// Submissions on the device at a time: one runs, and the next is there when it is over.
 const FLIGHTS_MAX: usize = 2;
@@ -36,17 +37,52 @@ pub(super) struct Gpu {
     pub(super) turns: Arc<Turns>,
     pub(super) watch: Arc<Watch>,
     pub(super) supervisor: Arc<Supervisor>,
-    /// The session whose work runs, or ran last.
-    running: Arc<AtomicU64>,
     /// Bytes that sessions may still take.
     memory_left: Mutex<u64>,
-    flights: Mutex<usize>,
-    landed: Condvar,
+    flights: Arc<Flights>,
     submitted: SyncSender<Submitted>,
     /// Since when nothing runs; held by whoever waits for what runs.
     idle_since: Mutex<Instant>,
     /// Those that no session uses.
     stamps: Mutex<Vec<Stamps>>,
+    /// Until the device is lost on purpose.
+    submissions_left: AtomicU32,
+    pipelines_left: AtomicU32,
+}
+
+/// The sessions whose work is on the device, in its order: the first one's runs.
+#[derive(Debug, Default)]
+struct Flights {
+    sessions: Mutex<VecDeque<Session>>,
+    landed: Condvar,
+}
+
+impl Flights {
+    /// Whose work runs, where any does.
+    fn running(&self) -> Option<Session> {
+        lock(&self.sessions).front().copied()
+    }
+
+    /// Adds one of a session, as soon as there are less than [`FLIGHTS_MAX`], and says whether it is alone.
+    fn add(&self, session: Session) -> bool {
+        let sessions = lock(&self.sessions);
+        let is_full = |sessions: &mut VecDeque<Session>| sessions.len() >= FLIGHTS_MAX;
+        let mut sessions = self.landed.wait_while(sessions, is_full).unwrap_or_else(PoisonError::into_inner);
+        sessions.push_back(session);
+        sessions.len() == 1
+    }
+
+    /// The first is over.
+    fn land(&self) {
+        lock(&self.sessions).pop_front();
+        self.landed.notify_all();
+    }
+
+    /// The last did not begin.
+    fn take_back(&self) {
+        lock(&self.sessions).pop_back();
+        self.landed.notify_all();
+    }
 }
 
 /// What was submitted, for whoever waits for it.
@@ -79,7 +115,7 @@ impl Waiting<'_> {
     pub(super) fn wait(mut self) {
         self.gpu.time(self.submitted, &mut self.idle_since);
         drop(self.idle_since);
-        self.gpu.land();
+        self.gpu.flights.land();
     }
 }
 
@@ -90,6 +126,7 @@ impl Gpu {
         slice: Duration,
         watch: Arc<Watch>,
         supervisor: Arc<Supervisor>,
+        faults: Faults,
     ) -> io::Result<Arc<Self>> {
         let Opened { device, queue, tick_ns, memory_max, .. } = opened;
         let (submitted, waiting) = sync_channel(FLIGHTS_MAX);
@@ -102,24 +139,24 @@ impl Gpu {
             turns: Arc::default(),
             watch,
             supervisor,
-            running: Arc::default(),
             memory_left: Mutex::new(memory_max),
-            flights: Mutex::new(0),
-            landed: Condvar::new(),
+            flights: Arc::default(),
             submitted,
             idle_since: Mutex::new(Instant::now()),
             stamps: Mutex::default(),
+            submissions_left: AtomicU32::new(faults.lost_in_submission),
+            pipelines_left: AtomicU32::new(faults.lost_in_pipeline),
         });
         let timing = Arc::clone(&gpu);
         thread::Builder::new().name("device".to_owned()).spawn(move || timing.wait_for_all(&waiting))?;
         Ok(gpu)
     }
 
-    /// Ends the process when the device is lost, in the work of whoever had it.
+    /// Ends the process when the device is lost, in the work of whoever has it then.
     pub(super) fn lose_with_device(self: &Arc<Self>) {
-        let (supervisor, running) = (Arc::clone(&self.supervisor), Arc::clone(&self.running));
+        let (supervisor, flights) = (Arc::clone(&self.supervisor), Arc::clone(&self.flights));
         self.device.set_device_lost_callback(move |reason, message| {
-            supervisor.lose(running.load(Ordering::Relaxed), format!("its driver gave it up ({reason:?}): {message}"));
+            supervisor.lose(flights.running(), format!("its driver gave it up ({reason:?}): {message}"));
         });
     }
 
@@ -163,6 +200,7 @@ impl Gpu {
     /// What the driver said.
     pub(super) fn make_pipeline(&self, session: Session, shader: &Shader) -> Result<Pipeline, SessionEnd> {
         let _guard = self.watch.guard(session, "making a pipeline of its shader", Instant::now(), DRIVER_TIME_MAX);
+        self.lose_at(&self.pipelines_left);
         let entries: Vec<_> = shader.shape.bindings.iter().map(layout_entry).collect();
         checked(|| {
             let source = ShaderSource::Wgsl(shader.wgsl.as_str().into());
@@ -210,13 +248,9 @@ impl Gpu {
     /// # Errors
     /// What the driver said.
     pub(super) fn submit(&self, commands: CommandBuffer, flight: Flight, waits: bool) -> Result<Option<Waiting<'_>>, SessionEnd> {
-        let flights = lock(&self.flights);
-        let is_full = |flights: &mut usize| *flights >= FLIGHTS_MAX;
-        let mut flights = self.landed.wait_while(flights, is_full).unwrap_or_else(PoisonError::into_inner);
-        *flights += 1;
+        let is_alone = self.flights.add(flight.meter.session);
         // Nobody holds this for long then, and nobody else submits.
-        let alone = (waits && *flights == 1).then(|| lock(&self.idle_since));
-        drop(flights);
+        let alone = (waits && is_alone).then(|| lock(&self.idle_since));
         let guard = self.watch.guard(flight.meter.session, "giving work to the device", Instant::now(), DRIVER_TIME_MAX);
         let at = Instant::now();
         let index = checked(|| self.queue.submit([commands]));
@@ -224,10 +258,13 @@ impl Gpu {
         let submitted = match index {
             Ok(index) => Submitted { index, at, flight },
             Err(error) => {
-                self.land();
+                self.flights.take_back();
                 return Err(error);
             }
         };
+        if submitted.flight.is_billed {
+            self.lose_at(&self.submissions_left);
+        }
         if let Some(idle_since) = alone {
             return Ok(Some(Waiting { gpu: self, idle_since, submitted }));
         }
@@ -236,9 +273,14 @@ impl Gpu {
         Ok(None)
     }
 
-    fn land(&self) {
-        *lock(&self.flights) -= 1;
-        self.landed.notify_all();
+    /// Loses the device where so many are left, as a driver does that gives it up.
+    fn lose_at(&self, left: &AtomicU32) {
+        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if before == Ok(1) {
+            self.device.destroy();
+            // Which tells, and ends this process.
+            let _ = self.device.poll(PollType::wait_indefinitely());
+        }
     }
 
     /// Waits for each submission that nobody else waits for, in order.
@@ -246,7 +288,7 @@ impl Gpu {
         for submitted in submitted {
             // Not before one that was submitted before it is over.
             self.time(submitted, &mut lock(&self.idle_since));
-            self.land();
+            self.flights.land();
         }
     }
 
@@ -256,10 +298,9 @@ impl Gpu {
         // It began when the one before was over.
         let began = at.max(*idle_since);
         flight.meter.begin();
-        self.running.store(flight.meter.session, Ordering::Relaxed);
         let guard = self.watch.guard(flight.meter.session, "a dispatch", began, self.slice);
         if let Err(error) = self.device.poll(PollType::Wait { submission_index: Some(index), timeout: None }) {
-            self.supervisor.lose(flight.meter.session, format!("the device does not answer: {error}"));
+            self.supervisor.lose(Some(flight.meter.session), format!("the device does not answer: {error}"));
         }
         *idle_since = Instant::now();
         drop(guard);
@@ -390,10 +431,10 @@ mod tests {
     /// A device on the software adapter that tells what is on this process's standard input.
     fn gpu() -> Arc<Gpu> {
         let supervisor = Arc::new(Supervisor::new(Arc::new(UnixStream::from(stdin()))).unwrap());
-        let setup = GpuSetup { adapter: None, software: true, memory: 64 << 20, slice_ms: 60_000 };
+        let setup = GpuSetup { adapter: None, software: true, memory: 64 << 20, slice_ms: 60_000, faults: Faults::default() };
         let opened = adapter::open(&setup).expect("no Vulkan adapter to test on; `cargo xtask setup` installs one");
         let watch = Watch::start(Arc::clone(&supervisor)).unwrap();
-        let gpu = Gpu::start(opened, Duration::from_mins(1), watch, supervisor).unwrap();
+        let gpu = Gpu::start(opened, Duration::from_mins(1), watch, supervisor, Faults::default()).unwrap();
         gpu.lose_with_device();
         gpu
     }
@@ -414,10 +455,13 @@ mod tests {
 
     /// The device is destroyed under the worker, which is what a driver does that gives it up. That ends the process, so it is another one.
     #[test]
-    fn device_that_is_lost_is_told_with_who_had_it_and_ends_the_process() {
-        if std::env::var_os(LOSES).is_some() {
+    fn device_that_is_lost_is_told_with_who_has_it_and_ends_the_process() {
+        if let Some(when) = std::env::var_os(LOSES) {
             let gpu = gpu();
             submit(&gpu);
+            if when == "busy" {
+                gpu.flights.add(SESSION);
+            }
             gpu.device.destroy();
             let deadline = Instant::now() + Duration::from_secs(20);
             while Instant::now() < deadline {
@@ -425,17 +469,21 @@ mod tests {
             }
             panic!("it goes on");
         }
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let test = "worker::gpu::device::tests::device_that_is_lost_is_told_with_who_had_it_and_ends_the_process";
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture"]).env(LOSES, "1");
-        let mut child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
-        // Its end of the socket is in nobody else's hands.
-        drop(command);
-        ours.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let said = Inbox::new(Arc::new(ours)).recv().unwrap();
-        let Some(FromGpu::Lost { session: SESSION, reason }) = said else { panic!("{said:?}") };
-        assert!(reason.contains("Destroyed"), "{reason}");
-        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        // Whoever ran last, and was done, was blamed for what came when nothing ran.
+        for (when, guilty) in [("busy", Some(SESSION)), ("idle", None)] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let test = "worker::gpu::device::tests::device_that_is_lost_is_told_with_who_has_it_and_ends_the_process";
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args(["--exact", test, "--nocapture"]).env(LOSES, when);
+            let mut child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().unwrap();
+            // Its end of the socket is in nobody else's hands.
+            drop(command);
+            ours.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let said = Inbox::new(Arc::new(ours)).recv().unwrap();
+            let Some(FromGpu::Lost { session, reason }) = said else { panic!("{said:?}") };
+            assert_eq!(session, guilty, "{when}");
+            assert!(reason.contains("Destroyed"), "{reason}");
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+        }
     }
 }

@@ -87,6 +87,7 @@ impl Handle {
             groups: HashMap::new(),
             batch: None,
             is_changed: false,
+            writers: Writers::default(),
             flights: VecDeque::new(),
             stamps: None,
             unsettled: Unsettled::default(),
@@ -179,6 +180,7 @@ struct Worker {
     batch: Option<Batch>,
     /// Whether a buffer was changed since the last dispatch, so that what was seen of dispatches says little of the next.
     is_changed: bool,
+    writers: Writers,
     flights: VecDeque<Sent>,
     /// Where the next timestamps go, while nothing is recorded.
     stamps: Option<Stamps>,
@@ -261,6 +263,7 @@ impl Worker {
                 self.book.drop_pipeline(pipeline)?;
                 self.pipelines.remove(&pipeline);
                 self.groups.remove(&pipeline);
+                self.writers.drop_pipeline(pipeline);
                 Ok(())
             }
             Command::Dispatch { pipeline, bindings, workgroups } => self.dispatch(pipeline, &bindings, workgroups),
@@ -294,6 +297,7 @@ impl Worker {
             self.memory -= bytes;
             self.doomed += bytes;
         }
+        self.writers.drop_buffer(buffer);
         self.groups.clear();
         self.forget_doomed();
         Ok(())
@@ -381,10 +385,11 @@ impl Worker {
         if all == 0 {
             return Ok(());
         }
+        let is_as_before = self.writers.note(pipeline, &bound, &self.book);
         self.bind(pipeline, bound)?;
         self.take_in_landed();
         let used = self.pipelines.get(&pipeline).ok_or_else(|| lied(format!("there is no pipeline {pipeline}")))?;
-        let is_known = !std::mem::take(&mut self.is_changed);
+        let is_known = !std::mem::take(&mut self.is_changed) && is_as_before;
         let is_tiny = is_known && used.speed.expected_ns(all).is_some_and(|ns| ns <= TINY_NS);
         if !is_tiny && self.batch.as_ref().is_some_and(Batch::has_dispatches) {
             self.flush()?;
@@ -438,7 +443,7 @@ impl Worker {
         while let Some(wall_ns) = self.flights.front().and_then(|flight| flight.done.wall_ns())
             && let Some(Sent { first, spans, resolving, .. }) = self.flights.pop_front()
         {
-            self.unsettled.add(first, spans, wall_ns);
+            self.unsettled.add(first, spans, wall_ns, self.gpu.tick_ns.is_some());
             if let Some(stamps) = resolving {
                 self.unsettled.settle(&stamps, self.gpu.tick_ns.unwrap_or_default(), &self.handle.meter);
                 self.gpu.give_stamps_back(stamps);
@@ -462,7 +467,7 @@ impl Worker {
             stamps.resolve(&mut encoder);
             encoder.finish()
         })?;
-        let turn = self.turn.is_none().then(|| self.gpu.turns.take(|| false));
+        let turn = self.turn.is_none().then(|| self.gpu.turns.take_short());
         let done = Arc::<Done>::default();
         let flight = Flight { meter: Arc::clone(&self.handle.meter), is_billed: false, done: Arc::clone(&done) };
         let waiting = self.gpu.submit(commands, flight, true)?;
@@ -644,6 +649,46 @@ impl Worker {
     }
 }
 
+/// A pipeline that is no more.
+const GONE: u32 = u32::MAX;
+
+/// Which pipelines wrote last to buffers: what a dispatch takes may depend on what it reads.
+#[derive(Debug, Default)]
+struct Writers {
+    /// By buffer.
+    last: HashMap<u32, u32>,
+    /// Those of the buffers that a pipeline read when it was dispatched last, by pipeline.
+    seen: HashMap<u32, Vec<Option<u32>>>,
+}
+
+impl Writers {
+    /// Notes a dispatch, and says whether its buffers were written by the same pipelines as those of the one before of its pipeline. In a
+    /// chain that goes round that is so from the second round on.
+    fn note(&mut self, pipeline: u32, bound: &[Binding], book: &Book) -> bool {
+        let by_others = |binding: &Binding| self.last.get(&binding.buffer).copied().filter(|writer| *writer != pipeline);
+        let writers: Vec<_> = bound.iter().map(by_others).collect();
+        for binding in bound.iter().filter(|binding| book.is_written(pipeline, binding.binding)) {
+            self.last.insert(binding.buffer, pipeline);
+        }
+        let is_new = |writer: &Option<u32>, before: Option<&Option<u32>>| writer.is_some() && before != Some(writer);
+        let before = self.seen.get(&pipeline).map(Vec::as_slice).unwrap_or_default();
+        let is_as_before = !writers.iter().enumerate().any(|(at, writer)| is_new(writer, before.get(at)));
+        self.seen.insert(pipeline, writers);
+        is_as_before
+    }
+
+    fn drop_buffer(&mut self, buffer: u32) {
+        self.last.remove(&buffer);
+    }
+
+    /// Another pipeline may get its number.
+    fn drop_pipeline(&mut self, pipeline: u32) {
+        self.seen.remove(&pipeline);
+        let writers = self.last.values_mut().chain(self.seen.values_mut().flatten().flatten());
+        writers.filter(|writer| **writer == pipeline).for_each(|writer| *writer = GONE);
+    }
+}
+
 /// Pieces of a read that are on their way together, with their lengths.
 struct Pieces {
     done: Arc<Done>,
@@ -653,4 +698,56 @@ struct Pieces {
 fn entry<'a>(binding: &Binding, buffer: &'a Buffer) -> BindGroupEntry<'a> {
     let resource = BufferBinding { buffer, offset: binding.offset, size: BufferSize::new(binding.bytes) };
     BindGroupEntry { binding: binding.binding, resource: BindingResource::Buffer(resource) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gpu::wire::{BindingKind, BindingShape};
+
+    /// A book of pipelines that read binding 0 and write binding 1.
+    fn book(pipelines: usize) -> Book {
+        let binding = |binding, kind| BindingShape { binding, kind, bytes_min: 4 };
+        let bindings = vec![binding(0, BindingKind::Read), binding(1, BindingKind::ReadWrite)];
+        let mut book = Book::new(GpuNeed::default());
+        for _ in 0..pipelines {
+            let shape = Shape { bindings: bindings.clone(), workgroup: [1; 3], has_floats: false, uses_atomic_results: false };
+            book.add_pipeline(shape).unwrap();
+        }
+        book
+    }
+
+    fn from_to(from: u32, to: u32) -> Vec<Binding> {
+        [from, to].into_iter().zip(0..).map(|(buffer, binding)| Binding { binding, buffer, offset: 0, bytes: 4 }).collect()
+    }
+
+    /// Chains of a pipeline that another had given more to do went as one submission, and counted as hung.
+    #[test]
+    fn pipeline_that_reads_what_another_wrote_anew_is_not_as_before() {
+        let (mut writers, book) = (Writers::default(), book(3));
+        let mut note = |pipeline, from, to| writers.note(pipeline, &from_to(from, to), &book);
+        assert!(note(0, 10, 11), "only the host wrote to its buffers");
+        assert!(note(0, 11, 10), "nor is what it wrote itself another's");
+        // Round and round: as before from the second round on.
+        assert!(!note(1, 10, 11), "0 wrote to 10");
+        assert!(!note(0, 11, 10), "1 wrote to 11");
+        for round in 0..3 {
+            assert!(note(1, 10, 11) && note(0, 11, 10), "{round}");
+        }
+        assert!(!note(2, 12, 11), "1 wrote to 11");
+        assert!(!note(0, 11, 10), "2 wrote to 11, and no longer 1");
+        writers.drop_buffer(11);
+        assert!(writers.note(0, &from_to(11, 10), &book), "a new buffer");
+    }
+
+    #[test]
+    fn pipeline_of_a_number_that_another_had_is_another() {
+        let (mut writers, book) = (Writers::default(), book(2));
+        assert!(writers.note(0, &from_to(10, 11), &book));
+        assert!(!writers.note(1, &from_to(11, 12), &book));
+        writers.drop_pipeline(0);
+        assert!(writers.note(1, &from_to(11, 12), &book), "nobody wrote since");
+        writers.note(0, &from_to(10, 11), &book);
+        assert!(!writers.note(1, &from_to(11, 12), &book));
+    }
 }

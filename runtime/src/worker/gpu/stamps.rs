@@ -104,11 +104,12 @@ impl Unsettled {
         self.0.is_empty()
     }
 
-    /// Adds a submission that is over. What it took per dispatch is what the clock says, in equal parts, until more is known.
-    pub(super) fn add(&mut self, first: u32, spans: Vec<Span>, wall_ns: u64) {
+    /// Adds a submission that is over. What it took per dispatch is what the clock says, in equal parts, until more is known; of one that is not
+    /// `stamped` it never is.
+    pub(super) fn add(&mut self, first: u32, spans: Vec<Span>, wall_ns: u64, stamped: bool) {
         let even = wall_ns / spans.len().max(1) as u64;
         spans.iter().for_each(|span| span.note(even));
-        if !spans.is_empty() {
+        if stamped && !spans.is_empty() {
             self.0.push(Over { first, spans, wall_ns });
         }
     }
@@ -117,17 +118,21 @@ impl Unsettled {
     pub(super) fn settle(&mut self, stamps: &Stamps, tick_ns: f32, meter: &Meter) {
         let over = mem::take(&mut self.0);
         let Some(ticks) = stamps.ticks() else { return };
-        for Over { first, spans, wall_ns } in over {
-            let ticks = &ticks[first as usize..][..spans.len() + 1];
-            let times =
-                ticks.array_windows().map(|[began, ended]| nanoseconds(ended.saturating_sub(*began), tick_ns).min(wall_ns));
-            let mut stamped_ns = 0_u64;
-            for (span, ns) in spans.iter().zip(times) {
-                span.note(ns);
-                stamped_ns = stamped_ns.saturating_add(ns);
-            }
-            meter.take_back(wall_ns.saturating_sub(stamped_ns));
+        over.iter().for_each(|over| meter.take_back(over.settle(&ticks, tick_ns)));
+    }
+}
+
+impl Over {
+    /// Notes what each of its spans took, by the timestamps of its session, and says how much less that is in all than what the clock says.
+    fn settle(&self, ticks: &[u64], tick_ns: f32) -> u64 {
+        let ticks = &ticks[self.first as usize..][..self.spans.len() + 1];
+        let mut stamped_ns = 0_u64;
+        for (span, [began, ended]) in self.spans.iter().zip(ticks.array_windows()) {
+            let ns = nanoseconds(ended.saturating_sub(*began), tick_ns).min(self.wall_ns);
+            span.note(ns);
+            stamped_ns = stamped_ns.saturating_add(ns);
         }
+        self.wall_ns.saturating_sub(stamped_ns)
     }
 }
 
@@ -159,5 +164,57 @@ impl Speed {
         let seen = (*lock(&self.0))?;
         let times = workgroups.div_ceil(seen.workgroups).max(1);
         Some(seen.ns.saturating_mul(times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn over(wall_ns: u64, first: u32, workgroups: &[u64]) -> (Over, Vec<Arc<Speed>>) {
+        let speeds: Vec<_> = workgroups.iter().map(|_| Arc::<Speed>::default()).collect();
+        let spans = speeds.iter().zip(workgroups).map(|(speed, count)| Span::Dispatch(Arc::clone(speed), *count)).collect();
+        (Over { first, spans, wall_ns }, speeds)
+    }
+
+    #[test]
+    fn smaller_of_clock_and_timestamps_is_billed() {
+        // What the clock says, the timestamps in ticks of 2 ns from the second on, and what is billed.
+        let rows: [(u64, &[u64], u64); 7] = [
+            (1_000, &[100, 400], 600),
+            (1_000, &[100, 600], 1_000),
+            (1_000, &[100, 100_000], 1_000),
+            (1_000, &[100, 200, 300, 400], 600),
+            // Each may be as long as the clock says, and all of them together too.
+            (1_000, &[100, 500, 900], 1_000),
+            (1_000, &[0, u64::MAX], 1_000),
+            // A device's clock that runs backwards has told nothing.
+            (1_000, &[400, 100], 0),
+        ];
+        for (wall_ns, ticks, billed) in rows {
+            let (over, _) = over(wall_ns, 1, &vec![1; ticks.len() - 1]);
+            let ticks = [&[7], ticks].concat();
+            assert_eq!(wall_ns - over.settle(&ticks, 2.0), billed, "{ticks:?}");
+        }
+    }
+
+    #[test]
+    fn speed_of_a_pipeline_is_what_the_timestamps_say() {
+        let mut unsettled = Unsettled::default();
+        let (Over { first, spans, wall_ns }, speeds) = over(1_000, 0, &[10, 20]);
+        unsettled.add(first, spans, wall_ns, true);
+        // In equal parts, until more is known.
+        assert_eq!([&speeds[0], &speeds[1]].map(|speed| speed.expected_ns(40)), [Some(2_000), Some(1_000)]);
+        unsettled.0[0].settle(&[0, 50, 350], 2.0);
+        assert_eq!([&speeds[0], &speeds[1]].map(|speed| speed.expected_ns(40)), [Some(400), Some(1_200)]);
+        assert_eq!(Speed::default().expected_ns(1), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_what_has_no_timestamps() {
+        let mut unsettled = Unsettled::default();
+        let (Over { first, spans, wall_ns }, speeds) = over(1_000, 0, &[10]);
+        unsettled.add(first, spans, wall_ns, false);
+        assert!(unsettled.is_empty() && speeds[0].expected_ns(10) == Some(1_000));
     }
 }

@@ -32,8 +32,8 @@ impl Supervisor {
         send(&self.0.lock().unwrap_or_else(PoisonError::into_inner), message)
     }
 
-    /// Tells that the device is lost in the work of a session, and ends the process: whatever else it does is stuck, or will be.
-    pub(super) fn lose(&self, session: Session, reason: String) -> ! {
+    /// Tells that the device is lost, in the work of a session where any ran, and ends the process: whatever else it does is stuck, or will be.
+    pub(super) fn lose(&self, session: Option<Session>, reason: String) -> ! {
         eprintln!("adit: the GPU is lost: {reason}");
         // Held for good: this message is the last.
         let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,7 +114,7 @@ impl Watch {
             };
             let left = next.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                supervisor.lose(next.session, next.to_string());
+                supervisor.lose(Some(next.session), next.to_string());
             }
             state.sleeps_until = Some(next.deadline);
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
