@@ -22,6 +22,9 @@ pub(crate) struct Figure {
     /// Ours by theirs.
     #[serde(serialize_with = "rounded")]
     pub(crate) ratio: f64,
+    /// The least and the most that the ratio was in a round; nothing where there are not several.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "both_rounded")]
+    pub(crate) spread: Option<[f64; 2]>,
     /// What the ratio should be, or the difference, or ours alone.
     pub(crate) goal: Goal,
 }
@@ -65,8 +68,22 @@ impl Rounds {
     /// The figure that the rounds make.
     pub(crate) fn figure(self, title: Title) -> Figure {
         let Title { name, unit, reference, goal } = title;
+        let spread = spread(&self.ratios());
         let (value, reference_value) = (median(self.ours), median(self.theirs));
-        Figure { name, value, unit, reference, reference_value, ratio: value / reference_value, goal }
+        Figure { name, value, unit, reference, reference_value, ratio: value / reference_value, spread, goal }
+    }
+
+    /// Ours by theirs, in each round.
+    pub(crate) fn ratios(&self) -> Vec<f64> {
+        self.ours.iter().zip(&self.theirs).map(|(ours, theirs)| ours / theirs).collect()
+    }
+}
+
+impl Title {
+    /// A figure that is a ratio and nothing else.
+    pub(crate) fn ratio(self, ratio: f64) -> Figure {
+        let Self { name, unit, reference, goal } = self;
+        Figure { name, value: ratio, unit, reference, reference_value: 1.0, ratio, spread: None, goal }
     }
 }
 
@@ -86,7 +103,8 @@ impl Figure {
 impl fmt::Display for Figure {
     /// One row of the table for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, value, unit, reference, reference_value, ratio, goal } = self;
+        let Self { name, value, unit, reference, reference_value, ratio, spread, goal } = self;
+        let spread = spread.map_or_else(String::new, |[least, most]| format!("{least:.2}..{most:.2}"));
         let met = match goal {
             Goal::None => "",
             _ if self.is_met() => "met",
@@ -94,7 +112,7 @@ impl fmt::Display for Figure {
         };
         write!(
             f,
-            "{name:<17} {value:>9.1} {unit:<6} {reference_value:>10.1} {unit:<6} {ratio:>7.3}  {goal:<7} {met:<6}  {reference}"
+            "{name:<17} {value:>9.1} {unit:<6} {reference_value:>10.1} {unit:<6} {ratio:>7.3} {spread:>12}  {goal:<7} {met:<6}  {reference}"
         )
     }
 }
@@ -128,9 +146,29 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
+/// The least and the most of `values`, where there are several.
+pub(crate) fn spread(values: &[f64]) -> Option<[f64; 2]> {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (values.len() > 1).then_some([least, most])
+}
+
+/// The root of the values' product: a half and a double come to one.
+pub(crate) fn geometric_mean(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64).exp()
+}
+
 /// Three decimals are more than the measurement knows.
 fn rounded<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((value * 1e3).round() / 1e3)
+    serializer.serialize_f64(to_thousandths(*value))
+}
+
+fn both_rounded<S: Serializer>(values: &Option<[f64; 2]>, serializer: S) -> Result<S::Ok, S::Error> {
+    values.map(|values| values.map(to_thousandths)).serialize(serializer)
+}
+
+fn to_thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]
@@ -154,7 +192,13 @@ mod tests {
         }
         let figure = rounds.figure(TITLE);
         assert_eq!((figure.value, figure.reference_value, figure.ratio), (300.0, 100.0, 3.0));
+        assert_eq!(figure.spread, Some([2.0, 10.0]), "each round has its ratio");
         assert!(!figure.is_met());
+    }
+
+    #[test]
+    fn geometric_mean_of_inverse_ratios_is_one() {
+        assert!((geometric_mean(&[0.5, 2.0, 1.0]) - 1.0).abs() < 1e-12);
     }
 
     #[test]
@@ -194,7 +238,16 @@ mod tests {
         let mut rounds = Rounds::default();
         rounds.push(4.0, 2.0);
         let row = rounds.figure(Title { goal: Goal::None, ..TITLE }).to_string();
-        assert!(row.contains("  2.000  - ") && !row.contains("met") && !row.contains("missed"), "{row}");
+        assert!(row.contains("  2.000               - ") && !row.contains("met") && !row.contains("missed"), "{row}");
+    }
+
+    #[test]
+    fn spread_of_several_rounds_is_told_in_both_forms() {
+        let mut rounds = Rounds::default();
+        [(300.0, 200.0), (100.0, 96.0), (100.0, 75.0)].into_iter().for_each(|(ours, theirs)| rounds.push(ours, theirs));
+        let figure = rounds.figure(TITLE);
+        assert!(figure.to_string().contains("  1.042   1.04..1.50  <= 2.4 "), "{figure}");
+        assert!(serde_json::to_string(&figure).unwrap().contains(r#""ratio":1.042,"spread":[1.042,1.5],"goal""#));
     }
 
     #[test]

@@ -56,10 +56,17 @@ pub(crate) fn http() -> Result<Vec<u8>> {
 
 /// The kernels' module, as the compiler wrote it: a Rust program of a megabyte, which lists its kernels where it gets no argument.
 pub(crate) fn kernels() -> Result<Vec<u8>> {
+    let path = built("kernels.wasm")?;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Where a module is that `cargo xtask` built.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
     let folder = std::env::var_os(GUESTS_VARIABLE).map(PathBuf::from);
     let folder = folder.with_context(|| format!("{GUESTS_VARIABLE} is not set; run this as `cargo xtask bench`"))?;
-    let path = folder.join("kernels.wasm");
-    std::fs::read(&path).with_context(|| format!("cannot read {}; next: `cargo xtask guests`", path.display()))
+    let path = folder.join(name);
+    ensure!(path.is_file(), "{} is missing; next: `cargo xtask guests`", path.display());
+    Ok(path)
 }
 
 /// The same program, but its `_start` returns at once.

@@ -3,6 +3,7 @@
 // One call of Wasmtime's, in `cold` and in `worker`, is unsafe by its nature.
 #![deny(unsafe_code)]
 
+mod apps;
 mod bulk;
 mod cold;
 mod distance;
@@ -76,6 +77,8 @@ enum Name {
     Worker,
     /// What a guest's work on a GPU costs beside wgpu itself.
     Gpu,
+    /// Metered guests of the five applications against the same code native.
+    Apps,
     /// What counting costs a guest.
     Meter,
     /// No figure: the meter's weights against time.
@@ -121,7 +124,7 @@ async fn measure(args: &Args) -> Result<()> {
         let figures = measured.map_err(|_| anyhow::anyhow!("not done after {} s", limit.as_secs()));
         for figure in figures.flatten().with_context(|| name.text())? {
             if !std::mem::replace(&mut titled, true) {
-                println!("{:<17} {:>16} {:>17} {:>7}  {:<15}", "figure", "ours", "reference", "ratio", "goal");
+                println!("{:<17} {:>16} {:>17} {:>7} {:>12}  {:<15}", "figure", "ours", "reference", "ratio", "rounds", "goal");
             }
             print(&figure, args.json)?;
         }
@@ -154,7 +157,14 @@ impl Name {
             .filter(|name| {
                 !matches!(
                     name,
-                    Self::LedgerMillion | Self::Worker | Self::Gpu | Self::Meter | Self::Calibrate | Self::Distance | Self::Peak
+                    Self::LedgerMillion
+                        | Self::Worker
+                        | Self::Gpu
+                        | Self::Apps
+                        | Self::Meter
+                        | Self::Calibrate
+                        | Self::Distance
+                        | Self::Peak
                 )
             })
             .collect()
@@ -163,7 +173,7 @@ impl Name {
     /// How long it may take.
     fn limit(self, plan: &Plan) -> Duration {
         match self {
-            Self::Meter | Self::Worker | Self::Gpu | Self::LedgerMillion => plan.kernels_limit,
+            Self::Meter | Self::Worker | Self::Gpu | Self::Apps | Self::LedgerMillion => plan.kernels_limit,
             // Three figures, each with references of its own.
             Self::Ledger => 3 * plan.limit,
             // Twenty nodes come one by one.
@@ -191,6 +201,7 @@ impl Name {
             Self::Peak => peak::measure(plan).await,
             Self::Worker => worker::measure(plan).await,
             Self::Gpu => gpu::measure(plan).await,
+            Self::Apps => apps::measure(plan).await,
             Self::Meter => {
                 let plan = *plan;
                 // The thread's processor time is what is measured, and a guest has no place where it could yield.

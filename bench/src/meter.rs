@@ -14,7 +14,7 @@ use anyhow::{Result, ensure};
 pub(crate) use self::calibrate::calibrate;
 use self::program::{Order, Program};
 use self::variant::Variant;
-use crate::figure::{Figure, Goal, Title, median};
+use crate::figure::{Figure, Goal, Title, geometric_mean, median};
 use crate::guest;
 use crate::plan::Plan;
 
@@ -72,10 +72,10 @@ pub(crate) fn measure(plan: &Plan, print_rows: bool) -> Result<Vec<Figure>> {
     }
     let ratios = column(&rows, METER, BARE);
     Ok(vec![
-        ratio(MEAN, geometric_mean(&without_luck(&ratios))),
-        ratio(WORST, worst(&ratios)),
-        ratio(BY_FUEL, geometric_mean(&column(&rows, METER, FUEL_AND_EPOCHS))),
-        ratio(NAN, worst(&column(&float_rows, 2, 1))),
+        MEAN.ratio(geometric_mean(&without_luck(&ratios))),
+        WORST.ratio(worst(&ratios)),
+        BY_FUEL.ratio(geometric_mean(&column(&rows, METER, FUEL_AND_EPOCHS))),
+        NAN.ratio(worst(&column(&float_rows, 2, 1))),
     ])
 }
 
@@ -141,16 +141,6 @@ fn worst(ratios: &[f64]) -> f64 {
     ratios.iter().copied().fold(0.0, f64::max)
 }
 
-fn geometric_mean(values: &[f64]) -> f64 {
-    (values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64).exp()
-}
-
-/// A figure that is a ratio and nothing else.
-fn ratio(title: Title, value: f64) -> Figure {
-    let Title { name, unit, reference, goal } = title;
-    Figure { name, value, unit, reference, reference_value: 1.0, ratio: value, goal }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,10 +151,5 @@ mod tests {
         let row = Row { kernel: "k".into(), ns: vec![vec![100.0, 400.0, 100.0], vec![110.0, 440.0, 300.0]] };
         assert!((row.ratio(1, 0) - 1.1).abs() < 1e-9);
         assert_eq!(row.shortest(1), 110.0);
-    }
-
-    #[test]
-    fn geometric_mean_of_inverse_ratios_is_one() {
-        assert!((geometric_mean(&[0.5, 2.0, 1.0]) - 1.0).abs() < 1e-12);
     }
 }

@@ -17,6 +17,7 @@ pub use crate::meter::{
     Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, ProfileFacts, Stop, UNITS_PER_FUEL, Weights,
     class, description, fuel, instrument, units,
 };
+pub use crate::unchecked::process_time;
 pub use wasmtime::{OptLevel, Strategy};
 
 use crate::account::Account;

@@ -1,9 +1,11 @@
 //! `cargo xtask bench`: the measurements, with the programs that they measure.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::minilm;
 use crate::process::{self, say};
 use crate::wasm;
 use crate::workspace::Workspace;
@@ -19,13 +21,26 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
 }
 
-/// What runs kernels as guests, and no other program of ours.
-const WITH_KERNELS: [&str; 3] = ["worker", "meter", "calibrate"];
+/// What runs guests that are compiled, and no other program of ours.
+const WITH_GUESTS: [&str; 4] = ["worker", "meter", "calibrate", OF_APPLICATIONS];
 /// What runs neither.
 const ALONE: [&str; 3] = ["ledger", "ledger_million", "gpu"];
 
 /// What is measured by the simulation's own program, which is built in a minute.
 const OF_DISPATCH: &str = "dispatch";
+
+/// What runs the applications of `examples/` as guests, and natively.
+const OF_APPLICATIONS: &str = "apps";
+/// The native programs, by their packages, as cargo is asked for them.
+const NATIVE: [(&str, &[&str]); 5] = [
+    ("adit-example-inference", &["--example=embed"]),
+    ("adit-example-training", &["--example=gradient"]),
+    ("adit-example-blockchain", &["--bin=blockchain-bench", "--example=batches"]),
+    ("adit-example-analytics", &["--bin=analytics-bench", "--example=readings"]),
+    ("adit-example-pathtracer", &["--example=tile"]),
+];
+/// Where the model is, for who has it already.
+const MODEL_VARIABLE: &str = "ADIT_MINILM";
 
 /// Builds the bench with optimisation, with it what it measures, and runs it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -33,9 +48,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         return run_dispatch(workspace, options);
     }
     let is_one_of = |names: &[&str]| options.name.as_deref().is_some_and(|name| names.contains(&name));
-    let with_kernels = is_one_of(&WITH_KERNELS);
-    let with_programs = !with_kernels && !is_one_of(&ALONE);
-    if with_kernels {
+    let with_guests = is_one_of(&WITH_GUESTS);
+    let with_programs = !with_guests && !is_one_of(&ALONE);
+    if with_guests {
         wasm::build_guests(workspace)?;
     }
     say("building with optimisation; the first time takes minutes");
@@ -50,7 +65,35 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .args(options.json.then_some("--json"))
         .args(options.quick.then_some("--quick"));
     bench.env("ADIT_BIN", release.join("adit")).current_dir(&workspace.root);
+    if is_one_of(&[OF_APPLICATIONS]) {
+        build_native(workspace)?;
+        bench.env("ADIT_NATIVE", workspace.target.join(wasm::PROFILE));
+        bench.envs(model(workspace).map(|model| (MODEL_VARIABLE, model)));
+    }
     process::run(&mut bench, "see what the bench says above")
+}
+
+/// Builds the applications for this machine, by the settings that guests have.
+fn build_native(workspace: &Workspace) -> Result<()> {
+    // One after the other: what they share would have the features that all of them ask for.
+    for (package, targets) in NATIVE {
+        let mut build = workspace.cargo();
+        build.args(["build", "--profile", wasm::PROFILE, "-p", package]).args(targets);
+        process::run(&mut build, "mend what the compiler says")?;
+    }
+    Ok(())
+}
+
+/// The folder of the model that is embedded with, where it is here or can be fetched.
+fn model(workspace: &Workspace) -> Option<OsString> {
+    let given = std::env::var_os(MODEL_VARIABLE);
+    given.or_else(|| match minilm::fetch(workspace) {
+        Ok(folder) => Some(folder.into()),
+        Err(error) => {
+            say(format!("{error:#}; so inference is measured with a model of 54 KB, as apps_inference_tiny"));
+            None
+        }
+    })
 }
 
 fn run_dispatch(workspace: &Workspace, options: &Options) -> Result<()> {

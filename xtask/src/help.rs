@@ -217,7 +217,15 @@ Names: echo_p50, echo_throughput, wasmtime_serve, bulk_in, cold_start, ledger; w
          life_*          the same, with the job's end and a measured path
          node_memory     of a node in the dispatcher, by what the process has
          million_jobs    1,000,000 jobs over 100,000 nodes with churn (--quick: 50,000 over 10,000), real beside virtual time
+       apps: the applications of examples/ as metered guests, against the same code native; takes some two minutes. Processor time, without
+       compiling and starting; both are built by the cargo profile `guest`, get the same bytes and have to write the same:
+         apps_inference  embeddings by all-MiniLM-L6-v2, which is fetched (84 MB) unless ADIT_MINILM names its folder; where it cannot
+                         be had, by a model of 54 KB (apps_inference_tiny)
+         apps_training   gradients; apps_signatures: Bitcoin's; apps_parquet and apps_csv: a table summed up; apps_rendering: a tile
+         apps_mean       the geometric mean over the five
        meter: what counting costs a guest, over the calibration kernels; takes some minutes
+
+The column `rounds` says between what the ratio was in a round, as \"spread\" does in JSON.
 
 Options:
   --quick   Fewer rounds: some forty seconds in all (worker, meter: a minute or two), noisier
@@ -227,6 +235,7 @@ Examples:
   cargo xtask bench
   cargo xtask bench echo_p50 --json
   cargo xtask bench worker
+  cargo xtask bench apps
   cargo xtask bench gpu
   cargo xtask bench dispatch
   cargo xtask bench ledger_million --quick

@@ -14,7 +14,7 @@ use crate::workspace::{Guest, Workspace};
 
 const TARGET: &str = "wasm32-wasip1";
 /// The cargo profile that guests are built with.
-const PROFILE: &str = "guest";
+pub(crate) const PROFILE: &str = "guest";
 /// How long rustup may take to fetch the target's 25 MB standard library, before Debian's packages are tried.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(60);
 

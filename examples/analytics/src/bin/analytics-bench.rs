@@ -1,11 +1,11 @@
-//! Sums up one table of readings again and again, and prints how many rows that makes: the same program as a guest and on the host, to
-//! compare what both take. `analytics-bench parquet|csv [TIMES] < TABLE`
+//! Sums up one table of readings again and again, and prints how many rows that makes and what the groups come to: the same program as a
+//! guest and on the host, to compare what both take. `analytics-bench parquet|csv [TIMES] < TABLE`
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
 use std::process::ExitCode;
 
-use adit_example_analytics::{Format, Query, Request, Value};
+use adit_example_analytics::{Aggregate, Format, Group, Query, Ranks, Request, Summary, Value};
 
 fn main() -> ExitCode {
     match run() {
@@ -32,10 +32,21 @@ fn run() -> Result<String, Box<dyn std::error::Error>> {
     let request = Request::summarise(Query { group_by: vec!["site".to_owned()], values, filter: None }, format);
     let mut table = Vec::new();
     io::stdin().read_to_end(&mut table)?;
-    let mut rows = 0;
+    let (mut rows, mut last) = (0, Summary::default());
     for _ in 0..times {
-        let summary = request.run(table.clone())?.into_summary().unwrap_or_default();
-        rows += summary.groups().map(|(_, group)| group.rows).sum::<u64>();
+        last = request.run(table.clone())?.into_summary().unwrap_or_default();
+        rows += last.groups().map(|(_, group)| group.rows).sum::<u64>();
     }
-    Ok(format!("{rows} rows"))
+    let groups = last.groups().map(|(key, group)| format!("\n{key:?}: {}", text(group)));
+    Ok(format!("{rows} rows{}", groups.collect::<String>()))
+}
+
+/// All that is exact of a group, and the medians by the sketches.
+fn text(group: &Group) -> String {
+    let column = |value: &Aggregate| {
+        let Aggregate { count, sum, min, max, .. } = value;
+        let median = value.approximate(Ranks::new(1, 2));
+        format!("; {count} values from {min} to {max}, sum {sum}, median about {median:?}")
+    };
+    format!("{} rows{}", group.rows, group.values.iter().map(column).collect::<String>())
 }
