@@ -1,6 +1,6 @@
 //! How the loss changes with each parameter.
 
-use crate::digits::{Picture, SIDE};
+use crate::digits::Picture;
 use crate::network::{
     CLASSES, FIRST, Kernel, PLACES, POOLED, Parameters, Pass, SECOND, TAPS, add_scaled, bordered, convolve, corners, tap_place,
 };
@@ -73,8 +73,6 @@ impl Gradient {
 }
 
 /// Adds how the loss changes with a convolution's weights, by what went into it and how the loss changes with what came out.
-// A function of its own for the sake of wasm, as the convolution is.
-#[inline(never)]
 fn add_kernel<const I: usize, const O: usize>(
     kernel: &mut Kernel<I, O>,
     bias: &mut [f32; O],
@@ -82,25 +80,21 @@ fn add_kernel<const I: usize, const O: usize>(
     slopes: &[[f32; O]; PLACES],
 ) {
     let values = bordered(values);
-    let (rows, _) = slopes.as_chunks::<SIDE>();
     for (tap, weights) in kernel.iter_mut().enumerate() {
         // Two channels at a time, so that each slope is read once for both.
         let (pairs, last) = weights.as_chunks_mut::<2>();
         for (pair, channel) in pairs.iter_mut().zip((0..).step_by(2)) {
             let mut sums = *pair;
-            for (row, slopes) in rows.iter().enumerate() {
-                for (slopes, values) in slopes.iter().zip(&values[tap_place(row * SIDE, tap)..]) {
-                    add_scaled(&mut sums[0], values[channel], slopes);
-                    add_scaled(&mut sums[1], values[channel + 1], slopes);
-                }
+            for (at, slopes) in slopes.iter().enumerate() {
+                let values = &values[tap_place(at, tap)];
+                add_scaled(&mut sums[0], values[channel], slopes);
+                add_scaled(&mut sums[1], values[channel + 1], slopes);
             }
             *pair = sums;
         }
         for weights in last {
-            for (row, slopes) in rows.iter().enumerate() {
-                for (slopes, values) in slopes.iter().zip(&values[tap_place(row * SIDE, tap)..]) {
-                    add_scaled(weights, values[I - 1], slopes);
-                }
+            for (at, slopes) in slopes.iter().enumerate() {
+                add_scaled(weights, values[tap_place(at, tap)][I - 1], slopes);
             }
         }
     }

@@ -136,9 +136,6 @@ pub(crate) fn tap_place(at: usize, tap: usize) -> usize {
 
 /// A convolution, of `N` places of a row at a time: each weight is read once for all of them. `N` divides the side of a picture; as many
 /// sums as are under way should fit into sixteen registers of four, with room for what is multiplied.
-// A function of its own, and four channels to a turn: where all is one function, a compiler of wasm keeps what a loop needs in memory, and
-// a guest pays for each turn.
-#[inline(never)]
 pub(crate) fn convolve<const I: usize, const O: usize, const N: usize>(
     values: &[[f32; I]; BORDERED],
     kernel: &Kernel<I, O>,
@@ -152,16 +149,11 @@ pub(crate) fn convolve<const I: usize, const O: usize, const N: usize>(
         for (tap, weights) in kernel.iter().enumerate() {
             let place = tap_place(at, tap);
             let beside: [&[f32; I]; N] = std::array::from_fn(|n| &values[place + n]);
-            let mut add = |channel: usize, weights: &[f32; O]| {
+            for (channel, weights) in weights.iter().enumerate() {
                 for (sums, values) in sums.iter_mut().zip(beside) {
                     add_scaled(sums, values[channel], weights);
                 }
-            };
-            let (fours, rest) = weights.as_chunks::<4>();
-            for (weights, channel) in fours.iter().zip((0..).step_by(4)) {
-                (0..4).for_each(|n| add(channel + n, &weights[n]));
             }
-            (0..).zip(rest).for_each(|(n, weights)| add(I / 4 * 4 + n, weights));
         }
         *group = sums;
     }

@@ -536,7 +536,9 @@ fn peak_resident_kib(pid: u32) -> u64 {
 #[test]
 fn small_commands_without_end_take_no_memory_without_end() {
     const ROUNDS: usize = 100_000;
-    let rows: [(&str, fn(&mut Sandbox)); 2] = [
+    /// What is asked, and how.
+    type Row = (&'static str, fn(&mut Sandbox));
+    let rows: [Row; 2] = [
         ("buffers that are made and destroyed", |sandbox| {
             sandbox.create(2, 4);
             sandbox.tell(&Command::Destroy { buffer: 2 });
