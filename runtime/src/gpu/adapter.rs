@@ -147,7 +147,10 @@ pub(crate) struct Opened {
 pub(crate) fn open(setup: &GpuSetup) -> Result<Opened, String> {
     let adapter = choose(enumerate(), setup)?;
     let (info, most) = (adapter.get_info(), adapter.limits());
-    let memory_max = memory_max(&info).unwrap_or(u64::MAX);
+    let memory_max = match setup.faults.memory_max {
+        0 => memory_max(&info).unwrap_or(u64::MAX),
+        bytes => bytes,
+    };
     let offer = offer(&info, &most, setup.memory.min(memory_max));
     let has_timestamps = adapter.features().contains(Features::TIMESTAMP_QUERY) && !setup.faults.no_timestamps;
     let descriptor = DeviceDescriptor {

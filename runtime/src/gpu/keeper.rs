@@ -99,7 +99,7 @@ impl GpuConfig {
     fn setup(&self) -> GpuSetup {
         let slice_ms = u64::try_from(self.slice.as_millis()).unwrap_or(u64::MAX);
         let (lost_in_submission, lost_in_pipeline) = (self.lost_in_submission, self.lost_in_pipeline);
-        let faults = Faults { no_timestamps: false, lost_in_submission, lost_in_pipeline };
+        let faults = Faults { lost_in_submission, lost_in_pipeline, ..Faults::default() };
         GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms, faults }
     }
 }

@@ -203,7 +203,7 @@ fn nothing_of_another_session_is_out_of_bounds() {
     assert!(victim.read_words(0, 1 << 20) == canaries, "none was overwritten");
 }
 
-/// Of arrays that are no buffers an index out of bounds reads one of their own elements, and writes to no other variable (WGSL, section 8.1).
+/// An index out of bounds reads an element of the same array, or of a buffer something of that buffer, and writes to no other variable.
 #[test]
 fn arrays_of_a_shaders_own_are_bounded_in_every_memory() {
     const WILD: &str = "
@@ -230,7 +230,9 @@ fn arrays_of_a_shaders_own_are_bounded_in_every_memory() {
                 if !is_odd(ours[at]) { out[1] = at; }
                 if !is_odd(own[at]) { out[2] = at; }
                 if !is_odd(local[at]) { out[3] = at; }
-                if !is_odd(settings.numbers[at].x) { out[4] = at; }
+                // Of a buffer it is anything of that buffer, or nothing.
+                let read = settings.numbers[at].x;
+                if !is_odd(read) && read != 0u && read != 0xcafef00du { out[4] = at; }
                 ours[at] = 5u; own[at] = 5u; local[at] = 5u;
             }
             for (var i = 0u; i < 64u; i++) {
@@ -480,8 +482,11 @@ fn session_that_goes_without_waiting_pays_for_what_ran() {
 
 #[test]
 fn adapter_without_memory_left_is_nobodys_fault() {
-    let mut gpu = Gpu::with(&GpuSetup { memory: u64::MAX, ..setup() });
-    let (all, most) = (gpu.report.offer.memory.0, gpu.report.offer.buffer.0);
+    // All that there is may be gigabytes, which take a while to clear.
+    let faults = Faults { memory_max: 512 << 20, ..Faults::default() };
+    let mut gpu = Gpu::with(&GpuSetup { memory: u64::MAX, faults, ..setup() });
+    assert_eq!(gpu.report.offer.memory.0, faults.memory_max);
+    let (all, most) = (gpu.report.offer.memory.0, gpu.report.offer.buffer.0.min(128 << 20));
     let need = GpuNeed { memory: ByteCount(all), buffer: ByteCount(most), buffers: 4096, ..need() };
     let first = gpu.open(1, need);
     for buffer in 0..(all / most) as u32 {
@@ -536,9 +541,8 @@ fn peak_resident_kib(pid: u32) -> u64 {
 #[test]
 fn small_commands_without_end_take_no_memory_without_end() {
     const ROUNDS: usize = 100_000;
-    /// What is asked, and how.
-    type Row = (&'static str, fn(&mut Sandbox));
-    let rows: [Row; 2] = [
+    type Step = fn(&mut Sandbox);
+    let rows: [(&str, Step); 2] = [
         ("buffers that are made and destroyed", |sandbox| {
             sandbox.create(2, 4);
             sandbox.tell(&Command::Destroy { buffer: 2 });
