@@ -299,11 +299,17 @@ impl Shares {
         if let Some(before) = self.ahead.remove(client) {
             self.in_order.remove(&(before, *client));
         }
-        if share <= self.now || self.ahead.len() >= SHARES_MAX {
+        if share <= self.now {
             return;
         }
         self.ahead.insert(*client, share);
         self.in_order.insert((share, *client));
+        // Who had the least of them gains the least by being forgotten; whoever had the most would begin anew.
+        if self.ahead.len() > SHARES_MAX
+            && let Some((_, least)) = self.in_order.pop_first()
+        {
+            self.ahead.remove(&least);
+        }
     }
 }
 
@@ -326,4 +332,31 @@ impl Pace {
 fn next_turn(given: &mut u64) -> u64 {
     *given += 1;
     *given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(n: u32) -> PublicKey {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey(key)
+    }
+
+    /// Once as many keys had a share as are remembered, who came later was charged nothing, and went before everybody.
+    #[test]
+    fn whoever_had_much_is_remembered_however_many_had_a_little() {
+        let mut shares = Shares::default();
+        let many = SHARES_MAX as u32;
+        for n in 0..many {
+            shares.add(&client(n), 10 + u64::from(n));
+        }
+        shares.add(&client(many), 1_000_000);
+        assert_eq!(shares.of(&client(many)), 1_000_000);
+        assert_eq!((shares.of(&client(0)), shares.of(&client(1))), (0, 11), "who had the least is forgotten");
+        shares.add(&client(many + 1), 1);
+        assert_eq!((shares.of(&client(many + 1)), shares.of(&client(1))), (0, 11), "also where it came last");
+        assert_eq!((shares.ahead.len(), shares.in_order.len()), (SHARES_MAX, SHARES_MAX));
+    }
 }
