@@ -28,6 +28,9 @@ const CROWD: usize = 64;
 /// Jobs whose attempt was lost that are looked at for a node with room, of those that it fits.
 const RETRY_LOOKS: usize = 64;
 
+/// Nodes that are asked, busy or not, whether a job that waits could still end by its deadline.
+const DEADLINE_LOOKS: usize = 256;
+
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
 ///
 /// A driver calls [`handle`](Self::handle) or [`handle_timeout`](Self::handle_timeout), then drains
@@ -375,7 +378,7 @@ impl Dispatcher {
         if found.chosen.is_some() {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
-        } else if let Err(refusal) = self.admit(now, &job, &found) {
+        } else if let Err(refusal) = self.admit(now, id, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
             self.enqueue(now, id, job, found);
@@ -394,13 +397,14 @@ impl Dispatcher {
         self.queue.first_like(job).filter(is_like)
     }
 
-    fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
+    fn admit(&self, now: Tick, id: JobId, job: &Job, found: &Found) -> Result<(), Refusal> {
         if self.is_stranded(&job.demand) || found.unfit.contains_key(&UnfitReason::Declined) && self.is_declined_by_all(now, job)
         {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
-        if let Some(needed_us) = found.soonest_us.filter(|_| self.nodes.full_count() == 0) {
+        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0);
+        if let Some(needed_us) = needed_us.or_else(|| self.needed_in_vain_us(now, id, job)) {
             return Err(deadline_missed(now, job, needed_us));
         }
         self.queue.admit(&job.client, &self.config)
@@ -409,9 +413,40 @@ impl Dispatcher {
     fn enqueue(&mut self, now: Tick, id: JobId, job: Job, found: Found) {
         self.waiting.push((id, found));
         self.queue.push(id, &job);
-        let deadline = job.queue_deadline(now);
         self.jobs.insert(id, job);
-        self.arm(id, deadline, Timer::Queue(id));
+        self.arm_wait(now, id);
+    }
+
+    /// Has a queued job looked at when it has waited for as long as it may, or can no longer end in time.
+    fn arm_wait(&mut self, now: Tick, id: JobId) {
+        let job = &self.jobs[&id];
+        let Phase::Queued { since } = job.phase else { unreachable!("only a queued job waits") };
+        let mut at = job.queue_deadline(since);
+        if let Some((last, needed_us)) = job.deadline.zip(self.needed_surely_us(now, id, job)) {
+            let in_vain = if now.after(needed_us) > last { now } else { last.before(needed_us).after(1).max(now.after(1)) };
+            at = at.min(in_vain);
+        }
+        self.arm(id, at, Timer::Queue(id));
+    }
+
+    /// The least time, in microseconds, in which a node that fits would end a job that it got now, busy or not; nothing where none fits, or
+    /// where it does not matter. Where many are connected, of those that are looked at.
+    fn needed_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
+        job.deadline?;
+        let search = self.search(now, id, job);
+        let usable = self.nodes.iter().take(DEADLINE_LOOKS).filter(|node| self.is_usable(job, &node.key));
+        usable.map(|node| search.needed_us(node)).min()
+    }
+
+    /// The same, where all nodes are looked at.
+    fn needed_surely_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
+        if self.nodes.count() > DEADLINE_LOOKS { None } else { self.needed_us(now, id, job) }
+    }
+
+    /// The same, where that is longer than the job has, so that waiting is in vain.
+    fn needed_in_vain_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
+        let last = job.deadline?;
+        self.needed_surely_us(now, id, job).filter(|needed_us| now.after(*needed_us) > last)
     }
 
     fn cancelled(&mut self, now: Tick, id: JobId) {
@@ -646,10 +681,14 @@ impl Dispatcher {
     fn waited_too_long(&mut self, now: Tick, id: JobId) {
         let job = &self.jobs[&id];
         let Phase::Queued { since } = job.phase else { unreachable!("a job that does not wait has no queue deadline") };
-        let refusal = if job.is_of_no_use(now) {
-            deadline_missed(now, job, 0)
-        } else {
+        let in_vain_us = self.needed_in_vain_us(now, id, job);
+        let refusal = if in_vain_us.is_some() || job.is_of_no_use(now) {
+            deadline_missed(now, job, in_vain_us.or_else(|| self.needed_us(now, id, job)).unwrap_or(0))
+        } else if job.queue_deadline(since) <= now {
             Refusal::QueueTimeout { waited_ms: now.since(since) / 1_000 }
+        } else {
+            // A faster node has come since.
+            return self.arm_wait(now, id);
         };
         self.give_up(id, refusal);
     }
@@ -982,9 +1021,8 @@ impl Dispatcher {
         let job = self.job_mut(id);
         job.phase = Phase::Queued { since: now };
         job.shortage = None;
-        let deadline = job.queue_deadline(now);
         self.queue.push(id, &self.jobs[&id]);
-        self.arm(id, deadline, Timer::Queue(id));
+        self.arm_wait(now, id);
         self.waiting.push((id, Found::default()));
     }
 
