@@ -485,13 +485,14 @@ impl Dispatcher {
     /// Ends a job with an attempt's outcome. Another attempt of it that is out has lost.
     fn outcome(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, report: &Report) {
         let lease = self.take_lease(id, attempt);
+        let elapsed_us = now.since(lease.since);
+        let believed = lease.believed(report, elapsed_us);
         for other in self.jobs[&id].leases.clone() {
             self.lose_lease(now, id, &other);
         }
         let mut job = self.end(id);
-        let elapsed_us = now.since(lease.since);
         if let Some(node) = self.nodes.get(&node) {
-            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, report, elapsed_us));
+            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, &believed.report, elapsed_us));
         }
         self.nodes.learn_blob(&node, &job.ask.module.digest);
         for input in &job.ask.fetched {
@@ -503,8 +504,13 @@ impl Dispatcher {
         }
         let is_overclaimed = self.nodes.count_done(&node, now, &lease, report);
         let history = self.histories.get_mut(Short::of(&job.ask.module.digest));
-        history.add(report, elapsed_us, lease.predicted.total_us());
-        self.note(now, &node, if is_overclaimed { Deed::SlowerThanClaimed } else { Deed::Finished });
+        history.add(&believed.report, elapsed_us, &lease.predicted);
+        let deed = match () {
+            () if !believed.is_likely => Deed::UnlikelyTimes,
+            () if is_overclaimed => Deed::SlowerThanClaimed,
+            () => Deed::Finished,
+        };
+        self.note(now, &node, deed);
         // Only now is it known that it was not the job's own fault.
         job.failed.retain(|other| *other != node);
         for other in job.failed {
@@ -567,10 +573,10 @@ impl Dispatcher {
     fn attempt_failed(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
         let (is_stopping, is_last) = (self.jobs[&id].is_stopping(), self.jobs[&id].leases.len() == 1);
         match failure {
+            AttemptFailure::ModuleInvalid(why) => self.called_invalid(now, node, id, attempt, why),
             // Where another attempt is out, that one tells.
-            AttemptFailure::ModuleInvalid(why) if is_last => self.refuse(id, Refusal::ModuleInvalid(why)),
             AttemptFailure::BlobMissing(digest) if is_last => self.refuse(id, Refusal::InputMissing(digest)),
-            AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) => _ = self.take_lease(id, attempt),
+            AttemptFailure::BlobMissing(_) => _ = self.take_lease(id, attempt),
             AttemptFailure::Withdrawn if is_stopping => self.cut_short(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Withdrawn => self.try_again(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
@@ -582,6 +588,24 @@ impl Dispatcher {
                 self.attempt_declined(now, id, node);
                 self.give_up_declined(now, id);
             }
+        }
+    }
+
+    /// Takes in that a node says that a job's module runs nowhere. Another one is to say so too, where there is one that could: a single
+    /// node could end everybody's jobs by its word, and an honest one may have failed to compile a module that others run.
+    fn called_invalid(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, why: String) {
+        let attempts_max = self.config.attempts_max;
+        let job = self.job_mut(id);
+        let was_called_invalid = std::mem::replace(&mut job.is_called_invalid, true);
+        if !job.failed.contains(&node) {
+            job.failed.push(node);
+        }
+        let job = &self.jobs[&id];
+        let is_no_more_asked = || job.is_stopping() || job.setbacks + 1 >= attempts_max || !self.has_fresh_node(job);
+        if job.leases.len() == 1 && (was_called_invalid || is_no_more_asked()) {
+            self.refuse(id, Refusal::ModuleInvalid(why));
+        } else {
+            self.try_again(now, id, attempt, Cause::Failed(format!("it says that the module is invalid: {why}")));
         }
     }
 

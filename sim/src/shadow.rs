@@ -11,7 +11,6 @@ use adit_protocol::{
 use crate::plan::SECOND;
 use crate::points::{Point, Points};
 use crate::vault::Vault;
-use crate::world::module_invalid_text;
 
 /// All nodes are held against all queued jobs in one of so many steps.
 const WIDE_EVERY: u64 = 8;
@@ -99,8 +98,8 @@ struct Job {
     given_back: BTreeSet<PublicKey>,
     declined: BTreeSet<PublicKey>,
     cancelled: Option<Tick>,
-    /// A node said that its module runs nowhere.
-    is_invalid: bool,
+    /// Nodes that said that its module runs nowhere.
+    called_invalid: u32,
 }
 
 #[derive(Debug)]
@@ -241,7 +240,7 @@ impl Shadow {
             given_back: BTreeSet::new(),
             declined: BTreeSet::new(),
             cancelled: None,
-            is_invalid: false,
+            called_invalid: 0,
         });
     }
 
@@ -290,6 +289,9 @@ impl Shadow {
             return;
         }
         let Some(job) = self.jobs.remove(&id) else { return };
+        if job.called_invalid > 0 {
+            points.hit(Point::CalledInvalid);
+        }
         points.hit(match job.started - job.before {
             1 => Point::FinishedFirstTry,
             2 => Point::FinishedAfterSetback,
@@ -334,14 +336,16 @@ impl Shadow {
         }
         let is_cancelled = self.jobs[&id].cancelled.is_some();
         match failure {
-            AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) => {
+            AttemptFailure::ModuleInvalid(_) => {
                 let job = self.jobs.get_mut(&id).expect("it has a lease");
-                job.is_invalid = true;
-                job.leases.retain(|(other, _)| *other != attempt);
-                if job.leases.is_empty() {
+                job.called_invalid += 1;
+                let is_over = job.called_invalid > 1 && job.leases.len() == 1;
+                self.set_back(now, id, attempt, points);
+                if is_over {
                     self.due.insert(Due::End(id));
                 }
             }
+            AttemptFailure::BlobMissing(_) => self.fault(format!("a blob of job {id} was taken for missing, and none is")),
             AttemptFailure::Withdrawn if is_cancelled => {
                 points.hit(Point::CancelledBeforeStart);
                 self.cut_short(now, id, attempt, points);
@@ -609,11 +613,12 @@ impl Shadow {
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
             Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
             Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
-            Refusal::ModuleInvalid(why) => (job.is_invalid && why == module_invalid_text(), Point::ModuleInvalid),
+            Refusal::ModuleInvalid(_) => (self.is_invalid(job), Point::ModuleInvalid),
             _ => (false, Point::RefusedNoNode),
         };
         points.hit(point);
-        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions == 0);
+        let is_invalid = matches!(refusal, Refusal::ModuleInvalid(_));
+        let holds = holds && (!job.has_started() || is_invalid || job.setbacks + job.preemptions == 0);
         self.check_that(holds, || format!("job {id} was refused without cause: {refusal}"));
         self.end(id);
     }
@@ -822,6 +827,15 @@ impl Shadow {
     fn is_declined_by_all(&self, job: &Job) -> bool {
         let mut fitting = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
         fitting.all(|node| node.declines.contains(&job.request.client))
+    }
+
+    /// Whether enough was said against a job's module: by two nodes, or by one where no other can be asked.
+    fn is_invalid(&self, job: &Job) -> bool {
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        let had = |key: &PublicKey| job.failed.contains(key) || job.given_back.contains(key) || job.declined.contains(key);
+        let is_last = job.setbacks >= self.config.attempts_max || job.cancelled.is_some();
+        let may_ask = || self.nodes.iter().any(|(key, node)| is_usable(node) && !had(key));
+        job.called_invalid > 1 || job.called_invalid == 1 && (is_last || !may_ask())
     }
 
     /// Whether no node that is there can have a job.
