@@ -98,7 +98,7 @@ pub(crate) fn unshare_network() -> io::Result<()> {
 }
 
 /// Processor time that a process and all its threads have taken so far; nothing where it is gone. Needs no right over the process.
-pub(crate) fn process_time(pid: u32) -> Option<Duration> {
+pub fn process_time(pid: u32) -> Option<Duration> {
     let mut clock = 0;
     // SAFETY: the call writes to `clock` alone, which lives long enough.
     if unsafe { libc::clock_getcpuclockid(pid.cast_signed(), &raw mut clock) } != 0 {
