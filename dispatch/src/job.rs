@@ -204,7 +204,7 @@ impl Job {
         }
     }
 
-    /// Whether it had its turn before: such a job queues before all others.
+    /// Whether it had its turn before: such a job queues before its client's others.
     pub(crate) fn is_retry(&self) -> bool {
         self.attempts > self.attempts_before
     }

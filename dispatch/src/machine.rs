@@ -25,9 +25,6 @@ const DECISIONS_MAX: usize = 1_024;
 /// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
 const CROWD: usize = 64;
 
-/// Jobs whose attempt was lost that are looked at for a node with room, of those that it fits.
-const RETRY_LOOKS: usize = 64;
-
 /// Nodes that are asked, busy or not, whether a job that waits could still end by its deadline.
 const DEADLINE_LOOKS: usize = 256;
 
@@ -330,8 +327,8 @@ impl Dispatcher {
 
     /// Gives work to a node that may have more than before.
     fn offer_work(&mut self, now: Tick, key: PublicKey) {
-        self.place_retries(now);
         self.fill(now, &key);
+        self.place_retries(now);
     }
 
     /// Takes its leases from a node whose owner took the machine back, and which did not hand them in.
@@ -674,9 +671,9 @@ impl Dispatcher {
     /// Takes in that an attempt ended without an outcome and through nobody's fault.
     fn cut_short(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
         let (attempts_max, preemptions_max) = (self.config.attempts_max, self.config.preemptions_max);
-        let lease = self.take_lease(id, attempt);
+        let node = self.take_lease(id, attempt).node;
         let job = self.job_mut(id);
-        let setback = Setback { node: lease.node, cause };
+        let setback = Setback { node, cause };
         let words = setback.to_string();
         job.setback = Some(setback);
         if !job.leases.is_empty() {
@@ -696,7 +693,7 @@ impl Dispatcher {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             return self.give_up(id, refusal);
         }
-        self.place(now, id);
+        self.place_in_turn(now, id, Some(node));
     }
 }
 
@@ -805,14 +802,10 @@ impl Dispatcher {
     /// The job that goes to an open node next, with what is known of the node for it.
     fn next_for(&self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
         let slot = self.nodes.slot(key)?;
-        let fits = |id: &JobId| self.jobs[id].demand.unfit(&self.nodes.at(slot).fit()).is_none();
-        let mut fitting = self.queue.retries().filter(fits).take(RETRY_LOOKS);
-        let retry = fitting.find(|id| self.may_start(now, *id, slot).is_some());
-        let next = || {
-            let node = self.nodes.at(slot);
-            self.queue.next(|demand| demand.unfit(&node.fit()).is_none(), |id| self.may_start(now, id, slot).is_some())
-        };
-        let id = retry.or_else(next)?;
+        let node = self.nodes.at(slot);
+        let fits = |demand: &Demand| demand.unfit(&node.fit()).is_none();
+        let may = |id| self.may_start(now, id, slot).is_some();
+        let id = self.queue.next(|id| fits(&self.jobs[id].demand), fits, may)?;
         Some((id, self.may_start(now, id, slot)?))
     }
 
@@ -932,9 +925,14 @@ impl Dispatcher {
 
     /// Starts queued jobs on a node as long as it has room.
     fn fill(&mut self, now: Tick, node: &PublicKey) {
+        self.fill_until(now, node, None);
+    }
+
+    /// The same, until it is the turn of a job that may find a better node.
+    fn fill_until(&mut self, now: Tick, node: &PublicKey, last: Option<JobId>) {
         while self.queue.len() > 0
             && self.nodes.is_open(node)
-            && let Some((id, found)) = self.next_for(now, node)
+            && let Some((id, found)) = self.next_for(now, node).filter(|(id, _)| Some(*id) != last)
         {
             self.queue.serve(&self.jobs[&id], now);
             self.start(now, id, &found, Why::FirstFree);
@@ -1007,13 +1005,22 @@ impl Dispatcher {
 
     /// Takes a job whose attempt came to nothing to another node, at once where one is open.
     fn try_again(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
+        let node = self.lease(id, attempt);
         self.set_back(now, id, attempt, cause);
         if matches!(self.phase(id), Some(Phase::Queued { .. })) {
-            self.place(now, id);
+            self.place_in_turn(now, id, node);
         }
     }
 
-    /// Queues a job whose attempt came to nothing before all others, or ends it where it may not be tried again. Where another attempt of
+    /// Looks for a node for a job that had one. The slot that it left is whose turn it is; where others have room, nobody waits for that.
+    fn place_in_turn(&mut self, now: Tick, id: JobId, left: Option<PublicKey>) {
+        if let Some(left) = left {
+            self.fill_until(now, &left, Some(id));
+        }
+        self.place(now, id);
+    }
+
+    /// Queues a job whose attempt came to nothing before its client's others, or ends it where it may not be tried again. Where another attempt of
     /// it is out, that one goes on alone.
     fn set_back(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
         let attempts_max = self.config.attempts_max;

@@ -33,7 +33,7 @@ fn unknown_node_may_leave_and_be_measured_without_effect() {
 }
 
 #[test]
-fn lost_jobs_are_queued_before_all_others_in_their_old_order() {
+fn lost_jobs_are_queued_before_their_clients_others_in_their_old_order() {
     let mut world = World::settled(&[(1, 2), (2, 1)]);
     world.rtt(1, MILLISECOND);
     for j in [9, 8, 7, 6] {
