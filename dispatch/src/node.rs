@@ -152,7 +152,7 @@ pub struct NodeView<'a> {
     pub window: u32,
     /// The smoothed round trip to it, in microseconds; nothing until it is measured.
     pub rtt_us: Option<u64>,
-    /// How far round trips lie from that, smoothed, in microseconds.
+    /// How far round trips lie from that, smoothed, in microseconds. To be shown: no decision depends on it.
     pub spread_us: u64,
     /// Fuel per second of one slot, as its jobs showed; nothing until one did.
     pub fuel_per_second: Option<u64>,

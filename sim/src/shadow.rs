@@ -12,9 +12,6 @@ use crate::plan::SECOND;
 use crate::points::{Point, Points};
 use crate::vault::Vault;
 
-/// All nodes are held against all queued jobs in one of so many steps.
-const WIDE_EVERY: u64 = 8;
-
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
 
@@ -44,7 +41,8 @@ pub(crate) struct Shadow {
     due: BTreeSet<Due>,
     touched: BTreeSet<JobId>,
     cause: Cause,
-    steps: u64,
+    /// The job that is new in this step.
+    newcomer: Option<JobId>,
     /// Nodes that were barred when last looked at, connected or not.
     barred: BTreeSet<PublicKey>,
     vault: Vault,
@@ -170,7 +168,7 @@ impl Shadow {
             // It answers an action, and belongs to whatever made that.
             Event::Declined { .. } => {}
             Event::Submitted { job, .. } => self.cause = Cause::Submitted(*job),
-            _ => self.cause = Cause::Other,
+            _ => (self.cause, self.newcomer) = (Cause::Other, None),
         }
         match event {
             Event::NodeJoined { node, offer, state, .. } => self.joined(now, *node, offer, state, points),
@@ -225,6 +223,7 @@ impl Shadow {
 
     fn submitted(&mut self, now: Tick, id: JobId, request: &Request) {
         self.touched.insert(id);
+        self.newcomer = (!self.jobs.contains_key(&id)).then_some(id);
         self.jobs.entry(id).or_insert(Job {
             request: request.clone(),
             spent: 0,
@@ -652,7 +651,6 @@ impl Shadow {
 /// What must hold between events.
 impl Shadow {
     pub(crate) fn check(&mut self, now: Tick, dispatcher: &Dispatcher, points: &mut Points) {
-        self.steps += 1;
         if let Some(due) = self.due.pop_first() {
             self.fault(format!("something did not come: {due:?}"));
             self.due.clear();
@@ -660,9 +658,10 @@ impl Shadow {
         for id in std::mem::take(&mut self.touched) {
             self.check_job(id, dispatcher);
         }
-        if self.steps.is_multiple_of(WIDE_EVERY) {
-            self.check_widely(now, dispatcher, points);
+        if let Some(id) = self.newcomer.take() {
+            self.check_admitted(id);
         }
+        self.check_widely(now, dispatcher, points);
     }
 
     /// The dispatcher has each job, and at the nodes that it was started on.
@@ -716,7 +715,7 @@ impl Shadow {
     }
 
     /// The jobs in the clients' lines: those that were admitted to the queue and had no turn. One that was started and declined was never
-    /// admitted, and jobs whose attempt was lost stand before all others.
+    /// admitted, and jobs whose attempt was lost stand before their client's others.
     fn lined_up(&self) -> impl Iterator<Item = &Job> {
         self.jobs.values().filter(|job| job.queued_since.is_some() && !job.has_started())
     }
@@ -735,6 +734,16 @@ impl Shadow {
         self.check_that(most <= client_max, || format!("{most} jobs of one client wait where {client_max} may"));
         let told = dispatcher.queued();
         self.check_that(told == queued, || format!("{told} jobs are said to wait, and {queued} do"));
+    }
+
+    /// A job that was taken into the queue found room among all that wait, those counted whose attempt was lost.
+    fn check_admitted(&mut self, id: JobId) {
+        let is_admitted = |job: &&Job| job.queued_since.is_some() && !job.has_started() && job.declined.is_empty();
+        let Some(job) = self.jobs.get(&id).filter(is_admitted) else { return };
+        let waiting = || self.jobs.values().filter(|other| other.queued_since.is_some());
+        let (all, own) = (waiting().count(), waiting().filter(|other| other.request.client == job.request.client).count());
+        let holds = all <= self.config.queue_max && own <= self.config.queue_per_client_max;
+        self.check_that(holds, || format!("job {id} was taken into the queue, and {all} wait, {own} of them of its client"));
     }
 
     fn check_losers(&mut self, now: Tick) {
