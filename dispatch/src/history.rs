@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use adit_protocol::{Digest, Fuel, JobLimits, Usage};
+use adit_protocol::{Digest, Fuel, JobLimits, Prediction, Usage};
 
 use crate::Report;
 use crate::mean::Mean;
@@ -112,15 +112,17 @@ impl Histories {
 }
 
 impl History {
-    /// Takes in what a job took: by its receipt, and against what it was predicted to take.
-    pub(crate) fn add(&mut self, report: &Report, elapsed_us: u64, predicted_us: u64) {
+    /// Takes in what a job took: by what of its receipt is believed, and against what it was predicted to take.
+    pub(crate) fn add(&mut self, report: &Report, elapsed_us: u64, predicted: &Prediction) {
+        let (predicted_us, is_compiled) = (predicted.total_us(), predicted.compile_us > 0);
         let usage = &report.usage;
         self.fuel.add(usage.fuel.0);
         self.bytes_out.add(usage.bytes_out.0);
         self.gpu_ns.add(usage.gpu_ns);
         let memory = usage.memory_fuel.checked_div(usage.fuel.0.into()).unwrap_or(0);
         self.memory.add(u64::try_from(memory).unwrap_or(u64::MAX));
-        if report.compile_us > 0 {
+        // What nobody expected is one node's word, and would make all others look slow.
+        if report.compile_us > 0 && is_compiled {
             self.compile_us.add(report.compile_us);
         }
         let ratio = elapsed_us.saturating_mul(RATIO_ONE) / predicted_us.max(1);
@@ -150,13 +152,27 @@ mod tests {
         Report { usage: Usage { fuel: Fuel(fuel), memory_fuel: u128::from(fuel) * 300, ..Usage::default() }, ..Report::default() }
     }
 
+    fn running(run_us: u64) -> Prediction {
+        Prediction { run_us, ..Prediction::default() }
+    }
+
+    #[test]
+    fn compilation_that_was_not_to_be_expected_says_nothing_of_its_module() {
+        let (mut histories, module) = (Histories::default(), Short(7));
+        let compiled = |compile_us| Report { compile_us, ..report(1_000) };
+        histories.get_mut(module).add(&compiled(5_000), 10, &running(10));
+        assert_eq!(histories.estimate(module, &JobLimits::default(), 5).compile_us, None);
+        histories.get_mut(module).add(&compiled(4_000), 10, &Prediction { compile_us: 1, ..running(10) });
+        assert_eq!(histories.estimate(module, &JobLimits::default(), 5).compile_us, Some(4_000));
+    }
+
     #[test]
     fn estimate_is_the_limit_until_a_job_of_the_module_ended() {
         let (mut histories, limits) = (Histories::default(), JobLimits::default());
         let module = Short(7);
         let estimate = histories.estimate(module, &limits, 5);
         assert_eq!((estimate.usage.fuel, estimate.is_known), (limits.fuel, false));
-        histories.get_mut(module).add(&report(1_000), 10, 10);
+        histories.get_mut(module).add(&report(1_000), 10, &running(10));
         let estimate = histories.estimate(module, &limits, 5);
         assert_eq!((estimate.usage.fuel, estimate.usage.memory_fuel, estimate.is_known), (Fuel(1_000), 300_000, true));
         let small = JobLimits { fuel: Fuel(10), ..limits };
@@ -169,7 +185,7 @@ mod tests {
         let limits = JobLimits { gpu_ns: 9_000, ..JobLimits::default() };
         assert_eq!(histories.estimate(module, &limits, 5).usage.gpu_ns, 9_000, "all that it may");
         let usage = Usage { gpu_ns: 4_000, ..report(1_000).usage };
-        histories.get_mut(module).add(&Report { usage, ..Report::default() }, 10, 10);
+        histories.get_mut(module).add(&Report { usage, ..Report::default() }, 10, &running(10));
         assert_eq!(histories.estimate(module, &limits, 5).usage.gpu_ns, 4_000);
         let without = JobLimits { gpu_ns: 0, ..limits };
         assert_eq!(histories.estimate(module, &without, 5).usage.gpu_ns, 0, "more than its limit it cannot use");
@@ -180,7 +196,7 @@ mod tests {
         let (mut histories, module) = (Histories::default(), Short(7));
         assert_eq!(histories.unusual_us(module, 100), 300, "a guess");
         for n in 1..=20 {
-            histories.get_mut(module).add(&report(1), if n == 7 { 9_000 } else { 100 + n }, 100);
+            histories.get_mut(module).add(&report(1), if n == 7 { 9_000 } else { 100 + n }, &running(100));
         }
         // One of twenty took ninety times as long: the nineteenth is what is usual.
         assert_eq!(histories.unusual_us(module, 1_000), 1_187);
@@ -190,8 +206,8 @@ mod tests {
     fn what_nobody_asks_for_is_forgotten() {
         let mut histories = Histories::default();
         for n in 0..3 * MODULES_MAX as u64 {
-            histories.get_mut(Short(n)).add(&report(n), 1, 1);
-            histories.get_mut(Short(0)).add(&report(5), 1, 1);
+            histories.get_mut(Short(n)).add(&report(n), 1, &running(1));
+            histories.get_mut(Short(0)).add(&report(5), 1, &running(1));
         }
         assert!(histories.young.len() <= MODULES_MAX && histories.old.len() <= MODULES_MAX);
         assert!(histories.get(Short(0)).is_some() && histories.get(Short(1)).is_none());

@@ -5,7 +5,23 @@ use adit_protocol::{Attempt, Prediction, PublicKey, UnfitReason};
 
 use crate::request::{Ask, Demand};
 use crate::timer::{Armed, Tick};
-use crate::{Config, Request};
+use crate::{Config, Report, Request};
+
+/// Microseconds before a run that a node may have spent on what it was predicted to need no time for: looking into its caches, reading an
+/// input from its disk.
+const BEFORE_UNPREDICTED_US: u64 = 20_000;
+
+/// How many times as long as it was predicted a fetch or a compilation may have taken.
+const BEFORE_TIMES: u64 = 8;
+
+/// The least that a compilation is believed to take which is to be expected: a worker's start, and a module about which nothing is known.
+const COMPILE_LEAST_US: u64 = 250_000;
+
+/// How much longer than the attempt a node's clock may have it: as the gateway, which refuses a receipt that claims more.
+const CLOCK_SLACK_US: u64 = 60_000_000;
+
+/// What a claim may exceed what is believed of it by, in microseconds, and be taken for an accident: a cold disk, a busy machine.
+const BEFORE_SLACK_US: u64 = 100_000;
 
 /// Nodes that are too dear for a job's client before it is refused.
 pub const DECLINED_MAX: usize = 16;
@@ -32,6 +48,8 @@ pub(crate) struct Job {
     pub(crate) given_back: Vec<PublicKey>,
     /// Nodes on which its client cannot pay for it, or whose owner declines it; at most [`DECLINED_MAX`].
     pub(crate) declined: Vec<PublicKey>,
+    /// Whether a node said that its module runs nowhere.
+    pub(crate) is_called_invalid: bool,
     /// The last attempt's end, where there was an attempt and it came to nothing.
     pub(crate) setback: Option<Setback>,
     /// Time in the queue, over all waits that ended.
@@ -120,6 +138,44 @@ pub(crate) enum Cause {
     NotVacated,
 }
 
+/// What of a report is believed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Believed {
+    pub(crate) report: Report,
+    /// Whether that is about all of it. A machine may be many times slower than was thought; what is left then shows little.
+    pub(crate) is_whole: bool,
+    /// Whether the rest can be: it fits into the attempt's time, and something was to be fetched or compiled.
+    pub(crate) is_likely: bool,
+}
+
+impl Lease {
+    /// What of a node's report is believed: what came before the run only as far as it was to be expected, for the node alone says how the
+    /// time was spent, and one that ran for less of it counts as faster.
+    pub(crate) fn believed(&self, report: &Report, elapsed_us: u64) -> Believed {
+        let Prediction { fetch_us, compile_us, .. } = self.predicted;
+        let least_us = if compile_us > 0 { COMPILE_LEAST_US } else { BEFORE_UNPREDICTED_US };
+        let fetch_most_us = fetch_us.saturating_mul(BEFORE_TIMES).max(BEFORE_UNPREDICTED_US);
+        let compile_most_us = compile_us.saturating_mul(BEFORE_TIMES).max(least_us);
+        let over = |claimed_us: u64, most_us: u64| claimed_us.saturating_sub(most_us);
+        let (fetch_over_us, compile_over_us) = (over(report.fetch_us, fetch_most_us), over(report.compile_us, compile_most_us));
+        let unpredicted_us = [(fetch_us, fetch_over_us), (compile_us, compile_over_us)];
+        let unpredicted_us =
+            unpredicted_us.into_iter().filter(|(predicted_us, _)| *predicted_us == 0).map(|(_, over_us)| over_us);
+        let claimed_us = report.fetch_us.saturating_add(report.compile_us);
+        let slack_us = BEFORE_SLACK_US.max(elapsed_us / 4);
+        Believed {
+            report: Report {
+                fetch_us: report.fetch_us - fetch_over_us,
+                compile_us: report.compile_us - compile_over_us,
+                ..*report
+            },
+            is_whole: fetch_over_us.saturating_add(compile_over_us) <= slack_us,
+            is_likely: unpredicted_us.fold(0, u64::saturating_add) <= slack_us
+                && claimed_us <= elapsed_us.saturating_add(CLOCK_SLACK_US),
+        }
+    }
+}
+
 impl Job {
     pub(crate) fn new(seq: u64, now: Tick, request: &Request) -> Self {
         Self {
@@ -134,6 +190,7 @@ impl Job {
             failed: Vec::new(),
             given_back: Vec::new(),
             declined: Vec::new(),
+            is_called_invalid: false,
             setback: None,
             waited_us: 0,
             phase: Phase::Queued { since: now },
@@ -147,7 +204,7 @@ impl Job {
         }
     }
 
-    /// Whether it had its turn before: such a job queues before all others.
+    /// Whether it had its turn before: such a job queues before its client's others.
     pub(crate) fn is_retry(&self) -> bool {
         self.attempts > self.attempts_before
     }

@@ -57,10 +57,10 @@
 //! # What is promised
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
 //! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined its
-//!   client, or is too slow for its deadline.
+//!   client, or is too slow for its deadline. A job that none of them could end by its deadline is not kept.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
-//!   whose attempt was lost goes before all others.
+//!   whose attempt was lost goes before all others of its client, and of clients that had as much.
 //! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults, and nor is a GPU
 //!   that another job's work has lost. A failure counts against a node when another one has done the job.
 //! - Everything is bounded: the queue, each client's share of it (but for jobs whose attempt was lost, which count and are not refused), the attempts, every wait, what is remembered.

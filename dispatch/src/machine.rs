@@ -25,8 +25,8 @@ const DECISIONS_MAX: usize = 1_024;
 /// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
 const CROWD: usize = 64;
 
-/// Jobs whose attempt was lost that are looked at for a node with room, of those that it fits.
-const RETRY_LOOKS: usize = 64;
+/// Nodes that are asked, busy or not, whether a job that waits could still end by its deadline.
+const DEADLINE_LOOKS: usize = 256;
 
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
 ///
@@ -327,8 +327,8 @@ impl Dispatcher {
 
     /// Gives work to a node that may have more than before.
     fn offer_work(&mut self, now: Tick, key: PublicKey) {
-        self.place_retries(now);
         self.fill(now, &key);
+        self.place_retries(now);
     }
 
     /// Takes its leases from a node whose owner took the machine back, and which did not hand them in.
@@ -375,7 +375,7 @@ impl Dispatcher {
         if found.chosen.is_some() {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
-        } else if let Err(refusal) = self.admit(now, &job, &found) {
+        } else if let Err(refusal) = self.admit(now, id, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
             self.enqueue(now, id, job, found);
@@ -394,13 +394,14 @@ impl Dispatcher {
         self.queue.first_like(job).filter(is_like)
     }
 
-    fn admit(&self, now: Tick, job: &Job, found: &Found) -> Result<(), Refusal> {
+    fn admit(&self, now: Tick, id: JobId, job: &Job, found: &Found) -> Result<(), Refusal> {
         if self.is_stranded(&job.demand) || found.unfit.contains_key(&UnfitReason::Declined) && self.is_declined_by_all(now, job)
         {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
-        if let Some(needed_us) = found.soonest_us.filter(|_| self.nodes.full_count() == 0) {
+        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0);
+        if let Some(needed_us) = needed_us.or_else(|| self.needed_in_vain_us(now, id, job)) {
             return Err(deadline_missed(now, job, needed_us));
         }
         self.queue.admit(&job.client, &self.config)
@@ -409,9 +410,40 @@ impl Dispatcher {
     fn enqueue(&mut self, now: Tick, id: JobId, job: Job, found: Found) {
         self.waiting.push((id, found));
         self.queue.push(id, &job);
-        let deadline = job.queue_deadline(now);
         self.jobs.insert(id, job);
-        self.arm(id, deadline, Timer::Queue(id));
+        self.arm_wait(now, id);
+    }
+
+    /// Has a queued job looked at when it has waited for as long as it may, or can no longer end in time.
+    fn arm_wait(&mut self, now: Tick, id: JobId) {
+        let job = &self.jobs[&id];
+        let Phase::Queued { since } = job.phase else { unreachable!("only a queued job waits") };
+        let mut at = job.queue_deadline(since);
+        if let Some((last, needed_us)) = job.deadline.zip(self.needed_surely_us(now, id, job)) {
+            let in_vain = if now.after(needed_us) > last { now } else { last.before(needed_us).after(1).max(now.after(1)) };
+            at = at.min(in_vain);
+        }
+        self.arm(id, at, Timer::Queue(id));
+    }
+
+    /// The least time, in microseconds, in which a node that fits would end a job that it got now, busy or not; nothing where none fits, or
+    /// where it does not matter. Where many are connected, of those that are looked at.
+    fn needed_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
+        job.deadline?;
+        let search = self.search(now, id, job);
+        let usable = self.nodes.iter().take(DEADLINE_LOOKS).filter(|node| self.is_usable(job, &node.key));
+        usable.map(|node| search.needed_us(node)).min()
+    }
+
+    /// The same, where all nodes are looked at.
+    fn needed_surely_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
+        if self.nodes.count() > DEADLINE_LOOKS { None } else { self.needed_us(now, id, job) }
+    }
+
+    /// The same, where that is longer than the job has, so that waiting is in vain.
+    fn needed_in_vain_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
+        let last = job.deadline?;
+        self.needed_surely_us(now, id, job).filter(|needed_us| now.after(*needed_us) > last)
     }
 
     fn cancelled(&mut self, now: Tick, id: JobId) {
@@ -450,13 +482,14 @@ impl Dispatcher {
     /// Ends a job with an attempt's outcome. Another attempt of it that is out has lost.
     fn outcome(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, report: &Report) {
         let lease = self.take_lease(id, attempt);
+        let elapsed_us = now.since(lease.since);
+        let believed = lease.believed(report, elapsed_us);
         for other in self.jobs[&id].leases.clone() {
             self.lose_lease(now, id, &other);
         }
         let mut job = self.end(id);
-        let elapsed_us = now.since(lease.since);
         if let Some(node) = self.nodes.get(&node) {
-            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, report, elapsed_us));
+            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, &believed.report, elapsed_us));
         }
         self.nodes.learn_blob(&node, &job.ask.module.digest);
         for input in &job.ask.fetched {
@@ -468,8 +501,13 @@ impl Dispatcher {
         }
         let is_overclaimed = self.nodes.count_done(&node, now, &lease, report);
         let history = self.histories.get_mut(Short::of(&job.ask.module.digest));
-        history.add(report, elapsed_us, lease.predicted.total_us());
-        self.note(now, &node, if is_overclaimed { Deed::SlowerThanClaimed } else { Deed::Finished });
+        history.add(&believed.report, elapsed_us, &lease.predicted);
+        let deed = match () {
+            () if !believed.is_likely => Deed::UnlikelyTimes,
+            () if is_overclaimed => Deed::SlowerThanClaimed,
+            () => Deed::Finished,
+        };
+        self.note(now, &node, deed);
         // Only now is it known that it was not the job's own fault.
         job.failed.retain(|other| *other != node);
         for other in job.failed {
@@ -532,10 +570,10 @@ impl Dispatcher {
     fn attempt_failed(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
         let (is_stopping, is_last) = (self.jobs[&id].is_stopping(), self.jobs[&id].leases.len() == 1);
         match failure {
+            AttemptFailure::ModuleInvalid(why) => self.called_invalid(now, node, id, attempt, why),
             // Where another attempt is out, that one tells.
-            AttemptFailure::ModuleInvalid(why) if is_last => self.refuse(id, Refusal::ModuleInvalid(why)),
             AttemptFailure::BlobMissing(digest) if is_last => self.refuse(id, Refusal::InputMissing(digest)),
-            AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) => _ = self.take_lease(id, attempt),
+            AttemptFailure::BlobMissing(_) => _ = self.take_lease(id, attempt),
             AttemptFailure::Withdrawn if is_stopping => self.cut_short(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Withdrawn => self.try_again(now, id, attempt, Cause::GaveBack),
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
@@ -547,6 +585,24 @@ impl Dispatcher {
                 self.attempt_declined(now, id, node);
                 self.give_up_declined(now, id);
             }
+        }
+    }
+
+    /// Takes in that a node says that a job's module runs nowhere. Another one is to say so too, where there is one that could: a single
+    /// node could end everybody's jobs by its word, and an honest one may have failed to compile a module that others run.
+    fn called_invalid(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, why: String) {
+        let attempts_max = self.config.attempts_max;
+        let job = self.job_mut(id);
+        let was_called_invalid = std::mem::replace(&mut job.is_called_invalid, true);
+        if !job.failed.contains(&node) {
+            job.failed.push(node);
+        }
+        let job = &self.jobs[&id];
+        let is_no_more_asked = || job.is_stopping() || job.setbacks + 1 >= attempts_max || !self.has_fresh_node(job);
+        if job.leases.len() == 1 && (was_called_invalid || is_no_more_asked()) {
+            self.refuse(id, Refusal::ModuleInvalid(why));
+        } else {
+            self.try_again(now, id, attempt, Cause::Failed(format!("it says that the module is invalid: {why}")));
         }
     }
 
@@ -615,9 +671,9 @@ impl Dispatcher {
     /// Takes in that an attempt ended without an outcome and through nobody's fault.
     fn cut_short(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
         let (attempts_max, preemptions_max) = (self.config.attempts_max, self.config.preemptions_max);
-        let lease = self.take_lease(id, attempt);
+        let node = self.take_lease(id, attempt).node;
         let job = self.job_mut(id);
-        let setback = Setback { node: lease.node, cause };
+        let setback = Setback { node, cause };
         let words = setback.to_string();
         job.setback = Some(setback);
         if !job.leases.is_empty() {
@@ -637,7 +693,7 @@ impl Dispatcher {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             return self.give_up(id, refusal);
         }
-        self.place(now, id);
+        self.place_in_turn(now, id, Some(node));
     }
 }
 
@@ -646,10 +702,14 @@ impl Dispatcher {
     fn waited_too_long(&mut self, now: Tick, id: JobId) {
         let job = &self.jobs[&id];
         let Phase::Queued { since } = job.phase else { unreachable!("a job that does not wait has no queue deadline") };
-        let refusal = if job.is_of_no_use(now) {
-            deadline_missed(now, job, 0)
-        } else {
+        let in_vain_us = self.needed_in_vain_us(now, id, job);
+        let refusal = if in_vain_us.is_some() || job.is_of_no_use(now) {
+            deadline_missed(now, job, in_vain_us.or_else(|| self.needed_us(now, id, job)).unwrap_or(0))
+        } else if job.queue_deadline(since) <= now {
             Refusal::QueueTimeout { waited_ms: now.since(since) / 1_000 }
+        } else {
+            // A faster node has come since.
+            return self.arm_wait(now, id);
         };
         self.give_up(id, refusal);
     }
@@ -742,14 +802,10 @@ impl Dispatcher {
     /// The job that goes to an open node next, with what is known of the node for it.
     fn next_for(&self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
         let slot = self.nodes.slot(key)?;
-        let fits = |id: &JobId| self.jobs[id].demand.unfit(&self.nodes.at(slot).fit()).is_none();
-        let mut fitting = self.queue.retries().filter(fits).take(RETRY_LOOKS);
-        let retry = fitting.find(|id| self.may_start(now, *id, slot).is_some());
-        let next = || {
-            let node = self.nodes.at(slot);
-            self.queue.next(|demand| demand.unfit(&node.fit()).is_none(), |id| self.may_start(now, id, slot).is_some())
-        };
-        let id = retry.or_else(next)?;
+        let node = self.nodes.at(slot);
+        let fits = |demand: &Demand| demand.unfit(&node.fit()).is_none();
+        let may = |id| self.may_start(now, id, slot).is_some();
+        let id = self.queue.next(|id| fits(&self.jobs[id].demand), fits, may)?;
         Some((id, self.may_start(now, id, slot)?))
     }
 
@@ -869,9 +925,14 @@ impl Dispatcher {
 
     /// Starts queued jobs on a node as long as it has room.
     fn fill(&mut self, now: Tick, node: &PublicKey) {
+        self.fill_until(now, node, None);
+    }
+
+    /// The same, until it is the turn of a job that may find a better node.
+    fn fill_until(&mut self, now: Tick, node: &PublicKey, last: Option<JobId>) {
         while self.queue.len() > 0
             && self.nodes.is_open(node)
-            && let Some((id, found)) = self.next_for(now, node)
+            && let Some((id, found)) = self.next_for(now, node).filter(|(id, _)| Some(*id) != last)
         {
             self.queue.serve(&self.jobs[&id], now);
             self.start(now, id, &found, Why::FirstFree);
@@ -944,13 +1005,22 @@ impl Dispatcher {
 
     /// Takes a job whose attempt came to nothing to another node, at once where one is open.
     fn try_again(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
+        let node = self.lease(id, attempt);
         self.set_back(now, id, attempt, cause);
         if matches!(self.phase(id), Some(Phase::Queued { .. })) {
-            self.place(now, id);
+            self.place_in_turn(now, id, node);
         }
     }
 
-    /// Queues a job whose attempt came to nothing before all others, or ends it where it may not be tried again. Where another attempt of
+    /// Looks for a node for a job that had one. The slot that it left is whose turn it is; where others have room, nobody waits for that.
+    fn place_in_turn(&mut self, now: Tick, id: JobId, left: Option<PublicKey>) {
+        if let Some(left) = left {
+            self.fill_until(now, &left, Some(id));
+        }
+        self.place(now, id);
+    }
+
+    /// Queues a job whose attempt came to nothing before its client's others, or ends it where it may not be tried again. Where another attempt of
     /// it is out, that one goes on alone.
     fn set_back(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
         let attempts_max = self.config.attempts_max;
@@ -982,9 +1052,8 @@ impl Dispatcher {
         let job = self.job_mut(id);
         job.phase = Phase::Queued { since: now };
         job.shortage = None;
-        let deadline = job.queue_deadline(now);
         self.queue.push(id, &self.jobs[&id]);
-        self.arm(id, deadline, Timer::Queue(id));
+        self.arm_wait(now, id);
         self.waiting.push((id, Found::default()));
     }
 

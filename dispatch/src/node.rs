@@ -31,6 +31,9 @@ const SPEED_GUESS: u64 = 1_000_000_000;
 /// The most that a node is believed to do before it has shown it: four times the reference machine.
 const SPEED_CLAIM_MAX: u64 = 4 * SPEED_GUESS;
 
+/// The most that a node is believed to do, whatever its jobs seem to show: sixteen times the reference machine.
+const SPEED_MAX: u64 = 16 * SPEED_GUESS;
+
 /// Bytes per second of a path over which nothing was fetched: 20 Mbit/s, a usual home line's.
 const BANDWIDTH_GUESS: u64 = 2_500_000;
 
@@ -149,7 +152,7 @@ pub struct NodeView<'a> {
     pub window: u32,
     /// The smoothed round trip to it, in microseconds; nothing until it is measured.
     pub rtt_us: Option<u64>,
-    /// How far round trips lie from that, smoothed, in microseconds.
+    /// How far round trips lie from that, smoothed, in microseconds. To be shown: no decision depends on it.
     pub spread_us: u64,
     /// Fuel per second of one slot, as its jobs showed; nothing until one did.
     pub fuel_per_second: Option<u64>,
@@ -626,8 +629,10 @@ impl Node {
             return false;
         }
         let here_us = self.time_in_slot(lease.ahead, elapsed_us);
-        let before_us = report.fetch_us.saturating_add(report.compile_us).min(here_us);
+        let believed = lease.believed(report, elapsed_us);
+        let before_us = believed.report.fetch_us.saturating_add(believed.report.compile_us).min(here_us);
         self.attempt_us.add(here_us);
+        // A fetch that took longer than any that was expected makes its path no better.
         self.learn_bandwidth(lease, report.fetch_us);
         // What a guest computes and what it waits for its GPU are not told apart.
         if report.usage.gpu_ns > 0 {
@@ -639,7 +644,7 @@ impl Node {
             return false;
         }
         // Where the way is long against the run, an error in the one is a large one in the other.
-        run_us >= self.rtt_us() / 4 && self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us))
+        run_us >= self.rtt_us() / 4 && self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us), believed.is_whole)
     }
 
     /// What was done until it was cut short was done at the node's speed, also where jobs so long never end there. The time until it was
@@ -649,10 +654,11 @@ impl Node {
         if elapsed_us <= self.rtt_us.unwrap_or(0) || lease.ahead >= self.offer.slots || report.usage.gpu_ns > 0 {
             return;
         }
-        let before_us = report.fetch_us.saturating_add(report.compile_us);
+        let believed = lease.believed(report, elapsed_us);
+        let before_us = believed.report.fetch_us.saturating_add(believed.report.compile_us);
         let run_us = self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(before_us);
         if report.usage.fuel.0 >= SPEED_SAMPLE_FUEL && run_us >= LONG_RUN_US {
-            self.learn_speed(now, report.usage.fuel.0, run_us.saturating_sub(self.overhead_us));
+            self.learn_speed(now, report.usage.fuel.0, run_us.saturating_sub(self.overhead_us), believed.is_whole);
         }
     }
 
@@ -710,14 +716,14 @@ impl Node {
         self.fetch_trips_us(bytes).saturating_add(u64::try_from(sending_us).unwrap_or(u64::MAX))
     }
 
-    /// Takes in how long some fuel took. A short run says little: its worker was stopped for a share, or the machine did something else. Says
-    /// whether the node claims twice as much as long runs show.
-    fn learn_speed(&mut self, now: Tick, fuel: u64, run_us: u64) -> bool {
+    /// Takes in how long some fuel took. A short run says little: its worker was stopped for a share, or the machine did something else. So does
+    /// one of whose time not all is believed that the node says of it, for it may be true. Says whether the node claims twice as much as long runs show.
+    fn learn_speed(&mut self, now: Tick, fuel: u64, run_us: u64, is_sure: bool) -> bool {
         self.speed_seen = now;
-        let is_long = run_us >= LONG_RUN_US;
+        let is_long = run_us >= LONG_RUN_US && is_sure;
         let seen = u128::from(fuel) * 1_000_000 / u128::from(run_us.max(1));
         // No one sample makes a machine more than twice as fast as it was, nor faster than it is believed to be.
-        let most = self.speed.map_or(SPEED_CLAIM_MAX, |speed| speed.saturating_mul(2));
+        let most = self.speed.map_or(SPEED_CLAIM_MAX, |speed| speed.saturating_mul(2).min(SPEED_MAX));
         let seen = u64::try_from(seen).unwrap_or(u64::MAX).min(most);
         let before = self.fuel_per_second();
         let parts = match (self.speed, is_long) {

@@ -22,19 +22,22 @@ const CHARGE_MIN_US: u64 = 1_000;
 /// The most that a start is charged before it is known what it took: an unknown job's limit says little.
 const CHARGE_MAX_US: u64 = 1_000_000;
 
+/// Jobs whose attempt was lost that are looked at for a node with room, of those that it fits.
+const RETRY_LOOKS: usize = 64;
+
 /// Jobs of a lane that are asked about before the next lane.
 const LANE_LOOKS: usize = 16;
 
 /// Clients whose share is remembered while they have nothing queued.
 const SHARES_MAX: usize = 65_536;
 
-/// The jobs that wait: first those whose attempt was lost, then one line per client, served by what each had of the slots' time (P. Goyal,
-/// H. Vin, H. Cheng, "Start-time fair queueing", 1996).
+/// The jobs that wait: one line per client, served by what each had of the slots' time (P. Goyal, H. Vin, H. Cheng, "Start-time fair
+/// queueing", 1996). Those whose attempt was lost go before all others of their client, and of clients that had as much.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     retries: BTreeMap<u64, JobId>,
-    /// How many of these each client has.
-    retried: BTreeMap<PublicKey, usize>,
+    /// The same, by client.
+    retried: BTreeMap<PublicKey, BTreeMap<u64, JobId>>,
     lines: BTreeMap<PublicKey, Line>,
     /// The clients with jobs in line, the one that had least first; among equals, who came first.
     turns: BTreeMap<Turn, PublicKey>,
@@ -101,7 +104,7 @@ impl Queue {
     /// [`Refusal::QueueFull`], with the time after which about half of the jobs that stand before this one will have been served. Whoever
     /// came back when all are would find nodes that had nothing to do since; who comes back too soon is told again.
     pub(crate) fn admit(&self, client: &PublicKey, config: &Config) -> Result<(), Refusal> {
-        let own = self.lines.get(client).map_or(0, |line| line.len) + self.retried.get(client).copied().unwrap_or(0);
+        let own = self.lines.get(client).map_or(0, |line| line.len) + self.retried.get(client).map_or(0, BTreeMap::len);
         let (queued, ahead) = if self.len() >= config.queue_max {
             (self.len(), self.len())
         } else if own >= config.queue_per_client_max {
@@ -130,7 +133,7 @@ impl Queue {
     pub(crate) fn push(&mut self, id: JobId, job: &Job) {
         if job.is_retry() {
             self.retries.insert(job.seq, id);
-            *self.retried.entry(job.client).or_insert(0) += 1;
+            self.retried.entry(job.client).or_default().insert(job.seq, id);
             return;
         }
         let line = self.lines.entry(job.client).or_default();
@@ -185,9 +188,9 @@ impl Queue {
     pub(crate) fn remove(&mut self, job: &Job) {
         if job.is_retry() {
             self.retries.remove(&job.seq);
-            let count = self.retried.get_mut(&job.client).expect("a queued job is counted");
-            *count -= 1;
-            if *count == 0 {
+            let own = self.retried.get_mut(&job.client).expect("a queued job is among its client's");
+            own.remove(&job.seq);
+            if own.is_empty() {
                 self.retried.remove(&job.client);
             }
             return;
@@ -207,9 +210,22 @@ impl Queue {
     }
 
     /// The first job of the first client in turn that may be started. Each lane is asked about once, by its demand, and where that fits, a
-    /// few of its jobs: the first one alone would hold up the others for a reason of its own, such as its deadline.
-    pub(crate) fn next(&self, fits: impl Fn(&Demand) -> bool, may: impl Fn(JobId) -> bool) -> Option<JobId> {
-        self.turns.values().find_map(|client| self.lines[client].next(&fits, &may))
+    /// few of its jobs: the first one alone would hold up the others for a reason of its own, such as its deadline. Jobs whose attempt was
+    /// lost are asked about before, up to so many of those that `fits_retry`, and give way to whoever had less.
+    pub(crate) fn next(
+        &self,
+        fits_retry: impl Fn(&JobId) -> bool,
+        fits: impl Fn(&Demand) -> bool,
+        may: impl Fn(JobId) -> bool,
+    ) -> Option<JobId> {
+        let mut had: Vec<(u64, &PublicKey)> = self.retried.keys().map(|client| (self.shares.of(client), client)).collect();
+        had.sort_unstable();
+        let of_client = |(share, client): (u64, &PublicKey)| self.retried[client].values().map(move |id| (share, *id));
+        let mut fitting = had.into_iter().flat_map(of_client).filter(|(_, id)| fits_retry(id)).take(RETRY_LOOKS);
+        let retry = fitting.find(|(_, id)| may(*id));
+        let most = retry.map_or(u64::MAX, |(share, _)| share);
+        let mut before = self.turns.iter().take_while(|((share, _), _)| *share < most).map(|(_, client)| client);
+        before.find_map(|client| self.lines[client].next(&fits, &may)).or(retry.map(|(_, id)| id))
     }
 
     /// The jobs in lanes whose demand satisfies `is_stranded`.
@@ -299,11 +315,17 @@ impl Shares {
         if let Some(before) = self.ahead.remove(client) {
             self.in_order.remove(&(before, *client));
         }
-        if share <= self.now || self.ahead.len() >= SHARES_MAX {
+        if share <= self.now {
             return;
         }
         self.ahead.insert(*client, share);
         self.in_order.insert((share, *client));
+        // Who had the least of them gains the least by being forgotten; whoever had the most would begin anew.
+        if self.ahead.len() > SHARES_MAX
+            && let Some((_, least)) = self.in_order.pop_first()
+        {
+            self.ahead.remove(&least);
+        }
     }
 }
 
@@ -326,4 +348,31 @@ impl Pace {
 fn next_turn(given: &mut u64) -> u64 {
     *given += 1;
     *given
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(n: u32) -> PublicKey {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey(key)
+    }
+
+    /// Once as many keys had a share as are remembered, who came later was charged nothing, and went before everybody.
+    #[test]
+    fn whoever_had_much_is_remembered_however_many_had_a_little() {
+        let mut shares = Shares::default();
+        let many = SHARES_MAX as u32;
+        for n in 0..many {
+            shares.add(&client(n), 10 + u64::from(n));
+        }
+        shares.add(&client(many), 1_000_000);
+        assert_eq!(shares.of(&client(many)), 1_000_000);
+        assert_eq!((shares.of(&client(0)), shares.of(&client(1))), (0, 11), "who had the least is forgotten");
+        shares.add(&client(many + 1), 1);
+        assert_eq!((shares.of(&client(many + 1)), shares.of(&client(1))), (0, 11), "also where it came last");
+        assert_eq!((shares.ahead.len(), shares.in_order.len()), (SHARES_MAX, SHARES_MAX));
+    }
 }

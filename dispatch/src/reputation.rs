@@ -13,7 +13,7 @@ pub(crate) const BARRED_BELOW: u16 = 200;
 /// How long a node takes to win back a thousandth by time alone: a barred one is tried again after some minutes.
 const REGAIN_US: u64 = 2_000_000;
 
-/// What a node keeps that is slower than it claims, and does nothing worse.
+/// What a node keeps whose word on speed and times does not hold, and which does nothing worse.
 const SLOW_LEAST: i32 = 500;
 
 /// Nodes whose past is remembered: more than are connected at once.
@@ -32,6 +32,8 @@ pub(crate) enum Deed {
     Silent,
     /// What it says of its speed does not hold.
     SlowerThanClaimed,
+    /// It says that it fetched or compiled for a time in which it had nothing to fetch or to compile, by what it said before.
+    UnlikelyTimes,
     /// A receipt of its does not hold.
     BadReceipt,
     /// It broke the protocol.
@@ -45,6 +47,7 @@ impl Deed {
             Self::LeftWork => -60,
             Self::Failed | Self::Silent => -100,
             Self::SlowerThanClaimed => -30,
+            Self::UnlikelyTimes => -20,
             Self::BadReceipt => -250,
             Self::Expelled => -500,
         }
@@ -71,8 +74,9 @@ impl Reputation {
 
     pub(crate) fn after(self, deed: Deed, now: Tick) -> Self {
         let before = i32::from(self.at(now));
-        // Slowness is predicted from what is seen, so it need not cost a node all its work.
-        let least = if deed == Deed::SlowerThanClaimed { before.min(SLOW_LEAST) } else { 0 };
+        // Times are predicted from what is seen, so words on them need not cost a node all its work.
+        let is_word = matches!(deed, Deed::SlowerThanClaimed | Deed::UnlikelyTimes);
+        let least = if is_word { before.min(SLOW_LEAST) } else { 0 };
         let value = (before + deed.worth()).clamp(least, i32::from(WHOLE));
         Self { value: value as u16, since: now }
     }

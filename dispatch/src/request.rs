@@ -70,6 +70,9 @@ pub(crate) struct Demand {
     gpu: Option<GpuNeed>,
     labels: Vec<(String, String)>,
     bid: Option<Bid>,
+    /// No node's offer is held against it. But whether a job can still end in time is asked of each job, and those of which that is asked are
+    /// not to stand before those that may run anywhere.
+    has_deadline: bool,
 }
 
 /// A price limit, with what the price depends on. Without a limit none of this matters, and jobs of different sizes share a lane.
@@ -94,6 +97,7 @@ impl Demand {
             gpu: request.gpu.map(offered_part),
             bid: request.max_price.map(bid),
             labels: request.placement.labels.clone(),
+            has_deadline: request.placement.deadline_ms.is_some(),
         }
     }
 

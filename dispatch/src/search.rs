@@ -281,6 +281,11 @@ impl Search<'_> {
         }
     }
 
+    /// What a node would take from now on for the job, if it were at nothing else.
+    pub(crate) fn needed_us(&self, node: &Node) -> u64 {
+        Prediction { queue_us: 0, ..self.predict(node) }.total_us()
+    }
+
     /// Draws among the best ones that are about as good as the best, and notes what became of each.
     fn choose(&self, found: &mut Found) {
         found.ranked.sort_unstable_by_key(|(rank, ..)| *rank);

@@ -12,6 +12,11 @@ impl Tick {
         Self(self.0.saturating_add(us))
     }
 
+    /// The moment `us` microseconds before; the first one where there is none.
+    pub fn before(self, us: u64) -> Self {
+        Self(self.0.saturating_sub(us))
+    }
+
     /// Microseconds since `earlier`; none where that is not earlier.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

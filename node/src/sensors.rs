@@ -134,8 +134,8 @@ impl LoadMeter {
 impl Sample {
     fn take(proc: &Path, at: Instant) -> io::Result<Self> {
         // The children first: one that ends meanwhile is then in its parent's count.
-        let own = children(&proc.join("self"))?.into_iter().map(|child| family_ticks(proc, child, FAMILY_DEPTH_MAX)).sum::<u64>()
-            + process_ticks(&proc.join("self/stat"))?;
+        let below = family_below(proc, &proc.join("self"), FAMILY_DEPTH_MAX)?;
+        let own = below + process_ticks(&proc.join("self/stat"))?;
         let stat = fs::read_to_string(proc.join("stat"))?;
         let (total, busy) = machine_ticks(&stat).ok_or_else(|| io::Error::other("its `stat` has no line for all processors"))?;
         Ok(Self { at, total, busy, own })
@@ -145,14 +145,38 @@ impl Sample {
 /// Workers start no processes; this is for whoever starts workers through other programs.
 const FAMILY_DEPTH_MAX: u32 = 4;
 
-/// What a process and its children used; nothing where it has ended, as its parent has its count then.
-fn family_ticks(proc: &Path, pid: u32, depth: u32) -> u64 {
-    let folder = proc.join(pid.to_string());
-    let below = match depth {
-        0 => 0,
-        _ => children(&folder).unwrap_or_default().into_iter().map(|child| family_ticks(proc, child, depth - 1)).sum(),
-    };
-    below + process_ticks(&folder.join("stat")).unwrap_or(0)
+/// The ticks of `/proc` in a second, on every architecture (`USER_HZ`).
+const TICKS_PER_SECOND: u128 = 100;
+
+/// What a process's children and theirs used. One that has ended is in its parent's count by then.
+///
+/// # Errors
+/// Where one that goes on cannot be read: to take it for nothing would be to take its time for others'.
+fn family_below(proc: &Path, parent: &Path, depth: u32) -> io::Result<u64> {
+    let mut sum = 0;
+    for child in children(parent)? {
+        let folder = proc.join(child.to_string());
+        let Some(own) = process_ticks(&folder.join("stat")).ok().or_else(|| hidden_ticks(proc, child)) else {
+            if children(parent)?.contains(&child) {
+                return Err(io::Error::other(format!("the time that process {child} has taken cannot be read")));
+            }
+            continue;
+        };
+        // Whose folder cannot be read is a worker, which has no children.
+        sum += own + if depth == 0 { 0 } else { family_below(proc, &folder, depth - 1).unwrap_or(0) };
+    }
+    Ok(sum)
+}
+
+/// What a process used whose folder does not show: a worker lets nobody look into it, and a `/proc` that hides processes (`hidepid`,
+/// `ProtectProc=invisible`) hides it from its own supervisor. Its clock tells all the same, where `/proc` counts processes as this one does.
+fn hidden_ticks(proc: &Path, pid: u32) -> Option<u64> {
+    let own_pid = fs::read_link(proc.join("self")).ok()?;
+    if own_pid.to_str() != Some(&std::process::id().to_string()) {
+        return None;
+    }
+    let time = adit_runtime::process_time(pid)?;
+    u64::try_from(time.as_nanos() * TICKS_PER_SECOND / 1_000_000_000).ok()
 }
 
 /// The children that each thread of a process started.
@@ -215,7 +239,9 @@ fn millidegrees(file: &Path) -> Option<Celsius> {
 }
 
 /// Whether the machine is fed from outside (Documentation/ABI/testing/sysfs-class-power); one without a battery is. Nothing where the
-/// kernel does not say.
+/// kernel does not say. What an adapter says goes before what a battery does: one that is full, or kept from charging, is not said to drain
+/// for some time after the plug is out. Machines that charge over USB have it as an adapter (`Mains`), as a port (`USB`, whatever is
+/// negotiated over it), or as both; a port alone may be one of several, of a desk's machine too.
 fn on_mains(sys: &Path) -> Option<bool> {
     let folder = sys.join("class/power_supply");
     fs::read_dir(&folder).ok()?;
@@ -223,9 +249,19 @@ fn on_mains(sys: &Path) -> Option<bool> {
     // A mouse has a battery of its own, whose scope is the device.
     let supplies: Vec<PathBuf> = entries(&folder, "").filter(|supply| said(supply, "scope") != "Device").collect();
     let is = |supply: &&PathBuf, kinds: &[&str]| kinds.contains(&said(supply, "type").as_str());
-    let is_fed = supplies.iter().filter(|s| is(s, &["Mains", "USB", "Wireless"])).any(|supply| said(supply, "online") == "1");
-    let is_drained = supplies.iter().filter(|s| is(s, &["Battery", "UPS"])).any(|supply| said(supply, "status") == "Discharging");
-    Some(is_fed || !is_drained)
+    let of = |kinds: &'static [&str]| supplies.iter().filter(move |supply| is(supply, kinds));
+    let says = |kinds, status: &str| of(kinds).any(|supply| said(supply, "status") == status);
+    let is_running_down = says(&["Battery", "UPS"], "Discharging");
+    if of(&["Battery"]).next().is_none() {
+        return Some(!is_running_down);
+    }
+    // Online is 1, or 2 where the port's voltage can be chosen.
+    let has = |kinds, online: &[&str]| of(kinds).any(|supply| online.contains(&said(supply, "online").as_str()));
+    let is_fed = has(&["Mains", "USB", "Wireless"], &["1", "2"]);
+    let is_unplugged = has(&["Mains"], &["0"]);
+    let is_charging = || says(&["Battery"], "Charging");
+    let has_port = || of(&["USB", "Wireless"]).next().is_some();
+    Some(is_fed || !is_unplugged && !is_running_down && (is_charging() || !has_port()))
 }
 
 /// What a folder has under names that start so.
@@ -279,12 +315,14 @@ mod tests {
     }
 
     #[test]
-    fn machine_is_on_mains_unless_its_battery_drains() {
+    fn machine_is_on_mains_while_its_adapter_says_so() {
         const CHARGER_IN: [(&str, &str); 2] =
             [("class/power_supply/AC/type", "Mains\n"), ("class/power_supply/AC/online", "1\n")];
         const CHARGER_OUT: [(&str, &str); 2] =
             [("class/power_supply/AC/type", "Mains\n"), ("class/power_supply/AC/online", "0\n")];
         let battery = |status| [("class/power_supply/BAT0/type", "Battery\n"), ("class/power_supply/BAT0/status", status)];
+        let port = |online| [("class/power_supply/ucsi/type", "USB\n"), ("class/power_supply/ucsi/online", online)];
+        let ups = |status| [("class/power_supply/ups/type", "UPS\n"), ("class/power_supply/ups/status", status)];
         let mouse = [
             ("class/power_supply/hid-1/type", "Battery\n"),
             ("class/power_supply/hid-1/scope", "Device\n"),
@@ -297,7 +335,20 @@ mod tests {
             ([&CHARGER_IN[..], &battery("Charging\n")].concat(), Some(true)),
             ([&CHARGER_IN[..], &battery("Discharging\n")].concat(), Some(true)),
             ([&CHARGER_OUT[..], &battery("Discharging\n")].concat(), Some(false)),
-            ([&CHARGER_OUT[..], &battery("Full\n")].concat(), Some(true)),
+            // For some seconds, or for hours where it is kept from charging, a battery says so without the plug too.
+            ([&CHARGER_OUT[..], &battery("Full\n")].concat(), Some(false)),
+            ([&CHARGER_OUT[..], &battery("Not charging\n")].concat(), Some(false)),
+            ([&CHARGER_OUT[..], &battery("Charging\n")].concat(), Some(false)),
+            ([&CHARGER_OUT[..], &battery("Full\n"), &port("1\n")].concat(), Some(true)),
+            ([&port("2\n")[..], &battery("Not charging\n")].concat(), Some(true)),
+            ([&port("0\n")[..], &battery("Full\n")].concat(), Some(false)),
+            ([&port("0\n")[..], &battery("Charging\n")].concat(), Some(true)),
+            ([&port("0\n")[..], &battery("Discharging\n")].concat(), Some(false)),
+            // A desk's machine with ports, and with a supply for when the power is cut.
+            (port("0\n").to_vec(), Some(true)),
+            ([&port("0\n")[..], &ups("Full\n")].concat(), Some(true)),
+            ([&port("0\n")[..], &ups("Discharging\n")].concat(), Some(false)),
+            (battery("Full\n").to_vec(), Some(true)),
             (battery("Discharging\n").to_vec(), Some(false)),
             (Vec::new(), None),
         ] {
@@ -343,10 +394,40 @@ mod tests {
             ("8/stat", &stat(100, 200)),
             ("8/task/8/children", "10"),
             ("10/stat", &stat(1000, 2000)),
-            // It has ended meanwhile: there is no 9.
+            ("9/stat", &stat(0, 5)),
         ]);
         let sample = Sample::take(proc.path(), Instant::now()).unwrap();
-        assert_eq!((sample.total, sample.busy, sample.own), (1010, 170, 3 + 300 + 3000 + 3 * 34));
+        assert_eq!((sample.total, sample.busy, sample.own), (1010, 170, 3 + 300 + 3000 + 5 + 4 * 34));
+    }
+
+    /// Under the unit that the documentation gives, workers do not show in `/proc`: the node took their time for that of other programs, and
+    /// gave its jobs back because of the load that these were.
+    #[test]
+    fn child_that_does_not_show_is_counted_by_its_clock_and_is_not_taken_for_nothing() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let children = format!("{own}/task/{own}/children");
+        let proc = folder(&[
+            ("stat", "cpu  100 10 50 800 40 5 5 99 0 0\n"),
+            (&format!("{own}/stat"), "7 (a) S 1 7 7 0 -1 4194304 0 0 0 0 1 2 30 4 20 0 1 0 0\n"),
+            (&children, &child.id().to_string()),
+        ]);
+        std::os::unix::fs::symlink(own.to_string(), proc.path().join("self")).unwrap();
+        let take = || Sample::take(proc.path(), Instant::now()).map(|sample| sample.own);
+        let until = Instant::now() + Duration::from_secs(30);
+        while take().unwrap() < 37 + 5 {
+            assert!(Instant::now() < until, "its time is not seen");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let unknown = take().unwrap_err().to_string();
+        assert!(unknown.contains("cannot be read"), "it is listed still: {unknown}");
+        fs::write(proc.path().join(&children), "").unwrap();
+        assert_eq!(take().unwrap(), 37);
+        let mut meter = LoadMeter { proc: proc.path().into(), samples: VecDeque::new(), known: Some(Share(0)) };
+        fs::write(proc.path().join(&children), child.id().to_string()).unwrap();
+        assert_eq!(meter.read(Instant::now()), None, "what is not known is not taken for nothing");
     }
 
     #[test]

@@ -269,7 +269,7 @@ pub enum Refusal {
     DeadlineMissed {
         /// What is left.
         left_ms: u64,
-        /// What the job is predicted to take; 0 where its time was over before any node had room.
+        /// What it is predicted to take where it would end soonest; 0 where no node fits it any more.
         needed_ms: u64,
     },
 }

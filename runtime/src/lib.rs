@@ -81,5 +81,6 @@ pub use run::{Canceller, Gauge, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;
 pub use speed::{MeasureError, Speed};
+pub use unchecked::process_time;
 pub use walls::SandboxReport;
 pub use worker::run_if_worker;

@@ -9,7 +9,8 @@
 //! - **Actors**: a gateway that drives the dispatcher and the ledger as the product's does, and crashes; nodes with their owners; clients
 //!   with idempotency keys; the network between them; the disk under the ledger.
 //! - **Faults** ([`Fault`]): about half of them in each [`Plan`], for some seconds. Then they stop, and within a minute of virtual time every
-//!   job has to end.
+//!   job has to end. Messages of one connection keep their order, as those of a QUIC stream do; those of different connections overtake one
+//!   another, and those of a connection that broke are gone.
 //! - **Oracles**: a shadow of the dispatcher that only sees what goes in and what comes out, and knows what its page promises; a
 //!   vault that has every leaf that was ever durable, and every receipt that a client was promised.
 //! - **Points** ([`Point`]): the states that some seed must reach. An oracle that never sees a state proves nothing about it.

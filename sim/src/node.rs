@@ -32,6 +32,8 @@ pub(crate) struct Node {
     /// By how much its wall clock is wrong.
     skew_ms: i64,
     declines: Vec<PublicKey>,
+    /// Whether it claims a speed that it does not have, calls what it ran compilation, and some sound modules invalid.
+    lies: bool,
     link: Option<LinkId>,
     /// Crashes that it survived: alarms of an earlier life do not ring.
     life: u64,
@@ -121,6 +123,7 @@ impl Node {
             cached: VecDeque::new(),
             skew_ms,
             declines,
+            lies,
             link: None,
             life: 0,
             works: BTreeMap::new(),
@@ -256,6 +259,9 @@ impl Node {
         }
         if env.bad_modules.contains(&spec.module.digest) {
             return fail(self, env, AttemptFailure::ModuleInvalid(module_invalid_text().into()));
+        }
+        if self.lies && env.strikes(Fault::Liars, 80) {
+            return fail(self, env, AttemptFailure::ModuleInvalid("it says".into()));
         }
         if env.strikes(Fault::NodeFailures, 80) {
             return fail(self, env, AttemptFailure::Node("out of disk".into()));
@@ -396,6 +402,8 @@ impl Node {
             Stage::Waits | Stage::Silent { .. } => (work.arrived, 0, 0),
         };
         let run_us = (env.now - since).saturating_sub(fetch_us + compile_us);
+        let told =
+            if self.lies { [0, (fetch_us + compile_us + run_us) / 5 * 4, run_us / 5] } else { [fetch_us, compile_us, run_us] };
         let whole = true_fuel(spec).min(spec.limits.fuel.0);
         let part = (u128::from(run_us) * u128::from(self.speed) / u128::from(SECOND)) as u64;
         let fuel = match outcome {
@@ -436,7 +444,7 @@ impl Node {
             engine: "sim".into(),
             usage,
             gpu,
-            times: NodeTimes { started: UnixMillis(started), fetch_us, compile_us, run_us },
+            times: NodeTimes { started: UnixMillis(started), fetch_us: told[0], compile_us: told[1], run_us: told[2] },
             price: self.offer.price,
             cost: self.offer.price.cost(&usage).unwrap_or(Microcredits(u64::MAX)),
             salt: Some(spec.salt),

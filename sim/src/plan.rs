@@ -59,7 +59,7 @@ faults! {
     DiskErrors = "disk-errors",
     /// A crash leaves some of what was not synced, sector by sector.
     TornWrites = "torn-writes",
-    /// Nodes claim a speed that they do not have.
+    /// Nodes claim a speed that they do not have, call what they ran compilation, and sound modules invalid.
     Liars = "liars",
     /// Nodes now and then take many times as long.
     Stragglers = "stragglers",

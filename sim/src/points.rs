@@ -73,6 +73,7 @@ points! {
     DeadlineInQueue = "a deadline passed while its job waited",
     QueueTimeout = "a job waited as long as it allowed",
     ModuleInvalid = "a module ran nowhere",
+    CalledInvalid = "a node called a module invalid that another one ran",
     DeclinedForPrice = "a node was too dear for a client's purse",
     DeclinedByOwner = "an owner declined a client",
     RefusedPoor = "a job was refused because its client cannot pay",

@@ -11,10 +11,6 @@ use adit_protocol::{
 use crate::plan::SECOND;
 use crate::points::{Point, Points};
 use crate::vault::Vault;
-use crate::world::module_invalid_text;
-
-/// All nodes are held against all queued jobs in one of so many steps.
-const WIDE_EVERY: u64 = 8;
 
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
@@ -45,7 +41,8 @@ pub(crate) struct Shadow {
     due: BTreeSet<Due>,
     touched: BTreeSet<JobId>,
     cause: Cause,
-    steps: u64,
+    /// The job that is new in this step.
+    newcomer: Option<JobId>,
     /// Nodes that were barred when last looked at, connected or not.
     barred: BTreeSet<PublicKey>,
     vault: Vault,
@@ -99,8 +96,8 @@ struct Job {
     given_back: BTreeSet<PublicKey>,
     declined: BTreeSet<PublicKey>,
     cancelled: Option<Tick>,
-    /// A node said that its module runs nowhere.
-    is_invalid: bool,
+    /// Nodes that said that its module runs nowhere.
+    called_invalid: u32,
 }
 
 #[derive(Debug)]
@@ -171,7 +168,7 @@ impl Shadow {
             // It answers an action, and belongs to whatever made that.
             Event::Declined { .. } => {}
             Event::Submitted { job, .. } => self.cause = Cause::Submitted(*job),
-            _ => self.cause = Cause::Other,
+            _ => (self.cause, self.newcomer) = (Cause::Other, None),
         }
         match event {
             Event::NodeJoined { node, offer, state, .. } => self.joined(now, *node, offer, state, points),
@@ -226,6 +223,7 @@ impl Shadow {
 
     fn submitted(&mut self, now: Tick, id: JobId, request: &Request) {
         self.touched.insert(id);
+        self.newcomer = (!self.jobs.contains_key(&id)).then_some(id);
         self.jobs.entry(id).or_insert(Job {
             request: request.clone(),
             spent: 0,
@@ -241,7 +239,7 @@ impl Shadow {
             given_back: BTreeSet::new(),
             declined: BTreeSet::new(),
             cancelled: None,
-            is_invalid: false,
+            called_invalid: 0,
         });
     }
 
@@ -290,6 +288,9 @@ impl Shadow {
             return;
         }
         let Some(job) = self.jobs.remove(&id) else { return };
+        if job.called_invalid > 0 {
+            points.hit(Point::CalledInvalid);
+        }
         points.hit(match job.started - job.before {
             1 => Point::FinishedFirstTry,
             2 => Point::FinishedAfterSetback,
@@ -334,14 +335,16 @@ impl Shadow {
         }
         let is_cancelled = self.jobs[&id].cancelled.is_some();
         match failure {
-            AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) => {
+            AttemptFailure::ModuleInvalid(_) => {
                 let job = self.jobs.get_mut(&id).expect("it has a lease");
-                job.is_invalid = true;
-                job.leases.retain(|(other, _)| *other != attempt);
-                if job.leases.is_empty() {
+                job.called_invalid += 1;
+                let is_over = job.called_invalid > 1 && job.leases.len() == 1;
+                self.set_back(now, id, attempt, points);
+                if is_over {
                     self.due.insert(Due::End(id));
                 }
             }
+            AttemptFailure::BlobMissing(_) => self.fault(format!("a blob of job {id} was taken for missing, and none is")),
             AttemptFailure::Withdrawn if is_cancelled => {
                 points.hit(Point::CancelledBeforeStart);
                 self.cut_short(now, id, attempt, points);
@@ -609,11 +612,12 @@ impl Shadow {
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
             Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
             Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
-            Refusal::ModuleInvalid(why) => (job.is_invalid && why == module_invalid_text(), Point::ModuleInvalid),
+            Refusal::ModuleInvalid(_) => (self.is_invalid(job), Point::ModuleInvalid),
             _ => (false, Point::RefusedNoNode),
         };
         points.hit(point);
-        let holds = holds && (!job.has_started() || job.is_invalid || job.setbacks + job.preemptions == 0);
+        let is_invalid = matches!(refusal, Refusal::ModuleInvalid(_));
+        let holds = holds && (!job.has_started() || is_invalid || job.setbacks + job.preemptions == 0);
         self.check_that(holds, || format!("job {id} was refused without cause: {refusal}"));
         self.end(id);
     }
@@ -647,7 +651,6 @@ impl Shadow {
 /// What must hold between events.
 impl Shadow {
     pub(crate) fn check(&mut self, now: Tick, dispatcher: &Dispatcher, points: &mut Points) {
-        self.steps += 1;
         if let Some(due) = self.due.pop_first() {
             self.fault(format!("something did not come: {due:?}"));
             self.due.clear();
@@ -655,9 +658,10 @@ impl Shadow {
         for id in std::mem::take(&mut self.touched) {
             self.check_job(id, dispatcher);
         }
-        if self.steps.is_multiple_of(WIDE_EVERY) {
-            self.check_widely(now, dispatcher, points);
+        if let Some(id) = self.newcomer.take() {
+            self.check_admitted(id);
         }
+        self.check_widely(now, dispatcher, points);
     }
 
     /// The dispatcher has each job, and at the nodes that it was started on.
@@ -711,7 +715,7 @@ impl Shadow {
     }
 
     /// The jobs in the clients' lines: those that were admitted to the queue and had no turn. One that was started and declined was never
-    /// admitted, and jobs whose attempt was lost stand before all others.
+    /// admitted, and jobs whose attempt was lost stand before their client's others.
     fn lined_up(&self) -> impl Iterator<Item = &Job> {
         self.jobs.values().filter(|job| job.queued_since.is_some() && !job.has_started())
     }
@@ -730,6 +734,16 @@ impl Shadow {
         self.check_that(most <= client_max, || format!("{most} jobs of one client wait where {client_max} may"));
         let told = dispatcher.queued();
         self.check_that(told == queued, || format!("{told} jobs are said to wait, and {queued} do"));
+    }
+
+    /// A job that was taken into the queue found room among all that wait, those counted whose attempt was lost.
+    fn check_admitted(&mut self, id: JobId) {
+        let is_admitted = |job: &&Job| job.queued_since.is_some() && !job.has_started() && job.declined.is_empty();
+        let Some(job) = self.jobs.get(&id).filter(is_admitted) else { return };
+        let waiting = || self.jobs.values().filter(|other| other.queued_since.is_some());
+        let (all, own) = (waiting().count(), waiting().filter(|other| other.request.client == job.request.client).count());
+        let holds = all <= self.config.queue_max && own <= self.config.queue_per_client_max;
+        self.check_that(holds, || format!("job {id} was taken into the queue, and {all} wait, {own} of them of its client"));
     }
 
     fn check_losers(&mut self, now: Tick) {
@@ -822,6 +836,15 @@ impl Shadow {
     fn is_declined_by_all(&self, job: &Job) -> bool {
         let mut fitting = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
         fitting.all(|node| node.declines.contains(&job.request.client))
+    }
+
+    /// Whether enough was said against a job's module: by two nodes, or by one where no other can be asked.
+    fn is_invalid(&self, job: &Job) -> bool {
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        let had = |key: &PublicKey| job.failed.contains(key) || job.given_back.contains(key) || job.declined.contains(key);
+        let is_last = job.setbacks >= self.config.attempts_max || job.cancelled.is_some();
+        let may_ask = || self.nodes.iter().any(|(key, node)| is_usable(node) && !had(key));
+        job.called_invalid > 1 || job.called_invalid == 1 && (is_last || !may_ask())
     }
 
     /// Whether no node that is there can have a job.

@@ -99,6 +99,65 @@ fn batch_of_a_hundred_thousand_does_not_delay_anothers_job_by_more_than_one_task
     assert_eq!(world.finish_after(1, 1_050, 1, 1_000_000_000), [start(1, 1, 1)]);
 }
 
+/// Tasks that fail were tried again before anybody else's job, three times each, in all slots.
+#[test]
+fn tasks_of_a_batch_that_are_tried_again_do_not_delay_anothers_job_by_more_than_one_task() {
+    let config = Config { queue_max: 200_000, queue_per_client_max: 200_000, spread: 1, ..Config::default() };
+    let mut world = World::with(config);
+    world.join(1, 4);
+    for j in 1_000..101_000 {
+        world.submit_for(1, j);
+    }
+    let fail_all = |world: &mut World, running: &mut Vec<(u32, u32)>| {
+        world.pass(SECOND);
+        let mut started = Vec::new();
+        for (j, attempt) in std::mem::take(running) {
+            for action in world.fail(1, j, attempt, node_failure("the worker died")) {
+                match action {
+                    Action::Start { job, attempt, .. } => started.push((number(job), attempt.0)),
+                    Action::Lost { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        *running = started.clone();
+        started
+    };
+    let mut running: Vec<_> = (1_000..1_004).map(|j| (j, 1)).collect();
+    for _ in 0..19 {
+        assert_eq!(fail_all(&mut world, &mut running).len(), 4);
+    }
+    assert!(running.iter().all(|(_, attempt)| *attempt == 2), "each is to be tried once more");
+    world.submit_for(2, 1);
+    world.submit_for(2, 2);
+    let started = fail_all(&mut world, &mut running);
+    assert!(started.contains(&(1, 1)) && started.contains(&(2, 1)), "{started:?}");
+}
+
+#[test]
+fn client_with_several_slots_taken_leaves_the_next_one_to_another() {
+    let mut world = World::settled(&[(1, 8)]);
+    let mut running = VecDeque::new();
+    for j in 0..200 {
+        running.extend(world.submit_for(1, 1_000 + j));
+    }
+    for j in 0..20 {
+        assert_eq!(world.submit_for(2, 2_000 + j), []);
+    }
+    assert_eq!(running.len(), 8);
+    // Each has half of what gets free, until the second one has as much as the first, and then goes on so.
+    let mut of_two = 0;
+    for _ in 0..16 {
+        let Some(Action::Start { job, attempt, .. }) = running.pop_front() else { panic!("work for the slot") };
+        world.pass(SECOND / 8);
+        let next = world.finish_after(1, number(job), attempt.0, 1_000_000_000);
+        assert_eq!(next.len(), 1);
+        of_two += next.iter().filter(|start| matches!(start, Action::Start { job, .. } if number(*job) >= 2_000)).count();
+        running.extend(next);
+    }
+    assert!((7..=12).contains(&of_two), "{of_two} of 16");
+}
+
 #[test]
 fn clients_get_slots_by_their_weights() {
     let mut world = World::settled(&[(1, 1)]);

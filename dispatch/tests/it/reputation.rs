@@ -1,5 +1,5 @@
-use adit_dispatch::Event;
-use adit_protocol::{UnfitReason, Verdict};
+use adit_dispatch::{Event, Report};
+use adit_protocol::{BlobRef, Digest, Fuel, UnfitReason, Usage, Verdict};
 
 use crate::world::*;
 
@@ -117,4 +117,67 @@ fn leaving_with_work_costs_and_leaving_without_does_not() {
     world.leave(1);
     world.join(1, 1);
     assert_eq!(world.view(1).reputation, 940);
+}
+
+/// Has a node run jobs of a second whose module it knows, and say so of each that it compiled for so long.
+fn claim_compilation(world: &mut World, jobs: std::ops::Range<u32>, compile_us: u64) {
+    for j in jobs {
+        assert_eq!(world.submit(j), [start(j, 1, 1)]);
+        world.pass(SECOND);
+        let usage = Usage { fuel: Fuel(500_000_000), ..Usage::default() };
+        world.finish_with(1, j, 1, Report { usage, compile_us, ..Report::default() });
+    }
+}
+
+/// What a node says of its own times made it as fast as it liked: all that it called compilation was no run.
+#[test]
+fn node_that_calls_its_run_compilation_is_taken_for_no_faster_and_loses_by_it() {
+    let mut world = World::settled(&[]);
+    world.join_knowing(1, 1);
+    claim_compilation(&mut world, 0..40, 800 * MILLISECOND);
+    let speed = world.view(1).fuel_per_second.unwrap();
+    // It is half of what it is taken for at first, which is known after some dozen jobs.
+    assert!((500_000_000..700_000_000).contains(&speed), "{speed}");
+    assert_eq!(world.view(1).reputation, 500, "but it is not barred: its times are predicted from what is seen");
+    // Of its module, nothing: another node is predicted to compile it as before.
+    world.join(2, 1);
+    world.submit(100);
+    let decision = world.decisions.last().unwrap();
+    let other = decision.candidates.iter().find(|candidate| candidate.node == node(2)).unwrap();
+    assert!(other.predicted.compile_us < MILLISECOND, "{other:?}");
+}
+
+#[test]
+fn node_that_must_compile_what_it_said_it_knew_loses_by_it_once() {
+    let mut world = World::settled(&[]);
+    world.join_knowing(1, 1);
+    claim_compilation(&mut world, 0..1, 800 * MILLISECOND);
+    assert_eq!(world.view(1).reputation, 980);
+    claim_compilation(&mut world, 1..5, 0);
+    assert_eq!(world.view(1).reputation, 1_000);
+}
+
+#[test]
+fn compilation_that_was_to_be_expected_costs_nothing_and_is_no_run() {
+    let mut world = World::settled(&[(1, 1)]);
+    claim_compilation(&mut world, 0..1, 200 * MILLISECOND);
+    assert_eq!(world.view(1).reputation, 1_000);
+    let speed = world.view(1).fuel_per_second;
+    assert_eq!(speed, Some(625_000_000), "half a gigafuel in all but a fifth of a second");
+}
+
+/// Each job of a new module, each with a claim that could just be: the speed grew by half with each.
+#[test]
+fn no_node_is_taken_for_faster_than_any_machine() {
+    let mut world = World::settled(&[(1, 1)]);
+    for j in 0..30u32 {
+        let mut request = request(1);
+        request.module = BlobRef { digest: Digest::of(&j.to_be_bytes()), bytes: 1 << 20 };
+        world.submit_with(j, request);
+        world.pass(2 * SECOND);
+        let usage = Usage { fuel: Fuel(20_000_000_000), ..Usage::default() };
+        world.finish_with(1, j, 1, Report { usage, compile_us: 1_300 * MILLISECOND, ..Report::default() });
+    }
+    let speed = world.view(1).fuel_per_second.unwrap();
+    assert!(speed <= 16_000_000_000, "{speed}");
 }

@@ -33,7 +33,7 @@ fn unknown_node_may_leave_and_be_measured_without_effect() {
 }
 
 #[test]
-fn lost_jobs_are_queued_before_all_others_in_their_old_order() {
+fn lost_jobs_are_queued_before_their_clients_others_in_their_old_order() {
     let mut world = World::settled(&[(1, 2), (2, 1)]);
     world.rtt(1, MILLISECOND);
     for j in [9, 8, 7, 6] {
@@ -130,15 +130,57 @@ fn replaced_connection_does_not_send_jobs_back_to_nodes_that_failed_them() {
     assert_eq!(world.join(2, 1), [start(1, 2, 2), start(2, 2, 1)]);
 }
 
+fn invalid(why: &str) -> AttemptFailure {
+    AttemptFailure::ModuleInvalid(why.into())
+}
+
 #[test]
-fn invalid_module_ends_the_job_at_once() {
+fn invalid_module_ends_the_job_at_the_second_nodes_word() {
+    let mut world = World::settled(&[(1, 1), (2, 1), (3, 1)]);
+    world.submit(1);
+    assert_eq!(world.fail(1, 1, 1, invalid("unknown import at offset 0x2a")), [start(1, 2, 2)]);
+    let want = refuse(1, Refusal::ModuleInvalid("unknown import `x`".into()));
+    assert_eq!(world.fail(2, 1, 2, invalid("unknown import `x`")), [want]);
+    assert!(world.is_forgotten(1));
+    assert_eq!((world.view(1).leases, world.view(2).leases), (0, 0));
+    assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 1_000), "it may be the job's fault");
+}
+
+/// One node could end every job that it was given by saying so, and lost nothing by it.
+#[test]
+fn node_that_calls_a_module_invalid_which_another_runs_loses_by_it() {
     let mut world = World::settled(&[(1, 1), (2, 1)]);
     world.submit(1);
-    let invalid = "unknown import at offset 0x2a";
-    let want = refuse(1, Refusal::ModuleInvalid(invalid.into()));
-    assert_eq!(world.fail(1, 1, 1, AttemptFailure::ModuleInvalid(invalid.into())), [want]);
-    assert!(world.is_forgotten(1));
-    assert_eq!(world.view(1).leases, 0);
+    assert_eq!(world.fail(1, 1, 1, invalid("it says")), [start(1, 2, 2)]);
+    assert_eq!(world.finish(2, 1, 2), []);
+    assert_eq!(world.view(1).reputation, 900);
+}
+
+#[test]
+fn invalid_module_ends_the_job_at_once_where_no_other_node_can_be_asked() {
+    // The only node; the only one that takes jobs; the last of three attempts.
+    let mut world = World::settled(&[(1, 1)]);
+    world.submit(1);
+    assert_eq!(world.fail(1, 1, 1, invalid("bad")), [refuse(1, Refusal::ModuleInvalid("bad".into()))]);
+
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.state(2, adit_protocol::NodeState::Draining);
+    world.submit(1);
+    assert_eq!(world.fail(1, 1, 1, invalid("bad")), [refuse(1, Refusal::ModuleInvalid("bad".into()))]);
+
+    let mut world = World::settled(&[(1, 1), (2, 1), (3, 1), (4, 1)]);
+    world.submit(1);
+    world.fail(1, 1, 1, node_failure("disk full"));
+    world.fail(2, 1, 2, node_failure("disk full"));
+    assert_eq!(world.fail(3, 1, 3, invalid("bad")), [refuse(1, Refusal::ModuleInvalid("bad".into()))]);
+
+    // It waits for a busy one to be asked, and that leaves.
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.submit(1);
+    world.submit(2);
+    assert_eq!(world.fail(1, 1, 1, invalid("bad")), []);
+    assert_eq!(world.leave(2), [start(1, 2, 1)]);
+    assert!(world.fail(1, 1, 2, invalid("bad")).contains(&refuse(1, Refusal::ModuleInvalid("bad".into()))));
 }
 
 #[test]

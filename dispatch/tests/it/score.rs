@@ -200,9 +200,10 @@ fn deadline_that_no_node_can_meet_is_told_at_once() {
     assert_eq!(world.submit_with(4, within(2_500)), []);
     world.pass(SECOND);
     assert_eq!(world.finish_after(1, 2, 1, FUEL), [start(3, 1, 1)]);
-    assert_eq!(world.pass(1_499 * MILLISECOND), []);
-    let missed = Refusal::DeadlineMissed { left_ms: 0, needed_ms: 0 };
-    assert_eq!(world.pass(MILLISECOND), [refuse(4, missed)]);
+    // It is dropped in the moment from which on no node could end it in time, and not at the end of that time.
+    assert_eq!(world.pass(490 * MILLISECOND), []);
+    let missed = Refusal::DeadlineMissed { left_ms: 999, needed_ms: 1_000 };
+    assert_eq!(world.pass(11 * MILLISECOND), [refuse(4, missed)]);
 }
 
 /// One job whose deadline a slow node would miss held up all that stood behind it.
@@ -219,6 +220,65 @@ fn job_that_waits_for_a_reason_of_its_own_does_not_hold_up_its_like() {
     assert_eq!(world.submit(4), []);
     world.pass(SECOND);
     assert_eq!(world.finish(2, 2, 1), [start(4, 1, 2)]);
+}
+
+/// Sixteen of a client's jobs that only a faster node would end in time, and its other jobs behind them, left a node idle.
+#[test]
+fn jobs_with_deadlines_do_not_hold_up_those_without() {
+    let mut world = knowing();
+    world.join_with(1, priced(0, 2_000_000_000));
+    world.join_with(2, priced(0, 100_000_000));
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.submit(2), [start(2, 1, 2)]);
+    for j in 100..140 {
+        let mut urgent = request(1);
+        urgent.placement.deadline_ms = Some(5_000);
+        assert_eq!(world.submit_with(j, urgent), []);
+    }
+    assert_eq!(world.submit(3), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 2, 1), [start(3, 1, 2)]);
+}
+
+/// It was told "needed 0 ms", and only when its time was over.
+#[test]
+fn job_that_no_node_could_end_in_time_any_more_is_dropped_with_what_it_needs() {
+    let within = |deadline_ms| {
+        let mut request = request(1);
+        request.placement.deadline_ms = Some(deadline_ms);
+        request
+    };
+    let mut world = knowing();
+    world.join_knowing(1, 1);
+    world.rtt(1, 10 * MILLISECOND);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    // At once, though the node is busy: it could not do that when it is free.
+    let missed = Refusal::DeadlineMissed { left_ms: 1_000, needed_ms: 1_010 };
+    assert_eq!(world.submit_with(2, within(1_000)), [refuse(2, missed)]);
+    // A node that came meanwhile and is busy too gives it longer: a fifth of a second of run is enough there.
+    assert_eq!(world.submit_with(3, within(1_500)), []);
+    world.join_with(2, priced(0, 5_000_000_000));
+    world.rtt(2, 300 * MILLISECOND);
+    assert_eq!(world.dispatcher.queued(), 0, "it got it");
+    assert_eq!(world.submit_with(4, within(1_500)), []);
+    let refused = world.pass(2 * SECOND);
+    let [Action::Refuse { refusal: Refusal::DeadlineMissed { left_ms, needed_ms }, .. }] = refused[..] else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(
+        (left_ms, needed_ms),
+        (850, 851),
+        "three tenths of a second of way, as much to fetch the module, a quarter of run"
+    );
+    // One that lost its node when no other could end it any more is lost at once.
+    let mut world = knowing();
+    world.join_knowing(1, 1);
+    assert_eq!(world.submit_with(1, within(1_500)), [start(1, 1, 1)]);
+    world.pass(SECOND);
+    world.fail(1, 1, 1, node_failure("disk full"));
+    let reason = "node 01010101 failed: disk full; then the deadline is in 500 ms, and the job would take 1030 ms where it could start now";
+    let lost = world.pass(0);
+    assert!(matches!(&lost[..], [Action::Lost { reason: told, .. }] if told == reason), "{lost:?}");
 }
 
 #[test]

@@ -114,10 +114,10 @@ fn jobs_whose_attempt_was_lost_count_in_their_clients_share_and_are_not_refused(
     // All wait for a node to come back. One of another client is taken, a fifth of this one is not.
     assert_eq!(world.submit_for(2, 10), []);
     assert!(matches!(&world.submit_for(1, 5)[..], [adit_dispatch::Action::Refuse { .. }]));
-    assert_eq!(world.join(1, 2), [start(1, 2, 1), start(2, 2, 1)]);
-    assert!(matches!(&world.submit_for(1, 5)[..], [adit_dispatch::Action::Refuse { .. }]), "two stand in line still");
+    assert_eq!(world.join(1, 2), [start(1, 2, 1), start(10, 1, 1)], "the other client had nothing yet");
+    assert!(matches!(&world.submit_for(1, 5)[..], [adit_dispatch::Action::Refuse { .. }]), "three of its wait still");
     world.pass(SECOND);
-    assert_eq!(world.finish(1, 1, 2), [start(10, 1, 1)], "it had nothing yet");
-    assert_eq!(world.finish(1, 2, 2), [start(3, 1, 1)]);
+    assert_eq!(world.finish(1, 1, 2), [start(2, 2, 1)]);
+    assert_eq!(world.finish(1, 10, 1), [start(3, 1, 1)]);
     assert_eq!(world.submit_for(1, 5), []);
 }
