@@ -1,0 +1,6 @@
+use adit_guest::Raw;
+
+#[adit_guest::job]
+fn input(output: Raw) -> Raw {
+    output
+}
