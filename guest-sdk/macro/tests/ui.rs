@@ -5,9 +5,3 @@
 fn what_is_no_job_does_not_compile_and_says_why() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }
-
-/// Jobs whose names are those that the macro itself needs.
-#[test]
-fn jobs_of_any_name_compile() {
-    trybuild::TestCases::new().pass("tests/ui/pass/*.rs");
-}

@@ -1,6 +1,0 @@
-use adit_guest::Raw;
-
-#[adit_guest::job]
-fn input(output: Raw) -> Raw {
-    output
-}
