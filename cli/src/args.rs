@@ -162,10 +162,26 @@ impl RetryArgs {
     }
 }
 
-/// What a job is given and may use.
+/// What a job is given and may use, and which nodes may have it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct JobArgs {
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
+}
+
+impl JobArgs {
+    /// A job that runs on this machine, whichever nodes there are.
+    pub(crate) fn here(guest: GuestArgs) -> Self {
+        Self { guest, placement: PlacementArgs::default() }
+    }
+}
+
+/// What a job is given and may use, wherever it runs.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Job")]
-pub(crate) struct JobArgs {
+pub(crate) struct GuestArgs {
     /// An input that the guest reads by its name, beside --input; repeat for up to 16
     #[arg(long, value_name = "NAME=FILE")]
     pub(crate) with: Vec<NamedFile>,
@@ -184,18 +200,12 @@ pub(crate) struct JobArgs {
     /// How long the guest may run [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
-    /// How long the job may wait for a node [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub(crate) queue_timeout: Option<Duration>,
     /// Output that the guest may write [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) output_max: Option<ByteCount>,
     /// Log that is kept; what is over is dropped and counted [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     pub(crate) log_max: Option<ByteCount>,
-    /// Credits that the job may cost at most, such as 0.05; nodes that could cost more are not used
-    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
-    pub(crate) max_price: Option<Microcredits>,
     /// Seeds the guest's randomness
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
@@ -205,6 +215,20 @@ pub(crate) struct JobArgs {
     /// `deterministic`: the same everywhere and checkable by re-running; `open`: real clock and entropy [default: deterministic]
     #[arg(long, value_name = "PROFILE")]
     pub(crate) profile: Option<Profile>,
+    #[command(flatten)]
+    pub(crate) gpu: GpuArgs,
+}
+
+/// Which nodes may have a job, and when.
+#[derive(Debug, Default, Clone, Args)]
+#[command(next_help_heading = "Placement of the job")]
+pub(crate) struct PlacementArgs {
+    /// Credits that the job may cost at most, such as 0.05; nodes that could cost more are not used
+    #[arg(long, value_name = "CREDITS", value_parser = parse_credits)]
+    pub(crate) max_price: Option<Microcredits>,
+    /// How long the job may wait for a node [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(crate) queue_timeout: Option<Duration>,
     /// A label that the node must carry; repeat for more
     #[arg(long, value_name = "K=V", value_parser = parse_pair)]
     pub(crate) label: Vec<(String, String)>,
@@ -223,13 +247,21 @@ pub(crate) struct JobArgs {
     /// Start a second attempt elsewhere where the first takes unusually long; both are paid for what they did, within --max-price
     #[arg(long)]
     pub(crate) hedge: bool,
-    #[command(flatten)]
-    pub(crate) gpu: GpuArgs,
 }
 
 /// One job: its module, what it reads, and what makes it this job and no other.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SubmissionArgs {
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+    /// 32 hex digits of your choice; the same again attaches to the same job instead of running it twice
+    #[arg(long, alias = "idem", value_name = "HEX")]
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
+}
+
+/// A module, and what it reads.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WorkArgs {
     /// The WebAssembly module
     pub(crate) module: PathBuf,
     /// Arguments of the guest, after those of --arg
@@ -238,7 +270,4 @@ pub(crate) struct SubmissionArgs {
     /// What the guest reads: a file, or - for standard input [default: nothing]
     #[arg(long, value_name = "FILE|-")]
     pub(crate) input: Option<PathBuf>,
-    /// 32 hex digits of your choice; the same again attaches to the same job instead of running it twice
-    #[arg(long, alias = "idem", value_name = "HEX")]
-    pub(crate) idempotency_key: Option<IdempotencyKey>,
 }

@@ -118,9 +118,36 @@ impl Built {
     }
 }
 
+/// Whether a version is `least` or later, by its first two numbers.
+fn is_recent(version: &str, least: &str) -> bool {
+    let numbers = |version: &str| version.split('.').take(2).map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+    numbers(version) >= numbers(least)
+}
+
 /// What `command` writes, where it runs and succeeds.
 fn stdout(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        for (version, least, recent) in [
+            ("0.17.1", "0.17", true),
+            ("0.17.0-dev.12+ab", "0.17", true),
+            ("1.0.0", "0.17", true),
+            ("0.9.1", "0.17", false),
+            ("0.16.2", "0.17", false),
+            ("1.96.0 (59807616e 2026-04-14) (built from a source tarball)", "1.95", true),
+            ("1.63.0", "1.95", false),
+            ("unknown", "0.17", false),
+        ] {
+            assert_eq!(is_recent(version, least), recent, "{version}");
+        }
+    }
 }

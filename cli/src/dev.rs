@@ -1,11 +1,12 @@
 //! `adit dev`: builds and runs a guest whenever its source changes, and tells what the change did to its bill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use adit_protocol::{Digest, Outcome, Usage};
+use adit_protocol::{BlobRef, Digest, JobSpec, Outcome, Salt, Usage};
 use anyhow::{Context, bail};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
-use crate::args::{Common, JobArgs, SubmissionArgs};
+use crate::args::{Common, GuestArgs, JobArgs, WorkArgs};
 use crate::config::Config;
 use crate::exit::{Exit, InterruptedError, usage};
 use crate::local;
@@ -24,7 +25,7 @@ use crate::reactor::{StopSignals, block_on};
 use crate::report::End;
 use crate::screen::{Screen, show_error};
 use crate::sink::{AtomicFile, Sink};
-use crate::spec::{Submission, Terms};
+use crate::spec::{Start, Submission, Terms};
 use crate::visible::visible;
 
 /// How often the source is looked at. A build takes longer than that.
@@ -42,9 +43,10 @@ Examples:
   adit dev hello --input book.txt --fuel 50G -- --depth 3
   adit dev hello --once                          # build and run once; the exit code is the run's
 
-Each run is one of `adit run --local`. Fuel and peak memory are told with what they were at the last run of the same input and arguments,
-which is kept in ~/.cache/adit/dev. What the compiler says is shown, and the next change is waited for. Ctrl-C ends it, and whatever it
-has started.")]
+Each run is one of `adit run --local`, with the guest's clock at 1970 unless --time says otherwise. Fuel and peak memory are told with what
+they were at the last run of the same job: input, named inputs, arguments, variables, limits, seed. That is kept in ~/.cache/adit/dev. What
+the compiler says is shown, and the next change is waited for; one that comes while the guest runs ends that run. Ctrl-C ends it all, and
+whatever was started.")]
 pub(crate) struct DevArgs {
     /// The guest's folder
     #[arg(default_value = ".")]
@@ -65,7 +67,7 @@ pub(crate) struct DevArgs {
     #[arg(long)]
     allow_weak_sandbox: bool,
     #[command(flatten)]
-    job: JobArgs,
+    guest: GuestArgs,
 }
 
 pub(crate) fn run(args: &DevArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -77,7 +79,7 @@ pub(crate) fn run(args: &DevArgs, common: &Common) -> anyhow::Result<Exit> {
         return Err(usage(format!("{} is no folder; name a guest's", args.dir.display())));
     }
     let allow_weak_sandbox = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
-    let terms = Terms::read(&args.job, &config)?;
+    let terms = Terms::read(&JobArgs::here(args.guest.clone()), &config)?;
     let mut screen = Screen::new(common.quiet);
     let bench = Bench { args, config: &config, terms: &terms, allow_weak_sandbox };
     block_on(async {
@@ -103,44 +105,61 @@ impl Bench<'_> {
         loop {
             // Before the build, so that what changes while it runs is not missed.
             let seen = self.look()?;
-            match self.once(screen).await {
+            match self.turn(&seen, screen).await {
                 // A run that is stopped says so in its summary.
-                Ok(Exit::Cancelled) => return Ok(Exit::Success),
-                Ok(_) => {}
+                Ok(Some(Exit::Cancelled)) => return Ok(Exit::Success),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    screen.finish();
+                    screen.note("the source has changed, so this run is of no use any more");
+                    continue;
+                }
                 Err(error) if error.is::<InterruptedError>() => return Ok(Exit::Success),
                 // A folder that is wrong as a whole does not become right by waiting; a program that does not compile does.
                 Err(error) if Exit::of_error(&error) == Exit::Usage => return Err(error),
                 Err(error) => show_error(&error),
             }
             screen.note("waiting for a change; Ctrl-C ends this");
-            loop {
-                tokio::select! {
-                    () = signals.next() => return Ok(Exit::Success),
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
-                }
-                if self.look()? != seen {
-                    break;
-                }
+            tokio::select! {
+                () = signals.next() => return Ok(Exit::Success),
+                changed = self.change(&seen) => changed?,
             }
         }
     }
 
     async fn once(&self, screen: &mut Screen) -> anyhow::Result<Exit> {
         let module = self.build().await?;
-        let submission = SubmissionArgs {
-            module,
-            trailing: self.args.trailing.clone(),
-            input: self.args.input.clone(),
-            idempotency_key: None,
-        };
-        let submitted = Submission::read(&submission, self.terms, self.config)?;
+        self.run(module, screen).await
+    }
+
+    /// Builds and runs, unless what there is to build is no longer what was `seen`: a guest without an end must not keep its author from the
+    /// next one. A build ends by itself, and what it writes must not end it.
+    async fn turn(&self, seen: &Files, screen: &mut Screen) -> anyhow::Result<Option<Exit>> {
+        let module = self.build().await?;
+        tokio::select! {
+            exit = self.run(module, screen) => exit.map(Some),
+            changed = self.change(seen) => changed.map(|()| None),
+        }
+    }
+
+    /// Waits until the source is no longer what was `seen`.
+    async fn change(&self, seen: &Files) -> anyhow::Result<()> {
+        while self.look()? == *seen {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn run(&self, module: PathBuf, screen: &mut Screen) -> anyhow::Result<Exit> {
+        let work = WorkArgs { module, trailing: self.args.trailing.clone(), input: self.args.input.clone() };
+        // At one time, so that only what changed has changed the bill.
+        let submitted = Submission::of_work(&work, self.terms, self.config, Start::Epoch)?;
         let sink = Sink::new(None, false);
-        let module = &submission.module;
+        let module = &work.module;
         let end = local::run(&submitted, module, &sink, self.config, self.allow_weak_sandbox, screen).await?;
         screen.summary(visible(&end.summary(Some(self.terms.limits()))), end.outcome.is_success());
         if end.outcome != Outcome::Cancelled {
-            let record =
-                Record::open(self.config, &self.args.dir, module, &submitted.job.spec.args, submitted.job.spec.input.digest)?;
+            let record = Record::open(&self.config.dirs.cache, &self.args.dir, module, &submitted.job.spec)?;
             screen.note(compare(record.last(), &end));
             record.keep(&end.usage)?;
         }
@@ -184,42 +203,54 @@ impl Bench<'_> {
         }
     }
 
-    /// What the source looks like now: each file with its time and size.
-    fn look(&self) -> anyhow::Result<BTreeMap<PathBuf, (SystemTime, u64)>> {
-        let mut files = BTreeMap::new();
-        look_into(&self.args.dir, &mut files);
-        if let Some(input) = &self.args.input {
-            note(input.clone(), &mut files);
+    /// What the source and the inputs look like now.
+    fn look(&self) -> anyhow::Result<Files> {
+        let mut look = Look::default();
+        look.at(self.args.dir.clone());
+        let named = self.args.guest.with.iter().map(|file| &file.path);
+        self.args.input.iter().chain(named).for_each(|file| look.at(file.clone()));
+        if look.files.len() > FILES_MAX {
+            let dir = self.args.dir.display();
+            return Err(usage(format!("{dir} has over {FILES_MAX} files, with what its links lead to; name a guest's folder")));
         }
-        if files.len() > FILES_MAX {
-            return Err(usage(format!("{} has over {FILES_MAX} files; name a guest's folder", self.args.dir.display())));
-        }
-        Ok(files)
+        Ok(look.files)
     }
 }
 
-fn look_into(folder: &Path, files: &mut BTreeMap<PathBuf, (SystemTime, u64)>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        // A lock file is written by the build.
-        if name.starts_with('.') || OUTPUTS.contains(&&*name) || name == "Cargo.lock" || files.len() > FILES_MAX {
-            continue;
-        }
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => look_into(&entry.path(), files),
-            Ok(kind) if kind.is_file() => note(entry.path(), files),
-            _ => {}
-        }
-    }
+/// Files, each with its time and size.
+type Files = BTreeMap<PathBuf, (SystemTime, u64)>;
+
+/// A look at files. Links are followed, as a compiler follows them.
+#[derive(Debug, Default)]
+struct Look {
+    files: Files,
+    /// The folders that were looked into, by device and number: a link may lead back to where it is.
+    folders: BTreeSet<(u64, u64)>,
 }
 
-/// Notes a file; one that is gone again is not there.
-fn note(path: PathBuf, files: &mut BTreeMap<PathBuf, (SystemTime, u64)>) {
-    if let Ok(metadata) = path.metadata()
-        && let Ok(modified) = metadata.modified()
-    {
-        files.insert(path, (modified, metadata.len()));
+impl Look {
+    /// Looks into a folder.
+    fn inside(&mut self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // A lock file is written by the build.
+            if !(name.starts_with('.') || OUTPUTS.contains(&&*name) || name == "Cargo.lock" || self.files.len() > FILES_MAX) {
+                self.at(entry.path());
+            }
+        }
+    }
+
+    /// Looks at whatever is there; what is gone again is not.
+    fn at(&mut self, path: PathBuf) {
+        let Ok(metadata) = path.metadata() else { return };
+        if metadata.is_dir() && self.folders.insert((metadata.dev(), metadata.ino())) {
+            self.inside(&path);
+        } else if metadata.is_file()
+            && let Ok(modified) = metadata.modified()
+        {
+            self.files.insert(path, (modified, metadata.len()));
+        }
     }
 }
 
@@ -247,11 +278,14 @@ struct Used {
 struct Record(PathBuf);
 
 impl Record {
-    fn open(config: &Config, dir: &Path, module: &Path, args: &[String], input: Digest) -> anyhow::Result<Self> {
+    /// The record of a job: of all that it is asked, but for the module's bytes, whose change is what it is for, and the salt, which is
+    /// drawn for each.
+    fn open(cache: &Path, dir: &Path, module: &Path, spec: &JobSpec) -> anyhow::Result<Self> {
         let dir = std::fs::canonicalize(dir).with_context(|| dir.display().to_string())?;
         let name = module.file_name().unwrap_or_default();
-        let key = postcard::to_allocvec(&(dir.to_string_lossy(), name.to_string_lossy(), args, input)).context("a key")?;
-        Ok(Self(config.dirs.cache.join("dev").join(format!("{}.json", Digest::of(&key)))))
+        let asked = JobSpec { module: BlobRef::of(b""), salt: Salt([0; 32]), ..spec.clone() }.digest();
+        let key = postcard::to_allocvec(&(dir.to_string_lossy(), name.to_string_lossy(), asked)).context("a key")?;
+        Ok(Self(cache.join("dev").join(format!("{}.json", Digest::of(&key)))))
     }
 
     fn last(&self) -> Option<Used> {
@@ -295,6 +329,9 @@ fn change(before: u64, after: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use adit_client::{Job, Source};
+    use adit_protocol::{Profile, UnixMillis};
+
     use super::*;
 
     #[test]
@@ -316,9 +353,52 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        let mut files = BTreeMap::new();
-        look_into(dir.path(), &mut files);
-        let names: Vec<PathBuf> = files.into_keys().map(|path| path.strip_prefix(dir.path()).unwrap().to_owned()).collect();
+        let mut look = Look::default();
+        look.inside(dir.path());
+        let names: Vec<PathBuf> = look.files.into_keys().map(|path| path.strip_prefix(dir.path()).unwrap().to_owned()).collect();
         assert_eq!(names, ["Cargo.toml", "a/b", "src/main.rs"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn links_to_sources_are_followed_and_end() {
+        let (dir, shared) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(shared.path().join("lib.c"), "").unwrap();
+        std::fs::write(shared.path().join("main.c"), "").unwrap();
+        let link = |to: PathBuf, from: PathBuf| std::os::unix::fs::symlink(to, from).unwrap();
+        link(shared.path().to_owned(), dir.path().join("src"));
+        link(shared.path().join("main.c"), dir.path().join("main.c"));
+        link(dir.path().to_owned(), shared.path().join("back"));
+        link("nowhere".into(), dir.path().join("broken"));
+        let mut look = Look::default();
+        look.at(dir.path().to_owned());
+        let names: Vec<PathBuf> = look.files.keys().map(|path| path.strip_prefix(dir.path()).unwrap().to_owned()).collect();
+        assert_eq!(names, ["main.c", "src/lib.c", "src/main.c"].map(PathBuf::from));
+        std::fs::write(shared.path().join("lib.c"), "changed").unwrap();
+        let mut again = Look::default();
+        again.at(dir.path().to_owned());
+        assert_ne!(again.files, look.files);
+    }
+
+    #[test]
+    fn a_record_is_of_one_job_whatever_its_module_is() {
+        let record = |change: fn(&mut JobSpec)| {
+            let mut spec = Job::new(Source::bytes(b"one".to_vec()), Source::bytes(Vec::new())).spec;
+            spec.time = UnixMillis(0);
+            change(&mut spec);
+            Record::open(Path::new("cache"), Path::new("."), Path::new("job.wasm"), &spec).unwrap().0
+        };
+        let before = record(|_| {});
+        assert_eq!(record(|spec| spec.module = BlobRef::of(b"another")), before);
+        let changes: [fn(&mut JobSpec); 6] = [
+            |spec| spec.seed = 1,
+            |spec| spec.env.push(("A".into(), "b".into())),
+            |spec| spec.args.push("x".into()),
+            |spec| spec.input = BlobRef::of(b"read"),
+            |spec| spec.profile = Profile::Open,
+            |spec| spec.limits.memory.0 += 1,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert_ne!(record(change), before, "{number}");
+        }
     }
 }

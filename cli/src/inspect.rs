@@ -77,6 +77,7 @@ struct FaultReport {
 /// What a job of the module must ask for, or a node must have.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Needs {
+    /// The strictest that it runs in.
     profile: &'static str,
     memory_bytes: u64,
     gpu: bool,
@@ -133,7 +134,8 @@ impl Report {
             bytes: wasm.len() as u64,
             digest: adit_protocol::Digest::of(wasm).to_string(),
             may,
-            // Whether a guest wants the real clock and entropy its module does not say; none needs them to run.
+            // Both profiles have the same functions, so that the stricter one is enough for any module. Whether a guest means the node's
+            // clock and entropy, which `open` has, its module does not say.
             needs: Needs { profile: "deterministic", memory_bytes: pages.saturating_mul(PAGE_BYTES), gpu: uses_gpu },
             features,
             anatomy,
@@ -188,7 +190,11 @@ impl FaultReport {
 impl Needs {
     fn words(&self) -> String {
         let gpu = if self.gpu { ", a GPU where it is to use one (--gpu)" } else { "" };
-        format!("profile {}, {} of memory to begin with{gpu}", self.profile, show_bytes(ByteCount(self.memory_bytes)))
+        format!(
+            "no profile but {}, the default; {} of memory to begin with{gpu}",
+            self.profile,
+            show_bytes(ByteCount(self.memory_bytes))
+        )
     }
 }
 

@@ -135,7 +135,7 @@ fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
         let submission = Submission { job: client.salted(submission.job), ..submission };
-        let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission, &args.job.with);
+        let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission.work, &args.job.guest.with);
         let mut handle = client.submit(submission.job);
         let mut screen = Screen::new(common.quiet);
         let state = first_word(&mut handle, &mut screen).await.map_err(anyhow::Error::from);

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::args::SubmissionArgs;
+use crate::args::WorkArgs;
 use crate::config::{Config, KEEP_MAX};
 use crate::exit::Exit;
 use crate::named::NamedFile;
@@ -133,7 +133,7 @@ impl JobStore {
     }
 
     /// Starts to keep the job that the command line describes, while it runs.
-    pub(crate) fn keep(self, submission: &Submission, args: &SubmissionArgs, with: &[NamedFile]) -> Keeping {
+    pub(crate) fn keep(self, submission: &Submission, args: &WorkArgs, with: &[NamedFile]) -> Keeping {
         let Submission { job, input, named } = submission;
         let kept = KeptJob::new(&job.spec, &args.module, args.input.as_deref(), with);
         let path = self.job_path(&job.spec.digest());

@@ -87,7 +87,7 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
     let terms = Terms::read(&args.job, &config)?;
     let module = spec::module(&args.module)?;
     let items = plan(&args.inputs)?;
-    let named = NamedInputs::open(&args.job.with, &config.dirs.cache)?;
+    let named = NamedInputs::open(&args.job.guest.with, &config.dirs.cache)?;
     let manifest = Manifest::open(&args.out)?;
     // The inputs are the user's and many; copies of them would drive out everything else.
     if let Err(error) = keep_shared(&module, &named, &args.module, &config) {
@@ -364,7 +364,7 @@ impl Map<'_> {
         if let Some(proof) = &end.proof {
             let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
             let receipts = self.args.out.join("receipts");
-            KeptJob::new(spec, &self.args.module, Some(&item.input), &self.args.job.with)
+            KeptJob::new(spec, &self.args.module, Some(&item.input), &self.args.job.guest.with)
                 .save(&receipts.join(format!("{name}.job")))?;
             proof.save(&receipts.join(format!("{name}.receipt")))?;
         }

@@ -10,7 +10,7 @@ use clap::Args;
 use inferno::flamegraph;
 use serde::Serialize;
 
-use crate::args::{Common, JobArgs, SubmissionArgs};
+use crate::args::{Common, GuestArgs, JobArgs, WorkArgs};
 use crate::exit::Exit;
 use crate::local;
 use crate::names::Names;
@@ -20,7 +20,7 @@ use crate::report::End;
 use crate::run::or_report;
 use crate::screen::Screen;
 use crate::sink::{AtomicFile, Sink};
-use crate::spec::{Submission, Terms};
+use crate::spec::{Start, Submission, Terms};
 use crate::table::{Table, print_json};
 use crate::visible::visible;
 
@@ -40,7 +40,7 @@ fuel of all functions together is the fuel of that bill. Calls of the host are f
 costs to begin. Names come from the module's name section.")]
 pub(crate) struct ProfileArgs {
     #[command(flatten)]
-    submission: SubmissionArgs,
+    work: WorkArgs,
     /// Where the guest's output goes [default: nowhere]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -60,7 +60,7 @@ pub(crate) struct ProfileArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    job: JobArgs,
+    guest: GuestArgs,
 }
 
 pub(crate) fn run(args: &ProfileArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -70,10 +70,10 @@ pub(crate) fn run(args: &ProfileArgs, common: &Common) -> anyhow::Result<Exit> {
 
 fn attempt(args: &ProfileArgs, common: &Common, screen: &mut Screen) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
-    let asked = JobArgs { timeout: args.job.timeout.or(Some(TIMEOUT)), ..args.job.clone() };
-    let terms = Terms::read(&asked, &config)?;
-    let submission = Submission::read(&args.submission, &terms, &config)?;
-    let module = &args.submission.module;
+    let guest = GuestArgs { timeout: args.guest.timeout.or(Some(TIMEOUT)), ..args.guest.clone() };
+    let terms = Terms::read(&JobArgs::here(guest), &config)?;
+    let submission = Submission::of_work(&args.work, &terms, &config, Start::Now)?;
+    let module = &args.work.module;
     let sink = match &args.output {
         Some(path) => Sink::new(Some(path), false),
         None => Sink::Discard,

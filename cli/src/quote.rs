@@ -85,7 +85,7 @@ pub(crate) fn run(args: &QuoteArgs, common: &Common) -> anyhow::Result<Exit> {
         let (key, nodes) = nodes(&config, &args.link).await?;
         let tried = if args.dry_run {
             let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
-            let (module, sink) = (&args.submission.module, Sink::Discard);
+            let (module, sink) = (&args.submission.work.module, Sink::Discard);
             let end = local::run(&submission, module, &sink, &config, allow_weak, screen).await.context("the dry run")?;
             Some((end.usage, end.outcome.to_string()))
         } else {

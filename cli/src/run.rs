@@ -46,7 +46,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
     /// Run here, in the same sandbox, without a network
-    #[arg(long, conflicts_with_all = ["gateway", "idempotency_key", "receipt", "retry_for"])]
+    #[arg(long, conflicts_with_all = ["LinkArgs", "RetryArgs", "PlacementArgs", "idempotency_key", "receipt"])]
     local: bool,
     /// With --local, run even where the kernel lacks a part of the sandbox, Landlock or seccomp [env: ADIT_ALLOW_WEAK_SANDBOX]
     #[arg(long, requires = "local")]
@@ -98,12 +98,12 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
     block_on(async {
         if args.local {
             let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
-            let end = local::run(&submission, &args.submission.module, &sink, &config, allow_weak, screen).await?;
+            let end = local::run(&submission, &args.submission.work.module, &sink, &config, allow_weak, screen).await?;
             return ending.show(Followed { end, trouble: None }, screen);
         }
         let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
         let submission = Submission { job: client.salted(submission.job), ..submission };
-        let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission, &args.job.with);
+        let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission.work, &args.job.guest.with);
         let handle = client.submit(submission.job);
         let exit = follow(&client, handle, ending, screen, true).await;
         keeping.finish(exit.as_ref().err()).await;
@@ -184,5 +184,39 @@ mod tests {
         assert!(refused.to_string().contains("--local"), "{refused}");
         parse("adit run tool.wasm --allow-weak-sandbox --local").unwrap();
         parse("adit run tool.wasm").unwrap();
+    }
+
+    #[test]
+    fn what_only_a_network_heeds_is_refused_where_there_is_none() {
+        let network = [
+            "--gateway 127.0.0.1:1#0000000000000000000000000000000000000000000000000000000000000000",
+            "--key client.key",
+            "--retry-for 1s",
+            "--receipt job.receipt",
+            "--idempotency-key 00000000000000000000000000000000",
+            "--max-price 1",
+            "--queue-timeout 1s",
+            "--label a=b",
+            "--region home",
+            "--prefer fast",
+            "--deadline 1h",
+            "--priority 0",
+            "--hedge",
+        ];
+        let parse = |line: String| Cli::try_parse_from(line.split_whitespace());
+        for flags in network {
+            parse(format!("adit run tool.wasm {flags}")).unwrap();
+            let refused = parse(format!("adit run tool.wasm --local {flags}")).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ArgumentConflict, "{flags}: {refused}");
+            // Of these, one that the command does not have is one that it does not show either.
+            for command in ["dev .", "profile tool.wasm"] {
+                let refused = parse(format!("adit {command} {flags}")).unwrap_err();
+                assert_eq!(refused.kind(), ErrorKind::UnknownArgument, "{command} {flags}: {refused}");
+            }
+        }
+        let fuel = "--fuel 1G --timeout 1s --seed 1 --time 1970-01-01T00:00:00Z --env A=B --arg x";
+        for command in ["run tool.wasm --local", "dev .", "profile tool.wasm"] {
+            parse(format!("adit {command} {fuel}")).unwrap();
+        }
     }
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use adit_client::{Job, Source};
 use adit_protocol::limits::INLINE_BYTES_MAX;
-use adit_protocol::{ByteCount, Fuel, GpuNeed, JobLimits, JobSpec, Placement, Preference, Profile, SpecError, UnixMillis};
+use adit_protocol::{
+    ByteCount, Fuel, GpuNeed, JobLimits, JobSpec, Microcredits, Placement, Preference, Profile, SpecError, UnixMillis,
+};
 use tempfile::NamedTempFile;
 
-use crate::args::{JobArgs, SubmissionArgs};
+use crate::args::{GuestArgs, JobArgs, PlacementArgs, SubmissionArgs, WorkArgs};
 use crate::config::{Config, FUEL, LOG_MAX, MAX_PRICE, MEMORY, OUTPUT_MAX, PREFER, PROFILE, QUEUE_TIMEOUT, TIMEOUT};
 use crate::exit::usage;
 use crate::named::NamedInputs;
@@ -22,39 +24,29 @@ pub(crate) struct Terms {
     limits: JobLimits,
     gpu: Option<GpuNeed>,
     profile: Profile,
-    prefer: Preference,
-    asked: JobArgs,
+    max_price: Option<Microcredits>,
+    placement: Placement,
+    asked: GuestArgs,
 }
 
 impl Terms {
     /// Reads flags, environment and config file.
     pub(crate) fn read(args: &JobArgs, config: &Config) -> anyhow::Result<Self> {
-        let (gpu, gpu_ns) = args.gpu.read(config)?;
+        let JobArgs { guest, placement } = args;
+        let (gpu, gpu_ns) = guest.gpu.read(config)?;
         let limits = JobLimits {
-            fuel: config.value(&FUEL, args.fuel, str::parse::<Fuel>)?,
-            memory: config.value(&MEMORY, args.memory, parse_bytes)?,
-            output: config.value(&OUTPUT_MAX, args.output_max, parse_bytes)?,
-            log: config.value(&LOG_MAX, args.log_max, parse_bytes)?,
-            wall_ms: millis(config.value(&TIMEOUT, args.timeout, parse_duration)?),
-            queue_ms: millis(config.value(&QUEUE_TIMEOUT, args.queue_timeout, parse_duration)?),
+            fuel: config.value(&FUEL, guest.fuel, str::parse::<Fuel>)?,
+            memory: config.value(&MEMORY, guest.memory, parse_bytes)?,
+            output: config.value(&OUTPUT_MAX, guest.output_max, parse_bytes)?,
+            log: config.value(&LOG_MAX, guest.log_max, parse_bytes)?,
+            wall_ms: millis(config.value(&TIMEOUT, guest.timeout, parse_duration)?),
+            queue_ms: millis(config.value(&QUEUE_TIMEOUT, placement.queue_timeout, parse_duration)?),
             gpu_ns,
         };
-        let profile = config.value(&PROFILE, args.profile, str::parse::<Profile>)?;
-        let prefer = config.value(&PREFER, args.prefer, str::parse::<Preference>)?;
-        let max_price = config.find(&MAX_PRICE, args.max_price, parse_credits)?.map(|f| f.value);
-        Ok(Self { limits, gpu, profile, prefer, asked: JobArgs { max_price, ..args.clone() } })
-    }
-
-    fn placement(&self) -> Placement {
-        let asked = &self.asked;
-        let region = asked.region.iter().map(|region| ("region".to_owned(), region.clone()));
-        Placement {
-            labels: asked.label.iter().cloned().chain(region).collect(),
-            prefer: self.prefer,
-            deadline_ms: asked.deadline.map(millis),
-            priority: asked.priority,
-            hedge: asked.hedge,
-        }
+        let profile = config.value(&PROFILE, guest.profile, str::parse::<Profile>)?;
+        let max_price = config.find(&MAX_PRICE, placement.max_price, parse_credits)?.map(|f| f.value);
+        let prefer = config.value(&PREFER, placement.prefer, str::parse::<Preference>)?;
+        Ok(Self { limits, gpu, profile, max_price, placement: placement.to_placement(prefer), asked: guest.clone() })
     }
 
     /// What the job may use.
@@ -84,12 +76,25 @@ impl Terms {
                 Start::Now => job.spec.time,
                 Start::Epoch => UnixMillis(0),
             }),
-            max_price: asked.max_price,
-            placement: self.placement(),
+            max_price: self.max_price,
+            placement: self.placement.clone(),
             ..job.spec
         };
         job.spec.check().map_err(|error| usage(describe(&error)))?;
         Ok(job)
+    }
+}
+
+impl PlacementArgs {
+    fn to_placement(&self, prefer: Preference) -> Placement {
+        let region = self.region.iter().map(|region| ("region".to_owned(), region.clone()));
+        Placement {
+            labels: self.label.iter().cloned().chain(region).collect(),
+            prefer,
+            deadline_ms: self.deadline.map(millis),
+            priority: self.priority,
+            hedge: self.hedge,
+        }
     }
 }
 
@@ -129,12 +134,18 @@ pub(crate) struct Submission {
 impl Submission {
     /// Reads what the command line names.
     pub(crate) fn read(args: &SubmissionArgs, terms: &Terms, config: &Config) -> anyhow::Result<Self> {
-        let module = module(&args.module)?;
-        let input = Input::open(args.input.as_deref(), &config.dirs.cache)?;
-        let named = NamedInputs::open(&terms.asked.with, &config.dirs.cache)?;
         let start = if args.idempotency_key.is_some() { Start::Epoch } else { Start::Now };
-        let mut job = terms.job(&module, &input.source, &named, &args.trailing, start)?;
-        job.key = args.idempotency_key.unwrap_or(job.key);
+        let mut submission = Self::of_work(&args.work, terms, config, start)?;
+        submission.job.key = args.idempotency_key.unwrap_or(submission.job.key);
+        Ok(submission)
+    }
+
+    /// Reads a job that has no key of its user's.
+    pub(crate) fn of_work(work: &WorkArgs, terms: &Terms, config: &Config, start: Start) -> anyhow::Result<Self> {
+        let module = module(&work.module)?;
+        let input = Input::open(work.input.as_deref(), &config.dirs.cache)?;
+        let named = NamedInputs::open(&terms.asked.with, &config.dirs.cache)?;
+        let job = terms.job(&module, &input.source, &named, &work.trailing, start)?;
         Ok(Self { job, input, named })
     }
 }

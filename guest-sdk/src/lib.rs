@@ -125,6 +125,9 @@ mod time;
 /// # What is no job
 /// Methods, `async`, `unsafe` and generic functions, functions of two inputs or of borrowed ones, and types that cannot be read or written do
 /// not compile, and the compiler says why and what to do.
+///
+/// In a library the `main` would be a function that nobody calls, as the compiler warns, and there would be no module: a library has the
+/// work, as a plain function, and a binary's `main.rs` has the job that calls it.
 pub use adit_guest_macro::job;
 #[cfg(feature = "std")]
 pub use args::args;

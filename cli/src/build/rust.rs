@@ -8,12 +8,14 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::sysroot::sysroot;
-use super::{Order, stdout};
+use super::{Order, is_recent, stdout};
 use crate::screen::show_note;
 
 pub(super) const TARGET: &str = "wasm32-wasip1";
 /// Debian's second rustc, whose standard library it builds from source, and the C library below that.
 const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "libstd-rust-web-dev", "rust-web-src", "wasi-libc"];
+/// The oldest Rust that the guest SDK compiles with.
+const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 /// Where Debian's wasi-libc is.
 const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 /// The features that make guests fast: SIMD a matrix product 3.6 times, wide arithmetic a signature's check 6.6 times.
@@ -49,7 +51,8 @@ impl Compiler {
             return Ok(Self::Rustup);
         }
         bail!(
-            "nothing here compiles to {TARGET}; run `rustup target add {TARGET}`, or on Debian 12 or later `apt-get install {}`",
+            "nothing here compiles to {TARGET}; run `rustup target add {TARGET}`, or on Debian 12 or later `apt-get install {}`, of version \
+             {RUST_VERSION} or later",
             DEBIAN_PACKAGES.join(" ")
         )
     }
@@ -57,6 +60,10 @@ impl Compiler {
     fn debian(dir: &Path) -> Option<Self> {
         let files = stdout(Command::new("dpkg-query").args(["-L", DEBIAN_PACKAGES[0]]))?;
         let rustc = files.lines().map(PathBuf::from).find(|path| path.ends_with("bin/rustc") && path.is_file())?;
+        let version = stdout(Command::new(&rustc).arg("--version").env_remove("LD_LIBRARY_PATH"))?;
+        if !is_recent(version.strip_prefix("rustc ")?, RUST_VERSION) {
+            return None;
+        }
         let sysroot = PathBuf::from(stdout(Command::new(&rustc).args(["--print", "sysroot"]).env_remove("LD_LIBRARY_PATH"))?);
         let needed = [sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml"), Path::new(WASI_LIBC).join("crt1-command.o")];
         needed.iter().all(|path| path.is_file()).then(|| Self::Debian { rustc, linker: toolchain_linker(dir) })

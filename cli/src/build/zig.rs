@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use super::{Order, stdout};
+use super::{Order, is_recent, stdout};
 use crate::module::without_debug_information;
 
 const TARGET: &str = "wasm32-wasi";
@@ -17,27 +17,54 @@ const STACK_BYTES: u32 = 1 << 20;
 /// Where modules go, within the guest's folder.
 const OUT: &str = "target";
 
+/// How to get the version that the templates are written for.
+const INSTALL: &str = "run `pip install ziglang==0.17.1`, or install it as https://ziglang.org/download says";
+
 /// The program, as it is started.
 #[derive(Debug)]
-pub(super) struct Zig(Vec<&'static str>);
+pub(super) struct Zig {
+    way: &'static [&'static str],
+    version: String,
+}
 
 impl Zig {
-    /// Finds it: on the path, or as a package of Python's.
+    /// Where it may be: on the path, or as a package of Python's.
+    const WAYS: [&[&str]; 3] = [&["zig"], &["python3", "-m", "ziglang"], &["python", "-m", "ziglang"]];
+
+    /// Finds it. One that is too old for the templates is taken where there is no other: what its author wrote for it, it may still compile.
     pub(super) fn find() -> anyhow::Result<Self> {
-        let ways = [vec!["zig"], vec!["python3", "-m", "ziglang"], vec!["python", "-m", "ziglang"]];
-        let works = |way: &Vec<&'static str>| stdout(Self(way.clone()).command().arg("version")).is_some();
-        match ways.into_iter().find(works) {
-            Some(way) => Ok(Self(way)),
-            None => bail!(
-                "C and Zig are compiled by zig, which is not here; run `pip install ziglang`, or install it as https://ziglang.org/download says"
-            ),
+        let mut old = None;
+        for way in Self::WAYS {
+            let Some(version) = stdout(started(way).arg("version")) else { continue };
+            let found = Self { way, version };
+            if !found.is_old() {
+                return Ok(found);
+            }
+            old = old.or(Some(found));
         }
+        old.with_context(|| format!("C and Zig are compiled by zig, which is not here; {INSTALL}"))
+    }
+
+    /// Whether it is older than 0.17, in whose language the template is written, and whose names of processor features `adit build` says.
+    fn is_old(&self) -> bool {
+        !is_recent(&self.version, "0.17")
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(self.0[0]);
-        command.args(&self.0[1..]);
-        command
+        started(self.way)
+    }
+
+    /// Runs the compiler, whose words are for standard error: standard output is for what `adit build` says.
+    fn run(&self, mut command: Command, what: &str) -> anyhow::Result<()> {
+        let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit()).status();
+        if status.with_context(|| format!("{what} does not start"))?.success() {
+            return Ok(());
+        }
+        let age = match self.is_old() {
+            true => format!("; this is zig {}, and guests are built with 0.17 or later: {INSTALL}", self.version),
+            false => String::new(),
+        };
+        bail!("{what} did not build it; mend what it says above{age}")
     }
 
     /// The program, with what it keeps for the next time in the guest's folder, wherever it is started.
@@ -68,7 +95,7 @@ impl Zig {
         command.arg(format!("-Wl,-z,stack-size={STACK_BYTES}"));
         command.arg(format!("-mcpu={cpu}")).args(include.iter().map(|folder| format!("-I{}", folder.display())));
         command.arg("-o").arg(&module).args(files).args(order.compiler);
-        run(command, "zig cc")?;
+        self.run(command, "zig cc")?;
         strip(&module)?;
         Ok(vec![module])
     }
@@ -79,7 +106,7 @@ impl Zig {
         command.arg("build-exe").arg(main).args(["-target", TARGET, "-O", "ReleaseFast"]);
         command.args(["--stack", &STACK_BYTES.to_string()]);
         command.arg(format!("-mcpu={cpu}")).arg(format!("-femit-bin={}", module.display())).args(order.compiler);
-        run(command, "zig build-exe")?;
+        self.run(command, "zig build-exe")?;
         strip(&module)?;
         Ok(vec![module])
     }
@@ -95,7 +122,7 @@ impl Zig {
         let mut command = self.in_folder(order.dir);
         command.current_dir(order.dir).args(["build", "--prefix", OUT, "-Doptimize=ReleaseFast"]);
         command.arg(format!("-Dtarget={TARGET}")).arg(format!("-Dcpu={cpu}")).args(order.compiler);
-        run(command, "zig build")?;
+        self.run(command, "zig build")?;
         let modules = modules_in(&bin);
         modules.iter().try_for_each(|module| strip(module))?;
         Ok(modules)
@@ -137,13 +164,11 @@ fn module_path(dir: &Path) -> anyhow::Result<PathBuf> {
     Ok(out.join(format!("{name}.wasm")))
 }
 
-/// Runs a compiler, whose words are for standard error: standard output is for what `adit build` says.
-fn run(mut command: Command, what: &str) -> anyhow::Result<()> {
-    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).stderr(Stdio::inherit()).status();
-    match status.with_context(|| format!("{what} does not start"))?.success() {
-        true => Ok(()),
-        false => bail!("{what} did not build it; mend what it says above"),
-    }
+/// A program and its first arguments.
+fn started(way: &[&str]) -> Command {
+    let mut command = Command::new(way[0]);
+    command.args(&way[1..]);
+    command
 }
 
 /// Takes out what only a debugger reads: most of a module that zig writes. Names stay, for traps and profiles tell of them.

@@ -13,6 +13,7 @@ mod stand_in;
 
 mod account;
 mod admission;
+mod applications;
 mod attach;
 mod attempts;
 mod audit;

@@ -84,6 +84,7 @@ const LOGGED: &str = "[info] shouting 4 lines";
 /// From nothing to a result.
 fn from_an_empty_folder(language: &str) {
     let Some(author) = Author::new() else { return };
+    let begun = Instant::now();
     let folder = author.new_guest(language);
     let module = author.adit(&["build", &folder, "--json"]).start().wait_within(BUILD_PATIENCE).ok().json();
     let may: Vec<&str> = module["may"].as_array().unwrap().iter().map(|words| words.as_str().unwrap()).collect();
@@ -102,6 +103,92 @@ fn from_an_empty_folder(language: &str) {
     assert!(!inspected["sections"].to_string().contains("debug_"), "{inspected}");
     let ran = author.adit(&["run", path, "--local", "--input", "-"]).input(TEXT).run().ok().says(LOGGED);
     assert_eq!(ran.text(), SHOUTED, "{language}");
+    let network = Network::with_slots(&[1]);
+    let there = network.adit(["run", "--input", "-"]).args([path]).input(TEXT).run().ok().says(LOGGED);
+    assert_eq!(there.text(), SHOUTED, "{language}");
+    println!("{language}: {:.1} s from an empty folder to a result on a network", begun.elapsed().as_secs_f64());
+    check_features(&author, Path::new(&folder), language);
+}
+
+/// Modules are made for speed, whatever their package says of it, and for engines elsewhere where that is asked.
+fn check_features(author: &Author, folder: &Path, language: &str) {
+    let (main, source) = match language {
+        "rust" => ("src/main.rs", FAST_RUST),
+        "c" => ("src/main.c", FAST_C),
+        _ => ("src/main.zig", FAST_ZIG),
+    };
+    std::fs::write(folder.join(main), source).unwrap();
+    if language == "rust" {
+        // A package without a profile of its own, and without dependencies.
+        let manifest = "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+        std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    }
+    let fast = ["SIMD", "wide arithmetic"];
+    let features = |flags: &[&str]| -> Vec<bool> {
+        let args = [&["build", folder.to_str().unwrap(), "--json"], flags].concat();
+        let module = author.adit(&args).start().wait_within(BUILD_PATIENCE).ok().json();
+        let inspected = author.adit(&["inspect", module["path"].as_str().unwrap(), "--json"]).run().ok().json();
+        let features = inspected["features"].as_array().unwrap();
+        fast.iter().map(|name| features.iter().any(|feature| feature == name)).collect()
+    };
+    assert_eq!(features(&[]), [true, true], "{language}: {fast:?}");
+    // Debian's compiler would build Rust's standard library once more for other flags.
+    if language != "rust" {
+        assert_eq!(features(&["--portable"]), [false, false], "{language}: {fast:?}");
+    }
+}
+
+/// A sum of many numbers, and the upper half of a product of two long ones: what vectors and wide arithmetic are for.
+const FAST_RUST: &str = "use std::io::Read;
+
+fn main() {
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).unwrap();
+    let sum: u32 = text.iter().map(|byte| u32::from(*byte)).sum();
+    let product = u128::from(text.len() as u64 | 1 << 60) * u128::from(sum as u64 | 1 << 61);
+    println!(\"{sum} {}\", (product >> 64) as u64);
+}
+";
+const FAST_C: &str = "#include <stdio.h>
+int main(void) {
+    static unsigned char text[65536];
+    size_t size = fread(text, 1, sizeof text, stdin);
+    unsigned sum = 0;
+    for (size_t at = 0; at < size; at++) sum += text[at];
+    unsigned __int128 product = (unsigned __int128)(size | 1ull << 60) * (sum | 1ull << 61);
+    printf(\"%u %llu\\n\", sum, (unsigned long long)(product >> 64));
+    return 0;
+}
+";
+const FAST_ZIG: &str = "const std = @import(\"std\");
+
+pub fn main(init: std.process.Init) !void {
+    var reader = std.Io.File.stdin().readerStreaming(init.io, &.{});
+    const text = try reader.interface.allocRemaining(init.gpa, .unlimited);
+    var sum: u32 = 0;
+    for (text) |byte| sum +%= byte;
+    const product = @as(u128, @as(u64, text.len) | 1 << 60) * @as(u128, @as(u64, sum) | 1 << 61);
+    std.debug.print(\"{d} {d}\\n\", .{ sum, @as(u64, @truncate(product >> 64)) });
+}
+";
+
+/// The test of the template, and what README.md shows of a guest.
+#[test]
+fn the_template_in_rust_and_the_one_of_the_readme_pass_their_tests() {
+    let Some(author) = Author::new() else { return };
+    let folder = author.home.path("hello").to_str().unwrap().to_owned();
+    author.adit(&["new", "hello", "--path", &folder]).run().ok();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    std::fs::copy(root.join("Cargo.lock"), Path::new(&folder).join("Cargo.lock")).unwrap();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let block = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("README.md shows a guest");
+    author.home.file("hello/src/bin/readme.rs", block);
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.args(["test", "--offline", "--quiet"]).current_dir(&folder).envs(author.env.iter().map(|(name, value)| (*name, value)));
+    let ran = cargo.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    assert_eq!(said.matches("test result: ok. 1 passed").count(), 2, "{said}");
 }
 
 #[test]
@@ -146,11 +233,35 @@ fn what_is_missing_is_said_with_what_to_install() {
     home.file("rust/Cargo.toml", "[package]\nname = \"x\"\nversion = \"0.1.0\"\n");
     home.file("empty/README.md", "nothing to build");
     let build = |dir: &str| home.adit(["build", dir]).env("PATH", "/nowhere").run();
-    build("c").code(1).says("pip install ziglang");
+    build("c").code(1).says("pip install ziglang==0.17.1");
     build("rust").code(1).says("https://rustup.rs");
     build("empty").code(2).says("adit new");
     home.adit(["new", "c", "--lang", "c"]).run().code(2).says("exists");
+    std::fs::create_dir(home.path("nothing")).unwrap();
+    home.adit(["new", "nothing", "--lang", "c"]).run().ok();
+    home.adit(["new", "x", "--sdk", "c"]).run().code(2).says("not the crate adit-guest");
     home.adit(["new", "x", "--lang", "cobol"]).run().code(2);
+}
+
+/// The first zig on the path was taken, however old, and the template did not compile.
+#[test]
+fn an_old_zig_gives_way_to_a_recent_one_or_is_told() {
+    let home = Home::new();
+    home.file("c/main.c", "int main(void) { return 0; }");
+    std::fs::create_dir(home.path("bin")).unwrap();
+    let script = |name: &str, text: &str| {
+        // By another process: this one could still have the file open for writing in a child of another test.
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
+        let status = std::process::Command::new("sh").args(["-c", write, "sh", text]).arg(home.path("bin").join(name)).status();
+        assert!(status.unwrap().success());
+    };
+    let build = || home.adit(["build", "c"]).env("PATH", home.path("bin")).run().code(1);
+    script("zig", r#"case "$1" in version) echo 0.13.0;; *) echo "old $1" >&2; exit 1;; esac"#);
+    let old = build().says("old cc");
+    assert!(old.stderr.contains("zig 0.13.0") && old.stderr.contains("ziglang==0.17.1"), "{old:?}");
+    script("python3", r#"case "$3" in version) echo 0.17.1;; *) echo "recent $3" >&2; exit 1;; esac"#);
+    let recent = build().says("recent cc");
+    assert!(!recent.stderr.contains("old cc") && !recent.stderr.contains("ziglang=="), "{recent:?}");
 }
 
 #[test]
@@ -276,7 +387,12 @@ fn dev_follows_changes_shows_errors_and_leaves_nothing_running() {
     author.home.file("spin/main.c", spinner(3_000));
     dev.stdout.wait_for_text("3000 turns");
     dev.stderr.wait_for_text(" %)");
-    // A guest that never ends is stopped with it.
+    // A guest that never ends does not keep its author from the next one, and is stopped with it.
+    author.home.file("spin/main.c", "#include <stdio.h>\nint main(void) { puts(\"turning\"); fputs(\"endless\\n\", stderr); for (;;) { volatile int n = 0; (void)n; } }\n");
+    dev.stderr.wait_for_text("endless");
+    author.home.file("spin/main.c", spinner(4_000));
+    dev.stderr.wait_for_text("of no use any more");
+    dev.stdout.wait_for_text("4000 turns");
     author.home.file("spin/main.c", "#include <stdio.h>\nint main(void) { puts(\"spinning\"); fputs(\"ready\\n\", stderr); for (;;) { volatile int n = 0; (void)n; } }\n");
     dev.stderr.wait_for_text("ready");
     let children = dev.children();
@@ -285,6 +401,30 @@ fn dev_follows_changes_shows_errors_and_leaves_nothing_running() {
     dev.wait().ok();
     until("what it started is gone", || children.iter().all(|child| !Path::new(&format!("/proc/{child}")).exists()));
 }
+
+/// Each run started at another time, and all jobs over one input shared a record.
+#[test]
+fn dev_compares_a_job_with_itself_and_looks_at_what_it_is_given() {
+    let Some(author) = Author::new() else { return };
+    author.home.file("clock/main.c", CLOCK);
+    author.home.file("weights", "one");
+    let once = |args: &[&str]| author.adit(&[&["dev", "clock", "--once"][..], args].concat()).run().ok();
+    let first = once(&["--seed", "1"]).says("the first run");
+    assert_eq!(first.text(), "0 seconds");
+    once(&["--seed", "2"]).says("the first run");
+    once(&["--seed", "1"]).says("(the same), peak");
+
+    let dev = author.adit(&["dev", "clock", "--with", "weights=weights"]).start();
+    dev.stderr.wait_for_text("waiting for a change");
+    author.home.file("weights", "another");
+    dev.stderr.wait_for_text("the first run");
+    dev.signal(Signal::INT);
+    dev.wait().ok();
+}
+
+/// What its host says the time is.
+const CLOCK: &str =
+    "#include <stdio.h>\n#include <time.h>\nint main(void) { printf(\"%lld seconds\\n\", (long long)time(0)); return 0; }\n";
 
 /// Commands that nobody here wrote, as they were published; see `xtask/src/strangers.rs`.
 #[test]

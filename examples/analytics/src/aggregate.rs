@@ -43,10 +43,20 @@ pub struct Aggregate {
     pub sketch: Sketch,
 }
 
-/// Summaries of other questions.
+/// Answers that do not go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the summaries have {0} and {1} columns of values")]
-pub struct MergeError(usize, usize);
+#[non_exhaustive]
+pub enum MergeError {
+    /// Summaries of other questions.
+    #[error("the summaries have {0} and {1} columns of values")]
+    Columns(usize, usize),
+    /// Counts for other ranges.
+    #[error("there are counts for {0} and for {1} ranges")]
+    Ranges(usize, usize),
+    /// A node made them up.
+    #[error("the answers count more than any tables hold; some node answered wrongly")]
+    Overflow,
+}
 
 impl Summary {
     pub(crate) fn new(groups: impl IntoIterator<Item = (Key, Group)>, filtered: u64) -> Self {
@@ -66,9 +76,9 @@ impl Summary {
     /// Adds what another file came to.
     ///
     /// # Errors
-    /// It was asked something else.
+    /// It was asked something else, or counts more than there can be.
     pub fn merge(&mut self, other: Self) -> Result<(), MergeError> {
-        self.filtered += other.filtered;
+        self.filtered = self.filtered.checked_add(other.filtered).ok_or(MergeError::Overflow)?;
         for (key, group) in other.groups {
             match self.groups.entry(key) {
                 Entry::Vacant(place) => {
@@ -88,11 +98,10 @@ impl Group {
 
     fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
         if self.values.len() != other.values.len() {
-            return Err(MergeError(self.values.len(), other.values.len()));
+            return Err(MergeError::Columns(self.values.len(), other.values.len()));
         }
-        self.rows += other.rows;
-        self.values.iter_mut().zip(&other.values).for_each(|(mine, others)| mine.merge(others));
-        Ok(())
+        self.rows = self.rows.checked_add(other.rows).ok_or(MergeError::Overflow)?;
+        self.values.iter_mut().zip(&other.values).try_for_each(|(mine, others)| mine.merge(others))
     }
 }
 
@@ -126,11 +135,43 @@ impl Aggregate {
         Some(middle.clamp(self.min, self.max))
     }
 
-    fn merge(&mut self, other: &Self) {
-        self.count += other.count;
-        self.sum += other.sum;
+    fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
+        self.count = self.count.checked_add(other.count).ok_or(MergeError::Overflow)?;
+        self.sum = self.sum.checked_add(other.sum).ok_or(MergeError::Overflow)?;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sketch.merge(&other.sketch);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_that_count_more_than_there_can_be_are_refused() {
+        let summary = |spoil: fn(&mut Summary)| {
+            let mut group = Group::new(1);
+            group.rows = 1;
+            group.values[0].add(7);
+            let mut summary = Summary::new([(Vec::new(), group)], 1);
+            spoil(&mut summary);
+            summary
+        };
+        fn group(summary: &mut Summary) -> &mut Group {
+            summary.groups.values_mut().next().unwrap()
+        }
+        let spoils: [fn(&mut Summary); 4] = [
+            |summary| summary.filtered = u64::MAX,
+            |summary| group(summary).rows = u64::MAX,
+            |summary| group(summary).values[0].count = u64::MAX,
+            |summary| group(summary).values[0].sum = i128::MAX,
+        ];
+        for spoil in spoils {
+            assert_eq!(summary(|_| {}).merge(summary(spoil)), Err(MergeError::Overflow));
+        }
+        assert_eq!(summary(|_| {}).merge(summary(|_| {})), Ok(()));
+        assert_eq!(summary(|_| {}).merge(summary(|all| group(all).values.clear())), Err(MergeError::Columns(1, 0)));
     }
 }

@@ -29,7 +29,7 @@ mod table;
 
 pub use aggregate::{Aggregate, Group, Key, MergeError, Summary};
 pub use delimited::parse_decimal;
-pub use exact::{Exact, Ranks};
+pub use exact::{Exact, ExactError, Ranks};
 pub use query::{Answer, Counts, Filter, Format, Query, Range, Request, Value};
 pub use sketch::{RELATIVE_ERROR, Sketch};
 pub use table::TableError;

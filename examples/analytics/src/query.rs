@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::aggregate::{Group, Key, Summary};
+use crate::aggregate::{Group, Key, MergeError, Summary};
 use crate::table::{Names, Rows, TableError};
 use crate::{delimited, parquet_file};
 
@@ -172,13 +172,22 @@ impl Counts {
     }
 
     /// Adds what another file answered to the same ranges.
-    pub fn merge(&mut self, other: &Self) {
+    ///
+    /// # Errors
+    /// It answered for other ranges, or counted more than there can be.
+    pub fn merge(&mut self, other: &Self) -> Result<(), MergeError> {
+        if self.0.len() != other.0.len() {
+            return Err(MergeError::Ranges(self.0.len(), other.0.len()));
+        }
         for (mine, others) in self.0.iter_mut().zip(&other.0) {
             if mine.len() < others.len() {
                 mine.resize(others.len(), 0);
             }
-            mine.iter_mut().zip(others).for_each(|(mine, others)| *mine += others);
+            for (mine, others) in mine.iter_mut().zip(others) {
+                *mine = mine.checked_add(*others).ok_or(MergeError::Overflow)?;
+            }
         }
+        Ok(())
     }
 
     pub(crate) fn of(&self, range: usize) -> &[u64] {
@@ -191,6 +200,13 @@ impl Counts {
             parts.resize(part + 1, 0);
         }
         parts[part] += 1;
+    }
+}
+
+#[cfg(test)]
+impl From<Vec<Vec<u64>>> for Counts {
+    fn from(parts: Vec<Vec<u64>>) -> Self {
+        Self(parts)
     }
 }
 
@@ -311,6 +327,15 @@ impl Counting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_that_cannot_be_added_are_refused() {
+        let mut counts = Counts(vec![vec![1]]);
+        assert_eq!(counts.merge(&Counts(vec![vec![2, 3]])), Ok(()));
+        assert_eq!(counts, Counts(vec![vec![3, 3]]));
+        assert_eq!(counts.merge(&Counts(vec![vec![u64::MAX]])), Err(MergeError::Overflow));
+        assert_eq!(counts.merge(&Counts(vec![])), Err(MergeError::Ranges(1, 0)));
+    }
 
     #[test]
     fn parts_of_a_range_hold_its_values_and_no_others() {

@@ -10,9 +10,24 @@ const PRECISION: u32 = 7;
 /// A value stands in a bucket whose middle differs from it by at most this part of it.
 pub const RELATIVE_ERROR: f64 = 1.0 / (1 << (PRECISION + 1)) as f64;
 
+/// The bucket of the largest number, and that of the least with its sign: what a node calls a bucket beyond is none.
+const LAST_BUCKET: i32 = ((64 - PRECISION as i32 - 1) << PRECISION) + (1 << PRECISION);
+
 /// How many values fell into each bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<i32, u64>")]
 pub struct Sketch(BTreeMap<i32, u64>);
+
+impl TryFrom<BTreeMap<i32, u64>> for Sketch {
+    type Error = String;
+
+    fn try_from(counts: BTreeMap<i32, u64>) -> Result<Self, String> {
+        match counts.keys().find(|bucket| bucket.unsigned_abs() > LAST_BUCKET.unsigned_abs()) {
+            Some(bucket) => Err(format!("no number is in the bucket {bucket}")),
+            None => Ok(Self(counts)),
+        }
+    }
+}
 
 impl Sketch {
     /// Counts a value.
@@ -92,6 +107,14 @@ mod tests {
             assert_eq!((bucket(least), bucket(most)), (bucket(value), bucket(value)), "{value}");
         }
         assert!(values().windows(2).all(|pair| bucket(pair[0]) <= bucket(pair[1])));
+    }
+
+    #[test]
+    fn buckets_of_no_numbers_are_refused() {
+        assert_eq!([i64::MIN, i64::MIN + 1, i64::MAX].map(bucket), [-LAST_BUCKET, 1 - LAST_BUCKET, LAST_BUCKET - 1]);
+        for (bucket, is_one) in [(LAST_BUCKET, true), (-LAST_BUCKET, true), (LAST_BUCKET + 1, false), (i32::MIN, false)] {
+            assert_eq!(Sketch::try_from(BTreeMap::from([(bucket, 1)])).is_ok(), is_one, "{bucket}");
+        }
     }
 
     #[test]

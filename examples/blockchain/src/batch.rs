@@ -197,6 +197,7 @@ impl Batch {
         let time = if height >= self.network.heights().sequence { median() } else { block.header.time };
         block.check(self.network, height, time).map_err(refused)?;
         outputs.state(&entry.spends).map_err(|source| BatchError::Spent { height, source })?;
+        outputs.check_order(&block).map_err(refused)?;
         let flags = self.network.flags(height, &block.header.hash());
         BlockCheck { block: &block, height, flags, outputs, report }.run(self.network).map_err(refused)
     }
@@ -226,6 +227,8 @@ struct Outputs {
     proven: HashMap<OutPoint, Made>,
     /// What the batch says.
     stated: HashMap<OutPoint, (Option<u64>, Vec<u8>)>,
+    /// The transactions that the batch says are on the chain already.
+    before: HashSet<Hash>,
     spent: HashSet<OutPoint>,
 }
 
@@ -250,14 +253,26 @@ impl Outputs {
             match spent {
                 Spent::Transaction(bytes) => {
                     let transaction = Transaction::parse(bytes)?;
-                    self.make(transaction.id(), &transaction, None);
+                    let id = transaction.id();
+                    self.before.insert(id);
+                    for (index, output) in (0..).zip(transaction.outputs) {
+                        // What the batch made itself it knows more of: which of it is new money.
+                        let made = self.proven.entry(OutPoint { transaction: id, index });
+                        made.or_insert(Made { output, coinbase: None });
+                    }
                 }
                 Spent::Output { point, value, script } => {
+                    self.before.insert(point.transaction);
                     self.stated.insert(*point, (*value, script.to_vec()));
                 }
             }
         }
         Ok(())
+    }
+
+    /// That the block makes nothing of what was stated: nothing is spent before it is there.
+    fn check_order(&self, block: &Block) -> Result<(), BlockError> {
+        block.ids.iter().find(|id| self.before.contains(id)).map_or(Ok(()), |id| Err(BlockError::StatedBefore(*id)))
     }
 
     fn make(&mut self, id: Hash, transaction: &Transaction, coinbase: Option<u32>) {

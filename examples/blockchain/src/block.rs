@@ -84,6 +84,9 @@ pub enum BlockError {
         /// What it spends.
         spends: OutPoint,
     },
+    /// A transaction of the block is stated as one that was on the chain before it.
+    #[error("transaction {0} is stated as one from before the block that makes it")]
+    StatedBefore(Hash),
     /// What is spent was spent before.
     #[error("transaction {index} spends output {} of {}, which is spent already", .spends.index, .spends.transaction)]
     SpentTwice {

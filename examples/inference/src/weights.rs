@@ -55,6 +55,14 @@ pub enum WeightsError {
         /// The shape that it should have.
         wanted: Vec<usize>,
     },
+    /// A table ends before the row that is wanted.
+    #[error("there is no row {row} in a table of {rows}")]
+    NoRow {
+        /// The row's number, from 0.
+        row: u32,
+        /// How many there are.
+        rows: usize,
+    },
 }
 
 impl<B: Blob> Weights<B> {
@@ -80,11 +88,15 @@ impl<B: Blob> Weights<B> {
 
     /// A tensor of rows that are read one by one.
     pub(crate) fn table(&self, name: &str, rows: usize, width: usize) -> Result<Table, WeightsError> {
-        Ok(Table { offset: self.find(name, &[rows, width])?, width })
+        Ok(Table { offset: self.find(name, &[rows, width])?, rows, width })
     }
 
-    /// Row `row` of a table, which must have it.
+    /// Row `row` of a table.
     pub(crate) fn read_row(&self, table: Table, row: u32, values: &mut [f32]) -> Result<(), WeightsError> {
+        // What follows a table is another tensor, which is read as well as a row.
+        if row as usize >= table.rows {
+            return Err(WeightsError::NoRow { row, rows: table.rows });
+        }
         self.read_values(table.offset + u64::from(row) * table.width as u64 * VALUE_BYTES, values)
     }
 
@@ -109,6 +121,7 @@ impl<B: Blob> Weights<B> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table {
     offset: u64,
+    rows: usize,
     width: usize,
 }
 
@@ -129,8 +142,12 @@ mod tests {
         let weights = Weights::open(&file[..]).unwrap();
         assert_eq!(weights.read("a", &[2, 2]).unwrap(), [1.0, 2.0, 3.0, 4.0]);
         let mut row = [0.0; 2];
-        weights.read_row(weights.table("a", 2, 2).unwrap(), 1, &mut row).unwrap();
+        let table = weights.table("a", 2, 2).unwrap();
+        weights.read_row(table, 1, &mut row).unwrap();
         assert_eq!(row, [3.0, 4.0]);
+        // There are bytes behind the table, and they are not its own.
+        let error = weights.read_row(table, 2, &mut row[..1]).unwrap_err();
+        assert!(matches!(error, WeightsError::NoRow { row: 2, rows: 2 }), "{error}");
     }
 
     #[test]

@@ -74,18 +74,20 @@ impl<'a> Job<'a> {
     fn into_main(self) -> TokenStream {
         let Self { name, argument, output, returned } = self;
         let result = |call| quote_spanned! { returned => ::adit_guest::__private::Returned(#call).into_result() };
+        // Named where the author's names do not reach: the job's function itself may be called `input`.
+        let [read, written] = ["input", "output"].map(|name| Ident::new(name, Span::mixed_site()));
         let code = match (argument, output) {
             (Some(argument), Some(output)) => {
-                let result = result(quote! { #name(input, output) });
+                let result = result(quote! { #name(#read, #written) });
                 let ended = quote_spanned! { returned => ::adit_guest::__private::ended(#result) };
                 let run = quote_spanned! { output.span() => ::adit_guest::__private::run_streaming::<#argument, #output> };
-                quote! { #run(|input, output| #ended) }
+                quote! { #run(|#read, #written| #ended) }
             }
             (Some(argument), None) => {
-                let result = result(quote! { #name(input) });
+                let result = result(quote! { #name(#read) });
                 let encoded = quote_spanned! { returned => ::adit_guest::__private::encoded(#result) };
                 let run = quote_spanned! { argument.span() => ::adit_guest::__private::run::<#argument> };
-                quote! { #run(|input| #encoded) }
+                quote! { #run(|#read| #encoded) }
             }
             (None, _) => {
                 let result = result(quote! { #name() });

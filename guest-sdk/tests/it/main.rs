@@ -74,6 +74,40 @@ mod raw {
     }
 }
 
+/// Named as what the macro itself has to name, which it once did where the author's names reach.
+mod input {
+    use adit_guest::Raw;
+    use adit_guest::testing::Harness;
+
+    #[adit_guest::job]
+    fn input(output: Raw) -> Raw {
+        output
+    }
+
+    #[test]
+    fn is_the_job() {
+        assert_eq!(Harness::new().input("adit").run(main).output, b"adit");
+    }
+}
+
+/// The same of a job that streams.
+mod output {
+    use std::io;
+
+    use adit_guest::testing::Harness;
+    use adit_guest::{Input, Output};
+
+    #[adit_guest::job]
+    fn output(mut input: Input, mut output: Output) -> io::Result<()> {
+        io::copy(&mut input, &mut output).map(|_| ())
+    }
+
+    #[test]
+    fn is_the_job() {
+        assert_eq!(Harness::new().input("adit").run(main).output, b"adit");
+    }
+}
+
 /// No argument, and a value that is not a `Result`.
 mod constant {
     use std::process::ExitCode;

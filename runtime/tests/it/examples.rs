@@ -11,6 +11,11 @@ fn guest(name: &str) -> Option<Job> {
     Some(Job::of(wasm))
 }
 
+/// A file of the applications.
+fn file(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name)).unwrap()
+}
+
 async fn output_digest(job: Job) -> String {
     blake3::hash(&Host::new(1).run(job).await.assert_ok().output).to_hex().to_string()
 }
@@ -18,8 +23,7 @@ async fn output_digest(job: Job) -> String {
 #[tokio::test]
 async fn inference_makes_the_bytes_of_its_native_test() {
     let Some(job) = guest("inference") else { return };
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/inference/reference/tiny");
-    let file = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    let file = |name: &str| file(&format!("inference/reference/tiny/{name}"));
     let job = job.input(b"the node runs a job\n\npays for the light and counts it");
     let job = job.named("config", &file("config.json")).named("vocab", &file("vocab.txt"));
     let digest = output_digest(job.named("weights", &file("model.safetensors"))).await;
@@ -36,4 +40,26 @@ async fn training_makes_the_bytes_of_its_native_test() {
     let task: Vec<u8> = [0xea, 0x1d].into_iter().chain(parameters).chain([10]).chain(0..10).collect();
     let digest = output_digest(job.input(&task).named("digits", &digits)).await;
     assert_eq!(digest, "6c34a3d01cc3e955aa8954c20de2bfc6fd9bb42917660a94ad7b8dc8a456d256");
+}
+
+#[tokio::test]
+async fn blockchain_finds_what_its_native_test_finds() {
+    let Some(job) = guest("blockchain") else { return };
+    let host = Host::new(1);
+    for name in ["payment", "spoiled"] {
+        let data = |end: &str| file(&format!("blockchain/tests/data/{name}.{end}"));
+        let ended = host.run(job.clone().input(&data("batch"))).await;
+        assert!(ended.assert_ok().output == data("verdict"), "{name}: {}", String::from_utf8_lossy(&ended.output));
+    }
+}
+
+#[tokio::test]
+async fn analytics_answers_as_its_native_test_does() {
+    let Some(job) = guest("analytics") else { return };
+    let host = Host::new(1);
+    for format in ["parquet", "csv"] {
+        let request = file(&format!("analytics/tests/data/{format}.request"));
+        let ended = host.run(job.clone().input(&request).named("table", &file(&format!("analytics/data/sample.{format}")))).await;
+        assert!(ended.assert_ok().output == file("analytics/tests/data/sample.answer"), "{format}");
+    }
 }

@@ -10,7 +10,8 @@ pub fn main(init: std.process.Init) !void {
 
     const lines = countLines(text);
     var note: [64]u8 = undefined;
-    adit.log(.info, try std.fmt.bufPrint(&note, "shouting {d} lines", .{lines}));
+    const said = try std.fmt.bufPrint(&note, "shouting {d} lines", .{lines});
+    adit.log(adit.LOG_INFO, said.ptr, @intCast(said.len));
     var at: usize = 0;
     for (0..lines) |done| {
         at = shoutLine(text, at);

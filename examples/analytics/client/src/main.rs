@@ -98,11 +98,11 @@ impl Asking {
             summary.merge(answer.into_summary().context("a job counted where it was to sum up")?)?;
         }
         let quantiles: Vec<_> = args.quantile.iter().map(|quantile| quantile.ranks).collect();
-        let exact = if args.approximate { None } else { Some(self.narrow(Exact::new(&summary, &quantiles)).await?) };
+        let exact = if args.approximate { None } else { Some(self.narrow(Exact::new(&summary, &quantiles)?).await?) };
         Ok(Table::new(&self.query, &summary, &args.quantile, exact.as_ref()))
     }
 
-    /// Asks the files again until all quantiles are found.
+    /// Asks the files again until all quantiles are found, which each round brings nearer, whatever nodes answer.
     async fn narrow(&mut self, mut exact: Exact) -> Result<Exact> {
         loop {
             let ranges = exact.ranges();
@@ -111,9 +111,9 @@ impl Asking {
             }
             let mut counts = Counts::zero(ranges.len());
             for answer in self.ask("files again, for exact quantiles", Some(&ranges)).await? {
-                counts.merge(&answer.into_counts().context("a job summed up where it was to count")?);
+                counts.merge(&answer.into_counts().context("a job summed up where it was to count")?)?;
             }
-            exact.narrow(&ranges, &counts);
+            exact.narrow(&ranges, &counts)?;
         }
     }
 

@@ -144,7 +144,7 @@ mod tests {
         let request = Request::summarise(query.clone(), Format::Csv);
         let summary = request.run(b"a,b\nx,1.5\nx,\nx,2.5\n,\n".to_vec()).unwrap().into_summary().unwrap();
         let quantiles = ["0.5".parse().unwrap()];
-        let table = Table::new(&query, &summary, &quantiles, Some(&Exact::new(&summary, &[quantiles[0].ranks])));
+        let table = Table::new(&query, &summary, &quantiles, Some(&Exact::new(&summary, &[quantiles[0].ranks]).unwrap()));
         let text = table.to_string();
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[0], ["a", "column", "rows", "empty", "min", "mean", "max", "q0.5"]);

@@ -32,7 +32,7 @@ fn ask(query: &Query, quantiles: &[Ranks], files: &[(Format, Vec<u8>)]) -> (Summ
     for (format, table) in files {
         summary.merge(Request::summarise(query.clone(), *format).run(table.clone()).unwrap().into_summary().unwrap()).unwrap();
     }
-    let mut exact = Exact::new(&summary, quantiles);
+    let mut exact = Exact::new(&summary, quantiles).unwrap();
     let mut rounds = 0;
     loop {
         let ranges = exact.ranges();
@@ -44,9 +44,9 @@ fn ask(query: &Query, quantiles: &[Ranks], files: &[(Format, Vec<u8>)]) -> (Summ
         let mut counts = Counts::zero(ranges.len());
         for (format, table) in files {
             let request = Request::count(query.clone(), ranges.clone(), *format);
-            counts.merge(&request.run(table.clone()).unwrap().into_counts().unwrap());
+            counts.merge(&request.run(table.clone()).unwrap().into_counts().unwrap()).unwrap();
         }
-        exact.narrow(&ranges, &counts);
+        exact.narrow(&ranges, &counts).unwrap();
     }
 }
 

@@ -79,13 +79,13 @@ fn quantiles_of_the_widest_numbers_are_exact() {
     let query = query(&[], &[("n", 0)]);
     let summary = csv(&query, &text).unwrap();
     let quantiles: Vec<Ranks> = (1..=10).map(|part| Ranks::new(part, 10)).collect();
-    let mut exact = Exact::new(&summary, &quantiles);
+    let mut exact = Exact::new(&summary, &quantiles).unwrap();
     for _ in 0..5 {
         let ranges = exact.ranges();
         let counts = Request::count(query.clone(), ranges.clone(), Format::Csv).run(text.clone().into()).unwrap();
         let mut sum = Counts::zero(ranges.len());
-        sum.merge(&counts.into_counts().unwrap());
-        exact.narrow(&ranges, &sum);
+        sum.merge(&counts.into_counts().unwrap()).unwrap();
+        exact.narrow(&ranges, &sum).unwrap();
     }
     assert!(exact.ranges().is_empty());
     for (at, number) in numbers.iter().enumerate() {

@@ -3,5 +3,6 @@
 
 mod assembly;
 mod blocks;
+mod guest;
 mod spoiled;
 mod vectors;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::mem::discriminant;
 
 use adit_example_blockchain::{
-    Batch, BatchError, Block, BlockError, Chain, Entry, Hash, Header, HeaderError, Network, ScriptError, Spent, Transaction,
-    TransactionError,
+    Batch, BatchError, Block, BlockError, Chain, Entry, Hash, Header, HeaderError, Network, OutPoint, ScriptError, Spent,
+    Transaction, TransactionError,
 };
 use serde_bytes::ByteBuf;
 
@@ -291,6 +291,54 @@ fn a_block_that_is_not_the_chains_is_refused() {
 
 #[test]
 fn new_money_that_is_spent_too_early_is_refused() {
+    let error = refusal(&too_early().0);
+    assert!(matches!(error, BatchError::Block { source: BlockError::Immature(1), .. }), "{error}");
+}
+
+/// What was stated once replaced what the batch had made, and with it how old it is.
+#[test]
+fn new_money_does_not_age_by_being_stated() {
+    let (mut batch, made) = too_early();
+    let last = batch.blocks.last_mut().unwrap();
+    last.spends.push(Spent::Transaction(ByteBuf::from(made.to_bytes())));
+    let error = refusal(&batch);
+    assert!(matches!(error, BatchError::Block { source: BlockError::Immature(1), .. }), "{error}");
+}
+
+#[test]
+fn what_a_block_makes_later_cannot_be_spent_by_stating_it() {
+    let at = paying(&chain());
+    let source = Block::parse(&chain().blocks[at].bytes).unwrap().transactions[1].clone();
+    let (id, first) = (source.id(), source.outputs[0].clone());
+    let point = OutPoint { transaction: id, index: 0 };
+    let spent_early = |stated: Option<Spent>| {
+        let mut batch = chain();
+        remake(&mut batch, at, |block| {
+            let mut early = source.clone();
+            early.inputs.truncate(1);
+            early.inputs[0].spends = point;
+            block.transactions.insert(1, early);
+            recommit(block);
+        });
+        batch.blocks[at].spends.extend(stated);
+        match refusal(&batch) {
+            BatchError::Block { source, .. } => source,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!(spent_early(None), BlockError::Missing { index: 1, spends: point });
+    let bytes = ByteBuf::from(source.to_bytes());
+    assert_eq!(spent_early(Some(Spent::Transaction(bytes.clone()))), BlockError::StatedBefore(id));
+    let (value, script) = (Some(first.value), ByteBuf::from(first.script));
+    assert_eq!(spent_early(Some(Spent::Output { point, value, script })), BlockError::StatedBefore(id));
+    // Nor by stating it in a block before.
+    let mut batch = chain();
+    batch.blocks[at - 1].spends.push(Spent::Transaction(bytes));
+    assert_eq!(refusal(&batch), BatchError::Block { height: batch.blocks[at].height, source: BlockError::StatedBefore(id) });
+}
+
+/// A chain whose last block spends new money when it is not old enough, and the transaction that made that.
+fn too_early() -> (Batch, Transaction) {
     let batch = chain();
     let at = paying(&batch);
     // The same payment, as far down as a block may not have it yet.
@@ -301,13 +349,13 @@ fn new_money_that_is_spent_too_early_is_refused() {
         payment.inputs.iter().any(|input| block.ids[0] == input.spends.transaction)
     });
     let early = made.unwrap().height as usize + 98;
-    let mut batch = chain();
-    remake(&mut batch, early, |block| {
+    let mut spending = batch.clone();
+    remake(&mut spending, early, |block| {
         block.transactions.push(payment);
         recommit(block);
     });
-    let error = refusal(&batch);
-    assert!(matches!(error, BatchError::Block { source: BlockError::Immature(1), .. }), "{error}");
+    let made = Block::parse(&made.unwrap().bytes).unwrap().transactions[0].clone();
+    (spending, made)
 }
 
 #[test]

@@ -62,6 +62,10 @@ fn files_that_do_not_belong_together_are_refused() {
     assert_eq!(error(&wider, &vocabulary), "the tensor embeddings.position_embeddings.weight is F32 [32, 24], not F32 [32, 27]");
     let longer = format!("{vocabulary}one\nmore\n");
     assert_eq!(error(&config, &longer), "the vocabulary has 111 pieces and the model 109; they do not belong together");
+    // A line that stands there twice is one piece, and two ids, of which the last is beyond the model's.
+    let piece = vocabulary.lines().last().unwrap();
+    let twice = format!("{vocabulary}{piece}\n");
+    assert_eq!(error(&config, &twice), "the vocabulary has 110 pieces and the model 109; they do not belong together");
     let deeper = config.replace(r#""num_hidden_layers": 2"#, r#""num_hidden_layers": 3"#);
     assert_eq!(error(&deeper, &vocabulary), "the weights have no tensor encoder.layer.2.attention.self.query.weight");
     assert!(load(&config, &vocabulary, &weights[..weights.len() - 1]).is_err());

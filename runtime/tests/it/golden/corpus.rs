@@ -190,6 +190,19 @@ fn guests() -> Vec<Case> {
         Case::guest("pathtracer", &read("pathtracer"), &TILE, &[]),
         Case::guest("pathtracer_model", &read("pathtracer"), MODEL_TILE, &[]),
         Case::guest("kernels", &kernels, b"", &[]),
+        Case::guest(
+            "blockchain",
+            &read("blockchain"),
+            include_bytes!("../../../../examples/blockchain/tests/data/payment.batch"),
+            &[],
+        ),
+        Case::guest(
+            "analytics",
+            &read("analytics"),
+            include_bytes!("../../../../examples/analytics/tests/data/csv.request"),
+            &[],
+        )
+        .named("table", include_bytes!("../../../../examples/analytics/data/sample.csv")),
     ];
     guests.extend(KERNELS.iter().map(|name| Case::guest(name, &kernels, b"", &[name, KERNEL_SIZE])));
     guests
