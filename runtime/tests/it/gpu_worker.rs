@@ -488,18 +488,17 @@ fn adapter_without_memory_left_is_nobodys_fault() {
     assert_eq!(gpu.report.offer.memory.0, faults.memory_max);
     let (all, most) = (gpu.report.offer.memory.0, gpu.report.offer.buffer.0.min(128 << 20));
     let need = GpuNeed { memory: ByteCount(all), buffer: ByteCount(most), buffers: 4096, ..need() };
-    let first = gpu.open(1, need);
+    let mut first = gpu.open(1, need);
     for buffer in 0..(all / most) as u32 {
         first.create(buffer, most);
     }
+    first.finish();
     let second = gpu.open(2, need);
     second.create(0, most);
-    second.create(1, most);
     let said = gpu.hear();
-    let FromGpu::Ended { session, why: SessionEnd::NoMemory(_) } = said else { panic!("{said:?}") };
-    let (over, other) = if session == 2 { (second, first) } else { (first, second) };
-    gpu.close(&over);
-    gpu.close(&other);
+    let FromGpu::Ended { session: 2, why: SessionEnd::NoMemory(_) } = said else { panic!("{said:?}") };
+    gpu.close(&second);
+    gpu.close(&first);
     assert_works(&mut gpu, 3);
 }
 

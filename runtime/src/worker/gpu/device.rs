@@ -251,7 +251,9 @@ impl Gpu {
         let is_alone = self.flights.add(flight.meter.session);
         // Nobody holds this for long then, and nobody else submits.
         let alone = (waits && is_alone).then(|| lock(&self.idle_since));
-        let guard = self.watch.guard(flight.meter.session, "giving work to the device", Instant::now(), DRIVER_TIME_MAX);
+        // The library lets nobody submit while somebody waits for what was submitted before, which may run for a slice.
+        let limit = self.slice + DRIVER_TIME_MAX;
+        let guard = self.watch.guard(flight.meter.session, "giving work to the device", Instant::now(), limit);
         let at = Instant::now();
         let index = checked(|| self.queue.submit([commands]));
         drop(guard);
