@@ -840,7 +840,8 @@ async fn times_that_nobody_can_mean_are_refused() {
     }
     assert_eq!(hand.status()["state"], "ready");
     let module = hand.home.file("echo.wasm", guest::echo());
-    let late = hand.home.adit(["run", "--deadline", "48h", "--local"]).args([module]).run();
+    let nobody = format!("127.0.0.1:9#{}", "0".repeat(64));
+    let late = hand.home.adit(["run", "--deadline", "48h", "--gateway", &nobody]).args([module]).run();
     late.code(2).says("the deadline is 2days, over the limit of 1day");
 }
 

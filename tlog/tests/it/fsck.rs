@@ -246,7 +246,7 @@ fn each_leaf_that_the_rules_exclude_is_named() {
     let padded = [&grant_bytes[..amount], &[0xac, 0x82, 0x00], &grant_bytes[amount + 2..]].concat();
     let secret = SignedReceipt { receipt: receipt(904), ..signed(receipt(904)) };
     let rows: Vec<(&str, Log, &str)> = vec![
-        ("a payout of more than there is", with(Leaf::Payout(payout(700, 1 << 40))), "leaf 20: Owner("),
+        ("a payout of more than there is", with(Leaf::Payout(payout(700, 1 << 40))), "leaf 20: owner "),
         ("a job settled twice", with(Leaf::Settlement(twice)), "leaf 20: job "),
         ("an order carried out twice", with(Leaf::Grant(grant(1, 5))), "leaf 20: order "),
         ("a receipt that another node signed", with(settlement(by_another)), "leaf 20: receipt of job "),
