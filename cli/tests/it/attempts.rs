@@ -183,6 +183,19 @@ async fn preempted_attempt_is_paid_and_the_job_goes_elsewhere() {
         (why.len(), chosen(0), chosen(1)),
         (2, first.key.public().to_string().into(), second.key.public().to_string().into())
     );
+    for candidate in why.iter().flat_map(|step| step["candidates"].as_array().unwrap()) {
+        assert!(
+            candidate["predicted_us"].as_u64() >= Some(1) && candidate["price_microcredits"].as_u64() >= Some(1),
+            "{candidate}"
+        );
+        let parts = ["rtt_us", "queue_us", "fetch_us", "compile_us", "run_us"].map(|part| candidate[part].as_u64().unwrap());
+        assert_eq!(candidate["predicted_us"].as_u64(), Some(parts.iter().sum()), "{candidate}");
+    }
+
+    // It is told as it was recorded: with neither node to be had it is the same.
+    second.pause();
+    nodes_until(&client, |nodes| nodes.iter().all(|node| matches!(node.state, NodeState::Paused(_)))).await;
+    assert_eq!(network.adit(["why", "--json", &lease.job.to_string()]).run().ok().json_lines(), why);
 }
 
 #[tokio::test(flavor = "multi_thread")]
