@@ -628,7 +628,8 @@ impl Shadow {
         let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
         let is_spent = job.setbacks >= self.config.attempts_max || job.preemptions > self.config.preemptions_max;
         let deadline_ms = job.request.placement.deadline_ms;
-        let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || self.is_alone(job));
+        let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);
+        let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || has_no_node);
         let (is_out, started) = (!job.leases.is_empty(), job.started);
         let holds = attempts == started && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
         points.hit(match () {
