@@ -287,6 +287,26 @@ fn variables_without_a_value_are_zero() {
     }
 }
 
+/// To a driver a loop without an end is undefined: it may take what follows for what is never reached, and leave out checks of bounds. So the
+/// shader's compiler has each loop count, and end at a count that none comes to. The software adapter ends every loop early, and goes on behind
+/// it only where the shader has a way there.
+#[test]
+fn loop_that_nothing_ends_has_an_end_all_the_same() {
+    let mut gpu = Gpu::with(&GpuSetup { slice_ms: 60_000, ..setup() });
+    let loops = ["loop { }", "while true { }", "for (;;) { }", "loop { words[1] += 1u; }"];
+    for (number, endless) in (1..).zip(loops) {
+        let wgsl = format!(
+            "@group(0) @binding(0) var<storage, read_write> words: array<u32>;
+            @compute @workgroup_size(1)
+            fn main() {{ {endless} words[0] = 7u; }}"
+        );
+        let mut sandbox = session(&mut gpu, number, &wgsl, &[0, 0]);
+        sandbox.dispatch(0, &[0], [1, 1, 1], &[8]);
+        assert_eq!(sandbox.read_words(0, 1), [7], "{endless}");
+        gpu.close(&sandbox);
+    }
+}
+
 #[test]
 fn nothing_is_left_of_a_tenant_for_the_next() {
     const FILL: &str = "
