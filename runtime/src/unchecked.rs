@@ -8,11 +8,12 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use wasmtime::{Engine, Memory, Module, Store};
 use wgpu::WriteOnly;
@@ -36,29 +37,104 @@ pub(crate) fn load_code(engine: &Engine, code: File) -> wasmtime::Result<Module>
     unsafe { Module::deserialize_open_file(engine, code) }
 }
 
-/// Fills memory that a device may be mapped to, and that must not be read, with the bytes of `file` from `offset` on.
-///
-/// # Errors
-/// Where the file cannot be read, or ends before.
-pub(crate) fn read_exact_into(file: &File, offset: u64, mut memory: WriteOnly<'_, [u8]>) -> io::Result<()> {
-    let mut done = 0;
-    while done < memory.len() {
-        let at = i64::try_from(offset + done as u64).map_err(io::Error::other)?;
-        let mut rest = memory.slice(done..);
-        let (pointer, bytes) = (rest.as_raw_element_ptr(), rest.len());
-        // SAFETY: the pointer is to `bytes` bytes that may be written, for as long as `rest` is borrowed from; the kernel writes no others, and
-        // reads none of them. Every value is a `u8`.
-        let read = unsafe { libc::pread(file.as_raw_fd(), pointer.as_ptr().cast(), bytes, at) };
-        match usize::try_from(read) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => done += read,
-            Err(_) => match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::Interrupted => {}
-                error => return Err(error),
-            },
-        }
+/// Bytes of a file in memory that another process writes, mapped to be read here.
+#[derive(Debug)]
+pub(crate) struct SharedView {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping belongs to no thread, and nothing in it is a reference: all that is ever done with it is to copy bytes.
+unsafe impl Send for SharedView {}
+
+impl SharedView {
+    /// Maps so many bytes of `file` from `offset` on, a multiple of a page. The mapping is private, as a sandbox may have no other, and never
+    /// written to: so its pages are the file's own, and show what is written to that.
+    ///
+    /// # Errors
+    /// Where the file is not so long, or the system has no room.
+    pub(crate) fn map(file: &File, offset: u64, bytes: usize) -> io::Result<Self> {
+        Self::of(file, offset, bytes, ProtFlags::READ, MapFlags::PRIVATE)
     }
-    Ok(())
+
+    fn of(file: &File, offset: u64, bytes: usize, access: ProtFlags, flags: MapFlags) -> io::Result<Self> {
+        // The seal on its size keeps it so; who made a file without one would have this process end by a signal.
+        if file.metadata()?.len() < offset.saturating_add(bytes as u64) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // SAFETY: the system chooses where, so nothing that is there already is replaced.
+        let start = unsafe { mmap(ptr::null_mut(), bytes, access, flags, file, offset) }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, bytes })
+    }
+
+    /// Copies the bytes from `at` on, which somebody may write at the same time: what is copied then is any of both.
+    ///
+    /// # Panics
+    /// Where it has not so many.
+    pub(crate) fn read(&self, at: usize, into: &mut [u8]) {
+        let from = self.part(at, into.len());
+        // SAFETY: `part` has checked that so many bytes are mapped; `into` is this process's own, and so lies elsewhere. The other process is
+        // no thread of this program, no reference to its bytes exists here, and any value is a `u8`.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into.as_mut_ptr(), into.len()) }
+    }
+
+    /// The same, to memory that a device may be mapped to, and that must not be read.
+    ///
+    /// # Panics
+    /// As above.
+    pub(crate) fn read_to_device(&self, at: usize, mut into: WriteOnly<'_, [u8]>) {
+        let from = self.part(at, into.len());
+        // SAFETY: as above; the memory may be written to for as long as `into` is borrowed from.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), into.as_raw_element_ptr().as_ptr(), into.len()) }
+    }
+
+    /// Where `bytes` bytes from `at` on are.
+    fn part(&self, at: usize, bytes: usize) -> NonNull<u8> {
+        assert!(at.checked_add(bytes).is_some_and(|end| end <= self.bytes), "{bytes} bytes at {at} of {}", self.bytes);
+        // SAFETY: the sum is within the mapping, as was just checked.
+        unsafe { self.start.add(at) }
+    }
+}
+
+impl Drop for SharedView {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and whatever `part` gave is used up where it was asked for. One that stays mapped for an
+        // error is no harm.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// Bytes of a file in memory that another process reads and writes, mapped to be read and written here.
+#[derive(Debug)]
+pub(crate) struct SharedMemory(SharedView);
+
+impl SharedMemory {
+    /// Maps so many bytes of `file` from its begin on.
+    ///
+    /// # Errors
+    /// As for [`SharedView::map`].
+    pub(crate) fn map(file: &File, bytes: usize) -> io::Result<Self> {
+        SharedView::of(file, 0, bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED).map(Self)
+    }
+
+    /// Copies `bytes` to where `at` says.
+    ///
+    /// # Panics
+    /// Where it has no room for them.
+    pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
+        let to = self.0.part(at, bytes.len());
+        // SAFETY: as for `SharedView::read`, the other way round; `SharedMemory::map` has made all of it writable.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) }
+    }
+}
+
+impl std::ops::Deref for SharedMemory {
+    type Target = SharedView;
+
+    fn deref(&self) -> &SharedView {
+        &self.0
+    }
 }
 
 /// Closes every descriptor but the standard streams: what whoever started the supervisor forgot to mark, a worker must not have.
@@ -269,5 +345,51 @@ impl<T: 'static> Drop for MeteredStore<T> {
     fn drop(&mut self) {
         // Before the store, and so before the memory: a field is dropped after this.
         *self.page.lock() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    const BYTES: usize = 1 << 18;
+
+    fn file() -> File {
+        let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, BYTES as u64).unwrap();
+        File::from(file)
+    }
+
+    /// A private mapping shows what others write to the file, as long as nobody writes to the mapping; POSIX leaves that open.
+    #[test]
+    fn view_shows_what_others_write_after_it_was_mapped() {
+        use std::os::unix::fs::FileExt;
+
+        let file = file();
+        let (view, memory) =
+            (SharedView::map(&file, BYTES as u64 / 2, BYTES / 2).unwrap(), SharedMemory::map(&file, BYTES).unwrap());
+        let mut seen = vec![0; BYTES / 2];
+        for round in 1..=4_u8 {
+            memory.write(BYTES / 2, &vec![round; BYTES / 2]);
+            view.read(0, &mut seen);
+            assert!(seen.iter().all(|byte| *byte == round), "{round} by the mapping");
+            file.write_all_at(&[!round; 3], BYTES as u64 - 3).unwrap();
+            view.read(BYTES / 2 - 4, &mut seen[..4]);
+            assert_eq!(seen[..4], [round, !round, !round, !round], "by a call");
+        }
+    }
+
+    #[test]
+    fn file_that_is_too_short_is_not_mapped() {
+        assert!(SharedView::map(&file(), BYTES as u64 / 2, BYTES / 2 + 1).is_err());
+        assert!(SharedMemory::map(&file(), BYTES + 1).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "9 bytes at 262136 of 262144")]
+    fn nothing_is_read_from_behind_a_view() {
+        SharedView::map(&file(), 0, BYTES).unwrap().read(BYTES - 8, &mut [0; 9]);
     }
 }

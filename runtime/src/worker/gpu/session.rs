@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -25,7 +25,7 @@ use crate::gpu::wire::{
     Binding, Command, Data, FromGpu, INLINE_MAX, Reply, SHARED_BYTES, SLOT_BYTES, SLOTS, Session, SessionEnd, Shape,
 };
 use crate::ipc::IpcError;
-use crate::unchecked::read_exact_into;
+use crate::unchecked::SharedMemory;
 
 /// What buffers of guests can be used for.
 const USAGES: BufferUsages =
@@ -67,9 +67,7 @@ impl Handle {
         socket: UnixStream,
         shared: File,
     ) -> io::Result<Arc<Self>> {
-        if shared.metadata()?.len() < SHARED_BYTES {
-            return Err(io::Error::other("the shared file of a session is too small"));
-        }
+        let shared = SharedMemory::map(&shared, SHARED_BYTES as usize)?;
         let socket = Arc::new(socket);
         let session = meter.session;
         let state = Mutex::default();
@@ -167,7 +165,7 @@ struct Worker {
     gpu: Arc<Gpu>,
     handle: Arc<Handle>,
     inbox: Inbox,
-    shared: File,
+    shared: SharedMemory,
     book: Book,
     buffers: HashMap<u32, (Buffer, u64)>,
     /// Bytes of them.
@@ -318,10 +316,7 @@ impl Worker {
                     return Err(lied(format!("{} bytes within a frame", data.len())));
                 }
                 self.book.write(buffer, offset, data.len() as u64)?;
-                let staged = self.stage(data.len(), |mut memory, _| {
-                    memory.copy_from_slice(&data);
-                    Ok(())
-                })?;
+                let staged = self.stage(data.len(), |mut memory, _| memory.copy_from_slice(&data))?;
                 self.upload(buffer, offset, staged, data.len() as u64)
             }
             Data::Slot { slot, bytes } => {
@@ -329,8 +324,8 @@ impl Worker {
                     return Err(lied(format!("{bytes} bytes in slot {slot}")));
                 }
                 self.book.write(buffer, offset, bytes.into())?;
-                let at = u64::from(slot) * SLOT_BYTES as u64;
-                let staged = self.stage(bytes as usize, |memory, shared| read_exact_into(shared, at, memory))?;
+                let at = usize::from(slot) * SLOT_BYTES;
+                let staged = self.stage(bytes as usize, |memory, shared| shared.read_to_device(at, memory))?;
                 // While this goes on its way, the sandbox fills the slot again.
                 self.say(&Reply::Free { slot })?;
                 self.upload(buffer, offset, staged, bytes.into())
@@ -342,7 +337,7 @@ impl Worker {
     fn stage(
         &mut self,
         bytes: usize,
-        fill: impl FnOnce(WriteOnly<'_, [u8]>, &File) -> io::Result<()>,
+        fill: impl FnOnce(WriteOnly<'_, [u8]>, &SharedMemory),
     ) -> Result<Option<(Buffer, u64)>, Stop> {
         let shared = &self.shared;
         let put = (bytes > 0).then(|| self.uploads.put(&self.gpu, bytes, |memory| fill(memory, shared)));
@@ -484,12 +479,14 @@ impl Worker {
         self.book.read(buffer, offset, bytes)?;
         let source = self.buffer(buffer)?;
         let mut groups = VecDeque::new();
-        let mut asked = 0;
+        let (mut asked, mut pieces_max) = (0, 1);
         loop {
             while groups.len() < READS_AHEAD && asked < bytes {
-                let (group, end) = self.ask(&source, offset, asked, bytes, groups.is_empty())?;
+                let (group, end) = self.ask(&source, offset, asked..bytes, pieces_max, groups.is_empty())?;
                 groups.push_back(group);
                 asked = end;
+                // The first goes on its way to the guest while the next are copied.
+                pieces_max = (2 * pieces_max).min(CHUNKS_PER_BATCH);
             }
             let Some(group) = groups.pop_front() else { return Ok(()) };
             self.turn = None;
@@ -502,12 +499,19 @@ impl Worker {
         }
     }
 
-    /// Submits the copies of the next pieces of a read, and says where the one after begins. Where these are the last, and it has no others,
-    /// it waits for them.
-    fn ask(&mut self, source: &Buffer, offset: u64, mut at: u64, bytes: u64, is_alone: bool) -> Result<(Pieces, u64), Stop> {
-        let mut pieces = Vec::new();
-        while pieces.len() < CHUNKS_PER_BATCH && at < bytes {
-            let length = (bytes - at).min(SLOT_BYTES as u64);
+    /// Submits the copies of the next pieces of what is left of a read, and says where the one after begins. Where these are the last, and it
+    /// has no others, it waits for them.
+    fn ask(
+        &mut self,
+        source: &Buffer,
+        offset: u64,
+        left: Range<u64>,
+        pieces_max: usize,
+        is_alone: bool,
+    ) -> Result<(Pieces, u64), Stop> {
+        let (mut at, mut pieces) = (left.start, Vec::new());
+        while pieces.len() < pieces_max && at < left.end {
+            let length = (left.end - at).min(SLOT_BYTES as u64);
             let staged = self.downloads.take(&self.gpu)?;
             let batch = self.batch()?;
             batch.move_bytes(source, offset + at, &staged, 0, length);
@@ -515,7 +519,7 @@ impl Worker {
             pieces.push((staged, length as usize));
             at += length;
         }
-        let done = self.submit(is_alone && at == bytes)?;
+        let done = self.submit(is_alone && at == left.end)?;
         Ok((Pieces { done, pieces }, at))
     }
 
@@ -527,8 +531,7 @@ impl Worker {
             return self.say(&Reply::Data(Data::Inline(view.to_vec())));
         }
         let slot = self.take_slot()?;
-        let at = u64::from(SLOTS + slot) * SLOT_BYTES as u64;
-        self.shared.write_all_at(&view, at).map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
+        self.shared.write(usize::from(SLOTS + slot) * SLOT_BYTES, &view);
         self.say(&Reply::Data(Data::Slot { slot, bytes: length as u32 }))
     }
 

@@ -1,6 +1,5 @@
 //! Buffers that bulk data waits in, on its way to the device and back.
 
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use wgpu::{Buffer, BufferUsages, WriteOnly};
@@ -39,12 +38,12 @@ impl Uploads {
     /// Takes in so many bytes, at most a slot, as `fill` writes them, and says where they are.
     ///
     /// # Errors
-    /// Where the adapter has no memory left, or they cannot be written.
+    /// Where the adapter has no memory left.
     pub(super) fn put(
         &mut self,
         gpu: &Gpu,
         bytes: usize,
-        fill: impl FnOnce(WriteOnly<'_, [u8]>) -> io::Result<()>,
+        fill: impl FnOnce(WriteOnly<'_, [u8]>),
     ) -> Result<(Buffer, u64), SessionEnd> {
         if self.open.as_ref().is_some_and(|(_, used)| used + bytes > CHUNK_BYTES) {
             self.close();
@@ -56,7 +55,7 @@ impl Uploads {
         let (from, to) = (used as u64, (used + bytes) as u64);
         let view = buffer.slice(from..to).get_mapped_range_mut();
         let mut view = view.map_err(|error| SessionEnd::Failed(error.to_string()))?;
-        fill(view.slice(..)).map_err(|error| SessionEnd::Failed(format!("the shared file: {error}")))?;
+        fill(view.slice(..));
         drop(view);
         self.open = Some((buffer.clone(), (used + bytes).next_multiple_of(MAP_ALIGN)));
         Ok((buffer, from))

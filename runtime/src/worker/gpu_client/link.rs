@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 
 use crate::gpu::wire::{Command, Data, INLINE_MAX, Reply, SLOT_BYTES, SLOTS};
 use crate::ipc::{Receiver, Sender, connection};
+use crate::unchecked::SharedView;
 
 /// Commands that wait for company. More would keep the GPU waiting for longer than a turn of the socket costs.
 const BATCH_COMMANDS_MAX: usize = 64;
@@ -30,6 +31,8 @@ pub(crate) struct Link {
     sender: Sender,
     receiver: Receiver,
     shared: File,
+    /// The slots from the GPU; there from the first large read on.
+    view: Option<SharedView>,
     /// Slots towards the GPU that are empty.
     free: Vec<u8>,
     /// Commands that were not sent yet.
@@ -40,7 +43,7 @@ impl Link {
     /// Over a session's socket, which does not block, and its shared file. To be called within a tokio runtime.
     pub(crate) fn new(socket: OwnedFd, shared: OwnedFd) -> std::io::Result<Self> {
         let (sender, receiver) = connection(UnixStream::from_std(StdUnixStream::from(socket))?);
-        Ok(Self { sender, receiver, shared: File::from(shared), free: (0..SLOTS).collect(), recorded: 0 })
+        Ok(Self { sender, receiver, shared: File::from(shared), view: None, free: (0..SLOTS).collect(), recorded: 0 })
     }
 
     /// Queues a command, and sends what is queued where that is a batch.
@@ -112,10 +115,19 @@ impl Link {
     /// Empties a slot that the GPU worker has filled.
     async fn take(&mut self, slot: u8, bytes: usize, into: &mut [u8]) -> Result<usize, SessionClosed> {
         let into = into.get_mut(..bytes).filter(|_| slot < SLOTS && bytes <= SLOT_BYTES).ok_or(SessionClosed)?;
-        self.shared.read_exact_at(into, slot_at(SLOTS + slot)).map_err(|_| SessionClosed)?;
+        self.view()?.read(usize::from(slot) * SLOT_BYTES, into);
         self.record(&Command::Taken { slot }).await?;
         self.send().await?;
         Ok(bytes)
+    }
+
+    /// The slots from the GPU. To read from a mapping takes a fifth of what `pread` does where the guest's memory is not aligned.
+    fn view(&mut self) -> Result<&SharedView, SessionClosed> {
+        let view = match self.view.take() {
+            Some(view) => view,
+            None => SharedView::map(&self.shared, slot_at(SLOTS), usize::from(SLOTS) * SLOT_BYTES).map_err(|_| SessionClosed)?,
+        };
+        Ok(self.view.insert(view))
     }
 
     /// Waits until all that was recorded is done.
