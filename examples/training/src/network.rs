@@ -135,7 +135,9 @@ pub(crate) fn tap_place(at: usize, tap: usize) -> usize {
 }
 
 /// A convolution, of `N` places of a row at a time: each weight is read once for all of them. `N` divides the side of a picture; as many
-/// sums as are under way should fit into sixteen registers of four, with room for what is multiplied.
+/// sums as are under way should fit into sixteen registers of four, with room for what is multiplied. A function of its own, in which a
+/// compiler of wasm has the registers for them.
+#[inline(never)]
 pub(crate) fn convolve<const I: usize, const O: usize, const N: usize>(
     values: &[[f32; I]; BORDERED],
     kernel: &Kernel<I, O>,
@@ -160,8 +162,12 @@ pub(crate) fn convolve<const I: usize, const O: usize, const N: usize>(
     results
 }
 
-fn positive<const C: usize>(values: [[f32; C]; PLACES]) -> [[f32; C]; PLACES] {
-    values.map(|values| values.map(|value| if value > 0.0 { value } else { 0.0 }))
+/// Number by number in one run, which compilers make vectors of, of wasm too.
+fn positive<const C: usize>(mut values: [[f32; C]; PLACES]) -> [[f32; C]; PLACES] {
+    for value in values.as_flattened_mut() {
+        *value = if *value > 0.0 { *value } else { 0.0 };
+    }
+    values
 }
 
 fn larger(one: [f32; SECOND], other: [f32; SECOND]) -> [f32; SECOND] {
