@@ -15,10 +15,10 @@ use crate::reader::{check_leaf, read_attempt, read_job, read_leaf};
 use crate::recent::{IndexKey, SharedRecent, Sweep, keys};
 use crate::row::Row;
 use crate::schema::{
-    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_ATTEMPTS_SUM, META_INDEXED, META_JOBS_SUM, META_ORDERS_SUM, META_TERMS,
-    ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
+    ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_ACCOUNTS_SUM, META_ATTEMPTS_SUM, META_HOLDS_SUM, META_INDEXED,
+    META_JOBS_SUM, META_ORDERS_SUM, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
 };
-use crate::sums::Sums;
+use crate::sums::{Sums, TableSum};
 use crate::tree::{Edge, Place};
 use crate::{Appended, Corruption, Entry, EntryError, StoreError};
 
@@ -53,7 +53,7 @@ pub(crate) struct Change<'txn> {
     meta: Table<'txn, &'static str, &'static [u8]>,
     edge: Edge,
     terms: Option<Terms>,
-    /// Over the tables that say what was done before, and what they were when the batch began.
+    /// Over the tables that say what was done before and who has what, and what they were when the batch began.
     sums: Sums,
     sums_before: Sums,
     /// What leads to the leaves before, as far as the tables may lack it.
@@ -118,10 +118,18 @@ impl<'txn> Change<'txn> {
             return Ok(None);
         }
         for (job, Hold { customer, amount, expires, .. }) in &self.placed {
-            self.holds.insert(&job.0, (&customer.0, amount.0, expires.0))?;
+            let hold = (&customer.0, amount.0, expires.0);
+            if let Some(before) = self.holds.insert(&job.0, hold)? {
+                self.sums.holds.take(TableSum::of(HOLDS, &job.0, before.value()));
+            }
+            self.sums.holds.add(TableSum::of(HOLDS, &job.0, hold));
         }
         for (account, balance) in &self.balances {
-            self.accounts.insert(&account.to_key(), &balance.to_bytes())?;
+            let (key, balance) = (account.to_key(), balance.to_bytes());
+            if let Some(before) = self.accounts.insert(&key, &balance)? {
+                self.sums.accounts.take(TableSum::of(ACCOUNTS, &key, before.value()));
+            }
+            self.sums.accounts.add(TableSum::of(ACCOUNTS, &key, &balance));
         }
         let full = self.full.iter().map(|(place, tile)| (*place, tile.as_slice()));
         for (place, tile) in full.chain(self.edge.partial()) {
@@ -139,7 +147,7 @@ impl<'txn> Change<'txn> {
             match key {
                 IndexKey::Job(job) => {
                     if self.jobs.insert(job, index)?.is_none() {
-                        self.sums.jobs.add(job, *index);
+                        self.sums.jobs.add(TableSum::of(JOBS, job, *index));
                     }
                 }
                 IndexKey::Statement(account, is_other, index) => _ = self.statements.insert((account, *is_other, *index), ())?,
@@ -153,11 +161,15 @@ impl<'txn> Change<'txn> {
 
     /// Writes the sums that have changed; that over the jobs once a sweep is over, when all that it swept is in the table.
     fn write_sums(&mut self, is_swept: bool) -> Result<(), StoreError> {
-        if self.sums.orders != self.sums_before.orders {
-            self.meta.insert(META_ORDERS_SUM, self.sums.orders.to_bytes().as_slice())?;
-        }
-        if self.sums.attempts != self.sums_before.attempts {
-            self.meta.insert(META_ATTEMPTS_SUM, self.sums.attempts.to_bytes().as_slice())?;
+        let (sums, before) = (&self.sums, &self.sums_before);
+        let rows = [
+            (META_ORDERS_SUM, sums.orders, before.orders),
+            (META_ATTEMPTS_SUM, sums.attempts, before.attempts),
+            (META_ACCOUNTS_SUM, sums.accounts, before.accounts),
+            (META_HOLDS_SUM, sums.holds, before.holds),
+        ];
+        for (row, sum, _) in rows.into_iter().filter(|(_, sum, before)| sum != before) {
+            self.meta.insert(row, sum.to_bytes().as_slice())?;
         }
         if is_swept {
             self.meta.insert(META_JOBS_SUM, self.sums.jobs.to_bytes().as_slice())?;
@@ -218,7 +230,7 @@ impl<'txn> Change<'txn> {
         Ok(match self.record(leaf, None)? {
             Ok(index) => {
                 self.orders.insert(&id.0, index)?;
-                self.sums.orders.add(&id.0, index);
+                self.sums.orders.add(TableSum::of(ORDERS, &id.0, index));
                 Ok(Applied::Recorded { index })
             }
             Err(refused) => Err(refused),
@@ -292,7 +304,7 @@ impl<'txn> Change<'txn> {
             Err(refused) => return Ok(Err(refused)),
         };
         self.attempts.insert((&job.0, attempt.0), index)?;
-        self.sums.attempts.add_attempt((&job.0, attempt.0), index);
+        self.sums.attempts.add(TableSum::of(ATTEMPTS, (&job.0, attempt.0), index));
         Ok(Ok(Applied::Recorded { index }))
     }
 
@@ -418,8 +430,10 @@ impl<'txn> Change<'txn> {
 
     fn end_hold(&mut self, job: JobId) -> Result<(), StoreError> {
         self.placed.remove(&job);
-        if self.stored_hold(job)?.is_some() {
-            self.holds.remove(&job.0)?;
+        if self.stored_hold(job)?.is_some()
+            && let Some(before) = self.holds.remove(&job.0)?
+        {
+            self.sums.holds.take(TableSum::of(HOLDS, &job.0, before.value()));
         }
         Ok(())
     }

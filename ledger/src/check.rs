@@ -12,6 +12,7 @@ use crate::recent::{IndexKey, indexed, keys};
 use crate::schema::{
     ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID, check_balances,
 };
+use crate::sums::Sums;
 use crate::tree::{Edge, Place};
 
 /// The tables, and what the leaves read so far say of them.
@@ -75,6 +76,8 @@ pub(crate) fn check(transaction: &ReadTransaction) -> Result<Books, StoreError> 
     check_accounts(transaction, &check.books, check.voided)?;
     check_holds(transaction, &check.books)?;
     check_unpaid(transaction)?;
+    // No leaf says of which job a hold is and when it ends.
+    Sums::read(transaction)?;
     Ok(check.books)
 }
 

@@ -68,7 +68,7 @@ pub enum StoreError {
         /// How many there should be.
         due: u64,
     },
-    /// A table that says what was done before is not the one that was written.
+    /// A table that says what was done before, or who has what, is not the one that was written.
     #[error("the ledger is damaged: its table of {what} is not the one that was written; restore a backup (adit ledger restore)")]
     Altered {
         /// Which table.
@@ -380,8 +380,9 @@ impl Reader {
     /// Folds the whole log again, and compares all else to it: the tree, every balance, and for each leaf its row, output, job or attempt,
     /// order and statements, of which there are no others. What a start leaves out, because it takes as long as the log is.
     ///
-    /// No leaf says of which job an open hold is and when it ends, nor whether an output was recorded: that this is as it was written, and
-    /// that the file is, [`Ledger::open_checked`](crate::Ledger::open_checked) says.
+    /// No leaf says of which job an open hold is and when it ends: that is compared to a sum, as at a start. Nor does one say whether an output
+    /// was recorded, or what an attempt was that was not paid: that this is as it was written, and that the file is,
+    /// [`Ledger::open_checked`](crate::Ledger::open_checked) says.
     ///
     /// # Errors
     /// [`StoreError`] names the first leaf, account or table that is wrong.

@@ -13,7 +13,7 @@ use crate::tree::{Edge, Place};
 use crate::{Corruption, OpenError, StoreError};
 
 /// The version of the tables and of what they mean. A ledger of another version is refused.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 
 /// By index, dense from 0: a leaf's bytes. Ordered keys make every append touch the same right edge of the tree.
 pub(crate) const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
@@ -56,6 +56,10 @@ pub(crate) const META_ORDERS_SUM: &str = "orders sum";
 pub(crate) const META_ATTEMPTS_SUM: &str = "attempts sum";
 /// In [`META`], beside [`META_INDEXED`]: the sum over what [`JOBS`] has of the leaves below that.
 pub(crate) const META_JOBS_SUM: &str = "jobs sum";
+/// In [`META`], once there are any: the sum over [`ACCOUNTS`].
+pub(crate) const META_ACCOUNTS_SUM: &str = "accounts sum";
+/// In [`META`], once there were any: the sum over [`HOLDS`].
+pub(crate) const META_HOLDS_SUM: &str = "holds sum";
 
 /// Begins a transaction that is on the disk when its commit returns.
 ///

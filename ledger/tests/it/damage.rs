@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use adit_ledger::{Account, BooksError, CommitError, Corruption, Hold, Ledger, OpenError, Operation, StoreError};
 use adit_protocol::{Digest, Grant, Microcredits, PublicKey, TransferId, UnixMillis, VoidReason};
-use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 use crate::disk::Disk;
 use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, grant, hold, job, open, rival, settle};
@@ -82,27 +82,34 @@ fn grants_behind(count: u64) -> Vec<Operation> {
     (0..count).map(|n| Operation::Grant(Grant { id: id(n), ..grant(n % 3) })).collect()
 }
 
-/// Makes the sums over the tables of what was done before fit what stands there, as nobody does who only loses bits: for what is found
-/// behind the start, which compares them.
+/// Makes the sums over the tables fit what stands there, as nobody does who only loses bits: for what is found behind the start, which
+/// compares them.
 fn sum_up(transaction: &WriteTransaction) {
-    let part = |key: &[u8], index: u64| {
-        let digest = Digest::of(&[key, &index.to_le_bytes()].concat());
-        u128::from_le_bytes(digest.0[..16].try_into().unwrap())
-    };
     let mut meta = transaction.open_table(META).unwrap();
-    let indexed = u64::from_le_bytes(meta.get("indexed").unwrap().unwrap().value().try_into().unwrap());
-    for (table, row, end) in [(ORDERS, "orders sum", u64::MAX), (JOBS, "jobs sum", indexed)] {
-        let table = transaction.open_table(table).unwrap();
-        let entries = table.iter().unwrap().map(Result::unwrap).filter(|(_, index)| index.value() < end);
-        let sum = entries.fold(0u128, |sum, (key, index)| sum.wrapping_add(part(key.value(), index.value())));
+    let indexed = meta.get("indexed").unwrap().map_or(0, |index| u64::from_le_bytes(index.value().try_into().unwrap()));
+    let sums = [
+        ("orders sum", sum(transaction, ORDERS, |_| true)),
+        ("attempts sum", sum(transaction, ATTEMPTS, |_| true)),
+        ("jobs sum", sum(transaction, JOBS, |index| index < indexed)),
+        ("accounts sum", sum(transaction, ACCOUNTS, |_| true)),
+        ("holds sum", sum(transaction, HOLDS, |_| true)),
+    ];
+    for (row, sum) in sums {
         meta.insert(row, sum.to_le_bytes().as_slice()).unwrap();
     }
-    let attempts = transaction.open_table(ATTEMPTS).unwrap();
-    let sum = attempts.iter().unwrap().map(Result::unwrap).fold(0u128, |sum, (key, index)| {
-        let (job, attempt) = key.value();
-        sum.wrapping_add(part(&[job.as_slice(), &attempt.to_le_bytes()].concat(), index.value()))
-    });
-    meta.insert("attempts sum", sum.to_le_bytes().as_slice()).unwrap();
+}
+
+fn sum<K: Key + 'static, V: Value + 'static>(
+    transaction: &WriteTransaction,
+    table: TableDefinition<'_, K, V>,
+    is_summed: impl Fn(V::SelfType<'_>) -> bool,
+) -> u128 {
+    let table = transaction.open_table(table).unwrap();
+    let entries = table.iter().unwrap().map(Result::unwrap).filter(|(_, value)| is_summed(value.value()));
+    entries.fold(0, |sum: u128, (key, value)| {
+        let digest = Digest::of(&[K::as_bytes(&key.value()).as_ref(), V::as_bytes(&value.value()).as_ref()].concat());
+        sum.wrapping_add(u128::from_le_bytes(digest.0[..16].try_into().unwrap()))
+    })
 }
 
 /// Below which leaf the tables of a closed ledger lack nothing, by its own word.
@@ -197,7 +204,7 @@ fn money_from_nowhere_is_found_at_open() {
     assert!(matches!(error, OpenError::Books(BooksError::Unbalanced(1 | -1))), "{error}");
 }
 
-/// What a start does not see, the fold of the whole log does.
+/// Also by one who makes the sums fit.
 #[test]
 fn money_that_changed_hands_is_found_by_the_log() {
     let disk = disk_with(0..4);
@@ -211,6 +218,8 @@ fn money_that_changed_hands_is_found_by_the_log() {
             accounts.insert(&customer(n), &balance).unwrap();
         }
     });
+    assert_eq!(altered(&disk), "accounts");
+    damage(&disk, sum_up);
     let error = open(&disk).reader().check_books().unwrap_err();
     assert!(matches!(error, StoreError::Books(BooksError::Kept { .. })), "{error}");
 }
@@ -307,6 +316,7 @@ fn account_that_is_empty_is_missed_where_it_is_missing() {
         let mut key = [n; 33];
         key[0] = 2;
         damage(&disk, |t| drop(t.open_table(ACCOUNTS).unwrap().remove(&key).unwrap().unwrap()));
+        damage(&disk, sum_up);
         let error = open(&disk).reader().check_books().unwrap_err().to_string();
         assert!(error.contains("8 accounts where there should be 9"), "{n}: {error}");
     }
@@ -379,6 +389,15 @@ fn rename(transaction: &WriteTransaction, table: TableDefinition<'_, &'static [u
     let mut table = transaction.open_table(table).unwrap();
     let index = table.remove(&from).unwrap().unwrap().value();
     table.insert(&to, index).unwrap();
+}
+
+/// Which table a start says is not the one that was written.
+#[track_caller]
+fn altered(disk: &Disk) -> &'static str {
+    match Ledger::open_with(disk.backend(), gateway()).unwrap_err() {
+        OpenError::Store(StoreError::Altered { what }) => what,
+        error => panic!("{error}"),
+    }
 }
 
 /// A bit of the tree's edge made a gateway sign another root for leaves that it had signed before: proof of a misbehaviour that was none.
@@ -491,7 +510,7 @@ fn what_was_done_is_known_or_the_ledger_is_not_opened() {
 /// Each table by itself, and what its sum is kept in.
 #[test]
 fn table_of_what_was_done_that_changed_is_named_at_open() {
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 17] = [
         ("orders", |t| rename(t, ORDERS, [1; 16], [9; 16])),
         ("orders", |t| drop(t.open_table(ORDERS).unwrap().insert(&[1; 16], 3).unwrap())),
         ("orders", |t| drop(t.open_table(ORDERS).unwrap().insert(&[9; 16], 3).unwrap())),
@@ -505,15 +524,76 @@ fn table_of_what_was_done_that_changed_is_named_at_open() {
             attempts.insert((&job(5).0, 2), index).unwrap();
         }),
         ("paid attempts", |t| change_sum(t, "attempts sum")),
+        ("accounts", |t| {
+            let mut accounts = t.open_table(ACCOUNTS).unwrap();
+            let balance = *accounts.remove(&customer(1)).unwrap().unwrap().value();
+            accounts.insert(&[9; 33], &balance).unwrap();
+        }),
+        ("accounts", |t| drop(t.open_table(ACCOUNTS).unwrap().insert(&[9; 33], &[0; 32]).unwrap())),
+        ("accounts", |t| change_sum(t, "accounts sum")),
+        ("accounts", |t| drop(t.open_table(META).unwrap().remove("accounts sum").unwrap())),
+        ("holds", |t| change_job_of_hold(t, [9; 16], 90)),
+        ("holds", |t| change_job_of_hold(t, job(5).0, 91)),
+        ("holds", |t| drop(t.open_table(HOLDS).unwrap().insert(&[9; 16], (&client(1).0, 0, 6)).unwrap())),
+        ("holds", |t| change_sum(t, "holds sum")),
     ];
     for (table, change) in changes {
         let disk = disk_with_an_attempt();
         damage(&disk, change);
-        match Ledger::open_with(disk.backend(), gateway()).unwrap_err() {
-            OpenError::Store(StoreError::Altered { what }) => assert_eq!(what, table),
-            error => panic!("{table}: {error}"),
+        assert_eq!(altered(&disk), table);
+    }
+}
+
+/// Makes the hold of job 5 another job's, or one that ends at another time.
+fn change_job_of_hold(transaction: &WriteTransaction, to: [u8; 16], expires: u64) {
+    let mut holds = transaction.open_table(HOLDS).unwrap();
+    let amount = holds.remove(&job(5).0).unwrap().unwrap().value().1;
+    holds.insert(&to, (&client(5).0, amount, expires)).unwrap();
+}
+
+/// A balance under another key was another's money, and a hold under another a job's that nobody had asked for.
+#[test]
+fn every_flipped_byte_of_an_account_or_a_hold_is_found_at_open() {
+    let disk = disk_with_an_attempt();
+    let image = disk.image();
+    let mut flips = flips_of(&disk, ACCOUNTS);
+    flips.extend(flips_of(&disk, HOLDS));
+    assert_eq!(flips.len(), 6 * (33 + 32) + 16 + 48);
+    for (what, flipped) in flips {
+        let error = Ledger::open_with(flipped.backend(), gateway()).expect_err(&what).to_string();
+        assert!(error.contains("adit ledger restore"), "{what}: {error}");
+    }
+    assert_eq!(disk.image(), image);
+}
+
+/// The disk once for each byte of each key and each value of a table, with a bit of that flipped, and redb's checksums right.
+fn flips_of<K: Key + 'static, V: Value + 'static>(disk: &Disk, definition: TableDefinition<'_, K, V>) -> Vec<(String, Disk)> {
+    let image = disk.image();
+    let rows: Vec<(Vec<u8>, Vec<u8>)> = {
+        let copy = Disk::with_image(image.clone());
+        let database = Database::builder().create_with_backend(copy.backend()).unwrap();
+        let table = database.begin_read().unwrap().open_table(definition).unwrap();
+        let bytes = |row: (redb::AccessGuard<'_, K>, redb::AccessGuard<'_, V>)| {
+            (K::as_bytes(&row.0.value()).as_ref().to_vec(), V::as_bytes(&row.1.value()).as_ref().to_vec())
+        };
+        table.iter().unwrap().map(|row| bytes(row.unwrap())).collect()
+    };
+    let mut flips = Vec::new();
+    for (key, value) in rows {
+        for at in 0..key.len() + value.len() {
+            let (mut new_key, mut new_value) = (key.clone(), value.clone());
+            let byte = if at < key.len() { &mut new_key[at] } else { &mut new_value[at - key.len()] };
+            *byte ^= 1 << (at % 8);
+            let flipped = Disk::with_image(image.clone());
+            damage(&flipped, |t| {
+                let mut table = t.open_table(definition).unwrap();
+                table.remove(K::from_bytes(&key)).unwrap();
+                table.insert(K::from_bytes(&new_key), V::from_bytes(&new_value)).unwrap();
+            });
+            flips.push((format!("byte {at} of {key:02x?}"), flipped));
         }
     }
+    flips
 }
 
 /// Sums that damage made too large are damage, and neither wrap around to zero nor end the process.

@@ -2,6 +2,8 @@
 //! has stopped leaves the disk alone, and once the disk is mended the script can be finished.
 
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use adit_ledger::{CommitError, Ledger, OpenError, StoreError};
 use redb::{Database, Error, ReadableDatabase, TableDefinition};
@@ -116,6 +118,38 @@ fn reader_of_a_stopped_ledger_answers_from_memory() {
         drop(ledger);
         assert_eq!(script.check_answers(&reader, batches), batches, "{fault:?}, the ledger dropped");
     }
+}
+
+/// As a publisher and clients do: whoever reads while the disk fails gets an answer or an error, and none keeps the ledger from its end.
+#[test]
+fn readers_beside_a_ledger_whose_disk_fails_end_with_it() {
+    let script = script();
+    let image = empty().image();
+    let whole = Disk::with_image(image.clone());
+    assert_eq!(script.run(&whole, 0), script.len());
+    let mut failed = 0;
+    for (n, fault) in (1..=whole.operations()).step_by(STEP).flat_map(|n| [(n, Fault::Full), (n + 1, Fault::Once)]) {
+        let disk = Disk::with_image(image.clone());
+        let mut ledger = Ledger::open_with(disk.backend(), gateway()).unwrap();
+        disk.fail_at(n, fault);
+        let (reader, is_over) = (ledger.reader().clone(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let read = || {
+                while !is_over.load(Ordering::Relaxed) {
+                    let _ = reader.tree().and_then(|head| reader.leaves(head.size.saturating_sub(3), 3));
+                }
+            };
+            scope.spawn(read);
+            scope.spawn(read);
+            failed += usize::from(script.batches().iter().any(|batch| ledger.apply(&batch.operations).is_err()));
+            drop(ledger);
+            is_over.store(true, Ordering::Relaxed);
+        });
+        drop(reader);
+        disk.mend();
+        Ledger::open_with(disk.backend(), gateway()).unwrap();
+    }
+    assert!(failed > 50, "{failed}");
 }
 
 const TABLE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("table");
