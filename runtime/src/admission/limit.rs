@@ -53,8 +53,8 @@ pub(super) const FUNCTION_BYTES: Limit = Limit { name: "bytes of a function body
 pub(super) const LOCALS: Limit = Limit { name: "locals of a function", max: 1_000 };
 /// Each is an edge of the control-flow graph for one byte of code; several tables with the same targets multiply.
 pub(super) const BR_TABLE_TARGETS: Limit = Limit { name: "targets of a br_table", max: 4_000 };
-/// Passes over the code keep a stack by it. Of C, a `switch` is as many blocks as it has cases: an interpreter's loop some three hundred.
-pub(super) const NESTING: Limit = Limit { name: "nested blocks", max: 1_000 };
+/// Passes over the code recurse or keep a stack by it.
+pub(super) const NESTING: Limit = Limit { name: "nested blocks", max: 256 };
 
 /// Every limit, in the order of `docs/limits.md`.
 #[cfg(test)]
