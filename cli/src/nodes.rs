@@ -1,6 +1,8 @@
 //! `adit nodes`: who lends what.
 
-use adit_protocol::{Answer, Fuel, NodeStatus, Profile, Query};
+use adit_client::Client;
+use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX};
+use adit_protocol::{Answer, Fuel, NodeStatus, Profile, Query, encode_frame};
 use clap::Args;
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use crate::link::{self, ask, unexpected};
 use crate::quantity::{show_bytes, show_micros};
 use crate::reactor::block_on;
 use crate::report::short;
+use crate::screen::show_note;
 use crate::table::{Table, print_json};
 use crate::why;
 
@@ -32,11 +35,11 @@ pub(crate) fn run(args: &NodesArgs, common: &Common) -> anyhow::Result<Exit> {
     let config = common.load_config()?;
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
-        let nodes = match ask(&client, Query::Nodes).await? {
-            Answer::Nodes(nodes) => nodes,
-            other => return Err(unexpected(&other)),
-        };
+        let Connected { nodes, may_be_more } = connected(&client).await?;
         client.close().await;
+        if may_be_more {
+            show_note(format!("there may be more: the gateway tells of the first {} by their keys", nodes.len()));
+        }
         if args.json {
             nodes.iter().try_for_each(|node| print_json(&NodeReport::of(node)))?;
         } else {
@@ -45,6 +48,35 @@ pub(crate) fn run(args: &NodesArgs, common: &Common) -> anyhow::Result<Exit> {
         Ok(Exit::Success)
     })
 }
+
+/// The nodes that a gateway tells of.
+pub(crate) struct Connected {
+    /// By their keys.
+    pub(crate) nodes: Vec<NodeStatus>,
+    /// Whether an answer has no room for one more, so that others may be connected too.
+    pub(crate) may_be_more: bool,
+}
+
+/// Asks which nodes are connected.
+pub(crate) async fn connected(client: &Client) -> anyhow::Result<Connected> {
+    match ask(client, Query::Nodes).await? {
+        Answer::Nodes(nodes) => Ok(nodes.into()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+impl From<Vec<NodeStatus>> for Connected {
+    fn from(nodes: Vec<NodeStatus>) -> Self {
+        let mut rows = Vec::new();
+        // What came in one frame fits one.
+        let is_full =
+            nodes.iter().any(|node| encode_frame(node, &mut rows).is_err()) || rows.len() + STATUS_BYTES_MAX > FRAME_BYTES_MAX;
+        Self { may_be_more: is_full || nodes.len() >= ANSWER_ROWS_MAX, nodes }
+    }
+}
+
+/// Bytes of a node's status at most: its labels, and room for all else that is bounded.
+const STATUS_BYTES_MAX: usize = 2 * LABELS_MAX * LABEL_BYTES_MAX + 4 * 1024;
 
 /// The object of `adit nodes --json`. Prices are in microcredits.
 #[derive(Debug, Serialize)]

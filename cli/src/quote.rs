@@ -1,7 +1,7 @@
 //! `adit quote`: what a job would cost on the nodes that are connected.
 
 use adit_dispatch::{Config as DispatchConfig, Dispatcher, Event, Request, Tick};
-use adit_protocol::{Answer, Fuel, JobLimits, JobSpec, Microcredits, NodeStatus, PublicKey, Query, Usage};
+use adit_protocol::{Fuel, JobLimits, JobSpec, Microcredits, NodeStatus, PublicKey, Usage};
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
@@ -10,9 +10,10 @@ use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
 use crate::config::Config;
 use crate::exit::{Exit, RefusedError};
 use crate::gpu::show_gpu_time;
-use crate::link::{self, ask, unexpected};
+use crate::link;
 use crate::local;
 use crate::node;
+use crate::nodes::{self, Connected};
 use crate::reactor::block_on;
 use crate::report::short;
 use crate::screen::Screen;
@@ -74,6 +75,8 @@ struct Quote {
     dry_run_outcome: Option<String>,
     nodes: Vec<NodeQuote>,
     nodes_unfit: usize,
+    /// Whether other nodes may be connected too, of which the gateway does not tell.
+    nodes_may_be_more: bool,
 }
 
 pub(crate) fn run(args: &QuoteArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -82,7 +85,11 @@ pub(crate) fn run(args: &QuoteArgs, common: &Common) -> anyhow::Result<Exit> {
     let submission = Submission::read(&args.submission, &terms, &config)?;
     let screen = &mut Screen::new(common.quiet);
     block_on(async {
-        let (key, nodes) = nodes(&config, &args.link).await?;
+        let client = link::connect(&config, &args.link).await?;
+        let connected = nodes::connected(&client).await;
+        let key = client.key();
+        client.close().await;
+        let connected = connected?;
         let tried = if args.dry_run {
             let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
             let (module, sink) = (&args.submission.work.module, Sink::Discard);
@@ -91,29 +98,25 @@ pub(crate) fn run(args: &QuoteArgs, common: &Common) -> anyhow::Result<Exit> {
         } else {
             None
         };
-        let quote = quote(key, &submission.job.spec, &nodes, tried)?;
+        let quote = quote(key, &submission.job.spec, &connected, tried)?;
         if args.json {
             print_json(&quote)?;
         } else {
             show(&quote, terms.limits())?;
+            if quote.nodes_may_be_more {
+                let told = connected.nodes.len();
+                screen.note(format!(
+                    "there may be more nodes, cheaper and dearer: the gateway tells of the first {told} by their keys"
+                ));
+            }
         }
         Ok(Exit::Success)
     })
 }
 
-async fn nodes(config: &Config, link: &LinkArgs) -> anyhow::Result<(PublicKey, Vec<NodeStatus>)> {
-    let client = link::connect(config, link).await?;
-    let answer = ask(&client, Query::Nodes).await;
-    let key = client.key();
-    client.close().await;
-    match answer? {
-        Answer::Nodes(nodes) => Ok((key, nodes)),
-        other => Err(unexpected(&other)),
-    }
-}
-
 /// The nodes that the dispatcher of a gateway would take for the job, each with what it asks.
-fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Usage, String)>) -> anyhow::Result<Quote> {
+fn quote(key: PublicKey, spec: &JobSpec, connected: &Connected, tried: Option<(Usage, String)>) -> anyhow::Result<Quote> {
+    let nodes = &connected.nodes;
     let request = Request::new(&key, spec, true);
     let mut quotes = Vec::new();
     for NodeStatus { node, offer, state, .. } in nodes {
@@ -135,7 +138,13 @@ fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Us
     let nodes_unfit = nodes.len() - quotes.len();
     let at_most = Range::over(quotes.iter().map(|quote| quote.at_most_microcredits));
     let Some(at_most_microcredits) = at_most else {
-        let why = if nodes.is_empty() { "no node is connected" } else { "none of the connected nodes fits the job" };
+        let why = match connected {
+            Connected { may_be_more: true, .. } => {
+                "none of the nodes that the gateway tells of fits the job, and there may be more"
+            }
+            Connected { nodes, .. } if nodes.is_empty() => "no node is connected",
+            Connected { .. } => "none of the connected nodes fits the job",
+        };
         return Err(RefusedError(format!("{why}; `adit nodes` shows what they offer")).into());
     };
     Ok(Quote {
@@ -146,6 +155,7 @@ fn quote(key: PublicKey, spec: &JobSpec, nodes: &[NodeStatus], tried: Option<(Us
         dry_run_outcome: tried.map(|(_, outcome)| outcome),
         nodes: quotes,
         nodes_unfit,
+        nodes_may_be_more: connected.may_be_more,
     })
 }
 
@@ -181,6 +191,7 @@ fn show(quote: &Quote, limits: &JobLimits) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use adit_protocol::limits::{LABEL_BYTES_MAX, LABELS_MAX};
     use adit_protocol::{BlobRef, ByteCount, MeterId, NodeOffer, NodeState, Price, Profile};
 
     use super::*;
@@ -218,7 +229,8 @@ mod tests {
         spec.limits.fuel = Fuel(60_000_000_000);
         let nodes = [node(1, 3_000, 1 << 30), node(2, 1_000, 1 << 30), node(3, 1, 1 << 20)];
         let usage = Usage { fuel: Fuel(6_000_000_000), ..Usage::default() };
-        let quote = quote(PublicKey([9; 32]), &spec, &nodes, Some((usage, "finished".into()))).unwrap();
+        let quote = quote(PublicKey([9; 32]), &spec, &nodes.to_vec().into(), Some((usage, "finished".into()))).unwrap();
+        assert!(!quote.nodes_may_be_more);
         assert_eq!(quote.at_most_microcredits, Range { min: 1_000, max: 3_000 });
         assert_eq!(quote.dry_run_microcredits, Some(Range { min: 100, max: 300 }));
         assert_eq!((quote.nodes.len(), quote.nodes_unfit), (2, 1));
@@ -228,8 +240,26 @@ mod tests {
     #[test]
     fn job_that_fits_nowhere_has_no_quote() {
         let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b""));
-        let of = |nodes: &[NodeStatus]| quote(PublicKey([9; 32]), &spec, nodes, None).unwrap_err().to_string();
+        let of = |nodes: &[NodeStatus]| quote(PublicKey([9; 32]), &spec, &nodes.to_vec().into(), None).unwrap_err().to_string();
         assert!(of(&[]).contains("no node is connected"));
         assert!(of(&[node(1, 1, 1)]).contains("none of the connected nodes fits"));
+    }
+
+    /// An answer has room for so many rows, and for so many bytes.
+    #[test]
+    fn quote_over_as_many_nodes_as_an_answer_holds_says_that_there_may_be_more() {
+        let labelled = |n: u8| {
+            let mut node = node(n, 1_000, 1 << 30);
+            let long = "x".repeat(LABEL_BYTES_MAX);
+            node.offer.labels = vec![(long.clone(), long); LABELS_MAX];
+            node
+        };
+        let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b""));
+        let cut = |nodes: Vec<NodeStatus>| quote(PublicKey([9; 32]), &spec, &nodes.into(), None).unwrap().nodes_may_be_more;
+        assert!(!cut((0..199).map(|n| node(n, 1_000, 1 << 30)).collect()));
+        assert!(cut((0..200).map(|n| node(n, 1_000, 1 << 30)).collect()));
+        // 13 of these are 211 KiB, and a frame has 256.
+        assert!(!cut((0..13).map(labelled).collect()));
+        assert!(cut((0..15).map(labelled).collect()));
     }
 }

@@ -17,6 +17,7 @@ use crate::exit::{Exit, RefusedError, usage};
 use crate::jobs::JobName;
 use crate::keys::Role;
 use crate::link::{self, ask, existing_key, unexpected};
+use crate::nodes::{self, Connected};
 use crate::quantity::{show_micros, show_time};
 use crate::reactor::block_on;
 use crate::report::short;
@@ -122,10 +123,12 @@ async fn find_node(client: &Client, name: &str) -> anyhow::Result<PublicKey> {
     if let Ok(key) = start.parse() {
         return Ok(key);
     }
-    let nodes = match ask(client, Query::Nodes).await? {
-        Answer::Nodes(nodes) => nodes,
-        other => return Err(unexpected(&other)),
-    };
+    let Connected { nodes, may_be_more } = nodes::connected(client).await?;
+    if may_be_more {
+        return Err(usage(format!(
+            "there may be more nodes than the gateway tells of; write the whole key that starts with {start}"
+        )));
+    }
     let mut fitting = nodes.iter().map(|status| status.node).filter(|node| node.to_string().starts_with(&start));
     match (fitting.next(), fitting.next()) {
         (Some(node), None) => Ok(node),

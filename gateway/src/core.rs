@@ -907,7 +907,7 @@ impl Core {
 /// What the ledger does.
 impl Core {
     /// Notes an operation for the ledger.
-    fn record(&mut self, operation: Operation) {
+    pub(crate) fn record(&mut self, operation: Operation) {
         self.unrecorded.push_back(operation);
         self.recorder.notify_one();
     }

@@ -35,11 +35,58 @@ pub(crate) async fn take_in_commits(core: Rc<RefCell<Core>>, mut batches: Unboun
     while let Some(batch) = batches.recv().await {
         core.borrow_mut().committed(batch);
     }
+    // Its thread ends before this task does only by a panic. Nobody hears then what became of the batch that it had, and who waits for that
+    // would wait for ever.
+    core.borrow_mut().stop_ledger("the ledger's thread panicked".into());
 }
 
 /// Hands on why nothing more must be signed.
 pub(crate) async fn take_in_faults(core: Rc<RefCell<Core>>, mut faults: UnboundedReceiver<PublishError>) {
     while let Some(fault) = faults.recv().await {
         core.borrow_mut().stop_ledger(fault.to_string());
+    }
+    // As above.
+    core.borrow_mut().stop_ledger("the thread that signs checkpoints panicked".into());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use adit_ledger::{Ledger, Operation, Writer};
+    use adit_protocol::{SecretKey, Terms, UnixMillis};
+    use adit_tlog::Published;
+    use adit_transport::BlobStore;
+    use redb::backends::InMemoryBackend;
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::GatewayConfig;
+    use crate::core::{LedgerAccess, LogAccess};
+
+    /// Clients waited for settlements of a batch in which the ledger's thread had panicked until the next operation came, be that ten minutes.
+    #[tokio::test]
+    async fn panic_of_the_ledgers_thread_stops_the_ledger_though_nothing_more_comes() {
+        let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
+        let ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
+        let (tell, batches) = unbounded_channel();
+        let writer = Writer::spawn(ledger, move |batch| {
+            let _tell = &tell;
+            panic!("a test of {batch:?}")
+        });
+        let config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
+        let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
+        let log = LogAccess { published: Published::default(), url: None };
+        let mut core = Core::new(&config, &key, store, LedgerAccess::Write(writer.unwrap()), log);
+        core.record(Operation::State(Terms { gateway: key.public(), fee_ppm: 0, time: UnixMillis(0) }));
+        core.hand_over();
+        let core = Rc::new(RefCell::new(core));
+        let tasks = LocalSet::new();
+        tasks.spawn_local(take_in_commits(Rc::clone(&core), batches));
+        let stopping = Arc::clone(&core.borrow().stopping);
+        let stopped = tokio::time::timeout(Duration::from_secs(60), stopping.notified());
+        tasks.run_until(stopped).await.expect("the gateway is told to stop");
+        assert!(core.borrow().ledger_stopped().unwrap().contains("panicked"));
     }
 }

@@ -1,13 +1,28 @@
 //! `cargo xtask fuzz`: the fuzz targets, with their seeds.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 
 use crate::process::{self, say};
 use crate::workspace::Workspace;
 
-/// The targets in `fuzz/fuzz_targets/`.
-const TARGETS: [&str; 11] =
-    ["frame", "receipt", "leaf", "checkpoint", "ledger", "log", "ipc", "admission", "host_calls", "meter", "compilers"];
+/// The targets in `fuzz/fuzz_targets/`, each with the package whose tests make its seeds.
+const TARGETS: [(&str, Option<&str>); 11] = [
+    ("frame", None),
+    ("receipt", None),
+    ("leaf", Some("adit-ledger")),
+    ("checkpoint", Some("adit-ledger")),
+    ("ledger", Some("adit-ledger")),
+    ("log", Some("adit-tlog")),
+    ("ipc", Some(ENGINE)),
+    ("admission", Some(ENGINE)),
+    ("host_calls", Some(ENGINE)),
+    ("meter", Some(ENGINE)),
+    ("compilers", Some(ENGINE)),
+];
+/// Whose targets need the engine, which takes most of the time that a build takes.
+const ENGINE: &str = "adit-runtime";
 /// Long enough to see that a target works; hours find more.
 const SECONDS_DEFAULT: u64 = 600;
 
@@ -27,13 +42,11 @@ const MANIFEST: [&str; 2] = ["--manifest-path", "fuzz/Cargo.toml"];
 
 /// Writes the seeds into `fuzz/corpus/`, and runs targets from there.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let targets: Vec<&str> = match &options.target {
-        None => TARGETS.to_vec(),
-        Some(name) => match TARGETS.iter().find(|target| *target == name) {
-            Some(target) => vec![target],
-            None => bail!("`{name}` is no fuzz target; there are {}", TARGETS.join(", ")),
-        },
-    };
+    let targets: Vec<_> = TARGETS.iter().filter(|(name, _)| options.target.as_ref().is_none_or(|asked| asked == name)).collect();
+    if targets.is_empty() {
+        let asked = options.target.as_deref().unwrap_or_default();
+        bail!("`{asked}` is no fuzz target; there are {}", TARGETS.map(|(name, _)| name).join(", "));
+    }
     if options.check {
         return check(workspace);
     }
@@ -42,18 +55,19 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     say("writing the seeds, and trying them");
     let corpus = workspace.root.join("fuzz/corpus");
-    for package in ["adit-ledger", "adit-tlog", "adit-runtime"] {
+    for package in targets.iter().filter_map(|(_, package)| *package).collect::<BTreeSet<_>>() {
         let mut seeds = workspace.cargo();
         seeds.args(["test", "--package", package, "--test", "it", "fuzzing::"]).env("ADIT_FUZZ_CORPUS", &corpus);
         process::run(&mut seeds, "mend the oracle or the seed that failed")?;
     }
-    for target in targets {
+    for (target, package) in targets {
         std::fs::create_dir_all(corpus.join(target)).context("fuzz/corpus cannot be written")?;
         let seconds = options.seconds.unwrap_or(SECONDS_DEFAULT);
-        say(format!("fuzzing `{target}` for {seconds} s; the first build takes many minutes"));
+        say(format!("fuzzing `{target}` for {seconds} s; the first build takes minutes, many where it has the engine"));
         // As `cargo +nightly`, which only rustup's own `cargo` understands.
         let mut fuzz = std::process::Command::new("rustup");
-        fuzz.current_dir(&workspace.root).args(["run", "nightly", "cargo", "fuzz", "run", "-O", target]);
+        fuzz.current_dir(&workspace.root).args(["run", "nightly", "cargo", "fuzz", "run", "-O"]);
+        fuzz.args((*package != Some(ENGINE)).then_some("--no-default-features")).arg(target);
         fuzz.args(["--".to_owned(), format!("-max_total_time={seconds}")]);
         process::run(&mut fuzz, "the input that failed is named above: mend the cause, and add it to fuzz/seeds")?;
     }

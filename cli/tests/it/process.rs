@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -123,6 +124,34 @@ impl Process {
     pub(crate) fn limit_files(&self, bytes: Option<u64>) {
         let limit = Rlimit { current: bytes, maximum: None };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
+    }
+
+    /// Has the system refuse some of its calls about a file from here on, of one of its threads or of all: by strace, which this returns and
+    /// with which it ends. Nothing where there is no strace, or it may not look at other processes.
+    pub(crate) fn refuse_calls(&self, thread: Option<&str>, file: &Path, refusal: &str) -> Option<Self> {
+        if Command::new("strace").arg("-V").output().is_err() {
+            eprintln!("left out: strace is not installed");
+            return None;
+        }
+        let pid = self.pid();
+        let is_named = |task: &Path| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| Some(name.trim()) == thread);
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
+        let of = match thread {
+            Some(name) => tasks.into_iter().find(|task| is_named(task)).unwrap_or_else(|| panic!("no thread {name}")),
+            None => pid.to_string().into(),
+        };
+        let mut strace = Command::new("strace");
+        strace.args(thread.is_none().then_some("--follow-forks")).args(["--output", "/dev/null", "--trace-path"]).arg(file);
+        strace.args(["--inject", refusal, "--attach"]).arg(of.file_name().unwrap());
+        let strace = Self::start(strace, Vec::new());
+        // It says why, where it does not attach, and ends.
+        let is_attached = strace.stderr.wait_for("word of strace", |text| {
+            text.contains(" attached").then_some(true).or(text.contains("ptrace(").then_some(false))
+        });
+        if !is_attached {
+            eprintln!("left out: {}", strace.stderr.text());
+        }
+        is_attached.then_some(strace)
     }
 
     /// Kills it without a word, and waits until it is gone.

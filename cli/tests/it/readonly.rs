@@ -30,11 +30,11 @@ fn ledger_file(network: &Network) -> std::path::PathBuf {
     network.home.path("gateway/ledger.redb")
 }
 
-/// Runs jobs until one is refused. Returns those that were settled before, and what the refused one was told.
-async fn fill(client: &Client) -> (Vec<Settled>, Vec<JobError>) {
+/// Runs jobs of these numbers on until one is refused. Returns those that were settled before, and what the refused one was told.
+async fn fill(client: &Client, from: u64) -> (Vec<Settled>, Vec<JobError>) {
     let mut settled = Vec::new();
     for round in 0.. {
-        let n = |at| (round * IN_FLIGHT + at) as u64;
+        let n = |at| from + (round * IN_FLIGHT + at) as u64;
         let handles: Vec<JobHandle> = (0..IN_FLIGHT).map(|at| client.submit(job(client, n(at)))).collect();
         let mut refused = Vec::new();
         for mut handle in handles {
@@ -87,7 +87,7 @@ async fn gateway_whose_ledger_cannot_grow_only_reads_and_loses_nothing() {
 
     let bytes = std::fs::metadata(ledger_file(&network)).unwrap().len();
     network.gateway.process.limit_files(Some(bytes));
-    let (mut told, refused) = fill(&client).await;
+    let (mut told, refused) = fill(&client, 0).await;
     assert!(refused.iter().all(is_refused_for_the_ledger), "{refused:?}");
     network.gateway.process.stderr.wait_for_text("the gateway only reads now: accounts, receipts and the log");
     let lost = timeout(PATIENCE, held.settled()).await.expect("who waits for a running job gets an answer").unwrap_err();
@@ -152,6 +152,51 @@ async fn gateway_whose_ledger_cannot_even_be_opened_again_ends_and_says_so() {
     let mut network = Network { gateway, home, nodes: Vec::new() };
     network.add_node(&["--slots", "1"]);
     timeout(PATIENCE, handle.settled()).await.unwrap().unwrap();
+}
+
+/// What the system refuses about the ledger's file, and whether to the ledger's thread alone, so that the file can be opened again.
+const DISK_ERRORS: [(&str, bool); 6] = [
+    ("fdatasync:error=EIO:when=1", true),
+    ("fdatasync:error=EIO:when=2", true),
+    ("pwrite64:error=EIO:when=1", true),
+    ("pwrite64:error=EIO:when=3", true),
+    ("fdatasync,fsync,pwrite64,ftruncate:error=EIO", false),
+    ("fdatasync,fsync,pwrite64,ftruncate,openat:error=EROFS", false),
+];
+
+/// A disk that is broken, and one that the system made read-only after an error: what was told is there once it works again.
+#[tokio::test(flavor = "multi_thread")]
+async fn gateway_whose_disk_has_errors_tells_of_nothing_that_is_not_recorded() {
+    let mut network = Network::with_slots(&[2]);
+    let file = ledger_file(&network);
+    let mut told = Vec::new();
+    for (n, (refusal, opens_again)) in DISK_ERRORS.into_iter().enumerate() {
+        let client = network.client().await;
+        nodes_until(&client, |nodes| nodes.len() == 1).await;
+        told.push(client.submit(job(&client, n as u64 * 1_000_000)).settled().await.unwrap());
+        let thread = opens_again.then_some("ledger");
+        let Some(strace) = network.gateway.process.refuse_calls(thread, &file, refusal) else { return };
+        let Network { home, gateway, nodes } = network;
+        let host = gateway.address.host.clone();
+        if opens_again {
+            let (settled, refused) = fill(&client, n as u64 * 1_000_000 + 1).await;
+            assert!(refused.iter().all(is_refused_for_the_ledger), "{refusal}: {refused:?}");
+            told.extend(settled);
+            gateway.process.stderr.wait_for_text("the gateway only reads now: accounts, receipts and the log");
+            drop(strace);
+            gateway.process.signal(Signal::TERM);
+            gateway.process.wait().code(1).says("Input/output error").says("mend the cause and start the gateway again");
+        } else {
+            let unsettled = client.submit(job(&client, n as u64 * 1_000_000 + 1));
+            gateway.process.wait().code(1).says("the ledger cannot be opened again; the gateway stops");
+            drop((strace, unsettled));
+        }
+        check_ledger(&file, &told);
+        network = Network { gateway: Gateway::start(&home, &host), home, nodes };
+    }
+    let client = network.client().await;
+    nodes_until(&client, |nodes| nodes.len() == 1).await;
+    client.submit(job(&client, u64::MAX)).settled().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

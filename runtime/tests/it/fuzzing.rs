@@ -1,10 +1,6 @@
-//! The fuzz targets of this crate on stable Rust: each oracle over its seeds, and over what a seeded generator makes of them.
-//!
-//! With `ADIT_FUZZ_SECONDS` each goes on for so long, from round `ADIT_FUZZ_FROM`. Where `ADIT_FUZZ_CORPUS` names a folder, the seeds are written there too, a file each, for cargo-fuzz to begin with.
+//! The fuzz targets of this crate on stable Rust: see `fuzz/driver.rs`.
 
-use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adit_runtime::lab::host_functions;
 
@@ -12,33 +8,26 @@ use crate::oracle::admission::Verdict;
 use crate::oracle::modules::{entropy, word};
 use crate::oracle::{admission, compilers, host_calls, ipc, meter};
 
-/// Inputs beyond the seeds, where there is time for them.
-const ROUNDS: u64 = 3_000;
-/// What a test may take; a slow machine tries less.
-const TIME_MAX: Duration = Duration::from_secs(8);
+/// What a test may take.
+const EFFORT: Effort = Effort { rounds: 3_000, time_max: Duration::from_secs(8) };
 
-/// A target's seeds, by name.
-type Seeds = Vec<(String, Vec<u8>)>;
+#[path = "../../../fuzz/driver.rs"]
+#[allow(dead_code, reason = "other crates make their seeds and mutate them otherwise")]
+mod driver;
+
+use driver::{Effort, Seeds, Tried};
 
 /// Reads seeds: a line for each, `name = part + part`, where a part is `hex 00ff`, `entropy SEED BYTES`, or `wat (module ...)`.
 /// What is indented goes on with the line before.
-fn seeds(target: &str, text: &str) -> Seeds {
+fn seeds(text: &str) -> Seeds {
     let lines = text.replace("\n ", " ");
     let lines = lines.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let seeds: Seeds = lines
+    lines
         .map(|line| {
             let (name, parts) = line.split_once(" = ").unwrap_or_else(|| panic!("no seed: {line}"));
             (name.to_owned(), parts.split(" + ").flat_map(part).collect())
         })
-        .collect();
-    if let Some(corpus) = std::env::var_os("ADIT_FUZZ_CORPUS") {
-        let folder = Path::new(&corpus).join(target);
-        fs::create_dir_all(&folder).unwrap();
-        for (name, bytes) in &seeds {
-            fs::write(folder.join(name), bytes).unwrap();
-        }
-    }
-    seeds
+        .collect()
 }
 
 fn part(text: &str) -> Vec<u8> {
@@ -59,42 +48,14 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
-/// Calls `each` with every seed, and then with inputs made of them until there are enough or time is up. Returns how many there were.
-fn each_input(seeds: &Seeds, mut each: impl FnMut(&[u8])) -> u64 {
-    let started = Instant::now();
-    for (name, bytes) in seeds {
-        println!("seed {name}");
+/// Tries the seeds of a target, and what is made of them. Returns how many inputs were made.
+fn each_input(target: &str, seeds: &Seeds, mut each: impl FnMut(&[u8])) -> u64 {
+    let check = |bytes: &[u8]| {
         each(bytes);
-    }
-    let (rounds, time_max) = match number("ADIT_FUZZ_SECONDS") {
-        Some(seconds) => (u64::MAX, Duration::from_secs(seconds)),
-        None => (ROUNDS, TIME_MAX),
+        true
     };
-    let first = number("ADIT_FUZZ_FROM").unwrap_or(0);
-    let mut done = 0;
-    while done < rounds && started.elapsed() < time_max {
-        let round = first + done;
-        let _told = TellRound(round);
-        each(&mutated(seeds, round));
-        done += 1;
-    }
-    done
-}
-
-/// A number in the environment.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}: {error}")))
-}
-
-/// Says which round it was, if that ends in a panic.
-struct TellRound(u64);
-
-impl Drop for TellRound {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("that was round {}", self.0);
-        }
-    }
+    let Tried { inputs, .. } = driver::each_input(target, seeds, EFFORT, mutated, check);
+    inputs
 }
 
 /// A seed with a few changes, or bytes of no seed behind its first one.
@@ -135,9 +96,9 @@ fn mutated(seeds: &Seeds, round: u64) -> Vec<u8> {
 
 #[test]
 fn any_bytes_are_a_module_or_refused_with_a_reason() {
-    let seeds = seeds("admission", include_str!("../../../fuzz/seeds/admission.txt"));
+    let seeds = seeds(include_str!("../../../fuzz/seeds/admission.txt"));
     let mut seen = [0; 3];
-    let rounds = each_input(&seeds, |bytes| seen[admission::check(bytes) as usize] += 1);
+    let rounds = each_input("admission", &seeds, |bytes| seen[admission::check(bytes) as usize] += 1);
     println!("{rounds} rounds; nothing, refused, admitted: {seen:?}");
     let [_, refused, admitted] = seen;
     assert!(refused > rounds / 20 && admitted > rounds / 20, "of {rounds} inputs {admitted} were admitted, {refused} refused");
@@ -146,10 +107,10 @@ fn any_bytes_are_a_module_or_refused_with_a_reason() {
 
 #[test]
 fn guests_that_call_the_host_as_they_like_end_as_they_should() {
-    let seeds = seeds("host_calls", include_str!("../../../fuzz/seeds/host_calls.txt"));
+    let seeds = seeds(include_str!("../../../fuzz/seeds/host_calls.txt"));
     let (mut guests, mut calls) = (0, 0);
     let mut outcomes = std::collections::BTreeMap::new();
-    let rounds = each_input(&seeds, |bytes| {
+    let rounds = each_input("host_calls", &seeds, |bytes| {
         if let Some((outcome, made)) = host_calls::check(bytes) {
             *outcomes.entry(outcome.name()).or_insert(0) += 1;
             (guests, calls) = (guests + 1, calls + made);
@@ -161,23 +122,23 @@ fn guests_that_call_the_host_as_they_like_end_as_they_should() {
 
 #[test]
 fn any_bytes_between_supervisor_and_worker_are_messages_or_an_error() {
-    let seeds = seeds("ipc", include_str!("../../../fuzz/seeds/ipc.txt"));
+    let seeds = seeds(include_str!("../../../fuzz/seeds/ipc.txt"));
     // A seed of an earlier encoding would be no more than any bytes.
     let unread = ["no_frame", "empty_frame", "other_version", "any"];
     for (name, bytes) in &seeds {
         assert_eq!(ipc::check(bytes) == 0, unread.contains(&name.as_str()), "seed {name}");
     }
     let mut messages = 0;
-    let rounds = each_input(&seeds, |bytes| messages += ipc::check(bytes) as u64);
+    let rounds = each_input("ipc", &seeds, |bytes| messages += ipc::check(bytes) as u64);
     println!("{rounds} rounds, {messages} messages");
     assert!(messages > rounds / 20, "{messages} messages in {rounds} inputs");
 }
 
 #[test]
 fn metered_modules_do_what_they_did() {
-    let seeds = seeds("meter", include_str!("../../../fuzz/seeds/meter.txt"));
+    let seeds = seeds(include_str!("../../../fuzz/seeds/meter.txt"));
     let (mut calls, mut traps, mut given_up) = (0, 0, 0);
-    let rounds = each_input(&seeds, |bytes| {
+    let rounds = each_input("meter", &seeds, |bytes| {
         let compared = meter::check(bytes);
         (calls, traps, given_up) = (calls + compared.calls, traps + compared.traps, given_up + compared.given_up);
     });
@@ -187,9 +148,9 @@ fn metered_modules_do_what_they_did() {
 
 #[test]
 fn compilers_agree_on_results_and_bills() {
-    let seeds = seeds("compilers", include_str!("../../../fuzz/seeds/compilers.txt"));
+    let seeds = seeds(include_str!("../../../fuzz/seeds/compilers.txt"));
     let (mut calls, mut jobs, mut traps, mut stopped) = (0, 0, 0, 0);
-    let rounds = each_input(&seeds, |bytes| {
+    let rounds = each_input("compilers", &seeds, |bytes| {
         let compared = compilers::check(bytes);
         (calls, jobs, traps) = (calls + compared.calls, jobs + compared.jobs, traps + compared.traps);
         stopped += compared.stopped;
