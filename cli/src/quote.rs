@@ -7,7 +7,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::args::{Common, JobArgs, LinkArgs, SubmissionArgs};
-use crate::config::Config;
 use crate::exit::{Exit, RefusedError};
 use crate::gpu::show_gpu_time;
 use crate::link;
