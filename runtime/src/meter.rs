@@ -80,6 +80,16 @@ pub enum MeterError {
     /// It has what no profile allows.
     #[error("the meter does not know {0}")]
     Unsupported(&'static str),
+    /// One of its functions becomes longer than the engine reads.
+    #[error("bytes of a function body with its meter: {bytes} is over the limit of {max} (function {function})")]
+    FunctionTooLong {
+        /// Counts the imported ones too.
+        function: u32,
+        /// Bytes of its code as it is compiled.
+        bytes: usize,
+        /// How many they may be.
+        max: usize,
+    },
     /// It could not be written again.
     #[error("the module cannot be rewritten: {0}")]
     Encode(String),

@@ -41,6 +41,10 @@ const START_EXPORT: &str = "$start";
 /// The same for the table of the host's functions that a profile is made by.
 const PROFILE_EXPORT: &str = "$profile";
 
+/// Bytes of a function that the engine's reader takes. The meter makes of one within admission's limit up to some eighty times as many: it
+/// repeats short loops, and what makes a vector canonical is longer than what made it.
+const FUNCTION_BYTES_MAX: usize = 7_654_321;
+
 /// A module with its meter.
 #[derive(Debug, Clone)]
 pub struct Metered {
@@ -386,6 +390,11 @@ impl<'a> Outline<'a> {
         let mut hints = BranchHints::new();
         let mut tables = Vec::with_capacity(self.bodies.len());
         for (index, emitted) in counted.into_iter().enumerate() {
+            let bytes = emitted.code.byte_len();
+            if bytes > FUNCTION_BYTES_MAX {
+                let function = self.signatures.imported_functions + index as u32;
+                return Err(MeterError::FunctionTooLong { function, bytes, max: FUNCTION_BYTES_MAX });
+            }
             if !emitted.hints.is_empty() {
                 hints.function_hints(self.signatures.imported_functions + index as u32, emitted.hints);
             }
