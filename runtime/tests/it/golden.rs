@@ -3,10 +3,10 @@
 
 mod corpus;
 mod deep;
-mod engines;
+pub(crate) mod engines;
 mod generate;
 mod oracle;
-mod reference;
+pub(crate) mod reference;
 mod rows;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use corpus::word;
 use rows::{Differs, Rows, row};
 
 pub(crate) use corpus::{Case, programs};
+pub(crate) use oracle::prices;
 
 /// Seeds of generated modules that are compared in a test run; with `ADIT_LONG` set, a hundred times as many.
 const SEEDS: u64 = 600;

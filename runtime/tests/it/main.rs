@@ -24,6 +24,7 @@ mod profile;
 mod sdk_guests;
 mod share;
 mod speed;
+mod strange;
 mod streams;
 mod support;
 mod tiers;

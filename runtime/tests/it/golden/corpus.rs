@@ -7,8 +7,8 @@ use adit_protocol::{BlobRef, Fuel, JobSpec, Outcome, TrapKind};
 use super::{deep, generate, is_long};
 use crate::hostile;
 
-/// The table, a job each.
-const TABLE: &str = include_str!("../../meter.wast");
+/// The tables, a job each.
+const TABLES: [&str; 2] = [include_str!("../../meter.wast"), include_str!("../../strange.wast")];
 /// Generated jobs.
 const GENERATED: usize = 60;
 /// What a program may use; those that are endless use it up.
@@ -43,7 +43,15 @@ pub(crate) struct Case {
 /// Every program. Guests are among them where `ADIT_GUESTS` names the folder that they are in.
 pub(crate) fn all() -> &'static [Case] {
     static ALL: LazyLock<Vec<Case>> = LazyLock::new(|| {
-        table().into_iter().chain(deep()).chain([inputs()]).chain(pointers()).chain(guests()).chain(generated()).collect()
+        TABLES
+            .into_iter()
+            .flat_map(table)
+            .chain(deep())
+            .chain([inputs()])
+            .chain(pointers())
+            .chain(guests())
+            .chain(generated())
+            .collect()
     });
     &ALL
 }
@@ -105,14 +113,14 @@ pub(crate) fn word(outcome: Outcome) -> String {
 }
 
 /// What stands between lines `;; name: outcome`: a module each.
-fn table() -> Vec<Case> {
+fn table(text: &str) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut rest = TABLE;
+    let mut rest = text;
     while let Some(at) = rest.find("\n;; ") {
         let (line, behind) = rest[at + 4..].split_once('\n').unwrap();
-        let text = &behind[..behind.find("\n;; ").unwrap_or(behind.len())];
+        let module = &behind[..behind.find("\n;; ").unwrap_or(behind.len())];
         let (name, ends) = line.split_once(": ").unwrap();
-        cases.push(Case::text(name, text, ends));
+        cases.push(Case::text(name, module, ends));
         rest = behind;
     }
     cases

@@ -7,6 +7,7 @@ use wasmtime::{Engine, Extern, Instance, Module, Store, StoreLimits, StoreLimits
 use adit_runtime::lab::{COUNTER_AT, DEPTH_AT, LIMIT_AT, Options, PAGES_MAX_AT, Pending, Stop, class, features};
 
 use super::reference::{self, Prices};
+use crate::oracle::subject::COUNT;
 
 /// The most pages that a memory may have here.
 const PAGES_MAX: u64 = 256;
@@ -162,7 +163,7 @@ impl<'a> Subject<'a> {
                 u64::from_le_bytes(memory.data(&self.store)[..8].try_into().unwrap())
             }
             None => {
-                let count = self.instance.get_global(&mut self.store, reference::COUNT).unwrap();
+                let count = self.instance.get_global(&mut self.store, COUNT).unwrap();
                 count.get(&mut self.store).unwrap_i64() as u64
             }
         }
@@ -174,7 +175,7 @@ impl<'a> Subject<'a> {
         let mut state = Vec::new();
         for (name, export) in exports {
             let shown = match export {
-                _ if name == reference::COUNT || self.meter.is_some_and(|(meter, _)| meter == name) => continue,
+                _ if name == COUNT || self.meter.is_some_and(|(meter, _)| meter == name) => continue,
                 Extern::Memory(memory) => {
                     let data = memory.data(&self.store);
                     format!("{} bytes, {}", data.len(), adit_protocol::Digest::of(data))

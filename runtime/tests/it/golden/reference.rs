@@ -9,8 +9,8 @@ use wasm_encoder::{
 };
 use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
 
-/// The export that holds the count, in units.
-pub(crate) const COUNT: &str = "the reference's count";
+use crate::oracle::subject::COUNT;
+
 /// The export that was the start function.
 pub(crate) const START: &str = "the reference's start";
 /// The most elements that any table may have under the profile.

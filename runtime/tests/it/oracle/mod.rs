@@ -8,4 +8,4 @@ pub(crate) mod host_calls;
 pub(crate) mod ipc;
 pub(crate) mod meter;
 pub(crate) mod modules;
-mod subject;
+pub(crate) mod subject;

@@ -13,7 +13,9 @@ use wasmtime::{
 use super::modules::word;
 
 /// The most pages that a memory may have here: what a loop fills again and again must not take long.
-const PAGES_MAX: u64 = 4;
+pub(crate) const PAGES_MAX: u64 = 4;
+/// The export of the global in which a reference, which has no meter, counts units.
+pub(crate) const COUNT: &str = "the reference's count";
 /// Elements of a table that are looked at.
 const ELEMENTS_MAX: u64 = 64;
 
@@ -136,6 +138,12 @@ impl Subject {
         self.word(COUNTER_AT)
     }
 
+    /// The units that a reference's own global counts.
+    pub(crate) fn count(&mut self) -> u64 {
+        let count = self.instance.get_global(&mut self.store, COUNT).expect("the module is a reference");
+        count.get(&mut self.store).unwrap_i64().cast_unsigned()
+    }
+
     fn word(&self, at: u64) -> u64 {
         let meter = self.meter.as_ref().expect("only a metered module is asked for its words");
         u64::from_le_bytes(meter.memory.data(&self.store)[at as usize..][..8].try_into().expect("eight bytes"))
@@ -150,7 +158,8 @@ impl Subject {
     /// What the module's own exports show: memories by size and digest, globals by their bits, tables by size and what is null.
     pub(crate) fn state(&mut self) -> Vec<(String, String)> {
         let names: Vec<String> = self.instance.module(&self.store).exports().map(|export| export.name().to_owned()).collect();
-        let names = names.into_iter().filter(|name| self.meter.as_ref().is_none_or(|meter| meter.export != *name));
+        let names =
+            names.into_iter().filter(|name| *name != COUNT && self.meter.as_ref().is_none_or(|meter| meter.export != *name));
         let mut state = Vec::new();
         for name in names.collect::<Vec<_>>() {
             let shown = match self.instance.get_export(&mut self.store, &name).expect("the module has its exports") {
