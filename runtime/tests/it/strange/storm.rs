@@ -66,7 +66,7 @@ fn hex(wasm: &[u8]) -> String {
 fn large_generated_modules_count_what_the_reference_counts_under_every_compiler() {
     storm(|seed| {
         let bytes = entropy(seed ^ 0x5354_4f52_4d00_0000, 2_000 + (word(seed, 1) % 30_000) as usize);
-        let ends = word(seed, 2) % 4 != 0;
+        let ends = !word(seed, 2).is_multiple_of(4);
         let mut module = Module::new(config(seed), &mut Unstructured::new(&bytes)).ok()?;
         if ends {
             module.ensure_termination(400).ok()?;
@@ -79,7 +79,7 @@ fn large_generated_modules_count_what_the_reference_counts_under_every_compiler(
 fn config(seed: u64) -> Config {
     let choose = |at: u64, of: &[usize]| of[(word(seed, 10 + at) % of.len() as u64) as usize];
     Config {
-        allow_start_export: word(seed, 3) % 8 == 0,
+        allow_start_export: word(seed, 3).is_multiple_of(8),
         export_everything: true,
         max_imports: 0,
         min_memories: 1,
@@ -100,15 +100,15 @@ fn config(seed: u64) -> Config {
         max_instructions: choose(4, &[100, 400, 1_500, 4_000]),
         max_memory32_bytes: 4 << 16,
         max_table_elements: 1_000,
-        memory_max_size_required: word(seed, 4) % 2 == 0,
-        table_max_size_required: word(seed, 5) % 2 == 0,
+        memory_max_size_required: word(seed, 4).is_multiple_of(2),
+        table_max_size_required: word(seed, 5).is_multiple_of(2),
         memory_offset_choices: wasm_smith::MemoryOffsetChoices(40, 40, 20),
         const_expr_fuel: 30,
-        disallow_traps: word(seed, 6) % 8 == 0,
+        disallow_traps: word(seed, 6).is_multiple_of(8),
         bulk_memory_enabled: true,
         // References of the host's come with the others, and the profile has not those; then there is no module.
-        reference_types_enabled: word(seed, 7) % 3 == 0,
-        simd_enabled: word(seed, 8) % 4 != 0,
+        reference_types_enabled: word(seed, 7).is_multiple_of(3),
+        simd_enabled: !word(seed, 8).is_multiple_of(4),
         multi_value_enabled: true,
         saturating_float_to_int_enabled: true,
         sign_extension_ops_enabled: true,
