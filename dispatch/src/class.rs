@@ -197,8 +197,8 @@ impl Classes {
 
     /// The fewest classes among which those are that carry all these labels; none where nobody carries one of them.
     fn carrying(&self, labels: &[(String, String)]) -> Option<&InOrder> {
-        labels.iter().map(|label| self.by_label.get(label)).fold(Some(&self.in_order), |least, carrying| {
-            let (least, carrying) = (least?, carrying?);
+        labels.iter().try_fold(&self.in_order, |least, label| {
+            let carrying = self.by_label.get(label)?;
             Some(if carrying.len() < least.len() { carrying } else { least })
         })
     }

@@ -32,7 +32,7 @@ struct Looks {
 /// A number below another that looks like chance and is the same in each run.
 fn draw(n: u32, what: u64, below: u64) -> u64 {
     let hash = Digest::of(&[u64::from(n), what].map(u64::to_be_bytes).concat());
-    u64::from_be_bytes(*hash.0.first_chunk().unwrap()) % below
+    u64::from_be_bytes(*hash.0.first_chunk().expect("a hash has eight bytes")) % below
 }
 
 fn module(n: u64) -> BlobRef {
@@ -99,7 +99,7 @@ fn mean(counts: &[u32]) -> f64 {
 }
 
 fn most(counts: &[u32]) -> u32 {
-    *counts.iter().max().unwrap()
+    *counts.iter().max().expect("jobs were placed")
 }
 
 #[test]
