@@ -18,15 +18,13 @@ pub(crate) struct Class {
     price: [u64; 5],
 }
 
-/// What a demand is held against. A search holds one against some two dozen nodes, so what it needs first lies with the node itself.
+/// What a demand is held against first, without a look at the class.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Fit<'a> {
+pub(crate) struct Offered {
     pub(crate) has_slots: bool,
     pub(crate) profiles: Profiles,
     pub(crate) memory: ByteCount,
     pub(crate) price: Price,
-    /// For labels and GPU, which few jobs demand.
-    pub(crate) class: &'a Class,
 }
 
 /// A set of profiles.
@@ -34,6 +32,8 @@ pub(crate) struct Fit<'a> {
 pub(crate) struct Profiles(u8);
 
 impl Profiles {
+    pub(crate) const NONE: Self = Self(0);
+
     pub(crate) fn of(profiles: &[Profile]) -> Self {
         Self(profiles.iter().fold(0, |set, profile| set | Self::bit(*profile)))
     }
@@ -51,11 +51,6 @@ impl Profiles {
 }
 
 impl Class {
-    pub(crate) fn fit(&self) -> Fit<'_> {
-        let Self { has_slots, memory, .. } = *self;
-        Fit { has_slots, profiles: Profiles::of(&self.profiles), memory, price: self.price(), class: self }
-    }
-
     pub(crate) fn of(offer: &NodeOffer) -> Self {
         Self {
             has_slots: offer.slots > 0,
@@ -67,15 +62,44 @@ impl Class {
         }
     }
 
+    pub(crate) fn fits(&self, demand: &Demand) -> bool {
+        demand.unfit(&self.offered(), || self).is_none()
+    }
+
     pub(crate) fn price(&self) -> Price {
         let [per_compute_minute, per_gib_compute_minute, per_gib_in, per_gib_out, per_gpu_minute] = self.price;
         Price { per_compute_minute, per_gib_compute_minute, per_gib_in, per_gib_out, per_gpu_minute }
     }
+
+    fn offered(&self) -> Offered {
+        let Self { has_slots, memory, .. } = *self;
+        Offered { has_slots, profiles: Profiles::of(&self.profiles), memory, price: self.price() }
+    }
 }
+
+/// A class's place in the table, as long as any node is of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClassId(u32);
 
 /// The classes of the connected nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Classes(BTreeMap<Arc<Class>, Members>);
+pub(crate) struct Classes {
+    entries: Vec<Option<Entry>>,
+    free: Vec<ClassId>,
+    in_order: InOrder,
+    /// Those that carry a label: a job that demands one is not held against the others.
+    by_label: BTreeMap<(String, String), InOrder>,
+}
+
+/// Classes by what they are, so that no search depends on which came first.
+type InOrder = BTreeMap<Arc<Class>, ClassId>;
+
+#[derive(Debug)]
+struct Entry {
+    offered: Offered,
+    class: Arc<Class>,
+    members: Members,
+}
 
 /// The nodes of a class.
 #[derive(Debug, Default)]
@@ -105,31 +129,83 @@ impl Members {
 }
 
 impl Classes {
-    /// The class of an offer, the same one for equal offers while any node is of it.
-    pub(crate) fn intern(&self, offer: &NodeOffer) -> Arc<Class> {
+    /// Takes in a node by its offer. The class is the same one for equal offers while any node is of it.
+    pub(crate) fn join(&mut self, offer: &NodeOffer) -> (ClassId, Arc<Class>) {
         let class = Class::of(offer);
-        self.0.get_key_value(&class).map_or_else(|| Arc::new(class), |(known, _)| Arc::clone(known))
+        let id = self.in_order.get(&class).copied().unwrap_or_else(|| self.make(class));
+        let entry = self.entry_mut(id);
+        entry.members.connected += 1;
+        (id, Arc::clone(&entry.class))
     }
 
-    /// Changes the members of a class, which is forgotten when it has none.
-    pub(crate) fn change(&mut self, class: &Arc<Class>, change: impl FnOnce(&mut Members)) {
-        let members = self.0.entry(Arc::clone(class)).or_default();
-        change(members);
-        if members.connected == 0 {
-            debug_assert!(members.open.is_empty() && members.barred_open.is_empty(), "an open node is connected");
-            self.0.remove(class);
+    /// Lets a node go, and its class where it was the last one of it.
+    pub(crate) fn leave(&mut self, id: ClassId) {
+        let entry = self.entry_mut(id);
+        entry.members.connected -= 1;
+        if entry.members.connected == 0 {
+            self.forget(id);
         }
     }
 
-    /// The classes that fit a demand, with their members.
+    /// The members of a class that has any.
+    pub(crate) fn members_mut(&mut self, id: ClassId) -> &mut Members {
+        &mut self.entry_mut(id).members
+    }
+
+    fn make(&mut self, class: Class) -> ClassId {
+        let class = Arc::new(class);
+        let id = self.free.pop().unwrap_or(ClassId(self.entries.len() as u32));
+        if id.0 as usize == self.entries.len() {
+            self.entries.push(None);
+        }
+        for label in &class.labels {
+            self.by_label.entry(label.clone()).or_default().insert(Arc::clone(&class), id);
+        }
+        self.in_order.insert(Arc::clone(&class), id);
+        self.entries[id.0 as usize] = Some(Entry { offered: class.offered(), class, members: Members::default() });
+        id
+    }
+
+    fn forget(&mut self, id: ClassId) {
+        let Entry { class, members, .. } = self.entries[id.0 as usize].take().expect("a class is forgotten once");
+        debug_assert!(members.open.is_empty() && members.barred_open.is_empty(), "an open node is connected");
+        self.in_order.remove(&class);
+        for label in &class.labels {
+            let Some(carrying) = self.by_label.get_mut(label) else { continue };
+            carrying.remove(&class);
+            if carrying.is_empty() {
+                self.by_label.remove(label);
+            }
+        }
+        self.free.push(id);
+    }
+
+    fn entry(&self, id: ClassId) -> &Entry {
+        self.entries[id.0 as usize].as_ref().expect("a class has its place while a node is of it")
+    }
+
+    fn entry_mut(&mut self, id: ClassId) -> &mut Entry {
+        self.entries[id.0 as usize].as_mut().expect("a class has its place while a node is of it")
+    }
+
+    /// The classes that fit a demand, with their members, in their order.
     pub(crate) fn fitting(&self, demand: &Demand) -> impl Iterator<Item = (&Class, &Members)> {
-        let classes = self.0.iter().map(|(class, members)| (&**class, members));
-        classes.filter(|(class, _)| demand.unfit(&class.fit()).is_none())
+        let entries = self.carrying(demand.labels()).into_iter().flatten().map(|(_, id)| self.entry(*id));
+        let fitting = entries.filter(|entry| demand.unfit(&entry.offered, || &entry.class).is_none());
+        fitting.map(|entry| (&*entry.class, &entry.members))
+    }
+
+    /// The fewest classes among which those are that carry all these labels; none where nobody carries one of them.
+    fn carrying(&self, labels: &[(String, String)]) -> Option<&InOrder> {
+        labels.iter().try_fold(&self.in_order, |least, label| {
+            let carrying = self.by_label.get(label)?;
+            Some(if carrying.len() < least.len() { carrying } else { least })
+        })
     }
 
     /// The barred nodes with room, of all classes.
     pub(crate) fn barred_open(&self) -> impl Iterator<Item = Slot> {
-        self.0.values().flat_map(|members| members.barred_open.iter().map(|(_, slot)| *slot))
+        self.in_order.values().flat_map(|id| self.entry(*id).members.barred_open.iter().map(|(_, slot)| *slot))
     }
 
     /// How many nodes are ruled out for a demand, under the first thing that rules each out.
@@ -140,8 +216,8 @@ impl Classes {
                 *counts.entry(reason).or_insert(0) += n;
             }
         };
-        for (class, members) in &self.0 {
-            match demand.unfit(&class.fit()) {
+        for Entry { offered, class, members } in self.entries.iter().flatten() {
+            match demand.unfit(offered, || class) {
                 Some(reason) => add(reason, members.connected),
                 None => add(UnfitReason::NotReady, members.not_ready),
             }

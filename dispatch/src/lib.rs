@@ -89,6 +89,7 @@ mod node;
 mod queue;
 mod reputation;
 mod search;
+mod summary;
 mod timer;
 mod verdicts;
 

@@ -25,7 +25,8 @@ const DECISIONS_MAX: usize = 1_024;
 /// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
 const CROWD: usize = 64;
 
-/// Nodes that are asked, busy or not, whether a job that waits could still end by its deadline.
+/// Nodes that are asked, busy or not, whether a job that waits could still end by its deadline. Where more are connected, what is sure is only
+/// how long the fastest of all takes to run it.
 const DEADLINE_LOOKS: usize = 256;
 
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
@@ -40,7 +41,7 @@ pub struct Dispatcher {
     nodes: Nodes,
     grace: Grace,
     /// The jobs that have not ended.
-    jobs: BTreeMap<JobId, Job>,
+    jobs: BTreeMap<JobId, Box<Job>>,
     jobs_submitted: u64,
     histories: Histories,
     queue: Queue,
@@ -209,12 +210,16 @@ impl Dispatcher {
 
     /// The connected nodes, by key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
-        self.nodes.iter().map(|node| node.view(self.now))
+        self.nodes.iter().map(|node| self.view(node))
     }
 
     /// A connected node.
     pub fn node(&self, key: &PublicKey) -> Option<NodeView<'_>> {
-        self.nodes.get(key).map(|node| node.view(self.now))
+        self.nodes.get(key).map(|node| self.view(node))
+    }
+
+    fn view<'a>(&self, node: &'a Node) -> NodeView<'a> {
+        node.view(self.now, self.nodes.verdicts(&node.key))
     }
 
     /// The last jobs for which a node was compared and that went to another one, newest first: when, what was known of the node, and of
@@ -368,7 +373,7 @@ impl Dispatcher {
             return;
         }
         self.jobs_submitted += 1;
-        let mut job = Job::new(self.jobs_submitted, now, request);
+        let mut job = Box::new(Job::new(self.jobs_submitted, now, request));
         let like = self.crowd_of(&job).map(|like| &self.jobs[&like]);
         job.shortage = like.and_then(|like| like.shortage.clone());
         let found = if like.is_some() { Found::default() } else { self.search(now, id, &job).run() };
@@ -407,7 +412,7 @@ impl Dispatcher {
         self.queue.admit(&job.client, &self.config)
     }
 
-    fn enqueue(&mut self, now: Tick, id: JobId, job: Job, found: Found) {
+    fn enqueue(&mut self, now: Tick, id: JobId, job: Box<Job>, found: Found) {
         self.waiting.push((id, found));
         self.queue.push(id, &job);
         self.jobs.insert(id, job);
@@ -431,19 +436,22 @@ impl Dispatcher {
     fn needed_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
         job.deadline?;
         let search = self.search(now, id, job);
-        let usable = self.nodes.iter().take(DEADLINE_LOOKS).filter(|node| self.is_usable(job, &node.key));
-        usable.map(|node| search.needed_us(node)).min()
+        let is_usable = |slot: &Slot| self.is_usable(job, self.nodes.at(*slot));
+        self.nodes.in_order().take(DEADLINE_LOOKS).filter(is_usable).map(|slot| search.needed_us(slot)).min()
     }
 
-    /// The same, where all nodes are looked at.
+    /// A time in which no node would end it, be they looked at or not: the same where all of them are.
     fn needed_surely_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
-        if self.nodes.count() > DEADLINE_LOOKS { None } else { self.needed_us(now, id, job) }
+        job.deadline?;
+        let are_many = self.nodes.count() > DEADLINE_LOOKS;
+        if are_many { self.search(now, id, job).least_us() } else { self.needed_us(now, id, job) }
     }
 
-    /// The same, where that is longer than the job has, so that waiting is in vain.
+    /// What it needs, where even what it surely needs is longer than it has, so that waiting is in vain.
     fn needed_in_vain_us(&self, now: Tick, id: JobId, job: &Job) -> Option<u64> {
         let last = job.deadline?;
-        self.needed_surely_us(now, id, job).filter(|needed_us| now.after(*needed_us) > last)
+        let surely_us = self.needed_surely_us(now, id, job).filter(|needed_us| now.after(*needed_us) > last)?;
+        Some(self.needed_us(now, id, job).map_or(surely_us, |needed_us| needed_us.max(surely_us)))
     }
 
     fn cancelled(&mut self, now: Tick, id: JobId) {
@@ -662,8 +670,7 @@ impl Dispatcher {
             return false;
         }
         let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
-        let is_declining =
-            |node: &&Node| node.declines(now, &job.client) && node.is_ready() && job.demand.unfit(&node.fit()).is_none();
+        let is_declining = |node: &&Node| node.declines(now, &job.client) && node.is_ready() && node.fits(&job.demand);
         // Few owners decline anybody; where many nodes fit, it is not asked.
         fitting > 0 && fitting <= DECLINED_MAX as u32 && self.nodes.iter().filter(is_declining).count() as u32 == fitting
     }
@@ -785,14 +792,16 @@ impl Dispatcher {
     fn search<'a>(&'a self, now: Tick, id: JobId, job: &'a Job) -> Search<'a> {
         let chance = u64::from_be_bytes(*id.0.first_chunk().expect("a job's id has sixteen bytes"));
         let ask = &job.ask;
+        let module = Short::of(&ask.module.digest);
         Search {
             now,
             nodes: &self.nodes,
             id,
             job,
+            module,
             is_held: self.nodes.is_held(id),
             trusted: OnceCell::new(),
-            estimate: self.histories.estimate(Short::of(&ask.module.digest), &ask.limits, ask.input_bytes),
+            estimate: self.histories.estimate(module, &ask.limits, ask.input_bytes),
             skips_failed: (!job.failed.is_empty() || !job.given_back.is_empty()) && self.has_fresh_node(job),
             lot: mix(self.config.seed ^ chance ^ u64::from(job.attempts)),
             spread: self.config.spread,
@@ -803,7 +812,7 @@ impl Dispatcher {
     fn next_for(&self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
         let slot = self.nodes.slot(key)?;
         let node = self.nodes.at(slot);
-        let fits = |demand: &Demand| demand.unfit(&node.fit()).is_none();
+        let fits = |demand: &Demand| node.fits(demand);
         let may = |id| self.may_start(now, id, slot).is_some();
         let id = self.queue.next(|id| fits(&self.jobs[id].demand), fits, may)?;
         Some((id, self.may_start(now, id, slot)?))
@@ -821,13 +830,12 @@ impl Dispatcher {
         let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
         let given_back = job.given_back.iter().filter(|node| !job.failed.contains(node));
         let known = job.failed.iter().chain(given_back).chain(job.declined.iter().filter(|node| !job.had(node)));
-        let stale = known.filter(|node| self.is_usable(job, node)).count();
+        let stale = known.filter_map(|key| self.nodes.get(key)).filter(|node| self.is_usable(job, node)).count();
         u64::from(fitting) > stale as u64
     }
 
-    fn is_usable(&self, job: &Job, key: &PublicKey) -> bool {
-        let is_usable = |node: &Node| node.is_ready() && job.demand.unfit(&node.fit()).is_none();
-        self.nodes.get(key).is_some_and(is_usable)
+    fn is_usable(&self, job: &Job, node: &Node) -> bool {
+        node.is_ready() && node.fits(&job.demand)
     }
 
     /// Whether no connected node fits and takes jobs, busy or not, and none that would is expected back.
@@ -843,7 +851,7 @@ impl Dispatcher {
 
     /// How many nodes are ruled out for a job: those that its demand does, and those that fit it and may not have it all the same.
     fn ruled_out(&self, job: &Job, mut counts: BTreeMap<UnfitReason, u32>) -> BTreeMap<UnfitReason, u32> {
-        let is_declining = |node: &Node| node.declines(self.now, &job.client) && self.is_usable(job, &node.key);
+        let is_declining = |node: &Node| node.declines(self.now, &job.client) && self.is_usable(job, node);
         let by_owner = if job.declined.is_empty() && self.nodes.count() > DECLINED_MAX {
             Vec::new()
         } else {
@@ -855,7 +863,7 @@ impl Dispatcher {
         let declined = job.declined.iter().filter(|node| !by_owner.contains(node)).map(|node| (UnfitReason::Price, node));
         let failed = job.failed.iter().filter(|node| !job.declined.contains(node) && !by_owner.contains(node));
         for (reason, node) in declined.chain(failed.map(|node| (UnfitReason::FailedBefore, node))) {
-            if self.is_usable(job, node) {
+            if self.nodes.get(node).is_some_and(|node| self.is_usable(job, node)) {
                 *counts.entry(reason).or_insert(0) += 1;
             }
         }
@@ -945,9 +953,8 @@ impl Dispatcher {
     /// Leases a job to the node that was chosen. The job is not in the queue.
     fn start(&mut self, now: Tick, id: JobId, found: &Found, why: Why) {
         let (slot, chosen) = found.chosen.and_then(|at| found.candidates.get(at)).expect("a job starts where it was placed");
-        let node = self.nodes.at(*slot);
-        let (key, predicted) = (node.key, chosen.predicted);
-        let fetched_bytes = fetched_bytes(&self.jobs[&id], node);
+        let (slot, key, predicted) = (*slot, chosen.node, chosen.predicted);
+        // It is looked up once: where many jobs are out, each time costs more than all else that happens here.
         let job = self.jobs.get_mut(&id).expect("only a known job is started");
         if let Phase::Queued { since } = job.phase {
             job.waited_us += now.since(since);
@@ -955,41 +962,23 @@ impl Dispatcher {
         job.attempts += 1;
         let attempt = Attempt(job.attempts);
         job.phase = Phase::Leased;
-        let deadline = job.lease_deadline(now, &self.config);
-        let client = job.client;
-        let decision = self.decision(id, attempt, found, why);
-        let ahead = self.nodes.lease(&key, id, attempt);
-        let armed = Some(self.timers.arm(deadline, Timer::Lease(id, attempt)));
-        let charged_us = self.queue.charge(&client, predicted.run_us.saturating_add(predicted.compile_us));
-        let job = self.job_mut(id);
+        let decision = decision(job, &self.nodes, &self.histories, found, why);
+        let fetched_bytes = fetched_bytes(std::iter::once(&job.ask.module).chain(&job.ask.fetched), slot, &self.nodes);
+        let ahead = self.nodes.lease(slot, id, attempt);
+        let armed = Some(self.timers.arm(job.lease_deadline(now, &self.config), Timer::Lease(id, attempt)));
+        let charged_us = self.queue.charge(&job.client, predicted.run_us.saturating_add(predicted.compile_us));
         job.charged_us += charged_us;
         job.leases.push(Lease { node: key, attempt, since: now, predicted, fetched_bytes, ahead, armed });
-        self.disarm(id);
-        if self.jobs[&id].ask.may_hedge && why != Why::Hedge {
-            let module = Short::of(&self.jobs[&id].ask.module.digest);
+        if let Some(before) = job.armed.take() {
+            self.timers.disarm(&before);
+        }
+        if job.ask.may_hedge && why != Why::Hedge {
+            let module = Short::of(&job.ask.module.digest);
             let unusual_us = self.histories.unusual_us(module, predicted.total_us()).max(self.config.hedge_min_us);
-            self.arm(id, now.after(unusual_us), Timer::Hedge(id));
+            job.armed = Some(self.timers.arm(now.after(unusual_us), Timer::Hedge(id)));
         }
         self.remember(now, id, found, &decision);
         self.actions.push_back(Action::Start { job: id, attempt, node: key, decision });
-    }
-
-    fn decision(&self, id: JobId, attempt: Attempt, found: &Found, why: Why) -> Arc<Decision> {
-        let job = &self.jobs[&id];
-        let estimate = self.histories.estimate(Short::of(&job.ask.module.digest), &job.ask.limits, job.ask.input_bytes);
-        Arc::new(Decision {
-            attempt,
-            is_hedge: why == Why::Hedge,
-            waited_us: job.waited_us,
-            prefer: job.ask.prefer,
-            fuel: estimate.usage.fuel,
-            is_fuel_known: estimate.is_known,
-            is_first_free: why == Why::FirstFree,
-            candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
-            unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
-            full: self.nodes.full_count(),
-            others: self.nodes.open_count().saturating_sub(found.seen_count()),
-        })
     }
 
     /// Notes a decision, for those who ask why.
@@ -1087,7 +1076,7 @@ impl Dispatcher {
     }
 
     /// Forgets a job. What a node still holds of it stays with the node.
-    fn end(&mut self, id: JobId) -> Job {
+    fn end(&mut self, id: JobId) -> Box<Job> {
         self.disarm(id);
         let job = self.jobs.remove(&id).expect("only a known job ends");
         for armed in job.leases.iter().filter_map(|lease| lease.armed.as_ref()) {
@@ -1115,6 +1104,24 @@ impl Dispatcher {
     fn job_mut(&mut self, id: JobId) -> &mut Job {
         self.jobs.get_mut(&id).expect("a job in hand is known")
     }
+}
+
+/// What was known when an attempt was given to a node.
+fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why: Why) -> Arc<Decision> {
+    let estimate = histories.estimate(Short::of(&job.ask.module.digest), &job.ask.limits, job.ask.input_bytes);
+    Arc::new(Decision {
+        attempt: Attempt(job.attempts),
+        is_hedge: why == Why::Hedge,
+        waited_us: job.waited_us,
+        prefer: job.ask.prefer,
+        fuel: estimate.usage.fuel,
+        is_fuel_known: estimate.is_known,
+        is_first_free: why == Why::FirstFree,
+        candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
+        unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
+        full: nodes.full_count(),
+        others: nodes.open_count().saturating_sub(found.seen_count()),
+    })
 }
 
 /// The refusal of a job that cannot end by its deadline; `needed_us` is what it would take.

@@ -5,12 +5,14 @@ use adit_protocol::limits::NAMED_INPUTS_MAX;
 use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, PublicKey, Verdict};
 
 use crate::Report;
-use crate::class::{Class, Classes, Fit, Profiles};
+use crate::class::{Class, ClassId, Classes, Offered, Profiles};
 use crate::history::Short;
 use crate::job::Lease;
 use crate::mean::Mean;
 use crate::reputation::{BARRED_BELOW, Deed, Past, Reputation};
+use crate::request::Demand;
 use crate::search::gpu_us;
+use crate::summary::{Line, Room, Summary, run_us};
 use crate::timer::Tick;
 use crate::verdicts::Verdicts;
 
@@ -46,9 +48,6 @@ const LONG_RUN_US: u64 = 500_000;
 /// Bytes below which a fetch says nothing of its path's bandwidth.
 const BANDWIDTH_SAMPLE_BYTES: u64 = 64 * 1024;
 
-/// Bytes of QUIC's first window.
-const SLOW_START_BYTES: u128 = 14_720;
-
 /// Jobs that show a speed before a claim is held against what they show.
 const CLAIM_CHECKED_AFTER: u32 = 4;
 
@@ -71,10 +70,20 @@ const DECLINED_FOR_US: u64 = 60_000_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u32);
 
+impl Slot {
+    fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The connected nodes, and the orders in which those with room are looked at.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     slots: Vec<Option<Node>>,
+    /// What searches read of them, by the same places; kept in step by `change`, as the orders are.
+    summaries: Vec<Summary>,
+    /// How often each was compared for a job, by the same places.
+    verdicts: Vec<Verdicts>,
     free: Vec<Slot>,
     by_key: BTreeMap<PublicKey, Slot>,
     classes: Classes,
@@ -85,6 +94,8 @@ pub(crate) struct Nodes {
     fast: BTreeSet<(std::cmp::Reverse<u64>, Slot)>,
     /// Those with room, by what a compute minute costs.
     cheap: BTreeSet<(u64, Slot)>,
+    /// How fast those are that take jobs, with room or without: each speed with how many have it.
+    speeds: BTreeMap<u64, u32>,
     /// Who knows a module, with room or without.
     knowing: BTreeSet<(Short, Slot)>,
     /// Those that get jobs when they have room.
@@ -100,6 +111,7 @@ pub(crate) struct Node {
     pub(crate) key: PublicKey,
     pub(crate) offer: NodeOffer,
     pub(crate) class: Arc<Class>,
+    class_id: ClassId,
     profiles: Profiles,
     pub(crate) state: NodeState,
     /// What it holds, and what it was told to stop and has not answered for: its slot is not free before it says so.
@@ -123,7 +135,6 @@ pub(crate) struct Node {
     reputation: Reputation,
     is_barred: bool,
     jobs_done: u64,
-    pub(crate) verdicts: Verdicts,
 }
 
 /// Where an open node stands among the others.
@@ -181,18 +192,18 @@ impl Nodes {
         self.cheap.iter().copied()
     }
 
-    /// Those that know a module: with room, and beginning at any of them.
+    /// Those that know a module, beginning at any of them, and at most all of them twice.
     pub(crate) fn knowing(&self, module: Short, from: u32) -> impl Iterator<Item = Slot> {
-        let all = (module, Slot(0))..=(module, Slot(u32::MAX));
-        let behind = self.knowing.range((module, Slot(from))..=(module, Slot(u32::MAX)));
-        behind.chain(self.knowing.range(all)).map(|(_, slot)| *slot)
+        // A range that ends nowhere is found by one way down the tree, and the second one only where the first is too short.
+        let since = move |from| self.knowing.range((module, Slot(from))..).take_while(move |(known, _)| *known == module);
+        let all = std::iter::once_with(move || since(0)).flatten();
+        since(from).chain(all).map(|(_, slot)| *slot)
     }
 
-    /// One of the table's places that a number falls on; nothing where nobody with room has it.
+    /// One of the table's places that a number falls on, taken or not.
     pub(crate) fn any(&self, number: u64) -> Option<Slot> {
         let at = number.checked_rem(self.slots.len() as u64)?;
-        let slot = Slot(at as u32);
-        self.slots[at as usize].as_ref().filter(|node| node.rank().is_some()).map(|_| slot)
+        Some(Slot(at as u32))
     }
 
     pub(crate) fn classes(&self) -> &Classes {
@@ -215,6 +226,11 @@ impl Nodes {
     /// How many are connected.
     pub(crate) fn count(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// The fuel per second of the fastest that takes jobs, with room or without.
+    pub(crate) fn fastest(&self) -> Option<u64> {
+        self.speeds.last_key_value().map(|(speed, _)| *speed)
     }
 
     /// How many of the trusted have room.
@@ -242,9 +258,11 @@ impl Nodes {
 impl Nodes {
     /// Registers a node that is not connected yet.
     pub(crate) fn join(&mut self, now: Tick, key: PublicKey, offer: NodeOffer, state: NodeState, cached: &[Digest]) {
+        let (class_id, class) = self.classes.join(&offer);
         let node = Node {
             key,
-            class: self.classes.intern(&offer),
+            class,
+            class_id,
             profiles: Profiles::of(&offer.profiles),
             offer,
             state,
@@ -263,14 +281,15 @@ impl Nodes {
             reputation: self.past.recall(&key, now),
             is_barred: false,
             jobs_done: 0,
-            verdicts: Verdicts::default(),
         };
         let slot = self.free.pop().unwrap_or(Slot(self.slots.len() as u32));
-        if slot.0 as usize == self.slots.len() {
+        if slot.at() == self.slots.len() {
             self.slots.push(None);
+            self.summaries.push(Summary::VACANT);
+            self.verdicts.push(Verdicts::default());
         }
-        self.classes.change(&node.class, |members| members.connected += 1);
-        self.slots[slot.0 as usize] = Some(node);
+        self.slots[slot.at()] = Some(node);
+        self.verdicts[slot.at()] = Verdicts::default();
         let replaced = self.by_key.insert(key, slot);
         assert!(replaced.is_none(), "a node leaves before it joins again");
         self.enter(slot);
@@ -283,7 +302,8 @@ impl Nodes {
     pub(crate) fn leave(&mut self, now: Tick, key: &PublicKey) -> Option<Node> {
         let slot = self.by_key.remove(key)?;
         self.withdraw(slot);
-        let node = self.slots[slot.0 as usize].take().expect("a connected node has its place");
+        let node = self.slots[slot.at()].take().expect("a connected node has its place");
+        self.summaries[slot.at()] = Summary::VACANT;
         self.free.push(slot);
         for known in &node.known {
             self.knowing.remove(&(*known, slot));
@@ -291,7 +311,7 @@ impl Nodes {
         for (job, _) in node.leases() {
             self.let_go(job);
         }
-        self.classes.change(&node.class, |members| members.connected -= 1);
+        self.classes.leave(node.class_id);
         self.past.remember(*key, node.reputation, now);
         Some(node)
     }
@@ -306,14 +326,14 @@ impl Nodes {
 
     pub(crate) fn set_offer(&mut self, key: &PublicKey, offer: NodeOffer) {
         let Some(slot) = self.by_key.get(key).copied() else { return };
-        let class = self.classes.intern(&offer);
         self.withdraw(slot);
-        let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        let (class_id, class) = self.classes.join(&offer);
+        let node = self.slots[slot.at()].as_mut().expect("a connected node has its place");
         node.profiles = Profiles::of(&offer.profiles);
         node.offer = offer;
-        let before = std::mem::replace(&mut node.class, Arc::clone(&class));
-        self.classes.change(&class, |members| members.connected += 1);
-        self.classes.change(&before, |members| members.connected -= 1);
+        node.class = class;
+        let before = std::mem::replace(&mut node.class_id, class_id);
+        self.classes.leave(before);
         self.enter(slot);
     }
 
@@ -336,7 +356,7 @@ impl Nodes {
     }
 
     /// Notes a new lease; returns how many there were before.
-    pub(crate) fn lease(&mut self, key: &PublicKey, job: JobId, attempt: Attempt) -> u32 {
+    pub(crate) fn lease(&mut self, slot: Slot, job: JobId, attempt: Attempt) -> u32 {
         let lease = |node: &mut Node| {
             let ahead = node.leases.len() as u32;
             let held = node.leases.insert(job, attempt);
@@ -344,7 +364,7 @@ impl Nodes {
             ahead
         };
         *self.held.entry(job).or_insert(0) += 1;
-        self.change(key, lease).expect("a lease goes to a connected node")
+        self.change_at(slot, lease)
     }
 
     /// Takes back a lease that the node has reported on. Says whether the node held it.
@@ -400,7 +420,7 @@ impl Nodes {
     }
 
     fn learn(&mut self, slot: Slot, blob: Short) {
-        let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        let node = self.slots[slot.at()].as_mut().expect("a connected node has its place");
         if let Some(at) = node.known.iter().position(|known| *known == blob) {
             node.known.remove(at);
         } else if node.known.len() >= KNOWN_MAX
@@ -410,6 +430,7 @@ impl Nodes {
         }
         node.known.push_front(blob);
         node.known_sketch = node.known.iter().fold(0, |sketch, known| sketch | known.sketch());
+        self.summaries[slot.at()].known_sketch = node.known_sketch;
         self.knowing.insert((blob, slot));
     }
 
@@ -423,9 +444,7 @@ impl Nodes {
     }
 
     pub(crate) fn count_verdict(&mut self, slot: Slot, verdict: Verdict) {
-        if let Some(node) = &mut self.slots[slot.0 as usize] {
-            node.verdicts.count(verdict);
-        }
+        self.verdicts[slot.at()].count(verdict);
     }
 
     pub(crate) fn get(&self, key: &PublicKey) -> Option<&Node> {
@@ -438,45 +457,72 @@ impl Nodes {
 
     /// The node at a place that is taken.
     pub(crate) fn at(&self, slot: Slot) -> &Node {
-        self.slots[slot.0 as usize].as_ref().expect("a place in an order is taken")
+        self.slots[slot.at()].as_ref().expect("a place in an order is taken")
+    }
+
+    /// The same, as far as a search needs it of every node.
+    pub(crate) fn summary(&self, slot: Slot) -> &Summary {
+        &self.summaries[slot.at()]
+    }
+
+    /// How often a node was compared for a job, with each verdict.
+    pub(crate) fn verdicts(&self, key: &PublicKey) -> Vec<(Verdict, u64)> {
+        self.slot(key).map_or_else(Vec::new, |slot| self.verdicts[slot.at()].iter().collect())
     }
 
     pub(crate) fn is_open(&self, key: &PublicKey) -> bool {
-        self.get(key).is_some_and(|node| node.rank().is_some())
+        self.slot(key).is_some_and(|slot| self.summary(slot).is_open())
+    }
+
+    /// Whether a node is known to have a blob.
+    pub(crate) fn knows(&self, slot: Slot, blob: Short) -> bool {
+        let sketch = blob.sketch();
+        self.summary(slot).known_sketch & sketch == sketch && self.at(slot).known.contains(&blob)
     }
 
     /// All of them, by key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
-        self.by_key.values().map(|slot| self.at(*slot))
+        self.in_order().map(|slot| self.at(slot))
+    }
+
+    /// Their places, by key.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Slot> {
+        self.by_key.values().copied()
     }
 
     /// The only way to change a node's own state, so that its places in the orders never lag behind.
     fn change<T>(&mut self, key: &PublicKey, change: impl FnOnce(&mut Node) -> T) -> Option<T> {
         let slot = *self.by_key.get(key)?;
-        let node = self.slots[slot.0 as usize].as_mut().expect("a connected node has its place");
+        Some(self.change_at(slot, change))
+    }
+
+    fn change_at<T>(&mut self, slot: Slot, change: impl FnOnce(&mut Node) -> T) -> T {
+        let node = self.slots[slot.at()].as_mut().expect("a connected node has its place");
         let before = node.standing();
         let result = change(node);
-        let after = node.standing();
+        let (after, class) = (node.standing(), node.class_id);
+        self.summaries[slot.at()] = node.summary();
         if before != after {
-            let class = Arc::clone(&node.class);
-            self.replace(slot, &class, Some(before), Some(after));
+            self.replace(slot, class, Some(before), Some(after));
         }
-        Some(result)
+        result
     }
 
     /// Puts a node into the orders.
     fn enter(&mut self, slot: Slot) {
-        let (class, standing) = (Arc::clone(&self.at(slot).class), self.at(slot).standing());
-        self.replace(slot, &class, None, Some(standing));
+        let node = self.at(slot);
+        let (class, standing, summary) = (node.class_id, node.standing(), node.summary());
+        self.summaries[slot.at()] = summary;
+        self.replace(slot, class, None, Some(standing));
     }
 
     /// Takes a node out of the orders.
     fn withdraw(&mut self, slot: Slot) {
-        let (class, standing) = (Arc::clone(&self.at(slot).class), self.at(slot).standing());
-        self.replace(slot, &class, Some(standing), None);
+        let (class, standing) = (self.at(slot).class_id, self.at(slot).standing());
+        self.replace(slot, class, Some(standing), None);
     }
 
-    fn replace(&mut self, slot: Slot, class: &Arc<Class>, before: Option<Standing>, after: Option<Standing>) {
+    fn replace(&mut self, slot: Slot, class: ClassId, before: Option<Standing>, after: Option<Standing>) {
         let trusted = |standing: Standing| standing.rank.filter(|_| !standing.is_barred);
         let (old, new) = (before.and_then(trusted), after.and_then(trusted));
         if let Some(rank) = old.filter(|_| old != new) {
@@ -489,6 +535,11 @@ impl Nodes {
             self.fast.insert((std::cmp::Reverse(rank.speed), slot));
             self.cheap.insert((rank.price, slot));
         }
+        let speed = |standing: Standing| (standing.has_slots && standing.is_ready).then_some(standing.speed);
+        let (old, new) = (before.and_then(speed), after.and_then(speed));
+        if old != new {
+            self.count_speed(old, new);
+        }
         for (standing, is_added) in [(before, false), (after, true)] {
             let Some(standing) = standing else { continue };
             let count = |n: &mut u32, holds: bool| {
@@ -497,18 +548,31 @@ impl Nodes {
                 }
             };
             count(&mut self.open, standing.rank.is_some());
-            count(&mut self.ready, class.has_slots && standing.is_ready && !standing.is_barred);
-            self.classes.change(class, |members| {
-                count(&mut members.not_ready, !standing.is_ready);
-                count(&mut members.barred, standing.is_ready && standing.is_barred);
-                let Some(rank) = standing.rank else { return };
-                let open = if standing.is_barred { &mut members.barred_open } else { &mut members.open };
-                if is_added {
-                    open.insert((rank.wait_us, slot))
-                } else {
-                    open.remove(&(rank.wait_us, slot))
-                };
-            });
+            count(&mut self.ready, standing.has_slots && standing.is_ready && !standing.is_barred);
+            let members = self.classes.members_mut(class);
+            count(&mut members.not_ready, !standing.is_ready);
+            count(&mut members.barred, standing.is_ready && standing.is_barred);
+            let Some(rank) = standing.rank else { continue };
+            let open = if standing.is_barred { &mut members.barred_open } else { &mut members.open };
+            if is_added {
+                open.insert((rank.wait_us, slot))
+            } else {
+                open.remove(&(rank.wait_us, slot))
+            };
+        }
+    }
+
+    fn count_speed(&mut self, old: Option<u64>, new: Option<u64>) {
+        if let Some(speed) = new {
+            *self.speeds.entry(speed).or_insert(0) += 1;
+        }
+        if let Some(speed) = old
+            && let Some(count) = self.speeds.get_mut(&speed)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.speeds.remove(&speed);
+            }
         }
     }
 }
@@ -516,15 +580,41 @@ impl Nodes {
 /// What of a node the orders depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Standing {
+    has_slots: bool,
     is_ready: bool,
     is_barred: bool,
+    speed: u64,
     rank: Option<Rank>,
 }
 
 impl Node {
-    pub(crate) fn fit(&self) -> Fit<'_> {
+    pub(crate) fn fits(&self, demand: &Demand) -> bool {
         let NodeOffer { slots, memory, price, .. } = self.offer;
-        Fit { has_slots: slots > 0, profiles: self.profiles, memory, price, class: &self.class }
+        let offered = Offered { has_slots: slots > 0, profiles: self.profiles, memory, price };
+        demand.unfit(&offered, || &self.class).is_none()
+    }
+
+    /// What a search reads of it.
+    fn summary(&self) -> Summary {
+        let room = match self.rank() {
+            Some(_) => Room::Open,
+            None if self.offer.slots > 0 => Room::NotNow,
+            None => Room::Never,
+        };
+        Summary {
+            leases: self.lease_count(),
+            room,
+            profiles: self.profiles,
+            is_barred: self.is_barred,
+            has_record: !self.reputation.is_whole() || !self.declines.is_empty(),
+            memory: self.offer.memory,
+            queue_us: self.queue_us(),
+            speed: self.fuel_per_second(),
+            line: self.line(),
+            known_sketch: self.known_sketch,
+            price: self.offer.price,
+            key: self.key,
+        }
     }
 
     pub(crate) fn holds(&self, job: JobId) -> bool {
@@ -552,17 +642,12 @@ impl Node {
         self.reputation.at(now)
     }
 
-    pub(crate) fn knows(&self, blob: &Digest) -> bool {
-        let (blob, sketch) = (Short::of(blob), Short::of(blob).sketch());
-        self.known_sketch & sketch == sketch && self.known.contains(&blob)
-    }
-
     /// Whether its owner declined a job of the client not long ago.
     pub(crate) fn declines(&self, now: Tick, client: &PublicKey) -> bool {
         self.declines.iter().any(|(declined, until)| declined == client && *until > now)
     }
 
-    pub(crate) fn view(&self, now: Tick) -> NodeView<'_> {
+    pub(crate) fn view(&self, now: Tick, verdicts: Vec<(Verdict, u64)>) -> NodeView<'_> {
         let leases = self.lease_count();
         NodeView {
             node: self.key,
@@ -576,7 +661,7 @@ impl Node {
             fuel_per_second: self.speed,
             reputation: self.reputation(now),
             jobs_done: self.jobs_done,
-            verdicts: self.verdicts.iter().collect(),
+            verdicts,
         }
     }
 
@@ -588,7 +673,13 @@ impl Node {
     }
 
     fn standing(&self) -> Standing {
-        Standing { is_ready: self.is_ready(), is_barred: self.is_barred, rank: self.rank() }
+        Standing {
+            has_slots: self.offer.slots > 0,
+            is_ready: self.is_ready(),
+            is_barred: self.is_barred,
+            speed: self.fuel_per_second(),
+            rank: self.rank(),
+        }
     }
 
     /// Nothing where it has no room, or takes no jobs.
@@ -602,13 +693,18 @@ impl Node {
     }
 
     /// One round trip, in microseconds.
-    pub(crate) fn rtt_us(&self) -> u64 {
+    fn rtt_us(&self) -> u64 {
         self.rtt_us.unwrap_or(RTT_GUESS_US)
+    }
+
+    /// The way to it, as round trips and fetches showed.
+    fn line(&self) -> Line {
+        Line { rtt_us: self.rtt_us(), bytes_per_second: self.bandwidth.unwrap_or(BANDWIDTH_GUESS).max(1) }
     }
 
     /// Predicted time that a lease which is sent now waits there, and what jobs take there beyond all that is explained: where all slots
     /// are taken, the turns until the first one past its slots comes.
-    pub(crate) fn queue_us(&self) -> u64 {
+    fn queue_us(&self) -> u64 {
         let slots = u64::from(self.offer.slots);
         let ahead = u64::from((self.lease_count() + 1).saturating_sub(self.offer.slots));
         let turns_us = ahead.saturating_mul(self.attempt_us.value().unwrap_or(0)).checked_div(slots).unwrap_or(0);
@@ -616,7 +712,7 @@ impl Node {
     }
 
     /// Fuel per second of one slot: what its jobs showed, else what it claims, within reason.
-    pub(crate) fn fuel_per_second(&self) -> u64 {
+    fn fuel_per_second(&self) -> u64 {
         let claimed = Some(self.offer.fuel_per_second).filter(|claimed| *claimed > 0);
         self.speed.or(claimed.map(|claimed| claimed.min(SPEED_CLAIM_MAX))).unwrap_or(SPEED_GUESS).max(1)
     }
@@ -682,38 +778,15 @@ impl Node {
         if bytes < BANDWIDTH_SAMPLE_BYTES || fetch_us == 0 {
             return;
         }
-        let trips_us = self.fetch_trips_us(bytes);
+        let trips_us = self.line().fetch_trips_us(bytes);
         let sending_us = fetch_us.saturating_sub(trips_us).max(fetch_us / 4).max(1);
         let seen = u64::try_from(u128::from(bytes) * 1_000_000 / u128::from(sending_us)).unwrap_or(u64::MAX);
-        let (before, is_certain) = (self.bandwidth(), sending_us >= trips_us.saturating_mul(2));
+        let (before, is_certain) = (self.line().bytes_per_second, sending_us >= trips_us.saturating_mul(2));
         self.bandwidth = Some(match self.bandwidth {
             None if is_certain => seen,
             _ if is_certain || seen > before => before / 2 + seen / 2,
             _ => before / 8 * 7 + seen / 8,
         });
-    }
-
-    /// Bytes per second, as fetches showed.
-    fn bandwidth(&self) -> u64 {
-        self.bandwidth.unwrap_or(BANDWIDTH_GUESS).max(1)
-    }
-
-    /// What the round trips of a fetch take: that of the request, and one for each doubling of QUIC's window (RFC 9002, section 7.2: it
-    /// begins with 14,720 bytes) until it is as large as the path or as what is to be sent.
-    fn fetch_trips_us(&self, bytes: u64) -> u64 {
-        let path = u128::from(self.bandwidth()) * u128::from(self.rtt_us()) / 1_000_000;
-        let window = u128::from(bytes).min(path) / SLOW_START_BYTES;
-        let doublings = window.checked_ilog2().map_or(0, |log| log + 1);
-        self.rtt_us().saturating_mul(1 + u64::from(doublings))
-    }
-
-    /// Predicted time to bring so many bytes there, in microseconds.
-    pub(crate) fn fetch_us(&self, bytes: u64) -> u64 {
-        if bytes == 0 {
-            return 0;
-        }
-        let sending_us = u128::from(bytes) * 1_000_000 / u128::from(self.bandwidth());
-        self.fetch_trips_us(bytes).saturating_add(u64::try_from(sending_us).unwrap_or(u64::MAX))
     }
 
     /// Takes in how long some fuel took. A short run says little: its worker was stopped for a share, or the machine did something else. So does
@@ -750,8 +823,8 @@ impl Node {
     }
 
     /// Microseconds that some fuel takes there.
-    pub(crate) fn run_us(&self, fuel: u64) -> u64 {
-        u64::try_from(u128::from(fuel) * 1_000_000 / u128::from(self.fuel_per_second())).unwrap_or(u64::MAX)
+    fn run_us(&self, fuel: u64) -> u64 {
+        run_us(fuel, self.fuel_per_second())
     }
 
     /// What of an attempt's time was spent in its slot. The rest is the round trip, and the turns of those ahead of it: with s

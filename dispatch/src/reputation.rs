@@ -72,6 +72,11 @@ impl Reputation {
         self.value.saturating_add(regained).min(WHOLE)
     }
 
+    /// Whether nothing bad is known, or that was won back by work.
+    pub(crate) fn is_whole(self) -> bool {
+        self.value >= WHOLE
+    }
+
     pub(crate) fn after(self, deed: Deed, now: Tick) -> Self {
         let before = i32::from(self.at(now));
         // Times are predicted from what is seen, so words on them need not cost a node all its work.

@@ -5,7 +5,7 @@ use adit_protocol::{
     PublicKey, UnfitReason,
 };
 
-use crate::class::Fit;
+use crate::class::{Class, Offered};
 
 /// What decides where and when a job may run: the part of its specification that the dispatcher needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,26 +102,31 @@ impl Demand {
     }
 
     /// The first thing that rules a node out. The order is from what the owner can hardly change to what a client can: a node
-    /// without slots is of no use to anyone, whereas a price limit is a word.
-    pub(crate) fn unfit(&self, fit: &Fit<'_>) -> Option<UnfitReason> {
-        if !fit.has_slots {
+    /// without slots is of no use to anyone, whereas a price limit is a word. The class is asked for labels and GPU, which few jobs demand.
+    pub(crate) fn unfit<'a>(&self, offered: &Offered, class: impl Fn() -> &'a Class) -> Option<UnfitReason> {
+        if !offered.has_slots {
             Some(UnfitReason::Slots)
-        } else if !fit.profiles.contains(self.profile) {
+        } else if !offered.profiles.contains(self.profile) {
             Some(UnfitReason::Profile)
-        } else if !self.labels.iter().all(|label| fit.class.labels.contains(label)) {
+        } else if !self.labels.is_empty() && !self.labels.iter().all(|label| class().labels.contains(label)) {
             Some(UnfitReason::Label)
-        } else if fit.memory < self.memory {
+        } else if offered.memory < self.memory {
             Some(UnfitReason::Memory)
-        } else if let Some(reason) = self.gpu.and_then(|need| match &fit.class.gpu {
+        } else if let Some(reason) = self.gpu.and_then(|need| match &class().gpu {
             Some(offer) => offer.unfit(&need),
             None => Some(UnfitReason::Gpu),
         }) {
             Some(reason)
-        } else if self.is_too_dear(&fit.price) {
+        } else if self.is_too_dear(&offered.price) {
             Some(UnfitReason::Price)
         } else {
             None
         }
+    }
+
+    /// Labels that a node must carry.
+    pub(crate) fn labels(&self) -> &[(String, String)] {
+        &self.labels
     }
 
     /// The demand of a job on which so much was spent.

@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_protocol::{
-    ByteCount, Candidate, Fuel, JobId, Microcredits, Prediction, Preference, UnfitReason, Usage, Verdict, limits::CANDIDATES_MAX,
+    BlobRef, ByteCount, Candidate, Fuel, JobId, Microcredits, Prediction, Preference, UnfitReason, Usage, Verdict,
+    limits::CANDIDATES_MAX,
 };
 
 use crate::class::Members;
@@ -12,6 +13,7 @@ use crate::history::{Estimate, Short};
 use crate::job::Job;
 use crate::node::{Node, Nodes, Slot};
 use crate::reputation::WHOLE;
+use crate::summary::{Summary, run_us};
 use crate::timer::Tick;
 
 /// Nodes that are looked at in each of the orders. With the best of each, what is not looked at is better in none of distance, speed and
@@ -42,6 +44,8 @@ pub(crate) struct Search<'a> {
     pub(crate) nodes: &'a Nodes,
     pub(crate) id: JobId,
     pub(crate) job: &'a Job,
+    /// The job's module.
+    pub(crate) module: Short,
     pub(crate) estimate: Estimate,
     /// Whether any node holds an attempt of it, be it one that is owed.
     pub(crate) is_held: bool,
@@ -113,17 +117,7 @@ impl Search<'_> {
     pub(crate) fn run(&self) -> Found {
         let mut found = Found::with_room();
         self.look_at_orders(&mut found);
-        let places = self.nodes.places();
-        for slot in
-            self.nodes.knowing(Short::of(&self.job.ask.module.digest), self.lot as u32 % places.max(1)).take(KNOWING_LOOKS)
-        {
-            self.consider_open(slot, &mut found);
-        }
-        for n in 0..RANDOM_LOOKS {
-            if let Some(slot) = self.nodes.any(mix(self.lot ^ n)) {
-                self.consider(slot, &mut found);
-            }
-        }
+        self.look_elsewhere(&mut found);
         if found.ranked.is_empty() {
             self.look_at_classes(&mut found, |members| &members.open);
         }
@@ -152,7 +146,7 @@ impl Search<'_> {
         for key in job.failed.iter().chain(&job.given_back).chain(&job.declined) {
             let is_new = |slot: &Slot| !found.has(*slot) && self.nodes.at(*slot).is_ready();
             let Some(slot) = self.nodes.slot(key).filter(is_new) else { continue };
-            if let Some(reason) = self.unfit(self.nodes.at(slot)) {
+            if let Some(reason) = self.unfit(slot) {
                 self.rule_out(slot, reason, found);
             }
         }
@@ -194,34 +188,45 @@ impl Search<'_> {
         }
     }
 
-    fn consider_open(&self, slot: Slot, found: &mut Found) {
-        if self.nodes.is_open(&self.nodes.at(slot).key) {
-            self.consider(slot, found);
+    /// Looks at nodes that stand anywhere in the orders: some that know the module, and some for no reason.
+    fn look_elsewhere(&self, found: &mut Found) {
+        let places = self.nodes.places();
+        let knowing = self.nodes.knowing(self.module, self.lot as u32 % places.max(1)).take(KNOWING_LOOKS);
+        let any = (0..RANDOM_LOOKS).filter_map(|n| self.nodes.any(mix(self.lot ^ n)));
+        let slots: Vec<(Slot, bool)> = knowing.map(|slot| (slot, true)).chain(any.map(|slot| (slot, false))).collect();
+        // All are asked before anything is made of an answer, so that the processor waits for their memory once and not for each.
+        let are_open: Vec<bool> = slots.iter().map(|(slot, _)| self.nodes.summary(*slot).is_open()).collect();
+        for ((slot, is_knowing), _) in slots.into_iter().zip(are_open).filter(|(_, is_open)| *is_open) {
+            self.consider_as(slot, || is_knowing || self.nodes.knows(slot, self.module), found);
         }
     }
 
     fn consider(&self, slot: Slot, found: &mut Found) {
+        self.consider_as(slot, || self.nodes.knows(slot, self.module), found);
+    }
+
+    fn consider_as(&self, slot: Slot, knows_module: impl FnOnce() -> bool, found: &mut Found) {
         if found.seen.contains(&slot) {
             return;
         }
         found.seen.push(slot);
-        let node = self.nodes.at(slot);
-        if self.is_held && node.holds(self.id) {
+        if self.is_held && self.nodes.at(slot).holds(self.id) {
             return;
         }
-        if let Some(reason) = self.unfit(node) {
+        if let Some(reason) = self.unfit(slot) {
             return self.rule_out(slot, reason, found);
         }
-        let predicted = self.predict(node);
+        let summary = self.nodes.summary(slot);
+        let predicted = self.predict(slot, knows_module());
         let total_us = predicted.total_us();
         if self.job.deadline.is_some_and(|deadline| self.now.after(total_us) > deadline) {
             found.soonest_us = Some(found.soonest_us.map_or(total_us, |soonest| soonest.min(total_us)));
             return self.rule_out(slot, UnfitReason::Deadline, found);
         }
-        let fine = fine_cost(&node.offer.price, &self.estimate.usage);
-        let trusted_us = doubted(predicted.total_us(), node.reputation(self.now));
-        let (primary, secondary) = weigh(self.job.ask.prefer, trusted_us, fine);
-        found.ranked.push((Rank { primary, secondary, leases: node.lease_count(), key: node.key }, slot, predicted));
+        let fine = fine_cost(&summary.price, &self.estimate.usage);
+        let reputation = if summary.has_record { self.nodes.at(slot).reputation(self.now) } else { WHOLE };
+        let (primary, secondary) = weigh(self.job.ask.prefer, doubted(total_us, reputation), fine);
+        found.ranked.push((Rank { primary, secondary, leases: summary.leases, key: summary.key }, slot, predicted));
     }
 
     /// Whether any trusted node fits, takes jobs, and neither had this one nor is out of the question for it.
@@ -231,7 +236,7 @@ impl Search<'_> {
             let trusted = self.nodes.classes().fitting(demand).map(|(_, members)| members.trusted()).sum::<u32>();
             let others = job.given_back.iter().chain(&job.declined).filter(|key| !job.failed.contains(key));
             let had: BTreeSet<_> = job.failed.iter().chain(others).collect();
-            let is_trusted = |node: &Node| node.is_ready() && !node.is_barred() && demand.unfit(&node.fit()).is_none();
+            let is_trusted = |node: &Node| node.is_ready() && !node.is_barred() && node.fits(demand);
             let gone = had.into_iter().filter(|key| self.nodes.get(key).is_some_and(is_trusted)).count();
             u64::from(trusted) > gone as u64
         })
@@ -243,12 +248,12 @@ impl Search<'_> {
     }
 
     /// The first thing that rules a node out, whatever the job would take there.
-    fn unfit(&self, node: &Node) -> Option<UnfitReason> {
-        let (job, key) = (self.job, &node.key);
-        if let Some(reason) = job.demand.unfit(&node.fit()) {
+    fn unfit(&self, slot: Slot) -> Option<UnfitReason> {
+        let (job, Summary { key, is_barred, has_record, .. }) = (self.job, self.nodes.summary(slot));
+        if let Some(reason) = job.demand.unfit(&self.nodes.summary(slot).offered(), || &self.nodes.at(slot).class) {
             return Some(reason);
         }
-        if node.declines(self.now, &job.client) {
+        if *has_record && self.nodes.at(slot).declines(self.now, &job.client) {
             return Some(UnfitReason::Declined);
         }
         if job.declined.contains(key) {
@@ -258,32 +263,37 @@ impl Search<'_> {
             return Some(UnfitReason::FailedBefore);
         }
         // Better than nothing, and worse than waiting for a better one.
-        if node.is_barred() && self.has_trusted() {
+        if *is_barred && self.has_trusted() {
             return Some(UnfitReason::Reputation);
         }
         None
     }
 
-    fn predict(&self, node: &Node) -> Prediction {
-        let ask = &self.job.ask;
-        let fetched = fetched_bytes(self.job, node);
-        let knows_module = fetched < ask.module.bytes || node.knows(&ask.module.digest);
+    fn predict(&self, slot: Slot, knows_module: bool) -> Prediction {
+        let (ask, summary) = (&self.job.ask, self.nodes.summary(slot));
+        let module_bytes = if knows_module { 0 } else { ask.module.bytes };
         let compile_us = || {
             let guess = ask.module.bytes.saturating_mul(COMPILE_MILLI_US_PER_BYTE) / 1_000;
             self.estimate.compile_us.unwrap_or(guess)
         };
         Prediction {
-            rtt_us: node.rtt_us(),
-            queue_us: node.queue_us(),
-            fetch_us: node.fetch_us(fetched),
+            rtt_us: summary.line.rtt_us,
+            queue_us: summary.queue_us,
+            fetch_us: summary.line.fetch_us(module_bytes.saturating_add(fetched_bytes(&ask.fetched, slot, self.nodes))),
             compile_us: if knows_module { 0 } else { compile_us() },
-            run_us: node.run_us(self.estimate.usage.fuel.0).saturating_add(gpu_us(&self.estimate.usage)),
+            run_us: summary.run_us(self.estimate.usage.fuel.0).saturating_add(gpu_us(&self.estimate.usage)),
         }
     }
 
     /// What a node would take from now on for the job, if it were at nothing else.
-    pub(crate) fn needed_us(&self, node: &Node) -> u64 {
-        Prediction { queue_us: 0, ..self.predict(node) }.total_us()
+    pub(crate) fn needed_us(&self, slot: Slot) -> u64 {
+        Prediction { queue_us: 0, ..self.predict(slot, self.nodes.knows(slot, self.module)) }.total_us()
+    }
+
+    /// What the job takes at the least, whoever gets it: its run, on the fastest of all nodes.
+    pub(crate) fn least_us(&self) -> Option<u64> {
+        let run_us = run_us(self.estimate.usage.fuel.0, self.nodes.fastest()?);
+        Some(run_us.saturating_add(gpu_us(&self.estimate.usage)))
     }
 
     /// Draws among the best ones that are about as good as the best, and notes what became of each.
@@ -298,15 +308,15 @@ impl Search<'_> {
                 at if equals.contains(&at) => Verdict::NotDrawn,
                 _ => Verdict::Worse,
             };
-            let node = self.nodes.at(*slot);
+            let Summary { key, price, .. } = *self.nodes.summary(*slot);
             let score = match self.job.ask.prefer {
                 Preference::Fast => rank.primary,
                 Preference::Balanced => rank.primary.isqrt(),
                 Preference::Cheap => rank.primary.div_ceil(u128::from(FINE)),
             };
-            let price = Microcredits(fine_cost(&node.offer.price, &self.estimate.usage).div_ceil(FINE));
+            let price = Microcredits(fine_cost(&price, &self.estimate.usage).div_ceil(FINE));
             let score = u64::try_from(score).unwrap_or(u64::MAX);
-            found.candidates.push((*slot, Candidate { node: node.key, predicted: *predicted, price, score, verdict }));
+            found.candidates.push((*slot, Candidate { node: key, predicted: *predicted, price, score, verdict }));
         }
         found.chosen = drawn;
         self.add_ruled_out(found);
@@ -320,19 +330,18 @@ impl Search<'_> {
         let room = CANDIDATES_MAX - found.candidates.len();
         let added: Vec<_> = ruled_out.chain(others).take(room).collect();
         for (slot, verdict) in added {
-            let node = self.nodes.at(slot);
-            let price = Microcredits(fine_cost(&node.offer.price, &self.estimate.usage).div_ceil(FINE));
-            let predicted = self.predict(node);
-            found.candidates.push((slot, Candidate { node: node.key, predicted, price, score: u64::MAX, verdict }));
+            let Summary { key, price, .. } = *self.nodes.summary(slot);
+            let price = Microcredits(fine_cost(&price, &self.estimate.usage).div_ceil(FINE));
+            let predicted = self.predict(slot, self.nodes.knows(slot, self.module));
+            found.candidates.push((slot, Candidate { node: key, predicted, price, score: u64::MAX, verdict }));
         }
     }
 
     fn verdict_unseen(&self, slot: Slot) -> Verdict {
-        let node = self.nodes.at(slot);
-        let unfit = if node.is_ready() { self.unfit(node) } else { Some(UnfitReason::NotReady) };
+        let unfit = if self.nodes.at(slot).is_ready() { self.unfit(slot) } else { Some(UnfitReason::NotReady) };
         match unfit {
             Some(reason) => Verdict::Unfit(reason),
-            None if self.nodes.is_open(&node.key) => Verdict::Worse,
+            None if self.nodes.summary(slot).is_open() => Verdict::Worse,
             None => Verdict::Full,
         }
     }
@@ -361,10 +370,10 @@ impl Search<'_> {
     }
 }
 
-/// Bytes that a node is thought to have to fetch for a job.
-pub(crate) fn fetched_bytes(job: &Job, node: &Node) -> u64 {
-    let blobs = std::iter::once(&job.ask.module).chain(&job.ask.fetched);
-    blobs.filter(|blob| !node.knows(&blob.digest)).map(|blob| blob.bytes).fold(0, u64::saturating_add)
+/// Bytes of some blobs that a node is thought to have to fetch.
+pub(crate) fn fetched_bytes<'a>(blobs: impl IntoIterator<Item = &'a BlobRef>, slot: Slot, nodes: &Nodes) -> u64 {
+    let fetched = blobs.into_iter().filter(|blob| !nodes.knows(slot, Short::of(&blob.digest)));
+    fetched.map(|blob| blob.bytes).fold(0, u64::saturating_add)
 }
 
 /// Time and price as a job weighs them.
@@ -394,10 +403,6 @@ fn fine_cost(price: &adit_protocol::Price, usage: &Usage) -> u64 {
         ..Usage::default()
     };
     price.cost(&scaled).map_or(u64::MAX, |cost| cost.0)
-}
-
-fn run_us(fuel: u64, per_second: u64) -> u64 {
-    u64::try_from(u128::from(fuel) * 1_000_000 / u128::from(per_second.max(1))).unwrap_or(u64::MAX)
 }
 
 /// Microseconds that a guest waits for its GPU. Which adapter it is makes a difference that nothing here knows of.

@@ -53,7 +53,7 @@ impl Hand {
         Lease::of(self.next().await).expect("a lease")
     }
 
-    async fn cancelled(&mut self, lease: &Lease) {
+    pub(crate) async fn cancelled(&mut self, lease: &Lease) {
         let (job, attempt) = (lease.job, lease.attempt);
         assert_eq!(self.next().await, GatewayToNode::Cancel { job, attempt });
     }

@@ -19,8 +19,8 @@ const FUEL: u64 = 50_000_000;
 /// What a job may use: its estimate until the first one has ended.
 const FUEL_MAX: u64 = 60_000_000;
 
-/// How often a measurement is taken on a machine that stood still meanwhile.
-const TRIES: usize = 4;
+/// How often a measurement is taken, of which most must hold: a machine that stood still during one spoils that one.
+const TRIES: usize = 5;
 
 /// A gateway, and nodes at the ends of ways of their own.
 struct Scene {
@@ -98,13 +98,12 @@ impl Scene {
         Duration::from_micros(seen.iter().find(|node| node.node == key).unwrap().rtt_us)
     }
 
-    /// How long jobs take where the gateway chooses, over how long they take on the node that is the best for them: medians of rounds in
-    /// which both were measured side by side.
-    async fn chosen_over_best(&self) -> f64 {
+    /// Runs jobs where the gateway chooses, and the same on each of the nodes, side by side.
+    async fn compare(&self) -> Compared {
         let (mut chosen, mut forced) = (Vec::new(), vec![Vec::new(); self.nodes.len()]);
         for round in 0..ROUNDS {
             for _ in 0..JOBS_PER_ROUND {
-                chosen.push(self.run(None).await.took);
+                chosen.push(self.run(None).await);
             }
             // Those that were far behind are not asked each time.
             let best = forced.iter().map(|times: &Vec<_>| median(times)).min().unwrap_or_default();
@@ -115,10 +114,23 @@ impl Scene {
             }
         }
         let best = forced.iter().map(|times| median(times)).min().unwrap();
-        let ratio = median(&chosen).as_secs_f64() / best.as_secs_f64();
-        eprintln!("chosen {:?}, best {best:?}: {ratio:.3}", median(&chosen));
-        ratio
+        let over_best = |time: Duration| time.as_secs_f64() / best.as_secs_f64();
+        let times: Vec<_> = chosen.iter().map(|ran| ran.took).collect();
+        let node_of = |ran: &Ran| self.nodes.iter().position(|node| node.key == ran.node).unwrap();
+        let choices: Vec<_> = chosen.iter().map(|ran| median(&forced[node_of(ran)])).collect();
+        let compared = Compared { times: over_best(median(&times)), choices: over_best(median(&choices)) };
+        eprintln!("chosen {:?}, best {best:?}: {compared:.3?}", median(&times));
+        compared
     }
+}
+
+/// Over what the same jobs take on the node that is the best for them, all at the median.
+#[derive(Debug)]
+struct Compared {
+    /// What jobs took where the gateway chose.
+    times: f64,
+    /// What they take on the nodes that it chose. Of these each was asked often, so that no single job that was held up counts.
+    choices: f64,
 }
 
 const ROUNDS: usize = 5;
@@ -138,16 +150,14 @@ fn twenty() -> Vec<(Duration, Duration)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_takes_a_tenth_longer_at_most_than_on_the_best_of_twenty_nodes_at_2_to_200_ms() {
-    let mut ratios = Vec::new();
-    for _ in 0..TRIES {
+    let (mut good, mut tries) = (0, Vec::new());
+    while good <= TRIES / 2 {
         // Anew, so that nothing is known of any node but what it says.
-        let ratio = Scene::open(&twenty()).await.chosen_over_best().await;
-        if ratio <= 1.1 {
-            return;
-        }
-        ratios.push(ratio);
+        let compared = Scene::open(&twenty()).await.compare().await;
+        good += usize::from(compared.choices <= 1.1 && compared.times <= 1.1);
+        tries.push(compared);
+        assert!(tries.len() - good <= TRIES / 2, "chosen over best: {tries:?}");
     }
-    panic!("chosen over best: {ratios:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ mod fairness;
 mod gpu;
 mod grace;
 mod hedge;
+mod looks;
 mod owner;
 mod placement;
 mod random;

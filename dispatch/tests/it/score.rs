@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use adit_dispatch::{Action, Config, Event, Report, Request};
 use adit_protocol::{
-    BlobRef, ByteCount, Digest, Fuel, NodeOffer, NodeState, Preference, Price, Refusal, UnfitReason, Usage, Verdict,
+    BlobRef, ByteCount, Digest, Fuel, NodeOffer, NodeState, Preference, Price, PublicKey, Refusal, UnfitReason, Usage, Verdict,
 };
 
 use crate::world::*;
@@ -279,6 +279,47 @@ fn job_that_no_node_could_end_in_time_any_more_is_dropped_with_what_it_needs() {
     let reason = "node 01010101 failed: disk full; then the deadline is in 500 ms, and the job would take 1030 ms where it could start now";
     let lost = world.pass(0);
     assert!(matches!(&lost[..], [Action::Lost { reason: told, .. }] if told == reason), "{lost:?}");
+}
+
+/// Where more were connected than are looked at, a job that none of them could end in time stood in the queue until its deadline.
+#[test]
+fn hopeless_deadline_is_told_at_once_however_many_nodes_are_busy() {
+    const NODES: u32 = 300;
+    let within = |deadline_ms| {
+        let mut request = request(1);
+        request.placement.deadline_ms = Some(deadline_ms);
+        request
+    };
+    let key = |n: u32| {
+        let mut key = [7; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        PublicKey(key)
+    };
+    let mut world = knowing();
+    let cached = vec![request(1).module.digest];
+    for n in 0..NODES {
+        // The fastest takes a second for a job of this module.
+        let offer = priced(0, FUEL - u64::from(n));
+        world.handle(Event::NodeJoined { node: key(n), offer, state: NodeState::Ready, cached: cached.clone() });
+        world.submit(n);
+    }
+    assert_eq!(world.dispatcher.nodes().filter(|view| view.leases == 0).count(), 0, "all are busy");
+    let refused = world.submit_with(NODES, within(999));
+    let [Action::Refuse { refusal: Refusal::DeadlineMissed { left_ms: 999, needed_ms }, .. }] = refused[..] else {
+        panic!("{refused:?}")
+    };
+    assert!((1_000..1_100).contains(&needed_ms), "the run, and the way to the best that was looked at: {needed_ms}");
+    assert_eq!(world.submit_with(NODES + 1, within(1_500)), [], "one that gets free soon could do it");
+    assert_eq!(world.pass(500 * MILLISECOND), []);
+    let refused = world.pass(MILLISECOND);
+    assert!(matches!(refused[..], [Action::Refuse { refusal: Refusal::DeadlineMissed { left_ms: 999, .. }, .. }]), "{refused:?}");
+    // A faster one that comes gives the next one longer.
+    assert_eq!(world.submit_with(NODES + 2, within(1_500)), []);
+    world.handle(Event::NodeJoined { node: key(NODES), offer: priced(0, 2 * FUEL), state: NodeState::Ready, cached });
+    assert_eq!(world.dispatcher.queued(), 0, "it got it");
+    assert_eq!(world.submit_with(NODES + 3, within(1_500)), []);
+    assert_eq!(world.pass(SECOND), []);
+    assert_eq!(world.pass(MILLISECOND).len(), 1);
 }
 
 #[test]
