@@ -9,6 +9,9 @@ use proptest::sample::{Index, select};
 
 use crate::world::*;
 
+/// Below this a node gets only jobs that no trusted one fits, in thousandths.
+const BARRED_BELOW: u16 = 200;
+
 const CONFIG: Config = Config {
     seed: 7,
     spread: 4,
@@ -211,9 +214,12 @@ impl Model {
             let wait = world.waits.iter().rev().find(|(waiting, _)| waiting == *job);
             assert!(wait.is_some_and(|(_, wait)| wait.queued < 32), "why {job} waits is told");
         }
-        // With nothing owed, no fresh job waits beside a node with room for it.
+        // With nothing owed, no fresh job waits beside a node with room for it: beside a barred one only for a trusted one.
         for job in queued.iter().filter(|job| self.owed.is_empty() && self.alive[**job] == 0) {
-            let is_idle = |view: &NodeView<'_>| view.leases < view.window && self.fits(&view.node, job);
+            let is_trusted = |view: &NodeView<'_>| view.reputation >= BARRED_BELOW && self.fits(&view.node, job);
+            let has_trusted = world.dispatcher.nodes().any(|view| is_trusted(&view));
+            let takes = |view: &NodeView<'_>| is_trusted(view) || (!has_trusted && self.fits(&view.node, job));
+            let is_idle = |view: &NodeView<'_>| view.leases < view.window && takes(view);
             let idle = world.dispatcher.nodes().find(is_idle);
             assert_eq!(idle, None, "{job} could start");
         }

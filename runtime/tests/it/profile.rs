@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use adit_protocol::{Fuel, Outcome, TrapKind};
 use adit_runtime::{FuelProfile, Place};
 use tempfile::TempDir;
 
-use crate::support::{Ended, Host, Job, echo, spin};
+use crate::support::{Ended, Host, Job, PATIENT_LIMITS, echo, spin};
 
 /// The same runtime twice: one that looks, and one that does not.
 struct Pair {
@@ -22,8 +21,8 @@ impl Pair {
         let host = |profile| {
             Host::with(Arc::clone(&folder), |config| {
                 config.profile = profile;
-                // The largest module here is to compile on a busy machine too.
-                config.compile_limits.wall = Duration::from_secs(100);
+                // The largest module here is to compile on a busy and slow machine too.
+                config.compile_limits = PATIENT_LIMITS;
             })
         };
         Self { plain: host(false), profiling: host(true) }

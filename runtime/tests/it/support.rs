@@ -20,8 +20,8 @@ const EMULATED_WORKER: &str = "ADIT_EMULATED_WORKER";
 /// How often a runtime may start there: its workers' walls are to be told of within 10 s, which a busy machine's emulator may exceed.
 const EMULATED_STARTS: usize = 5;
 
-/// For an emulator, where compiling takes thirty times as long, and for long tests, which compile large modules on a busy machine.
-const PATIENT_LIMITS: CompileLimits =
+/// For an emulator, where compiling takes thirty times as long, and for tests that compile large modules on a slow and busy machine.
+pub(crate) const PATIENT_LIMITS: CompileLimits =
     CompileLimits { wall: Duration::from_secs(300), cpu: Duration::from_secs(300), memory: 1 << 30 };
 
 /// The worker binary of this crate.
