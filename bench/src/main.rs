@@ -84,6 +84,9 @@ enum Name {
     /// No figure: the meter's weights against time.
     #[value(hide = true)]
     Calibrate,
+    /// No figure: operators one by one against time.
+    #[value(hide = true)]
+    Operators,
 }
 
 fn main() -> Result<()> {
@@ -108,9 +111,11 @@ async fn run(args: Args) -> Result<()> {
 
 async fn measure(args: &Args) -> Result<()> {
     let plan = if args.quick { Plan::QUICK } else { Plan::FULL };
-    if args.name == Some(Name::Calibrate) {
-        let json = args.json;
-        return on_thread(move || meter::calibrate(&plan, json)).await;
+    let json = args.json;
+    match args.name {
+        Some(Name::Calibrate) => return on_thread(move || meter::calibrate(&plan, json)).await,
+        Some(Name::Operators) => return on_thread(move || meter::scan_operators(&plan, json)).await,
+        _ => {}
     }
     let names = args.name.map_or_else(Name::quick, |name| vec![name]);
     let mut titled = args.json;
@@ -163,6 +168,7 @@ impl Name {
                         | Self::Apps
                         | Self::Meter
                         | Self::Calibrate
+                        | Self::Operators
                         | Self::Distance
                         | Self::Peak
                 )
@@ -207,8 +213,8 @@ impl Name {
                 // The thread's processor time is what is measured, and a guest has no place where it could yield.
                 on_thread(move || meter::measure(&plan, !json)).await
             }
-            // It prints by itself.
-            Self::Calibrate => Ok(Vec::new()),
+            // They print by themselves.
+            Self::Calibrate | Self::Operators => Ok(Vec::new()),
         }
     }
 

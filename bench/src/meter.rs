@@ -6,12 +6,14 @@
 mod calibrate;
 mod census;
 mod fit;
+mod operators;
 mod program;
 mod variant;
 
 use anyhow::{Result, ensure};
 
 pub(crate) use self::calibrate::calibrate;
+pub(crate) use self::operators::scan as scan_operators;
 use self::program::{Order, Program};
 use self::variant::Variant;
 use crate::figure::{Figure, Goal, Title, geometric_mean, median};

@@ -24,7 +24,10 @@ pub(crate) struct Options {
 /// What runs guests that are compiled, and no other program of ours.
 const WITH_GUESTS: [&str; 4] = ["worker", "meter", "calibrate", OF_APPLICATIONS];
 /// What runs neither.
-const ALONE: [&str; 3] = ["ledger", "ledger_million", "gpu"];
+const ALONE: [&str; 4] = ["ledger", "ledger_million", "gpu", OF_OPERATORS];
+
+/// `cargo xtask calibrate --operators`.
+pub(crate) const OF_OPERATORS: &str = "operators";
 
 /// What is measured by the simulation's own program, which is built in a minute.
 const OF_DISPATCH: &str = "dispatch";

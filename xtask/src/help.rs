@@ -278,14 +278,20 @@ Runs the calibration kernels (bench/kernels) and prints the nanoseconds that a u
 weights that ship, under one unit for each operator, and under weights fitted to this machine, which are printed in
 the form that runtime/src/meter/weights.rs has. Another table is another meter, and so another meter_id.
 
-Usage: cargo xtask calibrate [--quick] [--json]
+With --operators, how long a unit of fuel takes in loops of one operator each, the dearest first: what no program
+does by itself, but someone who wants more of a machine than is paid for. (!) stands where it is ten times the middle.
+
+Usage: cargo xtask calibrate [--operators] [--quick] [--json]
 
 Options:
-  --quick   Fewer rounds, noisier
-  --json    What was measured, a JSON object per kernel: nanoseconds, and how often each class was executed
+  --operators   Operators one by one, and no kernels
+  --quick       Fewer rounds, noisier
+  --json        What was measured, a JSON object per kernel: nanoseconds, and how often each class was executed;
+                with --operators an object per loop: nanoseconds for each fuel
 
-Example:
+Examples:
   cargo xtask calibrate
+  cargo xtask calibrate --operators
 ";
 
 const FUZZ: &str = "\

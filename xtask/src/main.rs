@@ -87,6 +87,7 @@ impl Invocation {
                 ("examples", Arg::Long("quick")) => size = example::Size::Quick,
                 ("bench" | "calibrate", Arg::Long("json")) => bench.json = true,
                 ("bench" | "calibrate", Arg::Long("quick")) => bench.quick = true,
+                ("calibrate", Arg::Long("operators")) => bench.name = Some(bench::OF_OPERATORS.to_owned()),
                 ("bench", Arg::Value(name)) if bench.name.is_none() => bench.name = Some(name.to_string_lossy().into_owned()),
                 ("conformance", Arg::Long("compiler")) => conformance.compiler = Some(args.value()?.string()?),
                 ("conformance", Arg::Long("opt-level")) => conformance.opt_level = Some(args.value()?.string()?),
@@ -118,7 +119,7 @@ impl Invocation {
             "examples" => Ok(Self::Examples { size }),
             "bench" => Ok(Self::Bench(bench)),
             "fuzz" => Ok(Self::Fuzz(fuzz)),
-            "calibrate" => Ok(Self::Bench(bench::Options { name: Some(command), ..bench })),
+            "calibrate" => Ok(Self::Bench(bench::Options { name: bench.name.or(Some(command)), ..bench })),
             _ => bail!("`{command}` is not a command; `cargo xtask help` lists them"),
         }
     }
@@ -232,6 +233,7 @@ mod tests {
             ("bench bulk_in --json", bench(Some("bulk_in"), true)),
             ("bench --json bulk_in", bench(Some("bulk_in"), true)),
             ("calibrate --json", bench(Some("calibrate"), true)),
+            ("calibrate --operators", bench(Some("operators"), false)),
             ("fuzz", Invocation::Fuzz(fuzz::Options::default())),
             ("sim --help", help("sim")),
             ("sim --seed 7 --trace", Invocation::Sim { args: ["--seed", "7", "--trace"].map(OsString::from).to_vec() }),

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Every copy costs what an iteration costs, and the operators that hold the copies together cost nothing, so totals do not change.
-//! Where a check stands does: the number of copies belongs to the meter's version.
+//! Whoever falls out of a loop goes on in the same basic block; so each copy costs what stands behind the loop in that block too, and
+//! it is free there. Where a check stands does change: the number of copies belongs to the meter's version.
 
 use std::ops::RangeInclusive;
 
@@ -30,22 +31,67 @@ const COPIES_MAX: usize = 8;
 
 /// Repeats the short innermost loops of a body.
 pub(super) fn repeat_loops(body: &mut Body<'_>) {
-    let steps = std::mem::take(&mut body.steps);
+    let mut steps = std::mem::take(&mut body.steps);
     let mut out = Vec::with_capacity(steps.len());
+    let mut frames = Frames::default();
     let mut next = 0;
     while next < steps.len() {
         match repeatable(&steps[next..]) {
             Some((end, copies)) => {
-                body.repeated.push(push_copies(&mut out, &steps[next], &steps[next + 1..next + end], copies));
+                let (inside, behind) = steps[next..].split_at_mut(end + 1);
+                let copied = Copied { head: &inside[0], body: &inside[1..end], behind: take_weight(behind, frames.clone()) };
+                body.repeated.push(copied.push(&mut out, copies));
                 next += end + 1;
             }
             None => {
+                frames.step(&steps[next].op);
                 out.push(steps[next].clone());
                 next += 1;
             }
         }
     }
     body.steps = out;
+}
+
+/// Whether each structured operator that is open is a loop, outermost first.
+#[derive(Debug, Default, Clone)]
+struct Frames(Vec<bool>);
+
+impl Frames {
+    /// Goes over an operator. Where it is an `end`, says whether that of a loop.
+    fn step(&mut self, op: &Operator<'_>) -> Option<bool> {
+        match op {
+            Operator::Block { .. } | Operator::If { .. } => self.0.push(false),
+            Operator::Loop { .. } => self.0.push(true),
+            Operator::End => return Some(self.0.pop().unwrap_or(false)),
+            _ => {}
+        }
+        None
+    }
+}
+
+/// Takes their weight from the steps that belong to the basic block which is open before them.
+fn take_weight(steps: &mut [Step<'_>], mut frames: Frames) -> u32 {
+    let mut weight = 0;
+    for step in steps {
+        // The head of a loop is paid for by the block that begins there.
+        if matches!(step.op, Operator::Loop { .. }) {
+            break;
+        }
+        weight += std::mem::take(&mut step.weight);
+        let is_loop_end = frames.step(&step.op);
+        if is_loop_end == Some(false) || ends_block(&step.op) {
+            break;
+        }
+    }
+    weight
+}
+
+/// Whether a basic block ends with an operator that is neither the head nor the end of a loop, nor the end of a block.
+fn ends_block(op: &Operator<'_>) -> bool {
+    use Operator as O;
+    let is_branch = matches!(op, O::Br { .. } | O::BrIf { .. } | O::BrTable { .. } | O::If { .. } | O::Else);
+    is_branch || matches!(op, O::Return | O::Unreachable) || is_root(op)
 }
 
 /// Where the loop that begins at the first step ends, and how often it is repeated; nothing where that is no such loop.
@@ -84,29 +130,41 @@ fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
     None
 }
 
-/// Pushes a loop of so many copies of `body`; where it is, and its end.
-fn push_copies<'a>(out: &mut Vec<Step<'a>>, head: &Step<'a>, body: &[Step<'a>], copies: usize) -> RangeInclusive<usize> {
-    let empty = || Operator::Block { blockty: BlockType::Empty };
-    out.push(Step::free(empty()));
-    // The first copy pays for the round at the loop's head.
-    let start = out.len();
-    out.push(head.clone());
-    for copy in 0..copies {
-        let round = if copy == 0 { 0 } else { head.weight };
-        if copy + 1 < copies {
-            out.push(Step::new(round, empty()));
-            push_body(out, body, 2);
-            out.push(Step::free(Operator::Br { relative_depth: 2 }));
-            out.push(Step::free(Operator::End));
-        } else {
-            out.push(Step::new(round, Operator::Nop));
-            push_body(out, body, 1);
+/// What is repeated.
+struct Copied<'s, 'a> {
+    head: &'s Step<'a>,
+    body: &'s [Step<'a>],
+    /// What stands behind the loop in the block that falls out of it, in units.
+    behind: u32,
+}
+
+impl<'a> Copied<'_, 'a> {
+    /// Pushes a loop of so many copies; where it is, and its end.
+    fn push(&self, out: &mut Vec<Step<'a>>, copies: usize) -> RangeInclusive<usize> {
+        let empty = || Operator::Block { blockty: BlockType::Empty };
+        out.push(Step::free(empty()));
+        // The first copy pays for the round at the loop's head.
+        let start = out.len();
+        out.push(self.head.clone());
+        for copy in 0..copies {
+            let round = if copy == 0 { 0 } else { self.head.weight };
+            if copy + 1 < copies {
+                out.push(Step::new(round, empty()));
+                push_body(out, self.body, 2);
+                out.push(Step::new(self.behind, Operator::Nop));
+                out.push(Step::free(Operator::Br { relative_depth: 2 }));
+                out.push(Step::free(Operator::End));
+            } else {
+                out.push(Step::new(round, Operator::Nop));
+                push_body(out, self.body, 1);
+                out.push(Step::new(self.behind, Operator::Nop));
+            }
         }
+        let end = out.len();
+        out.push(Step::free(Operator::End));
+        out.push(Step::free(Operator::End));
+        start..=end
     }
-    let end = out.len();
-    out.push(Step::free(Operator::End));
-    out.push(Step::free(Operator::End));
-    start..=end
 }
 
 /// Pushes a copy of a loop's body, in which branches that leave the loop have `deeper` more blocks to leave.
