@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::example::{self, Size};
 use crate::fuzz;
 use crate::process::{self, say};
 use crate::sim;
@@ -10,26 +11,30 @@ use crate::workspace::Workspace;
 
 /// Runs every check, the quick ones first; the first failure ends it.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
-    say("1 of 6: format");
+    say("1 of 7: format");
     process::run(workspace.cargo().args(["fmt", "--all", "--check"]), "`cargo fmt --all`")?;
-    let fuzz = ["--manifest-path", "fuzz/Cargo.toml"];
-    process::run(workspace.cargo().arg("fmt").args(fuzz).arg("--check"), "`cargo fmt --manifest-path fuzz/Cargo.toml`")?;
-    say("2 of 6: licences, sources and bans of dependencies");
+    for manifest in ["fuzz/Cargo.toml", "examples/inference/kernels/Cargo.toml"] {
+        let mend = format!("`cargo fmt --manifest-path {manifest}`");
+        process::run(workspace.cargo().args(["fmt", "--manifest-path", manifest, "--check"]), &mend)?;
+    }
+    say("2 of 7: licences, sources and bans of dependencies");
     check_dependencies(workspace)?;
     fuzz::check_lock(workspace)?;
-    say("3 of 6: lints");
+    say("3 of 7: lints");
     process::run(
         workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         "mend what clippy says",
     )?;
-    say("4 of 6: documents");
+    say("4 of 7: documents");
     process::run(
         workspace.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
         "mend what rustdoc says",
     )?;
-    say("5 of 6: tests");
+    say("5 of 7: tests");
     test::run(workspace, &[])?;
-    say("6 of 6: simulation");
+    say("6 of 7: applications");
+    example::run_all(workspace, Size::Quick)?;
+    say("7 of 7: simulation");
     sim::run(workspace, &[])
 }
 

@@ -112,18 +112,29 @@ const APPLICATIONS: [Application; 5] = [
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let application = find(&options.name)?;
     let guests = wasm::build_guests(workspace)?;
+    application.build(workspace)?;
     application.run(workspace, &guests, Size::Whole, &options.args)
 }
 
 /// Plays all of them, one after the other.
 pub(crate) fn run_all(workspace: &Workspace, size: Size) -> Result<()> {
     let guests = wasm::build_guests(workspace)?;
+    match size {
+        Size::Whole => APPLICATIONS.iter().try_for_each(|application| application.build(workspace))?,
+        Size::Quick => build_with_tests(workspace)?,
+    }
     let start = Instant::now();
     for application in &APPLICATIONS {
         application.run(workspace, &guests, size, &[])?;
     }
-    say(format!("{} applications ended after {:.1} s, with what was built", APPLICATIONS.len(), start.elapsed().as_secs_f64()));
+    say(format!("{} applications ended after {:.1} s", APPLICATIONS.len(), start.elapsed().as_secs_f64()));
     Ok(())
+}
+
+/// Builds all programs as the tests have them, so that little is left to build where these were run, as in `ci`.
+fn build_with_tests(workspace: &Workspace) -> Result<()> {
+    say("building adit and the clients");
+    process::run(workspace.cargo().args(["build", "--workspace", "--bins", "--tests"]), "mend what the compiler says")
 }
 
 /// Prints what an application's client takes, for which the client alone is built.
@@ -136,13 +147,18 @@ pub(crate) fn help(workspace: &Workspace, name: &str) -> Result<()> {
 }
 
 impl Application {
-    /// Builds what it is made of and plays it.
-    fn run(&self, workspace: &Workspace, guests: &Path, size: Size, args: &[OsString]) -> Result<()> {
+    /// Builds what it is made of.
+    fn build(&self, workspace: &Workspace) -> Result<()> {
         say(format!("building adit and the client of {}; the first time takes minutes", self.name));
         // One after the other: together they would have other features in common for each application, and so other builds of all they share.
         for package in ["adit-cli", self.package] {
             process::run(workspace.cargo().args(["build", "-p", package]), "mend what the compiler says")?;
         }
+        Ok(())
+    }
+
+    /// Plays it, once it is built.
+    fn run(&self, workspace: &Workspace, guests: &Path, size: Size, args: &[OsString]) -> Result<()> {
         let folder = workspace.target.join("examples").join(self.name);
         let network = Network::prepare(workspace.target.join("debug"), folder.join("network"), NODES)?;
         let mut all = (self.prepare)(workspace, &folder, size)?;

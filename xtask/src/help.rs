@@ -40,7 +40,7 @@ Commands:
   example      Run an application of examples/ on a network of its own, and print its bill
   examples     Run all of them, one after the other
   test         Build the guests and run every test
-  ci           All that continuous integration runs: format, lints, documents, licences, tests, simulation
+  ci           All that continuous integration runs: format, lints, documents, licences, tests, applications, simulation
   golden       Run the golden corpus in release code, and what is judged by time only there
   conformance  Run WebAssembly's and WASI's own test suites, and print counts
   cross        Run the golden corpus and the hostile guests on another processor, under an emulator
@@ -105,8 +105,8 @@ Examples:
 
 const CI: &str = "\
 All that continuous integration runs: rustfmt, clippy and rustdoc with warnings denied, cargo-deny where it is
-installed (without the advisories, which need the network), then `cargo xtask test`, then `cargo xtask sim` with its thousand seeds. The
-first failure ends it.
+installed (without the advisories, which need the network), then `cargo xtask test`, `cargo xtask examples --quick`, and `cargo xtask sim` with
+its thousand seeds. The first failure ends it.
 
 Usage: cargo xtask ci
 
