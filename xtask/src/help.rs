@@ -58,7 +58,8 @@ Finds what compiles guests to wasm32-wasip1, or installs it: rustup's target whe
 Debian's rustc-web with wasi-libc (by apt-get as root; as another user it prints the command).
 
 And finds what tests of GPU jobs run on, or installs it in the same way: lavapipe, Mesa's Vulkan in software, from
-Debian's mesa-vulkan-drivers. Elsewhere it says which package has it.
+Debian's mesa-vulkan-drivers. Elsewhere it says which package has it. In the same way strace, by which tests let disks
+fail; they leave that out where it is missing.
 
 Usage: cargo xtask setup
 

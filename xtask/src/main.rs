@@ -17,6 +17,7 @@ mod network;
 mod process;
 mod python;
 mod sim;
+mod strace;
 mod strangers;
 mod templates;
 mod test;
@@ -151,7 +152,7 @@ impl Invocation {
         let workspace = Workspace::load()?;
         match self {
             Self::Help(_) => Ok(()),
-            Self::Setup => wasm::set_up(&workspace).and_then(|()| vulkan::set_up()),
+            Self::Setup => wasm::set_up(&workspace).and_then(|()| vulkan::set_up()).and_then(|()| strace::set_up()),
             Self::Guests => {
                 wasm::build_guests(&workspace)?;
                 wasm::build_templates(&workspace)?;

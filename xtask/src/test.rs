@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::minilm;
 use crate::process::{self, say};
+use crate::strace;
 use crate::strangers;
 use crate::vulkan;
 use crate::wasm;
@@ -20,6 +21,7 @@ pub(crate) fn run(workspace: &Workspace, runner_args: &[OsString]) -> Result<()>
     wasm::build_templates(workspace)?;
     strangers::fetch(workspace)?;
     vulkan::set_up()?;
+    strace::set_up()?;
     fetch_model(workspace);
     if runner_args.is_empty() {
         say("running the doc tests");
