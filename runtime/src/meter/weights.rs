@@ -74,7 +74,7 @@ classes! {
     /// A call through a table, with its checks.
     CallIndirect = 1859,
     /// Integer and bitwise vector operators, comparisons, moves between lanes and scalars.
-    Vector = 43,
+    Vector = 50,
     /// Vector multiplication of integers, and what a processor does in several steps.
     VectorMultiply = 122,
     /// Vector float arithmetic.
