@@ -35,7 +35,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     say("6 of 7: applications");
     example::run_all(workspace, Size::Quick)?;
     say("7 of 7: simulation");
-    sim::run(workspace, &[])
+    // The applications' programs were built with all others.
+    sim::run_built(workspace, &[])
 }
 
 fn check_dependencies(workspace: &Workspace) -> Result<()> {

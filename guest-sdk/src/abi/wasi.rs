@@ -30,7 +30,7 @@ struct Buffer {
     len: usize,
 }
 
-/// WASI's C library, which holds what its start file calls. With a standard library, that links it.
+// WASI's C library, which holds what its start file calls. With a standard library, that links it.
 #[cfg(all(not(feature = "std"), target_os = "wasi"))]
 #[link(name = "c")]
 unsafe extern "C" {}
