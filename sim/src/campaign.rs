@@ -24,6 +24,15 @@ pub struct Campaign {
     pub reduction: Reduction,
 }
 
+/// What is told while the runs go on.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// So many are done.
+    Done(u64),
+    /// This seed failed, with the oracle's words.
+    Failed(u64, &'a str),
+}
+
 /// What many runs came to.
 #[derive(Debug, Default)]
 pub struct Summary {
@@ -41,15 +50,17 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// Runs all seeds, on as many threads as there are processors. `progress` hears how many are done.
-pub fn run_many(campaign: &Campaign, progress: impl Fn(u64) + Sync) -> Summary {
+/// Runs all seeds, on as many threads as there are processors. `progress` hears how many are done,
+/// and of each failure at once: a search that is stopped has told what it found.
+pub fn run_many(campaign: &Campaign, progress: impl Fn(Progress<'_>) + Sync) -> Summary {
     let (begun, done) = (Instant::now(), AtomicU64::new(0));
     let seeds = campaign.from..campaign.from.saturating_add(campaign.seeds);
     let one = |seed: u64| {
         let summary = Summary::of(run(Plan::draw(seed, &campaign.reduction), false));
+        summary.failures.iter().for_each(|(seed, what)| progress(Progress::Failed(*seed, what)));
         let count = done.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_multiple_of(BATCH) {
-            progress(count);
+            progress(Progress::Done(count));
         }
         summary
     };

@@ -64,11 +64,6 @@ impl Disk {
         self.state().syncs_left.is_some()
     }
 
-    /// Whether everything fails by now: redb reads nothing more that it does not happen to have in memory.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.state().syncs_left == Some(0)
-    }
-
     /// The disk as it comes back after a power cut now.
     pub(crate) fn after_power_cut(&self, survivors: Survivors) -> Self {
         let state = self.state();

@@ -162,6 +162,8 @@ impl Gateway {
     /// Where the ledger does not open, which after a crash of this disk it must.
     pub(crate) fn start(env: &mut Env, life: u64, disk: &Disk) -> Result<Self, OpenError> {
         let mut ledger = Ledger::open_with(disk.backend(), gateway_key().public())?;
+        // Before its first commit: after one that failed, redb reads only what it happens to have in memory.
+        env.shadow.check_ledger(ledger.reader());
         let time = UnixMillis(env.gateway_wall_ms());
         let terms = Operation::State(Terms { gateway: ledger.gateway(), fee_ppm: env.plan.fee_ppm, time });
         let holds = ledger.reader().holds()?;
@@ -175,10 +177,12 @@ impl Gateway {
             time,
         });
         let operations: Vec<Operation> = std::iter::once(terms).chain(voids).collect();
-        for outcome in ledger.apply(&operations).into_iter().flatten() {
-            if let Err(refused) = outcome {
+        // Where the disk fails it now, its next commit says so too.
+        if let Ok(outcomes) = ledger.apply(&operations) {
+            for refused in outcomes.into_iter().filter_map(Result::err) {
                 env.shadow.fault(format!("a starting gateway was refused: {refused}"));
             }
+            env.shadow.committed(ledger.reader(), env.now);
         }
         let ppm = if env.plan.has(Fault::Clocks) { env.chance.within(0, 1_000) as i64 - 500 } else { 0 };
         let gateway = Self {

@@ -30,7 +30,7 @@ mod trace;
 mod vault;
 mod world;
 
-pub use campaign::{Campaign, Summary, run_many, shrink};
+pub use campaign::{Campaign, Progress, Summary, run_many, shrink};
 pub use chance::Chance;
 pub use plan::{Fault, Plan, Reduction};
 pub use points::{Point, Points};

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use adit_sim::{Campaign, Fault, Plan, Point, Reduction, Report, Summary, record_panics, run, run_many, shrink};
+use adit_sim::{Campaign, Fault, Plan, Point, Progress, Reduction, Report, Summary, record_panics, run, run_many, shrink};
 use anyhow::Result;
 use lexopt::{Arg, ValueExt};
 
@@ -84,10 +84,10 @@ fn search(options: &Options) -> ExitCode {
     let seeds = options.seeds.unwrap_or(SEEDS_DEFAULT);
     let campaign = Campaign { from: options.from, seeds, reduction: options.reduction.clone() };
     let step = (seeds / 10).max(100);
-    let summary = run_many(&campaign, |done| {
-        if done.is_multiple_of(step) {
-            eprintln!("sim: {done} of {seeds} seeds");
-        }
+    let summary = run_many(&campaign, |progress| match progress {
+        Progress::Done(done) if done.is_multiple_of(step) => eprintln!("sim: {done} of {seeds} seeds"),
+        Progress::Done(_) => {}
+        Progress::Failed(seed, what) => eprintln!("sim: seed {seed} failed: {what}"),
     });
     tell(&summary);
     if let Some(seed) = summary.failures.keys().next().copied() {

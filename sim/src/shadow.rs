@@ -94,6 +94,8 @@ struct Job {
     failed: BTreeSet<PublicKey>,
     /// Nodes whose owner took the machine back before it began there. They get it again where there is no other, or when they are ready anew.
     given_back: BTreeSet<PublicKey>,
+    /// Of the failed, those whose owner may have taken the machine back, or the lease ended: from here both look alike.
+    maybe_given_back: BTreeSet<PublicKey>,
     declined: BTreeSet<PublicKey>,
     cancelled: Option<Tick>,
     /// Nodes that said that its module runs nowhere.
@@ -178,11 +180,7 @@ impl Shadow {
                     node.offer = offer.clone();
                 }
             }
-            Event::NodeIs { node, state } => {
-                if let Some(node) = self.nodes.get_mut(node) {
-                    node.state = state.clone();
-                }
-            }
+            Event::NodeIs { node, state } => self.node_is(node, state),
             Event::Submitted { job, request } => self.submitted(now, *job, request),
             Event::Cancelled { job } => self.cancelled(now, *job, points),
             Event::AttemptFinished { node, job, attempt, .. } => self.finished(now, *node, *job, *attempt, points),
@@ -196,6 +194,16 @@ impl Shadow {
             Event::NodePath { .. } | Event::ReceiptRefused { .. } | Event::ClientWeight { .. } => {}
         }
         self.note_barred(dispatcher, points);
+    }
+
+    fn node_is(&mut self, key: &PublicKey, state: &NodeState) {
+        let Some(node) = self.nodes.get_mut(key) else { return };
+        let before = std::mem::replace(&mut node.state, state.clone());
+        // What it gave back before, it may have again.
+        if *state == NodeState::Ready && before != NodeState::Ready {
+            let waiting = self.jobs.values_mut().filter(|job| job.queued_since.is_some());
+            waiting.for_each(|job| _ = job.given_back.remove(key));
+        }
     }
 
     fn joined(&mut self, now: Tick, key: PublicKey, offer: &NodeOffer, state: &NodeState, points: &mut Points) {
@@ -237,6 +245,7 @@ impl Shadow {
             preemptions: 0,
             failed: BTreeSet::new(),
             given_back: BTreeSet::new(),
+            maybe_given_back: BTreeSet::new(),
             declined: BTreeSet::new(),
             cancelled: None,
             called_invalid: 0,
@@ -581,6 +590,9 @@ impl Shadow {
         if self.cause == Cause::Timeout && self.has_lease(id, attempt, key) {
             let is_paused = self.nodes.get(&key).is_some_and(|node| matches!(node.state, NodeState::Paused(_)));
             points.hit(if is_paused { Point::NotVacated } else { Point::LeaseExpired });
+            if is_paused {
+                self.jobs.get_mut(&id).expect("it has a lease").maybe_given_back.insert(key);
+            }
             return self.set_back(now, id, attempt, points);
         }
         self.fault(format!("attempt {attempt} of job {id} was stopped for no reason"));
@@ -822,13 +834,15 @@ impl Shadow {
         if reputation(key) >= TRUSTED {
             return Trust::Whole;
         }
-        let had = |other| [&job.failed, &job.given_back, &job.declined].iter().any(|nodes| nodes.contains(other));
+        let had = |other: &PublicKey| [&job.failed, &job.given_back, &job.declined].iter().any(|nodes| nodes.contains(other));
         let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
-        let others = self.nodes.iter().filter(|(other, node)| *other != key && is_usable(node) && !had(other));
-        let best = others.map(|(other, _)| reputation(other)).max().unwrap_or(0);
+        let others = || self.nodes.iter().filter(|(other, node)| *other != key && is_usable(node)).map(|(other, _)| other);
+        let best_of = |may: &dyn Fn(&PublicKey) -> bool| others().filter(|key| may(key)).map(reputation).max().unwrap_or(0);
+        let sure = best_of(&|other| !had(other));
+        let possible = best_of(&|other| !had(other) || job.maybe_given_back.contains(other));
         match reputation(key) < DISTRUSTED {
-            true if best >= TRUSTED => Trust::None,
-            true if best < DISTRUSTED => Trust::ForWantOfBetter,
+            true if sure >= TRUSTED => Trust::None,
+            true if possible < DISTRUSTED => Trust::ForWantOfBetter,
             _ => Trust::Unclear,
         }
     }

@@ -188,10 +188,6 @@ impl World {
     fn start_gateway(&mut self) {
         match Gateway::start(&mut self.env, self.lives, &self.disk) {
             Ok(gateway) => {
-                // Where its first commit already failed, the ledger is looked at when it is opened again.
-                if !self.disk.has_failed() {
-                    self.env.shadow.check_ledger(&gateway.reader);
-                }
                 self.gateway = Some(gateway);
                 self.lives += 1;
             }
