@@ -193,4 +193,19 @@ mod tests {
         }
         assert!(text.contains(&format!("depth {DEPTH_MAX};")) && text.contains("; host "));
     }
+
+    #[test]
+    fn memory_of_a_whole_page_moves_no_byte() {
+        for own in ["", "(memory 3)", "(memory (export \"memory\") 1 7)"] {
+            let wasm = wat::parse_str(format!("(module {own} (func (export \"_start\")))")).unwrap();
+            let small = instrument(&wasm, &Options::default()).unwrap();
+            let whole = small.clone().with_whole_page();
+            let others = small.wasm.iter().zip(&whole.wasm).filter(|(small, whole)| small != whole).count();
+            assert!(small.wasm.len() == whole.wasm.len() && others == 4, "{own}: {others}");
+            let engine = crate::engine::baseline_engine().unwrap();
+            let module = wasmtime::Module::new(&engine, &whole.wasm).unwrap();
+            let ty = module.get_export(&whole.facts.meter_export).unwrap().unwrap_memory().clone();
+            assert_eq!((ty.page_size(), ty.minimum(), ty.maximum()), (65_536, 1, Some(1)), "{own}");
+        }
+    }
 }

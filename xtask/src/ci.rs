@@ -7,6 +7,7 @@ use crate::fuzz;
 use crate::process::{self, say};
 use crate::sim;
 use crate::test;
+use crate::wasm;
 use crate::workspace::Workspace;
 
 /// Runs every check, the quick ones first; the first failure ends it.
@@ -20,7 +21,24 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     say("2 of 7: licences, sources and bans of dependencies");
     check_dependencies(workspace)?;
     fuzz::check_lock(workspace)?;
-    say("3 of 7: lints");
+    std::thread::scope(|scope| {
+        // They have folders of their own. Much of a standard library is compiled one crate after another, and leaves a processor idle.
+        let guests = scope.spawn(|| wasm::build_guests(workspace));
+        check_text(workspace)?;
+        say("5 of 7: tests, once the guests are built");
+        guests.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    test::run(workspace, &[])?;
+    say("6 of 7: applications");
+    example::run_all(workspace, Size::Quick)?;
+    say("7 of 7: simulation");
+    // The applications' programs were built with all others.
+    sim::run_built(workspace, &[])
+}
+
+/// What needs no program to be run.
+fn check_text(workspace: &Workspace) -> Result<()> {
+    say("3 of 7: lints; the guests of the tests are built meanwhile");
     process::run(
         workspace.cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         "mend what clippy says",
@@ -29,14 +47,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     process::run(
         workspace.cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
         "mend what rustdoc says",
-    )?;
-    say("5 of 7: tests");
-    test::run(workspace, &[])?;
-    say("6 of 7: applications");
-    example::run_all(workspace, Size::Quick)?;
-    say("7 of 7: simulation");
-    // The applications' programs were built with all others.
-    sim::run_built(workspace, &[])
+    )
 }
 
 fn check_dependencies(workspace: &Workspace) -> Result<()> {

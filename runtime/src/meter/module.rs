@@ -34,6 +34,10 @@ use super::{MeterError, Options};
 /// Bytes of the meter's memory: its words. So small a memory is cleared by writing to it, where for a larger one the kernel is asked which
 /// pages were touched.
 const METER_BYTES: u64 = super::words::BYTES_USED as u64;
+/// The type of that memory, as it is encoded: with a most and a size of pages, [`METER_BYTES`] at least and at most, pages of one byte.
+const SMALL_MEMORY: [u8; 4] = [0b1001, METER_BYTES as u8, METER_BYTES as u8, 0];
+/// The type of a memory of one whole page in as many bytes: with a most, one page at least (in two bytes, as LEB128 allows) and at most.
+const WHOLE_PAGE: [u8; 4] = [0b0001, 0x81, 0, 1];
 /// What the meter's memory is exported as, with as many `'` behind it as the guest's own names make necessary.
 const MEMORY_EXPORT: &str = "$meter";
 /// The same for a start function.
@@ -54,6 +58,21 @@ pub struct Metered {
     pub pending: Pending,
     /// What whoever runs it must know.
     pub facts: Facts,
+}
+
+impl Metered {
+    /// Makes the meter's memory one page of the usual size, for a compiler of one pass. The engine leaves the bounds of such a memory to the
+    /// address space behind it; those of a smaller one Winch writes out at each access, twice, as code that is longer than the access.
+    pub(crate) fn with_whole_page(mut self) -> Self {
+        let ends = Parser::new(0).parse_all(&self.wasm).find_map(|payload| match payload {
+            Ok(Payload::MemorySection(reader)) => Some(reader.range().end),
+            _ => None,
+        });
+        // The meter's memory is the last. What goes by offsets in the code stays true, as these bytes are as many.
+        let ty = ends.and_then(|end| self.wasm.get_mut(..end)?.last_chunk_mut());
+        *ty.filter(|ty| **ty == SMALL_MEMORY).expect("a module with a meter has its memory") = WHOLE_PAGE;
+        self
+    }
 }
 
 /// What the host must know of a metered module to run it.

@@ -55,8 +55,11 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
 
 fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
     let wasm = read(order, wasm)?;
-    let metered =
+    let mut metered =
         prepare(&wasm, &order.limits, &Options { profile: order.profile, ..Options::default() }).map_err(Failure::Invalid)?;
+    if order.tier == Tier::Baseline {
+        metered = metered.with_whole_page();
+    }
     let (engine, refused): (_, fn(String) -> Failure) = match (order.tier, &engines.baseline) {
         (Tier::Optimised, _) => (&engines.optimised, Failure::Invalid),
         (Tier::Baseline, Some(engine)) => (engine, Failure::Unsuited),
