@@ -73,15 +73,21 @@ pub(crate) fn parse_time(text: &str) -> Result<UnixMillis, String> {
     u64::try_from(time.as_millisecond()).map(UnixMillis).map_err(|_| error())
 }
 
-/// Reads a time as [`parse_time`] does, or a date, which begins at midnight in UTC, or how long ago, as in `30d`.
+/// Reads a time that says its offset from UTC, or a date, which begins at midnight in UTC, or how long ago, as in `30d`.
 pub(crate) fn parse_moment(text: &str) -> Result<UnixMillis, String> {
-    let error = || format!("`{text}` is not a time; write 2026-01-31, 2026-01-31T12:00:00Z, or how long ago, as in 30d or 12h");
+    let error = || {
+        format!(
+            "`{text}` is not a time; write 2026-01-31 (UTC), 2026-01-31T12:00:00Z (or +02:00), or how long ago, as in 30d or 12h"
+        )
+    };
     let millis = |time: Timestamp| u64::try_from(time.as_millisecond()).map(UnixMillis).map_err(|_| error());
-    if let Ok(date) = text.parse::<jiff::civil::Date>() {
-        return millis(date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| error())?.timestamp());
-    }
     if let Ok(time) = text.parse::<Timestamp>() {
         return millis(time);
+    }
+    // A time without its offset, of which jiff would take the date alone, is neither.
+    let is_date = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+    if let Some(date) = is_date.then(|| text.parse::<jiff::civil::Date>().ok()).flatten() {
+        return millis(date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| error())?.timestamp());
     }
     let ago = parse_duration(text).map_err(|_| error())?;
     millis(Timestamp::now().checked_sub(ago).map_err(|_| error())?)
@@ -146,6 +152,8 @@ mod tests {
     fn moments_are_dates_times_or_how_long_ago() {
         assert_eq!(parse_moment("1970-01-02"), Ok(UnixMillis(86_400_000)));
         assert_eq!(parse_moment("1970-01-01T00:00:01.5Z"), Ok(UnixMillis(1_500)));
+        assert_eq!(parse_moment("1970-01-01T02:00:00+02:00"), Ok(UnixMillis(0)));
+        assert_eq!(parse_moment("1970-01-01T00:00:00-05:00"), Ok(UnixMillis(18_000_000)));
         let (hour, two) = (parse_moment("1h").unwrap(), parse_moment("2h").unwrap());
         assert!((3_590_000..=3_610_000).contains(&(hour.0 - two.0)));
         for text in ["", "yesterday", "1970-13-01", "1969-12-31", "-1h", "99999999999d"] {
