@@ -48,7 +48,7 @@ pub(crate) struct InvoiceArgs {
 }
 
 /// A paid attempt of a job on an invoice.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Item {
     leaf: u64,
     settled: String,
@@ -148,6 +148,11 @@ impl Item {
     }
 }
 
+/// What a node wrote, such that no spreadsheet takes it for a formula: it begins with an apostrophe then, which those leave out.
+fn as_text(theirs: &str) -> String {
+    if theirs.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{theirs}") } else { theirs.to_owned() }
+}
+
 fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow::Result<()> {
     const HEAD: [&str; 17] = [
         "leaf",
@@ -171,7 +176,7 @@ fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow
     let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
     csv.write_record(HEAD)?;
     for item in items {
-        csv.serialize(item)?;
+        csv.serialize(Item { gpu_class: item.gpu_class.as_deref().map(as_text), ..item.clone() })?;
     }
     let mut last = [const { String::new() }; HEAD.len()];
     last[0] = "total".to_owned();
@@ -246,5 +251,17 @@ mod tests {
         assert!(lines[0].starts_with("leaf,settled,job,") && lines[0].ends_with(",cost_microcredits"));
         assert!(lines[1].starts_with("4,1970-01-01T00:00:01Z,") && lines[1].ends_with(&format!(",{cost}")));
         assert_eq!(lines[3], format!("total,,,,,,,,,,,,,,,,{}", 2 * cost));
+    }
+
+    #[test]
+    fn csv_has_no_formula_that_a_node_wrote() {
+        let facts = [fact(4, 1_000)];
+        let mut items = items(&facts, good().receipt.receipt.client, Period::default());
+        items[0].gpu_class = Some("=1+1".to_owned());
+        let mut out = Vec::new();
+        write_csv(&mut out, &items, Microcredits(0)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(",'=1+1,") && !text.contains(",=1+1"), "{text}");
+        assert_eq!(as_text("discrete/maker/driver"), "discrete/maker/driver");
     }
 }

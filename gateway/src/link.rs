@@ -252,9 +252,12 @@ pub(crate) fn check_state(state: &NodeState) -> Result<(), &'static str> {
     }
 }
 
-/// Whether an adapter's class is one that receipts, tables and terminals can carry.
+/// Whether an adapter's class is one that receipts, tables and terminals can carry. One that begins with a sign would be a formula where
+/// a spreadsheet opens a customer's invoice.
 fn is_class(class: &str) -> bool {
-    (1..=GPU_CLASS_BYTES_MAX).contains(&class.len()) && class.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    let is_short = (1..=GPU_CLASS_BYTES_MAX).contains(&class.len());
+    let is_shown = class.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    is_short && is_shown && class.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 pub(crate) fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
@@ -268,7 +271,7 @@ pub(crate) fn check_offer(offer: &NodeOffer) -> Result<(), &'static str> {
     } else if offer.software.len() > LABEL_BYTES_MAX || offer.profiles.len() > 16 {
         Err("too long a name or too many profiles")
     } else if offer.gpu.as_ref().is_some_and(|gpu| !is_class(&gpu.class)) {
-        Err("its GPU's class is empty, too long, or not printable ASCII")
+        Err("its GPU's class is empty, too long, not printable ASCII, or begins with neither letter nor digit")
     } else {
         Ok(())
     }
@@ -284,7 +287,7 @@ mod tests {
         for class in ["software/mesa/llvmpipe", "discrete/maker/driver 1.2", &longest] {
             assert!(is_class(class), "{class}");
         }
-        for class in ["", &format!("{longest}x"), "a\nb", "\x1b[2J", "\x7f", "gl/ä"] {
+        for class in ["", &format!("{longest}x"), "a\nb", "\x1b[2J", "\x7f", "gl/ä", "=1+1", "-1", "@x", " x"] {
             assert!(!is_class(class), "{class:?}");
         }
     }
