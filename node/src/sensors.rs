@@ -217,11 +217,12 @@ fn machine_ticks(stat: &str) -> Option<(u64, u64)> {
 /// What no thermal zone of a machine that runs can mean: some report such numbers where they have nothing to report.
 const IMPLAUSIBLE: (i32, i32) = (-40_000, 150_000);
 
-/// The warmest of the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst); where there is none, of the processors'
-/// own sensors.
+/// The warmest of the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst) and the processors' own sensors: many machines
+/// have zones for their case and their radio, and the processor's temperature in its sensor alone.
 fn warmest(sys: &Path) -> Option<Celsius> {
-    let zones = entries(&sys.join("class/thermal"), "thermal_zone").filter_map(|zone| millidegrees(&zone.join("temp"))).max();
-    zones.or_else(|| entries(&sys.join("class/hwmon"), "hwmon").filter(|chip| is_processor(chip)).filter_map(warmest_of).max())
+    let zones = entries(&sys.join("class/thermal"), "thermal_zone").filter_map(|zone| millidegrees(&zone.join("temp")));
+    let chips = entries(&sys.join("class/hwmon"), "hwmon").filter(|chip| is_processor(chip)).filter_map(warmest_of);
+    zones.chain(chips).max()
 }
 
 fn is_processor(chip: &Path) -> bool {
@@ -306,6 +307,16 @@ mod tests {
                     ("class/hwmon/hwmon1/temp1_max", "90000"),
                 ],
                 Some(55_000),
+            ),
+            // A laptop: the zones are those of its case and its radio.
+            (
+                &[
+                    ("class/thermal/thermal_zone0/temp", "16800"),
+                    ("class/thermal/thermal_zone1/temp", "45000"),
+                    ("class/hwmon/hwmon0/name", "k10temp\n"),
+                    ("class/hwmon/hwmon0/temp1_input", "95000"),
+                ],
+                Some(95_000),
             ),
             (&[], None),
         ] {
