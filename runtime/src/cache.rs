@@ -184,11 +184,20 @@ impl ModuleCache {
                 break;
             }
             if path != newest {
+                self.close(&path);
                 remove_if_present(&path)?;
                 bytes_used -= bytes;
             }
         }
         Ok(())
+    }
+
+    /// Lets go of a file that is to be removed: a disk has room for others only once nobody holds it open.
+    fn close(&self, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(module) = name.strip_suffix(&self.name_end()).and_then(|module| module.parse().ok()) {
+            self.open().pop(&module);
+        }
     }
 
     /// Every compiled module with its last use and size. Removes temporary files that nobody will finish.
@@ -327,6 +336,8 @@ mod tests {
         store(&cache, c, &[3; 80]);
         let kept = [a, b, c].map(|module| cache.path(module).exists());
         assert_eq!(kept, [true, false, true]);
+        // Nor is it held open, as its room on the disk would not be free.
+        assert_eq!([a, b, c].map(|module| cache.get(module).is_some()), [true, false, true]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use wasmtime::{
     Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
 };
 
+use crate::code::FILE_VERSION;
 use crate::meter::{DEPTH_MAX, NATIVE_BYTES, UNCOUNTED_BYTES_MAX};
 
 /// Address space reserved for a linear memory: all that a 32-bit index can reach, so that no access needs a bounds check.
@@ -160,11 +161,16 @@ pub(crate) fn baseline_engine() -> wasmtime::Result<Engine> {
     Engine::new(config.allocation_strategy(InstanceAllocationStrategy::OnDemand))
 }
 
-/// What compiled code depends on: the engine's version and configuration and the processor's features. Code under another hash is
-/// never loaded.
+/// What compiled code depends on: the engine's version and configuration, the processor's features, and the meter that was put into it,
+/// which a receipt names. Code under another hash is never loaded.
 pub(crate) fn compatibility(engine: &Engine) -> Digest {
+    compatibility_of(engine, &crate::meter::description())
+}
+
+fn compatibility_of(engine: &Engine, meter: &str) -> Digest {
     let mut hasher = DigestHasher(blake3::Hasher::new_derive_key("adit compiled-code compatibility v1"));
     engine.precompile_compatibility_hash().hash(&mut hasher);
+    (FILE_VERSION, meter).hash(&mut hasher);
     Digest(*hasher.0.finalize().as_bytes())
 }
 
@@ -249,6 +255,20 @@ mod tests {
     #[test]
     fn compatibility_is_the_same_in_every_engine_of_one_configuration() {
         assert_eq!(compatibility(&engine().unwrap()), compatibility(&engine().unwrap()));
+    }
+
+    #[test]
+    fn code_with_another_meter_is_not_loaded() {
+        // A node that was brought up to date has the code of its old meter in its cache, and bills by its new one.
+        let engine = engine().unwrap();
+        let without = {
+            let mut hasher = DigestHasher(blake3::Hasher::new_derive_key("adit compiled-code compatibility v1"));
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            Digest(*hasher.0.finalize().as_bytes())
+        };
+        let with = |meter: &str| compatibility_of(&engine, meter);
+        assert_ne!(with("adit meter 1"), with("adit meter 2"));
+        assert!(with(&crate::meter::description()) == compatibility(&engine) && compatibility(&engine) != without);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Lab {
         let (run, input, named) = (self.runs, Input::memory(input.to_vec()), NamedInputs::memory(&spec.inputs, named));
         let executor = &self.executor;
         let work = async {
-            let ending = executor.run(run, spec, Supplies { input, named, gpu: None }, &program.0).await?;
+            let (ending, _remains) = executor.run(run, spec, Supplies { input, named, gpu: None }, &program.0).await?;
             executor.outbox().sender().push(&FromSandbox::Ended(Box::new(ending)))?;
             wasmtime::Result::Ok(executor.outbox().sender().drain().await?)
         };
@@ -233,10 +233,11 @@ impl Cell {
                 let ToSandbox::Run(order) = decode_frame(&frame[FRAME_HEADER_BYTES..])? else { wasmtime::bail!("no order") };
                 let InputOrder::Inline(input) = order.input else { wasmtime::bail!("no inline input") };
                 let supplies = Supplies { input: Input::memory(input), named: NamedInputs::default(), gpu: None };
-                let ending = executor.run(order.run, &order.spec, supplies, &program.clone()).await?;
+                let (ending, remains) = executor.run(order.run, &order.spec, supplies, &program.clone()).await?;
                 wasmtime::ensure!(ending.outcome.is_success(), "the guest {}: {}", ending.outcome, ending.reason);
                 answer.clear();
                 encode_frame(&FromSandbox::Ended(Box::new(ending)), &mut answer)?;
+                drop(remains);
                 jobs += 1;
             }
             Ok((jobs, started.elapsed()))

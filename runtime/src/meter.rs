@@ -48,7 +48,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,8 +113,12 @@ pub fn instrument(wasm: &[u8], options: &Options) -> Result<Metered, MeterError>
 const INSTANCE_UNITS: u64 = 4_000 * UNITS_PER_FUEL;
 /// Units for each KiB of data that instantiation puts into memory, part of it included. The data is mapped, and copied when touched.
 const DATA_KIB_UNITS: u64 = 60 * UNITS_PER_FUEL;
-/// Units for each table element that instantiation writes.
+/// Units for each table element that instantiation writes as the compiler left it.
 const ELEMENT_UNITS: u64 = 2 * UNITS_PER_FUEL;
+/// Units for each element that instantiation computes, one by one: what `ref.func` costs.
+const COMPUTED_ELEMENT_UNITS: u64 = 14_000;
+/// Units for each place that a table begins with: whoever first reads it has the engine make a reference of what belongs there.
+const TABLE_PLACE_UNITS: u64 = 10 * UNITS_PER_FUEL;
 /// Units for each of the first pages of 64 KiB that a memory begins with; a worker has them mapped from the job before, and zeroes them.
 const PAGE_UNITS: u64 = 25 * UNITS_PER_FUEL;
 /// How many those are; compilers begin with seventeen or fewer. A page beyond costs what it would if the memory grew by it, for the kernel
@@ -127,6 +131,8 @@ impl Facts {
         let terms = [
             self.data_bytes.div_ceil(1024).saturating_mul(DATA_KIB_UNITS),
             self.elements.saturating_mul(ELEMENT_UNITS),
+            self.computed_elements.saturating_mul(COMPUTED_ELEMENT_UNITS),
+            self.table_places.saturating_mul(TABLE_PLACE_UNITS),
             self.memory_pages.min(RESIDENT_PAGES) * PAGE_UNITS,
             self.memory_pages.saturating_sub(RESIDENT_PAGES).saturating_mul(weights::GROW_PAGE_UNITS as u64),
         ];
@@ -153,7 +159,7 @@ pub fn meter_id() -> MeterId {
 pub fn description() -> String {
     let mut text = format!(
         "adit meter {VERSION}; profile core-1; engine {ENGINE}; {UNITS_PER_FUEL} units per fuel; depth {DEPTH_MAX}; instance {INSTANCE_UNITS}; \
-         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}; page {PAGE_UNITS} for {RESIDENT_PAGES}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
+         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}, computed {COMPUTED_ELEMENT_UNITS}, place {TABLE_PLACE_UNITS}; page {PAGE_UNITS} for {RESIDENT_PAGES}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
         weights::COPIED_BYTE_UNITS,
         weights::FILLED_BYTE_UNITS,
         weights::BULK_ELEMENT_UNITS,

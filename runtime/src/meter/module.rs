@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,8 @@ use wasm_encoder::{
     MemoryType, Module, RawSection, SectionId, TableSection, TypeSection,
 };
 use wasmparser::{
-    CompositeInnerType, ConstExpr, DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, KnownCustom,
-    Operator, Parser, Payload, TableInit, TypeRef,
+    CompositeInnerType, ConstExpr, DataKind, Element, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody,
+    KnownCustom, Operator, Parser, Payload, TableInit, TypeRef,
 };
 
 use super::body::{Body, Signatures};
@@ -88,8 +89,15 @@ pub struct Facts {
     pub memory_pages_max: u64,
     /// Bytes of data that instantiation copies.
     pub data_bytes: u64,
-    /// Table elements that instantiation writes.
+    /// The indices of the meter's own functions that do a guest's fills and copies for it.
+    pub pieces: Range<u32>,
+    /// Table elements that instantiation writes as the compiler left them: those of the first active segments, as long as each lists
+    /// functions and says where they go by a constant.
     pub elements: u64,
+    /// Those that it computes: of passive segments, and of active ones from the first on that is not so plain.
+    pub computed_elements: u64,
+    /// Places that tables begin with.
+    pub table_places: u64,
     /// There where functions tell of themselves.
     pub profile: Option<ProfileFacts>,
 }
@@ -115,7 +123,10 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
         memory_pages: outline.memory_pages,
         memory_pages_max: outline.memory_pages_max,
         data_bytes: outline.data_bytes,
+        pieces: outline.piece_indices(),
         elements: outline.elements,
+        computed_elements: outline.computed_elements,
+        table_places: outline.table_places,
         profile: outline.is_profiled().then(|| ProfileFacts {
             export: free_name(PROFILE_EXPORT, &outline.exports),
             functions: outline.signatures.functions.len() as u32,
@@ -154,6 +165,10 @@ struct Outline<'a> {
     is_taken: HashSet<u32>,
     data_bytes: u64,
     elements: u64,
+    computed_elements: u64,
+    /// Whether an active segment was not plain.
+    is_past_plain: bool,
+    table_places: u64,
     fills: bool,
     copies: bool,
     /// Whether a profile is asked for.
@@ -245,12 +260,7 @@ impl<'a> Outline<'a> {
                 for element in elements {
                     let element = element?;
                     self.take_elements(&element.items)?;
-                    if matches!(element.kind, ElementKind::Active { .. }) {
-                        self.elements += u64::from(match element.items {
-                            ElementItems::Functions(items) => items.count(),
-                            ElementItems::Expressions(_, items) => items.count(),
-                        });
-                    }
+                    self.count_elements(&element)?;
                 }
             }
             Payload::DataSection(segments) => {
@@ -264,6 +274,25 @@ impl<'a> Outline<'a> {
             Payload::CodeSectionEntry(body) => self.bodies.push(body),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// What a segment costs: a compiler writes a table's first contents beforehand up to the first segment of which it cannot know all.
+    fn count_elements(&mut self, segment: &Element<'_>) -> Result<(), MeterError> {
+        let (count, are_functions) = match &segment.items {
+            ElementItems::Functions(items) => (items.count(), true),
+            ElementItems::Expressions(_, items) => (items.count(), false),
+        };
+        let is_plain = match &segment.kind {
+            ElementKind::Declared => return Ok(()),
+            ElementKind::Passive => false,
+            ElementKind::Active { offset_expr, .. } => {
+                self.is_past_plain |= !are_functions || !is_constant(offset_expr)?;
+                !self.is_past_plain
+            }
+        };
+        let counted = if is_plain { &mut self.elements } else { &mut self.computed_elements };
+        *counted += u64::from(count);
         Ok(())
     }
 
@@ -309,6 +338,7 @@ impl<'a> Outline<'a> {
     fn table(&mut self, ty: wasmparser::TableType) {
         let most = ty.maximum.unwrap_or(u64::MAX).min(crate::engine::TABLE_ELEMENTS_MAX as u64);
         self.table_elements_max.push(most);
+        self.table_places += ty.initial;
     }
 
     fn memory(&mut self, ty: wasmparser::MemoryType) {
@@ -337,12 +367,16 @@ impl<'a> Outline<'a> {
         self.profile && !self.bodies.is_empty()
     }
 
+    /// The indices of [`Self::pieces`].
+    fn piece_indices(&self) -> Range<u32> {
+        let first = self.signatures.functions.len() as u32;
+        first..first + u32::from(self.fills) + u32::from(self.copies)
+    }
+
     /// The wrappers, which come behind the pieces.
     fn wrappers(&self) -> Option<Wrappers> {
-        let pieces = [self.fills, self.copies];
-        let count = |needed: &[bool]| needed.iter().filter(|needed| **needed).count() as u32;
         self.is_profiled().then(|| Wrappers {
-            first: self.signatures.functions.len() as u32 + count(&pieces),
+            first: self.piece_indices().end,
             table: self.table_elements_max.len() as u32,
             ty: self.signatures.types.len() as u32 + u32::from(self.fills || self.copies),
         })
@@ -566,6 +600,13 @@ fn with_meter_exports(mut exports: ExportSection, outline: &Outline<'_>, facts: 
         exports.export(&profile.export, ExportKind::Table, wrappers.table);
     }
     exports
+}
+
+/// Whether an expression is one constant and nothing else.
+fn is_constant(expression: &ConstExpr<'_>) -> Result<bool, MeterError> {
+    let mut operators = expression.get_operators_reader();
+    let first = operators.read()?;
+    Ok(matches!(first, Operator::I32Const { .. }) && matches!(operators.read()?, Operator::End))
 }
 
 /// Where the body of each function begins.

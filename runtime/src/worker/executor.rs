@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::JobSpec;
 use tokio::task::unconstrained;
-use wasmtime::{Engine, InstancePre, Linker, Module, Store, Trap, WasmBacktrace};
+use wasmtime::{Engine, FrameInfo, InstancePre, Linker, Module, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::counters::{Counters, PAGE_BYTES};
@@ -103,6 +103,26 @@ impl Program {
     }
 }
 
+/// What is left of a guest that ended. To drop it gives its memory back to the kernel, which takes long where there is much.
+pub(crate) struct Remains(#[expect(dead_code, reason = "it is there to be dropped")] Option<MeteredStore<Guest>>);
+
+/// How a call of a guest ended.
+struct Called {
+    end: End,
+    /// The units that it came to.
+    counted: u64,
+    /// What was seen of them, where it is profiled.
+    profiler: Option<Profiler>,
+    remains: Remains,
+}
+
+impl Called {
+    /// The end of a guest that never began.
+    fn not(end: End, counted: u64) -> Self {
+        Self { end, counted, profiler: None, remains: Remains(None) }
+    }
+}
+
 impl Executor {
     pub(crate) fn new(engine: Engine, outbox: Arc<Outbox>, watchdog: Watchdog) -> wasmtime::Result<Self> {
         Ok(Self { optimised: Linked::new(engine)?, baseline: OnceCell::new(), outbox, watchdog })
@@ -139,15 +159,21 @@ impl Executor {
         &self.outbox
     }
 
-    /// Runs the job number `run` to its end.
+    /// Runs the job number `run` to its end. What is left of it is to be dropped once its end was told.
     ///
     /// # Errors
     /// Where this worker cannot go on. What a guest does is never an error.
-    pub(crate) async fn run(&self, run: u64, spec: &JobSpec, supplies: Supplies, program: &Program) -> wasmtime::Result<Ending> {
+    pub(crate) async fn run(
+        &self,
+        run: u64,
+        spec: &JobSpec,
+        supplies: Supplies,
+        program: &Program,
+    ) -> wasmtime::Result<(Ending, Remains)> {
         let started = Instant::now();
         self.outbox.open(&spec.limits);
         let counters = Arc::new(Counters::default());
-        let (end, counted, profiler) = self.call(run, spec, supplies, program, &counters, started).await?;
+        let Called { end, counted, profiler, remains } = self.call(run, spec, supplies, program, &counters, started).await?;
 
         let budget = units(spec.limits.fuel);
         let seen = Circumstances {
@@ -164,7 +190,7 @@ impl Executor {
         }
         let Remainder { output, log_dropped } = self.outbox.close();
         let run_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(Ending { outcome, reason, used, run_us, output, log_dropped })
+        Ok((Ending { outcome, reason, used, run_us, output, log_dropped }, remains))
     }
 
     /// Tells where fuel went, before the job's end.
@@ -175,7 +201,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Instantiates and calls the guest; how that ended, the units that it came to, and what was seen of them where it is profiled.
+    /// Instantiates and calls the guest.
     async fn call(
         &self,
         run: u64,
@@ -184,15 +210,15 @@ impl Executor {
         program: &Program,
         counters: &Arc<Counters>,
         started: Instant,
-    ) -> wasmtime::Result<(End, u64, Option<Profiler>)> {
+    ) -> wasmtime::Result<Called> {
         let facts = &*program.facts;
         let fixed = facts.instantiation_units();
         let (memory_bytes, budget) = (facts.memory_pages.saturating_mul(PAGE_BYTES), units(spec.limits.fuel));
         if memory_bytes > spec.limits.memory.0 {
-            return Ok((End::MemoryTooSmall { needed: memory_bytes }, 0, None));
+            return Ok(Called::not(End::MemoryTooSmall { needed: memory_bytes }, 0));
         }
         if fixed > budget {
-            return Ok((End::OverBudget(None), fixed, None));
+            return Ok(Called::not(End::OverBudget(None), fixed));
         }
         let guest = Guest::new(spec, supplies, Arc::clone(&self.outbox), Arc::clone(counters));
         let mut store = Store::new(program.module.module().engine(), guest);
@@ -201,7 +227,7 @@ impl Executor {
         let instance = match program.module.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
             // A segment that does not fit.
-            Err(error) if error.is::<Trap>() => return Ok((End::Itself(Err(error)), fixed, None)),
+            Err(error) if error.is::<Trap>() => return Ok(Called::not(End::Itself(Err(error)), fixed)),
             Err(error) => return Err(error),
         };
         let meter = instance.get_memory(&mut *store, &facts.meter_export);
@@ -238,7 +264,8 @@ impl Executor {
             (Some(Err(error)), _) if too_deep => End::TooDeep(error),
             (Some(result), _) => End::Itself(result),
         };
-        Ok((end, counted, store.data_mut().profiler.take()))
+        let profiler = store.data_mut().profiler.take();
+        Ok(Called { end, counted, profiler, remains: Remains(Some(store)) })
     }
 }
 
@@ -262,8 +289,12 @@ fn place(error: &wasmtime::Error, program: &Program) -> wasmtime::Result<(i64, O
     if error.is::<I32Exit>() {
         return Ok((0, None));
     }
-    let innermost = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first());
-    let Some(offset) = innermost.and_then(|frame| frame.module_offset()) else { return Ok((0, None)) };
-    let (table, offset) = (program.pending.table()?, u32::try_from(offset)?);
-    Ok((table.at(offset), table.stop_at(offset)))
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], |trace| trace.frames());
+    let offset = |frame: Option<&FrameInfo>| frame.and_then(FrameInfo::module_offset).map(u32::try_from).transpose();
+    let Some(innermost) = offset(frames.first())? else { return Ok((0, None)) };
+    let table = program.pending.table()?;
+    // What is lacking while the meter fills or copies for a guest is what its caller lacks.
+    let lacks = frames.iter().find(|frame| !program.facts.pieces.contains(&frame.func_index()));
+    let lacking = offset(lacks)?.map_or(0, |offset| table.at(offset));
+    Ok((lacking, table.stop_at(innermost)))
 }

@@ -18,7 +18,7 @@ use super::gpu_client::{self, Gpu};
 use super::named::{self, NamedInputs};
 use super::outbox::Outbox;
 use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
-use super::prices::{ARGUMENT_BYTE_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
+use super::prices::{ARGUMENT_BYTE_UNITS, ARGUMENT_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
 use super::profiler::Profiler;
 use super::stdio::{Input, Output, Way};
 use crate::engine::{MEMORIES_PER_MODULE_MAX, METERED_TABLES_MAX, TABLE_ELEMENTS_MAX};
@@ -83,8 +83,8 @@ impl Guest {
         let environment: usize = spec.env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
         Self {
             wasi: wasi(spec, input, &clock, &outbox, &counters),
-            arguments_units: ARGUMENT_BYTE_UNITS * arguments as u64,
-            environment_units: ARGUMENT_BYTE_UNITS * environment as u64,
+            arguments_units: ARGUMENT_BYTE_UNITS * arguments as u64 + ARGUMENT_UNITS * (1 + spec.args.len() as u64),
+            environment_units: ARGUMENT_BYTE_UNITS * environment as u64 + ARGUMENT_UNITS * 2 * spec.env.len() as u64,
             named,
             gpu,
             gpu_error: String::new(),

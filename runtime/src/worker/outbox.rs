@@ -15,6 +15,10 @@ const CONGESTED_BYTES: usize = 4 * OUTPUT_CHUNK_BYTES;
 /// Progress is news for a human: more often than this nobody can read it.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
+/// A line of log goes at once where the last went so long ago; else it waits for others, as each message costs the node and its gateway
+/// more than a line costs its guest. The watchdog's tick sends what waits.
+const LOG_INTERVAL: Duration = Duration::from_millis(5);
+
 /// The guest wrote more output than its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the output is over its limit")]
@@ -46,6 +50,7 @@ struct JobOut {
     /// What may still be kept.
     log_left: u64,
     log_dropped: u64,
+    log_sent: Option<Instant>,
     progress: Option<(u64, u64)>,
     progress_sent: Option<Instant>,
 }
@@ -84,14 +89,15 @@ impl Outbox {
         self.job().output_over
     }
 
-    /// Takes log from the guest, up to the limit; sends it by lines.
+    /// Takes log from the guest, up to the limit; sends it by lines, many together where they come fast.
     pub(super) fn write_log(&self, bytes: &[u8]) {
         let job = &mut *self.job();
         let kept = bytes.len().min(usize::try_from(job.log_left).unwrap_or(usize::MAX));
         job.log_left -= kept as u64;
         job.log_dropped += (bytes.len() - kept) as u64;
         job.log.extend_from_slice(&bytes[..kept]);
-        if job.log.len() >= LOG_CHUNK_BYTES_MAX || job.log.ends_with(b"\n") {
+        let is_quiet = || job.log_sent.is_none_or(|sent| sent.elapsed() >= LOG_INTERVAL);
+        if job.log.len() >= LOG_CHUNK_BYTES_MAX || job.log.ends_with(b"\n") && is_quiet() {
             self.push_log(job);
         }
     }
@@ -153,6 +159,7 @@ impl Outbox {
 
     fn push_log(&self, job: &mut JobOut) {
         for piece in std::mem::take(&mut job.log).chunks(LOG_CHUNK_BYTES_MAX) {
+            job.log_sent = Some(Instant::now());
             self.push(&FromSandbox::Log(piece.to_vec()));
         }
     }
@@ -233,6 +240,23 @@ mod tests {
         assert_eq!(next(&mut receiver).await, FromSandbox::Log(b"one\n".to_vec()));
         assert_eq!(outbox.close(), Remainder { output: Some(Vec::new()), log_dropped: 8 });
         assert_eq!(next(&mut receiver).await, FromSandbox::Log(b"two\nt".to_vec()));
+    }
+
+    #[tokio::test]
+    async fn lines_that_come_fast_go_together() {
+        let (outbox, mut receiver) = outbox(&JobLimits::default());
+        let begun = Instant::now();
+        for _ in 0..1_000 {
+            outbox.write_log(b"\n");
+        }
+        let times = 1 + begun.elapsed().as_micros() / LOG_INTERVAL.as_micros();
+        outbox.close();
+        let (mut messages, mut bytes) = (0, 0);
+        while bytes < 1_000 {
+            let FromSandbox::Log(lines) = next(&mut receiver).await else { panic!("no log") };
+            (messages, bytes) = (messages + 1, bytes + lines.len());
+        }
+        assert!(messages <= times + 1, "{messages} in {times} times");
     }
 
     #[tokio::test]

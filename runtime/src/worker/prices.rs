@@ -10,6 +10,8 @@ pub(super) const STREAM_BYTE_UNITS: u64 = UNITS_PER_FUEL;
 pub(super) const RANDOM_BYTE_UNITS: u64 = UNITS_PER_FUEL;
 /// A byte of arguments and environment variables.
 pub(super) const ARGUMENT_BYTE_UNITS: u64 = UNITS_PER_FUEL / 4;
+/// Each of them, as a variable's name and its value are one each: copied into memory that is asked for and given back.
+pub(super) const ARGUMENT_UNITS: u64 = 60 * UNITS_PER_FUEL;
 /// A byte of a named input, or of its name: copied once, from where it lies into the guest's memory.
 pub(super) const INPUT_BYTE_UNITS: u64 = UNITS_PER_FUEL / 2;
 /// A buffer in the list of a `fd_read` or `fd_write`.
@@ -32,7 +34,7 @@ pub(super) const SHADER_BYTE_UNITS: u64 = 1_000 * UNITS_PER_FUEL;
 /// Every price, as part of the meter's name.
 pub(crate) fn host_prices() -> String {
     format!(
-        "call={CALL_UNITS} stream={STREAM_BYTE_UNITS} input={INPUT_BYTE_UNITS} random={RANDOM_BYTE_UNITS} argument={ARGUMENT_BYTE_UNITS} \
+        "call={CALL_UNITS} stream={STREAM_BYTE_UNITS} input={INPUT_BYTE_UNITS} random={RANDOM_BYTE_UNITS} argument={ARGUMENT_BYTE_UNITS}+{ARGUMENT_UNITS} \
          buffer={BUFFER_UNITS} subscription={SUBSCRIPTION_UNITS} sleep={SLEPT_NANOSECOND_UNITS} gpu={GPU_COMMAND_UNITS} \
          binding={GPU_BINDING_UNITS} moved={GPU_BYTE_UNITS} pipeline={GPU_PIPELINE_UNITS} shader={SHADER_BYTE_UNITS}"
     )

@@ -59,13 +59,18 @@ impl Sandbox {
         let program = self.prepare(&order).await?;
         let RunOrder { run, spec, input, has_gpu, .. } = order;
         let supplies = self.supplies(run, &spec, input, has_gpu).await?;
-        let answer = match program {
-            Ok(program) => FromSandbox::Ended(Box::new(self.executor.run(run, &spec, supplies, &program).await?)),
-            Err(reason) => FromSandbox::Unusable(clip(reason, REASON_BYTES_MAX)),
+        let (answer, remains) = match program {
+            Ok(program) => {
+                let (ending, remains) = self.executor.run(run, &spec, supplies, &program).await?;
+                (FromSandbox::Ended(Box::new(ending)), Some(remains))
+            }
+            Err(reason) => (FromSandbox::Unusable(clip(reason, REASON_BYTES_MAX)), None),
         };
         let sender = self.executor.outbox().sender();
         sender.push(&answer)?;
-        Ok(sender.drain().await?)
+        sender.drain().await?;
+        drop(remains);
+        Ok(())
     }
 
     /// The order's module, ready to be instantiated; or why it cannot be.

@@ -367,6 +367,24 @@ async fn arguments_are_paid_by_the_byte_each_time() {
     assert_eq!((fuel(40_000, 0).await - small, fuel(0, 40_000).await - small), (10_000, 10_000));
 }
 
+/// Many small ones cost the host more than a long one: each is copied into memory of its own.
+#[tokio::test]
+async fn arguments_are_paid_one_by_one_too() {
+    let text = r#"(module (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start") (drop (call $sizes (i32.const 0) (i32.const 4))) (drop (call $environ (i32.const 0) (i32.const 4)))))"#;
+    let fuel = async |args: usize, env: usize| {
+        let pair = |n| (format!("{n:03}"), String::new());
+        let job = Job::wat(text).with(|spec| (spec.args, spec.env) = (vec![String::new(); args], (0..env).map(pair).collect()));
+        run(&Host::new(1), job).await.assert_ok().report.usage.fuel.0
+    };
+    let none = fuel(0, 0).await;
+    // A zero each, and of a variable its name, `=` and a zero.
+    assert_eq!(fuel(256, 0).await - none, 256 * 60 + 64);
+    assert_eq!(fuel(0, 256).await - none, 256 * 2 * 60 + 256 * 5 / 4);
+}
+
 #[tokio::test]
 async fn millions_of_subscriptions_are_refused_at_their_price() {
     let body = "(call $exit (call $poll (i32.const 0) (i32.const 48000000) (i32.const 1000000) (i32.const 0)))";

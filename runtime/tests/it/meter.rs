@@ -257,6 +257,9 @@ fn beside_operators(fields: &str, body: &str, input: &[u8]) -> u64 {
 fn instances_cost_what_they_begin_with() {
     let data = |bytes: usize| format!("(memory 1) (data (i32.const 8) \"{}\")", "x".repeat(bytes));
     let elements = |count: usize| format!("(table 100 funcref) (elem (i32.const 0) func{})", " $start".repeat(count));
+    // What the engine has to compute costs what `ref.func` does, 54.7 each.
+    let after = |segment: &str| format!("(table 100 funcref) {segment} (elem (i32.const 0) func $start)");
+    let computed = |count: u64| (14_000 * count).div_ceil(UNITS_PER_FUEL);
     let rows = [
         (String::new(), 4_000),
         ("(memory 1)".into(), 4_025),
@@ -271,15 +274,57 @@ fn instances_cost_what_they_begin_with() {
         (data(1_025), 4_025 + 2 * 60),
         (format!("{} (data (i32.const 9) \"{}\")", data(512), "y".repeat(512)), 4_025 + 60),
         (data(60 << 10), 4_025 + 60 * 60),
-        ("(table 100 funcref)".into(), 4_000),
-        (elements(1), 4_002),
-        (elements(100), 4_200),
-        // What is put nowhere yet is paid for when it is put.
-        ("(memory 1) (data \"passive\") (elem func $start)".into(), 4_025),
+        ("(table 100 funcref)".into(), 5_000),
+        ("(table 100 funcref) (table 7 funcref)".into(), 5_070),
+        (elements(1), 5_002),
+        (elements(100), 5_200),
+        (after("(elem (i32.const 5) func $start $start)"), 5_006),
+        (after("(elem (i32.const 5) funcref (ref.func $start) (ref.null func))"), 5_000 + computed(3)),
+        (after("(elem (offset (i32.add (i32.const 1) (i32.const 2))) func $start)"), 5_000 + computed(2)),
+        (after("(elem func $start $start)"), 5_002 + computed(2)),
+        // Data that is put nowhere yet is paid for when it is put; references are made all the same.
+        ("(memory 1) (data \"passive\")".into(), 4_025),
+        ("(memory 1) (elem func $start)".into(), 4_025 + computed(1)),
         ("(elem declare func $start) (global v128 (v128.const i64x2 1 2))".into(), 4_000),
     ];
     for (fields, want) in rows {
         assert_eq!(beside_operators(&fields, "", b""), want, "{fields}");
+    }
+}
+
+/// A deadline that comes while the meter fills for a guest finds what the guest's own function lacks, and not what the last one does.
+#[test]
+fn stop_within_a_fill_counts_for_whoever_fills() {
+    let text = |rounds: &str, others: &str| {
+        format!(
+            r#"(module (memory (export "memory") 2048) (func $e) (elem declare func $e)
+            (func (export "_start") (local $n i32)
+                (loop (memory.fill (i32.const 0) (i32.const 1) (i32.const 134217728)) {rounds}))
+            {others})"#
+        )
+    };
+    let fills = |count: u32| {
+        format!("(local.set $n (i32.add (local.get $n) (i32.const 1))) (br_if 0 (i32.lt_u (local.get $n) (i32.const {count})))")
+    };
+    let dear = format!(
+        "(func $last (param i32) (if (local.get 0) (then (return))) {} unreachable)",
+        "(drop (ref.func $e))".repeat(20_000)
+    );
+    let mut lab = lab(OptLevel::Speed);
+    let mut fuel = |text: String, wall_ms: u64| {
+        let program = lab.compile(&wat::parse_str(text).unwrap(), &Options::default()).unwrap();
+        let mut spec = spec();
+        (spec.limits.memory, spec.limits.wall_ms) = (ByteCount(1 << 30), wall_ms);
+        let run = lab.run(&program, &spec, b"").unwrap().run;
+        (run.outcome, run.usage.fuel.0)
+    };
+    let [(_, once), (_, twice)] = [1, 2].map(|count| fuel(text(&fills(count), ""), 60_000));
+    let round = twice - once;
+    for others in ["", &dear] {
+        let (outcome, used) = fuel(text(&fills(1_000_000), others), 200);
+        assert_eq!(outcome, Outcome::TimedOut, "{used}");
+        let beyond = (used - once) % round;
+        assert!(beyond.min(round - beyond) <= 1_000, "{beyond} of {round}");
     }
 }
 
@@ -304,7 +349,7 @@ fn calls_of_the_host_cost_what_they_do() {
         ("(call $log (i32.const 3) (i32.const 0) (i32.const 65536))", 150 + 65_536),
         ("(drop (call $random (i32.const 64) (i32.const 1000)))", 150 + 1_000),
         // The program's name, with a zero behind: a quarter for each byte.
-        ("(drop (call $args (i32.const 64) (i32.const 128)))", 150 + 1),
+        ("(drop (call $args (i32.const 64) (i32.const 128)))", 150 + 60 + 1),
         ("(drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 64)))", 150 + 30),
     ];
     let nothing = beside_operators(fields, "", b"");
