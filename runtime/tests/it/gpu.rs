@@ -723,6 +723,24 @@ async fn gpu_time_over_the_limit_ends_the_job_and_is_billed_to_the_limit() {
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
 }
 
+/// What was on the device when a session's time was reckoned up landed meanwhile, counted by the clock, copies to buffers and all. That was over
+/// the limit, and what was billed after was not: a receipt that every gateway refuses.
+#[tokio::test]
+async fn who_writes_much_and_never_reads_is_out_of_gpu_time_at_exactly_the_limit() {
+    let host = host(1).await;
+    let body = format!(
+        "(local.set $a (call $create (i64.const 3145728)))
+        (i32.store (i32.const {DATA_AT}) (i32.const 2000))
+        (local.set $b (call $pipeline))
+        (loop $more (call $write (local.get $a) (i32.const 3145728)) (call $dispatch (local.get $b) (local.get $a) (i32.const 1)) (br $more))"
+    );
+    // The last dispatches have to be those between clock and limit, which is so at one of some ten limits.
+    for limit in (45_000_000..125_000_000).step_by(2_000_000) {
+        let ended = host.run(guest(WORKS, &body).with(|spec| spec.limits.gpu_ns = limit)).await;
+        assert_eq!((ended.outcome(), ended.report.usage.gpu_ns), (Outcome::OutOfGpuTime, limit), "{}", ended.report.reason);
+    }
+}
+
 #[tokio::test]
 async fn deadline_and_withdrawal_end_a_guest_that_waits_for_the_gpu() {
     let host = strict_host(1).await;
