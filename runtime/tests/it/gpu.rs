@@ -660,6 +660,29 @@ async fn driver_that_does_not_make_a_pipeline_is_given_up_in_time() {
     assert_ne!(host.runtime.gpu_pid(), Some(pid));
 }
 
+/// The driver went on with a pipeline of a session that was closed, its process was killed for that, and nobody was blamed: one client could have
+/// the GPU withdrawn from all.
+#[tokio::test]
+async fn pipeline_that_outlives_its_session_is_blamed_on_whose_it_is() {
+    let host = host_with(1, |gpu| gpu.stuck_in_pipeline = 1).await;
+    // Its deadline is before the driver's.
+    let stuck = || guest(DOUBLES, "(drop (call $pipeline))").with(|spec| spec.limits.wall_ms = 3_000);
+    for _ in 0..2 {
+        let pid = host.runtime.gpu_pid();
+        assert_eq!(host.run(stuck()).await.outcome(), Outcome::TimedOut);
+        let replaced = async {
+            while host.runtime.gpu_pid() == pid || host.runtime.gpu().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), replaced).await.expect("the driver is not waited for");
+    }
+    match host.start(stuck()).await {
+        Err(RunError::KeptFromGpu(told)) => assert!(told.starts_with("this module hung this node's GPU 2 times"), "{told}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The device is destroyed under its process, as by a driver that gives it up.
 #[tokio::test]
 async fn device_lost_in_a_dispatch_ends_its_job_and_the_next_one_works() {
