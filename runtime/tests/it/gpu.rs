@@ -967,3 +967,52 @@ async fn guest_that_ends_without_waiting_is_over_when_its_gpu_is() {
     let ended = host.run(guest(HANGS, &hangs)).await;
     assert_eq!(ended.outcome(), Outcome::GpuLost);
 }
+
+/// What a guest that ended in another way than by itself had recorded was done as far as the GPU's process had come, so that its receipt told
+/// other numbers from run to run, and an audit convicted its node of them.
+#[tokio::test]
+async fn what_a_guest_recorded_is_done_and_counted_whatever_its_own_end() {
+    let host = host(1).await;
+    let ends = [
+        ("unreachable", Outcome::Trapped(TrapKind::Unreachable)),
+        ("(loop $more (br $more))", Outcome::OutOfFuel),
+        ("(drop (memory.grow (i32.const 65000))) unreachable", Outcome::OutOfMemory),
+        ("(call $output (i32.const 4096) (i32.const 4096))", Outcome::OutputTooLarge),
+        ("(drop (call $limits (i32.const -1)))", Outcome::Trapped(TrapKind::HostCall)),
+    ];
+    for (end, outcome) in ends {
+        let body = format!(
+            "(local.set $a (call $create (i64.const 256)))
+            (local.set $b (call $pipeline))
+            (loop $more
+                (call $write (local.get $a) (i32.const 256))
+                (call $dispatch (local.get $b) (local.get $a) (i32.const 1))
+                (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100))))
+            {end}"
+        );
+        let job = guest(DOUBLES, &body).with(|spec| (spec.limits.fuel, spec.limits.output) = (Fuel(50_000_000), ByteCount(1024)));
+        let ended = host.run(job).await;
+        assert_eq!(ended.outcome(), outcome, "{}", ended.report.reason);
+        let gpu = ended.report.gpu.unwrap();
+        assert_eq!((gpu.dispatches, gpu.bytes_moved, gpu.memory_peak), (100, ByteCount(25_600), ByteCount(256)), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn trapped_guest_waits_for_its_gpu_until_its_deadline_and_no_longer() {
+    let host = host(1).await;
+    let body = format!(
+        "(local.set $a (call $create (i64.const 1024)))
+        (i32.store (i32.const {DATA_AT}) (i32.const 60000))
+        (call $write (local.get $a) (i32.const 256))
+        (local.set $b (call $pipeline))
+        (loop $more
+            (call $dispatch (local.get $b) (local.get $a) (i32.const 16))
+            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60))))
+        unreachable"
+    );
+    // That takes some seconds on the device, which goes on with no more than it has.
+    let ended = host.run(guest(WORKS, &body).with(|spec| spec.limits.wall_ms = 2_000)).await;
+    assert_eq!(ended.outcome(), Outcome::TimedOut, "{}", ended.report.reason);
+    assert!(ended.report.run_us < 2_500_000, "{} us", ended.report.run_us);
+}
