@@ -81,6 +81,9 @@ pub struct GpuConfig {
     /// For tests: the pipeline with which its driver does not come back.
     #[doc(hidden)]
     pub stuck_in_pipeline: u32,
+    /// For tests: bytes that the adapter has for all jobs, where that is not 0.
+    #[doc(hidden)]
+    pub memory_of_all: u64,
 }
 
 impl Default for GpuConfig {
@@ -95,6 +98,7 @@ impl Default for GpuConfig {
             lost_in_submission: 0,
             lost_in_pipeline: 0,
             stuck_in_pipeline: 0,
+            memory_of_all: 0,
         }
     }
 }
@@ -102,8 +106,8 @@ impl Default for GpuConfig {
 impl GpuConfig {
     fn setup(&self) -> GpuSetup {
         let slice_ms = u64::try_from(self.slice.as_millis()).unwrap_or(u64::MAX);
-        let Self { lost_in_submission, lost_in_pipeline, stuck_in_pipeline, .. } = *self;
-        let faults = Faults { lost_in_submission, lost_in_pipeline, stuck_in_pipeline, ..Faults::default() };
+        let Self { lost_in_submission, lost_in_pipeline, stuck_in_pipeline, memory_of_all: memory_max, .. } = *self;
+        let faults = Faults { no_timestamps: false, lost_in_submission, lost_in_pipeline, stuck_in_pipeline, memory_max };
         GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms, faults }
     }
 }

@@ -1016,3 +1016,22 @@ async fn trapped_guest_waits_for_its_gpu_until_its_deadline_and_no_longer() {
     assert_eq!(ended.outcome(), Outcome::TimedOut, "{}", ended.report.reason);
     assert!(ended.report.run_us < 2_500_000, "{} us", ended.report.run_us);
 }
+
+/// That was a failure of the node, which paid for it with its good name.
+#[tokio::test]
+async fn gpu_that_others_fill_is_away_and_no_fault_of_the_nodes() {
+    let host = host_with(2, |gpu| (gpu.slice, gpu.memory_of_all) = (Duration::from_secs(60), 64 << 20)).await;
+    let fills = "(drop (call $create (i64.const 33554432)))
+        (drop (call $create (i64.const 33554432)))
+        (call $ok (call $finish))
+        (call $ready)
+        (loop $more (br $more))";
+    let mut first = host.start(guest("", fills).with(|spec| spec.limits.fuel = Fuel(1_000_000_000_000))).await.unwrap();
+    first_log(&mut first).await;
+    let second = host.start(over_64_numbers(DOUBLES).tenant(2)).await.unwrap();
+    let second = finish(second).await;
+    assert!(matches!(second, Err(RunError::GpuFull { .. })), "{second:?}");
+    first.canceller().cancel();
+    assert_eq!(finish(first).await.unwrap().outcome(), Outcome::Cancelled);
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
