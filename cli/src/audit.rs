@@ -206,7 +206,7 @@ impl Auditor<'_> {
                 Err(reason) => return Ok(Err(reason)),
             },
         };
-        let runtime = match self.runtime(adapter).await? {
+        let runtime = match self.runtime(adapter.clone()).await? {
             Ok(runtime) => runtime,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -215,6 +215,10 @@ impl Auditor<'_> {
             Ok(again) => settle(receipt, &job.spec, again, run).await?,
             Err(reason) => Err(reason),
         };
+        if matches!(&again, Ok(again) if again.recomputed.outcome == Outcome::GpuLost) {
+            // It keeps who hangs its GPU again away from that, as it would a stranger, and all receipts are one client's here.
+            self.runtimes.remove(&adapter);
+        }
         Ok(again.map(|again| (job.spec, again)))
     }
 
