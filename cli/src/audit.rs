@@ -173,8 +173,18 @@ impl Auditor<'_> {
                 Err(reason) => Verdict::NotRecomputable(reason),
             },
         };
-        audit.verdict = verdict;
+        audit.verdict = match verdict {
+            // Which says more.
+            Verdict::DoesNotHold(_) => verdict,
+            _ => self.fault_by_spec(file, &proof).map_or(verdict, Verdict::DoesNotHold),
+        };
         Ok(audit)
+    }
+
+    /// What of a receipt is beyond what was asked for, where that is known, whether or not its job runs here.
+    fn fault_by_spec(&self, file: &Path, proof: &Proof) -> Option<String> {
+        let asked = self.shelves.find_job(file, &proof.receipt.receipt.spec).ok()?;
+        verify::fault_by_spec(proof, &asked.spec)
     }
 
     /// Runs the job of a verified receipt again; says why where that is not possible.
@@ -196,7 +206,7 @@ impl Auditor<'_> {
                 Err(reason) => return Ok(Err(reason)),
             },
         };
-        let runtime = match self.runtime(adapter).await? {
+        let runtime = match self.runtime(adapter.clone()).await? {
             Ok(runtime) => runtime,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -205,6 +215,10 @@ impl Auditor<'_> {
             Ok(again) => settle(receipt, &job.spec, again, run).await?,
             Err(reason) => Err(reason),
         };
+        if matches!(&again, Ok(again) if again.recomputed.outcome == Outcome::GpuLost) {
+            // It keeps who hangs its GPU again away from that, as it would a stranger, and all receipts are one client's here.
+            self.runtimes.remove(&adapter);
+        }
         Ok(again.map(|again| (job.spec, again)))
     }
 

@@ -94,7 +94,7 @@ impl Check {
             Field::new("profile", receipt.profile.to_string(), spec.profile.to_string()),
             Field::new("module", receipt.module.to_string(), spec.module.digest.to_string()),
             Field::new("input", receipt.input.to_string(), spec.input_digest().to_string()),
-            self.outcome(receipt, again),
+            self.outcome(receipt, spec, again),
             output(receipt, again),
             self.amount("fuel", claimed.fuel.0, used.fuel.0),
             self.amount("memory_peak_bytes", claimed.memory_peak.0, used.memory_peak.0),
@@ -123,18 +123,18 @@ impl Check {
 
     /// What is said of a GPU. Its time is the node's word within what was asked for, and its class is of that very adapter.
     fn gpu(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Vec<Field> {
+        let time = time(receipt, spec, again);
         let (claimed, used) = match (&receipt.gpu, &again.gpu) {
             (Some(claimed), Some(used)) => (claimed, used),
-            (None, None) => return Vec::new(),
+            (None, None) => return vec![time],
             (claimed, used) => {
                 let whether = |run: &Option<GpuRun>| if run.is_some() { "used" } else { "not used" }.to_owned();
-                return vec![Field::new("gpu", whether(claimed), whether(used))];
+                return vec![time, Field::new("gpu", whether(claimed), whether(used))];
             }
         };
-        let time = Field::new("gpu_ns", receipt.usage.gpu_ns, again.usage.gpu_ns);
         vec![
             Field { holds: true, ..Field::new("gpu_class", claimed.class.clone(), used.class.clone()) },
-            Field { holds: receipt.usage.gpu_ns <= spec.limits.gpu_ns, ..time },
+            time,
             self.amount("gpu_dispatches", claimed.dispatches, used.dispatches),
             self.amount("gpu_bytes_moved", claimed.bytes_moved.0, used.bytes_moved.0),
             self.amount("gpu_memory_peak_bytes", claimed.memory_peak.0, used.memory_peak.0),
@@ -148,11 +148,13 @@ impl Check {
         Field { holds: field.equal || self == Self::AtMost && claimed.comparison == Comparison::Exact, ..field }
     }
 
-    fn outcome(self, receipt: &Receipt, again: &Recomputed) -> Field {
+    fn outcome(self, receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Field {
         let field = Field::new("outcome", receipt.outcome.to_string(), again.outcome.to_string());
+        // What has no GPU cannot end by one.
+        let is_possible = spec.gpu.is_some() || !matches!(receipt.outcome, Outcome::OutOfGpuTime | Outcome::GpuLost);
         match self {
             Self::Equal => field,
-            Self::AtMost => Field { holds: receipt.usage.fuel <= again.usage.fuel, ..field },
+            Self::AtMost => Field { holds: is_possible && receipt.usage.fuel <= again.usage.fuel, ..field },
         }
     }
 
@@ -210,9 +212,20 @@ fn is_possible(field: &str, receipt: &Receipt, spec: &JobSpec) -> bool {
     }
 }
 
-/// What the claim of an honest node would be: GPU time is taken as it was claimed, because no other adapter takes as long.
+/// GPU time: within what was asked for, and none where there was no GPU.
+fn time(receipt: &Receipt, spec: &JobSpec, again: &Recomputed) -> Field {
+    let most = if spec.gpu.is_some() && receipt.gpu.is_some() { spec.limits.gpu_ns } else { 0 };
+    let field = Field::new("gpu_ns", receipt.usage.gpu_ns, again.usage.gpu_ns);
+    Field { holds: receipt.usage.gpu_ns <= most, ..field }
+}
+
+/// What the claim of an honest node would be: GPU time is taken as it was claimed, because no other adapter takes as long. Where either had no
+/// GPU it is not.
 fn billed(receipt: &Receipt, again: &Recomputed) -> Usage {
-    Usage { gpu_ns: receipt.usage.gpu_ns, ..again.usage }
+    match (&receipt.gpu, &again.gpu) {
+        (Some(_), Some(_)) => Usage { gpu_ns: receipt.usage.gpu_ns, ..again.usage },
+        _ => again.usage,
+    }
 }
 
 /// Whether the output is the claimed one, bit for bit or within the tolerance that holds.
@@ -349,7 +362,7 @@ mod tests {
     #[test]
     fn gpu_time_is_the_nodes_word_within_the_limit_and_all_else_is_compared() {
         let receipt = with_gpu();
-        let mut spec = spec();
+        let mut spec = spec_of_gpu();
         spec.limits.gpu_ns = 5_000_000;
         let mut here = again(&receipt);
         // A slower adapter of its class.
@@ -377,7 +390,27 @@ mod tests {
             assert_eq!(faults(&claim, &spec), [want]);
         }
         let none = Receipt { gpu: None, ..receipt };
-        assert_eq!(faults(&none, &spec), ["gpu"]);
+        assert_eq!(faults(&none, &spec), ["gpu_ns", "gpu", "price_microcredits"]);
+    }
+
+    /// What a node claimed of GPU time was taken over into what the job should have cost, though it had no GPU: the bill held.
+    #[test]
+    fn gpu_time_of_a_job_without_a_gpu_is_told_with_all_that_it_costs() {
+        let honest = Receipt { gpu: None, ..with_gpu() };
+        let here = Recomputed { usage: Usage { gpu_ns: 0, ..honest.usage }, ..again(&honest) };
+        assert_eq!(faults(&honest, &here), ["gpu_ns", "price_microcredits"]);
+        assert_eq!(overcharge(&honest, &here), Some(5_000_000));
+    }
+
+    /// Such a bill came out as plausible.
+    #[test]
+    fn job_without_a_gpu_cannot_end_by_one() {
+        for outcome in [Outcome::OutOfGpuTime, Outcome::GpuLost] {
+            let receipt = Receipt { outcome, ..good().receipt.receipt };
+            let mut still_running = again(&receipt);
+            still_running.usage.fuel.0 += 1;
+            assert_eq!(faults(&receipt, &still_running), ["outcome"], "{outcome}");
+        }
     }
 
     /// Lavapipe ends a loop after 65,535 rounds, so a guest that reads what it counted goes on in another way there: an honest node with
@@ -509,13 +542,19 @@ mod tests {
 
     #[test]
     fn claims_of_an_end_from_outside_may_not_be_over_what_was_used() {
-        for outcome in [Outcome::TimedOut, Outcome::Cancelled, Outcome::Preempted, Outcome::OutOfGpuTime, Outcome::GpuLost] {
-            check_claims_of_an_end_from_outside(outcome);
+        for outcome in [Outcome::TimedOut, Outcome::Cancelled, Outcome::Preempted] {
+            check_claims_of_an_end_from_outside(outcome, good().receipt.receipt, &spec());
+        }
+        for outcome in [Outcome::OutOfGpuTime, Outcome::GpuLost] {
+            check_claims_of_an_end_from_outside(outcome, with_gpu(), &spec_of_gpu());
         }
     }
 
-    fn check_claims_of_an_end_from_outside(outcome: Outcome) {
-        let mut receipt = good().receipt.receipt;
+    fn check_claims_of_an_end_from_outside(outcome: Outcome, mut receipt: Receipt, spec: &JobSpec) {
+        let faults = |receipt: &Receipt, again: &Recomputed| {
+            let fields = Check::of(receipt).compare(receipt, spec, again);
+            fields.into_iter().filter(|field| !field.holds).map(|field| field.field).collect::<Vec<_>>()
+        };
         receipt.outcome = outcome;
         assert!(matches!(Check::of(&receipt), Check::AtMost), "{outcome}");
         // A microcredit for each unit of fuel.

@@ -156,11 +156,16 @@ fn show(file: &Path, receipt: &Receipt, checks: &[Check]) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What is wrong with a receipt by its own words: its signature, its cost, and its settlement where there is one.
+/// What is wrong with a receipt by its own words: its signature, its cost, and its settlement and its proof in the log where these are there.
 pub(crate) fn fault(proof: &Proof) -> Option<String> {
     let settled = proof.settlement.as_ref().map(|_| check_settlement(proof));
-    let checks = [Some(check_signature(proof)), Some(check_cost(&proof.receipt.receipt)), settled];
-    checks.into_iter().flatten().find(|check| !check.ok).map(|Check { check, detail, .. }| format!("{check}: {detail}"))
+    let checks = [Some(check_signature(proof)), Some(check_cost(&proof.receipt.receipt)), settled].into_iter().flatten();
+    checks.chain(check_log(proof, &Pins::default())).find_map(Check::fault)
+}
+
+/// What of a receipt is beyond what was asked for.
+pub(crate) fn fault_by_spec(proof: &Proof, spec: &JobSpec) -> Option<String> {
+    check_spec(proof, spec).fault()
 }
 
 /// All checks of a receipt, each with what was found.
@@ -244,8 +249,12 @@ fn check_limits(proof: &Proof, pins: &Pins) -> Check {
         }
         Err(error) => return Check::new("limits", false, describe(&error)),
     };
+    check_spec(proof, &spec)
+}
+
+fn check_spec(proof: &Proof, spec: &JobSpec) -> Check {
     match proof.receipt.clone().verify() {
-        Ok(receipt) => match receipt.check_spec(&spec) {
+        Ok(receipt) => match receipt.check_spec(spec) {
             Ok(()) => Check::new("limits", true, "all that was used is within what was asked for"),
             Err(error) => Check::new("limits", false, error),
         },
@@ -330,6 +339,10 @@ impl Check {
     /// Nothing to check, which is no fault.
     fn absent(check: &'static str, detail: impl ToString) -> Self {
         Self { check, ok: true, absent: true, detail: detail.to_string() }
+    }
+
+    fn fault(self) -> Option<String> {
+        (!self.ok).then(|| format!("{}: {}", self.check, self.detail))
     }
 }
 
@@ -421,6 +434,18 @@ mod tests {
         ];
         for (proof, want) in rows {
             assert_eq!(failed(&proof, &Pins::default()), want);
+        }
+    }
+
+    /// An audit took a receipt for good whose proof in the log was not.
+    #[test]
+    fn proof_in_the_log_that_does_not_hold_is_a_fault_and_none_is_not() {
+        for log in [String::new(), log_proof(&good().receipt, 8)] {
+            let fault = fault(&Proof { log: Some(log), ..good() }).unwrap();
+            assert!(fault.starts_with("log inclusion: "), "{fault}");
+        }
+        for proof in [good(), Proof { log: None, ..good() }, Proof { settlement: None, log: None, ..good() }] {
+            assert_eq!(fault(&proof), None);
         }
     }
 

@@ -238,6 +238,8 @@ async fn follow(
 fn run_failure(error: RunError) -> AttemptFailure {
     match error {
         RunError::GpuLost { reason, .. } => AttemptFailure::GpuAway(format!("it was lost in another job's work: {reason}")),
+        // Other jobs hold its memory, which is neither this one's doing nor a fault of the node.
+        RunError::GpuFull { reason, .. } => AttemptFailure::GpuAway(format!("it is full: {reason}")),
         error => AttemptFailure::Node(error.to_string()),
     }
 }
@@ -387,6 +389,17 @@ mod tests {
     use adit_protocol::{ByteCount, GpuNeed, Price, Profile};
 
     use super::*;
+
+    #[test]
+    fn gpu_that_others_fill_or_lose_is_away_and_one_that_fails_is_the_nodes_fault() {
+        let (reason, usage) = ("why".to_owned(), Box::default());
+        let full = run_failure(RunError::GpuFull { reason: reason.clone(), usage });
+        assert_eq!(full, AttemptFailure::GpuAway("it is full: why".to_owned()));
+        let lost = run_failure(RunError::GpuLost { reason: reason.clone(), usage: Box::default() });
+        assert!(matches!(lost, AttemptFailure::GpuAway(_)), "{lost:?}");
+        let failed = run_failure(RunError::GpuFailed { reason, usage: Box::default() });
+        assert!(matches!(failed, AttemptFailure::Node(_)), "{failed:?}");
+    }
 
     #[test]
     fn what_this_owner_does_not_offer_is_for_another_node() {

@@ -165,6 +165,14 @@ pub enum RunError {
         /// What the job had used when its worker last noted it.
         usage: Box<Usage>,
     },
+    /// The GPU had less memory left than the job may use, as other jobs held the rest: there is no bill.
+    #[error("the GPU was full when the job had used {}: {reason}", .usage.fuel)]
+    GpuFull {
+        /// What it lacked.
+        reason: String,
+        /// What the job had used when its worker last noted it.
+        usage: Box<Usage>,
+    },
     /// The GPU failed under the job, and nobody can tell whose work that was: there is no bill.
     #[error("the GPU failed the job when that had used {}: {reason}", .usage.fuel)]
     GpuFailed {
@@ -488,7 +496,9 @@ impl Run {
             }
             News::Judged(Verdict::OutOfTime | Verdict::Lost(_)) => active.end_early()?,
             News::Judged(Verdict::Withdrawn) => active.stop(Stop::Preempted)?,
-            News::Judged(Verdict::Failed(_) | Verdict::Bystander(_)) | News::Stranded => return active.go_on_without_gpu(),
+            News::Judged(Verdict::Failed(_) | Verdict::Full(_) | Verdict::Bystander(_)) | News::Stranded => {
+                return active.go_on_without_gpu();
+            }
             News::Judged(Verdict::Lied(lie)) => return Err(Fault::LiedToGpu(words(&lie))),
             News::Closed => {
                 if let Some(ending) = active.ended.take() {
@@ -584,6 +594,7 @@ impl Run {
             Fault::Lied(lied) => format!("killed, because it sent {lied}"),
             Fault::LiedToGpu(lie) => format!("killed, because it sent the GPU {lie}"),
             Fault::Gpu(reason) => return RunError::GpuFailed { reason, usage },
+            Fault::GpuFull(reason) => return RunError::GpuFull { reason, usage },
             Fault::Bystander(reason) => return RunError::GpuLost { reason, usage },
             Fault::Ipc(error) => format!("{error} ({status})"),
         };
@@ -701,6 +712,7 @@ enum Fault {
     Lied(Lied),
     LiedToGpu(String),
     Gpu(String),
+    GpuFull(String),
     Bystander(String),
     Ipc(IpcError),
 }
@@ -710,6 +722,7 @@ impl Verdict {
     fn fault(self) -> Option<Fault> {
         match self {
             Self::Failed(reason) => Some(Fault::Gpu(reason)),
+            Self::Full(reason) => Some(Fault::GpuFull(reason)),
             Self::Bystander(reason) => Some(Fault::Bystander(reason)),
             Self::OutOfTime | Self::Lost(_) | Self::Lied(_) | Self::Withdrawn => None,
         }

@@ -78,6 +78,12 @@ pub struct GpuConfig {
     /// For tests: the pipeline with which it is.
     #[doc(hidden)]
     pub lost_in_pipeline: u32,
+    /// For tests: the pipeline with which its driver does not come back.
+    #[doc(hidden)]
+    pub stuck_in_pipeline: u32,
+    /// For tests: bytes that the adapter has for all jobs, where that is not 0.
+    #[doc(hidden)]
+    pub memory_of_all: u64,
 }
 
 impl Default for GpuConfig {
@@ -91,6 +97,8 @@ impl Default for GpuConfig {
             withdrawn_for: WITHDRAWN_FOR,
             lost_in_submission: 0,
             lost_in_pipeline: 0,
+            stuck_in_pipeline: 0,
+            memory_of_all: 0,
         }
     }
 }
@@ -98,8 +106,8 @@ impl Default for GpuConfig {
 impl GpuConfig {
     fn setup(&self) -> GpuSetup {
         let slice_ms = u64::try_from(self.slice.as_millis()).unwrap_or(u64::MAX);
-        let (lost_in_submission, lost_in_pipeline) = (self.lost_in_submission, self.lost_in_pipeline);
-        let faults = Faults { lost_in_submission, lost_in_pipeline, ..Faults::default() };
+        let Self { lost_in_submission, lost_in_pipeline, stuck_in_pipeline, memory_of_all: memory_max, .. } = *self;
+        let faults = Faults { no_timestamps: false, lost_in_submission, lost_in_pipeline, stuck_in_pipeline, memory_max };
         GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms, faults }
     }
 }
@@ -157,6 +165,8 @@ struct Entry {
 #[derive(Debug)]
 struct Making {
     session: Session,
+    /// Whose it is, also when the session is over and the driver still at it.
+    whose: Whose,
     serial: u64,
     shader: Box<Shader>,
     answer: oneshot::Sender<Result<u64, String>>,
@@ -395,7 +405,7 @@ impl Worker {
                     None => Err(Over::Dropped),
                 },
                 told = serving.process.receiver.recv::<FromGpu>() => serving.take_in(told, &mut self.losses).await,
-                _ = looks.tick(), if !serving.sessions.is_empty() => serving.look(self.config.slice),
+                _ = looks.tick(), if serving.is_busy() => serving.look(self.config.slice),
             };
             if let Err(over) = step {
                 break over;
@@ -481,7 +491,7 @@ impl Serving {
         // Of one that is over nothing is made, and who asked hears of that.
         let Some(entry) = self.sessions.get_mut(&session) else { return Ok(()) };
         entry.serials += 1;
-        self.pipelines.push_back(Making { session, serial: entry.serials, shader, answer });
+        self.pipelines.push_back(Making { session, whose: entry.whose, serial: entry.serials, shader, answer });
         if self.making_since.is_none() { self.make_next().await } else { Ok(()) }
     }
 
@@ -533,7 +543,8 @@ impl Serving {
             }
             Ok(Some(FromGpu::Lost { session, reason })) => {
                 // Where nothing ran, what the driver made of a shader at that moment did it.
-                Err(Over::Lost { guilty: session.or(self.making()), reason: words(&reason) })
+                let making = self.making().map(|(session, _)| session);
+                Err(Over::Lost { guilty: session.or(making), reason: words(&reason) })
             }
             Ok(Some(FromGpu::Ready(_))) => Err(lost("it said again that it is ready".to_owned())),
             Ok(None) => Err(Over::Died),
@@ -556,9 +567,14 @@ impl Serving {
         }
     }
 
-    /// The session whose pipeline is being made.
-    fn making(&self) -> Option<Session> {
-        self.making_since.and(self.pipelines.front()).map(|making| making.session)
+    /// The session whose pipeline is being made, which may be over, and whose it is.
+    fn making(&self) -> Option<(Session, Whose)> {
+        self.making_since.and(self.pipelines.front()).map(|making| (making.session, making.whose))
+    }
+
+    /// Whether somebody's work may hold up the GPU.
+    fn is_busy(&self) -> bool {
+        !self.sessions.is_empty() || self.making_since.is_some()
     }
 
     fn tell(&self, session: Session, change: impl FnOnce(&mut Fate)) {
@@ -578,7 +594,7 @@ impl Serving {
             return Err(hung_in(session, format!("a dispatch did not end within {} ms", slice.as_millis())));
         }
         if self.making_since.is_some_and(|since| now > since + PIPELINE_TIME_MAX)
-            && let Some(session) = self.making()
+            && let Some((session, _)) = self.making()
         {
             let reason = format!("the driver took over {} s to make a pipeline", PIPELINE_TIME_MAX.as_secs());
             return Err(hung_in(session, reason));
@@ -604,13 +620,17 @@ impl Serving {
                 let mut busy = sessions.keys().copied().filter(busy);
                 let alone = busy.next().filter(|_| busy.next().is_none());
                 // What a driver makes of a shader, or does with it, is all that can end it so.
-                let guilty = making.or(alone).filter(|_| crashed);
+                let guilty = making.map(|(session, _)| session).or(alone).filter(|_| crashed);
                 Over::Lost { guilty, reason: "its process ended".to_owned() }
             }
             over => over,
         };
         let guilty = match &over {
-            Over::Lost { guilty: Some(guilty), .. } => sessions.get(guilty).map(|entry| entry.whose),
+            Over::Lost { guilty: Some(guilty), .. } => {
+                let of_open = sessions.get(guilty).map(|entry| entry.whose);
+                // A driver goes on with a pipeline whose session is closed.
+                of_open.or(making.filter(|(session, _)| session == guilty).map(|(_, whose)| whose))
+            }
             _ => None,
         };
         for (session, entry) in sessions {

@@ -34,7 +34,9 @@ pub(crate) enum Verdict {
     Lost(String),
     /// The GPU was lost in another's work.
     Bystander(String),
-    /// The node failed it: nobody knows whose work lost the GPU, or it has less memory than it offers.
+    /// The adapter has less memory left than it offers: others' buffers fill it, as several may that are each within their limits.
+    Full(String),
+    /// The node failed it: nobody knows whose work lost the GPU, or its driver refuses what was checked.
     Failed(String),
     /// Its sandbox did what an honest one does not.
     Lied(String),
@@ -46,7 +48,8 @@ impl From<SessionEnd> for Verdict {
     fn from(end: SessionEnd) -> Self {
         match end {
             SessionEnd::OutOfTime => Self::OutOfTime,
-            SessionEnd::NoMemory(reason) | SessionEnd::Failed(reason) => Self::Failed(reason),
+            SessionEnd::NoMemory(reason) => Self::Full(reason),
+            SessionEnd::Failed(reason) => Self::Failed(reason),
             SessionEnd::Lied(lie) => Self::Lied(lie),
         }
     }

@@ -115,6 +115,8 @@ pub(crate) struct Faults {
     pub(crate) lost_in_submission: u32,
     /// The same of the pipelines that are made.
     pub(crate) lost_in_pipeline: u32,
+    /// Which of them its driver does not come back from.
+    pub(crate) stuck_in_pipeline: u32,
     /// Bytes that the adapter has for all, where that is not 0.
     pub(crate) memory_max: u64,
 }

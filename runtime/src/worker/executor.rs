@@ -14,7 +14,7 @@ use wasmtime_wasi::I32Exit;
 
 use super::counters::{Counters, PAGE_BYTES};
 use super::ending::{Circumstances, End, judge};
-use super::gpu_client::Gpu;
+use super::gpu_client::{Gpu, SessionClosed};
 use super::guest::{self, Guest};
 use super::named::NamedInputs;
 use super::outbox::{Outbox, Remainder};
@@ -269,18 +269,30 @@ impl Executor {
     }
 }
 
+/// Calls the guest, and has what it left to the GPU done however it came to its own end: then what it used there is its own doing, and not that
+/// of who was faster. Whoever is stopped from outside meanwhile waits for nothing.
 async fn enter(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
+    let ended = call(store, instance, facts).await;
+    if ended.as_ref().err().is_none_or(is_its_own)
+        && let Some(gpu) = &mut store.data_mut().gpu
+    {
+        gpu.finish().await?;
+    }
+    ended
+}
+
+/// Whether a guest came to this end by itself, and not because this machine or its GPU failed it.
+fn is_its_own(error: &wasmtime::Error) -> bool {
+    !error.is::<guest::HostExhausted>() && !error.is::<Unreadable>() && !error.is::<SessionClosed>()
+}
+
+async fn call(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
     if let Some(start) = &facts.start_export {
         instance.get_typed_func::<(), ()>(&mut *store, start)?.call_async(&mut *store, ()).await?;
     }
     store.data().counters().page.reset_depth();
     let entry = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-    let ended = entry.call_async(&mut *store, ()).await;
-    let by_itself = ended.as_ref().map_or_else(|error| error.is::<I32Exit>(), |()| true);
-    if by_itself && let Some(gpu) = &mut store.data_mut().gpu {
-        gpu.finish().await?;
-    }
-    ended
+    entry.call_async(&mut *store, ()).await
 }
 
 /// What the counter lacks where a guest trapped, and whether the trap was the meter's own.

@@ -660,6 +660,29 @@ async fn driver_that_does_not_make_a_pipeline_is_given_up_in_time() {
     assert_ne!(host.runtime.gpu_pid(), Some(pid));
 }
 
+/// The driver went on with a pipeline of a session that was closed, its process was killed for that, and nobody was blamed: one client could have
+/// the GPU withdrawn from all.
+#[tokio::test]
+async fn pipeline_that_outlives_its_session_is_blamed_on_whose_it_is() {
+    let host = host_with(1, |gpu| gpu.stuck_in_pipeline = 1).await;
+    // Its deadline is before the driver's.
+    let stuck = || guest(DOUBLES, "(drop (call $pipeline))").with(|spec| spec.limits.wall_ms = 3_000);
+    for _ in 0..2 {
+        let pid = host.runtime.gpu_pid();
+        assert_eq!(host.run(stuck()).await.outcome(), Outcome::TimedOut);
+        let replaced = async {
+            while host.runtime.gpu_pid() == pid || host.runtime.gpu().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), replaced).await.expect("the driver is not waited for");
+    }
+    match host.start(stuck()).await {
+        Err(RunError::KeptFromGpu(told)) => assert!(told.starts_with("this module hung this node's GPU 2 times"), "{told}"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The device is destroyed under its process, as by a driver that gives it up.
 #[tokio::test]
 async fn device_lost_in_a_dispatch_ends_its_job_and_the_next_one_works() {
@@ -721,6 +744,24 @@ async fn gpu_time_over_the_limit_ends_the_job_and_is_billed_to_the_limit() {
     assert_eq!(ended.report.usage.gpu_ns, 50_000_000);
     assert_eq!(ended.report.reason, "the limit of 50000000 ns of GPU time was used up");
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
+/// What was on the device when a session's time was reckoned up landed meanwhile, counted by the clock, copies to buffers and all. That was over
+/// the limit, and what was billed after was not: a receipt that every gateway refuses.
+#[tokio::test]
+async fn who_writes_much_and_never_reads_is_out_of_gpu_time_at_exactly_the_limit() {
+    let host = host(1).await;
+    let body = format!(
+        "(local.set $a (call $create (i64.const 3145728)))
+        (i32.store (i32.const {DATA_AT}) (i32.const 2000))
+        (local.set $b (call $pipeline))
+        (loop $more (call $write (local.get $a) (i32.const 3145728)) (call $dispatch (local.get $b) (local.get $a) (i32.const 1)) (br $more))"
+    );
+    // The last dispatches have to be those between clock and limit, which is so at one of some ten limits.
+    for limit in (45_000_000..125_000_000).step_by(2_000_000) {
+        let ended = host.run(guest(WORKS, &body).with(|spec| spec.limits.gpu_ns = limit)).await;
+        assert_eq!((ended.outcome(), ended.report.usage.gpu_ns), (Outcome::OutOfGpuTime, limit), "{}", ended.report.reason);
+    }
 }
 
 #[tokio::test]
@@ -925,4 +966,72 @@ async fn guest_that_ends_without_waiting_is_over_when_its_gpu_is() {
     assert_ne!(hangs, body);
     let ended = host.run(guest(HANGS, &hangs)).await;
     assert_eq!(ended.outcome(), Outcome::GpuLost);
+}
+
+/// What a guest that ended in another way than by itself had recorded was done as far as the GPU's process had come, so that its receipt told
+/// other numbers from run to run, and an audit convicted its node of them.
+#[tokio::test]
+async fn what_a_guest_recorded_is_done_and_counted_whatever_its_own_end() {
+    let host = host(1).await;
+    let ends = [
+        ("unreachable", Outcome::Trapped(TrapKind::Unreachable)),
+        ("(loop $more (br $more))", Outcome::OutOfFuel),
+        ("(drop (memory.grow (i32.const 65000))) unreachable", Outcome::OutOfMemory),
+        ("(call $output (i32.const 4096) (i32.const 4096))", Outcome::OutputTooLarge),
+        ("(drop (call $limits (i32.const -1)))", Outcome::Trapped(TrapKind::HostCall)),
+    ];
+    for (end, outcome) in ends {
+        let body = format!(
+            "(local.set $a (call $create (i64.const 256)))
+            (local.set $b (call $pipeline))
+            (loop $more
+                (call $write (local.get $a) (i32.const 256))
+                (call $dispatch (local.get $b) (local.get $a) (i32.const 1))
+                (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100))))
+            {end}"
+        );
+        let job = guest(DOUBLES, &body).with(|spec| (spec.limits.fuel, spec.limits.output) = (Fuel(50_000_000), ByteCount(1024)));
+        let ended = host.run(job).await;
+        assert_eq!(ended.outcome(), outcome, "{}", ended.report.reason);
+        let gpu = ended.report.gpu.unwrap();
+        assert_eq!((gpu.dispatches, gpu.bytes_moved, gpu.memory_peak), (100, ByteCount(25_600), ByteCount(256)), "{outcome}");
+    }
+}
+
+#[tokio::test]
+async fn trapped_guest_waits_for_its_gpu_until_its_deadline_and_no_longer() {
+    let host = host(1).await;
+    let body = format!(
+        "(local.set $a (call $create (i64.const 1024)))
+        (i32.store (i32.const {DATA_AT}) (i32.const 60000))
+        (call $write (local.get $a) (i32.const 256))
+        (local.set $b (call $pipeline))
+        (loop $more
+            (call $dispatch (local.get $b) (local.get $a) (i32.const 16))
+            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60))))
+        unreachable"
+    );
+    // That takes some seconds on the device, which goes on with no more than it has.
+    let ended = host.run(guest(WORKS, &body).with(|spec| spec.limits.wall_ms = 2_000)).await;
+    assert_eq!(ended.outcome(), Outcome::TimedOut, "{}", ended.report.reason);
+    assert!(ended.report.run_us < 2_500_000, "{} us", ended.report.run_us);
+}
+
+/// That was a failure of the node, which paid for it with its good name.
+#[tokio::test]
+async fn gpu_that_others_fill_is_away_and_no_fault_of_the_nodes() {
+    let host = host_with(2, |gpu| (gpu.slice, gpu.memory_of_all) = (Duration::from_secs(60), 64 << 20)).await;
+    let fills = "(drop (call $create (i64.const 33554432)))
+        (drop (call $create (i64.const 33554432)))
+        (call $ok (call $finish))
+        (call $ready)
+        (loop $more (br $more))";
+    let mut first = host.start(guest("", fills).with(|spec| spec.limits.fuel = Fuel(1_000_000_000_000))).await.unwrap();
+    first_log(&mut first).await;
+    let second = host.start(over_64_numbers(DOUBLES).tenant(2)).await.unwrap();
+    let second = finish(second).await;
+    assert!(matches!(second, Err(RunError::GpuFull { .. })), "{second:?}");
+    first.canceller().cancel();
+    assert_eq!(finish(first).await.unwrap().outcome(), Outcome::Cancelled);
+    assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
 }

@@ -48,6 +48,8 @@ pub(super) struct Gpu {
     /// Until the device is lost on purpose.
     submissions_left: AtomicU32,
     pipelines_left: AtomicU32,
+    /// Until the driver does not come back.
+    pipelines_until_stuck: AtomicU32,
 }
 
 /// The sessions whose work is on the device, in its order: the first one's runs.
@@ -146,6 +148,7 @@ impl Gpu {
             stamps: Mutex::default(),
             submissions_left: AtomicU32::new(faults.lost_in_submission),
             pipelines_left: AtomicU32::new(faults.lost_in_pipeline),
+            pipelines_until_stuck: AtomicU32::new(faults.stuck_in_pipeline),
         });
         let timing = Arc::clone(&gpu);
         thread::Builder::new().name("device".to_owned()).spawn(move || timing.wait_for_all(&waiting))?;
@@ -201,6 +204,11 @@ impl Gpu {
     pub(super) fn make_pipeline(&self, session: Session, shader: &Shader) -> Result<Pipeline, SessionEnd> {
         let _guard = self.watch.guard(session, "making a pipeline of its shader", Instant::now(), DRIVER_TIME_MAX);
         self.lose_at(&self.pipelines_left);
+        if is_last(&self.pipelines_until_stuck) {
+            loop {
+                thread::park();
+            }
+        }
         let entries: Vec<_> = shader.shape.bindings.iter().map(layout_entry).collect();
         checked(|| {
             let source = ShaderSource::Wgsl(shader.wgsl.as_str().into());
@@ -277,8 +285,7 @@ impl Gpu {
 
     /// Loses the device where so many are left, as a driver does that gives it up.
     fn lose_at(&self, left: &AtomicU32) {
-        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if before == Ok(1) {
+        if is_last(left) {
             self.device.destroy();
             // Which tells, and ends this process.
             let _ = self.device.poll(PollType::wait_indefinitely());
@@ -310,6 +317,11 @@ impl Gpu {
         flight.meter.end(if flight.is_billed { wall } else { 0 });
         flight.done.finish(wall);
     }
+}
+
+/// Counts one of those that are left, and says whether it was the last.
+fn is_last(left: &AtomicU32) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) == Ok(1)
 }
 
 fn layout_entry(shape: &BindingShape) -> BindGroupLayoutEntry {

@@ -426,11 +426,13 @@ impl Worker {
         }
         // What others submit meanwhile begins when this is over.
         self.turn = None;
-        for flight in &self.flights {
-            flight.done.wait()?;
-        }
+        self.wait_for_all()?;
         self.forget_doomed();
         Ok(())
+    }
+
+    fn wait_for_all(&self) -> Result<(), SessionEnd> {
+        self.flights.iter().try_for_each(|flight| flight.done.wait())
     }
 
     /// Bills what is over, and lets go of it.
@@ -642,10 +644,15 @@ impl Worker {
         Ok(send(&self.handle.socket, reply)?)
     }
 
+    /// Ends a session whose time is over by what the device says. By the clock, which counts at first, more may have passed.
     fn check_time(&mut self) -> Result<(), Stop> {
         self.handle.meter.count(&self.book);
         if self.handle.meter.is_over_time() {
-            // By the clock; what the device says counts.
+            self.settle_time()?;
+        }
+        if self.handle.meter.is_over_time() && !self.flights.is_empty() {
+            // What landed while that was settled counts by the clock again. Only where nothing more can land is the sum final.
+            self.wait_for_all()?;
             self.settle_time()?;
         }
         if self.handle.meter.is_over_time() { Err(SessionEnd::OutOfTime.into()) } else { Ok(()) }
