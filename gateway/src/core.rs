@@ -805,14 +805,7 @@ impl Core {
                 self.dispatch(Event::NodeIs { node: key, state });
             }
             NodeMessage::Finished { receipt, reason, output } => return self.finished(key, known, *receipt, reason, output),
-            NodeMessage::Failed { job, attempt, failure } => {
-                let failure = self.check_failure(job, failure);
-                // Nothing was done that was withdrawn, declined or taken back before it began.
-                if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
-                    self.note_unpaid(key, job, attempt, &failure.to_string());
-                }
-                self.attempt_failed(key, job, attempt, failure);
-            }
+            NodeMessage::Failed { job, attempt, failure } => return self.failed(key, job, attempt, failure),
         }
         Ok(())
     }

@@ -601,7 +601,7 @@ impl Gateway {
     }
 
     fn note_unpaid(&mut self, env: &Env, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
-        if self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
+        if self.has_lease(node, job, attempt) {
             let attempt = UnpaidAttempt { job, attempt, time: UnixMillis(env.gateway_wall_ms()), reason: reason.to_owned() };
             self.unrecorded.push_back(Operation::Unpaid { node, attempt: Box::new(attempt) });
         }
@@ -621,10 +621,7 @@ impl Gateway {
                 Ok(())
             }
             NodeMessage::Finished { receipt, reason, output } => self.finished(env, key, *receipt, reason, output),
-            NodeMessage::Failed { job, attempt, failure } => {
-                self.failed(env, key, job, attempt, failure);
-                Ok(())
-            }
+            NodeMessage::Failed { job, attempt, failure } => self.failed(env, key, job, attempt, failure),
         };
         if let Err(fault) = taken {
             self.expel(env, key, link, fault);
@@ -641,7 +638,18 @@ impl Gateway {
         Ok(())
     }
 
-    fn failed(&mut self, env: &mut Env, key: PublicKey, job: JobId, attempt: Attempt, failure: AttemptFailure) {
+    fn failed(
+        &mut self,
+        env: &mut Env,
+        key: PublicKey,
+        job: JobId,
+        attempt: Attempt,
+        failure: AttemptFailure,
+    ) -> Result<(), String> {
+        if !self.has_lease(key, job, attempt) {
+            env.hit(Point::StaleReport);
+            return Err(format!("it reported a failure and has no lease of attempt {attempt} of job {job}"));
+        }
         let failure = match failure {
             AttemptFailure::BlobMissing(digest) => {
                 AttemptFailure::Node(format!("it says that blob {digest} is missing, which it is not"))
@@ -652,13 +660,18 @@ impl Gateway {
             self.note_unpaid(env, key, job, attempt, &failure.to_string());
         }
         self.attempt_failed(env, key, job, attempt, failure);
+        Ok(())
+    }
+
+    fn has_lease(&self, node: PublicKey, id: JobId, attempt: Attempt) -> bool {
+        self.dispatcher.leases(&node).any(|lease| lease == (id, attempt))
     }
 
     /// Takes in that an attempt came to nothing, be it the only one, one of two, or one that has lost.
     fn attempt_failed(&mut self, env: &mut Env, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
         let has_lost = self.dispatcher.is_loser(&node, id, attempt);
         if let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) {
-            live.out.retain(|out| out.attempt != attempt);
+            live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         }
         self.dispatch(env, Event::AttemptFailed { node, job: id, attempt, failure });
         if has_lost {
@@ -684,7 +697,8 @@ impl Gateway {
         output: Option<Vec<u8>>,
     ) -> Result<(), String> {
         let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
-        if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
+        if !self.has_lease(node, id, attempt) {
+            env.hit(Point::StaleReport);
             return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
         }
         let is_loser = self.dispatcher.is_loser(&node, id, attempt);
@@ -694,8 +708,9 @@ impl Gateway {
             self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report: Report::default() });
             return Ok(());
         }
+        let digest = receipt.digest();
         match self.check(env, node, receipt, output.as_deref()) {
-            Err(fault) => self.refuse_receipt(env, node, id, attempt, &fault),
+            Err(fault) => self.refuse_receipt(env, node, (id, attempt), digest, &fault),
             Ok(receipt) if is_loser => self.pay_loser(env, node, receipt, reason),
             Ok(receipt) if receipt.receipt().outcome.is_interim() => self.pay_preempted(env, node, receipt, reason),
             Ok(receipt) => self.pay_outcome(env, node, receipt, reason, output),
@@ -703,8 +718,9 @@ impl Gateway {
         Ok(())
     }
 
-    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, id: JobId, attempt: Attempt, fault: &str) {
+    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, (id, attempt): (JobId, Attempt), digest: Digest, fault: &str) {
         env.hit(Point::ReceiptRefused);
+        env.shadow.receipt_refused(&digest, fault);
         let fault = format!("its receipt was refused: {fault}");
         self.note_unpaid(env, node, id, attempt, &fault);
         self.dispatch(env, Event::ReceiptRefused { node });
@@ -770,7 +786,7 @@ impl Gateway {
         let (id, attempt, cost) = (receipt.receipt().job, receipt.receipt().attempt, receipt.receipt().cost.0);
         let rtt_us = self.nodes.get(&node).map_or(0, |node| node.rtt_us);
         let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) else { return };
-        live.out.retain(|out| out.attempt != attempt);
+        live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         live.paid.0 = live.paid.0.saturating_add(cost);
         live.reserved.0 = live.reserved.0.saturating_sub(cost);
         live.held = live.held.map(|held| Microcredits(held.0.saturating_sub(cost)));
