@@ -88,6 +88,9 @@ pub(crate) struct Core {
     log_url: Option<String>,
     /// What the ledger's thread does not have yet.
     unrecorded: VecDeque<Operation>,
+    /// Payments and ends of each job that are noted and not yet on the disk. While there are some, the job stays at hand: the ledger does
+    /// not know of its last attempts yet, whose numbers must not be given out again.
+    uncommitted: HashMap<JobId, usize>,
     /// Wakes the task that hands them over.
     pub(crate) recorder: Arc<Notify>,
     /// Wakes whoever ends the gateway.
@@ -141,6 +144,7 @@ impl Core {
             published: log.published,
             log_url: log.url,
             unrecorded: VecDeque::new(),
+            uncommitted: HashMap::new(),
             recorder: Arc::new(Notify::new()),
             stopping: Arc::new(Notify::new()),
             purses: Purses::default(),
@@ -246,9 +250,18 @@ impl Core {
         job.steps.extend(Noted::end(&result).map(|end| (wall_time(), end)));
         job.tell(&JobEvent::Ended(result.clone()));
         job.followers.clear();
+        job.log.end();
         self.give_back(id, &result);
         self.end(id, Stage::Failed(result));
-        self.retire(id);
+        self.retire_failed(id);
+    }
+
+    /// Retires a job that came to no outcome, once the ledger has all that was paid for it.
+    fn retire_failed(&mut self, id: JobId) {
+        let is_failed = self.jobs.get(&id).is_some_and(|job| matches!(job.stage, Stage::Failed(_)));
+        if is_failed && !self.uncommitted.contains_key(&id) {
+            self.retire(id);
+        }
     }
 
     /// Gives back what was taken from the client's purse for a job that costs nothing.
@@ -527,12 +540,12 @@ impl Core {
     }
 
     fn forget(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.remove(&id)
-            && !job.is_live()
-        {
-            self.ended.retain(|ended| *ended != id);
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.log_bytes -= job.log.len();
+        // One that waits for the ledger is not retired yet.
+        if let Some(at) = self.ended.iter().position(|ended| *ended == id) {
+            self.ended.remove(at);
             self.ended_log_bytes -= job.log.len();
-            self.log_bytes -= job.log.len();
         }
     }
 
@@ -901,6 +914,9 @@ impl Core {
 impl Core {
     /// Notes an operation for the ledger.
     pub(crate) fn record(&mut self, operation: Operation) {
+        if let Some(job) = kept_by(&operation) {
+            *self.uncommitted.entry(job).or_default() += 1;
+        }
         self.unrecorded.push_back(operation);
         self.recorder.notify_one();
     }
@@ -952,6 +968,7 @@ impl Core {
         };
         let mut settlements = Vec::with_capacity(results.len());
         for (operation, result) in batch.operations.iter().zip(results) {
+            self.is_committed(operation);
             match operation {
                 Operation::Attempt(_) => self.expect(result),
                 Operation::Settle(entry) => settlements.extend(self.recorded(entry, result)),
@@ -967,6 +984,17 @@ impl Core {
         }
         for settlement in sign_settlements(&self.key, &settlements) {
             self.settled(settlement);
+        }
+    }
+
+    /// Takes in that an operation is on the disk. A failed job whose last one it is need not be kept at hand any more.
+    fn is_committed(&mut self, operation: &Operation) {
+        let Some(id) = kept_by(operation) else { return };
+        let Some(left) = self.uncommitted.get_mut(&id) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.uncommitted.remove(&id);
+            self.retire_failed(id);
         }
     }
 
@@ -1060,6 +1088,15 @@ impl Core {
     }
 }
 
+/// The job that stays at hand until an operation is on the disk. One that came to an outcome does so until it is settled.
+fn kept_by(operation: &Operation) -> Option<JobId> {
+    match operation {
+        Operation::Attempt(entry) => Some(entry.job()),
+        Operation::Void { job, .. } => Some(*job),
+        _ => None,
+    }
+}
+
 fn unavailable(error: StoreError) -> Refusal {
     Refusal::LedgerUnavailable(error.to_string())
 }
@@ -1127,6 +1164,8 @@ fn truncate(text: &mut String, bytes_max: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::Receiver;
+
     use adit_ledger::{Hold, Ledger};
     use adit_protocol::{JobState, Terms};
     use redb::backends::InMemoryBackend;
@@ -1167,36 +1206,81 @@ mod tests {
         }
     }
 
+    /// A gateway whose ledger has 100 credits of the customer's, its folder, and what the ledger has done.
+    fn opened() -> (Core, tempfile::TempDir, Receiver<Batch>) {
+        let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
+        let mut ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
+        let grant = Grant { id: TransferId([1; 16]), customer: CUSTOMER, amount: Microcredits(100), time: UnixMillis(0) };
+        let terms = Terms { gateway: key.public(), fee_ppm: 0, time: UnixMillis(0) };
+        assert!(ledger.apply(&[Operation::State(terms), Operation::Grant(grant)]).unwrap().iter().all(Result::is_ok));
+        let (told, batches) = std::sync::mpsc::channel();
+        let writer = Writer::spawn(ledger, move |batch| told.send(batch).unwrap()).unwrap();
+        let config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
+        let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
+        let log = LogAccess { published: Published::default(), url: None };
+        (Core::new(&config, &key, store, LedgerAccess::Write(writer), log), folder, batches)
+    }
+
+    /// Has the ledger do all that was noted, up to the operation that `is_last`.
+    fn commit_until(core: &mut Core, batches: &Receiver<Batch>, is_last: impl Fn(&Operation) -> bool) {
+        core.hand_over();
+        loop {
+            let batch = batches.recv().unwrap();
+            let is_over = batch.operations.iter().any(&is_last);
+            core.committed(batch);
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Ends as many other jobs as make room for themselves by what ended before.
+    fn end_many(core: &mut Core) {
+        for n in 0..=ENDED_JOBS_MAX as u128 {
+            let id = JobId((n << 64).to_le_bytes());
+            let mut job = Job { id, ..running() };
+            job.stage.live_mut().unwrap().held = None;
+            core.live_bytes += job.stage.live_mut().unwrap().bytes();
+            core.jobs.insert(id, job);
+            core.fail(id, JobResult::CancelledInQueue);
+        }
+    }
+
+    /// Once a failed job could be forgotten before the ledger had what was paid for it. Submitted again, it was given the numbers of its
+    /// paid attempts a second time; the ledger refused to pay for them twice, and the gateway took no jobs any more.
+    #[tokio::test]
+    async fn failed_job_is_kept_until_the_ledger_has_what_was_paid_for_it() {
+        let (mut core, _folder, batches) = opened();
+        let mut job = running();
+        let (past, digest) = (Past { last_attempt: 2, paid: Microcredits(5) }, job.spec_digest);
+        job.past = past;
+        core.live_bytes += job.stage.live_mut().unwrap().bytes();
+        core.jobs.insert(JOB, job);
+        core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount: Microcredits(60), expires: UnixMillis(9) }));
+        core.fail(JOB, JobResult::NodeLost { attempts: 2, reason: "gone".into() });
+        end_many(&mut core);
+        assert!(matches!(core.known(JOB, digest), Ok(Known::No(known)) if known == past));
+        commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Void { .. }));
+        assert!(core.ledger_stopped().is_none() && core.uncommitted.is_empty());
+        // From here on it is as any that ended.
+        assert_eq!(core.ended.back(), Some(&JOB));
+        end_many(&mut core);
+        assert!(!core.jobs.contains_key(&JOB));
+        assert_eq!((core.jobs.len(), core.ended.len(), core.live_bytes), (ENDED_JOBS_MAX, ENDED_JOBS_MAX, 0));
+    }
+
     /// A hold ends by the clock a day after all the times that its job may take: where the job still runs then, it is the clock that is wrong.
     #[tokio::test]
     async fn hold_that_nobody_ended_goes_back_and_one_of_a_running_job_stops_the_ledger() {
         for is_running in [false, true] {
-            let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
-            let mut ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
-            let grant = Grant { id: TransferId([1; 16]), customer: CUSTOMER, amount: Microcredits(100), time: UnixMillis(0) };
-            let terms = Terms { gateway: key.public(), fee_ppm: 0, time: UnixMillis(0) };
-            assert!(ledger.apply(&[Operation::State(terms), Operation::Grant(grant)]).unwrap().iter().all(Result::is_ok));
-            let (told, batches) = std::sync::mpsc::channel();
-            let writer = Writer::spawn(ledger, move |batch| told.send(batch).unwrap()).unwrap();
-            let config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
-            let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
-            let log = LogAccess { published: Published::default(), url: None };
-            let mut core = Core::new(&config, &key, store, LedgerAccess::Write(writer), log);
+            let (mut core, _folder, batches) = opened();
             if is_running {
                 core.jobs.insert(JOB, running());
             }
             let (amount, expires) = (Microcredits(60), UnixMillis(1));
             core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount, expires }));
             core.expire();
-            core.hand_over();
-            loop {
-                let batch = batches.recv().unwrap();
-                let is_last = batch.operations.iter().any(|operation| matches!(operation, Operation::Expire { .. }));
-                core.committed(batch);
-                if is_last {
-                    break;
-                }
-            }
+            commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Expire { .. }));
             assert!(core.reader.holds().unwrap().is_empty());
             let balance = core.reader.balance(Account::Customer(CUSTOMER)).unwrap();
             assert_eq!((balance.available(), balance.held), (100, 0));

@@ -53,6 +53,8 @@ pub(crate) struct Gateway {
     ledger: Ledger,
     pub(crate) reader: Reader,
     unrecorded: VecDeque<Operation>,
+    /// Payments and ends of each job that are not on the disk yet. While there are some, the job is not forgotten.
+    uncommitted: BTreeMap<JobId, usize>,
     /// What is being written.
     batch: Option<Vec<Operation>>,
     purses: BTreeMap<PublicKey, Purse>,
@@ -193,6 +195,7 @@ impl Gateway {
             reader: ledger.reader().clone(),
             ledger,
             unrecorded: VecDeque::new(),
+            uncommitted: BTreeMap::new(),
             batch: None,
             purses: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -355,7 +358,15 @@ impl Gateway {
             };
             self.record(env, Operation::Void { job: id, customer, reason, time: UnixMillis(env.gateway_wall_ms()) });
         }
-        self.retire(env, id);
+        self.retire_failed(env, id);
+    }
+
+    /// Retires a job that came to no outcome, once the ledger has all that was paid for it.
+    fn retire_failed(&mut self, env: &Env, id: JobId) {
+        let is_failed = self.jobs.get(&id).is_some_and(|job| matches!(job.stage, Stage::Failed(_)));
+        if is_failed && !self.uncommitted.contains_key(&id) {
+            self.retire(env, id);
+        }
     }
 
     /// Keeps an ended job at hand for a while.
@@ -423,6 +434,8 @@ impl Gateway {
         env.send(link, Message::ToClient(GatewayToClient::Accepted { job: id }));
         let live = Live { spec, running: None, out: Vec::new(), reserved, held: None, paid: Microcredits(0) };
         let job = Job { client: owner, spec_digest, stage: Stage::Live(live), last_attempt, followers: vec![link] };
+        // One that failed before under the same key makes room only now: until here it told of its attempts.
+        self.ended.retain(|ended| *ended != id);
         self.jobs.insert(id, job);
         self.dispatch(env, Event::Submitted { job: id, request });
         if let Some(Job { stage: Stage::Live(Live { running: None, .. }), .. }) = self.jobs.get(&id) {
@@ -442,10 +455,7 @@ impl Gateway {
                 return Ok(Known::Here);
             }
             env.hit(Point::TriedAgain);
-            let last_attempt = job.last_attempt;
-            self.jobs.remove(&id);
-            self.ended.retain(|ended| *ended != id);
-            return Ok(Known::No { last_attempt });
+            return Ok(Known::No { last_attempt: job.last_attempt });
         }
         match self.reader.job(id).map_err(unavailable)? {
             Some(stored) if stored.receipt.receipt.spec == spec => Ok(Known::Settled),
@@ -849,6 +859,9 @@ impl Gateway {
 /// What the ledger does.
 impl Gateway {
     fn record(&mut self, env: &mut Env, operation: Operation) {
+        if let Some(job) = kept_by(&operation) {
+            *self.uncommitted.entry(job).or_default() += 1;
+        }
         self.unrecorded.push_back(operation);
         self.hand_over(env);
     }
@@ -900,6 +913,7 @@ impl Gateway {
     fn committed(&mut self, env: &mut Env, batch: Vec<Operation>, results: Vec<Result<Applied, Refused>>) {
         let mut settlements = Vec::new();
         for (operation, result) in batch.iter().zip(results) {
+            self.is_committed(env, operation);
             match operation {
                 Operation::Settle(entry) => settlements.extend(self.recorded(env, entry, result)),
                 Operation::Void { customer, .. } => {
@@ -911,6 +925,17 @@ impl Gateway {
         }
         for settlement in sign_settlements(gateway_key(), &settlements) {
             self.settled(env, settlement);
+        }
+    }
+
+    /// Takes in that an operation is on the disk. A failed job whose last one it is may be forgotten.
+    fn is_committed(&mut self, env: &Env, operation: &Operation) {
+        let Some(id) = kept_by(operation) else { return };
+        let Some(left) = self.uncommitted.get_mut(&id) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.uncommitted.remove(&id);
+            self.retire_failed(env, id);
         }
     }
 
@@ -990,6 +1015,15 @@ enum Known {
     },
     Here,
     Settled,
+}
+
+/// The job that stays at hand until an operation is on the disk. One that came to an outcome does so until it is settled.
+fn kept_by(operation: &Operation) -> Option<JobId> {
+    match operation {
+        Operation::Attempt(entry) => Some(entry.job()),
+        Operation::Void { job, .. } => Some(*job),
+        _ => None,
+    }
 }
 
 fn unavailable(error: StoreError) -> Refusal {
