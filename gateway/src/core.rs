@@ -30,16 +30,13 @@ use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
 use crate::purse::{Purses, shown};
+use crate::room::{Arrivals, Asked, LiveBytes, Part};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
 
 /// Log bytes of ended jobs that stay at hand: 64 jobs of the default log limit.
 const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
-
-/// Bytes of arguments, environments and inline inputs of all jobs that have not ended. The queue's bound counts jobs; this one keeps a
-/// few clients with large ones from taking the machine's memory.
-const LIVE_BYTES_MAX: usize = 256 << 20;
 
 /// Jobs that a node did not get of which its owner is told.
 const PASSED_MAX: usize = 32;
@@ -108,7 +105,10 @@ pub(crate) struct Core {
     ledger_stopped: Option<String>,
     jobs: HashMap<JobId, Job>,
     /// [`Live::bytes`] of all live jobs.
-    live_bytes: usize,
+    live_bytes: LiveBytes,
+    /// What clients are to send for jobs that they submitted.
+    asked: Asked,
+    arrivals: Arrivals,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
     ended_log_bytes: usize,
@@ -154,7 +154,9 @@ impl Core {
             ledger_full: false,
             ledger_stopped,
             jobs: HashMap::new(),
-            live_bytes: 0,
+            live_bytes: LiveBytes::default(),
+            asked: Asked::default(),
+            arrivals: Arrivals::default(),
             ended: VecDeque::new(),
             ended_log_bytes: 0,
             turned_away: VecDeque::new(),
@@ -282,9 +284,10 @@ impl Core {
 
     /// Puts an ended stage in the place of the live one, and returns that.
     fn end(&mut self, id: JobId, stage: Stage) -> Option<Live> {
-        match std::mem::replace(&mut self.jobs.get_mut(&id)?.stage, stage) {
+        let job = self.jobs.get_mut(&id)?;
+        match std::mem::replace(&mut job.stage, stage) {
             Stage::Live(live) => {
-                self.live_bytes -= live.bytes();
+                self.live_bytes.give_back(&job.client, live.bytes());
                 Some(live)
             }
             Stage::Done { .. } | Stage::Failed(_) => None,
@@ -324,6 +327,8 @@ impl Core {
         for job in self.jobs.values_mut() {
             job.followers.retain(|f| f.link != link);
         }
+        self.asked.forget_all(link);
+        self.arrivals.tidy();
     }
 
     pub(crate) fn handle_client(&mut self, client: &Client, message: ClientMessage) {
@@ -331,6 +336,7 @@ impl Core {
             ClientMessage::Submit { key, spec, input } => self.submit(client, key, spec, input),
             ClientMessage::Attach { job } => self.attach(client, job),
             ClientMessage::Cancel { job } => {
+                self.asked.forget(client.link, job);
                 if self.jobs.get(&job).is_some_and(|j| j.client == client.connection.peer()) {
                     self.dispatch(Event::Cancelled { job });
                 }
@@ -347,6 +353,7 @@ impl Core {
     fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>) {
         let owner = client.connection.peer();
         let id = JobId::derive(&owner, &key);
+        self.asked.forget(client.link, id);
         let digest = spec.digest();
         let past = match self.known(id, digest) {
             Ok(Known::No(past)) => past,
@@ -363,26 +370,25 @@ impl Core {
         for blob in stored_blobs(&spec, inline) {
             match self.store.pin(&blob.digest).filter(|pin| pin.blob() == blob) {
                 Some(pin) => pins.push(pin),
-                None => missing.push(blob.digest),
+                None => missing.push(blob),
             }
-        }
-        if !missing.is_empty() {
-            return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
         }
         let max_price = spec.max_price.map(|max| Microcredits(max.0.saturating_sub(past.paid.0)));
         let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, inline) };
         let request = Box::new(request);
         let module = spec.module.digest;
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
+        if !missing.is_empty() {
+            return self.ask_for(client, id, reserved, missing);
+        }
         let live = Live::new(spec, input, pins, reserved, past.paid);
-        if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
-            let full = Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 };
-            return self.turn_away(client, id, full);
+        if let Err(refusal) = self.live_bytes.admit(&owner, live.bytes(), self.dispatcher.queued()) {
+            return self.turn_away(client, id, refusal);
         }
         if let Err(refusal) = self.reserve(owner, reserved) {
             return self.turn_away(client, id, refusal);
         }
-        self.live_bytes += live.bytes();
+        self.live_bytes.take(owner, live.bytes());
         client.send_soon(&GatewayToClient::Accepted { job: id });
         let job = Job {
             id,
@@ -406,6 +412,21 @@ impl Core {
         {
             job.tell(&JobEvent::Queued);
         }
+    }
+
+    /// Has a client send what its job needs, where it can pay for that job.
+    fn ask_for(&mut self, client: &Client, id: JobId, reserved: Microcredits, missing: Vec<BlobRef>) {
+        let digests = missing.iter().map(|blob| blob.digest).collect();
+        let afforded = self.afford(client.connection.peer(), reserved);
+        match afforded.and_then(|()| self.asked.ask(client.link, id, missing)) {
+            Ok(()) => client.send(&GatewayToClient::NeedBlobs { job: id, missing: digests }),
+            Err(refusal) => self.turn_away(client, id, refusal),
+        }
+    }
+
+    /// The part of the store that a client has for a blob which it sends; nothing where it was not asked for that.
+    pub(crate) fn part_for(&mut self, link: LinkId, client: PublicKey, blob: &BlobRef) -> Option<Part> {
+        self.asked.has(link, blob).then(|| self.arrivals.part_of(client, self.store.bytes_max()))
     }
 
     /// Refuses what does not become a job, and keeps that for a while for who asks why.
@@ -1240,7 +1261,7 @@ mod tests {
             let id = JobId((n << 64).to_le_bytes());
             let mut job = Job { id, ..running() };
             job.stage.live_mut().unwrap().held = None;
-            core.live_bytes += job.stage.live_mut().unwrap().bytes();
+            core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
             core.jobs.insert(id, job);
             core.fail(id, JobResult::CancelledInQueue);
         }
@@ -1254,7 +1275,7 @@ mod tests {
         let mut job = running();
         let (past, digest) = (Past { last_attempt: 2, paid: Microcredits(5) }, job.spec_digest);
         job.past = past;
-        core.live_bytes += job.stage.live_mut().unwrap().bytes();
+        core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
         core.jobs.insert(JOB, job);
         core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount: Microcredits(60), expires: UnixMillis(9) }));
         core.fail(JOB, JobResult::NodeLost { attempts: 2, reason: "gone".into() });
@@ -1266,7 +1287,7 @@ mod tests {
         assert_eq!(core.ended.back(), Some(&JOB));
         end_many(&mut core);
         assert!(!core.jobs.contains_key(&JOB));
-        assert_eq!((core.jobs.len(), core.ended.len(), core.live_bytes), (ENDED_JOBS_MAX, ENDED_JOBS_MAX, 0));
+        assert_eq!((core.jobs.len(), core.ended.len()), (ENDED_JOBS_MAX, ENDED_JOBS_MAX));
     }
 
     /// A hold ends by the clock a day after all the times that its job may take: where the job still runs then, it is the clock that is wrong.
