@@ -111,9 +111,9 @@ impl Pauses {
 /// When a refused submission may come again, where it may.
 pub(crate) fn refused_for(refusal: &Refusal) -> Option<Duration> {
     match refusal {
-        Refusal::QueueFull { retry_after_ms, .. } | Refusal::RateLimited { retry_after_ms } => {
-            Some(Duration::from_millis(*retry_after_ms))
-        }
+        Refusal::QueueFull { retry_after_ms, .. }
+        | Refusal::ShareFull { retry_after_ms, .. }
+        | Refusal::RateLimited { retry_after_ms } => Some(Duration::from_millis(*retry_after_ms)),
         _ => None,
     }
 }
@@ -171,6 +171,7 @@ mod tests {
         let rows = [
             (Refusal::QueueFull { queued: 9, retry_after_ms: 70 }, Some(70 * MS)),
             (Refusal::RateLimited { retry_after_ms: 80 }, Some(80 * MS)),
+            (Refusal::ShareFull { what: "1 blob".into(), retry_after_ms: 85 }, Some(85 * MS)),
             (Refusal::QueueTimeout { waited_ms: 90 }, None),
             (Refusal::KeyConflict, None),
             (Refusal::LedgerUnavailable("full".into()), None),

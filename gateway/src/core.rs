@@ -30,16 +30,13 @@ use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
 use crate::purse::{Purses, shown};
+use crate::room::{Arrivals, Asked, LiveBytes, Part};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
 
 /// Log bytes of ended jobs that stay at hand: 64 jobs of the default log limit.
 const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
-
-/// Bytes of arguments, environments and inline inputs of all jobs that have not ended. The queue's bound counts jobs; this one keeps a
-/// few clients with large ones from taking the machine's memory.
-const LIVE_BYTES_MAX: usize = 256 << 20;
 
 /// Jobs that a node did not get of which its owner is told.
 const PASSED_MAX: usize = 32;
@@ -88,6 +85,9 @@ pub(crate) struct Core {
     log_url: Option<String>,
     /// What the ledger's thread does not have yet.
     unrecorded: VecDeque<Operation>,
+    /// Payments and ends of each job that are noted and not yet on the disk. While there are some, the job stays at hand: the ledger does
+    /// not know of its last attempts yet, whose numbers must not be given out again.
+    uncommitted: HashMap<JobId, usize>,
     /// Wakes the task that hands them over.
     pub(crate) recorder: Arc<Notify>,
     /// Wakes whoever ends the gateway.
@@ -105,7 +105,10 @@ pub(crate) struct Core {
     ledger_stopped: Option<String>,
     jobs: HashMap<JobId, Job>,
     /// [`Live::bytes`] of all live jobs.
-    live_bytes: usize,
+    live_bytes: LiveBytes,
+    /// What clients are to send for jobs that they submitted.
+    asked: Asked,
+    arrivals: Arrivals,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
     ended_log_bytes: usize,
@@ -141,6 +144,7 @@ impl Core {
             published: log.published,
             log_url: log.url,
             unrecorded: VecDeque::new(),
+            uncommitted: HashMap::new(),
             recorder: Arc::new(Notify::new()),
             stopping: Arc::new(Notify::new()),
             purses: Purses::default(),
@@ -150,7 +154,9 @@ impl Core {
             ledger_full: false,
             ledger_stopped,
             jobs: HashMap::new(),
-            live_bytes: 0,
+            live_bytes: LiveBytes::default(),
+            asked: Asked::default(),
+            arrivals: Arrivals::default(),
             ended: VecDeque::new(),
             ended_log_bytes: 0,
             turned_away: VecDeque::new(),
@@ -246,9 +252,18 @@ impl Core {
         job.steps.extend(Noted::end(&result).map(|end| (wall_time(), end)));
         job.tell(&JobEvent::Ended(result.clone()));
         job.followers.clear();
+        job.log.end();
         self.give_back(id, &result);
         self.end(id, Stage::Failed(result));
-        self.retire(id);
+        self.retire_failed(id);
+    }
+
+    /// Retires a job that came to no outcome, once the ledger has all that was paid for it.
+    fn retire_failed(&mut self, id: JobId) {
+        let is_failed = self.jobs.get(&id).is_some_and(|job| matches!(job.stage, Stage::Failed(_)));
+        if is_failed && !self.uncommitted.contains_key(&id) {
+            self.retire(id);
+        }
     }
 
     /// Gives back what was taken from the client's purse for a job that costs nothing.
@@ -269,9 +284,10 @@ impl Core {
 
     /// Puts an ended stage in the place of the live one, and returns that.
     fn end(&mut self, id: JobId, stage: Stage) -> Option<Live> {
-        match std::mem::replace(&mut self.jobs.get_mut(&id)?.stage, stage) {
+        let job = self.jobs.get_mut(&id)?;
+        match std::mem::replace(&mut job.stage, stage) {
             Stage::Live(live) => {
-                self.live_bytes -= live.bytes();
+                self.live_bytes.give_back(&job.client, live.bytes());
                 Some(live)
             }
             Stage::Done { .. } | Stage::Failed(_) => None,
@@ -311,6 +327,8 @@ impl Core {
         for job in self.jobs.values_mut() {
             job.followers.retain(|f| f.link != link);
         }
+        self.asked.forget_all(link);
+        self.arrivals.tidy();
     }
 
     pub(crate) fn handle_client(&mut self, client: &Client, message: ClientMessage) {
@@ -318,6 +336,7 @@ impl Core {
             ClientMessage::Submit { key, spec, input } => self.submit(client, key, spec, input),
             ClientMessage::Attach { job } => self.attach(client, job),
             ClientMessage::Cancel { job } => {
+                self.asked.forget(client.link, job);
                 if self.jobs.get(&job).is_some_and(|j| j.client == client.connection.peer()) {
                     self.dispatch(Event::Cancelled { job });
                 }
@@ -334,6 +353,7 @@ impl Core {
     fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>) {
         let owner = client.connection.peer();
         let id = JobId::derive(&owner, &key);
+        self.asked.forget(client.link, id);
         let digest = spec.digest();
         let past = match self.known(id, digest) {
             Ok(Known::No(past)) => past,
@@ -350,26 +370,25 @@ impl Core {
         for blob in stored_blobs(&spec, inline) {
             match self.store.pin(&blob.digest).filter(|pin| pin.blob() == blob) {
                 Some(pin) => pins.push(pin),
-                None => missing.push(blob.digest),
+                None => missing.push(blob),
             }
-        }
-        if !missing.is_empty() {
-            return client.send(&GatewayToClient::NeedBlobs { job: id, missing });
         }
         let max_price = spec.max_price.map(|max| Microcredits(max.0.saturating_sub(past.paid.0)));
         let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, inline) };
         let request = Box::new(request);
         let module = spec.module.digest;
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
+        if !missing.is_empty() {
+            return self.ask_for(client, id, reserved, missing);
+        }
         let live = Live::new(spec, input, pins, reserved, past.paid);
-        if self.live_bytes + live.bytes() > LIVE_BYTES_MAX {
-            let full = Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 1_000 };
-            return self.turn_away(client, id, full);
+        if let Err(refusal) = self.live_bytes.admit(&owner, live.bytes(), self.dispatcher.queued()) {
+            return self.turn_away(client, id, refusal);
         }
         if let Err(refusal) = self.reserve(owner, reserved) {
             return self.turn_away(client, id, refusal);
         }
-        self.live_bytes += live.bytes();
+        self.live_bytes.take(owner, live.bytes());
         client.send_soon(&GatewayToClient::Accepted { job: id });
         let job = Job {
             id,
@@ -393,6 +412,21 @@ impl Core {
         {
             job.tell(&JobEvent::Queued);
         }
+    }
+
+    /// Has a client send what its job needs, where it can pay for that job.
+    fn ask_for(&mut self, client: &Client, id: JobId, reserved: Microcredits, missing: Vec<BlobRef>) {
+        let digests = missing.iter().map(|blob| blob.digest).collect();
+        let afforded = self.afford(client.connection.peer(), reserved);
+        match afforded.and_then(|()| self.asked.ask(client.link, id, missing)) {
+            Ok(()) => client.send(&GatewayToClient::NeedBlobs { job: id, missing: digests }),
+            Err(refusal) => self.turn_away(client, id, refusal),
+        }
+    }
+
+    /// The part of the store that a client has for a blob which it sends; nothing where it was not asked for that.
+    pub(crate) fn part_for(&mut self, link: LinkId, client: PublicKey, blob: &BlobRef) -> Option<Part> {
+        self.asked.has(link, blob).then(|| self.arrivals.part_of(client, self.store.bytes_max()))
     }
 
     /// Refuses what does not become a job, and keeps that for a while for who asks why.
@@ -527,12 +561,12 @@ impl Core {
     }
 
     fn forget(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.remove(&id)
-            && !job.is_live()
-        {
-            self.ended.retain(|ended| *ended != id);
+        let Some(job) = self.jobs.remove(&id) else { return };
+        self.log_bytes -= job.log.len();
+        // One that waits for the ledger is not retired yet.
+        if let Some(at) = self.ended.iter().position(|ended| *ended == id) {
+            self.ended.remove(at);
             self.ended_log_bytes -= job.log.len();
-            self.log_bytes -= job.log.len();
         }
     }
 
@@ -805,14 +839,7 @@ impl Core {
                 self.dispatch(Event::NodeIs { node: key, state });
             }
             NodeMessage::Finished { receipt, reason, output } => return self.finished(key, known, *receipt, reason, output),
-            NodeMessage::Failed { job, attempt, failure } => {
-                let failure = self.check_failure(job, failure);
-                // Nothing was done that was withdrawn, declined or taken back before it began.
-                if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
-                    self.note_unpaid(key, job, attempt, &failure.to_string());
-                }
-                self.attempt_failed(key, job, attempt, failure);
-            }
+            NodeMessage::Failed { job, attempt, failure } => return self.failed(key, job, attempt, failure),
         }
         Ok(())
     }
@@ -908,6 +935,9 @@ impl Core {
 impl Core {
     /// Notes an operation for the ledger.
     pub(crate) fn record(&mut self, operation: Operation) {
+        if let Some(job) = kept_by(&operation) {
+            *self.uncommitted.entry(job).or_default() += 1;
+        }
         self.unrecorded.push_back(operation);
         self.recorder.notify_one();
     }
@@ -959,6 +989,7 @@ impl Core {
         };
         let mut settlements = Vec::with_capacity(results.len());
         for (operation, result) in batch.operations.iter().zip(results) {
+            self.is_committed(operation);
             match operation {
                 Operation::Attempt(_) => self.expect(result),
                 Operation::Settle(entry) => settlements.extend(self.recorded(entry, result)),
@@ -974,6 +1005,17 @@ impl Core {
         }
         for settlement in sign_settlements(&self.key, &settlements) {
             self.settled(settlement);
+        }
+    }
+
+    /// Takes in that an operation is on the disk. A failed job whose last one it is need not be kept at hand any more.
+    fn is_committed(&mut self, operation: &Operation) {
+        let Some(id) = kept_by(operation) else { return };
+        let Some(left) = self.uncommitted.get_mut(&id) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.uncommitted.remove(&id);
+            self.retire_failed(id);
         }
     }
 
@@ -1067,6 +1109,15 @@ impl Core {
     }
 }
 
+/// The job that stays at hand until an operation is on the disk. One that came to an outcome does so until it is settled.
+fn kept_by(operation: &Operation) -> Option<JobId> {
+    match operation {
+        Operation::Attempt(entry) => Some(entry.job()),
+        Operation::Void { job, .. } => Some(*job),
+        _ => None,
+    }
+}
+
 fn unavailable(error: StoreError) -> Refusal {
     Refusal::LedgerUnavailable(error.to_string())
 }
@@ -1134,6 +1185,8 @@ fn truncate(text: &mut String, bytes_max: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::Receiver;
+
     use adit_ledger::{Hold, Ledger};
     use adit_protocol::{JobState, Terms};
     use redb::backends::InMemoryBackend;
@@ -1174,36 +1227,81 @@ mod tests {
         }
     }
 
+    /// A gateway whose ledger has 100 credits of the customer's, its folder, and what the ledger has done.
+    fn opened() -> (Core, tempfile::TempDir, Receiver<Batch>) {
+        let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
+        let mut ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
+        let grant = Grant { id: TransferId([1; 16]), customer: CUSTOMER, amount: Microcredits(100), time: UnixMillis(0) };
+        let terms = Terms { gateway: key.public(), fee_ppm: 0, time: UnixMillis(0) };
+        assert!(ledger.apply(&[Operation::State(terms), Operation::Grant(grant)]).unwrap().iter().all(Result::is_ok));
+        let (told, batches) = std::sync::mpsc::channel();
+        let writer = Writer::spawn(ledger, move |batch| told.send(batch).unwrap()).unwrap();
+        let config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
+        let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
+        let log = LogAccess { published: Published::default(), url: None };
+        (Core::new(&config, &key, store, LedgerAccess::Write(writer), log), folder, batches)
+    }
+
+    /// Has the ledger do all that was noted, up to the operation that `is_last`.
+    fn commit_until(core: &mut Core, batches: &Receiver<Batch>, is_last: impl Fn(&Operation) -> bool) {
+        core.hand_over();
+        loop {
+            let batch = batches.recv().unwrap();
+            let is_over = batch.operations.iter().any(&is_last);
+            core.committed(batch);
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Ends as many other jobs as make room for themselves by what ended before.
+    fn end_many(core: &mut Core) {
+        for n in 0..=ENDED_JOBS_MAX as u128 {
+            let id = JobId((n << 64).to_le_bytes());
+            let mut job = Job { id, ..running() };
+            job.stage.live_mut().unwrap().held = None;
+            core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
+            core.jobs.insert(id, job);
+            core.fail(id, JobResult::CancelledInQueue);
+        }
+    }
+
+    /// Once a failed job could be forgotten before the ledger had what was paid for it. Submitted again, it was given the numbers of its
+    /// paid attempts a second time; the ledger refused to pay for them twice, and the gateway took no jobs any more.
+    #[tokio::test]
+    async fn failed_job_is_kept_until_the_ledger_has_what_was_paid_for_it() {
+        let (mut core, _folder, batches) = opened();
+        let mut job = running();
+        let (past, digest) = (Past { last_attempt: 2, paid: Microcredits(5) }, job.spec_digest);
+        job.past = past;
+        core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
+        core.jobs.insert(JOB, job);
+        core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount: Microcredits(60), expires: UnixMillis(9) }));
+        core.fail(JOB, JobResult::NodeLost { attempts: 2, reason: "gone".into() });
+        end_many(&mut core);
+        assert!(matches!(core.known(JOB, digest), Ok(Known::No(known)) if known == past));
+        commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Void { .. }));
+        assert!(core.ledger_stopped().is_none() && core.uncommitted.is_empty());
+        // From here on it is as any that ended.
+        assert_eq!(core.ended.back(), Some(&JOB));
+        end_many(&mut core);
+        assert!(!core.jobs.contains_key(&JOB));
+        assert_eq!((core.jobs.len(), core.ended.len()), (ENDED_JOBS_MAX, ENDED_JOBS_MAX));
+    }
+
     /// A hold ends by the clock a day after all the times that its job may take: where the job still runs then, it is the clock that is wrong.
     #[tokio::test]
     async fn hold_that_nobody_ended_goes_back_and_one_of_a_running_job_stops_the_ledger() {
         for is_running in [false, true] {
-            let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
-            let mut ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
-            let grant = Grant { id: TransferId([1; 16]), customer: CUSTOMER, amount: Microcredits(100), time: UnixMillis(0) };
-            let terms = Terms { gateway: key.public(), fee_ppm: 0, time: UnixMillis(0) };
-            assert!(ledger.apply(&[Operation::State(terms), Operation::Grant(grant)]).unwrap().iter().all(Result::is_ok));
-            let (told, batches) = std::sync::mpsc::channel();
-            let writer = Writer::spawn(ledger, move |batch| told.send(batch).unwrap()).unwrap();
-            let config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
-            let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
-            let log = LogAccess { published: Published::default(), url: None };
-            let mut core = Core::new(&config, &key, store, LedgerAccess::Write(writer), log);
+            let (mut core, _folder, batches) = opened();
             if is_running {
                 core.jobs.insert(JOB, running());
             }
             let (amount, expires) = (Microcredits(60), UnixMillis(1));
             core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount, expires }));
             core.expire();
-            core.hand_over();
-            loop {
-                let batch = batches.recv().unwrap();
-                let is_last = batch.operations.iter().any(|operation| matches!(operation, Operation::Expire { .. }));
-                core.committed(batch);
-                if is_last {
-                    break;
-                }
-            }
+            commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Expire { .. }));
             assert!(core.reader.holds().unwrap().is_empty());
             let balance = core.reader.balance(Account::Customer(CUSTOMER)).unwrap();
             assert_eq!((balance.available(), balance.held), (100, 0));

@@ -24,6 +24,7 @@ mod peer;
 mod publisher;
 mod purse;
 mod rates;
+mod room;
 mod settle;
 mod times;
 mod transfer;

@@ -97,7 +97,7 @@ async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connecti
     let client = Client { link, connection: connection.clone(), outbox };
     client.send(&GatewayToClient::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().client_joined();
-    let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), connection));
+    let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), link, connection));
     let reason = loop {
         // A client that does not read its answers is not asked for more questions.
         client.outbox.room().await;

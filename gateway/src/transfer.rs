@@ -2,23 +2,33 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use adit_protocol::limits::BLOB_BYTES_MAX;
 use adit_protocol::{Attempt, BlobRef, Digest, JobId, PublicKey, StreamReply, StreamRequest};
+use adit_transport::limits::STALL_TIMEOUT;
 use adit_transport::{
-    BlobStore, Connection, SendStream, Transfer, TransferError, read_request, receive_blob, send_file, write_frame,
+    BlobStore, BlobWriter, Connection, RecvStream, SendStream, Transfer, TransferError, read_request, receive_blob_while,
+    send_file, write_frame,
 };
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::core::Core;
+use crate::peer::LinkId;
+use crate::room::Part;
+
+/// How fast a blob must come, on the whole, that is larger than its client's part of the store: while it comes, others may find no room.
+/// 1 MiB/s: what is that large is sent from lines that can do more, and the largest blob is there or gone in five hours.
+const LARGE_BYTES_PER_SECOND: u64 = 1 << 20;
 
 type Shared = Rc<RefCell<Core>>;
 
 /// Serves a client's data streams, each in a task of its own; QUIC bounds how many there are. Aborted with the connection.
-pub(crate) async fn serve_client_streams(core: Shared, connection: Connection) {
+pub(crate) async fn serve_client_streams(core: Shared, link: LinkId, connection: Connection) {
     let mut streams = JoinSet::new();
     while let Some(transfer) = next(&mut streams, &connection).await {
-        let (core, client) = (Rc::clone(&core), connection.peer());
+        let (core, client) = (Rc::clone(&core), (link, connection.peer()));
         streams.spawn_local(async move { report(serve_client_stream(core, client, transfer).await) });
     }
 }
@@ -48,11 +58,16 @@ fn report(result: Result<(), TransferError>) {
     }
 }
 
-async fn serve_client_stream(core: Shared, client: PublicKey, mut transfer: Transfer) -> Result<(), TransferError> {
+async fn serve_client_stream(
+    core: Shared,
+    (link, client): (LinkId, PublicKey),
+    mut transfer: Transfer,
+) -> Result<(), TransferError> {
     match read_request(&mut transfer.recv).await? {
         StreamRequest::Put(blob) => {
             let store = core.borrow().store.clone();
-            put(store, transfer, blob).await
+            let part = core.borrow_mut().part_for(link, client, &blob);
+            put(store, transfer, blob, part).await
         }
         StreamRequest::Get(digest) => {
             let store = core.borrow().store.clone();
@@ -86,21 +101,46 @@ async fn serve_node_stream(core: Shared, node: PublicKey, mut transfer: Transfer
     }
 }
 
-async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef) -> Result<(), TransferError> {
+async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, part: Option<Part>) -> Result<(), TransferError> {
     if store.contains(&blob.digest) {
-        // Another stream brought it meanwhile.
-        transfer.recv.stop(0u32.into()).ok();
-        return answer(&mut transfer.send, StreamReply::Stored(blob)).await;
+        return stored_before(transfer, blob).await;
     }
+    let Some(part) = part else {
+        let reason =
+            format!("blob {} was not asked for: submit a job that needs it, and send what the answer asks for", blob.digest);
+        return answer(&mut transfer.send, StreamReply::Refused(reason)).await;
+    };
     if blob.bytes > BLOB_BYTES_MAX {
         let reason = format!("blob {} has {} bytes; at most {BLOB_BYTES_MAX} are taken", blob.digest, blob.bytes);
         return answer(&mut transfer.send, StreamReply::Refused(reason)).await;
     }
+    let _room = part.room_for(&blob).await;
+    if store.contains(&blob.digest) {
+        return stored_before(transfer, blob).await;
+    }
     let received = match store.writer(blob.bytes) {
-        Ok(writer) => receive_blob(&mut transfer.recv, writer, Some(blob), false).await,
+        Ok(writer) if part.is_too_small_for(&blob) => receive_large(&mut transfer.recv, writer, blob).await,
+        Ok(writer) => receive_blob_while(&mut transfer.recv, writer, Some(blob), false, (STALL_TIMEOUT, || false)).await,
         Err(error) => Err(error.into()),
     };
     reply_stored(&mut transfer.send, received).await
+}
+
+/// Another stream brought it meanwhile.
+async fn stored_before(mut transfer: Transfer, blob: BlobRef) -> Result<(), TransferError> {
+    transfer.recv.stop(0u32.into()).ok();
+    answer(&mut transfer.send, StreamReply::Stored(blob)).await
+}
+
+/// Takes a blob that is larger than its client's part of the store, and so must not take for ever.
+async fn receive_large(recv: &mut RecvStream, writer: BlobWriter, blob: BlobRef) -> Result<BlobRef, TransferError> {
+    let most = STALL_TIMEOUT + Duration::from_secs(blob.bytes / LARGE_BYTES_PER_SECOND);
+    let receiving = receive_blob_while(recv, writer, Some(blob), false, (STALL_TIMEOUT, || false));
+    timeout(most, receiving).await.unwrap_or_else(|_| {
+        let seconds = most.as_secs();
+        let why = format!("blob {} has more than a quarter of the store, and did not come in {seconds} s", blob.digest);
+        Err(TransferError::Read(why))
+    })
 }
 
 async fn take_output(
@@ -115,8 +155,11 @@ async fn take_output(
     };
     let store = core.borrow().store.clone();
     let received = match store.writer(bytes_max) {
-        // Durable: the receipt that names it will be.
-        Ok(writer) => receive_blob(&mut transfer.recv, writer, None, true).await,
+        // Durable: the receipt that names it will be. A guest may say nothing for long, while its attempt is waited for.
+        Ok(writer) => {
+            let waits_on = || core.borrow().output_bytes_max(node, job, attempt).is_some();
+            receive_blob_while(&mut transfer.recv, writer, None, true, (STALL_TIMEOUT, waits_on)).await
+        }
         Err(error) => Err(error.into()),
     };
     if let Ok(blob) = &received

@@ -272,6 +272,14 @@ pub enum Refusal {
         /// What it is predicted to take where it would end soonest; 0 where no node fits it any more.
         needed_ms: u64,
     },
+    /// The client has its part of what the gateway keeps for all.
+    #[error("{what}; try again in {retry_after_ms} ms")]
+    ShareFull {
+        /// Which part, and how much of it is taken.
+        what: String,
+        /// When to try again.
+        retry_after_ms: u64,
+    },
 }
 
 /// What rules a node out for a job.

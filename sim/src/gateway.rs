@@ -53,6 +53,8 @@ pub(crate) struct Gateway {
     ledger: Ledger,
     pub(crate) reader: Reader,
     unrecorded: VecDeque<Operation>,
+    /// Payments and ends of each job that are not on the disk yet. While there are some, the job is not forgotten.
+    uncommitted: BTreeMap<JobId, usize>,
     /// What is being written.
     batch: Option<Vec<Operation>>,
     purses: BTreeMap<PublicKey, Purse>,
@@ -193,6 +195,7 @@ impl Gateway {
             reader: ledger.reader().clone(),
             ledger,
             unrecorded: VecDeque::new(),
+            uncommitted: BTreeMap::new(),
             batch: None,
             purses: BTreeMap::new(),
             jobs: BTreeMap::new(),
@@ -355,7 +358,15 @@ impl Gateway {
             };
             self.record(env, Operation::Void { job: id, customer, reason, time: UnixMillis(env.gateway_wall_ms()) });
         }
-        self.retire(env, id);
+        self.retire_failed(env, id);
+    }
+
+    /// Retires a job that came to no outcome, once the ledger has all that was paid for it.
+    fn retire_failed(&mut self, env: &Env, id: JobId) {
+        let is_failed = self.jobs.get(&id).is_some_and(|job| matches!(job.stage, Stage::Failed(_)));
+        if is_failed && !self.uncommitted.contains_key(&id) {
+            self.retire(env, id);
+        }
     }
 
     /// Keeps an ended job at hand for a while.
@@ -423,6 +434,8 @@ impl Gateway {
         env.send(link, Message::ToClient(GatewayToClient::Accepted { job: id }));
         let live = Live { spec, running: None, out: Vec::new(), reserved, held: None, paid: Microcredits(0) };
         let job = Job { client: owner, spec_digest, stage: Stage::Live(live), last_attempt, followers: vec![link] };
+        // One that failed before under the same key makes room only now: until here it told of its attempts.
+        self.ended.retain(|ended| *ended != id);
         self.jobs.insert(id, job);
         self.dispatch(env, Event::Submitted { job: id, request });
         if let Some(Job { stage: Stage::Live(Live { running: None, .. }), .. }) = self.jobs.get(&id) {
@@ -442,10 +455,7 @@ impl Gateway {
                 return Ok(Known::Here);
             }
             env.hit(Point::TriedAgain);
-            let last_attempt = job.last_attempt;
-            self.jobs.remove(&id);
-            self.ended.retain(|ended| *ended != id);
-            return Ok(Known::No { last_attempt });
+            return Ok(Known::No { last_attempt: job.last_attempt });
         }
         match self.reader.job(id).map_err(unavailable)? {
             Some(stored) if stored.receipt.receipt.spec == spec => Ok(Known::Settled),
@@ -601,7 +611,7 @@ impl Gateway {
     }
 
     fn note_unpaid(&mut self, env: &Env, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
-        if self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
+        if self.has_lease(node, job, attempt) {
             let attempt = UnpaidAttempt { job, attempt, time: UnixMillis(env.gateway_wall_ms()), reason: reason.to_owned() };
             self.unrecorded.push_back(Operation::Unpaid { node, attempt: Box::new(attempt) });
         }
@@ -621,10 +631,7 @@ impl Gateway {
                 Ok(())
             }
             NodeMessage::Finished { receipt, reason, output } => self.finished(env, key, *receipt, reason, output),
-            NodeMessage::Failed { job, attempt, failure } => {
-                self.failed(env, key, job, attempt, failure);
-                Ok(())
-            }
+            NodeMessage::Failed { job, attempt, failure } => self.failed(env, key, job, attempt, failure),
         };
         if let Err(fault) = taken {
             self.expel(env, key, link, fault);
@@ -641,7 +648,18 @@ impl Gateway {
         Ok(())
     }
 
-    fn failed(&mut self, env: &mut Env, key: PublicKey, job: JobId, attempt: Attempt, failure: AttemptFailure) {
+    fn failed(
+        &mut self,
+        env: &mut Env,
+        key: PublicKey,
+        job: JobId,
+        attempt: Attempt,
+        failure: AttemptFailure,
+    ) -> Result<(), String> {
+        if !self.has_lease(key, job, attempt) {
+            env.hit(Point::StaleReport);
+            return Err(format!("it reported a failure and has no lease of attempt {attempt} of job {job}"));
+        }
         let failure = match failure {
             AttemptFailure::BlobMissing(digest) => {
                 AttemptFailure::Node(format!("it says that blob {digest} is missing, which it is not"))
@@ -652,13 +670,18 @@ impl Gateway {
             self.note_unpaid(env, key, job, attempt, &failure.to_string());
         }
         self.attempt_failed(env, key, job, attempt, failure);
+        Ok(())
+    }
+
+    fn has_lease(&self, node: PublicKey, id: JobId, attempt: Attempt) -> bool {
+        self.dispatcher.leases(&node).any(|lease| lease == (id, attempt))
     }
 
     /// Takes in that an attempt came to nothing, be it the only one, one of two, or one that has lost.
     fn attempt_failed(&mut self, env: &mut Env, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
         let has_lost = self.dispatcher.is_loser(&node, id, attempt);
         if let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) {
-            live.out.retain(|out| out.attempt != attempt);
+            live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         }
         self.dispatch(env, Event::AttemptFailed { node, job: id, attempt, failure });
         if has_lost {
@@ -684,7 +707,8 @@ impl Gateway {
         output: Option<Vec<u8>>,
     ) -> Result<(), String> {
         let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
-        if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
+        if !self.has_lease(node, id, attempt) {
+            env.hit(Point::StaleReport);
             return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
         }
         let is_loser = self.dispatcher.is_loser(&node, id, attempt);
@@ -694,8 +718,9 @@ impl Gateway {
             self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report: Report::default() });
             return Ok(());
         }
+        let digest = receipt.digest();
         match self.check(env, node, receipt, output.as_deref()) {
-            Err(fault) => self.refuse_receipt(env, node, id, attempt, &fault),
+            Err(fault) => self.refuse_receipt(env, node, (id, attempt), digest, &fault),
             Ok(receipt) if is_loser => self.pay_loser(env, node, receipt, reason),
             Ok(receipt) if receipt.receipt().outcome.is_interim() => self.pay_preempted(env, node, receipt, reason),
             Ok(receipt) => self.pay_outcome(env, node, receipt, reason, output),
@@ -703,8 +728,9 @@ impl Gateway {
         Ok(())
     }
 
-    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, id: JobId, attempt: Attempt, fault: &str) {
+    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, (id, attempt): (JobId, Attempt), digest: Digest, fault: &str) {
         env.hit(Point::ReceiptRefused);
+        env.shadow.receipt_refused(&digest, fault);
         let fault = format!("its receipt was refused: {fault}");
         self.note_unpaid(env, node, id, attempt, &fault);
         self.dispatch(env, Event::ReceiptRefused { node });
@@ -770,7 +796,7 @@ impl Gateway {
         let (id, attempt, cost) = (receipt.receipt().job, receipt.receipt().attempt, receipt.receipt().cost.0);
         let rtt_us = self.nodes.get(&node).map_or(0, |node| node.rtt_us);
         let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) else { return };
-        live.out.retain(|out| out.attempt != attempt);
+        live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         live.paid.0 = live.paid.0.saturating_add(cost);
         live.reserved.0 = live.reserved.0.saturating_sub(cost);
         live.held = live.held.map(|held| Microcredits(held.0.saturating_sub(cost)));
@@ -833,6 +859,9 @@ impl Gateway {
 /// What the ledger does.
 impl Gateway {
     fn record(&mut self, env: &mut Env, operation: Operation) {
+        if let Some(job) = kept_by(&operation) {
+            *self.uncommitted.entry(job).or_default() += 1;
+        }
         self.unrecorded.push_back(operation);
         self.hand_over(env);
     }
@@ -884,6 +913,7 @@ impl Gateway {
     fn committed(&mut self, env: &mut Env, batch: Vec<Operation>, results: Vec<Result<Applied, Refused>>) {
         let mut settlements = Vec::new();
         for (operation, result) in batch.iter().zip(results) {
+            self.is_committed(env, operation);
             match operation {
                 Operation::Settle(entry) => settlements.extend(self.recorded(env, entry, result)),
                 Operation::Void { customer, .. } => {
@@ -895,6 +925,17 @@ impl Gateway {
         }
         for settlement in sign_settlements(gateway_key(), &settlements) {
             self.settled(env, settlement);
+        }
+    }
+
+    /// Takes in that an operation is on the disk. A failed job whose last one it is may be forgotten.
+    fn is_committed(&mut self, env: &Env, operation: &Operation) {
+        let Some(id) = kept_by(operation) else { return };
+        let Some(left) = self.uncommitted.get_mut(&id) else { return };
+        *left -= 1;
+        if *left == 0 {
+            self.uncommitted.remove(&id);
+            self.retire_failed(env, id);
         }
     }
 
@@ -974,6 +1015,15 @@ enum Known {
     },
     Here,
     Settled,
+}
+
+/// The job that stays at hand until an operation is on the disk. One that came to an outcome does so until it is settled.
+fn kept_by(operation: &Operation) -> Option<JobId> {
+    match operation {
+        Operation::Attempt(entry) => Some(entry.job()),
+        Operation::Void { job, .. } => Some(*job),
+        _ => None,
+    }
 }
 
 fn unavailable(error: StoreError) -> Refusal {

@@ -220,7 +220,9 @@ impl Node {
 
     fn say(&self, env: &mut Env, message: NodeMessage) {
         let Some(link) = self.link else { return };
-        if env.strikes(Fault::Duplicates, 40) && !matches!(message, NodeMessage::Finished { .. }) {
+        // An attempt ends once: a node that said so twice is expelled, which is what rogues are for.
+        let is_end = matches!(message, NodeMessage::Finished { .. } | NodeMessage::Failed { .. });
+        if env.strikes(Fault::Duplicates, 40) && !is_end {
             env.send(link, Message::OfNode(message.clone()));
         }
         env.send(link, Message::OfNode(message));
@@ -387,10 +389,14 @@ impl Node {
         env.note(format_args!("node {} ends {job} {attempt}: {}", self.index, outcome.name()));
         let mut receipt = self.receipt(env, &work, outcome);
         let mut signs = self.key.seed().to_owned();
-        if env.strikes(Fault::BadReceipts, 120) {
+        let is_bad = env.strikes(Fault::BadReceipts, 120);
+        if is_bad {
             spoil(env, &mut receipt, &mut signs);
         }
         let signed = sign_receipts(&SecretKey::from_seed(signs), vec![receipt]).remove(0);
+        if !is_bad {
+            env.shadow.true_receipt(signed.digest());
+        }
         self.say(env, NodeMessage::Finished { receipt: Box::new(signed), reason: String::new(), output: Some(output_of(job)) });
     }
 

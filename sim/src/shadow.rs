@@ -45,6 +45,8 @@ pub(crate) struct Shadow {
     newcomer: Option<JobId>,
     /// Nodes that were barred when last looked at, connected or not.
     barred: BTreeSet<PublicKey>,
+    /// Receipts that are as the gateway asked for them: what nodes did, truly told.
+    true_receipts: BTreeSet<Digest>,
     vault: Vault,
 }
 
@@ -145,6 +147,18 @@ impl Shadow {
 
     pub(crate) fn take_fault(&mut self) -> Option<String> {
         self.fault.take()
+    }
+
+    /// Notes what a node hands in of what it did.
+    pub(crate) fn true_receipt(&mut self, receipt: Digest) {
+        self.true_receipts.insert(receipt);
+    }
+
+    /// Whoever did what was asked is paid, whatever others say.
+    pub(crate) fn receipt_refused(&mut self, receipt: &Digest, why: &str) {
+        if self.true_receipts.contains(receipt) {
+            self.fault(format!("a true receipt was refused: {why}"));
+        }
     }
 
     fn check_that(&mut self, holds: bool, what: impl FnOnce() -> String) {
@@ -270,12 +284,13 @@ impl Shadow {
         self.jobs.get(&id).is_some_and(|job| job.leases.contains(&(attempt, node)))
     }
 
-    /// Takes in that a node reported on an attempt. Says whether it is a lease; a report that is none changes no job.
+    /// Takes in that a node reported on an attempt that it was given. Says whether it is a lease still; of one that is none no job changes.
     fn reported(&mut self, node: PublicKey, id: JobId, attempt: Attempt, points: &mut Points) -> bool {
         self.touched.insert(id);
         let is_owed = self.nodes.get(&node).is_some_and(|node| node.owed.get(&id) == Some(&attempt));
         if !is_owed {
-            points.hit(Point::StaleReport);
+            // The gateway lets no such report pass.
+            self.fault(format!("the dispatcher was told of attempt {attempt} of job {id} by a node that does not have it"));
             return false;
         }
         if let Some(node) = self.nodes.get_mut(&node) {

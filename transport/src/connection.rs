@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT};
+use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT, STALL_TIMEOUT};
 use crate::{BlobError, BlobWriter, Inbox, Outbox};
 
 /// The application error code (RFC 9000, section 20.2) of a connection that a newer one replaced. All others end with 0.
@@ -45,6 +45,9 @@ pub enum TransferError {
     /// The peer's half ended early or with an error.
     #[error("the transfer broke off: {0}")]
     Read(String),
+    /// The peer sends nothing more, and does not end.
+    #[error("nothing came for {} s, so the transfer was given up", .0.as_secs_f64())]
+    Stalled(Duration),
     /// Our half was stopped.
     #[error("the transfer was stopped: {0}")]
     Write(#[from] WriteError),
@@ -243,17 +246,31 @@ async fn read_piece(mut file: File, rest: u64) -> Result<(File, Bytes), Transfer
 /// [`TransferError::Blob`] where it is not the `expected` blob; where the connection is lost.
 pub async fn receive_blob(
     recv: &mut RecvStream,
-    mut writer: BlobWriter,
+    writer: BlobWriter,
     expected: Option<BlobRef>,
     durable: bool,
 ) -> Result<BlobRef, TransferError> {
-    let mut piece = next_piece(recv).await?;
+    receive_blob_while(recv, writer, expected, durable, (STALL_TIMEOUT, || true)).await
+}
+
+/// As [`receive_blob`], from a peer that may not keep us waiting: whenever nothing has come for so long, it is asked whether to wait on.
+///
+/// # Errors
+/// As [`receive_blob`], and [`TransferError::Stalled`].
+pub async fn receive_blob_while(
+    recv: &mut RecvStream,
+    mut writer: BlobWriter,
+    expected: Option<BlobRef>,
+    durable: bool,
+    (stall, waits_on): (Duration, impl Fn() -> bool),
+) -> Result<BlobRef, TransferError> {
+    let mut piece = next_piece(recv, stall, &waits_on).await?;
     while !piece.is_empty() {
         let writing = spawn_blocking(move || {
             piece.iter().try_for_each(|bytes| writer.write(bytes))?;
             Ok(writer)
         });
-        let (written, next) = tokio::join!(writing, next_piece(recv));
+        let (written, next) = tokio::join!(writing, next_piece(recv, stall, &waits_on));
         writer = written.unwrap_or_else(join_blob_error)?;
         piece = next?;
     }
@@ -262,11 +279,16 @@ pub async fn receive_blob(
 }
 
 /// What arrives until there is enough for the disk; nothing at the end of the stream.
-async fn next_piece(recv: &mut RecvStream) -> Result<Vec<Bytes>, TransferError> {
+async fn next_piece(recv: &mut RecvStream, stall: Duration, waits_on: &impl Fn() -> bool) -> Result<Vec<Bytes>, TransferError> {
     let mut piece = Vec::new();
     let mut bytes = 0;
     while bytes < DISK_CHUNK_BYTES {
-        let Some(chunk) = recv.read_chunk(DISK_CHUNK_BYTES, true).await? else { break };
+        let chunk = match timeout(stall, recv.read_chunk(DISK_CHUNK_BYTES, true)).await {
+            Ok(chunk) => chunk?,
+            Err(_) if waits_on() => continue,
+            Err(_) => return Err(TransferError::Stalled(stall)),
+        };
+        let Some(chunk) = chunk else { break };
         bytes += chunk.bytes.len();
         piece.push(chunk.bytes);
     }

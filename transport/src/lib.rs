@@ -30,7 +30,9 @@ mod tls;
 
 pub use address::{GatewayAddr, ParseAddrError};
 pub use blob::{BlobError, BlobPin, BlobStore, BlobWriter, hash_file};
-pub use connection::{Connection, Transfer, TransferError, read_reply, read_request, receive_blob, send_file, write_frame};
+pub use connection::{
+    Connection, Transfer, TransferError, read_reply, read_request, receive_blob, receive_blob_while, send_file, write_frame,
+};
 pub use control::{Inbox, Outbox, ReceiveError, SendError};
 pub use endpoint::{DialError, Dialer, Handshake, Listener};
 pub use keyfile::{KeyFileError, create_key_file, load_key_file, load_or_create_key_file};

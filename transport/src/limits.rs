@@ -40,6 +40,10 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a listener waits for a handshake, and for the first frame after it.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a transfer may bring nothing. What has come of it takes room in a store; a line that lives brings something in 30 s, though it
+/// be shared by all streams that there may be.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Bytes waiting on a control stream for a peer that does not read. Over it the connection is closed.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 

@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use adit_client::{Client, Job, JobError, JobHandle, Source};
 use adit_protocol::{
-    AccountStatus, Answer, Attempt, BatchProof, ByteCount, Comparison, Digest, Fuel, GatewayToNode, GpuRun, Greeting, JobId,
-    JobSpec, MeterId, Microcredits, NodeMessage, NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile, PublicKey, Query,
-    Receipt, Salt, SecretKey, SignedReceipt, UnixMillis, UnpaidAttempt, Usage, prove_batch, sign_receipts,
+    AccountStatus, Answer, Attempt, AttemptFailure, BatchProof, ByteCount, Comparison, Digest, Fuel, GatewayToNode, GpuRun,
+    Greeting, JobId, JobSpec, MeterId, Microcredits, NodeMessage, NodeOffer, NodeState, NodeTimes, Outcome, Price, Profile,
+    PublicKey, Query, Receipt, Salt, SecretKey, SignedReceipt, UnixMillis, UnpaidAttempt, Usage, prove_batch, sign_receipts,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, load_or_create_key_file};
 use serde::ser::SerializeTuple;
@@ -252,6 +252,12 @@ impl Scene {
 
     /// As [`Scene::refuses`], where the liar is thrown out each time, and says whatever it likes.
     async fn expels(&mut self, what: &str, want: &str, lie: impl Fn(&Self, &Lease, Receipt)) {
+        self.refused += ATTEMPTS;
+        self.throws_out(what, want, lie).await;
+    }
+
+    /// As [`Scene::expels`], for what is no receipt.
+    async fn throws_out(&mut self, what: &str, want: &str, lie: impl Fn(&Self, &Lease, Receipt)) {
         let mut handle = self.submit();
         for _ in 0..ATTEMPTS {
             let lease = self.liar.lease().await;
@@ -260,7 +266,6 @@ impl Scene {
             assert!(reason.contains(want), "{what}: {reason}");
         }
         self.lost(&mut handle, what, want).await;
-        self.refused += ATTEMPTS;
         self.look(what, want).await;
     }
 
@@ -590,6 +595,13 @@ async fn node_that_reports_what_it_was_not_given_is_thrown_out() {
         scene.liar.finish(scene.liar.sign(receipt));
     };
     scene.expels("another job", want, other).await;
+
+    // Once a failure that was another's made the gateway forget that attempt, and refuse the receipt of who had it.
+    let failed = |scene: &Scene, lease: &Lease, _: Receipt| {
+        let failure = AttemptFailure::Node("no".into());
+        scene.liar.say(&NodeMessage::Failed { job: lease.job, attempt: Attempt(lease.attempt.0 + 1), failure });
+    };
+    scene.throws_out("a failure of another attempt", "it reported a failure and has no lease of attempt", failed).await;
 
     // The second of two equal ones finds no lease, and has no effect.
     let word = scene.pays("the truth again", |scene, _, receipt| scene.liar.sign(receipt)).await;

@@ -93,8 +93,7 @@ impl Core {
         output: Option<Vec<u8>>,
     ) -> Result<(), String> {
         let (id, attempt) = (receipt.receipt.job, receipt.receipt.attempt);
-        if !self.dispatcher.leases(&node).any(|lease| lease == (id, attempt)) {
-            // A node keeps each lease until it has said how that ended, so no honest one comes here.
+        if !self.has_lease(node, id, attempt) {
             self.count_refused(node);
             return Err(format!("its receipt was refused: it has no lease of attempt {attempt} of job {id}"));
         }
@@ -113,6 +112,27 @@ impl Core {
         Ok(())
     }
 
+    /// Takes in that a node says that an attempt came to nothing.
+    pub(super) fn failed(&mut self, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) -> Result<(), String> {
+        if !self.has_lease(node, id, attempt) {
+            // Whose attempt it is has not said that it failed: nothing of it is given up.
+            return Err(format!("it reported a failure and has no lease of attempt {attempt} of job {id}"));
+        }
+        let failure = self.check_failure(id, failure);
+        // Nothing was done that was withdrawn, declined or taken back before it began.
+        if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
+            self.note_unpaid(node, id, attempt, &failure.to_string());
+        }
+        self.attempt_failed(node, id, attempt, failure);
+        Ok(())
+    }
+
+    /// Whether a node has an attempt to report. It keeps each lease until it has said how that ended, also one that was stopped, has
+    /// lost or was taken back, so no honest one reports on another.
+    fn has_lease(&self, node: PublicKey, id: JobId, attempt: Attempt) -> bool {
+        self.dispatcher.leases(&node).any(|lease| lease == (id, attempt))
+    }
+
     fn refuse_receipt(&mut self, node: PublicKey, id: JobId, attempt: Attempt, fault: &str) {
         let refused = self.count_refused(node);
         tracing::warn!(job = %id, %node, fault, refused, "a receipt was refused");
@@ -123,10 +143,10 @@ impl Core {
     }
 
     /// Takes in that an attempt came to nothing, be it the only one, one of two, or one that has lost.
-    pub(super) fn attempt_failed(&mut self, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
+    fn attempt_failed(&mut self, node: PublicKey, id: JobId, attempt: Attempt, failure: AttemptFailure) {
         let has_lost = self.dispatcher.is_loser(&node, id, attempt);
         if let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) {
-            live.out.retain(|out| out.attempt != attempt);
+            live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         }
         self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
         if has_lost {
@@ -187,7 +207,7 @@ impl Core {
         let Some(live) = job.stage.live_mut() else { return };
         let Checked { receipt, reason, .. } = checked;
         let cost = receipt.receipt().cost;
-        live.out.retain(|out| out.attempt != attempt);
+        live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         live.paid.0 = live.paid.0.saturating_add(cost.0);
         let paid = live.paid;
         live.reserved.0 = live.reserved.0.saturating_sub(cost.0);
@@ -227,7 +247,7 @@ impl Core {
 
     /// Notes for a node's owner that one of its attempts is not paid; nothing where the node was not at it.
     pub(super) fn note_unpaid(&mut self, node: PublicKey, job: JobId, attempt: Attempt, reason: &str) {
-        if !self.dispatcher.leases(&node).any(|lease| lease == (job, attempt)) {
+        if !self.has_lease(node, job, attempt) {
             return;
         }
         let mut reason = reason.to_owned();

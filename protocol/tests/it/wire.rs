@@ -666,6 +666,10 @@ pub(crate) fn refusal_pins() -> Vec<Pin<Refusal>> {
             Refusal::DeadlineMissed { left_ms: 300, needed_ms: 1_000 },
             "0b ac02 e807 # DeadlineMissed: 300 ms left, 1,000 ms needed".into(),
         ),
+        (
+            Refusal::ShareFull { what: "yours".into(), retry_after_ms: 1_000 },
+            "0c 05 796f757273 e807 # ShareFull: `yours`, retry after 1,000 ms".into(),
+        ),
     ]
 }
 

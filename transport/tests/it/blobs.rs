@@ -1,7 +1,9 @@
+use std::cell::Cell;
 use std::io::{Seek, Write};
+use std::time::Duration;
 
 use adit_protocol::{BlobRef, StreamRequest};
-use adit_transport::{BlobError, BlobStore, TransferError, read_request, receive_blob, send_file};
+use adit_transport::{BlobError, BlobStore, TransferError, read_request, receive_blob, receive_blob_while, send_file};
 
 use crate::connected;
 
@@ -40,6 +42,29 @@ async fn file_arrives_under_its_name() {
     let (_dir, store, received) = transfer(blob, &content).await;
     assert_eq!(received.unwrap(), blob);
     assert!(store.contains(&blob.digest));
+}
+
+/// Once a stream that brought nothing more held what had come of it for as long as its connection lived.
+#[tokio::test]
+async fn transfer_that_brings_nothing_is_given_up_unless_it_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path(), 1 << 20).unwrap();
+    let (_listener, _dialer, near, far) = connected().await;
+    let blob = BlobRef::of(b"hello");
+    let mut sending = near.open_transfer(&StreamRequest::Put(blob)).await.unwrap();
+    sending.send.write_all(b"hell").await.unwrap();
+    let mut transfer = far.accept_transfer().await.unwrap();
+    read_request(&mut transfer.recv).await.unwrap();
+    let (stall, asked) = (Duration::from_millis(20), Cell::new(0));
+    let waits_on = || {
+        asked.set(asked.get() + 1);
+        asked.get() < 3
+    };
+    let writer = store.writer(blob.bytes).unwrap();
+    let received = receive_blob_while(&mut transfer.recv, writer, Some(blob), false, (stall, waits_on)).await;
+    assert!(matches!(received, Err(TransferError::Stalled(after)) if after == stall));
+    assert_eq!(asked.get(), 3);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
