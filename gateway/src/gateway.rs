@@ -16,7 +16,8 @@ use tokio::task::LocalSet;
 use crate::admission::Admission;
 use crate::clock::wall_time;
 use crate::core::{Core, LedgerAccess, LogAccess};
-use crate::link::Entrance;
+use crate::crowd::Crowd;
+use crate::link::{Entrance, SUBSCRIBER_MAX};
 use crate::publisher::{Publisher, Signer};
 use crate::rates::{Door, Entry};
 use crate::{GatewayConfig, JoinTokens, PublishError, RunError, StartError, link, settle};
@@ -81,7 +82,8 @@ impl Gateway {
         }
         begin(&mut ledger, &config, &key)?;
         let nodes = Admission::open(&config.nodes, JoinTokens::of_gateway(&config.data_dir))?;
-        let entrance = Rc::new(Entrance { door: RefCell::new(Door::new(&config.rates)), nodes });
+        let [clients_here, nodes_here] = [(); 2].map(|()| Crowd::new(SUBSCRIBER_MAX));
+        let entrance = Rc::new(Entrance { door: RefCell::new(Door::new(&config.rates)), nodes, clients_here, nodes_here });
         let store = BlobStore::open(&config.data_dir.join("blobs"), config.store_bytes_max).map_err(data)?;
         let listener = Listener::bind(config.listen, &key).map_err(|error| StartError::Listen { addr: config.listen, error })?;
         let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };

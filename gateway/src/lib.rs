@@ -15,6 +15,7 @@ mod admission;
 mod clock;
 mod config;
 mod core;
+mod crowd;
 mod error;
 mod gateway;
 mod job;

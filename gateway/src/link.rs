@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::admission::Admission;
 use crate::core::Core;
+use crate::crowd::Crowd;
 use crate::job::event_message;
 use crate::peer::{Client, LinkId, Node, Path};
 use crate::rates::Door;
@@ -34,6 +35,9 @@ const CLIENTS_MAX: usize = 4_096;
 /// Nodes connected at once, by the same reckoning.
 const NODES_MAX: usize = 4_096;
 
+/// Clients from one subscriber's address, and nodes: a quarter of the places, so that no one address has them all.
+pub(crate) const SUBSCRIBER_MAX: usize = CLIENTS_MAX / 4;
+
 /// How often the round trip to a node is looked at, and whether it still may be here.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -47,6 +51,8 @@ type Shared = Rc<RefCell<Core>>;
 pub(crate) struct Entrance {
     pub(crate) door: RefCell<Door>,
     pub(crate) nodes: Admission,
+    pub(crate) clients_here: Crowd,
+    pub(crate) nodes_here: Crowd,
 }
 
 pub(crate) async fn serve(core: Shared, entrance: Rc<Entrance>, connection: Connection) {
@@ -89,7 +95,8 @@ async fn greet(connection: &Connection) -> Result<(Greeting, Outbox, Inbox), Str
 
 /// Serves a client until it leaves, and says why it did.
 async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connection, outbox: Outbox, mut inbox: Inbox) -> String {
-    if core.borrow().clients_connected() >= CLIENTS_MAX {
+    let place = entrance.clients_here.enter(connection.remote_ip());
+    if place.is_none() || core.borrow().clients_connected() >= CLIENTS_MAX {
         let rejection = Rejection::Full { retry_after_ms: 1_000 };
         return reject(&outbox, &GatewayToClient::Rejected(rejection)).await;
     }
@@ -152,6 +159,9 @@ async fn serve_node(
     mut arrival: Arrival,
 ) -> String {
     let key = connection.peer();
+    let Some(_place) = entrance.nodes_here.enter(connection.remote_ip()) else {
+        return reject(&outbox, &GatewayToNode::Rejected(Rejection::Full { retry_after_ms: 5_000 })).await;
+    };
     if let Err(rejection) = let_in(&core, &entrance, key, &mut arrival).await {
         return reject(&outbox, &GatewayToNode::Rejected(rejection)).await;
     }

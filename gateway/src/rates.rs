@@ -106,13 +106,13 @@ impl Door {
 /// What one subscriber's machines have: an IPv4 address, or the 64 bits of network of an IPv6 one, under which anybody has as many
 /// addresses as there are (RFC 4291, section 2.5.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Block {
+pub(crate) enum Block {
     V4([u8; 4]),
     V6([u8; 8]),
 }
 
 impl Block {
-    fn of(address: IpAddr) -> Self {
+    pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::V4(address.octets()),
             IpAddr::V6(address) => Self::V6(*address.octets().first_chunk().expect("an address has 16 bytes")),

@@ -70,10 +70,12 @@ async fn serve_client_stream(
             put(store, transfer, blob, part).await
         }
         StreamRequest::Get(digest) => {
+            hear_no_more(&mut transfer);
             let store = core.borrow().store.clone();
             get(store, &mut transfer.send, digest).await
         }
         StreamRequest::Logs { job, offset } => {
+            hear_no_more(&mut transfer);
             let log = core.borrow().log_of(&client, job);
             let Some(log) = log else { return answer(&mut transfer.send, StreamReply::NotFound).await };
             write_frame(&mut transfer.send, &StreamReply::Following).await?;
@@ -91,6 +93,7 @@ async fn serve_client_stream(
 async fn serve_node_stream(core: Shared, node: PublicKey, mut transfer: Transfer) -> Result<(), TransferError> {
     match read_request(&mut transfer.recv).await? {
         StreamRequest::Get(digest) => {
+            hear_no_more(&mut transfer);
             let store = core.borrow().store.clone();
             get(store, &mut transfer.send, digest).await
         }
@@ -99,6 +102,12 @@ async fn serve_node_stream(core: Shared, node: PublicKey, mut transfer: Transfer
             answer(&mut transfer.send, StreamReply::Refused("not for nodes".into())).await
         }
     }
+}
+
+/// Takes nothing more of what a peer sends behind a request that is all it has to say, and would be kept until the answer is out.
+fn hear_no_more(transfer: &mut Transfer) {
+    // Where it has ended already there is nothing to stop.
+    let _ = transfer.recv.stop(0u32.into());
 }
 
 async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, part: Option<Part>) -> Result<(), TransferError> {
