@@ -66,6 +66,9 @@ const _: () = assert!(KNOWN_MAX >= 3 * (2 + NAMED_INPUTS_MAX));
 const DECLINES_MAX: usize = 8;
 const DECLINED_FOR_US: u64 = 60_000_000;
 
+/// Changes of what its owner allows that may explain why a node gives work back before it does a job: who comes home so often lends nothing.
+const EXPLANATIONS_MAX: u8 = 8;
+
 /// A connected node's place in the table. It is given to another one when the node has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Slot(u32);
@@ -132,6 +135,12 @@ pub(crate) struct Node {
     /// The sketches of all that is known: what is not in it need not be looked for.
     known_sketch: u64,
     declines: VecDeque<(PublicKey, Tick)>,
+    /// When its owner last changed what it takes.
+    changed: Option<Tick>,
+    /// The last of these changes that explained why it gave work back.
+    explained: Option<Tick>,
+    /// How many did since it did a job.
+    explanations: u8,
     reputation: Reputation,
     is_barred: bool,
     jobs_done: u64,
@@ -278,6 +287,9 @@ impl Nodes {
             known: VecDeque::new(),
             known_sketch: 0,
             declines: VecDeque::new(),
+            changed: None,
+            explained: None,
+            explanations: 0,
             reputation: self.past.recall(&key, now),
             is_barred: false,
             jobs_done: 0,
@@ -405,7 +417,21 @@ impl Nodes {
     /// Takes in an attempt that came to an outcome by itself, and what it shows of its node. Says whether the node's claim of its speed
     /// does not hold.
     pub(crate) fn count_done(&mut self, key: &PublicKey, now: Tick, lease: &Lease, report: &Report) -> bool {
-        self.change(key, |node| node.learn_times(now, lease, report)).unwrap_or(false)
+        let learn = |node: &mut Node| {
+            node.explanations = 0;
+            node.learn_times(now, lease, report)
+        };
+        self.change(key, learn).unwrap_or(false)
+    }
+
+    /// Notes that a node's owner changed what it takes.
+    pub(crate) fn note_changed(&mut self, now: Tick, key: &PublicKey) {
+        self.change(key, |node| node.changed = Some(now));
+    }
+
+    /// Whether what a node's owner said explains that it gives back what it had since then.
+    pub(crate) fn explain(&mut self, key: &PublicKey, since: Tick) -> bool {
+        self.change(key, |node| node.explain(since)).unwrap_or(false)
     }
 
     pub(crate) fn count_cut_short(&mut self, key: &PublicKey) {
@@ -640,6 +666,14 @@ impl Node {
 
     pub(crate) fn reputation(&self, now: Tick) -> u16 {
         self.reputation.at(now)
+    }
+
+    fn explain(&mut self, since: Tick) -> bool {
+        let Some(changed) = self.changed.filter(|changed| *changed >= since) else { return false };
+        if self.explained.replace(changed) != Some(changed) {
+            self.explanations = self.explanations.saturating_add(1);
+        }
+        self.explanations <= EXPLANATIONS_MAX
     }
 
     /// Whether its owner declined a job of the client not long ago.

@@ -101,7 +101,7 @@ fn owner_who_switches_the_gpu_off_ends_what_waits_for_it_and_on_again_takes_it_u
 
 /// A stranger's shader that hung a GPU three times ended the job of whoever had it with him.
 #[test]
-fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_nothing() {
+fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_little() {
     let mut world = World::settled(&[]);
     world.join_with(1, with_gpu(1));
     world.join_with(2, with_gpu(1));
@@ -116,6 +116,9 @@ fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_nothing() {
     let words = "the GPU of node 01010101 was not there for the job: it hung";
     assert_eq!(away(&mut world, 1, 9), [lost(1, 9, words)], "but not for ever");
     assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 1_000));
+    world.offer(1, offer(1));
+    world.pass(SECOND);
+    assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 960), "and nothing where it is lent no more");
 }
 
 #[test]
