@@ -630,7 +630,7 @@ impl Dispatcher {
             AttemptFailure::Preempted(_) => self.given_back(now, node, id, attempt, Cause::Preempted),
             AttemptFailure::GpuAway(why) => self.given_back(now, node, id, attempt, Cause::GpuAway(why)),
             AttemptFailure::Declined(_) => {
-                self.nodes.note_declined(now, &node, self.jobs[&id].client);
+                self.nodes.note_declined(now, &node, &self.jobs[&id]);
                 self.take_lease(id, attempt);
                 self.attempt_declined(now, id, node);
                 self.give_up_declined(now, id);
@@ -715,7 +715,7 @@ impl Dispatcher {
             return false;
         }
         let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
-        let is_declining = |node: &&Node| node.declines(now, &job.client) && node.is_ready() && node.fits(&job.demand);
+        let is_declining = |node: &&Node| node.declines(now, job) && node.is_ready() && node.fits(&job.demand);
         // Few owners decline anybody; where many nodes fit, it is not asked.
         fitting > 0 && fitting <= DECLINED_MAX as u32 && self.nodes.iter().filter(is_declining).count() as u32 == fitting
     }
@@ -904,7 +904,7 @@ impl Dispatcher {
 
     /// How many nodes are ruled out for a job: those that its demand does, and those that fit it and may not have it all the same.
     fn ruled_out(&self, job: &Job, mut counts: BTreeMap<UnfitReason, u32>) -> BTreeMap<UnfitReason, u32> {
-        let is_declining = |node: &Node| node.declines(self.now, &job.client) && self.is_usable(job, node);
+        let is_declining = |node: &Node| node.declines(self.now, job) && self.is_usable(job, node);
         let by_owner = if job.declined.is_empty() && self.nodes.count() > DECLINED_MAX {
             Vec::new()
         } else {

@@ -7,7 +7,7 @@ use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, Publi
 use crate::Report;
 use crate::class::{Class, ClassId, Classes, Offered, Profiles};
 use crate::history::Short;
-use crate::job::Lease;
+use crate::job::{Job, Lease};
 use crate::mean::Mean;
 use crate::reputation::{BARRED_BELOW, Deed, Past, Reputation};
 use crate::request::Demand;
@@ -134,7 +134,7 @@ pub(crate) struct Node {
     known: VecDeque<Short>,
     /// The sketches of all that is known: what is not in it need not be looked for.
     known_sketch: u64,
-    declines: VecDeque<(PublicKey, Tick)>,
+    declines: VecDeque<Declined>,
     /// When its owner last changed what it takes.
     changed: Option<Tick>,
     /// The last of these changes that explained why it gave work back.
@@ -144,6 +144,15 @@ pub(crate) struct Node {
     reputation: Reputation,
     is_barred: bool,
     jobs_done: u64,
+}
+
+/// A client whose jobs a node's owner declined.
+#[derive(Debug, Clone, Copy)]
+struct Declined {
+    client: PublicKey,
+    /// Whether those with a GPU alone: a client may be kept from a node's GPU and welcome to the rest of it.
+    with_gpu: bool,
+    until: Tick,
 }
 
 /// Where an open node stands among the others.
@@ -460,12 +469,14 @@ impl Nodes {
         self.knowing.insert((blob, slot));
     }
 
-    /// Notes that a node's owner declined a client's job.
-    pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, client: PublicKey) {
+    /// Notes that a node's owner declined a client's job. Of a job with a GPU that says nothing of jobs without.
+    pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, job: &Job) {
+        let (client, with_gpu) = (job.client, job.demand.needs_gpu());
         self.change(key, |node| {
-            node.declines.retain(|(declined, until)| *declined != client && *until > now);
+            let is_same = |declined: &Declined| declined.client == client && declined.with_gpu == with_gpu;
+            node.declines.retain(|declined| !is_same(declined) && declined.until > now);
             node.declines.truncate(DECLINES_MAX - 1);
-            node.declines.push_front((client, now.after(DECLINED_FOR_US)));
+            node.declines.push_front(Declined { client, with_gpu, until: now.after(DECLINED_FOR_US) });
         });
     }
 
@@ -676,9 +687,10 @@ impl Node {
         self.explanations <= EXPLANATIONS_MAX
     }
 
-    /// Whether its owner declined a job of the client not long ago.
-    pub(crate) fn declines(&self, now: Tick, client: &PublicKey) -> bool {
-        self.declines.iter().any(|(declined, until)| declined == client && *until > now)
+    /// Whether its owner declined a job like this one of its client not long ago.
+    pub(crate) fn declines(&self, now: Tick, job: &Job) -> bool {
+        let is_like = |declined: &Declined| declined.client == job.client && (!declined.with_gpu || job.demand.needs_gpu());
+        self.declines.iter().any(|declined| is_like(declined) && declined.until > now)
     }
 
     pub(crate) fn view(&self, now: Tick, verdicts: Vec<(Verdict, u64)>) -> NodeView<'_> {

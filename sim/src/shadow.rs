@@ -111,8 +111,16 @@ struct Node {
     state: NodeState,
     /// What it was given and has not reported.
     owed: BTreeMap<JobId, Attempt>,
-    /// Clients that its owner declined.
-    declines: BTreeSet<PublicKey>,
+    /// Clients that its owner declined, and whether that was with a GPU, which says nothing of jobs without.
+    declines: BTreeSet<(PublicKey, bool)>,
+}
+
+impl Node {
+    /// Whether its owner declined a job like this one.
+    fn has_declined(&self, job: &Job) -> bool {
+        let Request { client, gpu, .. } = job.request;
+        self.declines.contains(&(client, false)) || gpu.is_some() && self.declines.contains(&(client, true))
+    }
 }
 
 impl Job {
@@ -374,9 +382,9 @@ impl Shadow {
             }
             AttemptFailure::Declined(_) => {
                 points.hit(Point::DeclinedByOwner);
-                let client = self.jobs[&id].request.client;
+                let Request { client, gpu, .. } = self.jobs[&id].request;
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.declines.insert(client);
+                    node.declines.insert((client, gpu.is_some()));
                 }
                 self.passed_over(now, id, attempt, node);
             }
@@ -815,7 +823,7 @@ impl Shadow {
         for (key, node) in open {
             let is_ruled_out = |id: &JobId, job: &Job| {
                 let has_tried = job.had(key) || node.owed.contains_key(id);
-                has_tried || job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client)
+                has_tried || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
             };
             let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
             if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
@@ -862,7 +870,7 @@ impl Shadow {
     /// Whether the owner of each node that is there and fits has declined the job's client.
     fn is_declined_by_all(&self, job: &Job) -> bool {
         let mut fitting = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
-        fitting.all(|node| node.declines.contains(&job.request.client))
+        fitting.all(|node| node.has_declined(job))
     }
 
     /// Whether enough was said against a job's module: by two nodes, or by one where no other can be asked.

@@ -121,6 +121,25 @@ fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_little() {
     assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 960), "and nothing where it is lent no more");
 }
 
+/// Who had hung a node's GPU was kept away from the whole node for a minute.
+#[test]
+fn client_that_is_kept_from_a_gpu_is_welcome_without_one() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, with_gpu(2));
+    world.join_with(2, with_gpu(2));
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit_with(1, needing(1, GpuNeed::default())), [start(1, 1, 1)]);
+    let kept = AttemptFailure::Declined("the client hung the GPU three times".into());
+    assert_eq!(world.fail(1, 1, 1, kept.clone()), [start(1, 2, 2)]);
+    assert_eq!(world.submit(2), [start(2, 1, 1)], "what needs none is run as ever");
+    assert_eq!(world.submit_with(3, needing(1, GpuNeed::default())), [start(3, 1, 2)]);
+    // An owner who declines a job without a GPU declines both.
+    assert_eq!(world.fail(1, 2, 1, kept), []);
+    assert_eq!(world.submit_with(4, needing(2, GpuNeed::default())), [start(4, 1, 1)]);
+    world.finish(2, 1, 2);
+    assert_eq!(world.view(1).reputation, 1_000);
+}
+
 #[test]
 fn gpu_time_counts_in_the_price_and_in_the_predicted_time() {
     let price = Price { per_gpu_minute: 60, ..Price::default() };
