@@ -16,8 +16,8 @@ pub struct Config {
     /// Attempts of one job that came to nothing. 3: one bad node is bad luck, two are a coincidence; a job that takes a third node down is
     /// itself the likely cause.
     pub attempts_max: u32,
-    /// Attempts of one job that nodes' owners cut short, each of which is paid. 8: who meets so many owners who come home has a job that
-    /// is too long for lent machines.
+    /// Attempts of one job that nodes' owners cut short, each of which is paid, where each node that fits has done so. 8: who meets so many
+    /// owners who come home has a job that is too long for lent machines.
     pub preemptions_max: u32,
     /// How long nodes may take to reconnect, after the gateway's start and after a departure, before a job that only they
     /// would fit is refused. 3 s: a node's first reconnection attempts, with their backoff, lie within it.
@@ -29,7 +29,7 @@ pub struct Config {
     /// longer is not reachable in any useful sense, and the client should not wait for it.
     pub cancel_grace_us: u64,
     /// How long a node whose owner took the machine back may take to hand in what it had. 1 s: it stops its guests within 200 ms, and a
-    /// job that waits longer is better begun elsewhere.
+    /// job that waits longer is better begun elsewhere. A node that gave work back has as long to say that its owner wants the machine.
     pub vacate_grace_us: u64,
     /// The soonest that a second attempt is started beside a first, in microseconds. 20 ms: below, a hedge costs more than it can save.
     pub hedge_min_us: u64,

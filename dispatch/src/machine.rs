@@ -10,7 +10,7 @@ use adit_protocol::{
 use crate::class::{Class, Members};
 use crate::grace::Grace;
 use crate::history::{Histories, Short};
-use crate::job::{Cause, DECLINED_MAX, Job, Setback, Shortage};
+use crate::job::{Cause, DECLINED_MAX, GIVEN_BACK_MAX, Job, Setback, Shortage};
 use crate::node::{Node, NodeView, Nodes, Slot};
 use crate::queue::Queue;
 use crate::reputation::Deed;
@@ -50,6 +50,8 @@ pub struct Dispatcher {
     decisions: VecDeque<Recent>,
     /// Nodes whose owners took the machine back a moment ago.
     vacating: BTreeMap<PublicKey, Armed>,
+    /// Nodes that gave work back a moment ago, and of whose owners nothing was heard that explains it.
+    unexplained: BTreeMap<PublicKey, Armed>,
     timers: Timers,
     /// Jobs whose wait began in the event that is being handled, with what was found in a search for a node.
     waiting: Vec<(JobId, Found)>,
@@ -84,6 +86,7 @@ impl Dispatcher {
             losers: BTreeMap::new(),
             decisions: VecDeque::new(),
             vacating: BTreeMap::new(),
+            unexplained: BTreeMap::new(),
             timers: Timers::default(),
             waiting: Vec::new(),
             actions: VecDeque::new(),
@@ -133,6 +136,7 @@ impl Dispatcher {
                 Timer::Hedge(job) => self.hedge(now, job),
                 Timer::Loser(job, attempt) => self.loser_unanswered(job, attempt),
                 Timer::Vacate(node) => self.vacate(now, node),
+                Timer::Explain(node) => self.unexplained_for_long(now, node),
                 Timer::Unbar(node) => self.judge_again(now, node),
             }
             is_grace_shorter |= matches!(timer, Timer::Opening | Timer::Return(_));
@@ -260,6 +264,11 @@ impl Dispatcher {
 
     /// Queues what the node held. Nothing is started: where the node is being replaced, it is to be among the candidates.
     fn disconnect(&mut self, now: Tick, key: PublicKey, deed: Deed, cause: impl Fn() -> Cause) {
+        // Who leaves explains nothing any more.
+        if let Some(armed) = self.unexplained.remove(&key) {
+            self.timers.disarm(&armed);
+            self.nodes.note(now, &key, Deed::GaveBack);
+        }
         if deed == Deed::Expelled || self.leases(&key).next().is_some() {
             self.nodes.note(now, &key, deed);
         }
@@ -300,6 +309,7 @@ impl Dispatcher {
     fn node_offers(&mut self, now: Tick, key: PublicKey, offer: NodeOffer) {
         let Some(before) = self.nodes.get(&key).map(|node| Arc::clone(&node.class)) else { return };
         self.nodes.set_offer(&key, offer);
+        self.owner_changed(now, key);
         self.await_return(now, key, before);
         self.fill(now, &key);
         self.fill_barred(now);
@@ -314,7 +324,11 @@ impl Dispatcher {
                 self.job_mut(id).given_back.retain(|node| *node != key);
             }
         }
+        let is_ready = state == NodeState::Ready;
         self.nodes.set_state(&key, state);
+        if !is_ready {
+            self.owner_changed(now, key);
+        }
         if is_paused && !matches!(before, NodeState::Paused(_)) {
             let armed = self.timers.arm(now.after(self.config.vacate_grace_us), Timer::Vacate(key));
             self.vacating.insert(key, armed);
@@ -347,6 +361,33 @@ impl Dispatcher {
                 self.try_again(now, job, attempt, Cause::NotVacated);
             }
         }
+    }
+
+    /// Takes in that a node's owner changed what it takes, which explains what it gave back just before.
+    fn owner_changed(&mut self, now: Tick, key: PublicKey) {
+        self.nodes.note_changed(now, &key);
+        if self.unexplained.contains_key(&key)
+            && self.nodes.explain(&key, now)
+            && let Some(armed) = self.unexplained.remove(&key)
+        {
+            self.timers.disarm(&armed);
+        }
+    }
+
+    /// Takes in that a node gave back what it had since then. Where its owner had not said so before, there is a moment left for that: messages
+    /// overtake each other.
+    fn await_explanation(&mut self, now: Tick, key: PublicKey, since: Tick) {
+        if self.unexplained.contains_key(&key) || self.nodes.explain(&key, since) {
+            return;
+        }
+        let armed = self.timers.arm(now.after(self.config.vacate_grace_us), Timer::Explain(key));
+        self.unexplained.insert(key, armed);
+    }
+
+    /// All that a node gave back within the moment counts once.
+    fn unexplained_for_long(&mut self, now: Tick, key: PublicKey) {
+        self.unexplained.remove(&key);
+        self.note(now, &key, Deed::GaveBack);
     }
 
     fn note(&mut self, now: Tick, key: &PublicKey, deed: Deed) {
@@ -550,6 +591,7 @@ impl Dispatcher {
         }
         if let Some(lease) = self.lease_of(id, attempt).filter(|lease| lease.node == node).copied() {
             self.nodes.count_preempted(&node, now, &lease, report);
+            self.await_explanation(now, node, lease.since);
             let job = self.job_mut(id);
             job.preemptions += 1;
             if !job.given_back.contains(&node) {
@@ -588,7 +630,7 @@ impl Dispatcher {
             AttemptFailure::Preempted(_) => self.given_back(now, node, id, attempt, Cause::Preempted),
             AttemptFailure::GpuAway(why) => self.given_back(now, node, id, attempt, Cause::GpuAway(why)),
             AttemptFailure::Declined(_) => {
-                self.nodes.note_declined(now, &node, self.jobs[&id].client);
+                self.nodes.note_declined(now, &node, &self.jobs[&id]);
                 self.take_lease(id, attempt);
                 self.attempt_declined(now, id, node);
                 self.give_up_declined(now, id);
@@ -616,6 +658,9 @@ impl Dispatcher {
 
     /// Takes in that a node could not have a job for now, for a reason that is not the job's.
     fn given_back(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, cause: Cause) {
+        if let Some(since) = self.lease_of(id, attempt).map(|lease| lease.since) {
+            self.await_explanation(now, node, since);
+        }
         let job = self.job_mut(id);
         job.preemptions += 1;
         if !job.given_back.contains(&node) {
@@ -670,14 +715,22 @@ impl Dispatcher {
             return false;
         }
         let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
-        let is_declining = |node: &&Node| node.declines(now, &job.client) && node.is_ready() && node.fits(&job.demand);
+        let is_declining = |node: &&Node| node.declines(now, job) && node.is_ready() && node.fits(&job.demand);
         // Few owners decline anybody; where many nodes fit, it is not asked.
         fitting > 0 && fitting <= DECLINED_MAX as u32 && self.nodes.iter().filter(is_declining).count() as u32 == fitting
     }
 
+    /// Whether owners took a job's machines back as often as they may, and none is left that did not: those who give back all that they get
+    /// could end everybody's jobs otherwise, beside others that have nothing to do.
+    fn is_given_back_by_all(&self, id: JobId) -> bool {
+        let job = &self.jobs[&id];
+        let is_often = job.preemptions > self.config.preemptions_max;
+        is_often && (job.given_back.len() >= GIVEN_BACK_MAX || !self.has_fresh_node(job))
+    }
+
     /// Takes in that an attempt ended without an outcome and through nobody's fault.
     fn cut_short(&mut self, now: Tick, id: JobId, attempt: Attempt, cause: Cause) {
-        let (attempts_max, preemptions_max) = (self.config.attempts_max, self.config.preemptions_max);
+        let attempts_max = self.config.attempts_max;
         let node = self.take_lease(id, attempt).node;
         let job = self.job_mut(id);
         let setback = Setback { node, cause };
@@ -691,7 +744,7 @@ impl Dispatcher {
             return self.actions.push_back(Action::CancelledInQueue { job: id });
         }
         // The setbacks may have come while this attempt was out.
-        if job.preemptions > preemptions_max || job.setbacks >= attempts_max {
+        if job.setbacks >= attempts_max || self.is_given_back_by_all(id) {
             return self.lose(id, words);
         }
         self.queue_again(now, id);
@@ -851,7 +904,7 @@ impl Dispatcher {
 
     /// How many nodes are ruled out for a job: those that its demand does, and those that fit it and may not have it all the same.
     fn ruled_out(&self, job: &Job, mut counts: BTreeMap<UnfitReason, u32>) -> BTreeMap<UnfitReason, u32> {
-        let is_declining = |node: &Node| node.declines(self.now, &job.client) && self.is_usable(job, node);
+        let is_declining = |node: &Node| node.declines(self.now, job) && self.is_usable(job, node);
         let by_owner = if job.declined.is_empty() && self.nodes.count() > DECLINED_MAX {
             Vec::new()
         } else {

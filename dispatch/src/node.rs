@@ -7,7 +7,7 @@ use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, Publi
 use crate::Report;
 use crate::class::{Class, ClassId, Classes, Offered, Profiles};
 use crate::history::Short;
-use crate::job::Lease;
+use crate::job::{Job, Lease};
 use crate::mean::Mean;
 use crate::reputation::{BARRED_BELOW, Deed, Past, Reputation};
 use crate::request::Demand;
@@ -65,6 +65,9 @@ const _: () = assert!(KNOWN_MAX >= 3 * (2 + NAMED_INPUTS_MAX));
 /// Clients whose jobs a node's owner declined, and how long they are not offered again: owners change their lists rarely.
 const DECLINES_MAX: usize = 8;
 const DECLINED_FOR_US: u64 = 60_000_000;
+
+/// Changes of what its owner allows that may explain why a node gives work back before it does a job: who comes home so often lends nothing.
+const EXPLANATIONS_MAX: u8 = 8;
 
 /// A connected node's place in the table. It is given to another one when the node has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,10 +134,25 @@ pub(crate) struct Node {
     known: VecDeque<Short>,
     /// The sketches of all that is known: what is not in it need not be looked for.
     known_sketch: u64,
-    declines: VecDeque<(PublicKey, Tick)>,
+    declines: VecDeque<Declined>,
+    /// When its owner last changed what it takes.
+    changed: Option<Tick>,
+    /// The last of these changes that explained why it gave work back.
+    explained: Option<Tick>,
+    /// How many did since it did a job.
+    explanations: u8,
     reputation: Reputation,
     is_barred: bool,
     jobs_done: u64,
+}
+
+/// A client whose jobs a node's owner declined.
+#[derive(Debug, Clone, Copy)]
+struct Declined {
+    client: PublicKey,
+    /// Whether those with a GPU alone: a client may be kept from a node's GPU and welcome to the rest of it.
+    with_gpu: bool,
+    until: Tick,
 }
 
 /// Where an open node stands among the others.
@@ -278,6 +296,9 @@ impl Nodes {
             known: VecDeque::new(),
             known_sketch: 0,
             declines: VecDeque::new(),
+            changed: None,
+            explained: None,
+            explanations: 0,
             reputation: self.past.recall(&key, now),
             is_barred: false,
             jobs_done: 0,
@@ -405,7 +426,21 @@ impl Nodes {
     /// Takes in an attempt that came to an outcome by itself, and what it shows of its node. Says whether the node's claim of its speed
     /// does not hold.
     pub(crate) fn count_done(&mut self, key: &PublicKey, now: Tick, lease: &Lease, report: &Report) -> bool {
-        self.change(key, |node| node.learn_times(now, lease, report)).unwrap_or(false)
+        let learn = |node: &mut Node| {
+            node.explanations = 0;
+            node.learn_times(now, lease, report)
+        };
+        self.change(key, learn).unwrap_or(false)
+    }
+
+    /// Notes that a node's owner changed what it takes.
+    pub(crate) fn note_changed(&mut self, now: Tick, key: &PublicKey) {
+        self.change(key, |node| node.changed = Some(now));
+    }
+
+    /// Whether what a node's owner said explains that it gives back what it had since then.
+    pub(crate) fn explain(&mut self, key: &PublicKey, since: Tick) -> bool {
+        self.change(key, |node| node.explain(since)).unwrap_or(false)
     }
 
     pub(crate) fn count_cut_short(&mut self, key: &PublicKey) {
@@ -434,12 +469,14 @@ impl Nodes {
         self.knowing.insert((blob, slot));
     }
 
-    /// Notes that a node's owner declined a client's job.
-    pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, client: PublicKey) {
+    /// Notes that a node's owner declined a client's job. Of a job with a GPU that says nothing of jobs without.
+    pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, job: &Job) {
+        let (client, with_gpu) = (job.client, job.demand.needs_gpu());
         self.change(key, |node| {
-            node.declines.retain(|(declined, until)| *declined != client && *until > now);
+            let is_same = |declined: &Declined| declined.client == client && declined.with_gpu == with_gpu;
+            node.declines.retain(|declined| !is_same(declined) && declined.until > now);
             node.declines.truncate(DECLINES_MAX - 1);
-            node.declines.push_front((client, now.after(DECLINED_FOR_US)));
+            node.declines.push_front(Declined { client, with_gpu, until: now.after(DECLINED_FOR_US) });
         });
     }
 
@@ -642,9 +679,18 @@ impl Node {
         self.reputation.at(now)
     }
 
-    /// Whether its owner declined a job of the client not long ago.
-    pub(crate) fn declines(&self, now: Tick, client: &PublicKey) -> bool {
-        self.declines.iter().any(|(declined, until)| declined == client && *until > now)
+    fn explain(&mut self, since: Tick) -> bool {
+        let Some(changed) = self.changed.filter(|changed| *changed >= since) else { return false };
+        if self.explained.replace(changed) != Some(changed) {
+            self.explanations = self.explanations.saturating_add(1);
+        }
+        self.explanations <= EXPLANATIONS_MAX
+    }
+
+    /// Whether its owner declined a job like this one of its client not long ago.
+    pub(crate) fn declines(&self, now: Tick, job: &Job) -> bool {
+        let is_like = |declined: &Declined| declined.client == job.client && (!declined.with_gpu || job.demand.needs_gpu());
+        self.declines.iter().any(|declined| is_like(declined) && declined.until > now)
     }
 
     pub(crate) fn view(&self, now: Tick, verdicts: Vec<(Verdict, u64)>) -> NodeView<'_> {

@@ -16,6 +16,9 @@ const REGAIN_US: u64 = 2_000_000;
 /// What a node keeps whose word on speed and times does not hold, and which does nothing worse.
 const SLOW_LEAST: i32 = 500;
 
+/// How often what giving back costs is doubled, at the most: then it is more than there is to lose.
+const DOUBLED_MAX: u8 = 5;
+
 /// Nodes whose past is remembered: more than are connected at once.
 const REMEMBERED_MAX: usize = 16_384;
 
@@ -30,6 +33,8 @@ pub(crate) enum Deed {
     Failed,
     /// It did not confirm a cancellation.
     Silent,
+    /// It gave work back, and its owner had not said that the machine is wanted.
+    GaveBack,
     /// What it says of its speed does not hold.
     SlowerThanClaimed,
     /// It says that it fetched or compiled for a time in which it had nothing to fetch or to compile, by what it said before.
@@ -43,6 +48,7 @@ pub(crate) enum Deed {
 impl Deed {
     fn worth(self) -> i32 {
         match self {
+            Self::GaveBack => -40,
             Self::Finished => 5,
             Self::LeftWork => -60,
             Self::Failed | Self::Silent => -100,
@@ -59,11 +65,13 @@ impl Deed {
 pub(crate) struct Reputation {
     value: u16,
     since: Tick,
+    /// Times that it gave work back without a word from its owner, and did no job in between.
+    gave_back: u8,
 }
 
 impl Reputation {
     pub(crate) fn new(now: Tick) -> Self {
-        Self { value: WHOLE, since: now }
+        Self { value: WHOLE, since: now, gave_back: 0 }
     }
 
     /// What it is by now.
@@ -82,8 +90,20 @@ impl Reputation {
         // Times are predicted from what is seen, so words on them need not cost a node all its work.
         let is_word = matches!(deed, Deed::SlowerThanClaimed | Deed::UnlikelyTimes);
         let least = if is_word { before.min(SLOW_LEAST) } else { 0 };
-        let value = (before + deed.worth()).clamp(least, i32::from(WHOLE));
-        Self { value: value as u16, since: now }
+        let gave_back = self.gave_back_after(deed, now);
+        // Once is an accident, and each time more without a job done is twice as bad: the fifth bars it.
+        let times = if deed == Deed::GaveBack { 1 << (gave_back - 1).min(DOUBLED_MAX) } else { 1 };
+        let value = (before + deed.worth() * times).clamp(least, i32::from(WHOLE));
+        Self { value: value as u16, since: now, gave_back }
+    }
+
+    fn gave_back_after(self, deed: Deed, now: Tick) -> u8 {
+        match deed {
+            Deed::Finished | Deed::SlowerThanClaimed | Deed::UnlikelyTimes => 0,
+            Deed::GaveBack if self.at(now) == WHOLE => 1,
+            Deed::GaveBack => self.gave_back.saturating_add(1),
+            _ => self.gave_back,
+        }
     }
 
     /// When a node that is barred will not be any more.
@@ -131,6 +151,21 @@ mod tests {
         assert_eq!(bad.after(Deed::Finished, Tick(0)).at(Tick(0)), 155);
         assert_eq!(bad.at(Tick(u64::MAX)), WHOLE);
         assert_eq!(start.after(Deed::Finished, Tick(9)).at(Tick(9)), WHOLE, "more than whole there is not");
+    }
+
+    #[test]
+    fn each_time_that_work_is_given_back_costs_twice_the_last_until_a_job_is_done() {
+        let give_back = |reputation: Reputation| reputation.after(Deed::GaveBack, Tick(0));
+        let mut reputation = Reputation::new(Tick(0));
+        for left in [960, 880, 720, 400] {
+            reputation = give_back(reputation);
+            assert_eq!(reputation.at(Tick(0)), left);
+        }
+        assert_eq!(give_back(reputation).at(Tick(0)), 0, "the fifth in a row");
+        let done = reputation.after(Deed::Finished, Tick(0));
+        assert_eq!(give_back(done).at(Tick(0)), 365);
+        let healed = Tick(1_000 * REGAIN_US);
+        assert_eq!(reputation.after(Deed::GaveBack, healed).at(healed), 960, "long ago");
     }
 
     #[test]

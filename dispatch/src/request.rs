@@ -86,6 +86,11 @@ struct Bid {
 }
 
 impl Demand {
+    /// Whether it is for nodes with a GPU alone.
+    pub(crate) fn needs_gpu(&self) -> bool {
+        self.gpu.is_some()
+    }
+
     pub(crate) fn of(request: &Request) -> Self {
         let limits = request.limits;
         let (JobLimits { fuel, output, gpu_ns, .. }, input_bytes) = (limits, request.input_bytes());

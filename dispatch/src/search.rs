@@ -253,7 +253,7 @@ impl Search<'_> {
         if let Some(reason) = job.demand.unfit(&self.nodes.summary(slot).offered(), || &self.nodes.at(slot).class) {
             return Some(reason);
         }
-        if *has_record && self.nodes.at(slot).declines(self.now, &job.client) {
+        if *has_record && self.nodes.at(slot).declines(self.now, job) {
             return Some(UnfitReason::Declined);
         }
         if job.declined.contains(key) {

@@ -40,6 +40,8 @@ pub(crate) enum Timer {
     Loser(JobId, Attempt),
     /// When to take its leases from a node whose owner took the machine back.
     Vacate(PublicKey),
+    /// When to hold it against a node that it gave work back, unless its owner has said why by then.
+    Explain(PublicKey),
     /// When a node that lost its trust may have it again.
     Unbar(PublicKey),
     /// When to stop waiting for a node's word about a job that it was told to stop.

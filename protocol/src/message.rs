@@ -624,8 +624,8 @@ pub enum NodeMessage {
     State(NodeState),
 }
 
-/// Why an attempt came to nothing. None of these is billed. That its owner declines a job or takes the machine back is not held against a
-/// node.
+/// Why an attempt came to nothing. None of these is billed. That its owner declines a job is not held against a
+/// node; nor that the owner takes the machine back, where the node says so by its state or its offer too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AttemptFailure {
     /// The module does not run on any node: the job ends.

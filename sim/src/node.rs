@@ -34,6 +34,8 @@ pub(crate) struct Node {
     declines: Vec<PublicKey>,
     /// Whether it claims a speed that it does not have, calls what it ran compilation, and some sound modules invalid.
     lies: bool,
+    /// Whether it gives back nearly all that it gets, though its owner wants nothing.
+    shirks: bool,
     link: Option<LinkId>,
     /// Crashes that it survived: alarms of an earlier life do not ring.
     life: u64,
@@ -80,6 +82,9 @@ impl Node {
         let key = SecretKey::from_seed(env.chance.bytes());
         let speed = env.chance.within_orders(100_000_000, 4_000_000_000);
         let lies = env.plan.has(Fault::Liars) && env.chance.permille(400);
+        // Few of its kind, or nearly all.
+        let shirkers = [300, 950][(env.plan.seed % 2) as usize];
+        let shirks = env.plan.has(Fault::GiveBacks) && env.chance.permille(shirkers);
         let claimed = if lies { speed.saturating_mul(env.chance.within(3, 50)) } else { speed };
         let slots = env.chance.within_orders(1, 8) as u32;
         let labels = env.chance.pick(&[&[("region", "eu")][..], &[("region", "us")], &[("region", "eu"), ("gpu", "none")], &[]]);
@@ -124,6 +129,7 @@ impl Node {
             skew_ms,
             declines,
             lies,
+            shirks,
             link: None,
             life: 0,
             works: BTreeMap::new(),
@@ -273,6 +279,11 @@ impl Node {
         }
         if env.strikes(Fault::GiveBacks, 80) {
             return fail(self, env, AttemptFailure::Withdrawn);
+        }
+        if self.shirks && env.strikes(Fault::GiveBacks, 900) {
+            env.hit(Point::GaveBackUnasked);
+            let failure = if spec.gpu.is_some() { AttemptFailure::GpuAway } else { AttemptFailure::Preempted };
+            return fail(self, env, failure("it says".into()));
         }
         self.works_begun += 1;
         let place = self.works_begun;

@@ -67,7 +67,7 @@ faults! {
     Silence = "silence",
     /// Nodes fail jobs.
     NodeFailures = "node-failures",
-    /// Nodes give back what they were given.
+    /// Nodes give back what they were given, some nearly all of it and in their owners' name.
     GiveBacks = "give-backs",
     /// Receipts do not hold.
     BadReceipts = "bad-receipts",

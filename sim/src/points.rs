@@ -42,6 +42,8 @@ points! {
     TriedAfterPaid = "a job began anew whose attempts were paid in an earlier life of the gateway",
     PreemptedTwice = "owners cut two attempts of one job short",
     PreemptedBeforeStart = "an owner took the machine back before the guest started",
+    GaveBackUnasked = "a node that was ready gave back what it was given",
+    GivenBackByMany = "a job that was given back more often than it may went to a node that had not",
     NotVacated = "a paused node did not hand in what it had",
     OwnerDrained = "an owner drained a node with work",
     OwnerResumed = "an owner resumed a node",

@@ -15,6 +15,9 @@ use crate::vault::Vault;
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
 
+/// Nodes that may give one job back while others are left that did not.
+const GIVEN_BACK_MAX: usize = 256;
+
 /// Where more wait, what is told of the nodes may be of an earlier moment.
 const FEW_WAIT: usize = 32;
 
@@ -110,11 +113,24 @@ struct Node {
     state: NodeState,
     /// What it was given and has not reported.
     owed: BTreeMap<JobId, Attempt>,
-    /// Clients that its owner declined.
-    declines: BTreeSet<PublicKey>,
+    /// Clients that its owner declined, and whether that was with a GPU, which says nothing of jobs without.
+    declines: BTreeSet<(PublicKey, bool)>,
+}
+
+impl Node {
+    /// Whether its owner declined a job like this one.
+    fn has_declined(&self, job: &Job) -> bool {
+        let Request { client, gpu, .. } = job.request;
+        self.declines.contains(&(client, false)) || gpu.is_some() && self.declines.contains(&(client, true))
+    }
 }
 
 impl Job {
+    /// Whether a node failed it, gave it back or declined it.
+    fn had(&self, node: &PublicKey) -> bool {
+        [&self.failed, &self.given_back, &self.declined].iter().any(|nodes| nodes.contains(node))
+    }
+
     /// Whether it had its turn.
     fn has_started(&self) -> bool {
         self.started > self.before
@@ -381,9 +397,9 @@ impl Shadow {
             }
             AttemptFailure::Declined(_) => {
                 points.hit(Point::DeclinedByOwner);
-                let client = self.jobs[&id].request.client;
+                let Request { client, gpu, .. } = self.jobs[&id].request;
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.declines.insert(client);
+                    node.declines.insert((client, gpu.is_some()));
                 }
                 self.passed_over(now, id, attempt, node);
             }
@@ -492,8 +508,8 @@ impl Shadow {
         let view = dispatcher.node(&key);
         let is_hedge = decision.is_hedge;
         let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
-        let total = self.config.attempts_max + self.config.preemptions_max;
-        let spent = job.setbacks + job.preemptions;
+        let is_often = job.preemptions > self.config.preemptions_max;
+        let had = job.had(&key) && !job.maybe_given_back.contains(&key);
         let elsewhere = self.nodes.iter().any(|(other, node)| *other != key && node.owed.get(&id) == Some(&attempt));
         let rows = [
             (attempt.0 == job.started + 1, "its attempts are not numbered one by one"),
@@ -510,7 +526,7 @@ impl Shadow {
             (!job.declined.contains(&key), "the node is not to have it"),
             (view.as_ref().is_some_and(|view| view.leases <= view.window), "the node has no room"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
-            (others > 0 || spent <= total, "owners cut it short as often as they may"),
+            (others > 0 || !is_often || !had || !self.has_fresh_node(job), "owners cut it short as often as they may"),
             (deadline_us.is_none_or(|us| now <= job.submitted.after(us)), "its deadline is over"),
         ];
         if let Some((_, what)) = rows.into_iter().find(|(holds, _)| !holds) {
@@ -558,6 +574,9 @@ impl Shadow {
         }
         if job.request.gpu.is_some() {
             points.hit(Point::GpuStarted);
+        }
+        if job.preemptions > self.config.preemptions_max {
+            points.hit(Point::GivenBackByMany);
         }
         let chosen = decision.candidates.iter().find(|candidate| candidate.verdict == Verdict::Chosen);
         if chosen.is_some_and(|chosen| chosen.predicted.compile_us == 0) {
@@ -653,7 +672,9 @@ impl Shadow {
         let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was lost and is not known")) };
         let grace_us = self.config.cancel_grace_us;
         let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
-        let is_spent = job.setbacks >= self.config.attempts_max || job.preemptions > self.config.preemptions_max;
+        let is_often = job.preemptions > self.config.preemptions_max;
+        let is_given_back = is_often && (job.given_back.len() >= GIVEN_BACK_MAX || !self.has_fresh_node(job));
+        let is_spent = job.setbacks >= self.config.attempts_max || is_given_back;
         let deadline_ms = job.request.placement.deadline_ms;
         let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);
         let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || has_no_node);
@@ -816,9 +837,8 @@ impl Shadow {
         let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
         for (key, node) in open {
             let is_ruled_out = |id: &JobId, job: &Job| {
-                let was_there = [&job.failed, &job.given_back, &job.declined].iter().any(|nodes| nodes.contains(key));
-                let has_tried = was_there || node.owed.contains_key(id);
-                has_tried || job.request.placement.deadline_ms.is_some() || node.declines.contains(&job.request.client)
+                let has_tried = job.had(key) || node.owed.contains_key(id);
+                has_tried || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
             };
             let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
             if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
@@ -849,7 +869,7 @@ impl Shadow {
         if reputation(key) >= TRUSTED {
             return Trust::Whole;
         }
-        let had = |other: &PublicKey| [&job.failed, &job.given_back, &job.declined].iter().any(|nodes| nodes.contains(other));
+        let had = |other: &PublicKey| job.had(other);
         let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
         let others = || self.nodes.iter().filter(|(other, node)| *other != key && is_usable(node)).map(|(other, _)| other);
         let best_of = |may: &dyn Fn(&PublicKey) -> bool| others().filter(|key| may(key)).map(reputation).max().unwrap_or(0);
@@ -865,16 +885,19 @@ impl Shadow {
     /// Whether the owner of each node that is there and fits has declined the job's client.
     fn is_declined_by_all(&self, job: &Job) -> bool {
         let mut fitting = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
-        fitting.all(|node| node.declines.contains(&job.request.client))
+        fitting.all(|node| node.has_declined(job))
     }
 
     /// Whether enough was said against a job's module: by two nodes, or by one where no other can be asked.
     fn is_invalid(&self, job: &Job) -> bool {
-        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
-        let had = |key: &PublicKey| job.failed.contains(key) || job.given_back.contains(key) || job.declined.contains(key);
         let is_last = job.setbacks >= self.config.attempts_max || job.cancelled.is_some();
-        let may_ask = || self.nodes.iter().any(|(key, node)| is_usable(node) && !had(key));
-        job.called_invalid > 1 || job.called_invalid == 1 && (is_last || !may_ask())
+        job.called_invalid > 1 || job.called_invalid == 1 && (is_last || !self.has_fresh_node(job))
+    }
+
+    /// Whether a node that is there may have a job, and neither failed it, gave it back nor declined it.
+    fn has_fresh_node(&self, job: &Job) -> bool {
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        self.nodes.iter().any(|(key, node)| is_usable(node) && !job.had(key))
     }
 
     /// Whether no node that is there can have a job.

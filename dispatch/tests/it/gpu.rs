@@ -101,7 +101,7 @@ fn owner_who_switches_the_gpu_off_ends_what_waits_for_it_and_on_again_takes_it_u
 
 /// A stranger's shader that hung a GPU three times ended the job of whoever had it with him.
 #[test]
-fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_nothing() {
+fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_little() {
     let mut world = World::settled(&[]);
     world.join_with(1, with_gpu(1));
     world.join_with(2, with_gpu(1));
@@ -116,6 +116,28 @@ fn gpu_that_is_away_costs_a_job_none_of_its_attempts_and_a_node_nothing() {
     let words = "the GPU of node 01010101 was not there for the job: it hung";
     assert_eq!(away(&mut world, 1, 9), [lost(1, 9, words)], "but not for ever");
     assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 1_000));
+    world.offer(1, offer(1));
+    world.pass(SECOND);
+    assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 960), "and nothing where it is lent no more");
+}
+
+/// Who had hung a node's GPU was kept away from the whole node for a minute.
+#[test]
+fn client_that_is_kept_from_a_gpu_is_welcome_without_one() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, with_gpu(2));
+    world.join_with(2, with_gpu(2));
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit_with(1, needing(1, GpuNeed::default())), [start(1, 1, 1)]);
+    let kept = AttemptFailure::Declined("the client hung the GPU three times".into());
+    assert_eq!(world.fail(1, 1, 1, kept.clone()), [start(1, 2, 2)]);
+    assert_eq!(world.submit(2), [start(2, 1, 1)], "what needs none is run as ever");
+    assert_eq!(world.submit_with(3, needing(1, GpuNeed::default())), [start(3, 1, 2)]);
+    // An owner who declines a job without a GPU declines both.
+    assert_eq!(world.fail(1, 2, 1, kept), []);
+    assert_eq!(world.submit_with(4, needing(2, GpuNeed::default())), [start(4, 1, 1)]);
+    world.finish(2, 1, 2);
+    assert_eq!(world.view(1).reputation, 1_000);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Owners take their machines back.
 
-use adit_dispatch::{Event, Request};
-use adit_protocol::{AttemptFailure, Microcredits, NodeOffer, NodeState, Price, Refusal, UnfitReason};
+use adit_dispatch::{Action, Event, Request};
+use adit_protocol::{Attempt, AttemptFailure, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal, UnfitReason};
 
 use crate::world::*;
 
@@ -153,6 +153,111 @@ fn node_that_gives_back_all_it_gets_does_not_get_it_for_ever() {
     }
     assert_eq!(give_back(&mut world, 1, 9), [lost(1, 9, "the owner of node 01010101 took the machine back")]);
     assert_eq!((world.view(1).reputation, world.view(2).reputation), (1_000, 1_000));
+    world.pass(SECOND);
+    assert_eq!((world.view(1).reputation, world.view(2).reputation), (960, 960), "their owners said nothing");
+}
+
+fn give_back(world: &mut World, n: u8, j: u32, attempt: u32) -> Vec<Action> {
+    world.fail(n, j, attempt, AttemptFailure::Preempted("the owner is back".into()))
+}
+
+/// Nine near nodes that answered each lease so ended every job, at no cost to them, while others had nothing to do.
+#[test]
+fn job_that_many_give_back_goes_to_one_that_has_not_had_it() {
+    let mut world = World::settled(&[(40, 1)]);
+    world.rtt(40, 300 * MILLISECOND);
+    for n in 1..=30 {
+        world.join(n, 1);
+        world.rtt(n, MILLISECOND);
+    }
+    let mut actions = world.submit(1);
+    let mut given_back = 0;
+    while let [Action::Start { node, attempt: Attempt(attempt), .. }] = actions[..]
+        && node != PublicKey([40; 32])
+    {
+        given_back += 1;
+        actions = give_back(&mut world, node.0[0], 1, attempt);
+    }
+    assert!(given_back > 8, "some are looked at for no reason");
+    assert_eq!(actions, [start(1, given_back + 1, 40)]);
+}
+
+#[test]
+fn node_that_gives_back_again_and_again_without_its_owners_word_is_barred() {
+    let mut world = World::settled(&[(1, 4), (2, 4)]);
+    world.rtt(1, MILLISECOND);
+    // All within a second counts once, and each time more that no job was done since counts double.
+    for (j, left) in [(1, 960), (2, 880), (3, 720), (4, 400), (5, 0)] {
+        for j in [j, 10 + j] {
+            assert_eq!(world.submit(j), [start(j, 1, 1)]);
+            assert_eq!(give_back(&mut world, 1, j, 1), [start(j, 2, 2)]);
+            world.finish(2, j, 2);
+        }
+        world.pass(SECOND);
+        assert_eq!(world.view(1).reputation, left);
+    }
+    assert_eq!(world.submit(6), [start(6, 1, 2)]);
+}
+
+#[test]
+fn owners_word_explains_what_is_given_back_before_it_and_just_after() {
+    let away = || AttemptFailure::GpuAway("it hung".into());
+    let with_gpu = || NodeOffer { gpu: Some(gpu_offer()), ..offer(4) };
+    let mut world = World::settled(&[(2, 4)]);
+    world.join_with(1, with_gpu());
+    world.rtt(1, MILLISECOND);
+    // What was on its way to a node that is ready again by now.
+    world.submit(1);
+    world.state(1, paused());
+    world.state(1, NodeState::Ready);
+    give_back(&mut world, 1, 1, 1);
+    // Word that comes after its time, and then an offer without the GPU.
+    world.submit(2);
+    give_back(&mut world, 1, 2, 1);
+    world.pass(SECOND / 2);
+    world.state(1, NodeState::Draining);
+    world.state(1, NodeState::Ready);
+    world.submit(3);
+    world.fail(1, 3, 1, away());
+    world.offer(1, offer(4));
+    world.pass(SECOND);
+    assert_eq!(world.view(1).reputation, 1_000);
+    // What it was given after that word is not explained by it.
+    world.submit(4);
+    give_back(&mut world, 1, 4, 1);
+    world.pass(SECOND);
+    assert_eq!(world.view(1).reputation, 960);
+}
+
+#[test]
+fn owner_who_comes_home_at_every_job_lends_nothing() {
+    let mut world = World::settled(&[(1, 4), (2, 4)]);
+    world.rtt(1, MILLISECOND);
+    let come_home = |world: &mut World, j| {
+        assert_eq!(world.submit(j), [start(j, 1, 1)]);
+        world.state(1, paused());
+        give_back(world, 1, j, 1);
+        world.finish(2, j, 2);
+        world.pass(SECOND);
+        world.state(1, NodeState::Ready);
+        world.view(1).reputation
+    };
+    assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(|j| come_home(&mut world, j)), [1_000; 8]);
+    assert_eq!(come_home(&mut world, 9), 960);
+    world.submit(10);
+    world.finish(1, 10, 1);
+    assert_eq!(come_home(&mut world, 11), 965, "it did a job");
+}
+
+#[test]
+fn node_that_leaves_after_it_gave_work_back_has_explained_nothing() {
+    let mut world = World::settled(&[(1, 4), (2, 4)]);
+    world.rtt(1, MILLISECOND);
+    world.submit(1);
+    give_back(&mut world, 1, 1, 1);
+    world.leave(1);
+    world.join(1, 4);
+    assert_eq!(world.view(1).reputation, 960);
 }
 
 #[test]

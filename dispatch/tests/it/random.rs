@@ -26,6 +26,9 @@ const CONFIG: Config = Config {
     hedge_min_us: 20 * MILLISECOND,
 };
 
+/// What a job may have in all: those that came to nothing, those that were given back, and then one for each node that had it not.
+const ATTEMPTS_MAX: u32 = CONFIG.attempts_max + CONFIG.preemptions_max + 4;
+
 #[derive(Debug, Clone)]
 enum Step {
     Join {
@@ -80,6 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
             AttemptFailure::ModuleInvalid("bad".into()),
             AttemptFailure::BlobMissing(Digest([0; 32])),
             AttemptFailure::Withdrawn,
+            AttemptFailure::Preempted("the owner is back".into()),
+            AttemptFailure::GpuAway("it hung".into()),
         ];
         prop_oneof![
             6 => Just(None),
@@ -118,12 +123,20 @@ struct Model {
     /// Leases that ended here without a word from their node.
     owed: BTreeSet<Granted>,
     granted: Vec<Granted>,
+    /// The job that this step's report gives back, for nobody's fault.
+    given_back: Option<JobId>,
 }
 
 impl Model {
     fn fits(&self, node: &PublicKey, job: &JobId) -> bool {
         let offer = &self.offers[node];
         offer.slots > 0 && (self.requests[job].gpu.is_none() || offer.gpu.is_some())
+    }
+
+    /// Whether a node fits that never held the job.
+    fn has_fresh(&self, job: &JobId) -> bool {
+        let is_fresh = |node: &PublicKey| self.tried.get(job).is_none_or(|tried| !tried.contains(node));
+        self.offers.keys().any(|node| is_fresh(node) && self.fits(node, job))
     }
 
     fn due(&self) -> Vec<Granted> {
@@ -172,8 +185,11 @@ impl Model {
             Action::Abandon { .. } => unreachable!("nothing is hedged here"),
             Action::Waits { .. } => unreachable!("the world keeps these apart"),
             Action::Refuse { job, .. } | Action::CancelledInQueue { job } => self.ended(job),
-            Action::Lost { job, attempts, .. } => {
+            Action::Lost { job, attempts, ref reason } => {
                 assert_eq!(self.alive.get(&job), Some(&attempts));
+                let is_given_back = self.given_back == Some(job) && !reason.contains("; then ");
+                let is_last = !is_given_back || !self.has_fresh(&job);
+                assert!(is_last, "{job} is lost because it was given back, and a node is left that had it not");
                 self.ended(job);
             }
         }
@@ -183,15 +199,13 @@ impl Model {
         assert!(self.offers.contains_key(&node), "{job} starts on a connected node");
         assert!(self.fits(&node, &job), "{job} starts on a node that fits");
         assert!(!self.cancelled.contains(&job), "{job} is cancelled");
-        let tried = self.tried.entry(job).or_default().clone();
-        let is_fresh = |node: &PublicKey| !tried.contains(node);
-        let has_fresh = self.offers.keys().any(|node| is_fresh(node) && self.fits(node, &job));
-        assert!(is_fresh(&node) || !has_fresh, "{job} goes back to a node only where no other fits");
+        let is_fresh = self.tried.get(&job).is_none_or(|tried| !tried.contains(&node));
+        assert!(is_fresh || !self.has_fresh(&job), "{job} goes back to a node only where no other fits");
         self.tried.entry(job).or_default().insert(node);
         let attempts = self.alive.get_mut(&job).expect("only a job that is alive starts");
         *attempts += 1;
         assert_eq!(attempt.0, *attempts, "attempts count from 1");
-        assert!(*attempts <= CONFIG.attempts_max);
+        assert!(*attempts <= ATTEMPTS_MAX);
         assert_eq!(self.leases.insert(job, (node, attempt)), None, "{job} has one attempt at a time");
         self.granted.push((node, job, attempt));
     }
@@ -239,6 +253,7 @@ fn run(steps: &[Step], nudges: usize) -> Vec<Action> {
     let mut trace = Vec::new();
     let drain = (1..=4).map(|n| Step::Leave { n }).chain([Step::Pass { us: 1_000 * SECOND }]);
     for step in steps.iter().cloned().chain(drain) {
+        model.given_back = None;
         let waits = world.waits.len();
         let mut actions = take(&mut world, &mut model, step);
         actions.extend(world.pass(0));
@@ -321,8 +336,10 @@ fn take(world: &mut World, model: &mut Model, step: Step) -> Vec<Action> {
 }
 
 fn report(world: &mut World, model: &mut Model, granted: Granted, failure: Option<AttemptFailure>) -> Vec<Action> {
-    model.reported(granted, failure.is_none());
     let (node, job, attempt) = granted;
+    let is_given_back = matches!(failure, Some(AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_)));
+    model.given_back = (is_given_back && model.leases.get(&job) == Some(&(node, attempt))).then_some(job);
+    model.reported(granted, failure.is_none());
     let (n, j) = (node.0[0], number(job));
     match failure {
         None => world.finish(n, j, attempt.0),
