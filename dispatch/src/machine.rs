@@ -244,6 +244,8 @@ impl Dispatcher {
         self.disconnect(now, key, Deed::LeftWork, || Cause::Left);
         self.nodes.join(now, key, offer, state, cached);
         self.judge_again(now, key);
+        // A trusted one may be back that takes no jobs now, for which barred ones were kept waiting.
+        self.fill_barred(now);
     }
 
     fn node_left(&mut self, now: Tick, key: PublicKey, deed: Deed, cause: impl Fn() -> Cause) {

@@ -10,7 +10,7 @@ use adit_protocol::{
 
 use crate::class::Members;
 use crate::history::{Estimate, Short};
-use crate::job::Job;
+use crate::job::{DECLINED_MAX, Job};
 use crate::node::{Node, Nodes, Slot};
 use crate::reputation::WHOLE;
 use crate::summary::{Summary, run_us};
@@ -233,10 +233,15 @@ impl Search<'_> {
     fn has_trusted(&self) -> bool {
         *self.trusted.get_or_init(|| {
             let (job, demand) = (self.job, &self.job.demand);
+            let is_trusted = |node: &Node| node.is_ready() && !node.is_barred() && node.fits(demand);
+            // Few enough to ask each of them about its owner, too: where none else would have the job, it would wait for nobody.
+            if self.nodes.count() <= DECLINED_MAX {
+                let had = |node: &Node| job.had(&node.key) || job.declined.contains(&node.key);
+                return self.nodes.iter().any(|node| is_trusted(node) && !had(node) && !node.declines(self.now, job));
+            }
             let trusted = self.nodes.classes().fitting(demand).map(|(_, members)| members.trusted()).sum::<u32>();
             let others = job.given_back.iter().chain(&job.declined).filter(|key| !job.failed.contains(key));
             let had: BTreeSet<_> = job.failed.iter().chain(others).collect();
-            let is_trusted = |node: &Node| node.is_ready() && !node.is_barred() && node.fits(demand);
             let gone = had.into_iter().filter(|key| self.nodes.get(key).is_some_and(is_trusted)).count();
             u64::from(trusted) > gone as u64
         })

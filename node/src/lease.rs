@@ -178,9 +178,11 @@ async fn prepare(
         times.compile_us += compiled.compile_us;
         // Kept for the case that the code is dropped from the cache between here and the start.
         let again = inputs.try_clone().map_err(|error| AttemptFailure::Node(error.to_string()))?;
-        if turn.is_none() && link.node.owner.rules().one_tenant {
-            turn = Some(link.node.tenancy.turn(lease.client).await);
+        if turn.is_none() {
+            let is_alone = || link.node.owner.rules().one_tenant;
+            turn = Some(link.node.tenancy.turn(lease.client, is_alone).await);
         }
+        link.node.owner.rules().admit(&lease.client, spec, &link.node.offer.price).map_err(AttemptFailure::Declined)?;
         let Inputs { stdin: input, named } = inputs;
         let request = RunRequest { tenant: lease.client, spec: Arc::clone(spec), input, named };
         match runtime.start(request).await {

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_protocol::limits::CACHED_MODULES_MAX;
 use adit_protocol::{
-    Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, NodeMessage, NodeState, PublicKey, UnixMillis,
+    Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, JobSpec, NodeMessage, NodeState, PublicKey, UnixMillis,
 };
 use adit_runtime::Gauge;
 use adit_transport::{Connection, Inbox, Outbox, SendError};
@@ -44,13 +45,18 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Held {
     client: PublicKey,
-    module: Digest,
-    has_gpu: bool,
+    spec: Arc<JobSpec>,
     since: UnixMillis,
     /// What stops it.
     stop: watch::Sender<Stop>,
     /// There once its guest has begun.
     gauge: Option<Gauge>,
+}
+
+impl Held {
+    fn has_gpu(&self) -> bool {
+        self.spec.gpu.is_some()
+    }
 }
 
 impl Link {
@@ -97,16 +103,40 @@ impl Link {
         }
     }
 
+    /// Stops what the owner's rules, which have changed, do not take any more, be it running or waiting; where one client is to be alone now,
+    /// all but the jobs of whoever was here first.
+    pub(crate) fn keep_rules(&self, is_alone_now: bool) {
+        let leases = self.leases.borrow();
+        let first = leases.values().min_by_key(|held| (held.gauge.is_none(), held.since)).map(|held| held.client);
+        let tenant = first.filter(|_| is_alone_now);
+        let refused: Vec<_> = leases.values().filter_map(|held| Some((held, self.refusal(held, tenant)?))).collect();
+        if refused.is_empty() {
+            return;
+        }
+        // First, so that the gateway knows that it is the owner who gives them back.
+        self.send(&NodeMessage::Offer(Box::new(self.node.offer_now())));
+        for (held, why) in refused {
+            held.stop.send_replace(Stop::Preempted(why));
+        }
+    }
+
+    /// Why the rules do not let a lease go on, beside those of a tenant who is to be alone.
+    fn refusal(&self, held: &Held, tenant: Option<PublicKey>) -> Option<String> {
+        let admitted = self.node.owner.rules().admit(&held.client, &held.spec, &self.node.offer.price);
+        let is_another = tenant.is_some_and(|tenant| tenant != held.client);
+        admitted.err().or_else(|| is_another.then(|| "its owner takes one client at a time".to_owned()))
+    }
+
     /// Takes the machine back from every guest that has the GPU.
     pub(crate) fn take_back_gpu(&self) {
-        for held in self.leases.borrow().values().filter(|held| held.has_gpu) {
+        for held in self.leases.borrow().values().filter(|held| held.has_gpu()) {
             held.stop.send_replace(Stop::Preempted(TAKEN_BACK.to_owned()));
         }
     }
 
     /// How many of the leases that are held have the GPU.
     pub(crate) fn gpu_leases(&self) -> usize {
-        self.leases.borrow().values().filter(|held| held.has_gpu).count()
+        self.leases.borrow().values().filter(|held| held.has_gpu()).count()
     }
 
     /// The leases that are held, longest first.
@@ -118,10 +148,10 @@ impl Link {
             job: job.to_string(),
             attempt: attempt.0,
             client: held.client.to_string(),
-            module: held.module.to_string(),
+            module: held.spec.module.digest.to_string(),
             is_running: held.gauge.is_some(),
             since: show_time(held.since),
-            has_gpu: held.has_gpu,
+            has_gpu: held.has_gpu(),
             fuel: held.gauge.as_ref().and_then(Gauge::fuel).map(|fuel| fuel.0),
         };
         held.into_iter().map(status).collect()
@@ -278,9 +308,8 @@ fn take(link: &Rc<Link>, tasks: &mut JoinSet<()>, lease: Lease) {
     let (stop, stopped) = watch::channel(Stop::Not);
     match link.leases.borrow_mut().entry((lease.job, lease.attempt)) {
         Entry::Vacant(free) => {
-            let (client, module) = (lease.client, lease.spec.module.digest);
-            let has_gpu = lease.spec.gpu.is_some();
-            free.insert(Held { client, module, has_gpu, since: wall_time(), stop, gauge: None });
+            let (client, spec) = (lease.client, Arc::clone(&lease.spec));
+            free.insert(Held { client, spec, since: wall_time(), stop, gauge: None });
         }
         Entry::Occupied(_) => {
             tracing::warn!(job = %lease.job, "the gateway sent a lease twice; the first one stands");

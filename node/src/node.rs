@@ -393,7 +393,12 @@ impl Shared {
     async fn take_rules(&self, rules: Rules) -> Result<(), String> {
         rules.check().map_err(|error| error.to_string())?;
         self.watch.prepare(rules.wanted()).await.map_err(|error| error.to_string())?;
+        let is_alone_now = rules.one_tenant && !self.owner.rules().one_tenant;
         self.owner.set_rules(rules);
+        if let Some(link) = self.link() {
+            link.keep_rules(is_alone_now);
+        }
+        self.tenancy.look_again();
         let wanted = self.owner.rules().wanted();
         self.look(self.watch.elapsed(), &self.watch.read(wanted));
         Ok(())

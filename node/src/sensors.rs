@@ -220,8 +220,9 @@ const IMPLAUSIBLE: (i32, i32) = (-40_000, 150_000);
 /// The warmest of the kernel's thermal zones (Documentation/driver-api/thermal/sysfs-api.rst) and the processors' own sensors: many machines
 /// have zones for their case and their radio, and the processor's temperature in its sensor alone.
 fn warmest(sys: &Path) -> Option<Celsius> {
-    let zones = entries(&sys.join("class/thermal"), "thermal_zone").filter_map(|zone| millidegrees(&zone.join("temp")));
-    let chips = entries(&sys.join("class/hwmon"), "hwmon").filter(|chip| is_processor(chip)).filter_map(warmest_of);
+    let (thermal, hwmon) = (sys.join("class/thermal"), sys.join("class/hwmon"));
+    let zones = entries(&thermal, "thermal_zone").filter_map(|zone| millidegrees(&zone.join("temp")));
+    let chips = entries(&hwmon, "hwmon").filter(|chip| is_processor(chip)).filter_map(warmest_of);
     zones.chain(chips).max()
 }
 

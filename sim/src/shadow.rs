@@ -873,7 +873,8 @@ impl Shadow {
         let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
         let others = || self.nodes.iter().filter(|(other, node)| *other != key && is_usable(node)).map(|(other, _)| other);
         let best_of = |may: &dyn Fn(&PublicKey) -> bool| others().filter(|key| may(key)).map(reputation).max().unwrap_or(0);
-        let sure = best_of(&|other| !had(other));
+        // What an owner declined is forgotten after a while, at a moment that nobody here can tell.
+        let sure = best_of(&|other| !had(other) && !self.nodes[other].has_declined(job));
         let possible = best_of(&|other| !had(other) || job.maybe_given_back.contains(other));
         match reputation(key) < DISTRUSTED {
             true if sure >= TRUSTED => Trust::None,

@@ -813,6 +813,38 @@ async fn rules_are_read_anew_by_command_and_signal_and_bad_ones_change_nothing()
     node.stderr.wait_for_text(&format!("rules read anew: works in the hours 11:00-14:00; {allowed}"));
 }
 
+/// A client that its owner had just denied kept the machine for as long as its job ran, and what waited began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn rules_that_are_read_anew_stop_what_they_do_not_take() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::hold();
+    let running = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(running).await;
+    let waiting = guest.lease(client(1), &module, b"", endless());
+    let welcome = guest.lease(client(2), &module, b"", endless());
+    until("all are held", || hand.status()["jobs"].as_array().unwrap().len() == 3);
+
+    hand.home.file("config/adit/config.toml", format!("[node.rules]\ndeny-clients = [\"{}\"]\n", client(1)));
+    hand.command(&["reload"]).run().ok().says("1 rules hold");
+    assert!(matches!(guest.hear().await, NodeMessage::Offer(_)), "that the owner changed something is said first");
+    let (mut ended, mut given_back, mut started) = (None, None, None);
+    while ended.is_none() || given_back.is_none() || started.is_none() {
+        match guest.hear().await {
+            NodeMessage::Finished { receipt, .. } => ended = Some(receipt.verify().unwrap().receipt().clone()),
+            NodeMessage::Failed { job, failure, .. } => given_back = Some((job, failure)),
+            NodeMessage::Started { job, .. } => started = Some(job),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_partial(&ended.unwrap(), running);
+    let why = "the client is on its owner's deny list".to_owned();
+    assert_eq!(given_back.unwrap(), (waiting, AttemptFailure::Preempted(why)));
+    assert_eq!(started, Some(welcome), "another client's goes on");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn rule_that_is_new_does_not_stop_a_job_for_want_of_a_first_reading() {
     let hand = Hand::open();
