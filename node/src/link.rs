@@ -89,6 +89,10 @@ impl Link {
             self.node.note_refusal(lease, &failure);
         }
         self.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
+        if matches!(failure, AttemptFailure::GpuAway(_)) {
+            // A word on its GPU first, as of an owner who takes the machine back: what others do to a GPU is no fault of the node's.
+            self.send(&NodeMessage::Offer(Box::new(self.node.offer_now())));
+        }
         self.send(&NodeMessage::Failed { job, attempt, failure });
     }
 

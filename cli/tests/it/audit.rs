@@ -89,7 +89,7 @@ fn every_bill_of_a_guests_own_end_holds_from_a_copy_of_the_data_alone() {
     for audit in &audits {
         assert_eq!((&audit["verdict"], &audit["overcharged_microcredits"]), (&"holds".into(), &0.into()), "{audit}");
         let fields = audit["fields"].as_array().unwrap();
-        assert_eq!(fields.len(), 14);
+        assert_eq!(fields.len(), 15);
         for field in fields {
             assert_eq!((&field["equal"], &field["claimed"]), (&true.into(), &field["recomputed"]), "{field}");
         }
