@@ -235,14 +235,6 @@ impl Client {
         transfer::follow_log(&self.shared.connected().await?, job, offset).await
     }
 
-    /// Stores a blob at the gateway ahead of a job that needs it.
-    ///
-    /// # Errors
-    /// [`TransferError`].
-    pub async fn upload(&self, source: &Source) -> Result<(), TransferError> {
-        transfer::upload(&self.shared.connected().await?, source).await
-    }
-
     /// Says goodbye. Jobs go on at the gateway.
     pub async fn close(self) {
         let connection = self.shared.current();

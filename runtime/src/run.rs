@@ -37,9 +37,6 @@ const GRACE: Duration = Duration::from_secs(2);
 /// then the owner's loss.
 const PREEMPTION_GRACE: Duration = Duration::from_millis(100);
 
-/// Memory of a guest whose worker is kept for the next job: what is given back within some 100 ms. One that gives back more is left to end.
-const KEPT_GUEST_BYTES_MAX: u64 = 1 << 30;
-
 /// A job to run. Its module must have been compiled.
 #[derive(Debug)]
 pub struct RunRequest {
@@ -518,10 +515,7 @@ impl Run {
         let ending = active.judged(ending)?;
         let report = close(&mut self.account, ending, active.gpu.as_ref())?;
         let active = self.active.take().expect("it was there");
-        // A worker tells of the end first and gives the guest's memory back then. Where that is much, it would begin its next job late.
-        if report.usage.memory_peak.0 <= KEPT_GUEST_BYTES_MAX {
-            self.shared.pool.give_back(active.worker);
-        }
+        self.shared.pool.give_back(active.worker);
         Ok(ended(report, active.told))
     }
 

@@ -184,11 +184,12 @@ async fn single_job_waits_for_one_task_of_another_customers_batch_of_two_thousan
     let node = node.join().await;
     let [many, other] = [network.client().await, clients(&network, PATIENCE).await.remove(0)];
     let mut batch = Batch { node, other, customer: many.key(), module: Source::bytes(module) };
-    // Else the first ones would wait for it, and come in another order.
-    many.upload(&batch.module).await.unwrap();
-    let mut handles: Vec<JobHandle> = (0..BATCH).map(|n| many.submit(batch.job(n))).collect();
+    // The first one brings the module; else they would wait for it, and come in another order.
+    let mut handles = vec![many.submit(batch.job(0))];
+    accepted(&mut handles[0]).await;
+    handles.extend((1..BATCH).map(|n| many.submit(batch.job(n))));
     // All of it is accepted, while the node is at its first task.
-    for handle in &mut handles {
+    for handle in &mut handles[1..] {
         accepted(handle).await;
     }
 
