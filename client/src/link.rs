@@ -353,6 +353,7 @@ impl Shared {
         }
         if let Some(upload) = state.uploads.remove(&job) {
             upload.abort();
+            state.decline(job);
             state.deliver(job, JobEvent::Ended(JobResult::CancelledInQueue));
             return Ok(());
         }
@@ -534,9 +535,10 @@ impl Shared {
     fn upload_and_submit(self: &Arc<Self>, job: JobId, missing: Vec<Digest>) {
         let Some(connection) = self.current() else { return };
         let mut state = self.lock();
-        let Some(tracked) = state.jobs.get(&job) else { return };
+        let Some(tracked) = state.jobs.get(&job) else { return state.decline(job) };
         if tracked.cancelled {
             // Said before the gateway knew the job, so the gateway has not heard it.
+            state.decline(job);
             return state.deliver(job, JobEvent::Ended(JobResult::CancelledInQueue));
         }
         let Some(submission) = tracked.submission.clone() else { return };
@@ -574,10 +576,19 @@ impl State {
             }
             Err(_) if lost => {}
             Err((blob, error)) => {
+                self.decline(job);
                 if let Some(tracked) = self.jobs.remove(&job) {
                     tracked.tell(|| Err(JobError::Upload { job, blob, error: error.to_string() }));
                 }
             }
+        }
+    }
+
+    /// Tells the gateway that what it asked for a job for will not come.
+    fn decline(&self, job: JobId) {
+        if let Some(outbox) = self.link.outbox() {
+            // With the connection all that is owed on it is forgotten.
+            let _ = outbox.send(&ClientMessage::Cancel { job });
         }
     }
 

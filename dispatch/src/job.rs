@@ -26,8 +26,9 @@ const BEFORE_SLACK_US: u64 = 100_000;
 /// Nodes that are too dear for a job's client before it is refused.
 pub const DECLINED_MAX: usize = 16;
 
-/// Nodes that may give one job back while others are left that did not: as many as a search looks at beside its orders.
-pub(crate) const GIVEN_BACK_MAX: usize = 256;
+/// Times that a job may be given back while nodes are left that did not: what is held for it is held for so many attempts, each as long as it
+/// may be.
+pub const GIVEN_BACK_MAX: u32 = 32;
 
 /// A job that has not ended.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) struct Job {
     pub(crate) preemptions: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
-    /// Nodes whose owner took the machine back before it began, or whose GPU was away; at most [`GIVEN_BACK_MAX`], and one per attempt. They get
+    /// Nodes whose owner took the machine back before it began, or whose GPU was away; at most one per attempt. They get
     /// it again where no other fits.
     pub(crate) given_back: Vec<PublicKey>,
     /// Nodes on which its client cannot pay for it, or whose owner declines it; at most [`DECLINED_MAX`].

@@ -95,7 +95,7 @@ mod verdicts;
 
 pub use config::Config;
 pub use event::{Action, Event, Report};
-pub use job::{DECLINED_MAX, Lease, Phase};
+pub use job::{DECLINED_MAX, GIVEN_BACK_MAX, Lease, Phase};
 pub use machine::Dispatcher;
 pub use node::NodeView;
 pub use request::Request;

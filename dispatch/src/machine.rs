@@ -636,6 +636,8 @@ impl Dispatcher {
                 self.take_lease(id, attempt);
                 self.attempt_declined(now, id, node);
                 self.give_up_declined(now, id);
+                // For whom its owner declines, this node is none to wait for.
+                self.fill_barred(now);
             }
         }
     }
@@ -727,7 +729,7 @@ impl Dispatcher {
     fn is_given_back_by_all(&self, id: JobId) -> bool {
         let job = &self.jobs[&id];
         let is_often = job.preemptions > self.config.preemptions_max;
-        is_often && (job.given_back.len() >= GIVEN_BACK_MAX || !self.has_fresh_node(job))
+        is_often && (job.preemptions >= GIVEN_BACK_MAX || !self.has_fresh_node(job))
     }
 
     /// Takes in that an attempt ended without an outcome and through nobody's fault.

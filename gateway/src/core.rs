@@ -30,7 +30,7 @@ use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
 use crate::purse::{Purses, shown};
-use crate::room::{Arrivals, Asked, LiveBytes, Part};
+use crate::room::{Asked, LiveBytes};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
@@ -108,7 +108,6 @@ pub(crate) struct Core {
     live_bytes: LiveBytes,
     /// What clients are to send for jobs that they submitted.
     asked: Asked,
-    arrivals: Arrivals,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
     ended_log_bytes: usize,
@@ -156,7 +155,6 @@ impl Core {
             jobs: HashMap::new(),
             live_bytes: LiveBytes::default(),
             asked: Asked::default(),
-            arrivals: Arrivals::default(),
             ended: VecDeque::new(),
             ended_log_bytes: 0,
             turned_away: VecDeque::new(),
@@ -328,7 +326,6 @@ impl Core {
             job.followers.retain(|f| f.link != link);
         }
         self.asked.forget_all(link);
-        self.arrivals.tidy();
     }
 
     pub(crate) fn handle_client(&mut self, client: &Client, message: ClientMessage) {
@@ -424,9 +421,14 @@ impl Core {
         }
     }
 
-    /// The part of the store that a client has for a blob which it sends; nothing where it was not asked for that.
-    pub(crate) fn part_for(&mut self, link: LinkId, client: PublicKey, blob: &BlobRef) -> Option<Part> {
-        self.asked.has(link, blob).then(|| self.arrivals.part_of(client, self.store.bytes_max()))
+    /// Whether a connection was asked for a blob.
+    pub(crate) fn is_asked_for(&self, link: LinkId, blob: &BlobRef) -> bool {
+        self.asked.has(link, blob)
+    }
+
+    /// Takes in that a blob which a connection was asked for is in the store.
+    pub(crate) fn blob_arrived(&mut self, link: LinkId, blob: &BlobRef) {
+        self.asked.arrived(link, blob);
     }
 
     /// Refuses what does not become a job, and keeps that for a while for who asks why.

@@ -1,10 +1,8 @@
 //! What a client may have a gateway keep for it, so that no one client takes what all have together.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
 
 use adit_protocol::{BlobRef, JobId, PublicKey, Refusal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::peer::LinkId;
 
@@ -21,12 +19,6 @@ const RETRY_AFTER_MS: u64 = 1_000;
 /// Blobs that one connection was asked for and that have not come. 1,024: eight times the streams that it may have open at once, and no
 /// more memory than its QUIC state takes. A client that is asked for more submits again later.
 const ASKED_MAX: usize = 1_024;
-
-/// The part of the store that one client's arriving blobs may have.
-const ARRIVING_PART: u64 = 4;
-
-/// In how many pieces that part is given out.
-const ARRIVING_PIECES: u32 = 1_024;
 
 /// What jobs that have not ended keep in memory.
 #[derive(Debug, Default)]
@@ -97,6 +89,15 @@ impl Asked {
         self.0.get(&link).is_some_and(|jobs| jobs.values().any(|blobs| blobs.contains(blob)))
     }
 
+    /// A blob is in the store: no job waits for it any more.
+    pub(crate) fn arrived(&mut self, link: LinkId, blob: &BlobRef) {
+        let Some(jobs) = self.0.get_mut(&link) else { return };
+        jobs.retain(|_, blobs| {
+            blobs.retain(|other| other.digest != blob.digest);
+            !blobs.is_empty()
+        });
+    }
+
     /// A job needs nothing more: it is submitted anew, or withdrawn.
     pub(crate) fn forget(&mut self, link: LinkId, job: JobId) {
         if let Some(jobs) = self.0.get_mut(&link) {
@@ -110,55 +111,8 @@ impl Asked {
     }
 }
 
-/// The parts of the store that are for blobs on their way, one for each client that sends some.
-#[derive(Debug, Default)]
-pub(crate) struct Arrivals(HashMap<PublicKey, Weak<Semaphore>>);
-
-/// A client's part.
-#[derive(Debug, Clone)]
-pub(crate) struct Part {
-    pieces: Arc<Semaphore>,
-    bytes_max: u64,
-}
-
-impl Arrivals {
-    /// The part of one client, on all its connections, of a store of `store_bytes_max` bytes.
-    pub(crate) fn part_of(&mut self, client: PublicKey, store_bytes_max: u64) -> Part {
-        let known = self.0.get(&client).and_then(Weak::upgrade);
-        let pieces = known.unwrap_or_else(|| {
-            let pieces = Arc::new(Semaphore::new(ARRIVING_PIECES as usize));
-            self.0.insert(client, Arc::downgrade(&pieces));
-            pieces
-        });
-        Part { pieces, bytes_max: store_bytes_max / ARRIVING_PART }
-    }
-
-    /// Drops the parts of those who send nothing.
-    pub(crate) fn tidy(&mut self) {
-        self.0.retain(|_, pieces| pieces.strong_count() > 0);
-    }
-}
-
-impl Part {
-    /// Whether a blob is larger than the whole part. It may come all the same, alone: its job was admitted, and the store can hold it.
-    pub(crate) fn is_too_small_for(&self, blob: &BlobRef) -> bool {
-        blob.bytes > self.bytes_max
-    }
-
-    /// Waits until the client's other blobs leave room for one. The client waits too, by QUIC's flow control.
-    pub(crate) async fn room_for(&self, blob: &BlobRef) -> OwnedSemaphorePermit {
-        let pieces = u128::from(blob.bytes) * u128::from(ARRIVING_PIECES) / u128::from(self.bytes_max.max(1)) + 1;
-        let pieces = pieces.min(ARRIVING_PIECES.into()) as u32;
-        Arc::clone(&self.pieces).acquire_many_owned(pieces).await.expect("a client's part is never closed")
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::timeout;
-
     use super::*;
 
     const A: PublicKey = PublicKey([1; 32]);
@@ -206,6 +160,11 @@ mod tests {
         assert!(!asked.has(LinkId(2), &blob(1, 8)) && !asked.has(LINK, &blob(1, 9)));
         asked.forget(LINK, two);
         assert!(asked.has(LINK, &blob(1, 8)) && !asked.has(LINK, &blob(2, 8)));
+        // One that came is owed by none of the jobs that waited for it.
+        asked.ask(LINK, two, vec![blob(1, 8)]).unwrap();
+        asked.arrived(LINK, &blob(1, 8));
+        assert!(!asked.has(LINK, &blob(1, 8)) && asked.0[&LINK].is_empty());
+        asked.ask(LINK, one, vec![blob(1, 8)]).unwrap();
         asked.forget_all(LINK);
         assert!(!asked.has(LINK, &blob(1, 8)) && asked.0.is_empty());
     }
@@ -221,23 +180,5 @@ mod tests {
         assert!(refused.to_string().starts_with("1024 blobs that you were asked for have not come"), "{refused}");
         asked.forget(LINK, job(0));
         assert_eq!(asked.ask(LINK, job(ASKED_MAX), vec![blob(0, 8)]), Ok(()));
-    }
-
-    #[tokio::test]
-    async fn blobs_of_one_client_come_in_a_quarter_of_the_store_and_a_larger_one_alone() {
-        let mut arrivals = Arrivals::default();
-        let part = arrivals.part_of(A, 4_000_000);
-        assert!(!part.is_too_small_for(&blob(1, 1_000_000)) && part.is_too_small_for(&blob(1, 1_000_001)));
-        let has_room = async |part: &Part, bytes| timeout(Duration::ZERO, part.room_for(&blob(2, bytes))).await.is_ok();
-        let large = part.room_for(&blob(1, 600_000)).await;
-        // On another connection too; another client has its own part.
-        let same = arrivals.part_of(A, 4_000_000);
-        assert!(has_room(&same, 300_000).await && !has_room(&same, 600_000).await && !has_room(&same, 3_000_000).await);
-        assert!(has_room(&arrivals.part_of(B, 4_000_000), 3_000_000).await);
-        drop(large);
-        assert!(has_room(&part, 3_000_000).await);
-        drop((part, same));
-        arrivals.tidy();
-        assert!(arrivals.0.is_empty());
     }
 }

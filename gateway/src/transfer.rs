@@ -16,10 +16,15 @@ use tokio::time::timeout;
 
 use crate::core::Core;
 use crate::peer::LinkId;
-use crate::room::Part;
 
-/// How fast a blob must come, on the whole, that is larger than its client's part of the store: while it comes, others may find no room.
-/// 1 MiB/s: what is that large is sent from lines that can do more, and the largest blob is there or gone in five hours.
+/// How fast a blob must come, on the whole: what has come of it keeps others' out of the store. 8 KiB/s: of 64 that a slow line sends at once
+/// each has more.
+const BYTES_PER_SECOND: u64 = 8 << 10;
+
+/// The part of the store over which that is [`LARGE_BYTES_PER_SECOND`].
+const LARGE_PART: u64 = 4;
+
+/// The same of a blob that large: who sends such has a line that can do more, and the largest is there or gone in five hours.
 const LARGE_BYTES_PER_SECOND: u64 = 1 << 20;
 
 type Shared = Rc<RefCell<Core>>;
@@ -66,8 +71,12 @@ async fn serve_client_stream(
     match read_request(&mut transfer.recv).await? {
         StreamRequest::Put(blob) => {
             let store = core.borrow().store.clone();
-            let part = core.borrow_mut().part_for(link, client, &blob);
-            put(store, transfer, blob, part).await
+            let is_asked_for = core.borrow().is_asked_for(link, &blob);
+            let is_stored = put(store, transfer, blob, is_asked_for).await?;
+            if is_stored {
+                core.borrow_mut().blob_arrived(link, &blob);
+            }
+            Ok(())
         }
         StreamRequest::Get(digest) => {
             hear_no_more(&mut transfer);
@@ -110,44 +119,45 @@ fn hear_no_more(transfer: &mut Transfer) {
     let _ = transfer.recv.stop(0u32.into());
 }
 
-async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, part: Option<Part>) -> Result<(), TransferError> {
+/// Takes a blob; says whether it is in the store then. A stream is read at once or refused: what waits unread would use up what the whole
+/// connection may have on its way.
+async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, is_asked_for: bool) -> Result<bool, TransferError> {
     if store.contains(&blob.digest) {
-        return stored_before(transfer, blob).await;
+        transfer.recv.stop(0u32.into()).ok();
+        return answer(&mut transfer.send, StreamReply::Stored(blob)).await.map(|()| true);
     }
-    let Some(part) = part else {
-        let reason =
-            format!("blob {} was not asked for: submit a job that needs it, and send what the answer asks for", blob.digest);
-        return answer(&mut transfer.send, StreamReply::Refused(reason)).await;
+    let refused = if !is_asked_for {
+        Some(format!("blob {} was not asked for: submit a job that needs it, and send what the answer asks for", blob.digest))
+    } else if blob.bytes > BLOB_BYTES_MAX {
+        Some(format!("blob {} has {} bytes; at most {BLOB_BYTES_MAX} are taken", blob.digest, blob.bytes))
+    } else {
+        None
     };
-    if blob.bytes > BLOB_BYTES_MAX {
-        let reason = format!("blob {} has {} bytes; at most {BLOB_BYTES_MAX} are taken", blob.digest, blob.bytes);
-        return answer(&mut transfer.send, StreamReply::Refused(reason)).await;
+    if let Some(reason) = refused {
+        return answer(&mut transfer.send, StreamReply::Refused(reason)).await.map(|()| false);
     }
-    let _room = part.room_for(&blob).await;
-    if store.contains(&blob.digest) {
-        return stored_before(transfer, blob).await;
-    }
+    let bytes_max = store.bytes_max();
     let received = match store.writer(blob.bytes) {
-        Ok(writer) if part.is_too_small_for(&blob) => receive_large(&mut transfer.recv, writer, blob).await,
-        Ok(writer) => receive_blob_while(&mut transfer.recv, writer, Some(blob), false, (STALL_TIMEOUT, || false)).await,
+        Ok(writer) => receive_in_time(&mut transfer.recv, writer, blob, bytes_max).await,
         Err(error) => Err(error.into()),
     };
-    reply_stored(&mut transfer.send, received).await
+    let is_stored = received.is_ok();
+    reply_stored(&mut transfer.send, received).await.map(|()| is_stored)
 }
 
-/// Another stream brought it meanwhile.
-async fn stored_before(mut transfer: Transfer, blob: BlobRef) -> Result<(), TransferError> {
-    transfer.recv.stop(0u32.into()).ok();
-    answer(&mut transfer.send, StreamReply::Stored(blob)).await
-}
-
-/// Takes a blob that is larger than its client's part of the store, and so must not take for ever.
-async fn receive_large(recv: &mut RecvStream, writer: BlobWriter, blob: BlobRef) -> Result<BlobRef, TransferError> {
-    let most = STALL_TIMEOUT + Duration::from_secs(blob.bytes / LARGE_BYTES_PER_SECOND);
+/// Receives a blob, which must not take for ever.
+async fn receive_in_time(
+    recv: &mut RecvStream,
+    writer: BlobWriter,
+    blob: BlobRef,
+    store_bytes_max: u64,
+) -> Result<BlobRef, TransferError> {
+    let is_large = blob.bytes > store_bytes_max / LARGE_PART;
+    let per_second = if is_large { LARGE_BYTES_PER_SECOND } else { BYTES_PER_SECOND };
+    let most = STALL_TIMEOUT + Duration::from_secs(blob.bytes / per_second);
     let receiving = receive_blob_while(recv, writer, Some(blob), false, (STALL_TIMEOUT, || false));
     timeout(most, receiving).await.unwrap_or_else(|_| {
-        let seconds = most.as_secs();
-        let why = format!("blob {} has more than a quarter of the store, and did not come in {seconds} s", blob.digest);
+        let why = format!("blob {} did not come in {} s, at {per_second} bytes a second", blob.digest, most.as_secs());
         Err(TransferError::Read(why))
     })
 }

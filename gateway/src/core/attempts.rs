@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use adit_dispatch::{DECLINED_MAX, Event, Report};
+use adit_dispatch::{DECLINED_MAX, Event, GIVEN_BACK_MAX, Report};
 use adit_ledger::{Entry, Hold, Operation};
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
@@ -341,6 +341,7 @@ fn report(receipt: &VerifiedReceipt) -> Report {
 fn hold_time_ms(limits: &JobLimits, config: &adit_dispatch::Config) -> u64 {
     let waits_ms = limits.queue_ms.saturating_mul(DECLINED_MAX as u64 + 1);
     let attempt_ms = waits_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
-    let attempts = u64::from(config.attempts_max) + u64::from(config.preemptions_max) + 1;
+    let given_back = config.preemptions_max.max(GIVEN_BACK_MAX);
+    let attempts = u64::from(config.attempts_max) + u64::from(given_back) + 1;
     attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
 }
