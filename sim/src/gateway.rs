@@ -2,10 +2,11 @@
 //! `gateway/src/core.rs` does, the steps stand in the same order: reserve, hold, lease, check the receipt, tell the dispatcher, settle, void.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Report, Request, Tick};
 use adit_ledger::{
-    Account, Appended, Applied, BATCH_OPERATIONS_MAX, Entry, Hold, Ledger, OpenError, Operation, Reader, Refused, StoreError,
+    Account, Appended, Applied, BATCH_OPERATIONS_MAX, Entry, Hold, Ledger, Operation, Reader, Refused, StoreError,
 };
 use adit_protocol::{
     Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent, JobId,
@@ -162,7 +163,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Where the ledger does not open, which after a crash of this disk it must.
-    pub(crate) fn start(env: &mut Env, life: u64, disk: &Disk) -> Result<Self, OpenError> {
+    pub(crate) fn start(env: &mut Env, life: u64, disk: &Disk) -> Result<Self, Box<dyn Error>> {
         let mut ledger = Ledger::open_with(disk.backend(), gateway_key().public())?;
         // Before its first commit: after one that failed, redb reads only what it happens to have in memory.
         env.shadow.check_ledger(ledger.reader());
@@ -179,13 +180,11 @@ impl Gateway {
             time,
         });
         let operations: Vec<Operation> = std::iter::once(terms).chain(voids).collect();
-        // Where the disk fails it now, its next commit says so too.
-        if let Ok(outcomes) = ledger.apply(&operations) {
-            for refused in outcomes.into_iter().filter_map(Result::err) {
-                env.shadow.fault(format!("a starting gateway was refused: {refused}"));
-            }
-            env.shadow.committed(ledger.reader(), env.now);
+        // One whose disk fails it now does not start.
+        for refused in ledger.apply(&operations)?.into_iter().filter_map(Result::err) {
+            env.shadow.fault(format!("a starting gateway was refused: {refused}"));
         }
+        env.shadow.committed(ledger.reader(), env.now);
         let ppm = if env.plan.has(Fault::Clocks) { env.chance.within(0, 1_000) as i64 - 500 } else { 0 };
         let gateway = Self {
             life,

@@ -46,6 +46,8 @@ pub(crate) struct Shadow {
     cause: Cause,
     /// The job that is new in this step.
     newcomer: Option<JobId>,
+    /// What was thought of each node before what is looked at now.
+    reputations: BTreeMap<PublicKey, u16>,
     /// Nodes that were barred when last looked at, connected or not.
     barred: BTreeSet<PublicKey>,
     /// Receipts that are as the gateway asked for them: what nodes did, truly told.
@@ -191,11 +193,21 @@ impl Shadow {
 
 /// What goes in.
 impl Shadow {
-    pub(crate) fn timeout(&mut self, _now: Tick, _dispatcher: &Dispatcher) {
+    pub(crate) fn timeout(&mut self, _now: Tick, dispatcher: &Dispatcher) {
+        self.note_reputations(dispatcher);
         self.cause = Cause::Timeout;
     }
 
+    /// What the dispatcher thinks of each node before it hears what is next.
+    fn note_reputations(&mut self, dispatcher: &Dispatcher) {
+        self.reputations = dispatcher.nodes().map(|view| (view.node, view.reputation)).collect();
+    }
+
     pub(crate) fn event(&mut self, now: Tick, event: &Event, dispatcher: &Dispatcher, points: &mut Points) {
+        // That one answers an action, and belongs to whatever made it.
+        if !matches!(event, Event::Declined { .. }) {
+            self.note_reputations(dispatcher);
+        }
         match event {
             // It answers an action, and belongs to whatever made that.
             Event::Declined { .. } => {}
@@ -876,7 +888,9 @@ impl Shadow {
         // What an owner declined is forgotten after a while, at a moment that nobody here can tell.
         let sure = best_of(&|other| !had(other) && !self.nodes[other].has_declined(job));
         let possible = best_of(&|other| !had(other) || job.maybe_given_back.contains(other));
-        match reputation(key) < DISTRUSTED {
+        // Many things may happen at one moment to a gateway that stood still: it may have been trusted as it got the job.
+        let was_distrusted = self.reputations.get(key).is_some_and(|before| *before < DISTRUSTED);
+        match was_distrusted && reputation(key) < DISTRUSTED {
             true if sure >= TRUSTED => Trust::None,
             true if possible < DISTRUSTED => Trust::ForWantOfBetter,
             _ => Trust::Unclear,
