@@ -15,9 +15,6 @@ use crate::vault::Vault;
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
 
-/// Nodes that may give one job back while others are left that did not.
-const GIVEN_BACK_MAX: u32 = 32;
-
 /// Where more wait, what is told of the nodes may be of an earlier moment.
 const FEW_WAIT: usize = 32;
 
@@ -685,7 +682,7 @@ impl Shadow {
         let grace_us = self.config.cancel_grace_us;
         let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
         let is_often = job.preemptions > self.config.preemptions_max;
-        let is_given_back = is_often && (job.preemptions >= GIVEN_BACK_MAX || !self.has_fresh_node(job));
+        let is_given_back = is_often && (job.preemptions >= adit_dispatch::GIVEN_BACK_MAX || !self.has_fresh_node(job));
         let is_spent = job.setbacks >= self.config.attempts_max || is_given_back;
         let deadline_ms = job.request.placement.deadline_ms;
         let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);

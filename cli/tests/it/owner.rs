@@ -140,6 +140,16 @@ impl Guest {
         timeout(PATIENCE, self.inbox.next()).await.expect("the node speaks").unwrap().expect("the node is there")
     }
 
+    /// Has a node run a job of the first client's that does not end by itself, and keep another one waiting; their module too.
+    async fn hold_two(&mut self) -> (Vec<u8>, JobId, JobId) {
+        let module = guest::hold();
+        let running = self.lease(client(1), &module, b"", endless());
+        self.serve(&module).await;
+        self.hear_ready(running).await;
+        let waiting = self.lease(client(1), &module, b"", endless());
+        (module, running, waiting)
+    }
+
     /// Waits until a guest says that it runs.
     async fn hear_ready(&mut self, job: JobId) {
         assert_eq!(self.hear_all().await, NodeMessage::Started { job, attempt: Attempt(1) });
@@ -238,11 +248,7 @@ async fn pause_gives_back_what_runs_and_what_waits_and_outlives_the_process() {
     let hand = Hand::open();
     let node = hand.node(&[]);
     let mut guest = hand.welcome().await;
-    let module = guest::hold();
-    let running = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(running).await;
-    let waiting = guest.lease(client(1), &module, b"", endless());
+    let (_, running, waiting) = guest.hold_two().await;
     until("both are held", || hand.status()["jobs"].as_array().unwrap().len() == 2);
 
     hand.command(&["pause"]).run().ok().says("paused: its owner paused it, no jobs");
@@ -819,11 +825,7 @@ async fn rules_that_are_read_anew_stop_what_they_do_not_take() {
     let hand = Hand::open();
     let _node = hand.node(&[]);
     let mut guest = hand.welcome().await;
-    let module = guest::hold();
-    let running = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(running).await;
-    let waiting = guest.lease(client(1), &module, b"", endless());
+    let (module, running, waiting) = guest.hold_two().await;
     let welcome = guest.lease(client(2), &module, b"", endless());
     until("all are held", || hand.status()["jobs"].as_array().unwrap().len() == 3);
 
