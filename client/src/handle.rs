@@ -6,7 +6,7 @@ use adit_protocol::{
     Attempt, BatchError, BlobRef, JobEvent, JobId, JobResult, JobSpec, PublicKey, ReceiptMismatch, Refusal, SignedReceipt,
     SignedSettlement, VerifiedReceipt, VerifyError,
 };
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 
 use crate::JobError;
 use crate::link::{News, Shared};
@@ -20,7 +20,7 @@ pub struct JobHandle {
     /// What was asked; nothing where this handle was attached by id.
     pub(crate) spec: Option<Arc<JobSpec>>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) news: UnboundedReceiver<Result<News, JobError>>,
+    pub(crate) news: Receiver<Result<News, JobError>>,
     /// The newest outcome, whose receipt a settlement must name.
     pub(crate) done: Option<Done>,
 }

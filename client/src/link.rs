@@ -11,13 +11,21 @@ use adit_protocol::{
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, TransferError};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OnceCell, Semaphore, mpsc, oneshot, watch};
 use tokio::task::{self, AbortHandle};
 
 use crate::job::Place;
 use crate::postponed::{Postponed, SPREAD_MAX, refused_for, shut_out_for};
 use crate::transfer::{self, LogStream};
 use crate::{ConnectError, Job, JobError, JobHandle, Source};
+
+/// Blobs that are sent at once. More would share the line, each for longer, and none come in time where that is slow: a gateway gives up what
+/// comes too slowly.
+const UPLOADS_MAX: usize = 4;
+
+/// News that wait for a handle that is not read. An honest gateway has some dozens to tell of a job, besides its progress.
+const NEWS_MAX: usize = 1_024;
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
@@ -52,6 +60,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Under load receipts and settlements share their signatures; each is checked once.
     known: Mutex<KnownRoots>,
+    /// Turns to send a blob: [`UPLOADS_MAX`] at once.
+    uploading: Semaphore,
     /// The present connection, for data streams; nothing while it is being made again.
     connection: watch::Sender<Option<Connection>>,
 }
@@ -106,7 +116,7 @@ struct Tracked {
     /// The newest outcome, for a handle that comes after it.
     outcome: Option<JobEvent>,
     /// The handles that follow it, by number: there may be several of one job.
-    handles: Vec<(u64, mpsc::UnboundedSender<Result<News, JobError>>)>,
+    handles: Vec<(u64, mpsc::Sender<Result<News, JobError>>)>,
 }
 
 #[derive(Debug)]
@@ -139,6 +149,7 @@ impl Client {
             config,
             state: Mutex::default(),
             known: Mutex::default(),
+            uploading: Semaphore::new(UPLOADS_MAX),
             connection,
         });
         let inbox = shared.greet_patiently().await?;
@@ -245,31 +256,31 @@ impl Client {
     }
 
     fn track(&self, job: JobId, spec: Option<Arc<JobSpec>>, submission: Option<Arc<Submission>>) -> JobHandle {
-        let (sender, news) = mpsc::unbounded_channel();
+        let (sender, news) = mpsc::channel(NEWS_MAX);
         let mut state = self.shared.lock();
         let state = &mut *state;
         let handle = state.next_handle;
         state.next_handle += 1;
-        // The receiver is alive: it is in the handle below.
+        // The receiver is in the handle below, and has room.
         match &state.link {
             Link::GivenUp(reason) => {
-                let _ = sender.send(Err(JobError::GatewayLost { job, reason: reason.clone() }));
+                let _ = sender.try_send(Err(JobError::GatewayLost { job, reason: reason.clone() }));
             }
             link => {
                 if let Link::Lost(reason) = link {
-                    let _ = sender.send(Ok(News::Lost(reason.clone())));
+                    let _ = sender.try_send(Ok(News::Lost(reason.clone())));
                 }
                 let tracked = state.jobs.entry(job).or_default();
                 if let (Some(first), Some(second)) = (&tracked.submission, &submission)
                     && first.message != second.message
                 {
                     // The gateway would say the same, and the first handle would hear it too.
-                    let _ = sender.send(Err(JobError::Refused { job, refusal: Refusal::KeyConflict }));
+                    let _ = sender.try_send(Err(JobError::Refused { job, refusal: Refusal::KeyConflict }));
                     return JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), news, done: None };
                 }
                 if let Some(outcome) = &tracked.outcome {
                     // Its settlement may be on the way, and means nothing without it.
-                    let _ = sender.send(Ok(News::Event(outcome.clone())));
+                    let _ = sender.try_send(Ok(News::Event(outcome.clone())));
                 }
                 tracked.submission = submission.or(tracked.submission.take());
                 tracked.handles.push((handle, sender));
@@ -293,11 +304,17 @@ impl Link {
 }
 
 impl Tracked {
-    fn tell(&self, news: impl Fn() -> Result<News, JobError>) {
-        for (_, handle) in &self.handles {
+    /// Tells all handles. One that is not read hears of no more progress, and of a gateway that goes on for ever nothing more at all.
+    fn tell(&mut self, news: impl Fn() -> Result<News, JobError>) {
+        self.handles.retain(|(_, handle)| {
+            let news = news();
+            let is_progress = matches!(news, Ok(News::Event(JobEvent::Progress { .. })));
+            if is_progress && handle.capacity() < NEWS_MAX / 2 {
+                return true;
+            }
             // A handle that is gone needs no news.
-            let _ = handle.send(news());
-        }
+            !matches!(handle.try_send(news), Err(TrySendError::Full(_)))
+        });
     }
 
     /// How long to wait before this submission is made again, and which time that is; nothing where it is not.
@@ -428,7 +445,7 @@ impl Shared {
             other => return Err(broken(format!("{other:?} instead of a welcome"))),
         }
         let mut state = self.lock();
-        for (job, tracked) in &state.jobs {
+        for (job, tracked) in &mut state.jobs {
             tracked.tell(|| Ok(News::Found));
             // One that sleeps comes when it wakes: those that were refused do not all come at once.
             if !tracked.is_asleep() {
@@ -445,7 +462,7 @@ impl Shared {
         self.connection.send_replace(None);
         let mut state = self.lock();
         state.link = Link::Lost(reason.to_owned());
-        for tracked in state.jobs.values() {
+        for tracked in state.jobs.values_mut() {
             tracked.tell(|| Ok(News::Lost(reason.to_owned())));
         }
         // Whoever asked learns that no answer will come.
@@ -455,7 +472,7 @@ impl Shared {
     fn give_up(&self, reason: &str) {
         let mut state = self.lock();
         state.link = Link::GivenUp(reason.to_owned());
-        for (job, tracked) in state.jobs.drain() {
+        for (job, mut tracked) in state.jobs.drain() {
             tracked.tell(|| Err(JobError::GatewayLost { job, reason: reason.to_owned() }));
         }
         drop(state);
@@ -522,7 +539,12 @@ impl Shared {
     async fn send_once(&self, connection: &Connection, source: &Source) -> Result<(), TransferError> {
         let blob = source.blob().digest;
         let sending = Arc::clone(self.lock().sending.entry(blob).or_default());
-        let sent = sending.get_or_try_init(|| transfer::upload(connection, source)).await.copied();
+        let upload = || async {
+            // Nobody closes it.
+            let _turn = self.uploading.acquire().await;
+            transfer::upload(connection, source).await
+        };
+        let sent = sending.get_or_try_init(upload).await.copied();
         // The gateway may drop the blob some day and ask for it again.
         let mut state = self.lock();
         if state.sending.get(&blob).is_some_and(|current| Arc::ptr_eq(current, &sending)) {
@@ -547,12 +569,35 @@ impl Shared {
             let uploaded = shared.send_missing(&connection, &submission, &missing).await;
             // On a lost connection the job is submitted again on the next one; anything else is the job's end.
             let lost = uploaded.is_err() && tokio::time::timeout(CLOSED_GRACE, connection.closed()).await.is_ok();
-            shared.lock().uploaded(job, &submission, uploaded, lost);
+            let full = match &uploaded {
+                Err((_, TransferError::Full(retry_after))) if !lost => Some(*retry_after),
+                _ => None,
+            };
+            match full {
+                Some(retry_after) => shared.no_room(job, retry_after),
+                None => shared.lock().uploaded(job, &submission, uploaded, lost),
+            }
         });
         // One that runs already is for a job that was submitted once more, or on a connection that is gone.
         if let Some(older) = state.uploads.insert(job, upload.abort_handle()) {
             older.abort();
         }
+    }
+}
+
+impl Shared {
+    /// Takes in that the gateway has no room for what a job needs, in the task that sent it: as it refuses a job for want of room.
+    fn no_room(self: &Arc<Self>, job: JobId, retry_after: Duration) {
+        let mut state = self.lock();
+        if !state.is_upload_of(job) {
+            return;
+        }
+        state.uploads.remove(&job);
+        state.decline(job);
+        drop(state);
+        let what = "the gateway has no room for the job's module or inputs".to_owned();
+        let refusal = Refusal::ShareFull { what, retry_after_ms: retry_after.as_millis() as u64 };
+        self.hear(job, JobEvent::Ended(JobResult::Refused(refusal)));
     }
 }
 
@@ -562,8 +607,7 @@ const CLOSED_GRACE: Duration = Duration::from_millis(1);
 impl State {
     /// Takes the end of an upload, in its own task.
     fn uploaded(&mut self, job: JobId, submission: &Submission, uploaded: Result<(), (Digest, TransferError)>, lost: bool) {
-        if self.uploads.get(&job).map(AbortHandle::id) != task::try_id() {
-            // It was cancelled, or begun anew, while it ended.
+        if !self.is_upload_of(job) {
             return;
         }
         self.uploads.remove(&job);
@@ -577,11 +621,16 @@ impl State {
             Err(_) if lost => {}
             Err((blob, error)) => {
                 self.decline(job);
-                if let Some(tracked) = self.jobs.remove(&job) {
+                if let Some(mut tracked) = self.jobs.remove(&job) {
                     tracked.tell(|| Err(JobError::Upload { job, blob, error: error.to_string() }));
                 }
             }
         }
+    }
+
+    /// Whether this task sends what a job needs, still: it may have been cancelled, or begun anew, while it ended.
+    fn is_upload_of(&self, job: JobId) -> bool {
+        self.uploads.get(&job).map(AbortHandle::id) == task::try_id()
     }
 
     /// Tells the gateway that what it asked for a job for will not come.

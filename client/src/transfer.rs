@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::Write;
+use std::time::Duration;
 
 use adit_protocol::{BlobRef, Digest, JobId, StreamReply, StreamRequest};
 use adit_transport::{BlobError, Connection, RecvStream, TransferError, read_reply, send_file};
@@ -39,6 +40,7 @@ pub(crate) async fn upload(connection: &Connection, source: &Source) -> Result<(
     match read_reply(&mut transfer.recv).await {
         Ok(StreamReply::Stored(stored)) if stored == blob => Ok(()),
         Ok(StreamReply::Refused(reason)) => Err(TransferError::Refused(reason)),
+        Ok(StreamReply::Full { retry_after_ms }) => Err(TransferError::Full(Duration::from_millis(retry_after_ms))),
         Ok(_) => Err(TransferError::Refused("the gateway stored something else".into())),
         Err(error) => Err(sent.err().unwrap_or(error)),
     }

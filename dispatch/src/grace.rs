@@ -57,6 +57,6 @@ impl Grace {
 
     /// Whether a node that fits may still be on its way.
     pub(crate) fn covers(&self, demand: &Demand) -> bool {
-        self.opening == Opening::Running || self.departed.values().any(|node| node.class.fits(demand))
+        self.opening != Opening::Over || self.departed.values().any(|node| node.class.fits(demand))
     }
 }

@@ -212,6 +212,12 @@ impl Dispatcher {
         prices.filter_map(|price| price.cost_max(&request.limits, request.input_bytes()).ok()).min()
     }
 
+    /// Why a request would be refused at once: no connected node fits and takes jobs, busy or not, and none that would is expected back.
+    pub fn refusal(&self, request: &Request) -> Option<Refusal> {
+        let job = Job::new(0, self.now, request);
+        self.is_stranded(&job.demand).then(|| self.no_node_fits(&job))
+    }
+
     /// The connected nodes, by key.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
         self.nodes.iter().map(|node| self.view(node))

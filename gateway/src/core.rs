@@ -14,7 +14,7 @@ use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, 
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Decision, Digest, GatewayToClient, GatewayToNode,
     Grant, IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
-    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, PublicKey, Query, Refusal, SecretKey, Settlement,
+    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, Price, PublicKey, Query, Refusal, SecretKey, Settlement,
     SignedSettlement, Step, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
@@ -26,6 +26,7 @@ use crate::GatewayConfig;
 use crate::account;
 use crate::clock::{Clock, wall_time};
 use crate::job::{Job, Live, Noted, Past, Stage, done_state, event_message};
+use crate::jobs::Jobs;
 use crate::link::{check_offer, check_state};
 use crate::log::Log;
 use crate::peer::{Client, LinkId, Node};
@@ -43,6 +44,15 @@ const PASSED_MAX: usize = 32;
 
 /// Submissions that did not become jobs and of which is known why, the latest ones: some 200 bytes each.
 const TURNED_AWAY_MAX: usize = 4_096;
+
+/// When to submit again what the store has no room for, in milliseconds: jobs end all the time.
+pub(crate) const FULL_RETRY_MS: u64 = 1_000;
+
+/// When to submit again what lacks blobs and a node that fits, in milliseconds: a node that left a moment ago is back by then, or is not expected.
+const NODES_RETURN_MS: u64 = 500;
+
+/// Rows of an answer, or jobs looked at for it, that weigh as much as a question.
+const ROWS_A_QUESTION: usize = 16;
 
 /// Log bytes of all jobs, live and ended. What is over is dropped: nodes that flood logs shall not take the gateway's memory.
 const LOG_BYTES_MAX: usize = 512 << 20;
@@ -103,7 +113,7 @@ pub(crate) struct Core {
     ledger_full: bool,
     /// Why the ledger records nothing any more.
     ledger_stopped: Option<String>,
-    jobs: HashMap<JobId, Job>,
+    jobs: Jobs,
     /// [`Live::bytes`] of all live jobs.
     live_bytes: LiveBytes,
     /// What clients are to send for jobs that they submitted.
@@ -152,7 +162,7 @@ impl Core {
             ordered: HashMap::new(),
             ledger_full: false,
             ledger_stopped,
-            jobs: HashMap::new(),
+            jobs: Jobs::default(),
             live_bytes: LiveBytes::default(),
             asked: Asked::default(),
             ended: VecDeque::new(),
@@ -308,6 +318,12 @@ impl Core {
     }
 }
 
+/// Bytes that modules and inputs of jobs that have not ended may take of the store: three quarters. An output for which there is no room is work
+/// that nobody pays.
+fn inputs_max(store: &BlobStore) -> u64 {
+    store.bytes_max() / 4 * 3
+}
+
 /// The blobs of a job that a gateway must have in its store, each once.
 fn stored_blobs(spec: &JobSpec, inline: bool) -> BTreeSet<BlobRef> {
     let named = spec.inputs.iter().map(|input| input.blob);
@@ -320,11 +336,9 @@ impl Core {
         self.clients += 1;
     }
 
-    pub(crate) fn client_left(&mut self, link: LinkId) {
+    pub(crate) fn client_left(&mut self, client: &PublicKey, link: LinkId) {
         self.clients -= 1;
-        for job in self.jobs.values_mut() {
-            job.followers.retain(|f| f.link != link);
-        }
+        self.jobs.for_each_of(client, |job| job.followers.retain(|f| f.link != link));
         self.asked.forget_all(link);
     }
 
@@ -361,7 +375,7 @@ impl Core {
         if let Err(refusal) = self.admit(&spec, input.as_deref()) {
             return self.turn_away(client, id, refusal);
         }
-        let mut pins = Vec::new();
+        let (mut pins, pinned_before) = (Vec::new(), self.store.bytes_pinned());
         let mut missing = Vec::new();
         let inline = input.is_some();
         for blob in stored_blobs(&spec, inline) {
@@ -374,10 +388,23 @@ impl Core {
         let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, inline) };
         let request = Box::new(request);
         let module = spec.module.digest;
-        let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
+        let floor = self.dispatcher.cost_floor(&request);
         if !missing.is_empty() {
-            return self.ask_for(client, id, reserved, missing);
+            let asked = self.worth_asking(owner, &request, floor).and_then(|()| self.asked.ask(client.link, id, missing.clone()));
+            return match asked {
+                Ok(()) => client
+                    .send(&GatewayToClient::NeedBlobs { job: id, missing: missing.iter().map(|blob| blob.digest).collect() }),
+                Err(refusal) => self.turn_away(client, id, refusal),
+            };
         }
+        let pinned = self.store.bytes_pinned();
+        if pinned > pinned_before && pinned > inputs_max(&self.store) {
+            let what = format!(
+                "jobs that have not ended need {pinned_before} bytes of the gateway's store, and this one would add to them"
+            );
+            return self.turn_away(client, id, Refusal::ShareFull { what, retry_after_ms: FULL_RETRY_MS });
+        }
+        let reserved = floor.unwrap_or(Microcredits(0));
         let live = Live::new(spec, input, pins, reserved, past.paid);
         if let Err(refusal) = self.live_bytes.admit(&owner, live.bytes(), self.dispatcher.queued()) {
             return self.turn_away(client, id, refusal);
@@ -401,7 +428,7 @@ impl Core {
         };
         // One that failed before under the same key makes room only now: until here it told of its attempts.
         self.forget(id);
-        self.jobs.insert(id, job);
+        self.jobs.insert(job);
         self.dispatch(Event::Submitted { job: id, request });
         // Started at once, the client has heard of it; else it waits.
         if let Some(job) = self.jobs.get(&id)
@@ -411,14 +438,16 @@ impl Core {
         }
     }
 
-    /// Has a client send what its job needs, where it can pay for that job.
-    fn ask_for(&mut self, client: &Client, id: JobId, reserved: Microcredits, missing: Vec<BlobRef>) {
-        let digests = missing.iter().map(|blob| blob.digest).collect();
-        let afforded = self.afford(client.connection.peer(), reserved);
-        match afforded.and_then(|()| self.asked.ask(client.link, id, missing)) {
-            Ok(()) => client.send(&GatewayToClient::NeedBlobs { job: id, missing: digests }),
-            Err(refusal) => self.turn_away(client, id, refusal),
-        }
+    /// Checks that a client may send what its job lacks: a node fits it, and its client can pay the least that it can cost there. One that costs
+    /// nothing where others pay takes no room for nothing: its client must have something.
+    fn worth_asking(&mut self, client: PublicKey, request: &Request, floor: Option<Microcredits>) -> Result<(), Refusal> {
+        let Some(floor) = floor else {
+            let what = "no node that fits is connected, and one may come back in a moment".to_owned();
+            let may_come = Refusal::ShareFull { what, retry_after_ms: NODES_RETURN_MS };
+            return Err(self.dispatcher.refusal(request).unwrap_or(may_come));
+        };
+        let is_free = self.dispatcher.prices(request).iter().any(|price| *price == Price::default());
+        self.afford(client, if is_free { floor } else { floor.max(Microcredits(1)) })
     }
 
     /// Whether a connection was asked for a blob.
@@ -593,12 +622,13 @@ impl Core {
     /// Refuses a job whose blobs the store can never hold together: its client would send them for ever.
     fn admit_size(&self, spec: &JobSpec, inline: bool) -> Result<(), Refusal> {
         let bytes = stored_blobs(spec, inline).iter().fold(0, |sum: u64, blob| sum.saturating_add(blob.bytes));
-        let bytes_max = self.store.bytes_max();
+        let bytes_max = inputs_max(&self.store);
         if bytes <= bytes_max {
             return Ok(());
         }
-        let reason =
-            format!("the job's module and inputs have {bytes} bytes together, and this gateway holds at most {bytes_max}");
+        let reason = format!(
+            "the job's module and inputs have {bytes} bytes together, and this gateway holds at most {bytes_max} of such"
+        );
         Err(Refusal::SpecTooLarge(reason))
     }
 
@@ -642,6 +672,25 @@ impl Core {
         self.jobs.get(&id).filter(|job| job.client == *client).map(|job| job.log.clone())
     }
 
+    /// How many questions a message weighs: what there is to look at for its answer. Nothing where it asks none.
+    pub(crate) fn weight(&self, message: &ClientMessage) -> Option<u32> {
+        let rows = match message {
+            ClientMessage::Submit { .. } | ClientMessage::Cancel { .. } => return None,
+            ClientMessage::Attach { .. } => 0,
+            ClientMessage::Ask { query, .. } => match query {
+                Query::Nodes => self.nodes.len().min(ANSWER_ROWS_MAX),
+                Query::Jobs { limit }
+                | Query::Receipts { limit, .. }
+                | Query::Statement { limit, .. }
+                | Query::Unpaid { limit, .. } => (*limit as usize).min(ANSWER_ROWS_MAX),
+                // Holds are in the order of their jobs, so those of one client are found among all.
+                Query::Holds => self.jobs.len(),
+                _ => 0,
+            },
+        };
+        Some(1 + (rows / ROWS_A_QUESTION) as u32)
+    }
+
     fn answer(&self, client: PublicKey, query: Query) -> Answer {
         match query {
             Query::Job(id) => match self.status(client, id) {
@@ -649,10 +698,8 @@ impl Core {
                 Err(error) => Answer::Unavailable(error),
             },
             Query::Jobs { limit } => {
-                let mut jobs: Vec<JobStatus> = self.jobs.values().filter(|job| job.client == client).map(Job::status).collect();
-                jobs.sort_by_key(|status| std::cmp::Reverse((status.submitted, status.job)));
-                jobs.truncate((limit as usize).min(ANSWER_ROWS_MAX));
-                Answer::Jobs(fitting(jobs))
+                let newest = self.jobs.of(&client).take((limit as usize).min(ANSWER_ROWS_MAX));
+                Answer::Jobs(fitting(newest.map(Job::status).collect()))
             }
             Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
             Query::Account => available(self.account(client).map(Answer::Account)),
@@ -1264,7 +1311,7 @@ mod tests {
             let mut job = Job { id, ..running() };
             job.stage.live_mut().unwrap().held = None;
             core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
-            core.jobs.insert(id, job);
+            core.jobs.insert(job);
             core.fail(id, JobResult::CancelledInQueue);
         }
     }
@@ -1278,7 +1325,7 @@ mod tests {
         let (past, digest) = (Past { last_attempt: 2, paid: Microcredits(5) }, job.spec_digest);
         job.past = past;
         core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
-        core.jobs.insert(JOB, job);
+        core.jobs.insert(job);
         core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount: Microcredits(60), expires: UnixMillis(9) }));
         core.fail(JOB, JobResult::NodeLost { attempts: 2, reason: "gone".into() });
         end_many(&mut core);
@@ -1288,7 +1335,7 @@ mod tests {
         // From here on it is as any that ended.
         assert_eq!(core.ended.back(), Some(&JOB));
         end_many(&mut core);
-        assert!(!core.jobs.contains_key(&JOB));
+        assert!(core.jobs.get(&JOB).is_none());
         assert_eq!((core.jobs.len(), core.ended.len()), (ENDED_JOBS_MAX, ENDED_JOBS_MAX));
     }
 
@@ -1298,7 +1345,7 @@ mod tests {
         for is_running in [false, true] {
             let (mut core, _folder, batches) = opened();
             if is_running {
-                core.jobs.insert(JOB, running());
+                core.jobs.insert(running());
             }
             let (amount, expires) = (Microcredits(60), UnixMillis(1));
             core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount, expires }));

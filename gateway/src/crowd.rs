@@ -4,6 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::rates::Block;
 
@@ -52,9 +55,75 @@ impl Drop for Place {
     }
 }
 
+/// Where so many of one subscriber's have their turn at once, and further ones wait in order. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines {
+    max: usize,
+    open: Rc<RefCell<HashMap<Block, Arc<Semaphore>>>>,
+}
+
+/// A turn, or a wait for one; over when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    lines: Lines,
+    block: Block,
+    line: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lines {
+    /// Of which one subscriber may have `max` at once.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, open: Rc::default() }
+    }
+
+    /// Waits for a turn of a subscriber's.
+    pub(crate) async fn wait(&self, address: IpAddr) -> Turn {
+        let block = Block::of(address);
+        let line = Arc::clone(self.open.borrow_mut().entry(block).or_insert_with(|| Arc::new(Semaphore::new(self.max))));
+        // There already, so that a wait that is given up leaves nothing behind.
+        let mut turn = Turn { lines: self.clone(), block, line, permit: None };
+        // Nobody closes it.
+        turn.permit = Arc::clone(&turn.line).acquire_owned().await.ok();
+        turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.permit = None;
+        // Its own and the table's: nobody else has or waits for a turn.
+        if Arc::strong_count(&self.line) == 2 {
+            self.lines.open.borrow_mut().remove(&self.block);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    #[tokio::test]
+    async fn one_subscriber_waits_for_its_own_turns_and_leaves_nothing_behind() {
+        let lines = Lines::new(2);
+        let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
+        let (first, second) = (lines.wait(one).await, lines.wait(one).await);
+        let moment = Duration::from_millis(1);
+        assert!(timeout(moment, lines.wait(one)).await.is_err());
+        drop(lines.wait(other).await);
+        assert_eq!(lines.open.borrow().len(), 1, "the other has gone");
+        drop(first);
+        let third = timeout(moment, lines.wait(one)).await.unwrap();
+        // A wait that is given up last.
+        let given_up = timeout(moment, lines.wait(one)).await;
+        assert!(given_up.is_err());
+        drop((second, third));
+        assert!(lines.open.borrow().is_empty());
+    }
 
     #[test]
     fn one_subscriber_has_so_many_places_and_gives_them_back() {

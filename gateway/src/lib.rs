@@ -19,6 +19,7 @@ mod crowd;
 mod error;
 mod gateway;
 mod job;
+mod jobs;
 mod link;
 mod log;
 mod peer;

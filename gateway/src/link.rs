@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::admission::Admission;
 use crate::core::Core;
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, Lines};
 use crate::job::event_message;
 use crate::peer::{Client, LinkId, Node, Path};
 use crate::rates::Door;
@@ -29,7 +29,8 @@ use crate::transfer;
 /// Name and version, told to peers for their logs.
 const SOFTWARE: &str = concat!("adit-gateway ", env!("CARGO_PKG_VERSION"));
 
-/// Clients connected at once. Each costs some 100 KiB of QUIC state at most, so this is a fraction of a small server's memory.
+/// Clients connected at once. Each costs some 100 KiB of QUIC state, so this is a fraction of a small server's memory; one that takes nothing
+/// of what it asked for keeps some MiB here, until it is given up ([`adit_transport::limits::SEND_STALL_TIMEOUT`]).
 const CLIENTS_MAX: usize = 4_096;
 
 /// Nodes connected at once, by the same reckoning.
@@ -37,6 +38,9 @@ const NODES_MAX: usize = 4_096;
 
 /// Clients from one subscriber's address, and nodes: a quarter of the places, so that no one address has them all.
 pub(crate) const SUBSCRIBER_MAX: usize = CLIENTS_MAX / 4;
+
+/// Blobs that go to one subscriber's clients at once, and to its nodes; further ones wait. Each takes a file and 256 KiB.
+pub(crate) const SENDS_MAX: usize = 64;
 
 /// How often the round trip to a node is looked at, and whether it still may be here.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -53,6 +57,8 @@ pub(crate) struct Entrance {
     pub(crate) nodes: Admission,
     pub(crate) clients_here: Crowd,
     pub(crate) nodes_here: Crowd,
+    pub(crate) sends_to_clients: Lines,
+    pub(crate) sends_to_nodes: Lines,
 }
 
 pub(crate) async fn serve(core: Shared, entrance: Rc<Entrance>, connection: Connection) {
@@ -104,14 +110,19 @@ async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connecti
     let client = Client { link, connection: connection.clone(), outbox };
     client.send(&GatewayToClient::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().client_joined();
-    let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), link, connection));
+    let sends = entrance.sends_to_clients.clone();
+    let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), sends, link, connection));
     let reason = loop {
         // A client that does not read its answers is not asked for more questions.
         client.outbox.room().await;
         match next::<ClientMessage>(&mut inbox).await {
             Ok(message) => match too_soon(&entrance.door, &client, &message) {
                 Some(refused) => client.send(&refused),
-                None => core.borrow_mut().handle_client(&client, message),
+                None => {
+                    let weight = core.borrow().weight(&message);
+                    turn_to_ask(&entrance.door, &client, weight.unwrap_or(0)).await;
+                    core.borrow_mut().handle_client(&client, message);
+                }
             },
             Err(Parting::Gone(reason) | Parting::Fault(reason)) => break reason,
         }
@@ -119,8 +130,21 @@ async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connecti
         consume_budget().await;
     };
     streams.abort();
-    core.borrow_mut().client_left(link);
+    core.borrow_mut().client_left(&client.connection.peer(), link);
     reason
+}
+
+/// Waits until a client may ask what weighs so much. What else it sends waits behind that.
+async fn turn_to_ask(door: &RefCell<Door>, client: &Client, weight: u32) {
+    let (key, address) = (client.connection.peer(), client.connection.remote_ip());
+    while weight > 0 {
+        let turn = door.borrow_mut().question(Instant::now(), key, address, weight);
+        let Err(wait) = turn else { return };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = client.connection.closed() => return,
+        }
+    }
 }
 
 /// What to say to a submission that comes faster than its client may submit.
@@ -170,7 +194,8 @@ async fn serve_node(
     let node = Node { link, connection: connection.clone(), outbox, offer, path: Path::default() };
     node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().node_joined(node, state, cached);
-    let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), connection));
+    let sends = entrance.sends_to_nodes.clone();
+    let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), sends, connection));
     let reason = match read_node(&core, &entrance, key, link, &mut inbox).await {
         Parting::Gone(reason) => reason,
         Parting::Fault(fault) => {

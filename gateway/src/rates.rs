@@ -1,4 +1,5 @@
-//! How fast one may come to the door: submissions of a key and of an address, connections of an address. Time comes in as an argument.
+//! How fast one may come to the door: submissions and questions of a key and of an address, connections of an address. Time comes in as
+//! an argument.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,6 +15,12 @@ const KNOWN_MAX: usize = 16_384;
 
 /// How often a full table is searched for those who may be forgotten, which takes some hundred microseconds.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
+
+/// Questions of one key in a second, by weight, and to be told of a job. To leaf through a million receipts takes a minute and more.
+const QUESTIONS_PER_KEY: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+
+/// The same from one address. So many are answered in a part of the gateway's thread.
+const QUESTIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(2_000).expect("not zero");
 
 /// How many seconds' worth of a rate may come at once.
 const BURST_SECONDS: u32 = 2;
@@ -60,6 +67,8 @@ pub(crate) enum Entry {
 pub(crate) struct Door {
     keys: Table<PublicKey>,
     addresses: Table<Block>,
+    asking_keys: Table<PublicKey>,
+    asking_addresses: Table<Block>,
     /// Of addresses that anybody may have written on a packet.
     unproven: Table<Block>,
     proven: Table<Block>,
@@ -70,6 +79,8 @@ impl Door {
         Self {
             keys: Table::new(limits.submissions_per_key, KNOWN_MAX),
             addresses: Table::new(limits.submissions_per_address, KNOWN_MAX),
+            asking_keys: Table::new(Some(QUESTIONS_PER_KEY), KNOWN_MAX),
+            asking_addresses: Table::new(Some(QUESTIONS_PER_ADDRESS), KNOWN_MAX),
             unproven: Table::new(limits.connections_per_address, KNOWN_MAX),
             proven: Table::new(limits.connections_per_address, KNOWN_MAX),
         }
@@ -83,6 +94,16 @@ impl Door {
         self.addresses.check(now, block).map_err(limited)?;
         self.keys.take(now, key);
         self.addresses.take(now, block);
+        Ok(())
+    }
+
+    /// Lets a question in that weighs as much as so many, or says when its turn is. Who comes too soon uses up nothing.
+    pub(crate) fn question(&mut self, now: Instant, key: PublicKey, address: IpAddr, weight: u32) -> Result<(), Duration> {
+        let block = Block::of(address);
+        self.asking_keys.check(now, key)?;
+        self.asking_addresses.check(now, block)?;
+        self.asking_keys.take_many(now, key, weight);
+        self.asking_addresses.take_many(now, block, weight);
         Ok(())
     }
 
@@ -145,8 +166,13 @@ impl<K: Copy + Eq + Hash> Table<K> {
 
     /// Takes one of what [`Table::check`] found.
     fn take(&mut self, now: Instant, key: K) {
+        self.take_many(now, key, 1);
+    }
+
+    /// Takes so many, though there be less: the next has to wait for that.
+    fn take_many(&mut self, now: Instant, key: K, count: u32) {
         if let Some(rate) = self.rate {
-            self.bucket(now, key).take(now, rate);
+            self.bucket(now, key).take(now, rate.interval * count);
         }
     }
 
@@ -207,8 +233,9 @@ impl Bucket {
         Err(self.promised - now)
     }
 
-    fn take(&mut self, now: Instant, rate: Rate) {
-        self.full_at = self.full_at.max(now) + rate.interval;
+    /// Takes what comes in within a time.
+    fn take(&mut self, now: Instant, time: Duration) {
+        self.full_at = self.full_at.max(now) + time;
     }
 }
 
@@ -258,6 +285,26 @@ mod tests {
             let most = rate * (2 + 10);
             assert!(passed <= most && passed >= rate * 9, "{passed} at {rate} a second in ten");
         }
+    }
+
+    #[test]
+    fn heavy_questions_take_as_many_turns_as_they_weigh() {
+        let (now, [one, other]) = (Instant::now(), [1, 2].map(|n| PublicKey([n; 32])));
+        let address = |n| IpAddr::from([192, 0, 2, n]);
+        let mut door = Door::new(&RateLimits::default());
+        let asked = |door: &mut Door, key, n, weight| {
+            (0..5_000).take_while(|_| door.question(now, key, address(n), weight).is_ok()).count()
+        };
+        assert_eq!(asked(&mut door, one, 1, 1), 2_000);
+        assert_eq!(asked(&mut door, one, 2, 1), 0, "a key is one from wherever it asks");
+        assert_eq!(asked(&mut door, other, 1, 1), 2_000, "an address may ask as much as two keys");
+        let third = PublicKey([3; 32]);
+        assert_eq!(asked(&mut door, third, 1, 1), 0);
+        // The last one may weigh more than is left, which those after it wait for.
+        assert_eq!(asked(&mut door, third, 2, 999), 3);
+        let wait = door.question(now, third, address(2), 1).unwrap_err();
+        assert!(wait > Duration::from_millis(997), "it owes as much: {wait:?}");
+        assert!(door.question(now + wait, third, address(2), 1).is_ok());
     }
 
     #[test]

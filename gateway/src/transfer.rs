@@ -8,13 +8,14 @@ use adit_protocol::limits::BLOB_BYTES_MAX;
 use adit_protocol::{Attempt, BlobRef, Digest, JobId, PublicKey, StreamReply, StreamRequest};
 use adit_transport::limits::STALL_TIMEOUT;
 use adit_transport::{
-    BlobStore, BlobWriter, Connection, RecvStream, SendStream, Transfer, TransferError, read_request, receive_blob_while,
-    send_file, write_frame,
+    BlobError, BlobStore, BlobWriter, Connection, RecvStream, SendStream, Transfer, TransferError, read_request,
+    receive_blob_while, send_file, write_frame,
 };
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::core::Core;
+use crate::core::{Core, FULL_RETRY_MS};
+use crate::crowd::Lines;
 use crate::peer::LinkId;
 
 /// How fast a blob must come, on the whole: what has come of it keeps others' out of the store. 8 KiB/s: of 64 that a slow line sends at once
@@ -30,20 +31,20 @@ const LARGE_BYTES_PER_SECOND: u64 = 1 << 20;
 type Shared = Rc<RefCell<Core>>;
 
 /// Serves a client's data streams, each in a task of its own; QUIC bounds how many there are. Aborted with the connection.
-pub(crate) async fn serve_client_streams(core: Shared, link: LinkId, connection: Connection) {
+pub(crate) async fn serve_client_streams(core: Shared, sends: Lines, link: LinkId, connection: Connection) {
     let mut streams = JoinSet::new();
     while let Some(transfer) = next(&mut streams, &connection).await {
-        let (core, client) = (Rc::clone(&core), (link, connection.peer()));
-        streams.spawn_local(async move { report(serve_client_stream(core, client, transfer).await) });
+        let (core, sends, peer) = (Rc::clone(&core), sends.clone(), connection.clone());
+        streams.spawn_local(async move { report(serve_client_stream(core, sends, link, peer, transfer).await) });
     }
 }
 
 /// As [`serve_client_streams`], for a node.
-pub(crate) async fn serve_node_streams(core: Shared, connection: Connection) {
+pub(crate) async fn serve_node_streams(core: Shared, sends: Lines, connection: Connection) {
     let mut streams = JoinSet::new();
     while let Some(transfer) = next(&mut streams, &connection).await {
-        let (core, node) = (Rc::clone(&core), connection.peer());
-        streams.spawn_local(async move { report(serve_node_stream(core, node, transfer).await) });
+        let (core, sends, peer) = (Rc::clone(&core), sends.clone(), connection.clone());
+        streams.spawn_local(async move { report(serve_node_stream(core, sends, peer, transfer).await) });
     }
 }
 
@@ -65,7 +66,9 @@ fn report(result: Result<(), TransferError>) {
 
 async fn serve_client_stream(
     core: Shared,
-    (link, client): (LinkId, PublicKey),
+    sends: Lines,
+    link: LinkId,
+    connection: Connection,
     mut transfer: Transfer,
 ) -> Result<(), TransferError> {
     match read_request(&mut transfer.recv).await? {
@@ -81,11 +84,11 @@ async fn serve_client_stream(
         StreamRequest::Get(digest) => {
             hear_no_more(&mut transfer);
             let store = core.borrow().store.clone();
-            get(store, &mut transfer.send, digest).await
+            get(store, &sends, &connection, &mut transfer.send, digest).await
         }
         StreamRequest::Logs { job, offset } => {
             hear_no_more(&mut transfer);
-            let log = core.borrow().log_of(&client, job);
+            let log = core.borrow().log_of(&connection.peer(), job);
             let Some(log) = log else { return answer(&mut transfer.send, StreamReply::NotFound).await };
             write_frame(&mut transfer.send, &StreamReply::Following).await?;
             let mut offset = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -99,14 +102,19 @@ async fn serve_client_stream(
     }
 }
 
-async fn serve_node_stream(core: Shared, node: PublicKey, mut transfer: Transfer) -> Result<(), TransferError> {
+async fn serve_node_stream(
+    core: Shared,
+    sends: Lines,
+    connection: Connection,
+    mut transfer: Transfer,
+) -> Result<(), TransferError> {
     match read_request(&mut transfer.recv).await? {
         StreamRequest::Get(digest) => {
             hear_no_more(&mut transfer);
             let store = core.borrow().store.clone();
-            get(store, &mut transfer.send, digest).await
+            get(store, &sends, &connection, &mut transfer.send, digest).await
         }
-        StreamRequest::Output { job, attempt } => take_output(core, node, transfer, job, attempt).await,
+        StreamRequest::Output { job, attempt } => take_output(core, connection.peer(), transfer, job, attempt).await,
         StreamRequest::Put(_) | StreamRequest::Logs { .. } => {
             answer(&mut transfer.send, StreamReply::Refused("not for nodes".into())).await
         }
@@ -122,7 +130,8 @@ fn hear_no_more(transfer: &mut Transfer) {
 /// Takes a blob; says whether it is in the store then. A stream is read at once or refused: what waits unread would use up what the whole
 /// connection may have on its way.
 async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, is_asked_for: bool) -> Result<bool, TransferError> {
-    if store.contains(&blob.digest) {
+    // What is here under the name and has another length was cut short by a power cut, and is replaced.
+    if store.pin(&blob.digest).is_some_and(|pin| pin.blob() == blob) {
         transfer.recv.stop(0u32.into()).ok();
         return answer(&mut transfer.send, StreamReply::Stored(blob)).await.map(|()| true);
     }
@@ -141,6 +150,10 @@ async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, is_asked_f
         Ok(writer) => receive_in_time(&mut transfer.recv, writer, blob, bytes_max).await,
         Err(error) => Err(error.into()),
     };
+    if let Err(TransferError::Blob(BlobError::Full { .. } | BlobError::Crowded { .. })) = received {
+        transfer.recv.stop(0u32.into()).ok();
+        return answer(&mut transfer.send, StreamReply::Full { retry_after_ms: FULL_RETRY_MS }).await.map(|()| false);
+    }
     let is_stored = received.is_ok();
     reply_stored(&mut transfer.send, received).await.map(|()| is_stored)
 }
@@ -199,8 +212,16 @@ async fn reply_stored(send: &mut SendStream, received: Result<BlobRef, TransferE
     }
 }
 
-/// Whoever knows a blob's digest may read it: the digest is as hard to guess as a key.
-async fn get(store: BlobStore, send: &mut SendStream, digest: Digest) -> Result<(), TransferError> {
+/// Whoever knows a blob's digest may read it: the digest is as hard to guess as a key. So many go to one subscriber at once, since a peer
+/// need not take what it asks for.
+async fn get(
+    store: BlobStore,
+    sends: &Lines,
+    connection: &Connection,
+    send: &mut SendStream,
+    digest: Digest,
+) -> Result<(), TransferError> {
+    let _turn = sends.wait(connection.remote_ip()).await;
     let read = spawn_blocking(move || store.read(&digest)).await;
     match read.map_err(std::io::Error::other)?? {
         Some((file, bytes)) => {

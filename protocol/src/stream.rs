@@ -41,4 +41,9 @@ pub enum StreamReply {
     NotFound,
     /// It cannot be done, and why.
     Refused(String),
+    /// There is no room for it beside what is in use.
+    Full {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
 }

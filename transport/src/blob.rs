@@ -33,12 +33,18 @@ pub enum BlobError {
         /// Bytes of the store.
         bytes_max: u64,
     },
+    /// There are as many blobs in use as there may be.
+    #[error("the store is full: {blobs_max} blobs are in use, and it holds no more")]
+    Crowded {
+        /// Blobs of the store.
+        blobs_max: usize,
+    },
     /// The disk failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Content-addressed files in one folder, bounded in bytes. The least recently used are dropped first; pinned ones are kept.
+/// Content-addressed files in one folder, bounded in bytes and in number. The least recently used are dropped first; pinned ones are kept.
 ///
 /// A blob's bytes are hashed as they arrive, and once more at the first use after a restart, since the machine may have lost power
 /// before they reached the disk.
@@ -49,6 +55,7 @@ pub struct BlobStore(Arc<Store>);
 struct Store {
     dir: PathBuf,
     bytes_max: u64,
+    blobs_max: usize,
     index: Mutex<Index>,
     next_temporary: AtomicU64,
 }
@@ -59,8 +66,10 @@ struct Index {
     /// By last use, so that the first is the one to drop.
     by_use: BTreeMap<u64, Digest>,
     bytes_used: u64,
+    bytes_pinned: u64,
     /// Bytes of blobs on their way, which take room already.
     bytes_arriving: u64,
+    blobs_arriving: usize,
     /// Counts uses.
     clock: u64,
 }
@@ -80,6 +89,16 @@ pub struct BlobPin {
     store: BlobStore,
     blob: BlobRef,
 }
+
+/// Blobs that a store may hold: what would fill it with one block of a disk each, so that it takes no more of the disk than it may, up to
+/// a quarter of a million, which are some 50 MB of memory.
+fn blobs_max(bytes_max: u64) -> usize {
+    (bytes_max / BLOCK_BYTES).clamp(BLOBS_MIN, BLOBS_MAX) as usize
+}
+
+const BLOCK_BYTES: u64 = 4096;
+const BLOBS_MIN: u64 = 64;
+const BLOBS_MAX: u64 = 1 << 18;
 
 impl BlobStore {
     /// Opens the store in `dir`, made if need be, and takes in what an earlier process left there.
@@ -104,9 +123,9 @@ impl BlobStore {
         for (_, digest, bytes) in found {
             index.insert(digest, bytes, false);
         }
-        let store =
-            Self(Arc::new(Store { dir: dir.to_owned(), bytes_max, index: Mutex::new(index), next_temporary: AtomicU64::new(0) }));
-        store.0.take_room(0)?;
+        let (dir, blobs_max, index) = (dir.to_owned(), blobs_max(bytes_max), Mutex::new(index));
+        let store = Self(Arc::new(Store { dir, bytes_max, blobs_max, index, next_temporary: AtomicU64::new(0) }));
+        store.0.make_room(&mut store.0.lock(), |index| index.bytes_used > bytes_max || index.blobs.len() > blobs_max)?;
         Ok(store)
     }
 
@@ -125,13 +144,22 @@ impl BlobStore {
         self.0.lock().bytes_used
     }
 
+    /// Bytes of what is pinned.
+    pub fn bytes_pinned(&self) -> u64 {
+        self.0.lock().bytes_pinned
+    }
+
     /// Keeps the blob until the pin is dropped; nothing where it is not here.
     pub fn pin(&self, digest: &Digest) -> Option<BlobPin> {
         let mut index = self.0.lock();
         index.touch(digest);
         let entry = index.blobs.get_mut(digest)?;
+        let (bytes, is_first) = (entry.bytes, entry.pins == 0);
         entry.pins += 1;
-        Some(BlobPin { store: self.clone(), blob: BlobRef { digest: *digest, bytes: entry.bytes } })
+        if is_first {
+            index.bytes_pinned += bytes;
+        }
+        Some(BlobPin { store: self.clone(), blob: BlobRef { digest: *digest, bytes } })
     }
 
     /// Opens the blob for reading, with its size; nothing where it is not here or turns out damaged. May hash the whole file: not for
@@ -163,12 +191,16 @@ impl BlobStore {
     /// Starts a blob of at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// [`BlobError::Io`].
+    /// [`BlobError::Crowded`] where as many are pinned or on their way as there may be; [`BlobError::Io`].
     pub fn writer(&self, bytes_max: u64) -> Result<BlobWriter, BlobError> {
+        let blobs_max = self.0.blobs_max;
+        if !self.0.take_place()? {
+            return Err(BlobError::Crowded { blobs_max });
+        }
+        let arriving = Arriving { store: self.clone(), bytes: 0 };
         let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        let arriving = Arriving { store: self.clone(), bytes: 0 };
         Ok(BlobWriter { arriving, temporary: Temporary(path), file, hasher: blake3::Hasher::new(), bytes_max })
     }
 
@@ -206,17 +238,37 @@ impl Store {
         }
     }
 
-    /// Takes room for `bytes` that arrive, dropping the least recently used blobs that are not pinned; says whether there was enough.
+    /// Takes room for `bytes` that arrive; says whether there was enough.
     fn take_room(&self, bytes: u64) -> io::Result<bool> {
         let mut index = self.lock();
-        while index.bytes_used.saturating_add(index.bytes_arriving).saturating_add(bytes) > self.bytes_max {
+        let is_over =
+            |index: &Index| index.bytes_used.saturating_add(index.bytes_arriving).saturating_add(bytes) > self.bytes_max;
+        let has_room = self.make_room(&mut index, is_over)?;
+        if has_room {
+            index.bytes_arriving += bytes;
+        }
+        Ok(has_room)
+    }
+
+    /// Takes a place for a blob that arrives; says whether there was one.
+    fn take_place(&self) -> io::Result<bool> {
+        let mut index = self.lock();
+        let has_place = self.make_room(&mut index, |index| index.blobs.len() + index.blobs_arriving >= self.blobs_max)?;
+        if has_place {
+            index.blobs_arriving += 1;
+        }
+        Ok(has_place)
+    }
+
+    /// Drops the least recently used blobs that are not pinned while there `is_over` much; says whether that is over then.
+    fn make_room(&self, index: &mut Index, is_over: impl Fn(&Index) -> bool) -> io::Result<bool> {
+        while is_over(index) {
             let victim = index.by_use.values().find(|d| index.blobs.get(d).is_some_and(|e| e.pins == 0)).copied();
             match victim {
-                Some(digest) => self.remove_from(&mut index, &digest)?,
+                Some(digest) => self.remove_from(index, &digest)?,
                 None => return Ok(false),
             }
         }
-        index.bytes_arriving += bytes;
         Ok(true)
     }
 }
@@ -230,12 +282,14 @@ impl Index {
         self.by_use.insert(self.clock, digest);
         self.blobs.insert(digest, Entry { bytes, last_use: self.clock, pins, checked });
         self.bytes_used += bytes;
+        self.bytes_pinned += if pins > 0 { bytes } else { 0 };
     }
 
     fn remove(&mut self, digest: &Digest) {
         if let Some(entry) = self.blobs.remove(digest) {
             self.by_use.remove(&entry.last_use);
             self.bytes_used -= entry.bytes;
+            self.bytes_pinned -= if entry.pins > 0 { entry.bytes } else { 0 };
         }
     }
 
@@ -258,8 +312,12 @@ impl BlobPin {
 
 impl Drop for BlobPin {
     fn drop(&mut self) {
-        if let Some(entry) = self.store.0.lock().blobs.get_mut(&self.blob.digest) {
-            entry.pins = entry.pins.saturating_sub(1);
+        let mut index = self.store.0.lock();
+        let Some(entry) = index.blobs.get_mut(&self.blob.digest).filter(|entry| entry.pins > 0) else { return };
+        entry.pins -= 1;
+        if entry.pins == 0 {
+            let bytes = entry.bytes;
+            index.bytes_pinned -= bytes;
         }
     }
 }
@@ -274,7 +332,7 @@ pub struct BlobWriter {
     bytes_max: u64,
 }
 
-/// Room that a blob on its way has taken; given back when the blob has its own entry, or never gets one.
+/// Room and place that a blob on its way has taken; given back when the blob has its own entry, or never gets one.
 #[derive(Debug)]
 struct Arriving {
     store: BlobStore,
@@ -283,7 +341,9 @@ struct Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        self.store.0.lock().bytes_arriving -= self.bytes;
+        let mut index = self.store.0.lock();
+        index.bytes_arriving -= self.bytes;
+        index.blobs_arriving -= 1;
     }
 }
 
@@ -408,9 +468,13 @@ mod tests {
         // The same bytes again do not loosen a pin.
         store.0.lock().insert(a, 4, true);
         assert!(matches!(store.insert(b"bbbb"), Err(BlobError::Full { .. })));
+        assert_eq!(store.bytes_pinned(), 8);
+        let again = store.pin(&a).unwrap();
         drop(pins);
+        assert_eq!(store.bytes_pinned(), 4);
+        drop(again);
         store.insert(b"bbbb").unwrap();
-        assert_eq!(store.bytes_used(), 8);
+        assert_eq!((store.bytes_used(), store.bytes_pinned()), (8, 0));
     }
 
     #[test]
@@ -439,6 +503,34 @@ mod tests {
         assert_eq!((store.bytes_used(), store.0.lock().bytes_arriving), (6, 0));
         store.insert(b"cccc").unwrap();
         assert_eq!(store.bytes_used(), 10);
+    }
+
+    /// Once a store of 16 GiB took two billion files of eight bytes, each a block of the disk and an entry in memory.
+    #[test]
+    fn small_blobs_are_bounded_by_their_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 1 << 20);
+        let files = || fs::read_dir(dir.path()).unwrap().count();
+        let kept = store.insert(&0u64.to_le_bytes()).unwrap();
+        let pin = store.pin(&kept.digest).unwrap();
+        for n in 1..1_000u64 {
+            store.insert(&n.to_le_bytes()).unwrap();
+        }
+        assert_eq!((files(), store.0.blobs_max), (256, 256));
+        assert!(store.contains(&kept.digest), "pinned ones stay");
+        // Those on their way have places too.
+        let arriving: Vec<_> = (0..255).map(|_| store.writer(8).unwrap()).collect();
+        assert!(matches!(store.writer(8), Err(BlobError::Crowded { blobs_max: 256 })));
+        assert_eq!(files(), 256);
+        drop(arriving);
+        store.insert(b"another").unwrap();
+        drop(pin);
+        // A process before may have left more.
+        for n in 0..300u64 {
+            fs::write(dir.path().join(BlobRef::of(&n.to_be_bytes()).digest.to_string()), n.to_be_bytes()).unwrap();
+        }
+        open(dir.path(), 1 << 20);
+        assert_eq!(files(), 256);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT, STALL_TIMEOUT};
+use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT, SEND_CHUNK_BYTES, SEND_STALL_TIMEOUT, STALL_TIMEOUT};
 use crate::{BlobError, BlobWriter, Inbox, Outbox};
 
 /// The application error code (RFC 9000, section 20.2) of a connection that a newer one replaced. All others end with 0.
@@ -45,9 +45,12 @@ pub enum TransferError {
     /// The peer's half ended early or with an error.
     #[error("the transfer broke off: {0}")]
     Read(String),
-    /// The peer sends nothing more, and does not end.
-    #[error("nothing came for {} s, so the transfer was given up", .0.as_secs_f64())]
+    /// The peer sends or takes nothing more, and does not end.
+    #[error("nothing moved for {} s, so the transfer was given up", .0.as_secs_f64())]
     Stalled(Duration),
+    /// The peer has no room for it now.
+    #[error("the peer has no room for it; try again in {} ms", .0.as_millis())]
+    Full(Duration),
     /// Our half was stopped.
     #[error("the transfer was stopped: {0}")]
     Write(#[from] WriteError),
@@ -213,22 +216,30 @@ async fn read_frame<M: Serialize + DeserializeOwned>(recv: &mut RecvStream) -> R
 /// Sends the next `bytes` bytes of `file`, reading the next piece while the last one leaves.
 ///
 /// # Errors
-/// [`TransferError::Io`] where the file ends before, and where the connection is lost.
+/// [`TransferError::Io`] where the file ends before, [`TransferError::Stalled`] where the peer takes nothing, and where the connection is lost.
 pub async fn send_file(send: &mut SendStream, file: File, bytes: u64) -> Result<(), TransferError> {
+    send_file_while(send, file, bytes, SEND_STALL_TIMEOUT).await
+}
+
+/// As [`send_file`], to a peer that may take nothing for so long.
+///
+/// # Errors
+/// As [`send_file`].
+pub async fn send_file_while(send: &mut SendStream, file: File, bytes: u64, stall: Duration) -> Result<(), TransferError> {
     let mut rest = bytes;
     let mut next = read_piece(file, rest).await?;
     while rest > 0 {
         let (file, piece) = next;
         rest -= piece.len() as u64;
-        let (read, written) = tokio::join!(read_piece(file, rest), send.write_chunk(piece));
-        written?;
+        let (read, written) = tokio::join!(read_piece(file, rest), timeout(stall, send.write_chunk(piece)));
+        written.map_err(|_| TransferError::Stalled(stall))??;
         next = read?;
     }
     Ok(())
 }
 
 async fn read_piece(mut file: File, rest: u64) -> Result<(File, Bytes), TransferError> {
-    let want = rest.min(DISK_CHUNK_BYTES as u64) as usize;
+    let want = rest.min(SEND_CHUNK_BYTES as u64) as usize;
     if want == 0 {
         return Ok((file, Bytes::new()));
     }

@@ -7,9 +7,9 @@ use quinn::{ReadError, RecvStream, SendStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::limits::OUTBOX_BYTES_MAX;
+use crate::limits::{OUTBOX_BYTES_MAX, SEND_STALL_TIMEOUT};
 
 /// The sending half of a control stream. A clone sends on the same stream.
 ///
@@ -38,6 +38,9 @@ struct Buffer {
 
 /// How long news waits for company: less than anybody notices, more than a short job takes.
 const COMPANY: Duration = Duration::from_millis(1);
+
+/// Bytes of a buffer that are kept for the next messages: most are short, and a large answer is not followed by others.
+const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
 /// A message that was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -164,10 +167,11 @@ async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
         };
         shared.drained.notify_waiters();
         if !writing.is_empty() {
-            if stream.write_all(&writing).await.is_err() {
+            if write_while(&mut stream, &writing, SEND_STALL_TIMEOUT).await.is_none() {
                 break;
             }
             writing.clear();
+            writing.shrink_to(BUFFER_BYTES_KEPT);
         } else if closed {
             // One that is gone does not care.
             let _ = stream.finish();
@@ -187,6 +191,16 @@ async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
     buffer.bytes = Vec::new();
     drop(buffer);
     shared.drained.notify_waiters();
+}
+
+/// Writes all, to a peer that may take nothing for so long; nothing where it is gone or does not.
+async fn write_while(stream: &mut SendStream, bytes: &[u8], stall: Duration) -> Option<()> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let written = timeout(stall, stream.write(left)).await.ok()?.ok()?;
+        left = &left[written..];
+    }
+    Some(())
 }
 
 /// The receiving half of a control stream.

@@ -31,7 +31,8 @@ mod tls;
 pub use address::{GatewayAddr, ParseAddrError};
 pub use blob::{BlobError, BlobPin, BlobStore, BlobWriter, hash_file};
 pub use connection::{
-    Connection, Transfer, TransferError, read_reply, read_request, receive_blob, receive_blob_while, send_file, write_frame,
+    Connection, Transfer, TransferError, read_reply, read_request, receive_blob, receive_blob_while, send_file, send_file_while,
+    write_frame,
 };
 pub use control::{Inbox, Outbox, ReceiveError, SendError};
 pub use endpoint::{DialError, Dialer, Handshake, Listener};

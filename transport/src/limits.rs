@@ -8,8 +8,9 @@ pub const RECEIVE_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// Bytes in flight on one stream. Under half of the connection's window, so that a stalled transfer cannot stop the control stream.
 pub const STREAM_WINDOW_BYTES: u32 = 3 * 1024 * 1024;
 
-/// Bytes sent and not yet acknowledged on one connection; as much as the peer's window.
-pub const SEND_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes sent and not yet acknowledged on one connection, as for the other direction. Half of what the peer may have sent: what a peer
+/// never acknowledges is kept here.
+pub const SEND_WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Streams that a peer may have open at once: one control stream and transfers. The bound on transfers, and so on open files.
 pub const STREAMS_MAX: u32 = 128;
@@ -43,6 +44,13 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a transfer may bring nothing. What has come of it takes room in a store; a line that lives brings something in 30 s, though it
 /// be shared by all streams that there may be.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a peer may take nothing of what is sent to it. Longer than the other way round: a slow line that many streams share tells of
+/// a stream's room in steps of some hundred kilobytes.
+pub const SEND_STALL_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// Bytes of a file that are read at once to be sent. Two pieces of each are in memory, whether the peer takes them or not.
+pub const SEND_CHUNK_BYTES: usize = 128 * 1024;
 
 /// Bytes waiting on a control stream for a peer that does not read. Over it the connection is closed.
 pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
-use adit_protocol::BlobRef;
+use adit_protocol::{BlobRef, GatewayToClient, Greeting, SecretKey, StreamReply, StreamRequest};
+use adit_transport::{Dialer, read_reply};
 
 use crate::guest::{self, Sum};
 use crate::network::Network;
@@ -54,6 +56,45 @@ fn upload_that_breaks_off_is_sent_again() {
     network.restart_gateway();
     run.wait().ok();
     assert_eq!(Sum::parse(&std::fs::read(network.home.path("sum")).unwrap()), Sum::of_sparse(bytes, &words));
+}
+
+/// Once each stream that nobody read kept a file open and two MiB in the gateway's memory, and one connection could have 127 of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_that_are_asked_for_and_not_taken_cost_the_gateway_little() {
+    let network = Network::with_slots(&[1]);
+    let bytes = vec![7; 4 << 20];
+    network.home.file("input", &bytes);
+    network.run(&guest::sum()).args(["--output", "sum", "--input", "input"]).run().ok();
+    let client = Dialer::new(SecretKey::generate()).unwrap();
+    let connection = client.dial(&network.gateway.address).await.unwrap();
+    let (outbox, mut inbox) = connection.open_control().await.unwrap();
+    outbox.send(&Greeting::Client { software: "test".into() }).unwrap();
+    assert!(matches!(inbox.next().await, Ok(Some(GatewayToClient::Welcome { .. }))));
+    let mut unread = Vec::new();
+    for _ in 0..120 {
+        let mut transfer = connection.open_transfer(&StreamRequest::Get(BlobRef::of(&bytes).digest)).await.unwrap();
+        transfer.send.finish().unwrap();
+        unread.push(transfer);
+    }
+    // The last of those that have their turn has begun to come.
+    let open_files = || std::fs::read_dir(format!("/proc/{}/fd", network.gateway.process.pid())).unwrap().count();
+    until("many are on their way", || open_files() >= 64);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(open_files() < 120, "{} files are open", open_files());
+    check_memory(&network);
+    // They have their turns, one after the other, as they are taken.
+    let mut reading = tokio::task::JoinSet::new();
+    for mut transfer in unread {
+        reading.spawn(async move {
+            let reply = read_reply(&mut transfer.recv).await.unwrap();
+            (reply, transfer.recv.read_to_end(4 << 20).await.unwrap())
+        });
+    }
+    while let Some(read) = reading.join_next().await {
+        let (reply, read) = read.unwrap();
+        assert!(reply == StreamReply::Found { bytes: bytes.len() as u64 } && read == bytes);
+    }
+    check_memory(&network);
 }
 
 /// Writes a file of zeros but for these words at these offsets. It takes hardly any space here.

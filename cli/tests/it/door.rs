@@ -1,15 +1,15 @@
 //! More at the gateway's door than may come in: who is sent away hears so at once, with the time to come back at.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_protocol::{
-    Answer, BlobRef, ClientMessage, GatewayToClient, Greeting, IdempotencyKey, JobEvent, JobResult, JobSpec, Query, Refusal,
-    SecretKey,
+    Answer, BlobRef, ByteCount, ClientMessage, Fuel, GatewayToClient, Greeting, IdempotencyKey, JobEvent, JobResult, JobSpec,
+    Query, Refusal, SecretKey,
 };
 use adit_transport::{Connection, DialError, Dialer, GatewayAddr, Inbox, Outbox};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
-use crate::network::{Gateway, Home};
+use crate::network::{Gateway, Home, Network};
 use crate::process::{LOOK_EVERY, PATIENCE};
 
 /// A client that does as it likes.
@@ -24,7 +24,7 @@ struct Pusher {
 /// What became of a submission.
 #[derive(Debug, PartialEq, Eq)]
 enum Word {
-    /// It is in, so far that its module is wanted.
+    /// It is in, so far that there is no node for it.
     In,
     RetryAfter(u64),
 }
@@ -40,17 +40,26 @@ impl Pusher {
     }
 
     fn submit(&self, number: u64) {
+        self.submit_spec(number, JobSpec::new(BlobRef::of(b"a module that is not there"), BlobRef::of(b"")));
+    }
+
+    fn submit_spec(&self, number: u64, spec: JobSpec) {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
-        let spec = Box::new(JobSpec::new(BlobRef::of(b"a module that is not there"), BlobRef::of(b"")));
+        let spec = Box::new(spec);
         self.outbox.send(&ClientMessage::Submit { key: IdempotencyKey(key), spec, input: Some(Vec::new()) }).unwrap();
     }
 
+    async fn next(&mut self) -> GatewayToClient {
+        timeout(PATIENCE, self.inbox.next()).await.expect("an answer comes").unwrap().unwrap()
+    }
+
     async fn word(&mut self) -> Word {
-        match timeout(PATIENCE, self.inbox.next()).await.expect("an answer comes").unwrap().unwrap() {
-            GatewayToClient::NeedBlobs { .. } => Word::In,
+        match self.next().await {
             GatewayToClient::Event { event, .. } => match *event {
                 JobEvent::Ended(JobResult::Refused(Refusal::RateLimited { retry_after_ms })) => Word::RetryAfter(retry_after_ms),
+                // While the gateway is new, nodes of before may come back.
+                JobEvent::Ended(JobResult::Refused(Refusal::NoNodeFits { .. } | Refusal::ShareFull { .. })) => Word::In,
                 other => panic!("{other:?}"),
             },
             other => panic!("{other:?}"),
@@ -142,4 +151,61 @@ async fn connections_over_the_rate_are_refused_before_a_handshake_and_those_that
         assert!(begun.elapsed() < PATIENCE);
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Once a key without credits was asked for what a job lacks that no node fits, or that costs nothing: it could fill the store, and so drop
+/// what others had there.
+#[tokio::test]
+async fn stranger_is_asked_for_no_blob_of_a_job_that_nobody_runs_or_pays() {
+    let mut network = Network::of_the_poor(&[]);
+    network.add_node(&["--slots", "1", "--price-per-minute", "1"]);
+    let mut stranger = Pusher::connect(&network.gateway.address).await.unwrap();
+    let spec = JobSpec::new(BlobRef::of(b"a module that is not there"), BlobRef::of(b""));
+    let mut unfit = spec.clone();
+    unfit.placement.labels = vec![("nobody".into(), "has".into())];
+    let mut costless = spec.clone();
+    (costless.limits.fuel, costless.limits.output) = (Fuel(0), ByteCount(0));
+    let begun = Instant::now();
+    for (n, (spec, refusals)) in
+        [(unfit, "NoNodeFits"), (costless, "InsufficientCredit"), (spec, "InsufficientCredit")].iter().enumerate()
+    {
+        loop {
+            stranger.submit_spec(n as u64, spec.clone());
+            let GatewayToClient::Event { event, .. } = stranger.next().await else { panic!("{refusals}") };
+            match *event {
+                // While the gateway is new, nodes of before may come back.
+                JobEvent::Ended(JobResult::Refused(Refusal::ShareFull { .. })) if begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                JobEvent::Ended(JobResult::Refused(refusal)) => {
+                    break assert!(format!("{refusal:?}").starts_with(refusals), "{refusal}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// Once a key without a job had the gateway's thread look through all jobs as often as it liked.
+#[tokio::test]
+async fn questions_over_the_rate_wait_and_submissions_of_others_do_not() {
+    const FLOOD: u64 = 20_000;
+    let (_home, gateway) = gateway(&[]);
+    let [mut curious, mut modest] =
+        [Pusher::connect(&gateway.address).await, Pusher::connect(&gateway.address).await].map(Result::unwrap);
+    let begun = Instant::now();
+    for request in 0..FLOOD {
+        curious.outbox.send(&ClientMessage::Ask { request, query: Query::Holds }).unwrap();
+    }
+    let asked = Instant::now();
+    assert_eq!(modest.push(10).await.0, 10);
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    let mut answered = 0;
+    let until = tokio::time::Instant::now() + Duration::from_secs(3);
+    while let Ok(answer) = timeout_at(until, curious.inbox.next()).await {
+        assert!(matches!(answer, Ok(Some(GatewayToClient::Answer { request, .. })) if request == answered), "{answer:?}");
+        answered += 1;
+    }
+    let most = 2_000 + 1_000 * (begun.elapsed().as_secs() + 1);
+    assert!((2_000..=most).contains(&answered), "{answered} answers, of 2,000 at once and 1,000 a second");
 }

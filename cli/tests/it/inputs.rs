@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use adit_protocol::{Digest, Receipt, SecretKey, SignedReceipt, sign_receipts};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::guest;
 use crate::network::{Home, Network};
+use crate::process::until;
 
 /// Too large for a message, and not a whole number of the pieces in which it is read.
 fn table() -> Vec<u8> {
@@ -192,9 +194,34 @@ fn job_that_no_store_could_hold_is_refused_with_both_sizes() {
     let (a, b) = (network.home.file("a", vec![1; 150_000]), network.home.file("b", vec![2; 150_000]));
     network.run(&guest::echo()).args(with("a", &a)).run().ok();
     let refused = network.run(&guest::echo()).args(with("a", &a)).args(with("b", &b)).run().code(20);
-    refused.says("module and inputs have 30").says("at most 204800");
+    refused.says("module and inputs have 30").says("at most 153600");
     // The same bytes under two names are held once.
     network.run(&guest::echo()).args(with("a", &a)).args(with("b", &a)).run().ok();
+}
+
+/// Once a job whose inputs found the store full of others' that still ran was ended at once.
+#[test]
+fn job_waits_for_room_in_a_store_that_others_jobs_fill() {
+    let home = Home::new();
+    let gateway = crate::network::Gateway::start_with(&home, "127.0.0.1:0", &["--welcome", "1000000", "--store-max", "400KiB"]);
+    let mut network = Network { home, gateway, nodes: Vec::new() };
+    network.add_node(&["--slots", "1"]);
+    let inputs: Vec<PathBuf> = (1..=4).map(|n| network.home.file(&format!("in/{n}"), vec![n; 120 << 10])).collect();
+    let module = network.module(&guest::steady(500_000_000));
+    network.adit(["map"]).args([&module]).args(&inputs).args(["--out", "out"]).run().ok();
+    for n in 1..=4 {
+        assert_eq!(std::fs::read(network.home.path(format!("out/{n}.out"))).unwrap()[0], n);
+    }
+    // A single one too, while two others are at work.
+    let busy = network.run(&guest::hold()).args(["--fuel", "100T", "--input", "in/1"]).start();
+    busy.stderr.wait_for_text(guest::READY);
+    let waiting = network.run(&guest::echo()).args(["--output", "second", "--input", "in/2"]).start();
+    until("the second is in the store", || network.home.folder_bytes("gateway/blobs") > 240 << 10);
+    let third = network.run(&guest::echo()).args(["--output", "third", "--input", "in/3"]).start();
+    third.stderr.wait_for_text("not taken yet");
+    busy.signal(Signal::INT);
+    waiting.wait().ok();
+    third.wait().ok();
 }
 
 #[test]

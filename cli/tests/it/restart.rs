@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use adit_client::{Job, Output, Source, Update};
+use adit_protocol::BlobRef;
 
 use crate::guest;
 use crate::network::{Gateway, Network, nodes_until};
@@ -53,6 +54,19 @@ fn run_that_waits_survives_the_gateways_death() {
     let ran = run.wait().ok().says("adit: gateway lost (").says("adit: gateway found again");
     assert_eq!(ran.text(), "still here");
     drop(network);
+}
+
+/// Once such a job's client sent its module again and again, and heard each time that it was there.
+#[test]
+fn blob_that_a_power_cut_left_short_is_sent_again() {
+    let mut network = Network::with_slots(&[1]);
+    let module = guest::echo();
+    network.run(&module).args(["--input", "-"]).input("first").run().ok();
+    let blob = network.home.path(format!("gateway/blobs/{}", BlobRef::of(&module).digest));
+    std::fs::OpenOptions::new().write(true).open(&blob).unwrap().set_len(10).unwrap();
+    network.restart_gateway();
+    assert_eq!(network.run(&module).args(["--input", "-"]).input("second").run().ok().text(), "second");
+    assert_eq!(std::fs::read(blob).unwrap(), module);
 }
 
 #[test]

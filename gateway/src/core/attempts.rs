@@ -235,9 +235,9 @@ impl Core {
     /// Settles what others have not been waited for: the gateway stops, and what they would say is not heard any more.
     pub(crate) fn settle_winners(&mut self) {
         let mut over = Vec::new();
-        for (id, job) in &mut self.jobs {
+        for job in self.jobs.values_mut() {
             if let Stage::Done { contest, .. } = &mut job.stage {
-                over.extend(contest.take().map(|contest| (*id, *contest)));
+                over.extend(contest.take().map(|contest| (job.id, *contest)));
             }
         }
         for (id, Contest { live, winner }) in over {

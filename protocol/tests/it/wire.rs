@@ -1077,6 +1077,10 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
              04 66756c6c            # why: `full`"
                 .into(),
         ),
+        (
+            StreamReply::Full { retry_after_ms: 1_000 },
+            "04000000 06 05 e807 # length 4, version 6, Full, retry after 1,000 ms".into(),
+        ),
     ]
 }
 
