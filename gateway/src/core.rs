@@ -1123,14 +1123,14 @@ impl Core {
 
     /// Has the ledger give back holds that nobody ended in their time.
     pub(crate) fn expire(&mut self) {
-        self.record(Operation::Expire { now: wall_time() });
+        self.record(Operation::Expire { now: self.clock.undisturbed() });
     }
 
-    /// A job's hold outlasts the job, whatever becomes of that: one that ends before says that the clock was set by a day and more.
+    /// A job's hold outlasts the job, whatever becomes of that, and both are of this process and its one clock.
     fn expired(&mut self, result: Result<Applied, Refused>) {
         if let Ok(Applied::Expired(jobs)) = &result {
             match jobs.iter().find(|(job, _)| self.jobs.get(job).is_some_and(Job::is_live)) {
-                Some((job, _)) => self.stop_ledger(format!("the hold of job {job} expired while it ran; is the clock right?")),
+                Some((job, _)) => self.stop_ledger(format!("the hold of job {job} expired while it ran")),
                 None if !jobs.is_empty() => tracing::warn!(holds = jobs.len(), "holds that nobody ended were given back"),
                 None => {}
             }
@@ -1339,7 +1339,7 @@ mod tests {
         assert_eq!((core.jobs.len(), core.ended.len()), (ENDED_JOBS_MAX, ENDED_JOBS_MAX));
     }
 
-    /// A hold ends by the clock a day after all the times that its job may take: where the job still runs then, it is the clock that is wrong.
+    /// A hold ends a day after all the times that its job may take: where the job still runs then, something is wrong.
     #[tokio::test]
     async fn hold_that_nobody_ended_goes_back_and_one_of_a_running_job_stops_the_ledger() {
         for is_running in [false, true] {
@@ -1355,7 +1355,7 @@ mod tests {
             let balance = core.reader.balance(Account::Customer(CUSTOMER)).unwrap();
             assert_eq!((balance.available(), balance.held), (100, 0));
             let why = core.ledger_stopped();
-            assert_eq!(why.is_some_and(|why| why.contains("expired while it ran; is the clock right?")), is_running);
+            assert_eq!(why.is_some_and(|why| why.contains("expired while it ran")), is_running);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{settle, times};
 /// Nodes whose refused receipts are counted.
 const REFUSED_NODES_MAX: usize = 16_384;
 
-/// How long the ledger holds credits for a job beyond all the times that it may take, for a clock that is set. A hold that nobody ended
+/// How long the ledger holds credits for a job beyond all the times that it may take. A hold that nobody ended
 /// is given back then.
 const HOLD_MARGIN_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -74,7 +74,7 @@ impl Core {
         live.out.push(Out { attempt, node, promised, gpu_class, since });
         if live.held.is_none_or(|held| held < needed) {
             live.held = Some(needed);
-            let expires = UnixMillis(wall_time().0.saturating_add(hold_time_ms(&limits, &self.limits)));
+            let expires = UnixMillis(self.clock.undisturbed().0.saturating_add(hold_time_ms(&limits, &self.limits)));
             // Not news that anybody waits for: a short job's hold goes with its receipt, in one commit instead of two.
             self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
         }
