@@ -1,5 +1,5 @@
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use adit_protocol::{AttemptFailure, Digest, GpuOffer, NodeOffer, NodeState, SecretKey};
+use adit_protocol::{AttemptFailure, GpuOffer, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -18,6 +18,7 @@ use tokio::task::{LocalSet, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use crate::control::{ControlSocket, Refused, Status};
+use crate::fetch::Fetching;
 use crate::lease::Lease;
 use crate::link::{Link, Parted};
 use crate::owner::Owner;
@@ -133,7 +134,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) blobs: BlobStore,
     /// One entry for each blob on its way, so that leases that need the same one wait for one transfer.
-    pub(crate) fetching: RefCell<HashMap<Digest, Rc<tokio::sync::Mutex<()>>>>,
+    pub(crate) fetching: Fetching,
     pub(crate) owner: Owner,
     pub(crate) watch: Watch,
     pub(crate) today: Today,
@@ -259,7 +260,7 @@ impl Node {
             dialer,
             runtime,
             blobs,
-            fetching: RefCell::default(),
+            fetching: Fetching::default(),
             state: RefCell::new(owner.state()),
             owner,
             watch,
