@@ -55,6 +55,9 @@ pub(crate) const GPU_KIND_LABEL: &str = "gpu-kind";
 /// Says what kind of processor a node has, as Rust names it.
 const ARCH_LABEL: &str = "arch";
 
+/// Labels that a node gives itself, all that it may.
+pub(crate) const OWN_LABELS: [&str; 4] = [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL, GPU_KIND_LABEL];
+
 /// How many of the last attempts that it did not run a node remembers.
 const REFUSALS_MAX: usize = 16;
 
@@ -498,8 +501,7 @@ impl Shared {
 }
 
 fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
-    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL, GPU_KIND_LABEL].contains(&key);
-    if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
+    if let Some((label, said)) = config.labels.iter().find(|(key, _)| OWN_LABELS.contains(&key.as_str())) {
         return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }
     config.check(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))?;
@@ -572,7 +574,8 @@ mod tests {
         // The node replaced the label by its own, and told the owner nothing.
         let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
         let mut config = NodeConfig::new(gateway, "/no/such/folder");
-        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64"), ("gpu", "discrete/best/ever")] {
+        let own = [("sandbox", "strong"), ("arch", "riscv64"), ("gpu", "discrete/best/ever"), ("gpu-kind", "discrete")];
+        for (label, said) in own {
             config.labels = vec![("zone".to_owned(), "eu".to_owned()), (label.to_owned(), said.to_owned())];
             let error = Node::open(config.clone(), SecretKey::generate()).unwrap_err();
             assert!(error.to_string().contains(&format!("`{label}={said}`")), "{error}");
