@@ -1,30 +1,54 @@
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::rc::Rc;
 
-use adit_protocol::{AttemptFailure, BlobRef, StreamReply, StreamRequest};
+use adit_protocol::{AttemptFailure, BlobRef, Digest, StreamReply, StreamRequest};
 use adit_transport::{BlobPin, TransferError, read_reply, receive_blob};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
 use crate::link::Link;
+
+/// Blobs that are on their way: each comes once, however many jobs want it.
+#[derive(Debug, Default)]
+pub(crate) struct Fetching(RefCell<HashMap<Digest, Rc<Mutex<()>>>>);
+
+/// A place among those who want a blob. The last that is given up clears the entry away, also where a job is withdrawn in the middle.
+struct Turn<'a> {
+    fetching: &'a Fetching,
+    blob: Digest,
+    lock: Rc<Mutex<()>>,
+}
+
+impl Fetching {
+    fn turn(&self, blob: Digest) -> Turn<'_> {
+        let lock = Rc::clone(self.0.borrow_mut().entry(blob).or_default());
+        Turn { fetching: self, blob, lock }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        // The entry's and this one.
+        if Rc::strong_count(&self.lock) <= 2 {
+            self.fetching.0.borrow_mut().remove(&self.blob);
+        }
+    }
+}
 
 /// Has `blob` in the node's cache, fetched from the gateway if need be and checked as it arrives, and keeps it there while the pin lives.
 pub(crate) async fn fetch(link: &Link, blob: BlobRef) -> Result<BlobPin, AttemptFailure> {
     if let Some(pin) = link.node.blobs.pin(&blob.digest) {
         return Ok(pin);
     }
-    let turn = Rc::clone(link.node.fetching.borrow_mut().entry(blob.digest).or_default());
-    let fetched = {
-        let _mine = turn.lock().await;
-        // Whoever had the turn before may have brought it.
-        if link.node.blobs.contains(&blob.digest) { Ok(()) } else { transfer(link, blob).await }
-    };
-    // The last one that waited clears the entry away.
-    let mut fetching = link.node.fetching.borrow_mut();
-    if Rc::strong_count(&turn) <= 2 {
-        fetching.remove(&blob.digest);
+    let turn = link.node.fetching.turn(blob.digest);
+    let mine = turn.lock.lock().await;
+    // Whoever had the turn before may have brought it.
+    if !link.node.blobs.contains(&blob.digest) {
+        transfer(link, blob).await?;
     }
-    drop(fetching);
-    fetched?;
+    drop(mine);
     link.node.blobs.pin(&blob.digest).ok_or_else(|| AttemptFailure::Node("the blob cache is too small for this job".into()))
 }
 
@@ -52,4 +76,32 @@ async fn transfer(link: &Link, blob: BlobRef) -> Result<(), AttemptFailure> {
     let writer = link.node.blobs.writer(blob.bytes).map_err(|error| failed(error.into()))?;
     receive_blob(&mut transfer.recv, writer, Some(blob), false).await.map_err(failed)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::*;
+
+    /// An entry stayed for ever where a job was withdrawn while its blob came.
+    #[tokio::test]
+    async fn blob_that_nobody_waits_for_any_more_leaves_no_entry() {
+        let (fetching, blob) = (Fetching::default(), Digest::of(b"blob"));
+        let fetch = async || {
+            let turn = fetching.turn(blob);
+            let _mine = turn.lock.lock().await;
+            std::future::pending::<()>().await;
+        };
+        let mut first = Box::pin(fetch());
+        let mut second = Box::pin(fetch());
+        for fetch in [&mut first, &mut second] {
+            assert!(poll_fn(|context| Poll::Ready(fetch.as_mut().poll(context).is_pending())).await);
+        }
+        drop(first);
+        assert_eq!(fetching.0.borrow().len(), 1, "another one waits");
+        drop(second);
+        assert!(fetching.0.borrow().is_empty());
+    }
 }

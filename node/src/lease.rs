@@ -312,7 +312,8 @@ impl Speech<'_> {
     }
 
     /// The end of the run, once the gateway has all of its output. Of a run that the owner cut short it has none, nor of one whose GPU was
-    /// taken from under it; nor of one that ended by itself in the same moment, when something of what it said was dropped.
+    /// taken from under it; nor of one that ended by itself in the same moment, when something of what it said was dropped. A run that says
+    /// itself what its output is goes with that, and not with what was sent before: it began again, and was stopped too soon.
     async fn end(mut self, report: RunReport, heard: &Stop) -> Result<RunReport, AttemptFailure> {
         if let Stop::Preempted(why) = heard
             && (self.is_cut || report.outcome == Outcome::Preempted)
@@ -321,7 +322,7 @@ impl Speech<'_> {
             let report = report.preempted();
             return Ok(RunReport { reason: format!("{}: {why}", report.reason), ..report });
         }
-        if report.outcome == Outcome::Preempted {
+        if report.output.is_some() {
             self.cut();
             return Ok(report);
         }

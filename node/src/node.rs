@@ -1,5 +1,5 @@
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::future::Future;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use adit_protocol::{AttemptFailure, Digest, GpuOffer, NodeOffer, NodeState, SecretKey};
+use adit_protocol::{AttemptFailure, GpuOffer, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -18,6 +18,7 @@ use tokio::task::{LocalSet, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use crate::control::{ControlSocket, Refused, Status};
+use crate::fetch::Fetching;
 use crate::lease::Lease;
 use crate::link::{Link, Parted};
 use crate::owner::Owner;
@@ -53,6 +54,9 @@ pub(crate) const GPU_KIND_LABEL: &str = "gpu-kind";
 
 /// Says what kind of processor a node has, as Rust names it.
 const ARCH_LABEL: &str = "arch";
+
+/// Labels that a node gives itself, all that it may.
+pub(crate) const OWN_LABELS: [&str; 4] = [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL, GPU_KIND_LABEL];
 
 /// How many of the last attempts that it did not run a node remembers.
 const REFUSALS_MAX: usize = 16;
@@ -133,7 +137,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) blobs: BlobStore,
     /// One entry for each blob on its way, so that leases that need the same one wait for one transfer.
-    pub(crate) fetching: RefCell<HashMap<Digest, Rc<tokio::sync::Mutex<()>>>>,
+    pub(crate) fetching: Fetching,
     pub(crate) owner: Owner,
     pub(crate) watch: Watch,
     pub(crate) today: Today,
@@ -259,7 +263,7 @@ impl Node {
             dialer,
             runtime,
             blobs,
-            fetching: RefCell::default(),
+            fetching: Fetching::default(),
             state: RefCell::new(owner.state()),
             owner,
             watch,
@@ -497,8 +501,7 @@ impl Shared {
 }
 
 fn check(config: &NodeConfig, sensors: &mut dyn Sensors) -> Result<(), StartError> {
-    let is_own = |key: &str| [SANDBOX_LABEL, ARCH_LABEL, GPU_LABEL, GPU_KIND_LABEL].contains(&key);
-    if let Some((label, said)) = config.labels.iter().find(|(key, _)| is_own(key)) {
+    if let Some((label, said)) = config.labels.iter().find(|(key, _)| OWN_LABELS.contains(&key.as_str())) {
         return Err(StartError::OwnLabel { label: label.clone(), said: said.clone() });
     }
     config.check(std::thread::available_parallelism().map_or(1, NonZeroUsize::get))?;
@@ -571,7 +574,8 @@ mod tests {
         // The node replaced the label by its own, and told the owner nothing.
         let gateway = GatewayAddr { host: "127.0.0.1:1".to_owned(), key: SecretKey::generate().public() };
         let mut config = NodeConfig::new(gateway, "/no/such/folder");
-        for (label, said) in [("sandbox", "strong"), ("arch", "riscv64"), ("gpu", "discrete/best/ever")] {
+        let own = [("sandbox", "strong"), ("arch", "riscv64"), ("gpu", "discrete/best/ever"), ("gpu-kind", "discrete")];
+        for (label, said) in own {
             config.labels = vec![("zone".to_owned(), "eu".to_owned()), (label.to_owned(), said.to_owned())];
             let error = Node::open(config.clone(), SecretKey::generate()).unwrap_err();
             assert!(error.to_string().contains(&format!("`{label}={said}`")), "{error}");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
-use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Usage};
+use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Outcome, Usage};
 
 use crate::gpu::wire::GpuUsed;
 use crate::ipc::{Ending, Used};
@@ -20,6 +20,8 @@ pub(crate) enum Lied {
     Output,
     #[error("its output in two ways, or in none")]
     OutputWay,
+    #[error("less output than when it began for the first time")]
+    OutputAgain,
     #[error("a longer reason than there is")]
     Reason,
     #[error("a profile that nobody asked for, or that is none")]
@@ -143,9 +145,20 @@ impl Account {
     }
 }
 
+impl RunReport {
+    /// The end of a run that began again, and has written less than was given out before. Only who is stopped has: whatever else ends a
+    /// guest ends it each time at the same place.
+    pub(crate) fn short_of_output(self) -> Result<Self, Lied> {
+        match self.outcome {
+            Outcome::Cancelled | Outcome::TimedOut => Ok(self.without_output()),
+            _ => Err(Lied::OutputAgain),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, Comparison, GpuNeed, JobLimits, Outcome};
+    use adit_protocol::{BlobRef, Comparison, GpuNeed, JobLimits};
 
     use super::*;
 
@@ -215,6 +228,26 @@ mod tests {
         };
         assert_eq!(told(close(used)), (999, Comparison::Class, 4, 77, 60));
         assert_eq!(told(close(over)), (1_000, Comparison::Exact, 5, 77, 100));
+    }
+
+    #[test]
+    fn who_is_stopped_may_have_written_less_than_before_and_nobody_else() {
+        let short = |outcome, written: Option<&[u8]>| {
+            let mut account = account();
+            account.add_output(if written.is_none() { b"in pieces" } else { b"" }).unwrap();
+            account.close(Ending { outcome, ..ending(written) }, None).unwrap().short_of_output()
+        };
+        for outcome in [Outcome::Cancelled, Outcome::TimedOut] {
+            for written in [None, Some(&b"at the end"[..]), Some(b"")] {
+                let report = short(outcome, written).unwrap();
+                assert_eq!((report.outcome, report.usage.fuel), (outcome, Fuel(500)));
+                assert_eq!((report.output_digest, report.usage.bytes_out), (Digest::of(b""), ByteCount(0)));
+                assert_eq!(report.output, Some(Vec::new()));
+            }
+        }
+        for outcome in [Outcome::Finished { exit_code: 0 }, Outcome::OutOfFuel, Outcome::OutputTooLarge] {
+            assert_eq!(short(outcome, Some(b"at the end")), Err(Lied::OutputAgain));
+        }
     }
 
     #[test]

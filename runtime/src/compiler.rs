@@ -109,6 +109,14 @@ impl Code {
 
 type Compilation = Arc<OnceCell<Result<CompileReport, CompileError>>>;
 
+/// A caller's part in a compilation that others may wait for, too.
+struct Part<'a> {
+    compiler: &'a Compiler,
+    module: Digest,
+    /// There until it is given up.
+    compilation: Option<Compilation>,
+}
+
 /// Compiles modules into the cache.
 #[derive(Debug)]
 pub(crate) struct Compiler {
@@ -182,14 +190,8 @@ impl Compiler {
         if self.cache.get(module).is_some() || self.baselines().contains_key(&module) {
             return Ok(CompileReport { cached: true, compile_us: 0 });
         }
-        let compilation = Arc::clone(self.lock().entry(module).or_default());
-        let report = compilation.get_or_init(|| self.compile_alone(module, wasm)).await.clone();
-        // The next call looks in the cache, or tries again where this node failed. A newer compilation is left alone.
-        let mut running = self.lock();
-        if running.get(&module).is_some_and(|current| Arc::ptr_eq(current, &compilation)) {
-            running.remove(&module);
-        }
-        report
+        let part = Part::of(self, module);
+        part.compilation().get_or_init(|| self.compile_alone(module, wasm)).await.clone()
     }
 
     async fn compile_alone(self: &Arc<Self>, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
@@ -327,6 +329,32 @@ impl Compiler {
     }
 }
 
+impl<'a> Part<'a> {
+    fn of(compiler: &'a Compiler, module: Digest) -> Self {
+        let compilation = Arc::clone(compiler.lock().entry(module).or_default());
+        Self { compiler, module, compilation: Some(compilation) }
+    }
+
+    fn compilation(&self) -> &Compilation {
+        self.compilation.as_ref().expect("it is there until it is given up")
+    }
+}
+
+impl Drop for Part<'_> {
+    /// Clears the entry of a compilation that is over, as the next call looks in the cache, or tries again where this node failed; and of
+    /// one that nobody waits for any more. A newer compilation is left alone.
+    fn drop(&mut self) {
+        let mut running = self.compiler.lock();
+        let Some(current) = running.get(&self.module) else { return };
+        let is_over = Arc::ptr_eq(current, self.compilation()) && current.initialized();
+        // Given up under the lock, so that of two who leave at once the second sees that it is the last.
+        drop(self.compilation.take());
+        if is_over || Arc::strong_count(current) == 1 {
+            running.remove(&self.module);
+        }
+    }
+}
+
 /// Whether a module begins in baseline code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begun {
@@ -412,9 +440,38 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+    use std::time::SystemTime;
+
     use super::*;
     use crate::process::{Priority, WorkerProgram};
     use crate::walls::Need;
+
+    /// An entry stayed for ever where its only caller was withdrawn while the module compiled.
+    #[tokio::test]
+    async fn compilation_that_nobody_waits_for_any_more_leaves_no_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = WorkerProgram::at("/no/such/program");
+        let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
+        let cache = Arc::new(ModuleCache::new(folder.path(), Digest::of(b"engine"), 1 << 20).unwrap());
+        let strikes = Strikes::new(&cache, SystemTime::now);
+        let limits = CompileLimits::default();
+        let compiler = Arc::new(Compiler::new(setup, CpuShare::WHOLE, cache, strikes, MODULE_BYTES_DEFAULT, limits, None));
+        let (module, wasm) = (Digest::of(b"module"), folder.path().join("module"));
+        std::fs::write(&wasm, b"module").unwrap();
+        // So that none of them comes further than to wait for its turn.
+        let _permits = compiler.permits.acquire_many(COMPILES_MAX as u32).await.unwrap();
+        let mut first = Box::pin(compiler.compile(module, &wasm));
+        let mut second = Box::pin(compiler.compile(module, &wasm));
+        for caller in [&mut first, &mut second] {
+            assert!(poll_fn(|context| Poll::Ready(caller.as_mut().poll(context).is_pending())).await);
+        }
+        drop(first);
+        assert_eq!(compiler.lock().len(), 1, "another one waits");
+        drop(second);
+        assert!(compiler.lock().is_empty());
+    }
 
     #[tokio::test]
     async fn worker_over_its_processor_time_is_the_modules_fault() {

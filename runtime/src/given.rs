@@ -41,6 +41,11 @@ impl Given {
         self.output.fresh(bytes)
     }
 
+    /// Whether output was given out that has not come again.
+    pub(crate) fn is_output_awaited(&self) -> bool {
+        self.output.repeated > 0
+    }
+
     /// Whether it is news that so much is done.
     pub(crate) fn progress(&mut self, done: u64) -> bool {
         let is_news = done >= self.done_before;
@@ -79,7 +84,11 @@ mod tests {
         assert_eq!(given.log(b"a".to_vec()), None);
         assert_eq!(given.log(b"bcd".to_vec()), Some(b"d".to_vec()));
         assert_eq!(given.log(b"e".to_vec()), Some(b"e".to_vec()));
-        assert_eq!(given.output(b"123".to_vec()), Some(b"3".to_vec()));
+        assert!(given.is_output_awaited());
+        assert_eq!(given.output(b"1".to_vec()), None);
+        assert!(given.is_output_awaited());
+        assert_eq!(given.output(b"23".to_vec()), Some(b"3".to_vec()));
+        assert!(!given.is_output_awaited());
         assert!(!given.progress(2) && given.progress(3) && given.progress(0));
         given.begin_again();
         assert_eq!(given.log(b"abcdef".to_vec()), Some(b"f".to_vec()));

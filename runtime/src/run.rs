@@ -2,7 +2,8 @@
 //!
 //! A job that began in baseline code begins again when the optimised code is there, in another worker: so it is never over later than
 //! if it had waited for that. What its client was told before is not told twice, because a deterministic job says the same again; one
-//! of the open profile goes on as it is once it has said anything. Only the run that ends is billed.
+//! of the open profile goes on as it is once it has said anything. Only the run that ends is billed. One that is stopped before it has
+//! written again what was given out has no output: what was given out is more than what is billed.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -85,7 +86,9 @@ pub struct RunReport {
     pub run_us: u64,
     /// The digest of its output.
     pub output_digest: Digest,
-    /// The whole output, where it is at most [`adit_protocol::limits::INLINE_BYTES_MAX`] and no [`RunEvent::Output`] came before.
+    /// The whole output, where it is at most [`adit_protocol::limits::INLINE_BYTES_MAX`]. Pieces that came before it in a
+    /// [`RunEvent::Output`] are void: that is so where the run began again and was stopped too soon, and where it was preempted, and it
+    /// is then empty.
     pub output: Option<Vec<u8>>,
     /// Log bytes over the limit, which were dropped.
     pub log_dropped: ByteCount,
@@ -192,10 +195,14 @@ pub enum RunError {
 impl RunReport {
     /// The same run as one that its node's owner cut short: what it used is billed, but for its output, which nobody is handed.
     pub fn preempted(self) -> Self {
+        let reason = "the node's owner took the machine back".to_owned();
+        Self { outcome: Outcome::Preempted, reason, ..self.without_output() }
+    }
+
+    /// The same run, which is billed for all but its output.
+    pub(crate) fn without_output(self) -> Self {
         let output = Vec::new();
         Self {
-            outcome: Outcome::Preempted,
-            reason: "the node's owner took the machine back".to_owned(),
             usage: Usage { bytes_out: ByteCount(0), ..self.usage },
             output_digest: Digest::of(&output),
             output: Some(output),
@@ -511,12 +518,19 @@ impl Run {
 
     /// Ends a run whose guest has ended, and whose GPU has nothing of it any more.
     fn conclude(&mut self, ending: Ending) -> Result<RunEvent, Fault> {
-        let active = self.active.as_ref().expect("an active run ends");
-        let ending = active.judged(ending)?;
-        let report = close(&mut self.account, ending, active.gpu.as_ref())?;
+        let report = self.close(ending)?;
         let active = self.active.take().expect("it was there");
         self.shared.pool.give_back(active.worker);
         Ok(ended(report, active.told))
+    }
+
+    /// Ends the count of a run, with what is known of its GPU.
+    fn close(&mut self, ending: Ending) -> Result<RunReport, Fault> {
+        let active = self.active.as_ref().expect("an active run ends");
+        let ending = active.judged(ending)?;
+        let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill))?;
+        let report = RunReport { uses_atomic_results: active.gpu.as_ref().is_some_and(Lent::uses_atomic_results), ..report };
+        if self.given.is_output_awaited() { Ok(report.short_of_output()?) } else { Ok(report) }
     }
 
     /// Begins the job again in its optimised code, where that is there and the job may; else the slower run goes on. One whose time was
@@ -573,8 +587,7 @@ impl Run {
                 log_dropped: 0,
             },
         };
-        let ending = active.judged(ending)?;
-        let report = close(&mut self.account, ending, active.gpu.as_ref())?;
+        let report = self.close(ending)?;
         // The worker is killed.
         let active = self.active.take().expect("it was there");
         Ok(ended(report, active.told))
@@ -690,12 +703,6 @@ async fn news(gpu: &mut Option<Lent>) -> News {
         Some(gpu) => gpu.news().await,
         None => std::future::pending().await,
     }
-}
-
-/// Ends the count of a run, with what is known of its GPU.
-fn close(account: &mut Account, ending: Ending, gpu: Option<&Lent>) -> Result<RunReport, Lied> {
-    let report = account.close(ending, gpu.map(Lent::bill))?;
-    Ok(RunReport { uses_atomic_results: gpu.is_some_and(Lent::uses_atomic_results), ..report })
 }
 
 /// The end of a run that was told `told`. The worker knows only that it was to stop.

@@ -17,7 +17,7 @@ use super::executor::Supplies;
 use super::gpu_client::{self, Gpu};
 use super::named::{self, NamedInputs};
 use super::outbox::Outbox;
-use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, poll};
+use super::poll::{EVENT_BYTES, Errno, Refused, SUBSCRIPTION_BYTES, Streams, poll};
 use super::prices::{ARGUMENT_BYTE_UNITS, ARGUMENT_UNITS, RANDOM_BYTE_UNITS, STREAM_BYTE_UNITS, SUBSCRIPTION_UNITS};
 use super::profiler::Profiler;
 use super::stdio::{Input, Output, Way};
@@ -188,7 +188,8 @@ async fn poll_oneoff(
     let subscriptions = span(data, subscriptions, count.saturating_mul(SUBSCRIPTION_BYTES), "poll_oneoff")?;
     let events = span(data, events, count.saturating_mul(EVENT_BYTES), "poll_oneoff")?;
     let stored = span(data, stored, 4, "poll_oneoff")?;
-    let happened = match poll(&data[subscriptions], &guest.clock).await {
+    let streams = Streams::named_by(&data[subscriptions.clone()], &mut guest.wasi).await?;
+    let happened = match poll(&data[subscriptions], &guest.clock, streams).await {
         Ok(happened) => happened,
         Err(Refused::Errno(Errno(errno))) => return Ok(errno.into()),
         Err(Refused::Halted) => return Err(Halted.into()),

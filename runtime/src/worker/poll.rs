@@ -6,6 +6,10 @@
 
 use std::time::Duration;
 
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::fd_fdstat_get;
+use wiggle::GuestMemory;
+
 use super::clock::Clock;
 use super::guest::Halted;
 
@@ -21,6 +25,11 @@ const EVENT_FD_WRITE: u8 = 2;
 const CLOCK_REALTIME: u32 = 0;
 const CLOCK_MONOTONIC: u32 = 1;
 const FLAG_ABSTIME: u16 = 1;
+const RIGHT_FD_READ: u64 = 1 << 1;
+const RIGHT_FD_WRITE: u64 = 1 << 6;
+
+/// Descriptors that a guest can have: it may close its standard streams and put one in another's place, and opens none.
+const DESCRIPTORS: usize = 3;
 
 /// An error number of WASI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +63,42 @@ impl From<Halted> for Refused {
     }
 }
 
+/// What a guest may do with its descriptors: WASI's rights to each, none where it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Streams([u64; DESCRIPTORS]);
+
+/// WASI's `fdstat`.
+#[repr(align(8))]
+struct Fdstat([u8; 24]);
+
+impl Streams {
+    /// Looks at the descriptors that these subscriptions name.
+    pub(super) async fn named_by(subscriptions: &[u8], wasi: &mut WasiP1Ctx) -> wasmtime::Result<Self> {
+        let (subscriptions, _) = subscriptions.as_chunks::<SUBSCRIPTION_BYTES>();
+        let is_named = |descriptor| {
+            let is_stream = |event| matches!(event, EVENT_FD_READ | EVENT_FD_WRITE);
+            // More are refused.
+            let mut subscriptions = subscriptions.iter().take(SUBSCRIPTIONS_MAX);
+            subscriptions.any(|bytes| is_stream(bytes[8]) && number(bytes, 16) == descriptor)
+        };
+        let mut rights = [0; DESCRIPTORS];
+        for (descriptor, rights) in (0..).zip(&mut rights) {
+            if is_named(descriptor) {
+                let mut stat = Fdstat([0; 24]);
+                // Of one that is closed nothing is written.
+                fd_fdstat_get(wasi, &mut GuestMemory::Unshared(&mut stat.0), descriptor as i32, 0).await?;
+                *rights = long(&stat.0, 8);
+            }
+        }
+        Ok(Self(rights))
+    }
+
+    fn ready(&self, descriptor: u32, right: u64) -> Ready {
+        let rights = self.0.get(descriptor as usize).copied().unwrap_or_default();
+        Ready::Now(if rights & right == 0 { Errno::BAD_FD } else { Errno::SUCCESS })
+    }
+}
+
 /// What a guest waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Subscription {
@@ -72,14 +117,14 @@ enum Ready {
 }
 
 /// Waits for the first of the guest's subscriptions, and returns the events that happened then, ready for the guest's memory.
-pub(super) async fn poll(subscriptions: &[u8], clock: &Clock) -> Result<Vec<[u8; EVENT_BYTES]>, Refused> {
+pub(super) async fn poll(subscriptions: &[u8], clock: &Clock, streams: Streams) -> Result<Vec<[u8; EVENT_BYTES]>, Refused> {
     let (subscriptions, _) = subscriptions.as_chunks::<SUBSCRIPTION_BYTES>();
     match subscriptions.len() {
         0 => return Err(Errno::INVALID.into()),
         1..=SUBSCRIPTIONS_MAX => {}
         _ => return Err(Errno::TOO_BIG.into()),
     }
-    let subscriptions: Vec<_> = subscriptions.iter().map(|bytes| Subscription::read(bytes, clock)).collect();
+    let subscriptions: Vec<_> = subscriptions.iter().map(|bytes| Subscription::read(bytes, clock, streams)).collect();
     let wait = subscriptions.iter().map(Subscription::wait).min().unwrap_or_default();
     if !wait.is_zero() {
         clock.sleep(wait).await?;
@@ -88,13 +133,12 @@ pub(super) async fn poll(subscriptions: &[u8], clock: &Clock) -> Result<Vec<[u8;
 }
 
 impl Subscription {
-    fn read(bytes: &[u8; SUBSCRIPTION_BYTES], clock: &Clock) -> Self {
+    fn read(bytes: &[u8; SUBSCRIPTION_BYTES], clock: &Clock, streams: Streams) -> Self {
         let event = bytes[8];
         let ready = match event {
             EVENT_CLOCK => clock_ready(bytes, clock),
-            EVENT_FD_READ if number(bytes, 16) == 0 => Ready::Now(Errno::SUCCESS),
-            EVENT_FD_WRITE if matches!(number(bytes, 16), 1 | 2) => Ready::Now(Errno::SUCCESS),
-            EVENT_FD_READ | EVENT_FD_WRITE => Ready::Now(Errno::BAD_FD),
+            EVENT_FD_READ => streams.ready(number(bytes, 16), RIGHT_FD_READ),
+            EVENT_FD_WRITE => streams.ready(number(bytes, 16), RIGHT_FD_WRITE),
             _ => Ready::Now(Errno::INVALID),
         };
         Self { userdata: long(bytes, 0), event, ready }
@@ -134,11 +178,11 @@ fn clock_ready(bytes: &[u8; SUBSCRIPTION_BYTES], clock: &Clock) -> Ready {
     }
 }
 
-fn number(bytes: &[u8; SUBSCRIPTION_BYTES], at: usize) -> u32 {
+fn number(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
-fn long(bytes: &[u8; SUBSCRIPTION_BYTES], at: usize) -> u64 {
+fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
@@ -151,6 +195,9 @@ mod tests {
     use crate::unchecked::MeterPage;
 
     const SECOND: u64 = 1_000_000_000;
+
+    /// As a guest finds them.
+    const OPEN: Streams = Streams([RIGHT_FD_READ, RIGHT_FD_WRITE, RIGHT_FD_WRITE]);
 
     fn clock() -> Clock {
         let page = MeterPage::alone();
@@ -171,7 +218,7 @@ mod tests {
     /// Userdata and error number of each event, and where the monotonic clock stands after.
     async fn check(subscriptions: &[[u8; SUBSCRIPTION_BYTES]], events: &[(u64, u16)], elapsed: u64) {
         let clock = clock();
-        let got = poll(subscriptions.as_flattened(), &clock).await.unwrap();
+        let got = poll(subscriptions.as_flattened(), &clock, OPEN).await.unwrap();
         let got: Vec<_> =
             got.iter().map(|e| (u64::from_le_bytes(e[..8].try_into().unwrap()), u16::from_le_bytes([e[8], e[9]]))).collect();
         assert_eq!(got, events);
@@ -196,7 +243,7 @@ mod tests {
         let clock = clock();
         let Clock::Virtual { page, .. } = &clock else { unreachable!("it is virtual") };
         page.start(0, 4 * UNITS_PER_FUEL, 0);
-        let sleep = async |ns| poll(&subscription(1, 0, 1, ns, 0), &clock).await.map(|events| events.len());
+        let sleep = async |ns| poll(&subscription(1, 0, 1, ns, 0), &clock, OPEN).await.map(|events| events.len());
         assert_eq!(sleep(4).await, Ok(1));
         assert_eq!(sleep(1).await, Err(Refused::Halted));
         assert_eq!(sleep(u64::MAX).await, Err(Refused::Halted));
@@ -207,9 +254,9 @@ mod tests {
     async fn what_cannot_be_waited_for_is_told_at_once() {
         check(&[subscription(1, 1, 1, 0, 0), subscription(2, 2, 9, 0, 0)], &[(1, 8), (2, 8)], 0).await;
         check(&[subscription(1, 0, 2, SECOND, 0), subscription(2, 9, 0, 0, 0)], &[(1, 28), (2, 28)], 0).await;
-        assert_eq!(poll(&[], &clock()).await, Err(Errno::INVALID.into()));
+        assert_eq!(poll(&[], &clock(), OPEN).await, Err(Errno::INVALID.into()));
         let many = [subscription(1, 0, 1, 0, 0)].repeat(SUBSCRIPTIONS_MAX + 1);
-        assert_eq!(poll(many.as_flattened(), &clock()).await, Err(Errno::TOO_BIG.into()));
-        assert_eq!(poll(many[1..].as_flattened(), &clock()).await.unwrap().len(), SUBSCRIPTIONS_MAX);
+        assert_eq!(poll(many.as_flattened(), &clock(), OPEN).await, Err(Errno::TOO_BIG.into()));
+        assert_eq!(poll(many[1..].as_flattened(), &clock(), OPEN).await.unwrap().len(), SUBSCRIPTIONS_MAX);
     }
 }

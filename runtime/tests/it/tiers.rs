@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
-use adit_protocol::{ByteCount, Fuel, Outcome, Profile};
+use adit_protocol::{BlobRef, ByteCount, Fuel, Outcome, Profile};
 use adit_runtime::{Canceller, CompileReport, RunError, RunEvent, RunReport, Runtime, RuntimeConfig};
 
 use crate::support::{Host, Job, finish, first_log, is_emulated, worker_program};
@@ -199,6 +199,67 @@ async fn job_that_waits_for_optimised_code_is_withdrawn_with_its_exact_bill() {
         // One tick more was begun, and a fixed price and the rounding are less than one.
         let (billed, told) = (report.usage.fuel.0 as f64 / each, lines(&log) as f64);
         assert!((told..told + 2.0).contains(&billed), "{billed} billed, {told} told");
+    }
+}
+
+/// Writes so many pages of 4 KiB.
+fn pages(count: u64) -> String {
+    format!(
+        "(local.set $n (i64.const 0)) (i32.store (i32.const 0) (i32.const 2048)) (i32.store (i32.const 4) (i32.const 4096))
+        (loop $more
+            (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (then unreachable))
+            (br_if $more (i64.lt_u (local.tee $n (i64.add (local.get $n) (i64.const 1))) (i64.const {count}))))
+        (local.set $n (i64.const 0))"
+    )
+}
+
+/// The output that a receipt of this run names.
+fn written(report: &RunReport) -> BlobRef {
+    BlobRef { digest: report.output_digest, bytes: report.usage.bytes_out.0 }
+}
+
+/// Stops a job that began again before it has written again what it had; its report, and what was given out. It writes `first`, and a
+/// hundred milliseconds or so later 128 KiB. Nothing where the optimised code was there too soon, or the second run was too fast.
+async fn stop_before_it_has_written_all_again(first: &str, stop: fn(&Canceller)) -> Option<(RunReport, Vec<u8>)> {
+    let host = Host::new(1);
+    // That it has written the rest is less than before, so that the first is news again when it begins again.
+    let tell = |done: u64| format!("(call $progress (i64.const {done}) (i64.const 0))");
+    let body = format!("{first} {} {} {} {} {SPIN}", tell(2), rounds(50_000_000), pages(32), tell(1));
+    let mut run = host.start(large(&body).with(|spec| spec.limits.fuel = Fuel(FUEL_MAX))).await.unwrap();
+    let (canceller, mut given, mut is_all_given) = (run.canceller(), Vec::new(), false);
+    loop {
+        match run.next().await.unwrap() {
+            RunEvent::Output(bytes) => given.extend(bytes),
+            RunEvent::Progress { done: 1, .. } if !run.is_optimised() => is_all_given = true,
+            RunEvent::Progress { .. } if !run.is_optimised() => {}
+            RunEvent::Progress { done: 2, .. } if is_all_given => stop(&canceller),
+            RunEvent::Progress { .. } => return None,
+            RunEvent::Log(_) => panic!("it logs nothing"),
+            RunEvent::Ended(report) => return Some((*report, given)),
+        }
+    }
+}
+
+/// Its report told the digest of what the second run had written, of which nothing was given out, and its node sent what the first had: no
+/// gateway takes such a receipt, so whoever withdrew a job in time had computed for nothing.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_is_stopped_before_it_has_written_all_again_has_no_output() {
+    // What travels in one message, and what comes in pieces.
+    let firsts = ["(call $write)".to_owned(), pages(16)];
+    let stops: [(fn(&Canceller), _); 2] = [(Canceller::cancel, Outcome::Cancelled), (Canceller::preempt, Outcome::Preempted)];
+    for (first, (stop, outcome)) in firsts.iter().flat_map(|first| stops.map(|stop| (first, stop))) {
+        let mut tries = 0;
+        let (report, given) = loop {
+            match stop_before_it_has_written_all_again(first, stop).await {
+                Some(ended) => break ended,
+                None => tries += 1,
+            }
+            assert!(tries < 5, "the optimised code is always there too soon, or its run too fast");
+        };
+        assert_eq!(report.outcome, outcome);
+        assert!(given.len() >= 128 << 10 && report.usage.fuel.0 > 0, "{} given, {report:?}", given.len());
+        assert_eq!((written(&report), report.output), (BlobRef::of(b""), Some(Vec::new())));
     }
 }
 

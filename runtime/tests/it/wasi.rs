@@ -179,3 +179,51 @@ async fn fuel_left_is_the_same_in_the_open_profile() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
+
+/// A subscription to a stream that the guest had closed was told that it is ready, where `fd_read` says that it is a bad descriptor.
+#[tokio::test]
+async fn closed_stream_is_a_bad_descriptor_to_who_waits_for_it() {
+    // Subscribes to reading 0, and writing 0, 1 and 2, as 0 to 3; writes the events to standard error.
+    let wait = "(call $subscribe (i32.const 0) (i32.const 1) (i32.const 0))
+        (call $subscribe (i32.const 1) (i32.const 2) (i32.const 0))
+        (call $subscribe (i32.const 2) (i32.const 2) (i32.const 1))
+        (call $subscribe (i32.const 3) (i32.const 2) (i32.const 2))
+        (if (call $poll (i32.const 1024) (i32.const 2048) (i32.const 4) (i32.const 512)) (then unreachable))
+        (if (i32.ne (i32.load (i32.const 512)) (i32.const 4)) (then unreachable))
+        (i32.store (i32.const 0) (i32.const 2048))
+        (i32.store (i32.const 4) (i32.const 128))
+        (if (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 512)) (then unreachable))";
+    let job = |before: &str| {
+        Job::wat(&format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+                (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+                (import "wasi_snapshot_preview1" "fd_renumber" (func $fd_renumber (param i32 i32) (result i32)))
+                (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                (func $subscribe (param $n i32) (param $event i32) (param $fd i32) (local $at i32)
+                    (local.set $at (i32.add (i32.const 1024) (i32.mul (local.get $n) (i32.const 48))))
+                    (i64.store (local.get $at) (i64.extend_i32_u (local.get $n)))
+                    (i32.store8 offset=8 (local.get $at) (local.get $event))
+                    (i32.store offset=16 (local.get $at) (local.get $fd)))
+                (func (export "_start") {before} {wait}))"#
+        ))
+    };
+    const BAD: u16 = 8;
+    let host = Host::new(1);
+    for (before, errors) in [
+        ("", [0, BAD, 0, 0]),
+        ("(drop (call $fd_close (i32.const 0)))", [BAD, BAD, 0, 0]),
+        ("(drop (call $fd_close (i32.const 1)))", [0, BAD, BAD, 0]),
+        // Output in the place of the input, and none where it was.
+        ("(drop (call $fd_renumber (i32.const 1) (i32.const 0)))", [BAD, 0, BAD, 0]),
+    ] {
+        let ended = host.run(job(before)).await;
+        let events = ended.assert_ok().log.as_chunks::<32>().0;
+        let told: Vec<_> = events.iter().map(|event| u16::from_le_bytes([event[8], event[9]])).collect();
+        assert_eq!(told, errors, "{before}");
+        // At least one byte can be read or written where nothing is wrong.
+        let bytes = events.iter().map(|event| event[16]);
+        assert!(bytes.eq(errors.map(|error| u8::from(error == 0))), "{before}");
+    }
+}
