@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::exit::{InterruptedError, ProofError};
+use crate::exit::{InterruptedError, ProofError, is_closed_pipe};
 use crate::link;
 use crate::reactor::StopSignals;
 use crate::report::{End, short};
@@ -144,15 +144,18 @@ impl Follow<'_> {
         }
     }
 
-    /// Takes output and settlement; the output first, which is what the user waits for. `end` becomes what was settled.
+    /// Takes output and settlement; the output first, which is what the user waits for. `end` becomes what was settled, also where the
+    /// output could not be written: what was paid for is proven all the same.
     async fn take_results(&mut self, done: &Done, end: &mut End, handle: &mut JobHandle) -> anyhow::Result<()> {
-        self.sink.write(&done.output, self.client, &self.spool).await?;
-        let settled = self.until_settled(handle).await?;
-        *end = End::of_settled(&settled);
-        if end.output != done.receipt.receipt().output {
-            self.replace_output(&settled.done).await?;
+        let mut written = self.write(done).await;
+        let settled = self.until_settled(handle).await;
+        if let Ok(settled) = &settled {
+            *end = End::of_settled(settled);
+            if end.output != done.receipt.receipt().output {
+                written = self.replace_output(&settled.done).await;
+            }
         }
-        Ok(())
+        written.and(settled.map(drop))
     }
 
     async fn until_settled(&mut self, handle: &mut JobHandle) -> anyhow::Result<Settled> {
@@ -165,6 +168,14 @@ impl Follow<'_> {
         }
     }
 
+    async fn write(&self, done: &Done) -> anyhow::Result<()> {
+        match self.sink.write(&done.output, self.client, &self.spool).await {
+            // Whoever reads our output has seen enough, as in `adit output JOB | head`.
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            written => written,
+        }
+    }
+
     /// The gateway died before it had stored the receipt, the job ran again, and wrote something else: it was not deterministic, or
     /// a clock or a cancellation ended it elsewhere.
     async fn replace_output(&self, done: &Done) -> anyhow::Result<()> {
@@ -172,7 +183,7 @@ impl Follow<'_> {
             let job = done.receipt.receipt().job;
             bail!(ProofError(format!("the job ran twice, and the output here is not the settled one; `adit output {job}` is")));
         }
-        self.sink.write(&done.output, self.client, &self.spool).await
+        self.write(done).await
     }
 }
 

@@ -133,6 +133,8 @@ impl Ending<'_> {
     /// Shows how the job ended and keeps its receipt.
     pub(crate) fn show(&self, followed: Followed, screen: &mut Screen) -> anyhow::Result<Exit> {
         let Followed { end, trouble } = followed;
+        // First of all, as what follows may fail.
+        let kept = self.keep_receipt(&end);
         if *self.sink == Sink::Discard && end.usage.bytes_out.0 > 0 {
             screen.note(format!("the output, {} bytes, is discarded; --output FILE keeps it", end.usage.bytes_out.0));
         }
@@ -140,7 +142,6 @@ impl Ending<'_> {
             print_json(&end.report())?;
         }
         screen.summary(crate::visible::visible(&end.summary(self.limits)), end.outcome.is_success());
-        let kept = self.keep_receipt(&end);
         match (trouble, kept) {
             // The object, with its outcome, is out already; what is left is to say what is missing.
             (Some(error), _) | (None, Err(error)) => {

@@ -145,6 +145,47 @@ fn output_goes_to_standard_output_and_one_line_of_summary_to_standard_error() {
     }
 }
 
+/// The receipts that the user keeps, as they are in their files.
+fn kept_receipts(network: &Network) -> Vec<Value> {
+    let files = std::fs::read_dir(network.home.path("data/adit/receipts")).unwrap();
+    files.map(|file| serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap()).collect()
+}
+
+/// The settlement was not waited for, and the receipt was kept without it: what was paid for could not be proven.
+#[test]
+fn receipt_of_a_run_whose_output_cannot_be_written_is_kept_with_its_settlement() {
+    let network = Network::with_slots(&[1]);
+    let run = || network.run(&guest::echo()).args(["--input", "-", "--output", "/dev/full"]).input("lost");
+    run().run().code(1).says("No space left on device").says("finished");
+    let [receipt] = &kept_receipts(&network)[..] else { panic!("one receipt") };
+    assert!(receipt["settlement"].is_string() && receipt["log_proof"].is_string(), "{receipt}");
+    let object = run().args(["--json"]).run().code(1).json();
+    assert!(object["settlement"].is_string(), "{object}");
+}
+
+#[test]
+fn output_that_cannot_be_written_takes_no_proof_away() {
+    let network = Network::with_slots(&[1]);
+    network.run(&guest::echo()).args(["--input", "-"]).input("kept").run().ok();
+    let before = kept_receipts(&network);
+    let [receipt] = &before[..] else { panic!("one receipt") };
+    assert!(receipt["settlement"].is_string() && receipt["log_proof"].is_string(), "{receipt}");
+    let job = network.adit(["status", "--json"]).run().ok().json()["job"].as_str().unwrap().to_owned();
+    network.adit(["output", &job, "--output", "/dev/full"]).run().code(1).says("No space left on device");
+    assert_eq!(kept_receipts(&network), before);
+}
+
+#[test]
+fn reader_that_has_seen_enough_is_no_failure() {
+    let network = Network::with_slots(&[1]);
+    let job = network.adit(["submit", "--input", "-"]).args([network.module(&guest::echo())]).input("unread").run().ok();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = network.adit(["output", job.text()]).start_into(writer).wait().ok().says("finished");
+    assert!(!ran.stderr.contains("pipe"), "{ran:?}");
+    assert_eq!(kept_receipts(&network).len(), 1);
+}
+
 #[test]
 fn summary_names_the_limit_its_value_and_the_next_step() {
     let network = Network::with_slots(&[1]);
