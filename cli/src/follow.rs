@@ -17,6 +17,7 @@ use crate::reactor::StopSignals;
 use crate::report::{End, short};
 use crate::screen::Screen;
 use crate::sink::Sink;
+use crate::spending::Spending;
 
 /// How long more of the log may let wait for itself after the end of the job.
 const LOG_TAIL: Duration = Duration::from_secs(3);
@@ -38,6 +39,7 @@ pub(crate) struct Follow<'a> {
     pub(crate) spool: PathBuf,
     /// Whether to show the guest's log.
     pub(crate) show_log: bool,
+    pub(crate) spending: Spending,
 }
 
 /// A job that ended.
@@ -65,7 +67,7 @@ impl Follow<'_> {
             None => None,
         };
         self.screen.finish();
-        let done = done?;
+        let done = done.map_err(|error| self.spending.with_others(error))?;
         if let Some(left) = left {
             return Err(left);
         }
@@ -75,6 +77,9 @@ impl Follow<'_> {
             trouble = self.take_results(&done, &mut end, &mut handle) => trouble.err(),
             left = stop.twice() => Some(left),
         };
+        end.others = self.spending.others();
+        // Until it is settled it may yet cost otherwise.
+        end.others.may_be_more |= end.proof.as_ref().is_none_or(|proof| proof.settlement.is_none());
         Ok(Followed { end, trouble })
     }
 
@@ -86,14 +91,17 @@ impl Follow<'_> {
                 return Err(stop.left_unheard());
             }
             tokio::select! {
-                update = handle.next() => match update? {
-                    Some(Update::Ended(done)) => return Ok(*done),
-                    Some(update) => {
-                        stop.heed(&update);
-                        self.handle(update, handle.id(), log);
+                update = handle.next() => {
+                    let Some(update) = update? else { bail!(link::closed(handle)) };
+                    self.spending.heed(&update);
+                    match update {
+                        Update::Ended(done) => return Ok(*done),
+                        update => {
+                            stop.heed(&update);
+                            self.handle(update, handle.id(), log);
+                        }
                     }
-                    None => bail!(link::closed(handle)),
-                },
+                }
                 Some(bytes) = next_piece(log) => self.screen.log(&bytes),
                 () = stop.signals.next() => {
                     if stop.asked {
@@ -160,10 +168,11 @@ impl Follow<'_> {
 
     async fn until_settled(&mut self, handle: &mut JobHandle) -> anyhow::Result<Settled> {
         loop {
-            match handle.next().await? {
-                Some(Update::Settled(settled)) => return Ok(*settled),
-                Some(update) => link::note(&update, self.screen),
-                None => bail!(link::closed(handle)),
+            let Some(update) = handle.next().await? else { bail!(link::closed(handle)) };
+            self.spending.heed(&update);
+            match update {
+                Update::Settled(settled) => return Ok(*settled),
+                update => link::note(&update, self.screen),
             }
         }
     }

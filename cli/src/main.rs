@@ -28,6 +28,7 @@ mod proof;
 mod report;
 mod screen;
 mod sink;
+mod spending;
 mod statement;
 mod table;
 mod visible;

@@ -30,6 +30,7 @@ use crate::report::{End, Report};
 use crate::screen::show_note;
 use crate::sink::Sink;
 use crate::spec::{self, Input, Start, Terms};
+use crate::spending::Spending;
 use crate::table::print_json;
 use crate::window::{Place, Window};
 
@@ -217,7 +218,10 @@ impl Map<'_> {
         let opened = spawn_blocking(move || Input::open(Some(&path), &spool)).await.context("an input was not read")?;
         let input = match opened {
             Ok(input) => input,
-            Err(error) => return Ok(Some(Row { reason: error.to_string(), outcome: "refused".into(), ..item.row() })),
+            Err(error) => {
+                let (reason, outcome) = (error.to_string(), "refused".into());
+                return Ok(Some(Row { reason, outcome, price_microcredits: Some(0), ..item.row() }));
+            }
         };
         let job =
             self.client.salted(self.terms.job(&self.module, &input.source, &self.named, &self.args.trailing, Start::Epoch)?);
@@ -239,30 +243,34 @@ impl Map<'_> {
         let base =
             Row { key: job.key.to_string(), retry, job: JobId::derive(&self.client.key(), &job.key).to_string(), ..item.row() };
         match self.outcome(item, job, place).await {
-            Ok(end) => Row {
-                outcome: end.outcome.name().into(),
-                exit_code: end.report().exit_code,
-                reason: end.reason.clone(),
-                fuel: end.usage.fuel.0,
-                price_microcredits: end.cost.0,
-                node: end.node.map(|n| n.to_string()),
-                output_digest: Some(end.output.to_string()),
-                ..base
-            },
-            Err(error) => {
-                let report = Report::of_error(&error, None);
-                let outcome = if is_output_lost(&error) { OUTPUT_LOST } else { report.outcome };
-                Row { outcome: outcome.into(), reason: report.reason, ..base }
+            Ok(Ended { end, trouble }) => {
+                let row = Row {
+                    outcome: end.outcome.name().into(),
+                    exit_code: end.report().exit_code,
+                    reason: end.reason.clone(),
+                    fuel: end.usage.fuel.0,
+                    price_microcredits: end.price().map(|price| price.0),
+                    node: end.node.map(|n| n.to_string()),
+                    output_digest: Some(end.output.to_string()),
+                    ..base
+                };
+                match trouble {
+                    // It ran and is paid, whether its result is here or not.
+                    Some(error) => Row { price_microcredits: row.price_microcredits, exit_code: None, ..row.failed(&error) },
+                    None => row,
+                }
             }
+            Err(error) => base.failed(&error),
         }
     }
 
-    async fn outcome(&self, item: &Item, job: Job, mut place: Place<'_>) -> anyhow::Result<End> {
+    async fn outcome(&self, item: &Item, job: Job, mut place: Place<'_>) -> anyhow::Result<Ended> {
         let mut pauses = None;
         loop {
             let mut handle = self.client.submit_once(job.clone());
+            let mut spending = Spending::of_submission(job.spec.placement.hedge);
             self.asked.set(self.asked.get() + 1);
-            let settled = self.settled(&mut handle).await;
+            let settled = self.settled(&mut handle, &mut spending).await;
             self.asked.set(self.asked.get() - 1);
             match settled {
                 // What the others hold comes back when they end.
@@ -273,16 +281,21 @@ impl Map<'_> {
                 }
                 Err(JobError::Refused { job, refusal }) => {
                     let pauses = pauses.get_or_insert_with(|| Pauses::within(self.patience()));
-                    let Some(pause) = pauses.after(&refusal) else { return Err(JobError::Refused { job, refusal }.into()) };
+                    let Some(pause) = pauses.after(&refusal) else {
+                        return Err(spending.with_others(JobError::Refused { job, refusal }.into()));
+                    };
                     // Others may come meanwhile, as many as the gateway takes.
                     place.refused();
                     self.note_room(&refusal);
-                    place = self.come_again(pause).await.ok_or(JobError::CancelledInQueue { job })?;
+                    let cancelled = || spending.with_others(JobError::CancelledInQueue { job }.into());
+                    place = self.come_again(pause).await.ok_or_else(cancelled)?;
                 }
                 settled => {
-                    let settled = settled?;
+                    let settled = settled.map_err(|error| spending.with_others(error.into()))?;
                     place.settled();
-                    return self.take_results(item, &job.spec, &settled).await;
+                    let end = End { others: spending.others(), ..End::of_settled(&settled) };
+                    let trouble = self.take_results(item, &job.spec, &settled, &end).await.err();
+                    return Ok(Ended { end, trouble });
                 }
             }
         }
@@ -317,16 +330,19 @@ impl Map<'_> {
     }
 
     /// Waits until the outcome is final; cancels where the map is stopped meanwhile.
-    async fn settled(&self, handle: &mut JobHandle) -> Result<Settled, JobError> {
+    async fn settled(&self, handle: &mut JobHandle, spending: &mut Spending) -> Result<Settled, JobError> {
         let mut stopped = self.stopped.clone();
         let mut asked = false;
         loop {
             tokio::select! {
-                update = handle.next() => match update? {
-                    Some(Update::Settled(settled)) => return Ok(*settled),
-                    Some(update) => self.note_link(&update),
-                    None => return Err(link::closed(handle)),
-                },
+                update = handle.next() => {
+                    let update = update?.ok_or_else(|| link::closed(handle))?;
+                    spending.heed(&update);
+                    match update {
+                        Update::Settled(settled) => return Ok(*settled),
+                        update => self.note_link(&update),
+                    }
+                }
                 _ = stopped.wait_for(|stopped| *stopped), if !asked => {
                     asked = true;
                     handle.cancel();
@@ -359,8 +375,7 @@ impl Map<'_> {
         }
     }
 
-    async fn take_results(&self, item: &Item, spec: &JobSpec, settled: &Settled) -> anyhow::Result<End> {
-        let end = End::of_settled(settled);
+    async fn take_results(&self, item: &Item, spec: &JobSpec, settled: &Settled, end: &End) -> anyhow::Result<()> {
         if let Some(proof) = &end.proof {
             let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
             let receipts = self.args.out.join("receipts");
@@ -371,12 +386,20 @@ impl Map<'_> {
         if end.outcome.is_success() {
             Sink::File(self.out(&item.output)).write(&settled.done.output, self.client, &self.spool).await?;
         }
-        Ok(end)
+        Ok(())
     }
 
     fn out(&self, output: &str) -> PathBuf {
         self.args.out.join(output)
     }
+}
+
+/// A job that ran.
+#[derive(Debug)]
+struct Ended {
+    end: End,
+    /// Why its results are not there.
+    trouble: Option<anyhow::Error>,
 }
 
 impl Item {
@@ -394,6 +417,14 @@ fn derive_key(spec: &Digest, output: &str, retry: u32) -> IdempotencyKey {
     let mut key = [0; 16];
     hasher.finalize_xof().fill(&mut key);
     IdempotencyKey(key)
+}
+
+impl Row {
+    fn failed(self, error: &anyhow::Error) -> Self {
+        let report = Report::of_error(error, None);
+        let outcome = if is_output_lost(error) { OUTPUT_LOST } else { report.outcome };
+        Self { outcome: outcome.into(), reason: report.reason, price_microcredits: report.price_microcredits, ..self }
+    }
 }
 
 /// The outcome of a job whose receipt is there and whose output is not: the gateway has dropped it to make room.
@@ -480,9 +511,16 @@ fn summary(rows: &[Row], tally: &Tally, out: &Path) -> String {
     let kept = if kept > 0 { format!(" ({kept} of them before)") } else { String::new() };
     let left = if rows.len() < inputs { format!(", {} not tried", inputs - rows.len()) } else { String::new() };
     let fuel = Fuel(rows.iter().fold(0, |sum, row| sum.saturating_add(row.fuel)));
-    let cost = Microcredits(rows.iter().fold(0, |sum, row| sum.saturating_add(row.price_microcredits)));
+    let cost = Microcredits(rows.iter().filter_map(|row| row.price_microcredits).fold(0, u64::saturating_add));
+    let unpriced = match rows.iter().filter(|row| row.price_microcredits.is_none()).count() {
+        0 => String::new(),
+        unpriced => format!(", and {unpriced} of unknown price"),
+    };
     let took = show_micros(took.as_micros() as u64);
-    format!("{done} of {inputs} finished{kept}{failures}{left} · {fuel} · {cost} · {took} · results in {}", out.display())
+    format!(
+        "{done} of {inputs} finished{kept}{failures}{left} · {fuel} · {cost}{unpriced} · {took} · results in {}",
+        out.display()
+    )
 }
 
 #[cfg(test)]
@@ -490,7 +528,7 @@ mod tests {
     use super::*;
 
     fn row(outcome: &str, exit_code: Option<i32>) -> Row {
-        Row { outcome: outcome.into(), exit_code, fuel: 1_000, price_microcredits: 2, ..Row::default() }
+        Row { outcome: outcome.into(), exit_code, fuel: 1_000, price_microcredits: Some(2), ..Row::default() }
     }
 
     #[test]
@@ -519,6 +557,16 @@ mod tests {
         for outcome in ["finished", "trapped", "out_of_fuel", "node_lost", "refused"] {
             assert_eq!(next_retry(&row(outcome, None)), 0, "{outcome}");
         }
+    }
+
+    #[test]
+    fn price_that_nobody_knows_is_not_told_as_nothing() {
+        let lost = JobError::GatewayLost { job: JobId([1; 16]), reason: "gone".into() };
+        let row = row("", None).failed(&lost.into());
+        assert_eq!((row.outcome.as_str(), row.price_microcredits), ("node_lost", None));
+        let tally = Tally { inputs: 1, kept: 0, took: Duration::from_secs(2) };
+        let line = summary(&[row], &tally, Path::new("out"));
+        assert!(line.contains("· 0.000000 credits, and 1 of unknown price ·"), "{line}");
     }
 
     #[test]

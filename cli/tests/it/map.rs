@@ -150,6 +150,26 @@ fn interrupted_map_stops_its_jobs_and_goes_on_later() {
     inputs.check_whole();
 }
 
+/// Such rows said that nothing was paid.
+#[test]
+fn row_of_a_result_that_cannot_be_written_tells_what_its_job_cost() {
+    let inputs = Inputs::new(Network::with_slots(&[1]), &guest::echo(), 1);
+    let output = inputs.network.home.path("out/000.txt.out");
+    std::fs::create_dir_all(output.join("in the way")).unwrap();
+    let rows = inputs.map().args(["--json"]).run().code(30).says("1 refused").json_lines();
+    let invoice = inputs.network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json();
+    let (row, job) = (&rows[0], &invoice["jobs"][0]);
+    assert!(row["reason"].as_str().unwrap().contains("cannot write"), "{row}");
+    assert_eq!((&row["outcome"], &row["exit_code"]), (&"refused".into(), &Value::Null));
+    assert_eq!((&row["fuel"], &row["node"]), (&job["fuel"], &job["node"]));
+    assert_eq!((&row["job"], &row["price_microcredits"]), (&job["job"], &invoice["total_microcredits"]));
+    assert!(row["price_microcredits"].as_u64() > Some(0), "{row}");
+    std::fs::remove_dir_all(output).unwrap();
+    inputs.map().run().ok();
+    inputs.check_whole();
+    assert_eq!(inputs.billed().len(), 1, "it is not paid again");
+}
+
 /// A network of one node of one slot, whose gateway has these further arguments.
 fn narrow(args: &[&str]) -> Network {
     let home = Home::new();
