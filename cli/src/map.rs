@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adit_client::{Client, Job, JobError, JobHandle, Pauses, Settled, Source, Update};
-use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Refusal};
+use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Outcome, Query, Refusal};
 use adit_transport::TransferError;
 use anyhow::Context;
 use clap::Args;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::{sleep, timeout};
 
 use crate::args::{Common, JobArgs, LinkArgs, RetryArgs};
 use crate::config::Config;
@@ -118,8 +118,10 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             bar: progress_bar(items.len() as u64, common.quiet),
         };
         let worked = tokio::select! {
+            // The map first, so that it has heard of the first Ctrl-C before the second ends it.
+            biased;
             worked = map.work_off(items) => worked,
-            left = stop_twice(stop) => left,
+            left = stop_twice(stop, &client) => left,
         };
         map.bar.finish_and_clear();
         // Ordered even where the user left: what is there can be read, and gone on from.
@@ -145,6 +147,9 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a job waits for the credits that others hold.
 const CREDIT_WAIT: Duration = Duration::from_millis(250);
+
+/// How long a map that is left waits until the gateway has heard that its jobs are to stop. One that is there hears it in a round trip.
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
 
 /// An input and the name of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,9 +245,12 @@ impl Map<'_> {
 
     /// Runs `job` and tells what became of it.
     async fn row(&self, item: &Item, job: Job, retry: u32, place: Place<'_>) -> Row {
+        let mut tried = Try { job, retry };
+        let ended = self.outcome(item, &mut tried, place).await;
+        let Try { job, retry } = tried;
         let base =
             Row { key: job.key.to_string(), retry, job: JobId::derive(&self.client.key(), &job.key).to_string(), ..item.row() };
-        match self.outcome(item, job, place).await {
+        match ended {
             Ok(Ended { end, trouble }) => {
                 let row = Row {
                     outcome: end.outcome.name().into(),
@@ -264,11 +272,12 @@ impl Map<'_> {
         }
     }
 
-    async fn outcome(&self, item: &Item, job: Job, mut place: Place<'_>) -> anyhow::Result<Ended> {
+    async fn outcome(&self, item: &Item, tried: &mut Try, mut place: Place<'_>) -> anyhow::Result<Ended> {
         let mut pauses = None;
+        let mut passed_over = 0;
         loop {
-            let mut handle = self.client.submit_once(job.clone());
-            let mut spending = Spending::of_submission(job.spec.placement.hedge);
+            let mut handle = self.client.submit_once(tried.job.clone());
+            let mut spending = Spending::of_submission(tried.job.spec.placement.hedge);
             self.asked.set(self.asked.get() + 1);
             let settled = self.settled(&mut handle, &mut spending).await;
             self.asked.set(self.asked.get() - 1);
@@ -290,11 +299,17 @@ impl Map<'_> {
                     let cancelled = || spending.with_others(JobError::CancelledInQueue { job }.into());
                     place = self.come_again(pause).await.ok_or_else(cancelled)?;
                 }
+                Ok(Ending { was_over: true, settled })
+                    if may_end_otherwise(&settled) && passed_over < PASSED_OVER_MAX && !*self.stopped.borrow() =>
+                {
+                    passed_over += 1;
+                    tried.again(&item.output);
+                }
                 settled => {
-                    let settled = settled.map_err(|error| spending.with_others(error.into()))?;
+                    let Ending { settled, .. } = settled.map_err(|error| spending.with_others(error.into()))?;
                     place.settled();
                     let end = End { others: spending.others(), ..End::of_settled(&settled) };
-                    let trouble = self.take_results(item, &job.spec, &settled, &end).await.err();
+                    let trouble = self.take_results(item, &tried.job.spec, &settled, &end).await.err();
                     return Ok(Ended { end, trouble });
                 }
             }
@@ -330,16 +345,18 @@ impl Map<'_> {
     }
 
     /// Waits until the outcome is final; cancels where the map is stopped meanwhile.
-    async fn settled(&self, handle: &mut JobHandle, spending: &mut Spending) -> Result<Settled, JobError> {
+    async fn settled(&self, handle: &mut JobHandle, spending: &mut Spending) -> Result<Ending, JobError> {
         let mut stopped = self.stopped.clone();
         let mut asked = false;
+        let mut was_over = true;
         loop {
             tokio::select! {
                 update = handle.next() => {
                     let update = update?.ok_or_else(|| link::closed(handle))?;
                     spending.heed(&update);
                     match update {
-                        Update::Settled(settled) => return Ok(*settled),
+                        Update::Settled(settled) => return Ok(Ending { settled: *settled, was_over }),
+                        Update::Queued | Update::Started { .. } => was_over = false,
                         update => self.note_link(&update),
                     }
                 }
@@ -394,6 +411,28 @@ impl Map<'_> {
     }
 }
 
+/// An input's job under the key of so many retries.
+#[derive(Debug)]
+struct Try {
+    job: Job,
+    retry: u32,
+}
+
+impl Try {
+    fn again(&mut self, output: &str) {
+        self.retry = self.retry.saturating_add(1);
+        self.job.key = derive_key(&self.job.spec.digest(), output, self.retry);
+    }
+}
+
+/// A settled outcome.
+#[derive(Debug)]
+struct Ending {
+    settled: Settled,
+    /// Whether the job had ended before it was submitted here.
+    was_over: bool,
+}
+
 /// A job that ran.
 #[derive(Debug)]
 struct Ended {
@@ -434,6 +473,15 @@ fn is_output_lost(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(TransferError::Refused(_))))
 }
 
+/// Whether a job could end otherwise the next time, as a clock or somebody ended it.
+fn may_end_otherwise(settled: &Settled) -> bool {
+    matches!(settled.done.receipt.receipt().outcome, Outcome::TimedOut | Outcome::Cancelled)
+}
+
+/// How many keys of jobs that had ended are passed over for an input. Every map that was left by a second Ctrl-C may have left one; a gateway
+/// that says it of every key shall not be paid for ever.
+const PASSED_OVER_MAX: u32 = 16;
+
 /// How often an input was tried anew, counting the coming time. A job that ended by a clock or by hand, or whose output is gone, has
 /// its receipt and would only be attached to under its old key; everything else either never ran, and may use the key again, or would
 /// end the same way.
@@ -445,13 +493,16 @@ fn next_retry(before: &Row) -> u32 {
 }
 
 /// Stops the map at the first Ctrl-C, and returns at the second.
-async fn stop_twice(stop: watch::Sender<bool>) -> anyhow::Result<()> {
+async fn stop_twice(stop: watch::Sender<bool>, client: &Client) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     signals.next().await;
     show_note("cancelling what runs; Ctrl-C again to leave it");
     // The map is there: it is polled beside this.
     stop.send_replace(true);
+    yield_now().await;
     signals.next().await;
+    // Once it answers, the gateway has heard too that the jobs are to stop.
+    let _ = timeout(HEARD_WITHIN, client.ask(Query::Account)).await;
     Err(InterruptedError("left; the same command goes on from here".into()).into())
 }
 
