@@ -1,6 +1,7 @@
 //! Settings that flags, the environment, the config file and defaults give, in this order.
 
 use std::collections::BTreeMap;
+use std::env::{self, VarError};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
@@ -214,14 +215,19 @@ impl Config {
     /// Reads `file`, or where none is named `ADIT_CONFIG`, or the user's own, which need not exist.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let dirs = Dirs::of_user()?;
-        let named = file.map(Path::to_owned).or_else(|| process_environment("ADIT_CONFIG").map(PathBuf::from));
+        let named = match file {
+            Some(path) => Some(path.to_owned()),
+            None => variable("ADIT_CONFIG")?.map(PathBuf::from),
+        };
         let path = named.clone().unwrap_or_else(|| dirs.config.join("config.toml"));
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => String::new(),
             Err(error) => return Err(usage(format!("config file {}: {error}", path.display()))),
             Ok(text) => text,
         };
-        Self::from_text(dirs, path, &text, process_environment)
+        // All of them, before any is used: one that is left out for what it says is worse than none.
+        SETTINGS.iter().try_for_each(|setting| variable(setting.env).map(drop))?;
+        Self::from_text(dirs, path, &text, |name| variable(name).ok().flatten())
     }
 
     pub(crate) fn from_text(
@@ -296,8 +302,15 @@ impl Config {
 }
 
 /// A variable of this process; an empty one counts as unset, as shells cannot easily unset for one command.
-fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+///
+/// # Errors
+/// Where it is no text: whoever set it means it.
+pub(crate) fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(usage(format!("the variable {name} is not UTF-8; unset it or write it anew"))),
+    }
 }
 
 fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>) -> Result<(), String> {

@@ -1,10 +1,13 @@
 //! `adit run`: outcomes, exit codes, the object of `--json`, and that a run here is the run there.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use adit_protocol::{Digest, Outcome, SignedReceipt};
 use serde_json::Value;
 
 use crate::guest;
-use crate::network::Network;
+use crate::network::{Home, Network};
 
 /// How one guest ends, wherever it runs.
 struct Case {
@@ -184,6 +187,33 @@ fn reader_that_has_seen_enough_is_no_failure() {
     let ran = network.adit(["output", job.text()]).start_into(writer).wait().ok().says("finished");
     assert!(!ran.stderr.contains("pipe"), "{ran:?}");
     assert_eq!(kept_receipts(&network).len(), 1);
+}
+
+#[test]
+fn log_is_what_flags_ask_for_before_the_environment() {
+    let network = Network::with_slots(&[1]);
+    let run = |flags: &[&str], filter: &str| {
+        let run = network.run(&guest::echo()).args(["--output", "output"]).args(flags).env("ADIT_LOG", filter);
+        run.run().ok().stderr
+    };
+    assert!(run(&[], "debug").contains("receipt stored"));
+    assert_eq!(run(&["-q"], "debug"), "");
+    assert!(run(&["-vv"], "off").contains("receipt stored"));
+    // An empty one counts as unset, which is for warnings.
+    std::fs::remove_dir_all(network.home.path("data/adit/jobs")).unwrap();
+    network.home.file("data/adit/jobs", "no folder");
+    assert!(!run(&[], "off").contains("not all of the job is kept"));
+    assert!(run(&[], "").contains("not all of the job is kept"));
+    network.run(&guest::echo()).env("ADIT_LOG", "=,=").run().code(2).says("ADIT_LOG: `=,=`: ");
+}
+
+#[test]
+fn variable_that_is_no_text_is_refused() {
+    let home = Home::new();
+    for name in ["ADIT_CONFIG", "ADIT_KEY", "ADIT_NODE_LABELS", "ADIT_LOG"] {
+        let ran = home.adit(["config", "show"]).env(name, OsStr::from_bytes(b"client-\xff.key")).run();
+        ran.code(2).says(&format!("the variable {name} is not UTF-8"));
+    }
 }
 
 #[test]
