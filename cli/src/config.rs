@@ -1,6 +1,7 @@
 //! Settings that flags, the environment, the config file and defaults give, in this order.
 
 use std::collections::BTreeMap;
+use std::env::{self, VarError};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
@@ -151,7 +152,7 @@ pub(crate) static SETTINGS: &[&Setting] = &[
 static SWITCHES: [&Setting; 6] =
     [&ALLOW_WEAK_SANDBOX, &NODE_ALLOW_OPEN, &NODE_GPU, &NODE_GPU_SOFTWARE, &RULE_MAINS, &RULE_ONE_TENANT];
 
-/// Those that may be lists in the file; elsewhere a comma stands between two.
+/// Those that may be lists in the file, whose items may have commas in them; elsewhere a comma stands between two.
 static LISTS: [&Setting; 6] =
     [&NODE_LABELS, &RULE_HOURS, &RULE_ALLOW_CLIENTS, &RULE_DENY_CLIENTS, &RULE_ALLOW_MODULES, &RULE_DENY_MODULES];
 
@@ -199,6 +200,22 @@ impl Display for Origin {
     }
 }
 
+/// What the file gives for a setting.
+#[derive(Debug, Clone)]
+enum Value {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Value {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::List(items) => items.join(","),
+        }
+    }
+}
+
 /// What the environment, the config file and the defaults say.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -206,7 +223,7 @@ pub(crate) struct Config {
     pub(crate) dirs: Dirs,
     path: PathBuf,
     /// What the file gives, by name.
-    file: BTreeMap<String, String>,
+    file: BTreeMap<String, Value>,
     environment: fn(&str) -> Option<String>,
 }
 
@@ -214,14 +231,19 @@ impl Config {
     /// Reads `file`, or where none is named `ADIT_CONFIG`, or the user's own, which need not exist.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
         let dirs = Dirs::of_user()?;
-        let named = file.map(Path::to_owned).or_else(|| process_environment("ADIT_CONFIG").map(PathBuf::from));
+        let named = match file {
+            Some(path) => Some(path.to_owned()),
+            None => variable("ADIT_CONFIG")?.map(PathBuf::from),
+        };
         let path = named.clone().unwrap_or_else(|| dirs.config.join("config.toml"));
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => String::new(),
             Err(error) => return Err(usage(format!("config file {}: {error}", path.display()))),
             Ok(text) => text,
         };
-        Self::from_text(dirs, path, &text, process_environment)
+        // All of them, before any is used: one that is left out for what it says is worse than none.
+        SETTINGS.iter().try_for_each(|setting| variable(setting.env).map(drop))?;
+        Self::from_text(dirs, path, &text, |name| variable(name).ok().flatten())
     }
 
     pub(crate) fn from_text(
@@ -261,6 +283,23 @@ impl Config {
         Ok(Some(Found { value, origin }))
     }
 
+    /// As [`Config::find`], for a list: `parse` is given one item at a time.
+    pub(crate) fn find_list<T, E: Display>(
+        &self,
+        setting: &Setting,
+        flag: Option<Vec<T>>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> anyhow::Result<Option<Found<Vec<T>>>> {
+        let of_file = match self.file.get(setting.name) {
+            Some(Value::List(items)) if (self.environment)(setting.env).is_none() => Some(items),
+            _ => None,
+        };
+        self.find(setting, flag, |text| match of_file {
+            Some(items) => items.iter().map(|item| parse(item.trim())).collect(),
+            None => text.split(',').map(|item| parse(item.trim())).collect::<Result<Vec<_>, _>>(),
+        })
+    }
+
     /// As [`Config::find`], for a setting with a default.
     pub(crate) fn value<T, E: Display>(
         &self,
@@ -289,18 +328,25 @@ impl Config {
             return Some(Found { value, origin: Origin::Environment(setting.env) });
         }
         if let Some(value) = self.file.get(setting.name) {
-            return Some(Found { value: value.clone(), origin: Origin::File(self.path.clone()) });
+            return Some(Found { value: value.text(), origin: Origin::File(self.path.clone()) });
         }
         (!setting.default.is_empty()).then(|| Found { value: setting.default.to_owned(), origin: Origin::Default })
     }
 }
 
 /// A variable of this process; an empty one counts as unset, as shells cannot easily unset for one command.
-fn process_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+///
+/// # Errors
+/// Where it is no text: whoever set it means it.
+pub(crate) fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    match env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(usage(format!("the variable {name} is not UTF-8; unset it or write it anew"))),
+    }
 }
 
-fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>) -> Result<(), String> {
+fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, Value>) -> Result<(), String> {
     for (key, value) in table {
         let name = format!("{prefix}{key}");
         let text = match value {
@@ -312,10 +358,13 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>
             toml::Value::Integer(n) => n.to_string(),
             toml::Value::Float(n) => n.to_string(),
             toml::Value::Boolean(yes) if is_one_of(&name, &SWITCHES) => yes.to_string(),
-            toml::Value::Array(list) if is_one_of(&name, &LISTS) => join(&name, list)?,
+            toml::Value::Array(list) if is_one_of(&name, &LISTS) => {
+                into.insert(name.clone(), Value::List(strings(&name, list)?));
+                continue;
+            }
             other => return Err(format!("`{name}` is {}; write a string or a number", other.type_str())),
         };
-        into.insert(name, text);
+        into.insert(name, Value::Text(text));
     }
     Ok(())
 }
@@ -324,7 +373,7 @@ fn is_one_of(name: &str, settings: &[&Setting]) -> bool {
     settings.iter().any(|setting| setting.name == name)
 }
 
-fn join(name: &str, list: Vec<toml::Value>) -> Result<String, String> {
+fn strings(name: &str, list: Vec<toml::Value>) -> Result<Vec<String>, String> {
     let text = |value| match value {
         toml::Value::String(text) => Ok(text),
         other => Err(format!("`{name}` has {} in it; write strings", other.type_str())),
@@ -332,12 +381,12 @@ fn join(name: &str, list: Vec<toml::Value>) -> Result<String, String> {
     // An empty allow list could mean everything or nothing.
     match list.into_iter().map(text).collect::<Result<Vec<_>, _>>()? {
         list if list.is_empty() => Err(format!("`{name}` is an empty list; leave it out")),
-        list => Ok(list.join(",")),
+        list => Ok(list),
     }
 }
 
 /// A misspelt name would be a setting that silently does nothing.
-fn check_names(file: &BTreeMap<String, String>) -> Result<(), String> {
+fn check_names(file: &BTreeMap<String, Value>) -> Result<(), String> {
     match file.keys().find(|name| SETTINGS.iter().all(|s| s.name != **name)) {
         Some(name) => {
             let known: Vec<&str> = SETTINGS.iter().map(|s| s.name).collect();
@@ -352,7 +401,7 @@ mod tests {
     use adit_protocol::{Comparison, Fuel, GpuNeed, JobLimits};
 
     use super::*;
-    use crate::quantity::{parse_bytes, parse_duration};
+    use crate::quantity::{parse_bytes, parse_duration, parse_pair};
 
     fn dirs() -> Dirs {
         let [config, cache, data, state] = ["c", "h", "d", "s"].map(PathBuf::from);
@@ -397,6 +446,23 @@ mod tests {
             config("[node.rules]\nhours = [\"mon-fri 22:00-07:00\", \"sat-sun\"]\nmains-only = true\n", |_| None).unwrap();
         assert_eq!(config.text(&RULE_HOURS).unwrap().value, "mon-fri 22:00-07:00,sat-sun");
         assert!(config.value(&RULE_MAINS, None, str::parse::<bool>).unwrap());
+    }
+
+    #[test]
+    fn item_of_a_list_in_the_file_may_have_a_comma_in_it() {
+        let labels = |text: &str, environment| {
+            let config = config(text, environment).unwrap();
+            config.find_list(&NODE_LABELS, None, parse_pair).map(|found| found.map(|found| found.value))
+        };
+        let pairs = |pairs: &[(&str, &str)]| Some(pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>());
+        let array = "[node]\nlabels = [\"note=a,b=c\", \"disk=ssd\"]";
+        assert_eq!(labels(array, |_| None).unwrap(), pairs(&[("note", "a,b=c"), ("disk", "ssd")]));
+        // Elsewhere it stands between two.
+        assert_eq!(labels("[node]\nlabels = \"a=b, c=d\"", |_| None).unwrap(), pairs(&[("a", "b"), ("c", "d")]));
+        assert_eq!(labels(array, |_| Some("a=b,c=d".to_owned())).unwrap(), pairs(&[("a", "b"), ("c", "d")]));
+        assert_eq!(labels("", |_| None).unwrap(), None);
+        let error = labels("[node]\nlabels = [\"disk=ssd\", \"slow\"]", |_| None).unwrap_err().to_string();
+        assert!(error.starts_with("node.labels from config.toml: "), "{error}");
     }
 
     #[test]

@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::exit::{InterruptedError, ProofError};
+use crate::exit::{InterruptedError, ProofError, is_closed_pipe};
 use crate::link;
 use crate::reactor::StopSignals;
 use crate::report::{End, short};
 use crate::screen::Screen;
 use crate::sink::Sink;
+use crate::spending::Spending;
 
 /// How long more of the log may let wait for itself after the end of the job.
 const LOG_TAIL: Duration = Duration::from_secs(3);
@@ -38,6 +39,7 @@ pub(crate) struct Follow<'a> {
     pub(crate) spool: PathBuf,
     /// Whether to show the guest's log.
     pub(crate) show_log: bool,
+    pub(crate) spending: Spending,
 }
 
 /// A job that ended.
@@ -65,7 +67,7 @@ impl Follow<'_> {
             None => None,
         };
         self.screen.finish();
-        let done = done?;
+        let done = done.map_err(|error| self.spending.with_others(error))?;
         if let Some(left) = left {
             return Err(left);
         }
@@ -75,6 +77,9 @@ impl Follow<'_> {
             trouble = self.take_results(&done, &mut end, &mut handle) => trouble.err(),
             left = stop.twice() => Some(left),
         };
+        end.others = self.spending.others();
+        // Until it is settled it may yet cost otherwise.
+        end.others.may_be_more |= end.proof.as_ref().is_none_or(|proof| proof.settlement.is_none());
         Ok(Followed { end, trouble })
     }
 
@@ -86,14 +91,17 @@ impl Follow<'_> {
                 return Err(stop.left_unheard());
             }
             tokio::select! {
-                update = handle.next() => match update? {
-                    Some(Update::Ended(done)) => return Ok(*done),
-                    Some(update) => {
-                        stop.heed(&update);
-                        self.handle(update, handle.id(), log);
+                update = handle.next() => {
+                    let Some(update) = update? else { bail!(link::closed(handle)) };
+                    self.spending.heed(&update);
+                    match update {
+                        Update::Ended(done) => return Ok(*done),
+                        update => {
+                            stop.heed(&update);
+                            self.handle(update, handle.id(), log);
+                        }
                     }
-                    None => bail!(link::closed(handle)),
-                },
+                }
                 Some(bytes) = next_piece(log) => self.screen.log(&bytes),
                 () = stop.signals.next() => {
                     if stop.asked {
@@ -144,24 +152,36 @@ impl Follow<'_> {
         }
     }
 
-    /// Takes output and settlement; the output first, which is what the user waits for. `end` becomes what was settled.
+    /// Takes output and settlement; the output first, which is what the user waits for. `end` becomes what was settled, also where the
+    /// output could not be written: what was paid for is proven all the same.
     async fn take_results(&mut self, done: &Done, end: &mut End, handle: &mut JobHandle) -> anyhow::Result<()> {
-        self.sink.write(&done.output, self.client, &self.spool).await?;
-        let settled = self.until_settled(handle).await?;
-        *end = End::of_settled(&settled);
-        if end.output != done.receipt.receipt().output {
-            self.replace_output(&settled.done).await?;
+        let mut written = self.write(done).await;
+        let settled = self.until_settled(handle).await;
+        if let Ok(settled) = &settled {
+            *end = End::of_settled(settled);
+            if end.output != done.receipt.receipt().output {
+                written = self.replace_output(&settled.done).await;
+            }
         }
-        Ok(())
+        written.and(settled.map(drop))
     }
 
     async fn until_settled(&mut self, handle: &mut JobHandle) -> anyhow::Result<Settled> {
         loop {
-            match handle.next().await? {
-                Some(Update::Settled(settled)) => return Ok(*settled),
-                Some(update) => link::note(&update, self.screen),
-                None => bail!(link::closed(handle)),
+            let Some(update) = handle.next().await? else { bail!(link::closed(handle)) };
+            self.spending.heed(&update);
+            match update {
+                Update::Settled(settled) => return Ok(*settled),
+                update => link::note(&update, self.screen),
             }
+        }
+    }
+
+    async fn write(&self, done: &Done) -> anyhow::Result<()> {
+        match self.sink.write(&done.output, self.client, &self.spool).await {
+            // Whoever reads our output has seen enough, as in `adit output JOB | head`.
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            written => written,
         }
     }
 
@@ -172,7 +192,7 @@ impl Follow<'_> {
             let job = done.receipt.receipt().job;
             bail!(ProofError(format!("the job ran twice, and the output here is not the settled one; `adit output {job}` is")));
         }
-        self.sink.write(&done.output, self.client, &self.spool).await
+        self.write(done).await
     }
 }
 

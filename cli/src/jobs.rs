@@ -23,6 +23,7 @@ use crate::run::{self, Ending, or_report};
 use crate::screen::Screen;
 use crate::sink::Sink;
 use crate::spec::{Submission, Terms};
+use crate::spending::Spending;
 use crate::table::{Table, print_json, print_line};
 
 /// After so long without more, a log that is not followed is taken to be at its present end: the gateway sends what it has at once.
@@ -217,7 +218,8 @@ fn try_output(args: &OutputArgs, common: &Common) -> anyhow::Result<Exit> {
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
         let handle = client.attach(args.job.resolve(&client).await?);
-        let exit = run::follow(&client, handle, ending, &mut Screen::new(common.quiet), false).await;
+        let spending = Spending::of_attached(JobStore::of_user(&config)?);
+        let exit = run::follow(&client, handle, ending, &mut Screen::new(common.quiet), false, spending).await;
         client.close().await;
         exit
     })

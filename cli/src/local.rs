@@ -20,6 +20,7 @@ use crate::report::{End, Measured, short};
 use crate::screen::Screen;
 use crate::sink::Sink;
 use crate::spec::Submission;
+use crate::spending::OtherAttempts;
 
 /// Who asks for local jobs. Nobody is billed, so no key is needed.
 pub(crate) const TENANT: PublicKey = PublicKey([0; 32]);
@@ -106,6 +107,7 @@ impl Here<'_> {
             },
             meter: meter_id(),
             cost: price.cost(&report.usage).context("the price of this run")?,
+            others: OtherAttempts::default(),
             output: report.output_digest,
             node: None,
             proof: None,

@@ -28,6 +28,7 @@ mod proof;
 mod report;
 mod screen;
 mod sink;
+mod spending;
 mod statement;
 mod table;
 mod visible;
@@ -79,8 +80,8 @@ fn main() -> ExitCode {
     // A worker process is this binary, started again; it must become a worker before anything else happens in it.
     adit_runtime::run_if_worker();
     let cli = Cli::parse();
-    tracing_output::start(cli.common.verbose, cli.common.quiet);
-    let exit = match cli.command.run(&cli.common) {
+    let started = tracing_output::start(cli.common.verbose, cli.common.quiet);
+    let exit = match started.and_then(|()| cli.command.run(&cli.common)) {
         Ok(exit) => exit,
         Err(error) => exit::report(&error),
     };

@@ -26,7 +26,8 @@ pub(crate) struct Row {
     pub(crate) exit_code: Option<i32>,
     pub(crate) reason: String,
     pub(crate) fuel: u64,
-    pub(crate) price_microcredits: u64,
+    /// What the job cost in all; nothing where that is not known.
+    pub(crate) price_microcredits: Option<u64>,
     pub(crate) node: Option<String>,
     pub(crate) output_digest: Option<String>,
 }

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adit_client::{Client, Job, JobError, JobHandle, Pauses, Settled, Source, Update};
-use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Refusal};
+use adit_protocol::{Digest, Fuel, IdempotencyKey, JobId, JobSpec, Microcredits, Outcome, Query, Refusal};
 use adit_transport::TransferError;
 use anyhow::Context;
 use clap::Args;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::task::{spawn_blocking, yield_now};
+use tokio::time::{sleep, timeout};
 
 use crate::args::{Common, JobArgs, LinkArgs, RetryArgs};
 use crate::config::Config;
@@ -30,6 +30,7 @@ use crate::report::{End, Report};
 use crate::screen::show_note;
 use crate::sink::Sink;
 use crate::spec::{self, Input, Start, Terms};
+use crate::spending::Spending;
 use crate::table::print_json;
 use crate::window::{Place, Window};
 
@@ -117,8 +118,10 @@ pub(crate) fn run(args: &MapArgs, common: &Common) -> anyhow::Result<Exit> {
             bar: progress_bar(items.len() as u64, common.quiet),
         };
         let worked = tokio::select! {
+            // The map first, so that it has heard of the first Ctrl-C before the second ends it.
+            biased;
             worked = map.work_off(items) => worked,
-            left = stop_twice(stop) => left,
+            left = stop_twice(stop, &client) => left,
         };
         map.bar.finish_and_clear();
         // Ordered even where the user left: what is there can be read, and gone on from.
@@ -144,6 +147,9 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// How long a job waits for the credits that others hold.
 const CREDIT_WAIT: Duration = Duration::from_millis(250);
+
+/// How long a map that is left waits until the gateway has heard that its jobs are to stop. One that is there hears it in a round trip.
+const HEARD_WITHIN: Duration = Duration::from_millis(500);
 
 /// An input and the name of its output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,7 +223,10 @@ impl Map<'_> {
         let opened = spawn_blocking(move || Input::open(Some(&path), &spool)).await.context("an input was not read")?;
         let input = match opened {
             Ok(input) => input,
-            Err(error) => return Ok(Some(Row { reason: error.to_string(), outcome: "refused".into(), ..item.row() })),
+            Err(error) => {
+                let (reason, outcome) = (error.to_string(), "refused".into());
+                return Ok(Some(Row { reason, outcome, price_microcredits: Some(0), ..item.row() }));
+            }
         };
         let job =
             self.client.salted(self.terms.job(&self.module, &input.source, &self.named, &self.args.trailing, Start::Epoch)?);
@@ -236,33 +245,41 @@ impl Map<'_> {
 
     /// Runs `job` and tells what became of it.
     async fn row(&self, item: &Item, job: Job, retry: u32, place: Place<'_>) -> Row {
+        let mut tried = Try { job, retry };
+        let ended = self.outcome(item, &mut tried, place).await;
+        let Try { job, retry } = tried;
         let base =
             Row { key: job.key.to_string(), retry, job: JobId::derive(&self.client.key(), &job.key).to_string(), ..item.row() };
-        match self.outcome(item, job, place).await {
-            Ok(end) => Row {
-                outcome: end.outcome.name().into(),
-                exit_code: end.report().exit_code,
-                reason: end.reason.clone(),
-                fuel: end.usage.fuel.0,
-                price_microcredits: end.cost.0,
-                node: end.node.map(|n| n.to_string()),
-                output_digest: Some(end.output.to_string()),
-                ..base
-            },
-            Err(error) => {
-                let report = Report::of_error(&error, None);
-                let outcome = if is_output_lost(&error) { OUTPUT_LOST } else { report.outcome };
-                Row { outcome: outcome.into(), reason: report.reason, ..base }
+        match ended {
+            Ok(Ended { end, trouble }) => {
+                let row = Row {
+                    outcome: end.outcome.name().into(),
+                    exit_code: end.report().exit_code,
+                    reason: end.reason.clone(),
+                    fuel: end.usage.fuel.0,
+                    price_microcredits: end.price().map(|price| price.0),
+                    node: end.node.map(|n| n.to_string()),
+                    output_digest: Some(end.output.to_string()),
+                    ..base
+                };
+                match trouble {
+                    // It ran and is paid, whether its result is here or not.
+                    Some(error) => Row { price_microcredits: row.price_microcredits, exit_code: None, ..row.failed(&error) },
+                    None => row,
+                }
             }
+            Err(error) => base.failed(&error),
         }
     }
 
-    async fn outcome(&self, item: &Item, job: Job, mut place: Place<'_>) -> anyhow::Result<End> {
+    async fn outcome(&self, item: &Item, tried: &mut Try, mut place: Place<'_>) -> anyhow::Result<Ended> {
         let mut pauses = None;
+        let mut passed_over = 0;
         loop {
-            let mut handle = self.client.submit_once(job.clone());
+            let mut handle = self.client.submit_once(tried.job.clone());
+            let mut spending = Spending::of_submission(tried.job.spec.placement.hedge);
             self.asked.set(self.asked.get() + 1);
-            let settled = self.settled(&mut handle).await;
+            let settled = self.settled(&mut handle, &mut spending).await;
             self.asked.set(self.asked.get() - 1);
             match settled {
                 // What the others hold comes back when they end.
@@ -273,16 +290,27 @@ impl Map<'_> {
                 }
                 Err(JobError::Refused { job, refusal }) => {
                     let pauses = pauses.get_or_insert_with(|| Pauses::within(self.patience()));
-                    let Some(pause) = pauses.after(&refusal) else { return Err(JobError::Refused { job, refusal }.into()) };
+                    let Some(pause) = pauses.after(&refusal) else {
+                        return Err(spending.with_others(JobError::Refused { job, refusal }.into()));
+                    };
                     // Others may come meanwhile, as many as the gateway takes.
                     place.refused();
                     self.note_room(&refusal);
-                    place = self.come_again(pause).await.ok_or(JobError::CancelledInQueue { job })?;
+                    let cancelled = || spending.with_others(JobError::CancelledInQueue { job }.into());
+                    place = self.come_again(pause).await.ok_or_else(cancelled)?;
+                }
+                Ok(Ending { was_over: true, settled })
+                    if may_end_otherwise(&settled) && passed_over < PASSED_OVER_MAX && !*self.stopped.borrow() =>
+                {
+                    passed_over += 1;
+                    tried.again(&item.output);
                 }
                 settled => {
-                    let settled = settled?;
+                    let Ending { settled, .. } = settled.map_err(|error| spending.with_others(error.into()))?;
                     place.settled();
-                    return self.take_results(item, &job.spec, &settled).await;
+                    let end = End { others: spending.others(), ..End::of_settled(&settled) };
+                    let trouble = self.take_results(item, &tried.job.spec, &settled, &end).await.err();
+                    return Ok(Ended { end, trouble });
                 }
             }
         }
@@ -317,16 +345,21 @@ impl Map<'_> {
     }
 
     /// Waits until the outcome is final; cancels where the map is stopped meanwhile.
-    async fn settled(&self, handle: &mut JobHandle) -> Result<Settled, JobError> {
+    async fn settled(&self, handle: &mut JobHandle, spending: &mut Spending) -> Result<Ending, JobError> {
         let mut stopped = self.stopped.clone();
         let mut asked = false;
+        let mut was_over = true;
         loop {
             tokio::select! {
-                update = handle.next() => match update? {
-                    Some(Update::Settled(settled)) => return Ok(*settled),
-                    Some(update) => self.note_link(&update),
-                    None => return Err(link::closed(handle)),
-                },
+                update = handle.next() => {
+                    let update = update?.ok_or_else(|| link::closed(handle))?;
+                    spending.heed(&update);
+                    match update {
+                        Update::Settled(settled) => return Ok(Ending { settled: *settled, was_over }),
+                        Update::Queued | Update::Started { .. } => was_over = false,
+                        update => self.note_link(&update),
+                    }
+                }
                 _ = stopped.wait_for(|stopped| *stopped), if !asked => {
                     asked = true;
                     handle.cancel();
@@ -359,8 +392,7 @@ impl Map<'_> {
         }
     }
 
-    async fn take_results(&self, item: &Item, spec: &JobSpec, settled: &Settled) -> anyhow::Result<End> {
-        let end = End::of_settled(settled);
+    async fn take_results(&self, item: &Item, spec: &JobSpec, settled: &Settled, end: &End) -> anyhow::Result<()> {
         if let Some(proof) = &end.proof {
             let name = item.output.strip_suffix(".out").unwrap_or(&item.output);
             let receipts = self.args.out.join("receipts");
@@ -371,12 +403,42 @@ impl Map<'_> {
         if end.outcome.is_success() {
             Sink::File(self.out(&item.output)).write(&settled.done.output, self.client, &self.spool).await?;
         }
-        Ok(end)
+        Ok(())
     }
 
     fn out(&self, output: &str) -> PathBuf {
         self.args.out.join(output)
     }
+}
+
+/// An input's job under the key of so many retries.
+#[derive(Debug)]
+struct Try {
+    job: Job,
+    retry: u32,
+}
+
+impl Try {
+    fn again(&mut self, output: &str) {
+        self.retry = self.retry.saturating_add(1);
+        self.job.key = derive_key(&self.job.spec.digest(), output, self.retry);
+    }
+}
+
+/// A settled outcome.
+#[derive(Debug)]
+struct Ending {
+    settled: Settled,
+    /// Whether the job had ended before it was submitted here.
+    was_over: bool,
+}
+
+/// A job that ran.
+#[derive(Debug)]
+struct Ended {
+    end: End,
+    /// Why its results are not there.
+    trouble: Option<anyhow::Error>,
 }
 
 impl Item {
@@ -396,12 +458,29 @@ fn derive_key(spec: &Digest, output: &str, retry: u32) -> IdempotencyKey {
     IdempotencyKey(key)
 }
 
+impl Row {
+    fn failed(self, error: &anyhow::Error) -> Self {
+        let report = Report::of_error(error, None);
+        let outcome = if is_output_lost(error) { OUTPUT_LOST } else { report.outcome };
+        Self { outcome: outcome.into(), reason: report.reason, price_microcredits: report.price_microcredits, ..self }
+    }
+}
+
 /// The outcome of a job whose receipt is there and whose output is not: the gateway has dropped it to make room.
 const OUTPUT_LOST: &str = "output_lost";
 
 fn is_output_lost(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| matches!(cause.downcast_ref(), Some(TransferError::Refused(_))))
 }
+
+/// Whether a job could end otherwise the next time, as a clock or somebody ended it.
+fn may_end_otherwise(settled: &Settled) -> bool {
+    matches!(settled.done.receipt.receipt().outcome, Outcome::TimedOut | Outcome::Cancelled)
+}
+
+/// How many keys of jobs that had ended are passed over for an input. Every map that was left by a second Ctrl-C may have left one; a gateway
+/// that says it of every key shall not be paid for ever.
+const PASSED_OVER_MAX: u32 = 16;
 
 /// How often an input was tried anew, counting the coming time. A job that ended by a clock or by hand, or whose output is gone, has
 /// its receipt and would only be attached to under its old key; everything else either never ran, and may use the key again, or would
@@ -414,13 +493,16 @@ fn next_retry(before: &Row) -> u32 {
 }
 
 /// Stops the map at the first Ctrl-C, and returns at the second.
-async fn stop_twice(stop: watch::Sender<bool>) -> anyhow::Result<()> {
+async fn stop_twice(stop: watch::Sender<bool>, client: &Client) -> anyhow::Result<()> {
     let mut signals = StopSignals::listen()?;
     signals.next().await;
     show_note("cancelling what runs; Ctrl-C again to leave it");
     // The map is there: it is polled beside this.
     stop.send_replace(true);
+    yield_now().await;
     signals.next().await;
+    // Once it answers, the gateway has heard too that the jobs are to stop.
+    let _ = timeout(HEARD_WITHIN, client.ask(Query::Account)).await;
     Err(InterruptedError("left; the same command goes on from here".into()).into())
 }
 
@@ -480,9 +562,16 @@ fn summary(rows: &[Row], tally: &Tally, out: &Path) -> String {
     let kept = if kept > 0 { format!(" ({kept} of them before)") } else { String::new() };
     let left = if rows.len() < inputs { format!(", {} not tried", inputs - rows.len()) } else { String::new() };
     let fuel = Fuel(rows.iter().fold(0, |sum, row| sum.saturating_add(row.fuel)));
-    let cost = Microcredits(rows.iter().fold(0, |sum, row| sum.saturating_add(row.price_microcredits)));
+    let cost = Microcredits(rows.iter().filter_map(|row| row.price_microcredits).fold(0, u64::saturating_add));
+    let unpriced = match rows.iter().filter(|row| row.price_microcredits.is_none()).count() {
+        0 => String::new(),
+        unpriced => format!(", and {unpriced} of unknown price"),
+    };
     let took = show_micros(took.as_micros() as u64);
-    format!("{done} of {inputs} finished{kept}{failures}{left} · {fuel} · {cost} · {took} · results in {}", out.display())
+    format!(
+        "{done} of {inputs} finished{kept}{failures}{left} · {fuel} · {cost}{unpriced} · {took} · results in {}",
+        out.display()
+    )
 }
 
 #[cfg(test)]
@@ -490,7 +579,7 @@ mod tests {
     use super::*;
 
     fn row(outcome: &str, exit_code: Option<i32>) -> Row {
-        Row { outcome: outcome.into(), exit_code, fuel: 1_000, price_microcredits: 2, ..Row::default() }
+        Row { outcome: outcome.into(), exit_code, fuel: 1_000, price_microcredits: Some(2), ..Row::default() }
     }
 
     #[test]
@@ -519,6 +608,16 @@ mod tests {
         for outcome in ["finished", "trapped", "out_of_fuel", "node_lost", "refused"] {
             assert_eq!(next_retry(&row(outcome, None)), 0, "{outcome}");
         }
+    }
+
+    #[test]
+    fn price_that_nobody_knows_is_not_told_as_nothing() {
+        let lost = JobError::GatewayLost { job: JobId([1; 16]), reason: "gone".into() };
+        let row = row("", None).failed(&lost.into());
+        assert_eq!((row.outcome.as_str(), row.price_microcredits), ("node_lost", None));
+        let tally = Tally { inputs: 1, kept: 0, took: Duration::from_secs(2) };
+        let line = summary(&[row], &tally, Path::new("out"));
+        assert!(line.contains("· 0.000000 credits, and 1 of unknown price ·"), "{line}");
     }
 
     #[test]

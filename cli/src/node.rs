@@ -345,8 +345,7 @@ impl OfferArgs {
     /// What the node says of itself. Flags beat the environment and the file, as everywhere: all labels of theirs.
     fn labels(&self, config: &Config) -> anyhow::Result<Vec<(String, String)>> {
         let flags = (!self.label.is_empty()).then(|| self.label.clone());
-        let parse = |text: &str| text.split(',').map(|label| parse_pair(label.trim())).collect::<Result<Vec<_>, _>>();
-        let mut labels = config.find(&NODE_LABELS, flags, parse)?.map(|found| found.value).unwrap_or_default();
+        let mut labels = config.find_list(&NODE_LABELS, flags, parse_pair)?.map(|found| found.value).unwrap_or_default();
         if let Some(Found { value, .. }) = config.find(&NODE_REGION, self.region.clone(), parse_region)? {
             if let Some((_, other)) = labels.iter().find(|(key, other)| key == REGION && *other != value) {
                 return Err(usage(format!("a node is in one region: `{value}` and `{other}` are two")));

@@ -51,8 +51,26 @@ impl Proof {
         self.settlement.as_ref().map(|s| hex::encode(postcard::to_allocvec(s).expect("a settlement always encodes")))
     }
 
-    /// Writes the file.
+    /// Writes the file. What one that is there proves beyond this stays.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
+        match Self::load(path) {
+            Ok(stored) => self.clone().joined_with(stored).write(path),
+            Err(_) => self.write(path),
+        }
+    }
+
+    /// The better proof of two, or both where they are about the same receipt.
+    fn joined_with(self, stored: Self) -> Self {
+        if self.receipt == stored.receipt {
+            let (settlement, log) = (self.settlement.or(stored.settlement), self.log.or(stored.log));
+            return Self { settlement, log, ..self };
+        }
+        // The job ran twice, and was settled by the other receipt.
+        let is_of_same_job = self.receipt.receipt.job == stored.receipt.receipt.job;
+        if is_of_same_job && self.settlement.is_none() && stored.settlement.is_some() { stored } else { self }
+    }
+
+    fn write(&self, path: &Path) -> anyhow::Result<()> {
         let (receipt, settlement, log_proof) = (Some(self.receipt_hex()), self.settlement_hex(), self.log.clone());
         let form = Form { version: VERSION, receipt, settlement, log_proof };
         let mut text = serde_json::to_vec(&form).context("a receipt file always encodes")?;
@@ -195,11 +213,39 @@ pub(crate) mod tests {
     #[test]
     fn receipt_file_is_read_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("receipts/job.receipt");
-        for proof in [good(), Proof { settlement: None, log: None, ..good() }] {
+        for (name, proof) in [("whole", good()), ("bare", Proof { settlement: None, log: None, ..good() })] {
+            let path = dir.path().join("receipts").join(name);
             proof.save(&path).unwrap();
             assert_eq!(Proof::load(&path).unwrap(), proof);
         }
+    }
+
+    /// A second `adit output` whose disk was full took the settlement away that the first had kept.
+    #[test]
+    fn what_a_file_proves_of_a_job_is_not_lost_by_a_later_save() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job.receipt");
+        let bare = |proof: Proof| Proof { settlement: None, log: None, ..proof };
+        let save = |proof: Proof| {
+            proof.save(&path).unwrap();
+            Proof::load(&path).unwrap()
+        };
+        let unlogged = Proof { log: None, ..good() };
+        assert_eq!(save(bare(good())), bare(good()));
+        assert_eq!(save(unlogged.clone()), unlogged);
+        // `adit receipts --save` has the log's proof and no settlement.
+        assert_eq!(save(Proof { settlement: None, ..good() }), good());
+        for lesser in [unlogged, bare(good()), bare(partial())] {
+            assert_eq!(save(lesser), good());
+        }
+        // Of another job, or settled itself, it takes the place.
+        let elsewhere = Receipt { job: JobId([7; 16]), ..good().receipt.receipt };
+        let elsewhere = sign_receipts(&SecretKey::from_seed([4; 32]), vec![elsewhere]).remove(0);
+        let other = Proof { receipt: elsewhere, settlement: None, log: None };
+        assert_eq!(save(other.clone()), other);
+        assert_eq!(save(good()), good());
+        let settled = Proof { settlement: good().settlement, ..partial() };
+        assert_eq!(save(settled.clone()), settled);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::gpu::{GpuRunReport, show_gpu_time, show_run};
 use crate::proof::Proof;
 use crate::quantity::{show_bytes, show_micros};
 use crate::screen;
+use crate::spending::{NoOutcomeError, OtherAttempts};
 
 /// Hexadecimal digits of an id that people are shown. Eight tell any two of a day's jobs apart.
 const SHORT_DIGITS: usize = 8;
@@ -25,7 +26,10 @@ pub(crate) struct End {
     pub(crate) gpu: Option<GpuRun>,
     pub(crate) measured: Measured,
     pub(crate) meter: MeterId,
+    /// What the attempt that ended it costs.
     pub(crate) cost: Microcredits,
+    /// The attempts that are paid beside it.
+    pub(crate) others: OtherAttempts,
     pub(crate) output: Digest,
     /// Where it ran; nothing where that was here.
     pub(crate) node: Option<PublicKey>,
@@ -102,6 +106,7 @@ impl End {
             },
             meter: receipt.meter,
             cost: receipt.cost,
+            others: OtherAttempts::default(),
             output: receipt.output,
             node: Some(receipt.node),
             proof: Some(Proof { receipt: done.receipt.signed().clone(), settlement: None, log: None }),
@@ -113,6 +118,11 @@ impl End {
         let receipt = settled.done.receipt.signed().clone();
         let proof = Proof { receipt, settlement: Some(settled.settlement.clone()), log: None };
         Self { proof: Some(proof), ..Self::of_done(&settled.done) }
+    }
+
+    /// What the job cost in all; nothing where that is not known.
+    pub(crate) fn price(&self) -> Option<Microcredits> {
+        self.others.total_with(self.cost)
     }
 
     /// What the end means to the shell.
@@ -134,7 +144,7 @@ impl End {
             gpu: self.gpu.as_ref().map(|run| GpuRunReport::of(run, &self.usage)),
             measured: Some(MeasuredReport::of(&self.measured)),
             meter_id: Some(self.meter.to_string()),
-            price_microcredits: Some(self.cost.0),
+            price_microcredits: self.price().map(|price| price.0),
             node: self.node.map(|n| n.to_string()),
             output_digest: Some(self.output.to_string()),
             receipt: self.proof.as_ref().map(Proof::receipt_hex),
@@ -157,7 +167,7 @@ impl End {
             self.usage.fuel,
             show_bytes(self.usage.memory_peak),
             show_micros(self.measured.run_us),
-            self.cost,
+            self.others.describe_total_with(self.cost),
         )
     }
 
@@ -205,17 +215,21 @@ impl Report {
     }
 }
 
-/// The outcome that stands for an error, and its price: nothing is billed where nothing ran, and what cannot be known is not guessed.
+/// The outcome that stands for an error, and its price: what was paid for attempts that were cut short. Nothing is billed where nothing ran, and
+/// what cannot be known is not guessed.
 fn classify(error: &anyhow::Error) -> (&'static str, Option<u64>) {
     if error.chain().any(|cause| cause.is::<InterruptedError>()) {
         return ("cancelled", None);
     }
+    let others = error.chain().find_map(|cause| cause.downcast_ref::<NoOutcomeError>()).map(|error| error.others);
+    let paid = others.and_then(|others| others.total_with(Microcredits(0))).map(|paid| paid.0);
     match error.chain().find_map(|cause| cause.downcast_ref::<JobError>()) {
-        Some(JobError::CancelledInQueue { .. }) => ("cancelled", Some(0)),
-        Some(JobError::NodeLost { .. }) => ("node_lost", Some(0)),
+        Some(JobError::CancelledInQueue { .. }) => ("cancelled", paid),
+        Some(JobError::NodeLost { .. }) => ("node_lost", paid),
         // It may have run; only the same key can tell.
         Some(JobError::GatewayLost { .. }) => ("node_lost", None),
         Some(JobError::Unproven { .. } | JobError::Mismatch(_) | JobError::WrongOutput { .. }) => ("refused", None),
+        Some(_) if others.is_some() => ("refused", paid),
         _ => ("refused", Some(0)),
     }
 }
@@ -260,6 +274,7 @@ mod tests {
 
     use super::*;
     use crate::proof;
+    use crate::spending::Spending;
 
     fn end(outcome: Outcome) -> End {
         let proof = proof::tests::good();
@@ -278,6 +293,7 @@ mod tests {
             measured: Measured { queue_us: 412, run_us: 1_240_000, rtt_us: 400, ..Measured::default() },
             meter: receipt.meter,
             cost: Microcredits(42),
+            others: OtherAttempts::default(),
             output: receipt.output,
             node: Some(receipt.node),
             proof: Some(proof),
@@ -334,11 +350,18 @@ mod tests {
     #[test]
     fn errors_stand_for_outcomes_and_are_not_billed() {
         let job = JobId([1; 16]);
-        let rows: [(anyhow::Error, &str, Option<u64>); 6] = [
+        let followed = |error: JobError| Spending::of_new_job(false).with_others(error.into());
+        let lost = || JobError::NodeLost { job, attempts: 2, reason: "gone".into() };
+        let gateway_lost = JobError::GatewayLost { job, reason: "gone".into() };
+        let rows: [(anyhow::Error, &str, Option<u64>); 9] = [
             (JobError::Refused { job, refusal: Refusal::KeyConflict }.into(), "refused", Some(0)),
-            (JobError::NodeLost { job, attempts: 2, reason: "gone".into() }.into(), "node_lost", Some(0)),
-            (JobError::GatewayLost { job, reason: "gone".into() }.into(), "node_lost", None),
-            (JobError::CancelledInQueue { job }.into(), "cancelled", Some(0)),
+            (followed(JobError::Refused { job, refusal: Refusal::KeyConflict }), "refused", Some(0)),
+            (followed(lost()), "node_lost", Some(0)),
+            // Nobody heard what became of its attempts.
+            (lost().into(), "node_lost", None),
+            (followed(gateway_lost), "node_lost", None),
+            (followed(JobError::CancelledInQueue { job }), "cancelled", Some(0)),
+            (JobError::CancelledInQueue { job }.into(), "cancelled", None),
             (JobError::WrongOutput { job }.into(), "refused", None),
             (anyhow::anyhow!("no such file"), "refused", Some(0)),
         ];
@@ -393,5 +416,16 @@ mod tests {
             assert!(line.contains(part), "{line}");
         }
         assert_eq!(line.lines().count(), 1);
+    }
+
+    #[test]
+    fn price_is_that_of_all_attempts_or_none() {
+        let others = OtherAttempts { count: 1, cost: Microcredits(8), may_be_more: false };
+        let cut = End { others, ..end(Outcome::Finished { exit_code: 0 }) };
+        assert_eq!(json(&cut.report())["price_microcredits"], 50);
+        let line = cut.summary(None);
+        assert!(line.ends_with("0.000050 credits, 0.000008 credits of them for an attempt that was cut short"), "{line}");
+        let unknown = End { others: OtherAttempts { may_be_more: true, ..others }, ..cut };
+        assert!(json(&unknown.report())["price_microcredits"].is_null());
     }
 }

@@ -117,11 +117,9 @@ fn find<T, E: Display>(
     Ok(config.find(setting, flag, parse)?.map(|found| found.value))
 }
 
-/// A list, with commas in between.
 fn list<T: Clone + std::str::FromStr<Err: Display>>(config: &Config, setting: &Setting, flags: &[T]) -> anyhow::Result<Vec<T>> {
     let flag = (!flags.is_empty()).then(|| flags.to_vec());
-    let parse = |text: &str| text.split(',').map(|item| item.trim().parse::<T>()).collect::<Result<Vec<T>, _>>();
-    Ok(find(config, setting, flag, parse)?.unwrap_or_default())
+    Ok(config.find_list(setting, flag, str::parse)?.map(|found| found.value).unwrap_or_default())
 }
 
 #[cfg(test)]

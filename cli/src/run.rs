@@ -20,6 +20,7 @@ use crate::report::{End, Report};
 use crate::screen::{self, Screen};
 use crate::sink::Sink;
 use crate::spec::{Submission, Terms};
+use crate::spending::Spending;
 use crate::table::print_json;
 
 /// Run a job: output to standard output, log and one summary line to standard error
@@ -104,8 +105,11 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
         let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
         let submission = Submission { job: client.salted(submission.job), ..submission };
         let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission.work, &args.job.guest.with);
+        let may_hedge = submission.job.spec.placement.hedge;
+        let is_new = args.submission.idempotency_key.is_none();
+        let spending = if is_new { Spending::of_new_job(may_hedge) } else { Spending::of_submission(may_hedge) };
         let handle = client.submit(submission.job);
-        let exit = follow(&client, handle, ending, screen, true).await;
+        let exit = follow(&client, handle, ending, screen, true, spending).await;
         keeping.finish(exit.as_ref().err()).await;
         client.close().await;
         exit
@@ -119,9 +123,10 @@ pub(crate) async fn follow(
     ending: Ending<'_>,
     screen: &mut Screen,
     show_log: bool,
+    spending: Spending,
 ) -> anyhow::Result<Exit> {
     let spool = ending.config.dirs.cache.clone();
-    let follow = Follow { client, screen, sink: ending.sink, spool, show_log };
+    let follow = Follow { client, screen, sink: ending.sink, spool, show_log, spending };
     let mut followed = follow.run(handle).await?;
     if let Some(proof) = followed.end.proof.as_mut().filter(|proof| proof.settlement.is_some()) {
         proof.log = link::log_proof(client, proof.receipt.receipt.job).await;
@@ -133,6 +138,8 @@ impl Ending<'_> {
     /// Shows how the job ended and keeps its receipt.
     pub(crate) fn show(&self, followed: Followed, screen: &mut Screen) -> anyhow::Result<Exit> {
         let Followed { end, trouble } = followed;
+        // First of all, as what follows may fail.
+        let kept = self.keep_receipt(&end);
         if *self.sink == Sink::Discard && end.usage.bytes_out.0 > 0 {
             screen.note(format!("the output, {} bytes, is discarded; --output FILE keeps it", end.usage.bytes_out.0));
         }
@@ -140,7 +147,6 @@ impl Ending<'_> {
             print_json(&end.report())?;
         }
         screen.summary(crate::visible::visible(&end.summary(self.limits)), end.outcome.is_success());
-        let kept = self.keep_receipt(&end);
         match (trouble, kept) {
             // The object, with its outcome, is out already; what is left is to say what is missing.
             (Some(error), _) | (None, Err(error)) => {

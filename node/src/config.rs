@@ -11,6 +11,7 @@ use adit_runtime::{CpuShare, GpuConfig, MODULE_BYTES_DEFAULT, Priority, WorkerPr
 use adit_transport::GatewayAddr;
 use bytesize::ByteSize;
 
+use crate::control::{SOCKET_PATH_BYTES_MAX, socket_path};
 use crate::node::OWN_LABELS;
 use crate::rules::Rules;
 
@@ -168,6 +169,15 @@ impl NodeConfig {
                 format!("a cache of {} does not hold the largest module ({}) twice", show_bytes(cache), show_bytes(module));
             return absurd(what, "raise --cache-max, or lower --module-max");
         }
+        let socket = socket_path(&self.cache_dir);
+        let bytes = socket.as_os_str().len();
+        if bytes > SOCKET_PATH_BYTES_MAX {
+            let what = format!(
+                "the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, and that for the owner's commands, {}, has {bytes}",
+                socket.display()
+            );
+            return absurd(what, "give a shorter --cache");
+        }
         self.rules.check()?;
         if let Some(gpu) = &self.gpu {
             check_gpu(gpu)?;
@@ -228,7 +238,7 @@ mod tests {
         let usual = NodeConfig::new(gateway, "cache");
         assert_eq!(usual.check(1), Ok(()));
         type Change = fn(&mut NodeConfig);
-        let rows: [(Change, Option<&str>); 19] = [
+        let rows: [(Change, Option<&str>); 21] = [
             (|c| c.slots = 32, None),
             (|c| c.slots = 33, Some("1 to 32 here (16 for each of 2 cores)")),
             (|c| c.slots = 0, Some("1 to 32 here")),
@@ -239,6 +249,9 @@ mod tests {
             (|c| c.cache_bytes_max = 1, Some("a cache of 1 B does not hold the largest module (8.0 MiB) twice")),
             (|c| c.cache_bytes_max = 2 * c.module_bytes_max, None),
             (|c| c.cache_bytes_max = 2 * c.module_bytes_max - 1, Some("raise --cache-max")),
+            // `/` and `control.sock` behind it.
+            (|c| c.cache_dir = "x".repeat(94).into(), None),
+            (|c| c.cache_dir = "x".repeat(95).into(), Some("/control.sock, has 108; give a shorter --cache")),
             (
                 |c| c.rules.traffic_max = Some(ByteCount(0)),
                 Some("at most 0 B a day could run nothing; give --traffic-max 1.0 MiB"),

@@ -25,6 +25,8 @@ use crate::today::Day;
 
 /// The socket's name in the cache folder.
 const SOCKET: &str = "control.sock";
+/// The longest path of a socket: `sun_path` of unix(7) has 108 bytes, and the last is a zero.
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The longest request: many times what any takes.
 const REQUEST_BYTES_MAX: u64 = 4 * 1024;
 /// The longest reply that is read: a status names each lease that a node holds.
@@ -182,7 +184,7 @@ pub enum AskError {
 /// # Errors
 /// [`AskError`].
 pub fn ask(cache_dir: &Path, request: Request) -> Result<Status, AskError> {
-    let stream = StdUnixStream::connect(cache_dir.join(SOCKET)).map_err(|error| match error.kind() {
+    let stream = StdUnixStream::connect(socket_path(cache_dir)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NoNode(cache_dir.to_owned()),
         _ => AskError::Broken { folder: cache_dir.to_owned(), error },
     })?;
@@ -208,6 +210,11 @@ fn exchange(mut stream: StdUnixStream, request: Request) -> io::Result<Reply> {
     Ok(serde_json::from_slice(&answer)?)
 }
 
+/// Where a node with this cache folder has its socket.
+pub(crate) fn socket_path(cache_dir: &Path) -> PathBuf {
+    cache_dir.join(SOCKET)
+}
+
 /// The socket, removed when dropped.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
@@ -218,7 +225,7 @@ pub(crate) struct ControlSocket {
 impl ControlSocket {
     /// Listens in the cache folder. Whoever calls holds the folder's lock, so that a socket that is there is nobody's.
     pub(crate) fn open(cache_dir: &Path) -> io::Result<Self> {
-        let path = cache_dir.join(SOCKET);
+        let path = socket_path(cache_dir);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -7,11 +7,12 @@ use adit_protocol::{
     SecretKey, SignedReceipt, sign_receipts,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, load_or_create_key_file};
+use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::guest;
 use crate::hostile::{INPUT, Lease, WELCOME, account, offer, priced, truth, unpaid};
-use crate::network::{Network, nodes_until};
+use crate::network::{Adit, Network, nodes_until};
 use crate::process::{LOOK_EVERY, PATIENCE};
 
 /// A node by hand, which does what a test says.
@@ -196,6 +197,93 @@ async fn preempted_attempt_is_paid_and_the_job_goes_elsewhere() {
     second.pause();
     nodes_until(&client, |nodes| nodes.iter().all(|node| matches!(node.state, NodeState::Paused(_)))).await;
     assert_eq!(network.adit(["why", "--json", &lease.job.to_string()]).run().ok().json_lines(), why);
+}
+
+/// What the client's invoice comes to.
+fn invoiced(network: &Network) -> Value {
+    network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json()["total_microcredits"].clone()
+}
+
+/// A run of an echo by hand that may use so much fuel.
+fn run(network: &Network, fuel: &str) -> Adit {
+    network.run(&guest::echo()).args(["--json", "--output", "output", "--input", "-", "--fuel", fuel]).input(INPUT)
+}
+
+/// `adit run --json` told the price of the last attempt alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_tells_what_all_attempts_cost() {
+    let network = Network::empty();
+    let client = network.client().await;
+    let mut first = Hand::join(&network, "first").await;
+    let ran = run(&network, "10G").start();
+    let lease = first.lease().await;
+    let mut second = Hand::join(&network, "second").await;
+    nodes_until(&client, |nodes| nodes.len() == 2).await;
+    first.pause();
+    let partial = first.finish(&lease, Outcome::Preempted, 1_000_000_000);
+    let again = second.lease().await;
+    let whole = second.finish(&again, FINISHED, 3_000_000_000);
+    let ran = ran.wait().ok().says(&format!("{} of them for an attempt that was cut short", Microcredits(partial)));
+    assert_eq!(ran.json()["price_microcredits"], partial + whole);
+    assert_eq!(invoiced(&network), partial + whole);
+
+    // Whoever comes later was not told of the first.
+    let late = network.adit(["output", "--json", &lease.job.to_string()]).run().ok();
+    let late = late.says(&format!("{} for its last attempt; `adit invoice` lists each", Microcredits(whole)));
+    assert_eq!(late.json()["price_microcredits"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn run_tells_what_the_loser_of_a_hedge_cost() {
+    let network = Network::empty();
+    let mut first = Hand::join(&network, "first").await;
+    let ran = run(&network, "10M").args(["--hedge"]).start();
+    let lease = first.lease().await;
+    let mut second = Hand::join(&network, "second").await;
+    let again = second.lease().await;
+    let whole = second.finish(&again, FINISHED, 9_000_000);
+    first.cancelled(&lease).await;
+    let partial = first.finish(&lease, Outcome::Cancelled, 5_000_000);
+    assert_eq!(ran.wait().ok().json()["price_microcredits"], partial + whole);
+    assert_eq!(invoiced(&network), partial + whole);
+}
+
+/// It was told to have cost nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_that_is_lost_after_an_attempt_that_was_paid_tells_what_that_cost() {
+    let network = Network::empty();
+    let client = network.client().await;
+    let mut first = Hand::join(&network, "first").await;
+    let job = echo(&client, 10_000_000_000);
+    let most = Microcredits(price(&job) + 10).to_string();
+    let ran = run(&network, "10G").args(["--max-price", most.trim_end_matches(" credits")]).start();
+    let lease = first.lease().await;
+    let _second = Hand::join(&network, "second").await;
+    nodes_until(&client, |nodes| nodes.len() == 2).await;
+    let partial = first.finish(&lease, Outcome::Preempted, 1_000_000_000);
+    let ran = ran.wait().code(21).says(&format!("{} paid for an attempt that was cut short; job ", Microcredits(partial)));
+    let object = ran.json();
+    assert_eq!((&object["outcome"], &object["price_microcredits"]), (&"node_lost".into(), &partial.into()));
+    assert_eq!(invoiced(&network), partial);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn map_tells_what_all_attempts_cost() {
+    let network = Network::empty();
+    let client = network.client().await;
+    let mut first = Hand::join(&network, "first").await;
+    let (module, input) = (network.module(&guest::echo()), network.home.file("input", INPUT));
+    let map = network.adit(["map"]).args([module, input]).args(["--out", "out", "--json"]).start();
+    let lease = first.lease().await;
+    let mut second = Hand::join(&network, "second").await;
+    nodes_until(&client, |nodes| nodes.len() == 2).await;
+    first.pause();
+    let partial = first.finish(&lease, Outcome::Preempted, 1_000_000_000);
+    let again = second.lease().await;
+    let whole = second.finish(&again, FINISHED, 3_000_000_000);
+    let ran = map.wait().ok().says(&format!(" · {} · ", Microcredits(partial + whole)));
+    assert_eq!(ran.json()["price_microcredits"], partial + whole);
+    assert_eq!(invoiced(&network), partial + whole);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -150,6 +150,51 @@ fn interrupted_map_stops_its_jobs_and_goes_on_later() {
     inputs.check_whole();
 }
 
+/// The next run came under the same key, attached to the job that had been cancelled, and took that for its result. A second interrupt that came
+/// at once left the jobs running.
+#[test]
+fn map_that_was_left_by_a_second_interrupt_is_done_by_the_next_run() {
+    let inputs = Inputs::new(Network::with_slots(&[1]), &guest::steady(8_000_000_000), 1);
+    let status = || inputs.network.adit(["status", "--json"]).run().ok().json_lines();
+    let map = inputs.map().start();
+    until("the job runs", || status().iter().any(|job| job["state"] == "running"));
+    // A node that does not answer: the end of the job is not known when the user leaves.
+    let node = &inputs.network.nodes[0].process;
+    node.signal(Signal::STOP);
+    map.signal(Signal::INT);
+    map.stderr.wait_for_text("cancelling what runs");
+    map.signal(Signal::INT);
+    map.wait().code(130).says("the same command goes on from here");
+    node.signal(Signal::CONT);
+    until("the job is cancelled", || status().iter().any(|job| job["outcome"] == "cancelled" && job["settled"] == true));
+    inputs.map().run().ok().says("1 of 1 finished");
+    inputs.check_whole();
+    assert_eq!((inputs.manifest()[0]["retry"].as_u64(), inputs.billed().len()), (Some(1), 2));
+    // That is its key from now on.
+    inputs.map().run().ok().says("1 of 1 finished (1 of them before)");
+    assert_eq!(inputs.billed().len(), 2);
+}
+
+/// Such rows said that nothing was paid.
+#[test]
+fn row_of_a_result_that_cannot_be_written_tells_what_its_job_cost() {
+    let inputs = Inputs::new(Network::with_slots(&[1]), &guest::echo(), 1);
+    let output = inputs.network.home.path("out/000.txt.out");
+    std::fs::create_dir_all(output.join("in the way")).unwrap();
+    let rows = inputs.map().args(["--json"]).run().code(30).says("1 refused").json_lines();
+    let invoice = inputs.network.adit(["invoice", "--since", "1d", "--json"]).run().ok().json();
+    let (row, job) = (&rows[0], &invoice["jobs"][0]);
+    assert!(row["reason"].as_str().unwrap().contains("cannot write"), "{row}");
+    assert_eq!((&row["outcome"], &row["exit_code"]), (&"refused".into(), &Value::Null));
+    assert_eq!((&row["fuel"], &row["node"]), (&job["fuel"], &job["node"]));
+    assert_eq!((&row["job"], &row["price_microcredits"]), (&job["job"], &invoice["total_microcredits"]));
+    assert!(row["price_microcredits"].as_u64() > Some(0), "{row}");
+    std::fs::remove_dir_all(output).unwrap();
+    inputs.map().run().ok();
+    inputs.check_whole();
+    assert_eq!(inputs.billed().len(), 1, "it is not paid again");
+}
+
 /// A network of one node of one slot, whose gateway has these further arguments.
 fn narrow(args: &[&str]) -> Network {
     let home = Home::new();

@@ -761,6 +761,7 @@ fn check_of_the_configuration_shows_all_that_would_hold_and_needs_no_gateway() {
 fn what_no_node_could_do_is_refused_before_it_starts() {
     let home = Home::new();
     let address = format!("127.0.0.1:1#{}", client(1));
+    let deep = "x".repeat(100);
     for (flags, want) in [
         (&["--slots", "100000"][..], "16 for each of"),
         (&["--memory", "0"], "1.0 MiB to 4.0 GiB of memory, and not 0 B; change --memory"),
@@ -770,6 +771,7 @@ fn what_no_node_could_do_is_refused_before_it_starts() {
         (&["--module-max", "0"], "no module has 0 bytes"),
         (&["--label", "arch=z80"], "not the owner's to give"),
         (&["--label", "region=eu", "--region", "us"], "`us` and `eu` are two"),
+        (&["--cache", &deep], "the path of a socket has at most 107 bytes"),
     ] {
         for check in [&["--check-config"][..], &[]] {
             home.adit(["node", "--gateway", &address]).args(flags).args(check).run().code(2).says(want);

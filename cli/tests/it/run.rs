@@ -1,10 +1,13 @@
 //! `adit run`: outcomes, exit codes, the object of `--json`, and that a run here is the run there.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use adit_protocol::{Digest, Outcome, SignedReceipt};
 use serde_json::Value;
 
 use crate::guest;
-use crate::network::Network;
+use crate::network::{Home, Network};
 
 /// How one guest ends, wherever it runs.
 struct Case {
@@ -142,6 +145,74 @@ fn output_goes_to_standard_output_and_one_line_of_summary_to_standard_error() {
     let [line] = summary[..] else { panic!("one summary line: {ran:?}") };
     for part in ["finished", "node ", " away", "fuel", "peak 192.0 KiB", "ran ", "credits"] {
         assert!(line.contains(part), "`{part}` in {line}");
+    }
+}
+
+/// The receipts that the user keeps, as they are in their files.
+fn kept_receipts(network: &Network) -> Vec<Value> {
+    let files = std::fs::read_dir(network.home.path("data/adit/receipts")).unwrap();
+    files.map(|file| serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap()).collect()
+}
+
+/// The settlement was not waited for, and the receipt was kept without it: what was paid for could not be proven.
+#[test]
+fn receipt_of_a_run_whose_output_cannot_be_written_is_kept_with_its_settlement() {
+    let network = Network::with_slots(&[1]);
+    let run = || network.run(&guest::echo()).args(["--input", "-", "--output", "/dev/full"]).input("lost");
+    run().run().code(1).says("No space left on device").says("finished");
+    let [receipt] = &kept_receipts(&network)[..] else { panic!("one receipt") };
+    assert!(receipt["settlement"].is_string() && receipt["log_proof"].is_string(), "{receipt}");
+    let object = run().args(["--json"]).run().code(1).json();
+    assert!(object["settlement"].is_string(), "{object}");
+}
+
+#[test]
+fn output_that_cannot_be_written_takes_no_proof_away() {
+    let network = Network::with_slots(&[1]);
+    network.run(&guest::echo()).args(["--input", "-"]).input("kept").run().ok();
+    let before = kept_receipts(&network);
+    let [receipt] = &before[..] else { panic!("one receipt") };
+    assert!(receipt["settlement"].is_string() && receipt["log_proof"].is_string(), "{receipt}");
+    let job = network.adit(["status", "--json"]).run().ok().json()["job"].as_str().unwrap().to_owned();
+    network.adit(["output", &job, "--output", "/dev/full"]).run().code(1).says("No space left on device");
+    assert_eq!(kept_receipts(&network), before);
+}
+
+#[test]
+fn reader_that_has_seen_enough_is_no_failure() {
+    let network = Network::with_slots(&[1]);
+    let job = network.adit(["submit", "--input", "-"]).args([network.module(&guest::echo())]).input("unread").run().ok();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ran = network.adit(["output", job.text()]).start_into(writer).wait().ok().says("finished");
+    assert!(!ran.stderr.contains("pipe"), "{ran:?}");
+    assert_eq!(kept_receipts(&network).len(), 1);
+}
+
+#[test]
+fn log_is_what_flags_ask_for_before_the_environment() {
+    let network = Network::with_slots(&[1]);
+    let run = |flags: &[&str], filter: &str| {
+        let run = network.run(&guest::echo()).args(["--output", "output"]).args(flags).env("ADIT_LOG", filter);
+        run.run().ok().stderr
+    };
+    assert!(run(&[], "debug").contains("receipt stored"));
+    assert_eq!(run(&["-q"], "debug"), "");
+    assert!(run(&["-vv"], "off").contains("receipt stored"));
+    // An empty one counts as unset, which is for warnings.
+    std::fs::remove_dir_all(network.home.path("data/adit/jobs")).unwrap();
+    network.home.file("data/adit/jobs", "no folder");
+    assert!(!run(&[], "off").contains("not all of the job is kept"));
+    assert!(run(&[], "").contains("not all of the job is kept"));
+    network.run(&guest::echo()).env("ADIT_LOG", "=,=").run().code(2).says("ADIT_LOG: `=,=`: ");
+}
+
+#[test]
+fn variable_that_is_no_text_is_refused() {
+    let home = Home::new();
+    for name in ["ADIT_CONFIG", "ADIT_KEY", "ADIT_NODE_LABELS", "ADIT_LOG"] {
+        let ran = home.adit(["config", "show"]).env(name, OsStr::from_bytes(b"client-\xff.key")).run();
+        ran.code(2).says(&format!("the variable {name} is not UTF-8"));
     }
 }
 
