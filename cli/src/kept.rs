@@ -262,6 +262,13 @@ mod tests {
 
     use super::*;
 
+    impl JobStore {
+        /// One that keeps no copies.
+        pub(crate) fn in_dir(dir: &Path) -> Self {
+            store(dir, 0)
+        }
+    }
+
     fn store(dir: &Path, copies_bytes_max: u64) -> JobStore {
         JobStore { dir: dir.to_owned(), copies_bytes_max }
     }

@@ -157,8 +157,8 @@ fn restore(args: &RestoreArgs, config: &Config) -> anyhow::Result<Exit> {
     let time = jiff::Timestamp::now().as_millisecond();
     let aside = path.exists().then(|| path.with_added_extension(format!("replaced-{time}")));
     let head = Ledger::restore(&args.backup, &path, gateway, aside.as_deref()).map_err(|error| match error {
-        RestoreError::Backup { ref error, .. } if error.kind() == ErrorKind::NotFound => usage(error),
-        RestoreError::Place { ref error, .. } if error.kind() == ErrorKind::WouldBlock => {
+        RestoreError::Backup { error: ref cause, .. } if cause.kind() == ErrorKind::NotFound => usage(error),
+        RestoreError::Place { error: ref cause, .. } if cause.kind() == ErrorKind::WouldBlock => {
             usage(format!("ledger {} is open; stop the gateway first", path.display()))
         }
         RestoreError::Open(OpenError::ForeignGateway { .. }) => usage(format!("{error}; --key names the gateway's own key file")),

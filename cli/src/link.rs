@@ -107,6 +107,11 @@ const PROOF_EVERY: Duration = Duration::from_millis(25);
 
 /// The proof that a settled job is in the gateway's log. Nothing where it is not to be had soon: it can be asked for at any later time.
 pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
+    log_proof_within(client, job, PROOF_PATIENCE).await
+}
+
+/// As [`log_proof`], waited for as long as one likes; asked for once in any case.
+pub(crate) async fn log_proof_within(client: &Client, job: JobId, patience: Duration) -> Option<String> {
     let asking = async {
         loop {
             match client.ask(Query::Proof(job)).await {
@@ -116,7 +121,7 @@ pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
             }
         }
     };
-    tokio::time::timeout(PROOF_PATIENCE, asking).await.ok().flatten()
+    tokio::time::timeout(patience.max(PROOF_PATIENCE), asking).await.ok().flatten()
 }
 
 /// What an answer to another question is.

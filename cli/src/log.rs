@@ -8,7 +8,8 @@ use std::time::Duration;
 use adit_ledger::{Account, TreeHead};
 use adit_protocol::{ByteCount, Microcredits, PublicKey};
 use adit_tlog::{
-    FsckError, LeafCounts, LogEvidence, Misbehaviour, Report, Seen, Watch, WatchError, export, fsck, open_source, parse_log_key,
+    FsckError, LeafCounts, LogEvidence, Misbehaviour, Report, Seen, SourceError, UnkeptEvidence, Watch, WatchError, export, fsck,
+    open_source, parse_log_key,
 };
 use anstyle::{AnsiColor, Style};
 use anyhow::Context;
@@ -58,7 +59,8 @@ Examples:
   adit log fsck copy --gateway-key 6f1d5b… --balances
   adit log fsck copy --gateway-key 6f1d5b… --json | jq .faults
 
-Exit code 0 where the log is sound, 23 where it is not, 1 where it cannot be read.")]
+Exit code 0 where the log is sound, 23 where it is not, 1 where it cannot be read to its end and
+nothing is wrong before.")]
 struct FsckArgs {
     /// The log: a URL prefix, or the folder of a mirror
     #[arg(value_name = "URL|DIR")]
@@ -82,7 +84,8 @@ Examples:
 
 Each new checkpoint must continue the last one that was accepted, which is remembered in the state
 file. Two that do not agree are a proof, in a file beside it, that anybody can check with
-`adit log check-evidence`. A smaller tree than before proves nothing by itself; it is told and kept.
+`adit log check-evidence`; where the file cannot be written, the proof is printed. A smaller tree
+than before proves nothing by itself; it is told and kept.
 
 Exit code 23 where the gateway misbehaved, or with --once where the log proves nothing; 1 with
 --once where it cannot be read or went back.")]
@@ -132,7 +135,8 @@ Examples:
   adit log check-evidence evidence-….json
   adit log check-evidence evidence-….json --gateway-key 6f1d5b…
 
-Exit code 0 where it proves that the gateway misbehaved, else 23.")]
+Exit code 0 where it proves that the gateway misbehaved, 23 where it proves nothing, 1 where the file
+cannot be read.")]
 struct EvidenceArgs {
     /// The evidence
     file: PathBuf,
@@ -174,7 +178,7 @@ fn run_fsck(args: &FsckArgs, common: &Common) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     let report = match checked {
         Ok(report) => report,
-        Err(error @ FsckError::Source(_)) => return Err(error).with_context(|| format!("log {}", args.log)),
+        Err(FsckError::Source(error)) => return Err(unread(args, error)),
         Err(error) => return Err(ProofError(format!("log {}: {error}", args.log)).into()),
     };
     if args.json {
@@ -182,7 +186,15 @@ fn run_fsck(args: &FsckArgs, common: &Common) -> anyhow::Result<Exit> {
     } else {
         show_report(&report, args)?;
     }
+    if let Some(error) = report.unread {
+        show_error(&unread(args, error));
+        return Ok(if report.faults.is_empty() { Exit::Failed } else { Exit::BadProof });
+    }
     Ok(if report.faults.is_empty() { Exit::Success } else { Exit::BadProof })
+}
+
+fn unread(args: &FsckArgs, error: SourceError) -> anyhow::Error {
+    anyhow::Error::from(error).context(format!("log {}", args.log))
 }
 
 fn show_report(report: &Report, args: &FsckArgs) -> anyhow::Result<()> {
@@ -219,9 +231,15 @@ fn show_report(report: &Report, args: &FsckArgs) -> anyhow::Result<()> {
         show_error(&ProofError(fault.to_string()).into());
     }
     match report.faults.len() {
+        0 if report.unread.is_some() => {
+            print_line(&format!("{BAD}NOT READ TO ITS END{BAD:#}: nothing is wrong as far as it was"))
+        }
         0 => print_line(&format!("{GOOD}sound{GOOD:#}")),
         adit_tlog::FAULTS_MAX => {
             print_line(&format!("{BAD}NOT SOUND{BAD:#}: {} faults, and nothing behind them", report.faults.len()))
+        }
+        faults if report.unread.is_some() => {
+            print_line(&format!("{BAD}NOT SOUND{BAD:#}: {faults} faults, and it was not read to its end"))
         }
         faults => print_line(&format!("{BAD}NOT SOUND{BAD:#}: {faults} faults")),
     }
@@ -230,7 +248,8 @@ fn show_report(report: &Report, args: &FsckArgs) -> anyhow::Result<()> {
 /// The object of `adit log fsck --json`.
 #[derive(Debug, Serialize)]
 struct FsckReport {
-    sound: bool,
+    /// Nothing where no fault was found in a log that was not read to its end.
+    sound: Option<bool>,
     size: u64,
     root: String,
     leaves: Value,
@@ -241,6 +260,7 @@ struct FsckReport {
     balances_until: u64,
     bytes: u64,
     faults: Vec<String>,
+    unread: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -258,7 +278,7 @@ impl FsckReport {
             BalanceReport { account, key: key.map(|key| key.to_string()), microcredits: *microcredits }
         };
         Self {
-            sound: report.faults.is_empty(),
+            sound: (report.unread.is_none() || !report.faults.is_empty()).then(|| report.is_sound()),
             size: report.head.size,
             root: hex::encode(report.head.root),
             leaves: json!({
@@ -271,6 +291,7 @@ impl FsckReport {
             balances_until: report.folded,
             bytes: report.bytes,
             faults: report.faults.iter().map(ToString::to_string).collect(),
+            unread: report.unread.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -311,7 +332,11 @@ fn run_watch(args: &WatchArgs, common: &Common) -> anyhow::Result<Exit> {
             Err(_) => Exit::Failed,
         };
         let is_proof = matches!(seen, Ok(Seen::Misbehaved { .. }));
-        tell(seen, args)?;
+        match tell(seen, args) {
+            // That nobody reads it, or that there is no room for it either, changes nothing.
+            Err(error) if is_proof => show_error(&error),
+            told => told?,
+        }
         if args.once || is_proof {
             return Ok(exit);
         }
@@ -339,9 +364,17 @@ fn tell(seen: Result<Seen, WatchError>, args: &WatchArgs) -> anyhow::Result<()> 
             (json!({ "event": "went_back", "from": tree(&from), "tree": tree(&to), "record": record }), String::new())
         }
         Ok(Seen::Misbehaved { misbehaviour, evidence }) => {
-            let (evidence, what) = (evidence.display().to_string(), misbehaviour_text(&misbehaviour));
-            show_error(&ProofError(format!("the gateway misbehaved: {what}; the proof is {evidence}")).into());
-            (json!({ "event": "misbehaved", "what": what, "evidence": evidence }), String::new())
+            let what = misbehaviour_text(&misbehaviour);
+            let (place, evidence, proof) = match evidence {
+                Ok(path) => (format!("the proof is {}", path.display()), Some(path.display().to_string()), None),
+                Err(UnkeptEvidence { reason, evidence, .. }) => {
+                    (format!("the proof could not be kept ({reason}) and is printed"), None, Some(evidence))
+                }
+            };
+            show_error(&ProofError(format!("the gateway misbehaved: {what}; {place}")).into());
+            let proof = proof.map(|proof| String::from_utf8_lossy(&proof.to_bytes()).trim_end().to_owned());
+            let event = json!({ "event": "misbehaved", "what": what, "evidence": evidence, "proof": proof });
+            (event, proof.unwrap_or_default())
         }
         Ok(other) => (json!({ "event": "other" }), format!("{other:?}")),
         Err(error) => {

@@ -4,11 +4,13 @@ use std::io;
 use std::path::Path;
 
 use adit_protocol::{SignedReceipt, SignedSettlement, decode_exact};
+use adit_tlog::LogProof;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{ProofError, usage};
 use crate::sink::AtomicFile;
+use crate::verify;
 
 /// The version of receipt files.
 const VERSION: u32 = 1;
@@ -48,26 +50,63 @@ impl Proof {
 
     /// The settlement's bytes in hexadecimal: postcard, as on the wire.
     pub(crate) fn settlement_hex(&self) -> Option<String> {
-        self.settlement.as_ref().map(|s| hex::encode(postcard::to_allocvec(s).expect("a settlement always encodes")))
+        self.settlement.as_ref().map(|s| hex::encode(settlement_bytes(s)))
     }
 
-    /// Writes the file. What one that is there proves beyond this stays.
+    /// With what `stored`, a file's content, has of the same receipt, so that the file can be written anew and loses no promise and no proof.
+    /// Nothing where one file cannot have both: `stored` is of another receipt, or the promises or the proofs of both name two leaves.
+    pub(crate) fn joined_with(self, stored: Self) -> Option<Self> {
+        let promised = |proof: &Self| proof.settlement.as_ref().map(|signed| signed.settlement.index);
+        let differ = |of: fn(&Self) -> Option<u64>| of(&self).zip(of(&stored)).is_some_and(|(new, old)| new != old);
+        if self.receipt != stored.receipt || differ(promised) || differ(Self::leaf) {
+            return None;
+        }
+        // The newer checkpoint may have more cosignatures.
+        let log = if self.is_logged() { self.log } else { stored.log.or(self.log) };
+        Some(Self { receipt: self.receipt, settlement: stored.settlement.or(self.settlement), log })
+    }
+
+    /// Whether its proof in the log is there and holds.
+    fn is_logged(&self) -> bool {
+        self.log.is_some() && verify::fault(&Self { settlement: None, ..self.clone() }).is_none()
+    }
+
+    /// The index that its proof in the log names; nothing where there is none, or it is no proof.
+    pub(crate) fn leaf(&self) -> Option<u64> {
+        self.log.as_ref().and_then(|text| LogProof::from_bytes(text.as_bytes()).ok()).map(|proof| proof.index)
+    }
+
+    /// Writes the file with what it has of this receipt already, and gives what it then has. Nothing where what is there cannot stand in one
+    /// file with this, or is no receipt file: it is left as it is.
+    pub(crate) fn save_joined(self, path: &Path) -> anyhow::Result<Option<Self>> {
+        let is_there = path.try_exists().with_context(|| path.display().to_string())?;
+        let joined = match is_there.then(|| Self::load(path)) {
+            None => Some(self),
+            Some(Ok(stored)) => self.joined_with(stored),
+            Some(Err(error)) if error.is::<ProofError>() => None,
+            Some(Err(error)) => return Err(error),
+        };
+        if let Some(joined) = &joined {
+            joined.write(path)?;
+        }
+        Ok(joined)
+    }
+
+    /// Writes the file. What one that is there proves beyond this stays, and so does one of the same job that was settled by another receipt: the
+    /// job ran twice.
+    ///
+    /// # Errors
+    /// Where the file cannot be written, or has another word of the gateway's about this very receipt.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        match Self::load(path) {
-            Ok(stored) => self.clone().joined_with(stored).write(path),
-            Err(_) => self.write(path),
-        }
-    }
-
-    /// The better proof of two, or both where they are about the same receipt.
-    fn joined_with(self, stored: Self) -> Self {
+        let Ok(stored) = Self::load(path) else { return self.write(path) };
         if self.receipt == stored.receipt {
-            let (settlement, log) = (self.settlement.or(stored.settlement), self.log.or(stored.log));
-            return Self { settlement, log, ..self };
+            let joined = self.clone().joined_with(stored);
+            let contradicts = || ProofError(format!("{} has another word of the gateway's about this receipt, and is kept", path.display()));
+            return joined.ok_or_else(contradicts)?.write(path);
         }
-        // The job ran twice, and was settled by the other receipt.
         let is_of_same_job = self.receipt.receipt.job == stored.receipt.receipt.job;
-        if is_of_same_job && self.settlement.is_none() && stored.settlement.is_some() { stored } else { self }
+        let is_lesser = is_of_same_job && self.settlement.is_none() && stored.settlement.is_some();
+        if is_lesser { Ok(()) } else { self.write(path) }
     }
 
     fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -97,10 +136,24 @@ impl Proof {
         let receipt = form.receipt.ok_or("it holds no receipt")?;
         let receipt = SignedReceipt::from_bytes(&from_hex(&receipt)?).map_err(|e| e.to_string())?;
         let settlement = match form.settlement {
-            Some(text) => Some(decode_exact(&from_hex(&text)?).map_err(|e| format!("not a settlement: {e}"))?),
+            Some(text) => Some(settlement_from_bytes(&from_hex(&text)?)?),
             None => None,
         };
         Ok(Self { receipt, settlement, log: form.log_proof })
+    }
+}
+
+fn settlement_bytes(settlement: &SignedSettlement) -> Vec<u8> {
+    postcard::to_allocvec(settlement).expect("a settlement always encodes")
+}
+
+fn settlement_from_bytes(bytes: &[u8]) -> Result<SignedSettlement, String> {
+    let settlement = decode_exact(bytes).map_err(|e| format!("not a settlement: {e}"))?;
+    // Postcard reads numbers that are longer than they must be.
+    if settlement_bytes(&settlement) == bytes {
+        Ok(settlement)
+    } else {
+        Err("not a settlement: it is written in another way".to_owned())
     }
 }
 
@@ -115,7 +168,7 @@ pub(crate) mod tests {
         Attempt, BlobRef, ByteCount, Fuel, Grant, JobId, JobSpec, MeterId, Microcredits, NodeTimes, Outcome, Price, PublicKey,
         Receipt, SecretKey, Settlement, Terms, TransferId, UnixMillis, Usage, sign_receipts, sign_settlements,
     };
-    use adit_tlog::{LogProof, sign_checkpoint};
+    use adit_tlog::{Cosigner, UnixSeconds, sign_checkpoint, with_cosignatures};
     use redb::backends::InMemoryBackend;
 
     use super::*;
@@ -246,6 +299,66 @@ pub(crate) mod tests {
         assert_eq!(save(good()), good());
         let settled = Proof { settlement: good().settlement, ..partial() };
         assert_eq!(save(settled.clone()), settled);
+    }
+
+    /// Proofs were written over promises, and nothing over both.
+    #[test]
+    fn file_loses_no_promise_and_no_proof_of_its_receipt() {
+        let bare = || Proof { settlement: None, log: None, ..good() };
+        let promised = || Proof { log: None, ..good() };
+        let proven = || Proof { settlement: None, ..good() };
+        let rows = [
+            (bare(), bare(), bare()),
+            (bare(), good(), good()),
+            (good(), bare(), good()),
+            (proven(), promised(), good()),
+            (promised(), proven(), good()),
+        ];
+        for (new, stored, want) in rows {
+            assert_eq!(new.joined_with(stored), Some(want));
+        }
+        // A newer proof takes the place of an older, and nothing else does.
+        let mut cosigned = LogProof::from_bytes(good().log.unwrap().as_bytes()).unwrap();
+        let witness = Cosigner::new("witness.example", SecretKey::from_seed([5; 32])).unwrap();
+        let line = witness.cosign(&cosigned.checkpoint, UnixSeconds(1)).unwrap().line;
+        cosigned.checkpoint = with_cosignatures(&cosigned.checkpoint, [line.as_str()]);
+        let newer = Proof { log: Some(String::from_utf8(cosigned.to_bytes()).unwrap()), ..bare() };
+        assert_eq!(newer.clone().joined_with(good()), Some(Proof { log: newer.log, ..good() }));
+        let bad = || Proof { log: Some("no proof".into()), ..promised() };
+        assert_eq!((proven().joined_with(bad()), bad().joined_with(good())), (Some(good()), Some(good())));
+        // A promise and a proof that name two leaves are evidence together.
+        let moved = Proof { log: Some(log_proof(&good().receipt, 8)), ..bare() };
+        assert_eq!(moved.clone().joined_with(promised()), Some(Proof { log: moved.log.clone(), ..good() }));
+    }
+
+    #[test]
+    fn what_cannot_stand_in_one_file_leaves_it_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job.receipt");
+        let moved = Proof { settlement: None, log: Some(log_proof(&good().receipt, 8)), ..good() };
+        let mut again = Proof { log: None, ..good() };
+        again.settlement.as_mut().unwrap().settlement.index = 8;
+        for other in [partial(), moved, again] {
+            assert_eq!(Proof { settlement: None, ..good() }.save_joined(&path).unwrap().unwrap().leaf(), Some(7));
+            assert_eq!(Proof { log: None, ..good() }.save_joined(&path).unwrap(), Some(good()));
+            assert_eq!(other.save_joined(&path).unwrap(), None);
+            assert_eq!(Proof::load(&path).unwrap(), good());
+        }
+        std::fs::write(&path, "no receipt").unwrap();
+        assert_eq!(good().save_joined(&path).unwrap(), None);
+        assert_eq!(std::fs::read(&path).unwrap(), b"no receipt");
+    }
+
+    #[test]
+    fn settlement_has_one_encoding() {
+        let bytes = settlement_bytes(&good().settlement.unwrap());
+        assert_eq!(settlement_from_bytes(&bytes).unwrap(), good().settlement.unwrap());
+        // Behind gateway, job and receipt stands the index, 7.
+        let at = 32 + 16 + 32;
+        assert_eq!(bytes[at], 7);
+        let padded = [&bytes[..at], &[0x87, 0], &bytes[at + 1..]].concat();
+        assert_eq!(decode_exact::<SignedSettlement>(&padded).unwrap(), good().settlement.unwrap());
+        assert!(settlement_from_bytes(&padded).unwrap_err().contains("written in another way"));
     }
 
     #[test]

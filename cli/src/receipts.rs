@@ -1,16 +1,18 @@
 //! `adit receipts`: what was paid for.
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use adit_client::Client;
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, Microcredits, Query, Receipt, SignedReceipt};
+use adit_protocol::{Answer, Leaf, Microcredits, Query, SignedReceipt};
 use adit_tlog::LogProof;
 use clap::Args;
 use serde::Serialize;
 
 use crate::args::{Common, LinkArgs};
-use crate::exit::{Exit, ProofError};
+use crate::exit::Exit;
 use crate::gpu::{GpuRunReport, show_gpu_time};
 use crate::link::{self, ask, unexpected};
 use crate::proof::Proof;
@@ -18,17 +20,25 @@ use crate::quantity::{show_bytes, show_micros};
 use crate::reactor::block_on;
 use crate::report::short;
 use crate::screen::{Screen, show_error};
+use crate::statement::{Told, next_page, wrong};
 use crate::table::{Table, print_json};
+use crate::verify;
+
+/// How long --save waits in all for proofs in vain. A gateway with witnesses signs a checkpoint about once a second.
+const PROOFS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// List the receipts that you paid for, each checked, and what they cost in all
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   adit receipts
-  adit receipts --json | jq -s 'map(.price_microcredits) | add'
+  adit receipts --json | jq -s 'map(select(.valid).price_microcredits) | add'
   adit receipts --save receipts && adit verify receipts/*.receipt
 
-A job has a receipt for each attempt that was paid. The one that settled it is its last.")]
+A job has a receipt for each attempt that was paid. The one that settled it is its last. With --save
+the proof of the newest is waited for a few seconds, and what has none yet is told: the same command
+adds it later. What a file has is never lost: neither the promise that `adit run` kept, nor a proof,
+nor another receipt. What does not hold is not saved. Exit code 23 where something does not hold.")]
 pub(crate) struct ReceiptsArgs {
     /// Start at this index of the gateway's ledger
     #[arg(long, value_name = "INDEX", default_value_t = 0)]
@@ -37,7 +47,7 @@ pub(crate) struct ReceiptsArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Write each to DIR/JOB.receipt as well, with the proof that it is in the gateway's log; one that did not settle its job to
-    /// DIR/JOB.attempt-N.receipt
+    /// DIR/JOB.attempt-N.receipt. Where that holds another, to DIR/JOB.leaf-INDEX.receipt
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Print one JSON object a line
@@ -51,22 +61,24 @@ pub(crate) fn run(args: &ReceiptsArgs, common: &Common) -> anyhow::Result<Exit> 
     let config = common.load_config()?;
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
-        let mut list = List::new(args);
+        let mut list = List::new(args, Told::of(&client), Screen::new(common.quiet));
         let mut next = Some(args.from);
         while let Some(from) = next.filter(|_| !list.is_full()) {
             let rows;
             (rows, next) = page(&client, from).await?;
-            list.take(&client, rows).await?;
+            list.take(&client, from, rows).await?;
         }
         client.close().await;
-        list.finish(&mut Screen::new(common.quiet))
+        list.finish()
     })
 }
 
 async fn page(client: &Client, from: u64) -> anyhow::Result<(Vec<(u64, SignedReceipt)>, Option<u64>)> {
     match ask(client, Query::Receipts { from, limit: ANSWER_ROWS_MAX as u32 }).await? {
-        // An answer that does not get ahead would be asked for for ever.
-        Answer::Receipts { rows, next } => Ok((rows, next.filter(|next| *next > from))),
+        Answer::Receipts { rows, next } => {
+            let next = next_page(rows.last().map(|(index, _)| *index), next)?;
+            Ok((rows, next))
+        }
         other => Err(unexpected(&other)),
     }
 }
@@ -75,42 +87,54 @@ async fn page(client: &Client, from: u64) -> anyhow::Result<(Vec<(u64, SignedRec
 #[derive(Debug)]
 struct List<'a> {
     args: &'a ReceiptsArgs,
+    screen: Screen,
+    told: Told,
     table: Table<9>,
     seen: usize,
     bad: usize,
+    /// Of those that hold.
     cost: u64,
+    /// Left to wait for proofs.
+    patience: Duration,
+    /// Files without a proof.
+    unproven: Vec<PathBuf>,
 }
 
 impl<'a> List<'a> {
-    fn new(args: &'a ReceiptsArgs) -> Self {
+    fn new(args: &'a ReceiptsArgs, told: Told, screen: Screen) -> Self {
         let table = Table::new(["index", "job", "node", "outcome", "fuel", "peak", "GPU", "ran", "price"]);
-        Self { args, table, seen: 0, bad: 0, cost: 0 }
+        Self { args, screen, told, table, seen: 0, bad: 0, cost: 0, patience: PROOFS_PATIENCE, unproven: Vec::new() }
     }
 
     fn is_full(&self) -> bool {
         self.args.limit.is_some_and(|limit| self.seen >= limit)
     }
 
-    async fn take(&mut self, client: &Client, rows: Vec<(u64, SignedReceipt)>) -> anyhow::Result<()> {
+    async fn take(&mut self, client: &Client, from: u64, rows: Vec<(u64, SignedReceipt)>) -> anyhow::Result<()> {
         for (index, signed) in rows {
             if self.is_full() {
                 break;
             }
             self.seen += 1;
-            let verdict = signed.clone().verify();
-            if let Err(error) = &verdict {
-                self.bad += 1;
-                show_error(&ProofError(format!("ledger index {index}: {error}")).into());
-            }
-            self.cost = self.cost.saturating_add(signed.receipt.cost.0);
+            self.told.take_index(index, from).map_err(|error| wrong(index, error))?;
+            let verdict = self.told.take_receipt(&signed);
             self.show(index, &signed, verdict.is_ok())?;
-            if let Some(dir) = &self.args.save {
-                let log = link::log_proof(client, signed.receipt.job).await;
-                let (name, log) = file(index, &signed.receipt, log);
-                Proof { receipt: signed, settlement: None, log }.save(&dir.join(name))?;
+            match verdict {
+                Err(error) => self.blame(index, error),
+                Ok(()) => {
+                    self.cost = self.cost.saturating_add(signed.receipt.cost.0);
+                    if let Some(dir) = &self.args.save {
+                        self.save(client, dir, index, signed).await?;
+                    }
+                }
             }
         }
         Ok(())
+    }
+
+    fn blame(&mut self, index: u64, error: impl Display) {
+        self.bad += 1;
+        show_error(&wrong(index, error));
     }
 
     fn show(&mut self, index: u64, signed: &SignedReceipt, valid: bool) -> anyhow::Result<()> {
@@ -132,23 +156,101 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    fn finish(&self, screen: &mut Screen) -> anyhow::Result<Exit> {
+    /// Saves a receipt that holds, with its proof as far as that is to be had.
+    async fn save(&mut self, client: &Client, dir: &Path, index: u64, receipt: SignedReceipt) -> anyhow::Result<()> {
+        let (ends_job, log) = self.find(client, index, &receipt).await?;
+        let proof = Proof { receipt, settlement: None, log };
+        if let Some(fault) = verify::fault(&proof) {
+            self.blame(index, format!("{fault}; it is not saved"));
+            return Ok(());
+        }
+        let paths = names(index, &proof, ends_job).map(|name| dir.join(name));
+        let Some((path, kept)) = put(&proof, &paths)? else {
+            self.blame(index, "the files that it belongs into hold others; it is not saved: --save another folder");
+            return Ok(());
+        };
+        if path != paths[0] {
+            self.screen.note(format!(
+                "{} holds another and is left as it is; this one is in {}",
+                paths[0].display(),
+                path.display()
+            ));
+        }
+        let elsewhere = proof.leaf().filter(|leaf| *leaf != index).map(|leaf| format!("it is proven as leaf {leaf}"));
+        if let Some(fault) = verify::fault(&kept).or(elsewhere) {
+            self.blame(index, format!("{fault}; what shows it is in {}", path.display()));
+        }
+        if ends_job && kept.log.is_none() {
+            self.unproven.push(path);
+        }
+        Ok(())
+    }
+
+    /// Whether a receipt ended its job, and the proof that it is in the log.
+    async fn find(&mut self, client: &Client, index: u64, signed: &SignedReceipt) -> anyhow::Result<(bool, Option<String>)> {
+        let receipt = &signed.receipt;
+        if receipt.outcome.is_interim() {
+            return Ok((false, None));
+        }
+        let begun = Instant::now();
+        let settled = link::log_proof_within(client, receipt.job, self.patience).await;
+        let leaf = match settled.as_deref().and_then(proven_leaf) {
+            Some(leaf) => leaf,
+            None => {
+                self.patience = self.patience.saturating_sub(begun.elapsed());
+                leaf_at(client, index).await?
+            }
+        };
+        // The gateway proves what settled the job: another's proof says that this one did not.
+        let is_its_own = leaf.paid().is_some_and(|paid| paid.receipt == signed.public());
+        let ends_job = is_its_own && matches!(leaf, Leaf::Settlement(_));
+        Ok((ends_job, settled.filter(|_| ends_job)))
+    }
+
+    fn finish(mut self) -> anyhow::Result<Exit> {
         if !self.args.json {
             self.table.print()?;
-            screen.note(format!("{} receipts, {} invalid, {} in all", self.seen, self.bad, Microcredits(self.cost)));
+            self.screen.note(format!("{} receipts, {} invalid, {} in all", self.seen, self.bad, Microcredits(self.cost)));
+        }
+        for path in &self.unproven {
+            self.screen
+                .note(format!("{} has no proof yet that it is in the log; the same command again adds it", path.display()));
         }
         Ok(if self.bad == 0 { Exit::Success } else { Exit::BadProof })
     }
 }
 
-/// The name of the file for the receipt at `index`, and the proof that belongs into it, of the `proof` that the gateway has for its job: that
-/// is the settlement's.
-fn file(index: u64, receipt: &Receipt, proof: Option<String>) -> (String, Option<String>) {
-    let job = receipt.job;
-    let settled = proof.as_ref().and_then(|text| LogProof::from_bytes(text.as_bytes()).ok()).map(|proof| proof.index);
-    // Where the gateway has none, a later receipt of the job takes the place.
-    let is_other = receipt.outcome.is_interim() || settled.is_some_and(|settled| settled != index);
-    if is_other { (format!("{job}.attempt-{}.receipt", receipt.attempt), None) } else { (format!("{job}.receipt"), proof) }
+/// The leaf of which a proof is, believed by nobody yet.
+fn proven_leaf(text: &str) -> Option<Leaf> {
+    Leaf::from_bytes(&LogProof::from_bytes(text.as_bytes()).ok()?.extra).ok()
+}
+
+/// The leaf at `index`, as the gateway tells it.
+async fn leaf_at(client: &Client, index: u64) -> anyhow::Result<Leaf> {
+    match ask(client, Query::Statement { from: index, limit: 1 }).await? {
+        Answer::Statement { rows, .. } => match rows.as_slice() {
+            [(at, bytes)] if *at == index => Leaf::from_bytes(&bytes.0).map_err(|error| wrong(index, error)),
+            _ => Err(wrong(index, "the gateway has a receipt of it, and no leaf")),
+        },
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The names of the file for the receipt at `index`: of the second where the first one holds another.
+fn names(index: u64, proof: &Proof, ends_job: bool) -> [String; 2] {
+    let (job, attempt) = (proof.receipt.receipt.job, proof.receipt.receipt.attempt);
+    let first = if ends_job { format!("{job}.receipt") } else { format!("{job}.attempt-{attempt}.receipt") };
+    [first, format!("{job}.leaf-{index}.receipt")]
+}
+
+/// Puts a receipt into the first of these files that can have it, beside what it has already; which that was, and what it then has.
+fn put(proof: &Proof, paths: &[PathBuf]) -> anyhow::Result<Option<(PathBuf, Proof)>> {
+    for path in paths {
+        if let Some(kept) = proof.clone().save_joined(path)? {
+            return Ok(Some((path.clone(), kept)));
+        }
+    }
+    Ok(None)
 }
 
 /// The object of `adit receipts --json`.
@@ -209,15 +311,41 @@ mod tests {
     use crate::proof::tests::{good, log_proof, partial};
 
     #[test]
-    fn each_paid_attempt_has_a_file_of_its_own_and_no_others_proof() {
-        let (settled, cut) = (good().receipt.receipt, partial().receipt.receipt);
-        let proof = || Some(log_proof(&good().receipt, 7));
-        let names = [format!("{}.receipt", settled.job), format!("{}.attempt-1.receipt", settled.job)];
-        assert_eq!(file(7, &settled, proof()), (names[0].clone(), proof()));
-        assert_eq!(file(7, &settled, None), (names[0].clone(), None));
-        // It came second, and another attempt settled the job.
-        assert_eq!(file(6, &settled, proof()), (names[1].clone(), None));
-        let name = format!("{}.attempt-2.receipt", cut.job);
-        assert_eq!((file(6, &cut, proof()), file(6, &cut, None)), ((name.clone(), None), (name, None)));
+    fn each_paid_attempt_has_a_file_of_its_own() {
+        let (settled, cut) = (good(), partial());
+        let job = settled.receipt.receipt.job;
+        let leaf = format!("{job}.leaf-7.receipt");
+        assert_eq!(names(7, &settled, true), [format!("{job}.receipt"), leaf.clone()]);
+        assert_eq!(names(7, &settled, false), [format!("{job}.attempt-1.receipt"), leaf.clone()]);
+        assert_eq!(names(7, &cut, false), [format!("{job}.attempt-2.receipt"), leaf]);
+    }
+
+    /// A proof was written over the promise that `adit run` had kept, and a stranger's receipt over either.
+    #[test]
+    fn what_a_file_has_is_never_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["job.receipt", "job.leaf-8.receipt"].map(|name| dir.path().join(name));
+        Proof { log: None, ..good() }.save(&paths[0]).unwrap();
+        let proven = Proof { settlement: None, ..good() };
+        let put = |proof: &Proof| put(proof, &paths).unwrap();
+        assert_eq!(put(&proven), Some((paths[0].clone(), good())));
+        // No checkpoint yet: nothing is taken away.
+        assert_eq!(put(&Proof { log: None, ..proven.clone() }), Some((paths[0].clone(), good())));
+        // Another receipt of the job, and the same at another leaf.
+        for other in [partial(), Proof { log: Some(log_proof(&good().receipt, 8)), ..proven }] {
+            assert_eq!(put(&other), Some((paths[1].clone(), other.clone())));
+            assert_eq!(Proof::load(&paths[0]).unwrap(), good());
+            std::fs::remove_file(&paths[1]).unwrap();
+        }
+        std::fs::write(&paths[1], "something else").unwrap();
+        assert_eq!(put(&partial()), None);
+        assert_eq!(std::fs::read(&paths[1]).unwrap(), b"something else");
+    }
+
+    #[test]
+    fn leaf_of_a_proof_says_what_it_pays() {
+        let leaf = proven_leaf(&log_proof(&good().receipt, 7)).unwrap();
+        assert_eq!(leaf.paid().unwrap().receipt, good().receipt.public());
+        assert_eq!(proven_leaf("no proof"), None);
     }
 }

@@ -6,7 +6,8 @@ use std::fmt::Display;
 use adit_client::Client;
 use adit_protocol::limits::ANSWER_ROWS_MAX;
 use adit_protocol::{
-    Answer, Attempt, JobId, Leaf, Microcredits, PublicKey, Query, Settled, TransferId, UnixMillis, UnpaidAttempt,
+    Answer, Attempt, JobId, Leaf, Microcredits, PublicKey, Query, Receipt, Settled, SignedReceipt, TransferId, UnixMillis,
+    UnpaidAttempt,
 };
 
 use crate::exit::ProofError;
@@ -31,20 +32,28 @@ pub(crate) async fn facts(client: &Client, from: u64) -> anyhow::Result<Vec<Fact
         else {
             return Err(unexpected(&Answer::Unavailable("something else".into())));
         };
+        next = next_page(rows.last().map(|(index, _)| *index), after)?;
         for (index, bytes) in rows {
             let leaf = Leaf::from_bytes(&bytes.0).map_err(|error| wrong(index, error))?;
             told.take(index, from, &leaf).map_err(|error| wrong(index, error))?;
             facts.push(Fact { index, leaf });
         }
-        // An answer that does not get ahead would be asked for for ever.
-        next = after.filter(|after| *after > from && told.last.is_some_and(|last| last < *after));
     }
     Ok(facts)
 }
 
+/// Where to go on behind a page whose last row has this number. A page without rows, or that leads back, would be asked for for ever.
+pub(crate) fn next_page(last: Option<u64>, next: Option<u64>) -> anyhow::Result<Option<u64>> {
+    match (last, next) {
+        (_, None) => Ok(None),
+        (Some(last), Some(next)) if last < next => Ok(Some(next)),
+        (_, Some(next)) => Err(ProofError(format!("the gateway says to go on at {next}, and does not get ahead")).into()),
+    }
+}
+
 /// What a gateway has told of its log, each leaf once and in order: a bill must not count one twice.
 #[derive(Debug)]
-struct Told {
+pub(crate) struct Told {
     key: PublicKey,
     gateway: PublicKey,
     last: Option<u64>,
@@ -54,30 +63,25 @@ struct Told {
 }
 
 impl Told {
-    fn of(client: &Client) -> Self {
+    pub(crate) fn of(client: &Client) -> Self {
         Self::new(client.key(), client.gateway())
     }
 
-    fn new(key: PublicKey, gateway: PublicKey) -> Self {
+    pub(crate) fn new(key: PublicKey, gateway: PublicKey) -> Self {
         let (settled, attempts, ordered) = Default::default();
         Self { key, gateway, last: None, settled, attempts, ordered }
     }
 
     /// Takes in the leaf at `index`, of those from `from` on.
     fn take(&mut self, index: u64, from: u64, leaf: &Leaf) -> Result<(), String> {
-        if index < from || self.last.is_some_and(|last| index <= last) {
-            return Err("the gateway told it out of order".to_owned());
-        }
-        self.last = Some(index);
+        self.take_index(index, from)?;
         check(leaf, &self.key, &self.gateway)?;
         if let Some(paid) = leaf.paid() {
             let receipt = &paid.receipt.receipt;
             if self.settled.contains(&receipt.job) {
                 return Err("its job was settled in an earlier leaf".to_owned());
             }
-            if !self.attempts.insert((receipt.job, receipt.attempt)) {
-                return Err("the same attempt was paid in another leaf".to_owned());
-            }
+            self.take_attempt(receipt)?;
         }
         let is_new = match leaf {
             Leaf::Settlement(settled) => self.settled.insert(settled.receipt.receipt.job),
@@ -87,6 +91,29 @@ impl Told {
             Leaf::Void(_) | Leaf::Terms(_) => true,
         };
         if is_new { Ok(()) } else { Err("the same order stands in another leaf".to_owned()) }
+    }
+
+    /// Takes in the index of the next leaf, of those from `from` on.
+    pub(crate) fn take_index(&mut self, index: u64, from: u64) -> Result<(), String> {
+        if index < from || self.last.is_some_and(|last| index <= last) {
+            return Err("the gateway told it out of order".to_owned());
+        }
+        self.last = Some(index);
+        Ok(())
+    }
+
+    /// Takes in a receipt that the key paid for, told without its leaf.
+    pub(crate) fn take_receipt(&mut self, signed: &SignedReceipt) -> Result<(), String> {
+        check_receipt(signed, &self.gateway)?;
+        if signed.receipt.client != self.key {
+            return Err("another key paid for it".to_owned());
+        }
+        self.take_attempt(&signed.receipt)
+    }
+
+    fn take_attempt(&mut self, receipt: &Receipt) -> Result<(), String> {
+        let is_new = self.attempts.insert((receipt.job, receipt.attempt));
+        if is_new { Ok(()) } else { Err("the same attempt was paid in another leaf".to_owned()) }
     }
 }
 
@@ -98,13 +125,14 @@ pub(crate) async fn unpaid(client: &Client) -> anyhow::Result<Vec<UnpaidAttempt>
             Answer::Unpaid { rows, next } => (rows, next),
             other => return Err(unexpected(&other)),
         };
+        next = next_page(rows.last().map(|(number, _)| *number), after)?;
         attempts.extend(rows.into_iter().map(|(_, attempt)| attempt));
-        next = after.filter(|after| *after > from);
     }
     Ok(attempts)
 }
 
-fn wrong(index: u64, error: impl Display) -> anyhow::Error {
+/// What is wrong with what the gateway told of a leaf.
+pub(crate) fn wrong(index: u64, error: impl Display) -> anyhow::Error {
     ProofError(format!("leaf {index} of the gateway's log: {error}")).into()
 }
 
@@ -121,13 +149,21 @@ fn check(leaf: &Leaf, key: &PublicKey, gateway: &PublicKey) -> Result<(), String
         return Err("it is not about this key".to_owned());
     }
     let Some(paid) = leaf.paid() else { return Ok(()) };
-    let is_interim = paid.receipt.receipt.outcome.is_interim();
-    match paid.receipt.clone().verify() {
+    check_receipt(&paid.receipt, gateway)?;
+    let receipt = &paid.receipt.receipt;
+    if paid.fee > receipt.cost {
+        return Err("the fee is more than the cost".to_owned());
+    }
+    if receipt.outcome.is_interim() && matches!(leaf, Leaf::Settlement(_)) {
+        return Err("an attempt that was cut short does not end its job".to_owned());
+    }
+    Ok(())
+}
+
+/// A receipt holds and is this gateway's.
+fn check_receipt(signed: &SignedReceipt, gateway: &PublicKey) -> Result<(), String> {
+    match signed.clone().verify() {
         Ok(receipt) if receipt.receipt().gateway != *gateway => Err("the receipt is for another gateway".to_owned()),
-        Ok(_) if paid.fee > paid.receipt.receipt.cost => Err("the fee is more than the cost".to_owned()),
-        Ok(_) if is_interim && matches!(leaf, Leaf::Settlement(_)) => {
-            Err("an attempt that was cut short does not end its job".to_owned())
-        }
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
@@ -223,6 +259,35 @@ mod tests {
         assert!(twice.take(5, 0, &settlement).unwrap_err().contains("paid in another leaf"));
         let ended = check(&Leaf::Settlement(Box::new(cut)), &client, &gateway);
         assert!(ended.unwrap_err().contains("does not end its job"));
+    }
+
+    /// They were listed as paid for, whosever they were and as often as they came.
+    #[test]
+    fn receipt_is_counted_once_and_is_the_keys_and_this_gateways() {
+        let mut receipt = good().receipt;
+        let (client, gateway) = (receipt.receipt.client, receipt.receipt.gateway);
+        let mut told = Told::new(client, gateway);
+        told.take_receipt(&receipt).unwrap();
+        // Another attempt at the same job.
+        told.take_receipt(&partial().receipt).unwrap();
+        assert!(told.take_receipt(&receipt).unwrap_err().contains("paid in another leaf"));
+        assert!(Told::new(PublicKey([7; 32]), gateway).take_receipt(&receipt).unwrap_err().contains("another key paid"));
+        assert!(Told::new(client, PublicKey([1; 32])).take_receipt(&receipt).unwrap_err().contains("another gateway"));
+        receipt.receipt.usage.fuel.0 += 1;
+        let mut fresh = Told::new(client, gateway);
+        assert!(fresh.take_receipt(&receipt).is_err());
+        // One that does not hold takes no place.
+        fresh.take_receipt(&good().receipt).unwrap();
+    }
+
+    #[test]
+    fn page_leads_on_or_is_the_last() {
+        for (last, next) in [(None, None), (Some(7), None), (Some(7), Some(8)), (Some(7), Some(u64::MAX))] {
+            assert_eq!(next_page(last, next).unwrap(), next);
+        }
+        for (last, next) in [(None, 1), (Some(7), 7), (Some(7), 0)] {
+            assert!(next_page(last, Some(next)).unwrap_err().is::<ProofError>(), "{last:?} {next}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `adit verify`: checks receipts with nothing but arithmetic.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use adit_ledger::TreeHead;
@@ -7,12 +9,11 @@ use adit_protocol::{BlobRef, Digest, GpuRun, JobSpec, Leaf, PublicKey, Receipt, 
 use adit_tlog::{LogProof, Policy, log_key, verify_checkpoint};
 use adit_transport::hash_file;
 use anstyle::{AnsiColor, Style};
-use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::exit::{Exit, ProofError};
+use crate::exit::{Exit, ProofError, usage};
 use crate::gateway::read_policy;
 use crate::gpu::{show_comparison, show_run};
 use crate::kept::{JobStore, KeptJob};
@@ -41,7 +42,7 @@ Examples:
 Nothing is asked of anybody. What cannot be checked is said, such as limits where the job's own
 file is not here; with --policy the log's proof must be there. A partial receipt is of an attempt
 that its node's owner cut short: it is paid, another attempt ends the job. Exit code 0 where every
-check of every file holds, else 23.")]
+check of every file holds, 23 where one does not, 2 where a file that is named is not there.")]
 pub(crate) struct VerifyArgs {
     /// Receipt files, or objects of `adit run --json`
     #[arg(required = true, value_name = "FILE")]
@@ -242,14 +243,23 @@ fn check_limits(proof: &Proof, pins: &Pins) -> Check {
         Some(Jobs::File(path)) => KeptJob::load(path),
         None => return Check::absent("limits", "the job's own file is not looked for"),
     };
-    let spec = match job {
-        Ok(job) => job.spec,
-        Err(_) if matches!(pins.jobs, Some(Jobs::Store(_))) => {
+    let spec = match (job, &pins.jobs) {
+        (Ok(job), _) => job.spec,
+        (Err(error), Some(Jobs::Store(_))) if is_missing(&error) => {
             return Check::absent("limits", "the job's own file is not here; --job FILE names it");
         }
-        Err(error) => return Check::new("limits", false, describe(&error)),
+        // What became of the user's own file is no fault of the receipt's.
+        (Err(error), Some(Jobs::Store(store))) => {
+            let (path, why) = (store.job_path(&wanted), describe(&error));
+            return Check::absent("limits", format!("the job's own file, {}, is of no use: {why}", path.display()));
+        }
+        (Err(error), _) => return Check::new("limits", false, describe(&error)),
     };
     check_spec(proof, &spec)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn check_spec(proof: &Proof, spec: &JobSpec) -> Check {
@@ -349,7 +359,10 @@ impl Check {
 impl Pins {
     fn read(args: &VerifyArgs, common: &Common) -> anyhow::Result<Self> {
         let jobs = match &args.job {
-            Some(path) => Jobs::File(path.clone()),
+            Some(path) => {
+                File::open(path).map_err(|error| unreadable(path, &error))?;
+                Jobs::File(path.clone())
+            }
             None => Jobs::Store(JobStore::of_user(&common.load_config()?)?),
         };
         let digest = |path: &Option<PathBuf>| path.as_deref().map(|path| hash(path).map(|blob| blob.digest)).transpose();
@@ -380,7 +393,11 @@ fn input_digest(args: &VerifyArgs) -> anyhow::Result<Option<Digest>> {
 }
 
 fn hash(path: &Path) -> anyhow::Result<BlobRef> {
-    hash_file(path).with_context(|| path.display().to_string())
+    hash_file(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> anyhow::Error {
+    usage(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -516,6 +533,19 @@ mod tests {
         assert_eq!(failed(&good(), &pins), ["limits"]);
         std::fs::write(&path, "no job").unwrap();
         assert_eq!(failed(&good(), &pins), ["limits"]);
+    }
+
+    #[test]
+    fn kept_job_that_is_damaged_is_told_apart_from_none_and_is_no_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = JobStore::in_dir(dir.path());
+        let path = store.job_path(&good().receipt.receipt.spec);
+        let pins = Pins { jobs: Some(Jobs::Store(store)), ..Pins::default() };
+        let told = || check_limits(&good(), &pins);
+        assert!(told().absent && told().detail.contains("is not here"), "{:?}", told());
+        std::fs::write(&path, "no job").unwrap();
+        assert!(told().absent && told().ok, "{:?}", told());
+        assert!(told().detail.contains(path.to_str().unwrap()) && told().detail.contains("not a job file"), "{:?}", told());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::tiles::{TILE_HASHES, TilePath};
 /// Faults that are told: enough to see what is wrong, and an end for a log of which everything is.
 pub const FAULTS_MAX: usize = 20;
 
-/// What was found. The log is sound where [`Report::faults`] is empty.
+/// What was found. Whether the log is sound, [`Report::is_sound`] says.
 #[derive(Debug)]
 pub struct Report {
     /// What the checkpoint says, signed by the gateway.
@@ -33,6 +33,9 @@ pub struct Report {
     pub bytes: u64,
     /// What is wrong, in the order of the leaves; at most [`FAULTS_MAX`], behind which nothing was looked at.
     pub faults: Vec<Fault>,
+    /// Why the log could not be read to its end; nothing where it was, or where there are [`FAULTS_MAX`] faults before. What was found before
+    /// stands all the same.
+    pub unread: Option<SourceError>,
 }
 
 /// How many leaves of each kind were read.
@@ -122,7 +125,7 @@ pub enum Fault {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FsckError {
-    /// It cannot be read.
+    /// Its checkpoint cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// Its checkpoint is not the gateway's word, so that there is nothing to hold it to.
@@ -141,7 +144,8 @@ pub enum FsckError {
 /// and the balances.
 ///
 /// # Errors
-/// [`FsckError`] where there is nothing to check. What is wrong with a log is no error: it is in the [`Report`].
+/// [`FsckError`] where there is nothing to check. What is wrong with a log is no error: it is in the [`Report`], and so is what keeps the rest
+/// of it from being read.
 pub fn fsck(source: &dyn Source, gateway: &PublicKey, mut progress: impl FnMut(u64, u64)) -> Result<Report, FsckError> {
     let note = source.checkpoint()?;
     let head = verify_checkpoint(&note, gateway)?;
@@ -154,7 +158,7 @@ pub fn fsck(source: &dyn Source, gateway: &PublicKey, mut progress: impl FnMut(u
         bundles,
         |bundle| Piece::read(source, bundle, head.size),
         |piece| {
-            audit.take(piece.map_err(Stop::Source)?)?;
+            audit.take(piece)?;
             progress(audit.done, head.size);
             Ok(())
         },
@@ -162,9 +166,16 @@ pub fn fsck(source: &dyn Source, gateway: &PublicKey, mut progress: impl FnMut(u
     match ended {
         Ok(()) => audit.finish(),
         Err(Stop::Enough) => {}
-        Err(Stop::Source(error)) => return Err(error.into()),
+        Err(Stop::Source(error)) => audit.report.unread = Some(error),
     }
     Ok(audit.into_report())
+}
+
+impl Report {
+    /// Whether all of the log was read, and nothing is wrong with it.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.unread.is_none()
+    }
 }
 
 /// Why a check ends before the log does.
@@ -188,13 +199,15 @@ struct Piece {
     tiles: Vec<(TilePath, Option<Vec<u8>>)>,
     bytes: u64,
     faults: Vec<Fault>,
+    /// Why the rest of it could not be read.
+    unread: Option<SourceError>,
 }
 
 impl Piece {
-    fn read(source: &dyn Source, bundle: u64, size: u64) -> Result<Self, SourceError> {
+    fn read(source: &dyn Source, bundle: u64, size: u64) -> Self {
         let width = TILE_HASHES.min(size - bundle * TILE_HASHES) as u16;
         let (leaves, tiles, faults) = (Vec::with_capacity(width.into()), Vec::new(), Vec::new());
-        let mut piece = Self { bundle, width, leaves, receipts_verified: 0, hashes: None, tiles, bytes: 0, faults };
+        let mut piece = Self { bundle, width, leaves, receipts_verified: 0, hashes: None, tiles, bytes: 0, faults, unread: None };
         for path in paths_ending_at(bundle, size) {
             let bytes = match fetch(source, path) {
                 Ok(bytes) => Some(bytes),
@@ -202,7 +215,10 @@ impl Piece {
                     piece.faults.push(Fault::Resource(error));
                     None
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    piece.unread = Some(error);
+                    break;
+                }
             };
             piece.bytes += bytes.as_ref().map_or(0, Vec::len) as u64;
             match (path, bytes) {
@@ -211,7 +227,7 @@ impl Piece {
                 (TilePath::Entries { .. }, None) => {}
             }
         }
-        Ok(piece)
+        piece
     }
 
     fn check_bundle(&mut self, bytes: &[u8]) {
@@ -262,6 +278,7 @@ impl Audit {
             last: None,
             bytes,
             faults: Vec::new(),
+            unread: None,
         };
         Self { gateway, done: 0, books: Books::default(), tree: Some(Tree::default()), report }
     }
@@ -270,7 +287,6 @@ impl Audit {
     fn take(&mut self, piece: Piece) -> Result<(), Stop> {
         self.report.bytes += piece.bytes;
         self.report.receipts_verified += piece.receipts_verified;
-        self.done += u64::from(piece.width);
         let mut faults = piece.faults;
         for (index, leaf) in piece.leaves {
             self.count(&leaf);
@@ -280,9 +296,13 @@ impl Audit {
                 faults.extend(self.fold(&leaf).err().map(|error| Fault::Books { index, error }));
             }
         }
-        faults.extend(self.grow(piece.hashes, piece.tiles));
+        if piece.unread.is_none() {
+            self.done += u64::from(piece.width);
+            faults.extend(self.grow(piece.hashes, piece.tiles));
+        }
         faults.sort_by_key(Fault::leaf);
-        faults.into_iter().try_for_each(|fault| self.blame(fault))
+        faults.into_iter().try_for_each(|fault| self.blame(fault))?;
+        piece.unread.map_or(Ok(()), |error| Err(Stop::Source(error)))
     }
 
     fn fold(&mut self, leaf: &Leaf) -> Result<(), BooksError> {

@@ -37,5 +37,5 @@ pub use proof::{LogProof, ProofError};
 pub use source::{BundleError, DirSource, Exported, HttpSource, Source, SourceError, export, open_source, split_bundle};
 pub use submit::{Cosigned, SubmitError, request_cosignature, witness_agent};
 pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
-pub use watch::{Seen, Watch, WatchError};
+pub use watch::{Seen, UnkeptEvidence, Watch, WatchError};
 pub use witness::{Evidence, EvidenceKind, Witness, WitnessError};

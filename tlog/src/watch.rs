@@ -81,9 +81,19 @@ pub enum Seen {
     Misbehaved {
         /// What it did.
         misbehaviour: Misbehaviour,
-        /// The file that proves it: [`LogEvidence`].
-        evidence: PathBuf,
+        /// The file that proves it: [`LogEvidence`]. That it could not be written makes the proof no weaker: it is in the error.
+        evidence: Result<PathBuf, UnkeptEvidence>,
     },
+}
+
+/// A proof that could not be written to its file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct UnkeptEvidence {
+    /// Which file, and what failed.
+    pub reason: String,
+    /// The proof.
+    pub evidence: Box<LogEvidence>,
 }
 
 /// A look that showed nothing that could be accepted.
@@ -154,7 +164,8 @@ impl Watch {
         self.accepted.as_ref().map(|accepted| accepted.head)
     }
 
-    /// Looks at the log once. What is accepted is on disk before this returns, and so is evidence.
+    /// Looks at the log once. What is accepted is on disk before this returns, and so is evidence, unless that cannot be written: then it is in
+    /// what is returned.
     ///
     /// # Errors
     /// [`WatchError`]; nothing is accepted then. A checkpoint that the gateway did sign is kept in a file beside the state, `unproven-SIZE-ROOT`
@@ -183,11 +194,11 @@ impl Watch {
             return self.went_back(&old, &new);
         }
         if head.size == old.head.size {
-            return if head.root == old.head.root { Ok(Seen::Same(head)) } else { self.blame(&old, &new, Vec::new()) };
+            return Ok(if head.root == old.head.root { Seen::Same(head) } else { self.blame(&old, &new, Vec::new()) });
         }
         let (hashes, begins_with) = self.hashes(&head, old.head.size)?;
         if begins_with != old.head.root {
-            return self.blame(&old, &new, hashes);
+            return Ok(self.blame(&old, &new, hashes));
         }
         self.accept(new)?;
         Ok(Seen::Grown { from: old.head, to: head })
@@ -199,19 +210,21 @@ impl Watch {
         if let Ok((hashes, begins_with)) = self.hashes(&old.head, new.head.size)
             && begins_with != new.head.root
         {
-            return self.blame(new, old, hashes);
+            return Ok(self.blame(new, old, hashes));
         }
         let (smaller, larger) = (new.alone.clone(), old.alone.clone());
         let both = LogEvidence { gateway: self.gateway, smaller, larger, hashes: Vec::new() };
         Ok(Seen::WentBack { from: old.head, to: new.head, record: self.keep(Kind::WentBack, &both)? })
     }
 
-    fn blame(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> Result<Seen, WatchError> {
+    fn blame(&self, smaller: &Accepted, larger: &Accepted, hashes: Vec<[u8; HASH_SIZE]>) -> Seen {
         let (smaller, larger) = (smaller.note.clone(), larger.note.clone());
         let evidence = LogEvidence { gateway: self.gateway, smaller, larger, hashes };
         let misbehaviour =
             evidence.check().expect("checkpoints that were verified, and hashes that lead to two roots, are evidence");
-        Ok(Seen::Misbehaved { misbehaviour, evidence: self.keep(Kind::Evidence, &evidence)? })
+        let kept = self.keep(Kind::Evidence, &evidence);
+        let unkept = |error: WatchError| UnkeptEvidence { reason: error.to_string(), evidence: Box::new(evidence) };
+        Seen::Misbehaved { misbehaviour, evidence: kept.map_err(unkept) }
     }
 
     /// The hashes that show the first `size` leaves of `tree`, and the root that they make. They come from tiles that nobody vouches for;

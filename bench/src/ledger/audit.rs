@@ -48,7 +48,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     for round in 0..=plan.rounds {
         let ours = Spent::on(plan.audit_receipts, || {
             let report = fsck(&source, &gateway, |_, _| {})?;
-            ensure!(report.faults.is_empty(), "our own log is not sound: {}", report.faults[0]);
+            ensure!(report.is_sound(), "our own log is not sound: {:?} {:?}", report.faults, report.unread);
             ensure!(report.receipts_verified == plan.audit_receipts as u64, "{} receipts hold", report.receipts_verified);
             Ok(())
         })?;

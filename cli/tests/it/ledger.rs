@@ -53,7 +53,8 @@ fn backup_of_a_running_gateway_is_checked_and_takes_a_damaged_ledgers_place() {
     network.home.adit(args).run().code(23);
     let elsewhere = ["ledger", "restore", "nothing", "--data", data, "--key", "no.key", "--replace"];
     network.home.adit(elsewhere).run().code(2).says("is not there");
-    network.home.adit(["ledger", "restore", "nowhere", "--data", data, "--key", &key, "--replace"]).run().code(2);
+    let missing = ["ledger", "restore", "nowhere", "--data", data, "--key", &key, "--replace"];
+    network.home.adit(missing).run().code(2).says("backup nowhere: No such file");
     check(&["--file", "nothing"]).code(23);
     assert_eq!(check(&["--data", data]).ok().json()["leaves"], leaves);
 

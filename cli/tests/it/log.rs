@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use adit_ledger::TreeHead;
 use adit_tlog::sign_checkpoint;
 use adit_transport::load_key_file;
+use serde_json::Value;
 
 use crate::guest;
 use crate::network::{Home, Network};
@@ -49,11 +50,26 @@ fn log_is_sound_and_a_changed_copy_is_not() {
     fsck("no key").code(2);
     let size = report["size"].as_u64().unwrap();
     let bundle = home.path(format!("copy/tile/entries/000.p/{size}"));
-    let mut bytes = fs::read(&bundle).unwrap();
+    let good = fs::read(&bundle).unwrap();
+    let mut bytes = good.clone();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&bundle, bytes).unwrap();
     let told = fsck(&key).code(23);
     assert!(told.stderr.contains(&format!("tile/0/000.p/{size}: its hash {}", size - 1)), "{}", told.stderr);
+    // What was found before a file cannot be read counts.
+    let tile = home.path(format!("copy/tile/0/000.p/{size}"));
+    fs::remove_file(&tile).unwrap();
+    fs::create_dir(&tile).unwrap();
+    let cut = |code| {
+        let ran = home.adit(["log", "fsck", "copy", "--gateway-key", &key, "--json"]).run().code(code);
+        let report = ran.says("000.p").json();
+        assert!(report["unread"].is_string(), "{report}");
+        (report["sound"].clone(), report["faults"].as_array().unwrap().len())
+    };
+    fs::write(&bundle, good).unwrap();
+    assert_eq!(cut(1), (Value::Null, 0));
+    fs::write(&bundle, b"").unwrap();
+    assert_eq!(cut(23), (false.into(), 1));
     home.adit(["log", "fsck", "nowhere", "--gateway-key", &key]).run().code(1);
     home.adit(["log", "fsck", "ftp://log.example", "--gateway-key", &key]).run().code(2);
 }
@@ -87,6 +103,12 @@ fn gateway_that_shows_two_logs_is_caught_and_anybody_can_check_the_proof() {
     bytes[at] = b'C';
     fs::write(&evidence, bytes).unwrap();
     check(&[]).code(23);
+    // Where its file is taken, the proof is printed, and it is no less one.
+    let unkept = watch(&home, "copy").code(23).says("could not be kept").json();
+    assert!(unkept["evidence"].is_null() && unkept["what"] == caught["what"], "{unkept}");
+    let printed = home.file("printed.json", unkept["proof"].as_str().unwrap());
+    home.adit(["log", "check-evidence"]).args([printed]).run().ok();
+    home.adit(["log", "check-evidence", "nothing-here"]).run().code(1).says("nothing-here");
     // An old answer is no proof.
     fs::write(home.path("copy/checkpoint"), sign_checkpoint(&secret, &TreeHead { size: size - 1, root: [7; 32] })).unwrap();
     fs::remove_dir_all(home.path("copy/tile")).unwrap();

@@ -40,6 +40,7 @@ mod peaks;
 mod placement;
 mod readonly;
 mod reasons;
+mod receipts;
 mod restart;
 mod restored;
 mod run;

@@ -16,7 +16,7 @@ use crate::network::{Adit, Gateway, Home, Network, WELCOME};
 use crate::process::{LOOK_EVERY, PATIENCE, Process};
 
 /// A gateway's home, with the policy that names its one witness.
-struct Site {
+pub(crate) struct Site {
     home: Home,
     policy: PathBuf,
     /// Where the witness listens.
@@ -25,7 +25,7 @@ struct Site {
 
 impl Site {
     /// A site whose witness runs.
-    fn open() -> (Self, Process) {
+    pub(crate) fn open() -> (Self, Process) {
         let home = Home::new();
         let key = load_or_create_key_file(&home.path("gateway.key")).unwrap();
         let log = log_key(&key.public()).to_string();
@@ -57,7 +57,7 @@ impl Site {
     }
 
     /// Starts a gateway, and a node of its own.
-    fn start(self, args: &[&str]) -> Network {
+    pub(crate) fn start(self, args: &[&str]) -> Network {
         let process = self.gateway(args).start();
         let address = process.stdout.wait_for_line("").parse().unwrap();
         let mut network = Network { home: self.home, gateway: Gateway { process, address }, nodes: Vec::new() };

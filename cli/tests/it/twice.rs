@@ -92,7 +92,8 @@ impl Submitted {
     }
 }
 
-fn receipt(spec: &JobSpec, job: JobId, client: PublicKey, gateway: PublicKey, output: &[u8]) -> SignedReceipt {
+/// What a node that nobody knows says of a job.
+pub(crate) fn receipt(spec: &JobSpec, job: JobId, client: PublicKey, gateway: PublicKey, output: &[u8]) -> SignedReceipt {
     let node = SecretKey::generate();
     let output = BlobRef::of(output);
     let mut usage = Usage::default();

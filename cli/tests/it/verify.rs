@@ -141,4 +141,9 @@ fn bad_file_among_good_ones_is_found() {
     let valid: Vec<bool> = ran.json_lines().iter().map(|row| row["valid"].as_bool().unwrap()).collect();
     assert_eq!(valid, [true, false, true]);
     network.adit(["verify", "nothing-here"]).run().code(2).says("nothing-here: No such file");
+    // What it is to be compared to is named wrongly, which says nothing of the receipt.
+    for flag in ["--job", "--module", "--input", "--output", "--policy"] {
+        network.adit(["verify", flag, "nothing-here"]).args([&good]).run().code(2).says("nothing-here: No such file");
+    }
+    network.adit(["verify", "--with", "a=nothing-here"]).args([&good]).run().code(2).says("nothing-here: No such file");
 }

@@ -6,7 +6,7 @@ use adit_ledger::{Account, Entry, Hold, Ledger, Operation, TreeHead};
 use adit_protocol::{Attempt, Leaf, Microcredits, Outcome, Receipt, SecretKey, SignedReceipt, Terms, UnixMillis, sign_receipts};
 use adit_tlog::{
     DirSource, FAULTS_MAX, Fault, FsckError, HttpServer, HttpSource, LogService, Published, PublishedCheckpoint, Report, Source,
-    export, fsck, sign_checkpoint,
+    SourceError, export, fsck, sign_checkpoint,
 };
 use redb::backends::InMemoryBackend;
 
@@ -15,8 +15,15 @@ use crate::fixture::{
     their_root,
 };
 
-fn check(source: &dyn Source) -> Report {
+fn read(source: &dyn Source) -> Report {
     fsck(source, &gateway().public(), |_, _| {}).unwrap()
+}
+
+/// Checks a log that can be read to its end.
+fn check(source: &dyn Source) -> Report {
+    let report = read(source);
+    assert!(report.unread.is_none(), "{report:?}");
+    report
 }
 
 fn faults(source: &dyn Source) -> Vec<String> {
@@ -354,7 +361,7 @@ fn no_byte_can_be_changed_cut_or_added_unseen() {
     let grants = (1..259).map(|n| Leaf::Grant(grant(n, GRANTED)));
     let log = Log::of(&std::iter::once(Leaf::Terms(terms())).chain(grants).chain(leaves(20, 8).split_off(4)).collect::<Vec<_>>());
     assert_eq!(faults(&log), Vec::<String>::new());
-    let is_seen = || fsck(&log, &gateway().public(), |_, _| {}).map_or(true, |report| !report.faults.is_empty());
+    let is_seen = || fsck(&log, &gateway().public(), |_, _| {}).map_or(true, |report| !report.is_sound());
     let mut seed = 1u64;
     for path in log.paths() {
         let good = log.get(&path).unwrap();
@@ -376,6 +383,46 @@ fn no_byte_can_be_changed_cut_or_added_unseen() {
         assert!(is_seen(), "{path} is missing");
         log.put(&path, good);
     }
+}
+
+/// A log from which one path cannot be read.
+#[derive(Debug)]
+struct Failing(Log, &'static str);
+
+impl Source for Failing {
+    fn read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, SourceError> {
+        if path == self.1 { Err(SourceError::Status { path: path.into(), status: 403 }) } else { self.0.read(path, bytes_max) }
+    }
+}
+
+/// One fetch that failed made a log that cannot be read of one that was known to be unsound.
+#[test]
+fn faults_that_were_found_are_told_where_the_rest_cannot_be_read() {
+    let mut all = leaves(600, 64);
+    if let Leaf::Settlement(settled) = &mut all[100] {
+        settled.receipt.receipt.times.run_us += 1;
+    }
+    let log = Log::of(&all);
+    let rows: [(&str, u64, &[&str]); 4] = [
+        ("tile/entries/000", 0, &[]),
+        // What was read of the same bundle counts too.
+        ("tile/0/000", 256, &["leaf 100: receipt of job "]),
+        ("tile/entries/001", 256, &["leaf 100: receipt of job "]),
+        ("tile/0/002.p/88", 600, &["leaf 100: receipt of job "]),
+    ];
+    for (path, folded, want) in rows {
+        let report = read(&Failing(log.clone(), path));
+        assert!(matches!(&report.unread, Some(SourceError::Status { path: of, .. }) if of == path), "{path}: {report:?}");
+        assert_eq!((report.is_sound(), report.folded), (false, folded), "{path}");
+        let faults: Vec<String> = report.faults.iter().map(Fault::to_string).collect();
+        assert!(faults.len() == want.len() && faults.iter().zip(want).all(|(fault, want)| fault.starts_with(want)), "{faults:?}");
+    }
+    // What is not read to its end is not sound, whatever was read.
+    let good = Log::of(&leaves(600, 64));
+    let cut = read(&Failing(good.clone(), "tile/entries/001"));
+    assert!(cut.faults.is_empty() && !cut.is_sound() && check(&good).is_sound() && !check(&log).is_sound());
+    let error = fsck(&Failing(log, "checkpoint"), &gateway().public(), |_, _| {}).unwrap_err();
+    assert!(matches!(error, FsckError::Source(SourceError::Status { .. })), "{error}");
 }
 
 #[test]

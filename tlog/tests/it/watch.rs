@@ -55,6 +55,15 @@ fn open_withheld(log: &Log, dir: &Path) -> Watch {
     Watch::open(Box::new(Withheld(log.clone())), gateway().public(), dir.join("state/checkpoint")).unwrap()
 }
 
+/// A look that shows misbehaviour: what it was, and the file that proves it.
+#[track_caller]
+fn caught(watch: &mut Watch) -> (Misbehaviour, PathBuf) {
+    match watch.poll().unwrap() {
+        Seen::Misbehaved { misbehaviour, evidence } => (misbehaviour, evidence.unwrap()),
+        other => panic!("not caught: {other:?}"),
+    }
+}
+
 /// Where a checkpoint is kept that nothing could be made of.
 fn unproven(dir: &Path, head: &TreeHead) -> PathBuf {
     dir.join(format!("state/unproven-{}-{}.checkpoint", head.size, hex::encode(&head.root[..16])))
@@ -94,7 +103,7 @@ fn split_view_is_caught_and_its_evidence_holds_offline() {
     // Somebody else is shown another log of the same size.
     let other = rewritten(&all, 17);
     log.grow(&bytes(&other));
-    let Seen::Misbehaved { misbehaviour, evidence } = watch.poll().unwrap() else { panic!("not caught") };
+    let (misbehaviour, evidence) = caught(&mut watch);
     assert_eq!(misbehaviour, Misbehaviour::Forked { size: 300, roots: [head(&all).root, head(&other).root] });
     let kept = LogEvidence::from_bytes(&fs::read(&evidence).unwrap()).unwrap();
     assert_eq!((kept.gateway, kept.check().unwrap()), (gateway().public(), misbehaviour));
@@ -114,9 +123,7 @@ fn rewritten_log_is_caught_wherever_the_change_is() {
         open(&log, dir.path()).poll().unwrap();
         let other = rewritten(&all[..new], at);
         log.grow(&bytes(&other));
-        let Seen::Misbehaved { misbehaviour, evidence } = open(&log, dir.path()).poll().unwrap() else {
-            panic!("{old} to {new}")
-        };
+        let (misbehaviour, evidence) = caught(&mut open(&log, dir.path()));
         let (smaller, larger, beginning) = (head(&all[..old]), head(&other), head(&other[..old]).root);
         assert_eq!(misbehaviour, Misbehaviour::Rewritten { smaller, beginning, larger });
         assert_eq!(LogEvidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
@@ -130,8 +137,7 @@ fn tampered_evidence_shows_nothing() {
     let mut watch = open(&log, dir.path());
     watch.poll().unwrap();
     log.grow(&bytes(&rewritten(&all, 17)));
-    let Seen::Misbehaved { evidence, .. } = watch.poll().unwrap() else { panic!("not caught") };
-    let file = fs::read(evidence).unwrap();
+    let file = fs::read(caught(&mut watch).1).unwrap();
     let good = LogEvidence::from_bytes(&file).unwrap();
     assert_eq!(good.to_bytes(), file);
 
@@ -203,7 +209,7 @@ fn log_that_goes_back_is_told_and_only_proved_where_it_can_be() {
     // A smaller tree that the larger one does not begin with.
     let other = head(&rewritten(&all[..200], 5));
     log.sign(&other);
-    let Seen::Misbehaved { misbehaviour, evidence } = watch.poll().unwrap() else { panic!("not caught") };
+    let (misbehaviour, evidence) = caught(&mut watch);
     let beginning = head(&all[..200]).root;
     assert_eq!(misbehaviour, Misbehaviour::Rewritten { smaller: other, beginning, larger: head(&all) });
     assert_eq!(LogEvidence::from_bytes(&fs::read(evidence).unwrap()).unwrap().check().unwrap(), misbehaviour);
@@ -254,13 +260,36 @@ fn files_that_are_in_the_way_are_left_alone() {
     watch.poll().unwrap();
     let [evidence] = evidence_in(dir.path()).try_into().unwrap();
     fs::write(&evidence, b"something else").unwrap();
-    assert!(matches!(watch.poll(), Err(WatchError::Io { path, .. }) if path == evidence));
+    let Seen::Misbehaved { evidence: Err(unkept), .. } = watch.poll().unwrap() else { panic!("not caught") };
+    assert!(unkept.to_string().contains(evidence.to_str().unwrap()), "{unkept}");
     assert_eq!(fs::read(&evidence).unwrap(), b"something else");
 
     let state = dir.path().join("state/checkpoint");
     fs::write(&state, b"no checkpoint").unwrap();
     let error = Watch::open(Box::new(log), gateway().public(), &state).unwrap_err();
     assert!(matches!(error, WatchError::State { .. }), "{error}");
+}
+
+/// A full disk made of a gateway that was caught a file that cannot be written, and the proof was gone.
+#[test]
+fn misbehaviour_is_told_with_its_proof_where_that_cannot_be_written() {
+    let all = leaves(300, 64);
+    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&all[..200]));
+    let mut watch = open(&log, dir.path());
+    watch.poll().unwrap();
+    log.grow(&bytes(&rewritten(&all, 17)));
+    // Nothing can be written below what is no folder, whoever tries.
+    let (state, away) = (dir.path().join("state"), dir.path().join("away"));
+    fs::rename(&state, &away).unwrap();
+    fs::write(&state, b"").unwrap();
+    let Seen::Misbehaved { misbehaviour, evidence: Err(unkept) } = watch.poll().unwrap() else { panic!("not caught") };
+    assert_eq!(unkept.evidence.check().unwrap(), misbehaviour);
+    assert!(unkept.to_string().contains("state/evidence-"), "{unkept}");
+    // Once there is room, it is kept.
+    fs::remove_file(&state).unwrap();
+    fs::rename(&away, &state).unwrap();
+    let (again, evidence) = caught(&mut watch);
+    assert_eq!((again, fs::read(evidence).unwrap()), (misbehaviour, unkept.evidence.to_bytes()));
 }
 
 /// A gateway that shows another tree, and no tiles of it, was told of and forgotten: nothing was left to hold it to.
