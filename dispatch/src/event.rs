@@ -116,7 +116,8 @@ pub enum Event {
         node: PublicKey,
     },
     /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there. The node
-    /// never heard of it, so it is no attempt, and the job goes elsewhere.
+    /// never heard of it, so it is no attempt, and the job goes elsewhere. Where no other attempt of it is out, it is kept from all nodes that
+    /// its client cannot pay, until [`Event::Funded`].
     Declined {
         /// The node.
         node: PublicKey,
@@ -124,6 +125,13 @@ pub enum Event {
         job: JobId,
         /// Which try.
         attempt: Attempt,
+        /// The most that the client can pay for an attempt of the job now.
+        affordable: Microcredits,
+    },
+    /// A client has more to pay with than before: it was granted credits, or what was reserved for a job of it is free again.
+    Funded {
+        /// The client.
+        client: PublicKey,
     },
 }
 

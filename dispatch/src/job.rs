@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use adit_protocol::{Attempt, Prediction, PublicKey, UnfitReason};
 
+use crate::credit::Credit;
 use crate::request::{Ask, Demand};
 use crate::timer::{Armed, Tick};
 use crate::{Config, Report, Request};
@@ -23,11 +24,11 @@ const CLOCK_SLACK_US: u64 = 60_000_000;
 /// What a claim may exceed what is believed of it by, in microseconds, and be taken for an accident: a cold disk, a busy machine.
 const BEFORE_SLACK_US: u64 = 100_000;
 
-/// Nodes that are too dear for a job's client before it is refused.
+/// Nodes that decline a job before it is refused, where none is left that did not.
 pub const DECLINED_MAX: usize = 16;
 
-/// Times that a job may be given back while nodes are left that did not: what is held for it is held for so many attempts, each as long as it
-/// may be.
+/// Times that a job may be given back or declined while nodes are left that did not: what is held for it is held for so many attempts, each as
+/// long as it may be.
 pub const GIVEN_BACK_MAX: u32 = 32;
 
 /// A job that has not ended.
@@ -35,6 +36,8 @@ pub const GIVEN_BACK_MAX: u32 = 32;
 pub(crate) struct Job {
     pub(crate) client: PublicKey,
     pub(crate) demand: Arc<Demand>,
+    /// Where its client could not pay for it, while it waits. `demand` is for the nodes then that the client can pay.
+    pub(crate) limited: Option<Limited>,
     pub(crate) ask: Ask,
     /// The order of submission; unique.
     pub(crate) seq: u64,
@@ -51,7 +54,7 @@ pub(crate) struct Job {
     /// Nodes whose owner took the machine back before it began, or whose GPU was away; at most one per attempt. They get
     /// it again where no other fits.
     pub(crate) given_back: Vec<PublicKey>,
-    /// Nodes on which its client cannot pay for it, or whose owner declines it; at most [`DECLINED_MAX`].
+    /// Nodes whose owner declines it, or that its driver keeps from it though its client could pay there; at most [`GIVEN_BACK_MAX`].
     pub(crate) declined: Vec<PublicKey>,
     /// Whether a node said that its module runs nowhere.
     pub(crate) is_called_invalid: bool,
@@ -72,6 +75,14 @@ pub(crate) struct Job {
     pub(crate) shortage: Option<Shortage>,
     wall_us: u64,
     queue_us: u64,
+}
+
+/// What a job that its client could not pay is put back to when that has more.
+#[derive(Debug)]
+pub(crate) struct Limited {
+    pub(crate) own: Arc<Demand>,
+    /// Its turn among the client's others.
+    pub(crate) turn: u64,
 }
 
 /// Why no node could have a job.
@@ -112,6 +123,10 @@ pub struct Lease {
     pub(crate) fetched_bytes: u64,
     /// Leases that the node held before this one: what this one may have waited for.
     pub(crate) ahead: u32,
+    /// Since when its job had waited; nothing for a second one beside another.
+    pub(crate) queued: Option<Tick>,
+    /// What its job's client was charged for its start.
+    pub(crate) charged_us: u64,
     /// When to take it away.
     pub(crate) armed: Option<Armed>,
 }
@@ -186,6 +201,7 @@ impl Job {
         Self {
             client: request.client,
             demand: Arc::new(Demand::of(request)),
+            limited: None,
             ask: Ask::of(request),
             seq,
             attempts: request.last_attempt,
@@ -207,6 +223,19 @@ impl Job {
             wall_us: request.limits.wall_ms.saturating_mul(1_000),
             queue_us: request.limits.queue_ms.saturating_mul(1_000),
         }
+    }
+
+    /// Has it demand what its client does, whatever that can pay. It stands in no lane, as that is another one then.
+    pub(crate) fn unlimit(&mut self, credit: &mut Credit) {
+        if let Some(Limited { own, turn }) = self.limited.take() {
+            credit.remove(&self.client, turn);
+            self.demand = own;
+        }
+    }
+
+    /// What it demands of nodes, whatever its client can pay now.
+    pub(crate) fn own_demand(&self) -> &Demand {
+        self.limited.as_ref().map_or(&self.demand, |limited| &limited.own)
     }
 
     /// Whether it had its turn before: such a job queues before its client's others.
@@ -241,6 +270,13 @@ impl Job {
 
     pub(crate) fn lease_deadline(&self, now: Tick, config: &Config) -> Tick {
         now.after(self.wall_us).after(config.lease_grace_us)
+    }
+}
+
+impl Shortage {
+    /// Whether any node was too dear.
+    pub(crate) fn is_of_price(&self) -> bool {
+        self.unfit.iter().any(|(reason, _)| *reason == UnfitReason::Price)
     }
 }
 

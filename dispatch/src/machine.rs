@@ -3,14 +3,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use adit_protocol::{
-    Attempt, AttemptFailure, Candidate, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal,
-    UnfitReason, Wait,
+    Attempt, AttemptFailure, Candidate, Decision, Digest, JobId, JobLimits, Microcredits, NodeOffer, NodeState, Price, PublicKey,
+    Refusal, UnfitReason, Wait,
 };
 
 use crate::class::{Class, Members};
+use crate::credit::{Credit, TRY_PAUSE_US};
 use crate::grace::Grace;
 use crate::history::{Histories, Short};
-use crate::job::{Cause, DECLINED_MAX, GIVEN_BACK_MAX, Job, Setback, Shortage};
+use crate::job::{Cause, DECLINED_MAX, GIVEN_BACK_MAX, Job, Limited, Setback, Shortage};
 use crate::node::{Node, NodeView, Nodes, Slot};
 use crate::queue::Queue;
 use crate::reputation::Deed;
@@ -45,6 +46,7 @@ pub struct Dispatcher {
     jobs_submitted: u64,
     histories: Histories,
     queue: Queue,
+    credit: Credit,
     /// Attempts whose job another one has ended, until their nodes report.
     losers: BTreeMap<(JobId, Attempt), Loser>,
     decisions: VecDeque<Recent>,
@@ -83,6 +85,7 @@ impl Dispatcher {
             jobs_submitted: 0,
             histories: Histories::default(),
             queue: Queue::default(),
+            credit: Credit::default(),
             losers: BTreeMap::new(),
             decisions: VecDeque::new(),
             vacating: BTreeMap::new(),
@@ -117,7 +120,8 @@ impl Dispatcher {
             }
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
             Event::ReceiptRefused { node } => self.note(now, &node, Deed::BadReceipt),
-            Event::Declined { node, job, attempt } => self.declined(now, node, job, attempt),
+            Event::Declined { node, job, attempt, affordable } => self.declined(now, node, job, attempt, affordable),
+            Event::Funded { client } => self.funded(now, &client),
         }
         self.note_waits();
     }
@@ -130,6 +134,10 @@ impl Dispatcher {
             match timer {
                 Timer::Opening => self.grace.end_opening(),
                 Timer::Return(node) => _ = self.grace.end_return(&node),
+                Timer::Credit(client) => {
+                    self.credit.end_pause(&client);
+                    self.try_funded(now, &client);
+                }
                 Timer::Queue(job) => self.waited_too_long(now, job),
                 Timer::Lease(job, attempt) => self.lease_expired(now, job, attempt),
                 Timer::Stop(job) => self.stop_unanswered(now, job),
@@ -189,6 +197,11 @@ impl Dispatcher {
         self.jobs.get(&job).map(|job| job.phase)
     }
 
+    /// Whether a job is kept from nodes that it fits until its client has more to pay with.
+    pub fn is_short_of_credit(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.limited.is_some())
+    }
+
     /// How long a job waited before its attempts, in microseconds in all; a wait that goes on is not counted.
     pub fn waited_us(&self, job: JobId) -> Option<u64> {
         self.jobs.get(&job).map(|job| job.waited_us)
@@ -208,8 +221,12 @@ impl Dispatcher {
 
     /// The least that a job's dearest run can cost on any of the nodes that fit and take jobs; nothing where there is none.
     pub fn cost_floor(&self, request: &Request) -> Option<Microcredits> {
-        let prices = self.prices(request).into_iter();
-        prices.filter_map(|price| price.cost_max(&request.limits, request.input_bytes()).ok()).min()
+        self.cost_floor_of(&Demand::of(request), &request.limits, request.input_bytes())
+    }
+
+    fn cost_floor_of(&self, demand: &Demand, limits: &JobLimits, input_bytes: u64) -> Option<Microcredits> {
+        let usable = self.nodes.classes().fitting(demand).filter(|(_, members)| members.usable() > 0);
+        usable.filter_map(|(class, _)| class.price().cost_max(limits, input_bytes).ok()).min()
     }
 
     /// Why a request would be refused at once: no connected node fits and takes jobs, busy or not, and none that would is expected back.
@@ -640,7 +657,7 @@ impl Dispatcher {
             AttemptFailure::Declined(_) => {
                 self.nodes.note_declined(now, &node, &self.jobs[&id]);
                 self.take_lease(id, attempt);
-                self.attempt_declined(now, id, node);
+                self.declined_by_owner(now, id, node);
                 self.give_up_declined(now, id);
                 // For whom its owner declines, this node is none to wait for.
                 self.fill_barred(now);
@@ -679,36 +696,73 @@ impl Dispatcher {
         self.cut_short(now, id, attempt, cause);
     }
 
-    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+    /// Looks elsewhere for a job that a node's owner declined. Where another attempt of it is out, that one goes on alone.
+    fn declined_by_owner(&mut self, now: Tick, id: JobId, node: PublicKey) {
+        let job = self.job_mut(id);
+        if !job.leases.is_empty() {
+            return;
+        }
+        job.declined.push(node);
+        job.shortage = None;
+        self.look_elsewhere(now, id, now);
+    }
+
+    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, affordable: Microcredits) {
         if !self.nodes.release(&node, id, attempt) {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
-            self.take_lease(id, attempt);
-            // Nobody heard of it. Attempts are numbered in the order of their starts, so it is the last one.
-            self.job_mut(id).attempts -= 1;
-            self.attempt_declined(now, id, node);
+            self.unaffordable(now, id, attempt, affordable);
         }
         self.fill(now, &node);
     }
 
-    /// Looks elsewhere for a job that a node is not to have. Where another attempt of it is out, that one goes on alone.
-    fn attempt_declined(&mut self, now: Tick, id: JobId, node: PublicKey) {
-        let job = self.job_mut(id);
-        job.declined.push(node);
+    /// Takes back an attempt for which its job's client cannot pay, and looks for one that it can. The job's wait goes on, so that it lasts no
+    /// longer however often that happens.
+    fn unaffordable(&mut self, now: Tick, id: JobId, attempt: Attempt, affordable: Microcredits) {
+        let lease = self.take_lease(id, attempt);
+        let job = self.jobs.get_mut(&id).expect("a job in hand is known");
+        // Nobody heard of it. Attempts are numbered in the order of their starts, so it is the last one.
+        job.attempts -= 1;
+        job.charged_us = job.charged_us.saturating_sub(lease.charged_us);
+        self.queue.refund(&job.client, lease.charged_us);
         if !job.leases.is_empty() {
             return;
         }
-        if job.is_stopping() {
+        let since = lease.queued.unwrap_or(now);
+        job.waited_us = job.waited_us.saturating_sub(lease.since.since(since));
+        let demand = Arc::new(job.demand.within(affordable, &job.ask.limits, job.ask.input_bytes));
+        if self.nodes.get(&lease.node).is_some_and(|node| node.fits(&demand)) {
+            job.declined.push(lease.node);
+        }
+        let turn = self.credit.push(job.client, id);
+        job.limited = Some(Limited { own: std::mem::replace(&mut job.demand, demand), turn });
+        if job.shortage.as_ref().is_some_and(|shortage| !shortage.is_of_price()) {
+            job.shortage = None;
+        }
+        self.look_elsewhere(now, id, since);
+    }
+
+    /// Looks for another node for a job that one is not to have, and that has waited since then.
+    fn look_elsewhere(&mut self, now: Tick, id: JobId, since: Tick) {
+        if self.jobs[&id].is_stopping() {
             self.end(id);
             return self.actions.push_back(Action::CancelledInQueue { job: id });
         }
-        if job.declined.len() > DECLINED_MAX || job.setbacks >= self.config.attempts_max {
+        if self.is_declined_by_many(id) || self.jobs[&id].setbacks >= self.config.attempts_max {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             return self.give_up(id, refusal);
         }
-        self.queue_again(now, id);
+        self.queue_since(now, id, since);
         self.place(now, id);
+    }
+
+    /// Whether a job was declined as often as it may, and none is left that did not: many strangers could end everybody's jobs otherwise,
+    /// while those that would run them are busy.
+    fn is_declined_by_many(&self, id: JobId) -> bool {
+        let job = &self.jobs[&id];
+        let count = job.declined.len();
+        count > DECLINED_MAX && (count >= GIVEN_BACK_MAX as usize || !self.has_fresh_node(job))
     }
 
     /// Gives up a job where the owner of each node that fits it has declined its client: waiting for room would be in vain.
@@ -776,12 +830,20 @@ impl Dispatcher {
         let refusal = if in_vain_us.is_some() || job.is_of_no_use(now) {
             deadline_missed(now, job, in_vain_us.or_else(|| self.needed_us(now, id, job)).unwrap_or(0))
         } else if job.queue_deadline(since) <= now {
-            Refusal::QueueTimeout { waited_ms: now.since(since) / 1_000 }
+            let waited_ms = now.since(since) / 1_000;
+            self.insufficient_credit(job).unwrap_or(Refusal::QueueTimeout { waited_ms })
         } else {
             // A faster node has come since.
             return self.arm_wait(now, id);
         };
         self.give_up(id, refusal);
+    }
+
+    /// What a job is told that waited as long as it may, where it fits nodes and its client can pay none of them.
+    fn insufficient_credit(&self, job: &Job) -> Option<Refusal> {
+        let floor = |demand| self.cost_floor_of(demand, &job.ask.limits, job.ask.input_bytes);
+        let needed = floor(&job.limited.as_ref()?.own)?;
+        floor(&job.demand).is_none().then(|| Refusal::InsufficientCredit { available: job.demand.most(), needed })
     }
 
     /// The slot stays taken until the node reports or leaves: it may well be busy with this job still.
@@ -819,10 +881,37 @@ impl Dispatcher {
         self.arm(id, now.after(later), Timer::Hedge(id));
     }
 
+    /// Takes in that a client has more to pay with.
+    fn funded(&mut self, now: Tick, client: &PublicKey) {
+        self.credit.fund(client);
+        self.try_funded(now, client);
+    }
+
+    /// Tries some of the jobs again that waited until their client could pay, and after a pause the next. Whether it can is not known before
+    /// the driver has been told to start one.
+    fn try_funded(&mut self, now: Tick, client: &PublicKey) {
+        let due = self.credit.due(client);
+        if due.is_empty() {
+            return;
+        }
+        self.timers.arm(now.after(TRY_PAUSE_US), Timer::Credit(*client));
+        self.credit.begin_pause(client);
+        for id in due {
+            let job = self.jobs.get_mut(&id).expect("a job that waits is known");
+            self.queue.remove(job);
+            job.unlimit(&mut self.credit);
+            self.queue.push(id, job);
+            self.arm_wait(now, id);
+            self.place(now, id);
+        }
+    }
+
     fn give_up_stranded(&mut self) {
-        let retries = self.queue.retries().filter(|id| self.is_stranded(&self.jobs[id].demand));
-        let mut stranded: Vec<JobId> = retries.collect();
-        stranded.extend(self.queue.stranded(|demand| self.is_stranded(demand)));
+        let in_lanes = self.queue.stranded(|demand| self.is_stranded(demand));
+        // Whoever only lacks credits may get some.
+        let is_stranded = |id: &JobId| self.is_stranded(self.jobs[id].own_demand());
+        let in_lanes = in_lanes.into_iter().filter(|id| self.jobs[id].limited.is_none() || is_stranded(id));
+        let stranded: Vec<JobId> = self.queue.retries().filter(|id| is_stranded(id)).chain(in_lanes).collect();
         for id in stranded {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             self.give_up(id, refusal);
@@ -1019,9 +1108,12 @@ impl Dispatcher {
         let (slot, key, predicted) = (*slot, chosen.node, chosen.predicted);
         // It is looked up once: where many jobs are out, each time costs more than all else that happens here.
         let job = self.jobs.get_mut(&id).expect("only a known job is started");
-        if let Phase::Queued { since } = job.phase {
-            job.waited_us += now.since(since);
-        }
+        job.unlimit(&mut self.credit);
+        let queued = match job.phase {
+            Phase::Queued { since } => Some(since),
+            Phase::Leased | Phase::Stopping => None,
+        };
+        job.waited_us += queued.map_or(0, |since| now.since(since));
         job.attempts += 1;
         let attempt = Attempt(job.attempts);
         job.phase = Phase::Leased;
@@ -1031,7 +1123,8 @@ impl Dispatcher {
         let armed = Some(self.timers.arm(job.lease_deadline(now, &self.config), Timer::Lease(id, attempt)));
         let charged_us = self.queue.charge(&job.client, predicted.run_us.saturating_add(predicted.compile_us));
         job.charged_us += charged_us;
-        job.leases.push(Lease { node: key, attempt, since: now, predicted, fetched_bytes, ahead, armed });
+        let lease = Lease { node: key, attempt, since: now, predicted, fetched_bytes, ahead, queued, charged_us, armed };
+        job.leases.push(lease);
         if let Some(before) = job.armed.take() {
             self.timers.disarm(&before);
         }
@@ -1101,12 +1194,18 @@ impl Dispatcher {
 
     /// Puts a job into the queue that a node had, or should have had.
     fn queue_again(&mut self, now: Tick, id: JobId) {
-        let job = self.job_mut(id);
-        job.phase = Phase::Queued { since: now };
-        job.shortage = None;
+        self.job_mut(id).shortage = None;
+        self.queue_since(now, id, now);
+    }
+
+    /// The same, where its wait began then. What it waits for is told where that is not known.
+    fn queue_since(&mut self, now: Tick, id: JobId, since: Tick) {
+        self.job_mut(id).phase = Phase::Queued { since };
         self.queue.push(id, &self.jobs[&id]);
         self.arm_wait(now, id);
-        self.waiting.push((id, Found::default()));
+        if self.jobs[&id].shortage.is_none() {
+            self.waiting.push((id, Found::default()));
+        }
     }
 
     /// Takes back a hold on an attempt that is out.
@@ -1141,13 +1240,14 @@ impl Dispatcher {
     /// Forgets a job. What a node still holds of it stays with the node.
     fn end(&mut self, id: JobId) -> Box<Job> {
         self.disarm(id);
-        let job = self.jobs.remove(&id).expect("only a known job ends");
+        let mut job = self.jobs.remove(&id).expect("only a known job ends");
         for armed in job.leases.iter().filter_map(|lease| lease.armed.as_ref()) {
             self.timers.disarm(armed);
         }
         if matches!(job.phase, Phase::Queued { .. }) {
             self.queue.remove(&job);
         }
+        job.unlimit(&mut self.credit);
         job
     }
 

@@ -175,6 +175,14 @@ impl Queue {
         }
     }
 
+    /// Takes back a charge for a start that was none.
+    pub(crate) fn refund(&mut self, client: &PublicKey, charged: u64) {
+        if charged > 0 {
+            self.shares.correct(client, charged, 0);
+            self.move_turn(client);
+        }
+    }
+
     /// Gives a client the turn that its share gives it.
     fn move_turn(&mut self, client: &PublicKey) {
         let share = self.shares.of(client);

@@ -140,6 +140,18 @@ impl Demand {
         Self { bid, ..self.clone() }
     }
 
+    /// The demand of a job with these limits and so much to read whose client can pay no more than this for an attempt.
+    pub(crate) fn within(&self, affordable: Microcredits, limits: &JobLimits, input_bytes: u64) -> Self {
+        let max = self.bid.as_ref().map_or(affordable, |bid| bid.max.min(affordable));
+        let JobLimits { fuel, output, gpu_ns, .. } = *limits;
+        Self { bid: Some(Bid { max, fuel, output, gpu_ns, input_bytes }), ..self.clone() }
+    }
+
+    /// The most that a job may cost.
+    pub(crate) fn most(&self) -> Microcredits {
+        self.bid.as_ref().map_or(Microcredits(u64::MAX), |bid| bid.max)
+    }
+
     /// A price outside of what a bill can express is over any limit.
     fn is_too_dear(&self, price: &Price) -> bool {
         let Some(bid) = &self.bid else { return false };

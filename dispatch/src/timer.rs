@@ -30,6 +30,8 @@ pub(crate) enum Timer {
     Opening,
     /// When to stop counting on the return of a node that left.
     Return(PublicKey),
+    /// When to try more of a client's jobs again that waited until it could pay.
+    Credit(PublicKey),
     /// When to give up on finding a queued job a node.
     Queue(JobId),
     /// When to take a leased job away from a node that has not reported.

@@ -199,6 +199,11 @@ impl Core {
 
     fn dispatch(&mut self, event: Event) {
         self.dispatcher.handle(self.clock.now(), event);
+        self.follow();
+    }
+
+    /// Carries out what the dispatcher decided, and has the timer wake for what comes next.
+    fn follow(&mut self) {
         self.act();
         // A deadline that moved back costs the timer one idle wake-up; only one that moved forward must wake it now.
         if let Some(next) = self.dispatcher.poll_timeout()
@@ -233,8 +238,8 @@ impl Core {
     }
 
     fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Arc<Decision>) {
-        if !self.put_aside(id, attempt, key) {
-            return self.dispatcher.handle(self.clock.now(), Event::Declined { node: key, job: id, attempt });
+        if let Err(affordable) = self.put_aside(id, attempt, key) {
+            return self.dispatcher.handle(self.clock.now(), Event::Declined { node: key, job: id, attempt, affordable });
         }
         let (Some(job), Some(node)) = (self.jobs.get_mut(&id), self.nodes.get(&key)) else {
             tracing::error!(job = %id, node = %key, "the dispatcher started a job or on a node that is not there");
@@ -278,7 +283,7 @@ impl Core {
     fn give_back(&mut self, id: JobId, result: &JobResult) {
         let Some(Job { client, stage: Stage::Live(live), .. }) = self.jobs.get(&id) else { return };
         let (client, reserved, held) = (*client, live.reserved, live.held);
-        self.purses.add(&client, reserved.0.into());
+        self.refund(client, reserved.0.into());
         if held.is_none() {
             return self.purses.release(&client);
         }
@@ -1055,6 +1060,8 @@ impl Core {
         for settlement in sign_settlements(&self.key, &settlements) {
             self.settled(settlement);
         }
+        // Jobs may have waited for what was granted.
+        self.follow();
     }
 
     /// Takes in that an operation is on the disk. A failed job whose last one it is need not be kept at hand any more.
@@ -1096,7 +1103,7 @@ impl Core {
         // What is given as a welcome was in the purse from when it was handed over.
         let is_welcome = grant.id == welcome_id(&grant.customer);
         match &result {
-            Ok(Applied::Recorded { .. }) if !is_welcome => self.purses.add(&grant.customer, grant.amount.0.into()),
+            Ok(Applied::Recorded { .. }) if !is_welcome => self.refund(grant.customer, grant.amount.0.into()),
             Ok(Applied::Recorded { .. }) => {}
             _ if is_welcome => self.purses.add(&grant.customer, -i128::from(grant.amount.0)),
             _ => {}

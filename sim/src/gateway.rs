@@ -245,12 +245,20 @@ impl Gateway {
     }
 
     fn dispatch(&mut self, env: &mut Env, event: Event) {
+        self.tell_dispatcher(env, event);
+        self.follow(env);
+    }
+
+    fn tell_dispatcher(&mut self, env: &mut Env, event: Event) {
         let now = self.clock.tick(env.now);
         if let Some(line) = line_of_event(&event) {
             env.note(format_args!("- {line}"));
         }
         env.shadow.event(now, &event, &self.dispatcher, &mut env.points);
         self.dispatcher.handle(now, event);
+    }
+
+    fn follow(&mut self, env: &mut Env) {
         self.act(env);
         self.arm(env);
     }
@@ -286,11 +294,9 @@ impl Gateway {
     }
 
     fn start_attempt(&mut self, env: &mut Env, id: JobId, attempt: Attempt, key: PublicKey) {
-        if !self.put_aside(env, id, attempt, key) {
+        if let Err(affordable) = self.put_aside(env, id, attempt, key) {
             env.hit(Point::DeclinedForPrice);
-            let event = Event::Declined { node: key, job: id, attempt };
-            env.shadow.event(self.clock.tick(env.now), &event, &self.dispatcher, &mut env.points);
-            return self.dispatcher.handle(self.clock.tick(env.now), event);
+            return self.tell_dispatcher(env, Event::Declined { node: key, job: id, attempt, affordable });
         }
         let Some(job) = self.jobs.get_mut(&id) else { return env.shadow.fault(format!("job {id} was started and is not known")) };
         let Stage::Live(live) = &mut job.stage else { return env.shadow.fault(format!("job {id} was started and has ended")) };
@@ -301,12 +307,11 @@ impl Gateway {
         self.tell(env, id, &JobEvent::Started { node: key, attempt });
     }
 
-    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can; says whether the client has
-    /// that and allows it.
-    fn put_aside(&mut self, env: &mut Env, id: JobId, attempt: Attempt, node: PublicKey) -> bool {
+    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can; else says how much it may cost.
+    fn put_aside(&mut self, env: &mut Env, id: JobId, attempt: Attempt, node: PublicKey) -> Result<(), Microcredits> {
         let since = self.clock.tick(env.now);
-        let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return true };
-        let Stage::Live(live) = &mut job.stage else { return true };
+        let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return Ok(()) };
+        let Stage::Live(live) = &mut job.stage else { return Ok(()) };
         // Those whose node was lost promise nothing any more.
         live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
@@ -314,16 +319,18 @@ impl Gateway {
         let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
         let others = live.out.iter().fold(0u64, |sum, out| sum.saturating_add(out.promised.0));
         let needed = Microcredits(others.saturating_add(promised.0));
-        if live.spec.max_price.is_some_and(|max| needed.0.saturating_add(live.paid.0) > max.0) {
-            return false;
+        if let Some(max) = live.spec.max_price.filter(|max| needed.0.saturating_add(live.paid.0) > max.0) {
+            return Err(Microcredits(max.0.saturating_sub(live.paid.0).saturating_sub(others)));
         }
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
-            if self.available(&client).unwrap_or(0) < i128::from(more) {
-                return false;
+            let available = self.available(&client).unwrap_or(0);
+            if available < i128::from(more) {
+                let payable = i128::from(reserved.0) + available - i128::from(others);
+                return Err(Microcredits(payable.clamp(0, u64::MAX.into()) as u64));
             }
             self.add(&client, -i128::from(more));
         }
-        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
+        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return Ok(()) };
         live.reserved = reserved.max(needed);
         live.out.push(Out { attempt, node, promised, gpu_class, since });
         if live.held.is_none_or(|held| held < needed) {
@@ -334,7 +341,15 @@ impl Gateway {
             let expires = UnixMillis(env.gateway_wall_ms() + HOLD_MS);
             self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
         }
-        true
+        Ok(())
+    }
+
+    /// Adds to what a client can pay. Jobs of it that wait for that are tried when the dispatcher is followed next.
+    fn refund(&mut self, env: &mut Env, client: PublicKey, amount: i128) {
+        self.add(&client, amount);
+        if amount > 0 {
+            self.tell_dispatcher(env, Event::Funded { client });
+        }
     }
 
     /// Ends a job that came to no outcome.
@@ -346,7 +361,7 @@ impl Gateway {
             return env.shadow.fault(format!("job {id} ended a second time"));
         };
         let customer = job.client;
-        self.add(&customer, live.reserved.0.into());
+        self.refund(env, customer, live.reserved.0.into());
         if live.held.is_none() {
             self.release(&customer);
         } else {
@@ -685,6 +700,7 @@ impl Gateway {
         self.dispatch(env, Event::AttemptFailed { node, job: id, attempt, failure });
         if has_lost {
             self.loser_gone(env, id, attempt);
+            self.follow(env);
         }
     }
 
@@ -740,7 +756,7 @@ impl Gateway {
     fn pay_outcome(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String, output: Option<Vec<u8>>) {
         let (id, attempt) = (receipt.receipt().job, receipt.receipt().attempt);
         let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
-        self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report: report(&receipt) });
+        let finished = Event::AttemptFinished { node, job: id, attempt, report: report(&receipt) };
         let rtt_us = self.nodes.get(&node).map_or(0, |node| node.rtt_us);
         let signed = Box::new(receipt.signed().clone());
         let result = JobResult::Done { receipt: signed, reason: reason.clone(), output: output.clone(), queue_us, rtt_us };
@@ -750,13 +766,14 @@ impl Gateway {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let stage = std::mem::replace(&mut job.stage, Stage::Done { result, settlement: None, contest: None });
         let Stage::Live(mut live) = stage else { return env.shadow.fault(format!("job {id} ended a second time")) };
-        live.out.retain(|out| self.dispatcher.is_loser(&out.node, id, out.attempt));
+        let is_out = |out: &Out| self.dispatcher.lease(id, out.attempt) == Some(out.node);
+        live.out.retain(|out| out.attempt != attempt && is_out(out));
         if live.out.is_empty() {
-            return self.settle(env, id, &live, entry);
-        }
-        if let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) {
+            self.settle(env, id, &live, entry);
+        } else if let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) {
             *contest = Some(Box::new(Contest { live, winner: entry }));
         }
+        self.dispatch(env, finished);
     }
 
     /// Hands the receipt that ends a job to the ledger, and gives the client back what the job did not cost.
@@ -766,7 +783,7 @@ impl Gateway {
             env.hit(Point::EmptyHold);
         }
         if let Some(client) = self.jobs.get(&id).map(|job| job.client) {
-            self.add(&client, i128::from(live.reserved.0) - i128::from(cost));
+            self.refund(env, client, i128::from(live.reserved.0) - i128::from(cost));
         }
         self.record(env, Operation::Settle(entry));
     }
@@ -788,6 +805,7 @@ impl Gateway {
         self.pay_interim(env, node, receipt, reason);
         self.dispatch(env, Event::AttemptFinished { node, job: id, attempt, report });
         self.loser_gone(env, id, attempt);
+        self.follow(env);
     }
 
     /// Has the ledger pay for an attempt that does not end its job, and tells the client.
@@ -1079,6 +1097,9 @@ fn line_of_event(event: &Event) -> Option<String> {
         Event::AttemptPreempted { node, job, attempt, .. } => format!("{job} {attempt} was preempted on {}", short(node)),
         Event::AttemptFailed { node, job, attempt, failure } => format!("{job} {attempt} failed on {}: {failure}", short(node)),
         Event::ReceiptRefused { node } => format!("a receipt of {} was refused", short(node)),
-        Event::Declined { node, job, attempt } => format!("{job} {attempt} is not for {}", short(node)),
+        Event::Declined { node, job, attempt, affordable } => {
+            format!("{job} {attempt} is not for {}: its client can pay {}", short(node), affordable.0)
+        }
+        Event::Funded { client } => format!("client {} has more to pay with", short(client)),
     })
 }

@@ -77,6 +77,8 @@ points! {
     ModuleInvalid = "a module ran nowhere",
     CalledInvalid = "a node called a module invalid that another one ran",
     DeclinedForPrice = "a node was too dear for a client's purse",
+    ShortOfCredits = "a job waited as long as it allowed, and its client could pay none of the nodes",
+    CreditsCameBack = "a job that its client could not pay for started when there was more to pay with",
     DeclinedByOwner = "an owner declined a client",
     RefusedPoor = "a job was refused because its client cannot pay",
     HoldRaised = "a hold was raised for a dearer node",

@@ -101,9 +101,23 @@ struct Job {
     /// Of the failed, those whose owner may have taken the machine back, or the lease ended: from here both look alike.
     maybe_given_back: BTreeSet<PublicKey>,
     declined: BTreeSet<PublicKey>,
+    /// Whether any attempt of it was declined.
+    was_declined: bool,
+    /// While it waits, what its client could not pay.
+    limit: Option<Limit>,
+    /// Since when it had waited before an attempt.
+    waited: Option<(Attempt, Tick)>,
     cancelled: Option<Tick>,
     /// Nodes that said that its module runs nowhere.
     called_invalid: u32,
+}
+
+/// The most that a job's client could pay for an attempt of it.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    most: u64,
+    /// Since when it may be more.
+    funded: Option<Tick>,
 }
 
 #[derive(Debug)]
@@ -135,12 +149,25 @@ impl Job {
         self.started > self.before
     }
 
+    /// Whether the most that it can cost on a node with this offer is no more than this.
+    fn costs_within(&self, offer: &NodeOffer, most: u64) -> bool {
+        offer.price.cost_max(&self.request.limits, self.request.input_bytes()).is_ok_and(|cost| cost.0 <= most)
+    }
+
+    /// Whether its client can surely pay a node, as far as the dispatcher knows.
+    fn is_payable(&self, offer: &NodeOffer) -> bool {
+        self.limit.is_none_or(|limit| self.costs_within(offer, limit.most))
+    }
+
+    /// Whether its client may be able to pay a node.
+    fn may_be_payable(&self, offer: &NodeOffer) -> bool {
+        self.limit.is_none_or(|limit| limit.funded.is_some()) || self.is_payable(offer)
+    }
+
     /// Whether a node's offer has what it asks, at a price that is left of its limit.
     fn fits(&self, offer: &NodeOffer) -> bool {
         let Request { limits, gpu, profile, placement, .. } = &self.request;
-        let is_cheap = self.request.max_price.is_none_or(|max| {
-            offer.price.cost_max(limits, self.request.input_bytes()).is_ok_and(|cost| cost.0 <= max.0.saturating_sub(self.spent))
-        });
+        let is_cheap = self.request.max_price.is_none_or(|max| self.costs_within(offer, max.0.saturating_sub(self.spent)));
         let has_labels = placement.labels.iter().all(|label| offer.labels.contains(label));
         let has_gpu = gpu.is_none_or(|need| offer.gpu.as_ref().is_some_and(|offer| offer.fits(&need)));
         let has_memory = offer.memory >= limits.memory;
@@ -201,13 +228,12 @@ impl Shadow {
     }
 
     pub(crate) fn event(&mut self, now: Tick, event: &Event, dispatcher: &Dispatcher, points: &mut Points) {
-        // That one answers an action, and belongs to whatever made it.
-        if !matches!(event, Event::Declined { .. }) {
+        // These answer an action, and belong to whatever made that; or come before what frees credits.
+        if !matches!(event, Event::Declined { .. } | Event::Funded { .. }) {
             self.note_reputations(dispatcher);
         }
         match event {
-            // It answers an action, and belongs to whatever made that.
-            Event::Declined { .. } => {}
+            Event::Declined { .. } | Event::Funded { .. } => {}
             Event::Submitted { job, .. } => self.cause = Cause::Submitted(*job),
             _ => (self.cause, self.newcomer) = (Cause::Other, None),
         }
@@ -229,7 +255,8 @@ impl Shadow {
             Event::AttemptFailed { node, job, attempt, failure } => {
                 self.failed(now, *node, *job, *attempt, failure, points);
             }
-            Event::Declined { node, job, attempt } => self.declined(now, *node, *job, *attempt),
+            Event::Declined { node, job, attempt, affordable } => self.declined(now, *node, *job, *attempt, affordable.0),
+            Event::Funded { client } => self.funded(now, client),
             Event::NodePath { .. } | Event::ReceiptRefused { .. } | Event::ClientWeight { .. } => {}
         }
         self.note_barred(dispatcher, points);
@@ -286,6 +313,9 @@ impl Shadow {
             given_back: BTreeSet::new(),
             maybe_given_back: BTreeSet::new(),
             declined: BTreeSet::new(),
+            was_declined: false,
+            limit: None,
+            waited: None,
             cancelled: None,
             called_invalid: 0,
         });
@@ -415,21 +445,40 @@ impl Shadow {
         }
     }
 
-    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+    /// Nobody heard of the attempt. Where it was the only one, the job waits on as before, for a node that its client can pay.
+    fn declined(&mut self, now: Tick, key: PublicKey, id: JobId, attempt: Attempt, affordable: u64) {
         self.touched.insert(id);
-        if let Some(node) = self.nodes.get_mut(&node) {
-            node.owed.remove(&id);
+        let Some(node) = self.nodes.get_mut(&key) else { return };
+        node.owed.remove(&id);
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.leases.contains(&(attempt, key))) else { return };
+        job.started -= 1;
+        if job.leases.len() > 1 {
+            return self.unlease(now, id, attempt);
         }
-        if self.has_lease(id, attempt, node) {
-            self.jobs.get_mut(&id).expect("it has a lease").started -= 1;
-            self.passed_over(now, id, attempt, node);
+        let is_cause = !job.costs_within(&node.offer, affordable);
+        job.was_declined = true;
+        job.limit = Some(Limit { most: affordable, funded: None });
+        let waited = job.waited.filter(|(of, _)| *of == attempt).map(|(_, since)| since);
+        let was_told = job.is_wait_told;
+        self.unlease(now, id, attempt);
+        if let (Some(job), Some(since)) = (self.jobs.get_mut(&id), waited) {
+            (job.queued_since, job.is_wait_told) = (Some(since), was_told);
         }
+        self.check_that(is_cause, || format!("job {id} was kept from {key}, where its client can pay {affordable}"));
     }
 
-    /// An attempt on a node that is not to have the job.
+    fn funded(&mut self, now: Tick, client: &PublicKey) {
+        let limits = self.jobs.values_mut().filter(|job| job.request.client == *client).filter_map(|job| job.limit.as_mut());
+        limits.for_each(|limit| _ = limit.funded.get_or_insert(now));
+    }
+
+    /// An attempt on a node whose owner declines it. Where another one is out, that is all that was said of the node.
     fn passed_over(&mut self, now: Tick, id: JobId, attempt: Attempt, node: PublicKey) {
         let job = self.jobs.get_mut(&id).expect("it has a lease");
-        job.declined.insert(node);
+        job.was_declined = true;
+        if job.leases.len() == 1 {
+            job.declined.insert(node);
+        }
         self.unlease(now, id, attempt);
     }
 
@@ -532,6 +581,7 @@ impl Shadow {
             (!node.owed.contains_key(&id), "the node owes a report on it"),
             (node.state == NodeState::Ready, "the node takes no jobs"),
             (job.fits(&node.offer), "the node does not fit"),
+            (job.may_be_payable(&node.offer), "its client cannot pay there"),
             (!job.declined.contains(&key), "the node is not to have it"),
             (view.as_ref().is_some_and(|view| view.leases <= view.window), "the node has no room"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
@@ -550,10 +600,16 @@ impl Shadow {
                 points.hit(Point::StartedOverWindow);
             }
         }
+        let offer = self.nodes.get(&key).map(|node| &node.offer);
         if let Some(job) = self.jobs.get_mut(&id) {
+            job.waited = job.queued_since.map(|since| (attempt, since));
             job.leases.push((attempt, key));
             job.queued_since = None;
             job.started += 1;
+            if offer.is_some_and(|offer| !job.is_payable(offer)) {
+                points.hit(Point::CreditsCameBack);
+            }
+            job.limit = None;
         }
     }
 
@@ -665,6 +721,7 @@ impl Shadow {
             Refusal::QueueFull { .. } => (is_new && own >= self.config.queue_per_client_max, Point::RefusedClientFull),
             Refusal::NoNodeFits { .. } => (self.is_alone(job) || self.is_declined_by_all(job), Point::RefusedNoNode),
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
+            Refusal::InsufficientCredit { .. } => (has_waited(job, now) && self.is_too_dear(job), Point::ShortOfCredits),
             Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
             Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
             Refusal::ModuleInvalid(_) => (self.is_invalid(job), Point::ModuleInvalid),
@@ -749,6 +806,7 @@ impl Shadow {
         self.check_bounds(dispatcher, points);
         self.check_losers(now);
         self.check_waits(now, dispatcher);
+        self.check_credit(now, dispatcher);
         if let Some((id, node)) = self.idle_for(dispatcher) {
             let ahead = self.ahead_of(id, node, now);
             self.fault(format!("job {id} waits, and node {node} has room for it; older ones of its client: {ahead}"));
@@ -780,7 +838,7 @@ impl Shadow {
 
     fn check_bounds(&mut self, dispatcher: &Dispatcher, points: &mut Points) {
         let queued = self.jobs.values().filter(|job| job.queued_since.is_some()).count();
-        let admitted = self.lined_up().filter(|job| job.declined.is_empty());
+        let admitted = self.lined_up().filter(|job| !job.was_declined);
         let mut clients: BTreeMap<PublicKey, usize> = BTreeMap::new();
         admitted.for_each(|job| *clients.entry(job.request.client).or_default() += 1);
         if clients.len() >= 3 {
@@ -796,7 +854,7 @@ impl Shadow {
 
     /// A job that was taken into the queue found room among all that wait, those counted whose attempt was lost.
     fn check_admitted(&mut self, id: JobId) {
-        let is_admitted = |job: &&Job| job.queued_since.is_some() && !job.has_started() && job.declined.is_empty();
+        let is_admitted = |job: &&Job| job.queued_since.is_some() && !job.has_started() && !job.was_declined;
         let Some(job) = self.jobs.get(&id).filter(is_admitted) else { return };
         let waiting = || self.jobs.values().filter(|other| other.queued_since.is_some());
         let (all, own) = (waiting().count(), waiting().filter(|other| other.request.client == job.request.client).count());
@@ -830,8 +888,21 @@ impl Shadow {
         }
     }
 
+    /// A job waits for credits only where its client could not pay, and not for long after there was more.
+    fn check_credit(&mut self, now: Tick, dispatcher: &Dispatcher) {
+        let is_wrong = |id: &JobId, job: &Job| match (dispatcher.is_short_of_credit(*id), job.limit) {
+            (true, Some(limit)) => limit.funded.is_some_and(|at| now.since(at) > SECOND + LATE_US),
+            (true, None) => true,
+            (false, limit) => limit.is_some_and(|limit| limit.funded.is_none()),
+        };
+        if let Some((id, job)) = self.jobs.iter().find(|(id, job)| is_wrong(id, job)) {
+            let what = format!("job {id} waits for credits without cause, or should and does not: {job:?}");
+            self.fault(what);
+        }
+    }
+
     /// A node with room and a job that it could have, where there are such. Not where the job has a deadline, which may keep it from that
-    /// node, nor where it failed there, was given back or declined, or is still there.
+    /// node, nor where it failed there, was given back or declined, or is still there, nor where its client cannot pay.
     fn idle_for(&self, dispatcher: &Dispatcher) -> Option<(JobId, PublicKey)> {
         let waiting = || self.jobs.iter().filter(|(_, job)| job.queued_since.is_some());
         waiting().next()?;
@@ -847,7 +918,8 @@ impl Shadow {
         for (key, node) in open {
             let is_ruled_out = |id: &JobId, job: &Job| {
                 let has_tried = job.had(key) || node.owed.contains_key(id);
-                has_tried || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
+                let is_dear = dispatcher.is_short_of_credit(*id) && !job.is_payable(&node.offer);
+                has_tried || is_dear || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
             };
             let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
             if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
@@ -883,8 +955,10 @@ impl Shadow {
         let others = || self.nodes.iter().filter(|(other, node)| *other != key && is_usable(node)).map(|(other, _)| other);
         let best_of = |may: &dyn Fn(&PublicKey) -> bool| others().filter(|key| may(key)).map(reputation).max().unwrap_or(0);
         // What an owner declined is forgotten after a while, at a moment that nobody here can tell.
-        let sure = best_of(&|other| !had(other) && !self.nodes[other].has_declined(job));
-        let possible = best_of(&|other| !had(other) || job.maybe_given_back.contains(other));
+        let offer = |other: &PublicKey| &self.nodes[other].offer;
+        let sure = best_of(&|other| !had(other) && !self.nodes[other].has_declined(job) && job.is_payable(offer(other)));
+        let possible =
+            best_of(&|other| (!had(other) || job.maybe_given_back.contains(other)) && job.may_be_payable(offer(other)));
         // Many things may happen at one moment to a gateway that stood still: it may have been trusted as it got the job.
         let was_distrusted = self.reputations.get(key).is_some_and(|before| *before < DISTRUSTED);
         match was_distrusted && reputation(key) < DISTRUSTED {
@@ -906,16 +980,24 @@ impl Shadow {
         job.called_invalid > 1 || job.called_invalid == 1 && (is_last || !self.has_fresh_node(job))
     }
 
-    /// Whether a node that is there may have a job, and neither failed it, gave it back nor declined it.
+    /// Whether a node that is there may surely have a job, and neither failed it, gave it back nor declined it.
     fn has_fresh_node(&self, job: &Job) -> bool {
-        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
+        let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer) && job.is_payable(&node.offer);
         self.nodes.iter().any(|(key, node)| is_usable(node) && !job.had(key))
+    }
+
+    /// Whether a job's client could pay none of the nodes that it fits.
+    fn is_too_dear(&self, job: &Job) -> bool {
+        let mut usable = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
+        job.limit.is_some() && usable.all(|node| !job.is_payable(&node.offer))
     }
 
     /// Whether no node that is there can have a job.
     fn is_alone(&self, job: &Job) -> bool {
         let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
-        job.declined.len() > adit_dispatch::DECLINED_MAX || !self.nodes.values().any(is_usable)
+        let count = job.declined.len();
+        let is_often = count >= adit_dispatch::GIVEN_BACK_MAX as usize || !self.has_fresh_node(job);
+        count > adit_dispatch::DECLINED_MAX && is_often || !self.nodes.values().any(is_usable)
     }
 }
 

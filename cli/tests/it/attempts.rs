@@ -2,9 +2,10 @@
 //! together cost no more than was held.
 
 use adit_client::{Client, Job, JobHandle, Source, Update};
+use adit_protocol::limits::PRICE_COMPONENT_MAX;
 use adit_protocol::{
-    AttemptFailure, Fuel, GatewayToNode, Greeting, Microcredits, NodeMessage, NodeOffer, NodeState, Outcome, Receipt, Rejection,
-    SecretKey, SignedReceipt, sign_receipts,
+    AttemptFailure, Fuel, GatewayToNode, Greeting, Microcredits, NodeMessage, NodeOffer, NodeState, Outcome, Price, Receipt,
+    Rejection, SecretKey, SignedReceipt, sign_receipts,
 };
 use adit_transport::{Connection, Dialer, GatewayAddr, Inbox, Outbox, load_or_create_key_file};
 use serde_json::Value;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::guest;
 use crate::hostile::{INPUT, Lease, WELCOME, account, offer, priced, truth, unpaid};
-use crate::network::{Adit, Network, nodes_until};
+use crate::network::{Adit, Gateway, Home, Network, nodes_until};
 use crate::process::{LOOK_EVERY, PATIENCE};
 
 /// A node by hand, which does what a test says.
@@ -436,6 +437,68 @@ async fn node_that_declines_costs_the_job_nothing() {
     assert_eq!((&record["state"], record["reputation"].as_u64()), (&"ready".into(), Some(1_000)));
     let declined = record["verdicts"].as_array().unwrap().iter().find(|row| row["unfit"] == "declined");
     assert_eq!(declined.and_then(|row| row["count"].as_u64()), Some(1), "{record}");
+}
+
+/// Nodes at a price that nobody can pay had each such job refused as the seventeenth of them was asked, though the only cheap one was just busy.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_waits_for_the_node_that_its_client_can_pay_beside_many_that_it_cannot() {
+    let network = Network::empty();
+    let client = network.client().await;
+    let mut cheap = Hand::join(&network, "cheap").await;
+    // Two compute minutes of the dear ones cost more than there is.
+    let fuel = 120_000_000_000;
+    let mut before = client.submit(echo(&client, fuel));
+    let lease = cheap.lease().await;
+    let absurd = NodeOffer { price: Price { per_compute_minute: PRICE_COMPONENT_MAX, ..Price::default() }, ..offer(1) };
+    let mut dear = Vec::new();
+    for n in 0..17 {
+        dear.push(Hand::join_with(&network, &format!("dear-{n}"), absurd.clone()).await.expect("it is let in"));
+    }
+    nodes_until(&client, |nodes| nodes.len() == 18).await;
+    let mut handle = client.submit(echo(&client, fuel));
+    assert!(matches!(timeout(PATIENCE, handle.next()).await, Ok(Ok(Some(Update::Queued)))));
+    let mut paid = cheap.finish(&lease, FINISHED, 1_000_000_000);
+    let next = cheap.lease().await;
+    assert_ne!(next.job, lease.job);
+    paid += cheap.finish(&next, FINISHED, 1_000_000_000);
+    for handle in [&mut before, &mut handle] {
+        timeout(PATIENCE, handle.settled()).await.expect("it ends").unwrap();
+    }
+    assert_eq!(spent(&client).await, paid);
+}
+
+/// Both were accepted while no node said what they cost. The second one was then kept from the node for good, as the first had all the credits,
+/// and waited in vain beside it when that had ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_could_not_be_paid_beside_another_runs_when_that_has_ended() {
+    for slots in [1, 2] {
+        let home = Home::new();
+        let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--welcome", "1"]);
+        let network = Network { home, gateway, nodes: Vec::new() };
+        let client = network.client().await;
+        let mut hand = Hand::join_with(&network, "node", offer(slots)).await.expect("it is let in");
+        let mut job = echo(&client, 10_000_000_000);
+        // One costs two thirds of what there is.
+        job.spec.limits.fuel = Fuel(10_000_000_000 * 666_666 / price(&job));
+        assert!((500_001..=1_000_000).contains(&price(&job)), "{}", price(&job));
+        hand.pause();
+        nodes_until(&client, |nodes| nodes.iter().all(|node| matches!(node.state, NodeState::Paused(_)))).await;
+        let mut handles = Vec::new();
+        for _ in 0..2 {
+            job.key = adit_client::new_key();
+            let mut handle = client.submit(client.salted(job.clone()));
+            assert!(matches!(timeout(PATIENCE, handle.next()).await, Ok(Ok(Some(Update::Queued)))));
+            handles.push(handle);
+        }
+        hand.say(&NodeMessage::State(NodeState::Ready));
+        for _ in 0..2 {
+            let lease = hand.lease().await;
+            hand.finish(&lease, FINISHED, 1_000_000_000);
+        }
+        for mut handle in handles {
+            timeout(PATIENCE, handle.settled()).await.expect("it ends").unwrap();
+        }
+    }
 }
 
 /// The second submission had no attempt, and the third one began to count anew: at a number that was paid, which stopped the ledger.

@@ -150,6 +150,15 @@ fn second_attempt_that_the_client_cannot_pay_is_none() {
     assert!(world.is_forgotten(100));
 }
 
+/// That there were no credits for two attempts kept the second one's node from the job for good, also when it was left alone.
+#[test]
+fn job_goes_to_the_node_of_a_second_attempt_that_could_not_be_paid() {
+    let mut world = overdue();
+    assert_eq!(world.pass(SECOND), [start(100, 2, 2)]);
+    assert_eq!(world.decline(2, 100, 2), []);
+    assert_eq!(world.leave(1), [start(100, 2, 2)]);
+}
+
 #[test]
 fn hedge_waits_for_a_node_with_room() {
     let mut world = overdue();

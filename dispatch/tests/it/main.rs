@@ -2,6 +2,7 @@
 
 mod admission;
 mod cancel;
+mod credit;
 mod deadline;
 mod fairness;
 mod gpu;

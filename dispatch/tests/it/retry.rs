@@ -263,13 +263,32 @@ fn job_that_is_declined_everywhere_is_refused_in_the_end() {
         match started.pop() {
             Some(Action::Start { node, attempt, .. }) => {
                 assert_eq!(attempt, Attempt(1));
-                started.extend(world.handle(Event::Declined { node, job: job(1), attempt }));
+                started.extend(world.decline(node.0[0], 1, attempt.0));
             }
             Some(Action::Refuse { refusal: Refusal::NoNodeFits { .. }, .. }) => return,
             other => panic!("{other:?}"),
         }
     }
     panic!("nobody refuses it");
+}
+
+/// Seventeen owners ended everybody's jobs by declining them, while those who would run them were busy.
+#[test]
+fn job_that_many_decline_waits_for_a_busy_node_that_did_not() {
+    let declined = AttemptFailure::Declined("not for you".into());
+    for (owners, is_kept) in [(30, true), (32, false)] {
+        let mut world = World::settled(&[(100, 1)]);
+        assert_eq!(world.submit_for(2, 2), [start(2, 1, 100)]);
+        assert_eq!(world.submit(1), []);
+        let mut last = Vec::new();
+        for n in 1..=owners {
+            assert_eq!(world.join(n, 1), [start(1, n.into(), n)]);
+            last = world.fail(n, 1, n.into(), declined.clone());
+        }
+        assert_eq!(last.is_empty(), is_kept, "{last:?}");
+        let want = if is_kept { vec![start(1, u32::from(owners) + 1, 100)] } else { vec![] };
+        assert_eq!(world.finish(100, 2, 1), want);
+    }
 }
 
 #[test]

@@ -155,8 +155,18 @@ impl World {
         self.handle(Event::AttemptFailed { node: node(n), job: job(j), attempt: Attempt(attempt), failure })
     }
 
+    /// The client can pay nothing.
     pub(crate) fn decline(&mut self, n: u8, j: u32, attempt: u32) -> Vec<Action> {
-        self.handle(Event::Declined { node: node(n), job: job(j), attempt: Attempt(attempt) })
+        self.decline_with(n, j, attempt, 0)
+    }
+
+    pub(crate) fn decline_with(&mut self, n: u8, j: u32, attempt: u32, affordable: u64) -> Vec<Action> {
+        let (node, job, attempt, affordable) = (node(n), job(j), Attempt(attempt), Microcredits(affordable));
+        self.handle(Event::Declined { node, job, attempt, affordable })
+    }
+
+    pub(crate) fn fund(&mut self, c: u8) -> Vec<Action> {
+        self.handle(Event::Funded { client: client(c) })
     }
 
     pub(crate) fn view(&self, n: u8) -> NodeView<'_> {

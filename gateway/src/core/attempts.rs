@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use adit_dispatch::{DECLINED_MAX, Event, GIVEN_BACK_MAX, Report};
+use adit_dispatch::{Event, GIVEN_BACK_MAX, Report};
 use adit_ledger::{Entry, Hold, Operation};
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
@@ -17,6 +17,7 @@ use super::{Core, truncate};
 use crate::clock::wall_time;
 use crate::job::{Contest, Job, Live, Out, Stage};
 use crate::peer::LinkId;
+use crate::purse::shown;
 use crate::{settle, times};
 
 /// Nodes whose refused receipts are counted.
@@ -44,31 +45,35 @@ struct Checked {
 
 /// Before an attempt begins.
 impl Core {
-    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can. Says whether the client has
-    /// that and allows it.
-    pub(super) fn put_aside(&mut self, id: JobId, attempt: Attempt, node: PublicKey) -> bool {
-        let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return true };
-        let Stage::Live(live) = &mut job.stage else { return true };
+    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can.
+    ///
+    /// # Errors
+    /// Where the client has not got that or does not allow it: the most that an attempt may cost now.
+    pub(super) fn put_aside(&mut self, id: JobId, attempt: Attempt, node: PublicKey) -> Result<(), Microcredits> {
+        let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return Ok(()) };
+        let Stage::Live(live) = &mut job.stage else { return Ok(()) };
         // Those whose node was lost promise nothing any more.
         live.out.retain(|out| self.dispatcher.lease(id, out.attempt) == Some(out.node));
         let (client, reserved, limits) = (job.client, live.reserved, live.spec.limits);
         let promised = peer.offer.price.cost_max(&limits, live.spec.bytes_in().0).unwrap_or(Microcredits(u64::MAX));
         let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
-        let needed = Microcredits(live.promised().0.saturating_add(promised.0));
+        let others = live.promised();
+        let needed = Microcredits(others.0.saturating_add(promised.0));
         let dearest = live.dearest.max(promised);
         let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
         if needed.0.saturating_add(live.paid.0) > most.0 {
-            return false;
+            return Err(Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others.0)));
         }
         // Dearer than the cheapest that was here when the job came, or one attempt beside another.
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
-            match self.afford(client, Microcredits(more)) {
-                Ok(()) => self.purses.add(&client, -i128::from(more)),
-                Err(_) => return false,
+            if self.afford(client, Microcredits(more)).is_err() {
+                let payable = reserved.0.saturating_add(self.payable(&client).0);
+                return Err(Microcredits(payable.saturating_sub(others.0)));
             }
+            self.purses.add(&client, -i128::from(more));
         }
         let since = self.clock.now();
-        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return true };
+        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return Ok(()) };
         live.reserved = reserved.max(needed);
         live.dearest = dearest;
         live.out.push(Out { attempt, node, promised, gpu_class, since });
@@ -78,7 +83,23 @@ impl Core {
             // Not news that anybody waits for: a short job's hold goes with its receipt, in one commit instead of two.
             self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
         }
-        true
+        Ok(())
+    }
+
+    /// What a client can pay beside what is reserved for its jobs; a new key, what it would be welcomed with.
+    fn payable(&self, client: &PublicKey) -> Microcredits {
+        let Ok(available) = self.purses.available(client, &self.reader) else { return Microcredits(0) };
+        let welcome = if self.is_new(client).unwrap_or(false) { self.welcome } else { Microcredits(0) };
+        shown(available).max(welcome)
+    }
+
+    /// Adds to what a client can pay. Jobs of it that wait for that are tried when the dispatcher is followed next: by then what frees it has to
+    /// be on its way to the ledger, before their holds.
+    pub(super) fn refund(&mut self, client: PublicKey, amount: i128) {
+        self.purses.add(&client, amount);
+        if amount > 0 {
+            self.dispatcher.handle(self.clock.now(), Event::Funded { client });
+        }
     }
 }
 
@@ -151,36 +172,41 @@ impl Core {
         self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
         if has_lost {
             self.loser_gone(id, attempt);
+            self.follow();
         }
     }
 
-    /// Pays for an attempt that ends its job, once others that are out have been paid or given up.
+    /// Pays for an attempt that ends its job, once others that are out have been paid or given up. Where none is, before its slot is free: the
+    /// job that gets the slot may be one that waits for the credits that come back.
     fn pay_outcome(&mut self, node: PublicKey, id: JobId, attempt: Attempt, checked: Checked) {
         let Checked { receipt, reason, output, pin } = checked;
         let queue_us = self.dispatcher.waited_us(id).unwrap_or(0);
-        self.dispatch(Event::AttemptFinished { node, job: id, attempt, report: report(&receipt) });
+        let finished = Event::AttemptFinished { node, job: id, attempt, report: report(&receipt) };
         let rtt_us = self.rtt_us(&node);
         let signed = Box::new(receipt.signed().clone());
         let result = JobResult::Done { receipt: signed, reason: reason.clone(), output: output.clone(), queue_us, rtt_us };
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.tell(&JobEvent::Ended(result.clone()));
-        job.log.end();
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.tell(&JobEvent::Ended(result.clone()));
+            job.log.end();
+        }
         let entry = Box::new(Entry { receipt, settled: wall_time(), reason, output, queue_us, rtt_us });
         let stage = Stage::Done { result, output: pin, settlement: None, contest: None };
-        let Some(mut live) = self.end(id, stage) else { return };
-        live.out.retain(|out| self.dispatcher.is_loser(&out.node, id, out.attempt));
-        if live.out.is_empty() {
-            return self.settle(id, &live, entry);
+        if let Some(mut live) = self.end(id, stage) {
+            let is_out = |out: &Out| self.dispatcher.lease(id, out.attempt) == Some(out.node);
+            live.out.retain(|out| out.attempt != attempt && is_out(out));
+            if live.out.is_empty() {
+                self.settle(id, &live, entry);
+            } else if let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) {
+                *contest = Some(Box::new(Contest { live, winner: entry }));
+            }
         }
-        if let Some(Job { stage: Stage::Done { contest, .. }, .. }) = self.jobs.get_mut(&id) {
-            *contest = Some(Box::new(Contest { live, winner: entry }));
-        }
+        self.dispatch(finished);
     }
 
     /// Hands the receipt that ends a job to the ledger, and gives the client back what the job did not cost.
     fn settle(&mut self, id: JobId, live: &Live, entry: Box<Entry>) {
-        if let Some(job) = self.jobs.get(&id) {
-            self.purses.add(&job.client, i128::from(live.reserved.0) - i128::from(entry.receipt.receipt().cost.0));
+        if let Some(client) = self.jobs.get(&id).map(|job| job.client) {
+            self.refund(client, i128::from(live.reserved.0) - i128::from(entry.receipt.receipt().cost.0));
         }
         self.record(Operation::Settle(entry));
     }
@@ -198,6 +224,7 @@ impl Core {
         self.pay_interim(node, id, attempt, checked);
         self.dispatch(Event::AttemptFinished { node, job: id, attempt, report });
         self.loser_gone(id, attempt);
+        self.follow();
     }
 
     /// Has the ledger pay for an attempt that does not end its job, and tells the client.
@@ -337,9 +364,9 @@ fn report(receipt: &VerifiedReceipt) -> Report {
 }
 
 /// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed, and may wait anew after
-/// each node on which that client cannot pay.
+/// each node whose owner declines it.
 fn hold_time_ms(limits: &JobLimits, config: &adit_dispatch::Config) -> u64 {
-    let waits_ms = limits.queue_ms.saturating_mul(DECLINED_MAX as u64 + 1);
+    let waits_ms = limits.queue_ms.saturating_mul(u64::from(GIVEN_BACK_MAX) + 1);
     let attempt_ms = waits_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
     let given_back = config.preemptions_max.max(GIVEN_BACK_MAX);
     let attempts = u64::from(config.attempts_max) + u64::from(given_back) + 1;
