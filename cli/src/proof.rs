@@ -101,7 +101,8 @@ impl Proof {
         let Ok(stored) = Self::load(path) else { return self.write(path) };
         if self.receipt == stored.receipt {
             let joined = self.clone().joined_with(stored);
-            let contradicts = || ProofError(format!("{} has another word of the gateway's about this receipt, and is kept", path.display()));
+            let contradicts =
+                || ProofError(format!("{} has another word of the gateway's about this receipt, and is kept", path.display()));
             return joined.ok_or_else(contradicts)?.write(path);
         }
         let is_of_same_job = self.receipt.receipt.job == stored.receipt.receipt.job;
