@@ -12,9 +12,31 @@ pub(crate) fn echo() -> Vec<u8> {
 
 /// As [`echo`], among so many functions that it begins in baseline code.
 pub(crate) fn large_echo() -> Vec<u8> {
+    module(&many_functions(), ECHO)
+}
+
+/// What an optimising compiler takes a second or so for.
+fn many_functions() -> String {
     let step = "(local.set 0 (i32.rotl (i32.xor (local.get 0) (i32.const 7919)) (i32.const 5)))";
     let function = format!("(func (param i32) (result i32) {} (local.get 0))", step.repeat(100));
-    module(&function.repeat(500), ECHO)
+    function.repeat(500)
+}
+
+/// Says that 2 is done, computes for a tenth of a second or so, writes 128 KiB, says that 1 is done, and computes until it is stopped; among
+/// so many functions that it begins in baseline code, and begins again: then 2 is told a second time.
+///
+/// Another module for each `n`.
+pub(crate) fn large_hold(n: u64) -> Vec<u8> {
+    let turns = 100_000_000 + n;
+    let start = format!(
+        "(call $progress (i64.const 2) (i64.const 0))
+        (loop $turn (br_if $turn (i64.lt_u (local.tee $total (i64.add (local.get $total) (i64.const 1))) (i64.const {turns}))))
+        (call $write (i32.const 1) (i32.const 65536) (i32.const 65536))
+        (call $write (i32.const 1) (i32.const 65536) (i32.const 65536))
+        (call $progress (i64.const 1) (i64.const 0))
+        (loop $forever (local.set $total (i64.add (local.get $total) (i64.const 1))) (br $forever))"
+    );
+    module(&many_functions(), &start)
 }
 
 /// Reads all of its input; its output is [`Sum`]'s bytes. Takes one step for eight bytes, so that a gibibyte is quickly read.

@@ -153,7 +153,8 @@ fn start_that_the_client_cannot_pay_is_charged_nothing() {
     for (c, j) in [(1, 1), (2, 2)] {
         assert_eq!(world.submit_for(c, j), []);
     }
-    assert_eq!(world.finish(1, 90, 1), [start(1, 1, 1)]);
+    world.pass(10 * SECOND);
+    assert_eq!(world.finish_after(1, 90, 1, 10_000_000_000), [start(1, 1, 1)]);
     assert_eq!(world.decline_with(1, 1, 1, 0), [start(2, 1, 1)]);
     world.submit_for(2, 4);
     world.submit_for(1, 3);
