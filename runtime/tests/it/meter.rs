@@ -128,6 +128,28 @@ fn block_that_only_traps_is_paid_for_under_every_compiler() {
     }
 }
 
+/// An update takes back what a way not gone would have cost, so that the word in memory may be below zero where a guest traps. It was
+/// taken for zero before what it lacks was added: this guest was billed 54,688 fuel, or was out of fuel.
+#[test]
+fn count_below_zero_where_a_guest_traps_is_a_count() {
+    let dear = "(drop (ref.func $f))".repeat(1_000);
+    let text = format!(
+        r#"(module (func $f) (elem declare func $f)
+            (func (export "_start") (if (i32.const 0) (then {dear}) (else nop)) unreachable))"#
+    );
+    for limit in [20_000, 1_000_000] {
+        let mut spec = spec();
+        spec.limits.fuel = Fuel(limit);
+        for lab in &mut labs() {
+            for profile in [false, true] {
+                let program = lab.compile(&wat::parse_str(&text).unwrap(), &Options { profile, ..Options::default() }).unwrap();
+                let run = lab.run(&program, &spec, b"").unwrap().run;
+                assert_eq!((run.outcome, run.usage.fuel), (Outcome::Trapped(TrapKind::Unreachable), Fuel(4_001)), "{limit}");
+            }
+        }
+    }
+}
+
 /// Where Cranelift optimises, it makes new instructions of several, which come from nowhere in the module; and on x86-64 a load would
 /// become part of such a one. If that trapped, the engine could not say where.
 #[test]
