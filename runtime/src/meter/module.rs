@@ -458,7 +458,7 @@ impl<'a> Outline<'a> {
         let body = Body::decode(ty, &self.bodies[index], |op| weights.of(op))?;
         let callees = Callees { entries: &self.entries, imported_functions: self.signatures.imported_functions };
         let function = Function { steps: &body.steps, results: ty.results().len(), signatures: &self.signatures, callees };
-        let graph = Graph::build(function, None, |_| false);
+        let graph = Graph::build(function, None);
         Ok(cheapest_debt(&graph).clamp(0, UNCHECKED_UNITS_MAX as i64))
     }
 
