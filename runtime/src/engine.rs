@@ -40,6 +40,9 @@ const POOL_SLOTS: u32 = 4;
 const OTHER_BYTES: u64 = 2 << 30;
 /// Guest memory that is zeroed rather than given back to the kernel when an instance ends: a small job touches no more.
 pub(crate) const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
+/// An image of a memory's data is made where it has fewer bytes than this, or half of them are data; else segments are copied one by one at
+/// each instantiation, which is paid for. The engine's default.
+pub(crate) const SPARSE_IMAGE_BYTES: u64 = 16 << 20;
 
 /// What modules may use: what today's toolchains emit. The rest no toolchain needs, or it would let two machines differ.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -201,6 +204,7 @@ fn config_in(room: Room, strategy: Strategy, opt_level: OptLevel) -> Config {
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_guard_size(room.guard_bytes)
         .memory_init_cow(true)
+        .memory_guaranteed_dense_image_size(SPARSE_IMAGE_BYTES)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
         .signals_based_traps(true)

@@ -48,7 +48,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 7;
+const VERSION: u32 = 8;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,8 +115,10 @@ const INSTANCE_UNITS: u64 = 4_000 * UNITS_PER_FUEL;
 const DATA_KIB_UNITS: u64 = 60 * UNITS_PER_FUEL;
 /// Units for each table element that instantiation writes as the compiler left it.
 const ELEMENT_UNITS: u64 = 2 * UNITS_PER_FUEL;
-/// Units for each element that instantiation computes, one by one: what `ref.func` costs.
+/// Units for each reference that instantiation computes, one by one, for a segment or a global: what `ref.func` costs.
 const COMPUTED_ELEMENT_UNITS: u64 = 14_000;
+/// Units for each data segment that instantiation copies by itself: the fixed part of a `memory.init`.
+const COPIED_SEGMENT_UNITS: u64 = 3_750;
 /// Units for each place that a table begins with: whoever first reads it has the engine make a reference of what belongs there.
 const TABLE_PLACE_UNITS: u64 = 10 * UNITS_PER_FUEL;
 /// Units for each of the first pages of 64 KiB that a memory begins with; a worker has them mapped from the job before, and zeroes them.
@@ -130,6 +132,7 @@ impl Facts {
     pub fn instantiation_units(&self) -> u64 {
         let terms = [
             self.data_bytes.div_ceil(1024).saturating_mul(DATA_KIB_UNITS),
+            self.copied_segments.saturating_mul(COPIED_SEGMENT_UNITS),
             self.elements.saturating_mul(ELEMENT_UNITS),
             self.computed_elements.saturating_mul(COMPUTED_ELEMENT_UNITS),
             self.table_places.saturating_mul(TABLE_PLACE_UNITS),
@@ -159,7 +162,7 @@ pub fn meter_id() -> MeterId {
 pub fn description() -> String {
     let mut text = format!(
         "adit meter {VERSION}; profile core-1; engine {ENGINE}; {UNITS_PER_FUEL} units per fuel; depth {DEPTH_MAX}; instance {INSTANCE_UNITS}; \
-         data {DATA_KIB_UNITS}; element {ELEMENT_UNITS}, computed {COMPUTED_ELEMENT_UNITS}, place {TABLE_PLACE_UNITS}; page {PAGE_UNITS} for {RESIDENT_PAGES}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
+         data {DATA_KIB_UNITS}, segment {COPIED_SEGMENT_UNITS}; element {ELEMENT_UNITS}, computed {COMPUTED_ELEMENT_UNITS}, place {TABLE_PLACE_UNITS}; page {PAGE_UNITS} for {RESIDENT_PAGES}; copy {}, fill {}, elements {}, grow {}; price formula v2; weights",
         weights::COPIED_BYTE_UNITS,
         weights::FILLED_BYTE_UNITS,
         weights::BULK_ELEMENT_UNITS,

@@ -274,8 +274,13 @@ impl MeterPage {
 
     /// The units counted so far. While the guest runs, short of the truth or ahead of it by what is pending; exact at a call of the host.
     pub(crate) fn counter(&self) -> u64 {
-        // What is pending may make the word negative at the start.
-        self.lock().as_ref().map_or(0, |page| (page.get(words::COUNTER) as i64).max(0) as u64)
+        self.counted(0)
+    }
+
+    /// The units counted where the word lacks so many. The word may be below zero there, the sum may not.
+    pub(crate) fn counted(&self, lacking: i64) -> u64 {
+        let word = self.lock().as_ref().map_or(0, |page| page.get(words::COUNTER).cast_signed());
+        u64::try_from(word.saturating_add(lacking)).unwrap_or(0)
     }
 
     /// Counts what the host did for the guest, and says whether it may go on. Only for a call of the host: there the guest's code does
@@ -283,7 +288,7 @@ impl MeterPage {
     pub(crate) fn charge(&self, units: u64) -> bool {
         let page = self.lock();
         let Some(page) = &*page else { return false };
-        // Never so much that the word, which may be negative at the start, looks like that.
+        // At a call of the host nothing is lacking, so that the word is no less than zero; and never so much that it looks like less.
         let counter = page.get(words::COUNTER).saturating_add(units).min(i64::MAX as u64);
         page.set(words::COUNTER, counter);
         counter <= page.get(words::LIMIT)
@@ -379,6 +384,13 @@ mod tests {
             view.read(BYTES / 2 - 4, &mut seen[..4]);
             assert_eq!(seen[..4], [round, !round, !round, !round], "by a call");
         }
+    }
+
+    #[test]
+    fn word_below_zero_is_no_count_before_what_it_lacks_is_added() {
+        let page = MeterPage::alone();
+        page.start((-5_i64).cast_unsigned(), 100, 0);
+        assert_eq!((page.counter(), page.counted(7), page.counted(3)), (0, 2, 0));
     }
 
     #[test]

@@ -1433,3 +1433,29 @@
 (module (import "adit_1" "fuel_left" (func $fuel_left (result i64)))
   (func (export "_start")
     (loop $l (drop (call $fuel_left)) (br $l))))
+
+;; trap_where_the_word_is_below_zero: trapped
+(module (func $f) (elem declare func $f)
+  (func (export "_start")
+    (if (i32.const 0)
+      (then
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f))
+        (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)) (drop (ref.func $f)))
+      (else nop))
+    unreachable))
+
+;; recursion_over_the_limit_on_its_way_back: out-of-fuel
+(module (import "wasi_snapshot_preview1" "sched_yield" (func $sched_yield (result i32)))
+  (memory (export "memory") 1)
+  (func $f (param i32)
+    (if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))))
+    (drop (call $sched_yield)) (drop (call $sched_yield)) (drop (call $sched_yield)) (drop (call $sched_yield)) (drop (call $sched_yield)))
+  (func (export "_start") (call $f (i32.const 30000))))

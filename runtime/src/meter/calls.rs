@@ -2,18 +2,20 @@
 //!
 //! A function whose whole tree of calls is known, and small, needs to look at nothing: it cannot nest deep, and what it costs in all
 //! apart from loops, which look for themselves, is soon over. Every circle of calls has a call through a table, or only direct calls
-//! between functions that can come back to each other: before such a call the limit is looked at, and before no other. So the many
-//! calls that end without calling on, as the leaves of a tree, pay nothing.
+//! between functions that can come back to each other: before such a call the limit is looked at, and before no other; behind it only
+//! where much is done there ([`checks`](super::checks)). So the many calls that end without calling on, as the leaves of a tree, pay nothing.
 
 use wasmparser::Operator;
 
-use super::body::{Body, Signatures};
+use super::body::{Body, Signatures, Step};
 use super::stack::frame;
+use crate::worker::CALL_UNITS;
 
 /// Nominal bytes that functions which are not counted may nest. One that is counted may be as large and call them before it looks, so the
 /// native stack has room for twice as much beyond the limit of depth.
 pub(crate) const UNCOUNTED_BYTES_MAX: u32 = 64 << 10;
-/// What may be spent between two looks at the limit, roughly, in units: a thousand fuel, or a microsecond.
+/// What a function may cost, with all that it calls, that does not look at the limit when it is entered, in units: a thousand fuel, or a
+/// microsecond. How often loops go round does not count: they look for themselves.
 pub(super) const UNCHECKED_UNITS_MAX: u64 = 1024 * super::UNITS_PER_FUEL;
 
 /// What is known of a function from its own body.
@@ -21,7 +23,7 @@ pub(super) const UNCHECKED_UNITS_MAX: u64 = 1024 * super::UNITS_PER_FUEL;
 pub(super) struct Outline {
     /// Its nominal frame in bytes.
     frame: u32,
-    /// All that stands in it, in units.
+    /// All that stands in it, and what the host takes for the calls of it, in units.
     units: u64,
     /// The functions of the guest's own that it calls, by their number among those: one for each call that stands in it.
     callees: Vec<u32>,
@@ -35,9 +37,11 @@ impl Outline {
             Operator::Call { function_index } => function_index.checked_sub(signatures.imported_functions),
             _ => None,
         };
+        let is_host = |op: &Operator<'_>| matches!(op, Operator::Call { function_index } if *function_index < signatures.imported_functions);
+        let units = |step: &Step<'_>| u64::from(step.weight) + if is_host(&step.op) { CALL_UNITS } else { 0 };
         Self {
             frame: frame(body, signatures),
-            units: body.steps.iter().map(|step| u64::from(step.weight)).sum(),
+            units: body.steps.iter().map(units).sum(),
             callees: body.steps.iter().filter_map(|step| callee(&step.op)).collect(),
             calls_any: body.steps.iter().any(|step| matches!(step.op, Operator::CallIndirect { .. })),
         }
@@ -53,6 +57,9 @@ pub(super) struct Entry {
     pub(super) is_counted: bool,
     /// Those that may come back to each other by direct calls have one number; those that may come back only through a table, none.
     pub(super) circle: Option<u32>,
+    /// Whether it may come back from a depth: it looks first, or calls through a table, or what may come back to it, or another that is
+    /// so. What was spent since the last look is not known where such a call comes back, for others may have come back below it.
+    pub(super) is_deep: bool,
     /// Whether it looks at the limit when it is entered.
     pub(super) checks_first: bool,
     /// What it may cost before it has looked at the limit or returned, but for how often loops go round, in units.
@@ -77,6 +84,8 @@ pub(super) enum Callee {
     Known(Entry),
     /// Whatever a table holds.
     Any,
+    /// One of the host's. Some do not look at the limit.
+    Host,
 }
 
 impl Callee {
@@ -85,6 +94,7 @@ impl Callee {
         match self {
             Self::Known(entry) => entry.is_counted,
             Self::Any => true,
+            Self::Host => false,
         }
     }
 
@@ -92,7 +102,7 @@ impl Callee {
     pub(super) fn owes(self) -> i64 {
         match self {
             Self::Known(entry) => entry.owes,
-            Self::Any => 0,
+            Self::Any | Self::Host => 0,
         }
     }
 
@@ -101,6 +111,16 @@ impl Callee {
         match self {
             Self::Known(entry) => entry.circle.is_some() && entry.circle == caller.circle,
             Self::Any => true,
+            Self::Host => false,
+        }
+    }
+
+    /// Whether it may come back from a depth.
+    pub(super) fn is_deep(self) -> bool {
+        match self {
+            Self::Known(entry) => entry.is_deep,
+            Self::Any => true,
+            Self::Host => false,
         }
     }
 
@@ -109,17 +129,19 @@ impl Callee {
         match self {
             Self::Known(entry) => (!entry.checks_first).then_some(entry.unchecked),
             Self::Any => Some(UNCHECKED_UNITS_MAX),
+            Self::Host => Some(CALL_UNITS),
         }
     }
 }
 
 impl Callees<'_> {
-    /// What an operator calls, where that is a function of the guest's own.
+    /// What an operator calls, where it does.
     pub(super) fn of(self, op: &Operator<'_>) -> Option<Callee> {
         match op {
-            Operator::Call { function_index } => {
-                function_index.checked_sub(self.imported_functions).map(|index| Callee::Known(self.entries[index as usize]))
-            }
+            Operator::Call { function_index } => Some(match function_index.checked_sub(self.imported_functions) {
+                Some(index) => Callee::Known(self.entries[index as usize]),
+                None => Callee::Host,
+            }),
             Operator::CallIndirect { .. } => Some(Callee::Any),
             _ => None,
         }
@@ -145,15 +167,22 @@ pub(super) fn entries(outlines: &[Outline]) -> (Vec<Entry>, Vec<Vec<Circle>>) {
             let is_known = !comes_back && !outline.calls_any;
             trees[index] = below.fold(is_known.then_some(0), |most: Option<u64>, tree| Some(most?.max(tree?)));
             trees[index] = trees[index].map(|below| below + u64::from(outline.frame));
-            let cost = |callee: &u32| entries[*callee as usize].map_or(outlines[*callee as usize].units, |entry| entry.unchecked);
-            let units = outline.callees.iter().map(cost).fold(outline.units, u64::saturating_add);
-            let checks_first = units > UNCHECKED_UNITS_MAX;
+            // A call of its own circle comes behind a look.
+            let is_lower = |entry: &Entry| entry.circle != Some(number as u32);
+            let lower = |callee: &u32| entries[*callee as usize].filter(is_lower);
+            let unchecked = outline.callees.iter().filter_map(lower).map(|entry| entry.unchecked);
+            let unchecked = unchecked.fold(outline.units, u64::saturating_add);
+            let own =
+                outline.callees.iter().filter(|callee| lower(callee).is_none()).map(|callee| outlines[*callee as usize].units);
+            let checks_first = own.fold(unchecked, u64::saturating_add) > UNCHECKED_UNITS_MAX;
+            let calls_deep = outline.callees.iter().any(|callee| entries[*callee as usize].is_some_and(|entry| entry.is_deep));
             entries[index] = Some(Entry {
                 frame: outline.frame,
                 is_counted: trees[index].is_none_or(|bytes| bytes > u64::from(UNCOUNTED_BYTES_MAX)),
                 circle: comes_back.then_some(number as u32),
+                is_deep: checks_first || comes_back || outline.calls_any || calls_deep,
                 checks_first,
-                unchecked: if checks_first { 0 } else { units },
+                unchecked: if checks_first { 0 } else { unchecked },
                 owes: 0,
             });
         }

@@ -57,11 +57,11 @@ pub(super) struct Emitted {
 pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &Context<'_>) -> Result<Emitted, MeterError> {
     let entry = context.entries[index];
     let callees = Callees { entries: context.entries, imported_functions: context.signatures.imported_functions };
-    let checks = Checks::of(&body.steps, callees, entry);
-    let depths = Depths::of(&body.steps, callees, entry);
-    let is_checked = |at: Option<usize>| at.map_or(entry.checks_first, |at| checks.is_behind(at));
     let function = Function { steps: &body.steps, results, signatures: context.signatures, callees };
-    let graph = Graph::build(function, Some(entry.owes), is_checked);
+    let mut graph = Graph::build(function, Some(entry.owes));
+    let checks = Checks::of(&body.steps, &graph, callees, entry);
+    graph.pull(|at| at.map_or(entry.checks_first, |at| checks.is_behind(at)));
+    let depths = Depths::of(&body.steps, callees, entry);
     let plan = Plan::new(&graph, &Placement::of(&graph), body.steps.len());
     let locals = Locals::add(&mut body, &depths);
     let declared = body.locals[body.params as usize..].iter().map(|ty| RoundtripReencoder.val_type(*ty));

@@ -107,9 +107,8 @@ pub(super) struct Function<'a> {
 }
 
 impl Graph {
-    /// The graph of a function that leaves its callers `owes` to add, or what is cheapest, and that looks at the limit where `is_checked`
-    /// says: behind a step, or at its start.
-    pub(super) fn build(function: Function<'_>, owes: Option<i64>, is_checked: impl Fn(Option<usize>) -> bool) -> Self {
+    /// The graph of a function that leaves its callers `owes` to add, or what is cheapest. Nothing pulls as yet.
+    pub(super) fn build(function: Function<'_>, owes: Option<i64>) -> Self {
         let mut builder = Builder::new(function.results);
         if let Some(owes) = owes {
             builder.edges.push(Edge { weight: owes, ..Edge::fixed(ROOT, EXIT, Site::Entry) });
@@ -117,7 +116,33 @@ impl Graph {
         for (at, step) in function.steps.iter().enumerate() {
             builder.step(at, step, at + 1 == function.steps.len(), function);
         }
-        builder.finish(is_checked)
+        builder.finish()
+    }
+
+    /// What the first block weighs, and what the one does that begins behind each of `steps` steps, where one does.
+    pub(super) fn block_units(&self, steps: usize) -> (u64, Vec<Option<u64>>) {
+        let (mut first, mut behind) = (0, vec![None; steps]);
+        for block in self.blocks.iter().map(|block| &self.edges[*block]) {
+            let units = u64::try_from(block.weight).expect("no block weighs less than nothing");
+            match block.site {
+                Site::After(at) => behind[at] = Some(units),
+                _ => first = units,
+            }
+        }
+        (first, behind)
+    }
+
+    /// Pulls where the function looks at the limit, as `is_checked` says: behind a step, or at its start.
+    pub(super) fn pull(&mut self, is_checked: impl Fn(Option<usize>) -> bool) {
+        for block in self.blocks.iter().map(|block| &self.edges[*block]) {
+            let begins = match block.site {
+                Site::After(at) => Some(at),
+                _ => None,
+            };
+            if is_checked(begins) {
+                self.pulls.push((block.to, block.frequency * PULL));
+            }
+        }
     }
 }
 
@@ -222,25 +247,17 @@ impl Builder {
         }
     }
 
-    fn finish(self, is_checked: impl Fn(Option<usize>) -> bool) -> Graph {
+    fn finish(self) -> Graph {
         let Self { blocks, mut edges, .. } = self;
         let points = Block::left(blocks.len());
         let first = edges.len();
-        let mut pulls = Vec::new();
         for (id, block) in blocks.iter().enumerate() {
             if let Some(site) = block.start {
                 let (from, to) = (Block::entered(id), Block::left(id));
                 edges.push(Edge { from, to, weight: block.weight, frequency: block.frequency, is_fixed: false, site });
-                let begins = match site {
-                    Site::After(at) => Some(at),
-                    _ => None,
-                };
-                if is_checked(begins) {
-                    pulls.push((to, block.frequency * PULL));
-                }
             }
         }
-        Graph { blocks: (first..edges.len()).collect(), edges, points, pulls }
+        Graph { blocks: (first..edges.len()).collect(), edges, points, pulls: Vec::new() }
     }
 
     /// A block that nothing enters yet.

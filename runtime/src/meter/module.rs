@@ -89,12 +89,15 @@ pub struct Facts {
     pub memory_pages_max: u64,
     /// Bytes of data that instantiation copies.
     pub data_bytes: u64,
+    /// Data segments that it copies one by one: all of them, where the compiler could not make one image of the memory.
+    pub copied_segments: u64,
     /// The indices of the meter's own functions that do a guest's fills and copies for it.
     pub pieces: Range<u32>,
     /// Table elements that instantiation writes as the compiler left them: those of the first active segments, as long as each lists
     /// functions and says where they go by a constant.
     pub elements: u64,
-    /// Those that it computes: of passive segments, and of active ones from the first on that is not so plain.
+    /// Those that it computes: of passive segments, and of active ones from the first on that is not so plain; and globals that are
+    /// references of functions.
     pub computed_elements: u64,
     /// Places that tables begin with.
     pub table_places: u64,
@@ -111,6 +114,44 @@ pub struct ProfileFacts {
     pub functions: u32,
 }
 
+/// The active data segments of a module.
+#[derive(Debug, Default)]
+struct ActiveData {
+    segments: u64,
+    bytes: u64,
+    /// From the first byte that one writes to behind the last.
+    span: Option<Range<u64>>,
+    /// The least bytes that a memory must have for all to fit.
+    end: u64,
+    /// Whether one goes where no constant says.
+    is_computed: bool,
+}
+
+impl ActiveData {
+    /// Adds a segment of so many bytes; with its offset, where that is a constant.
+    fn add(&mut self, offset: Option<u32>, bytes: u64) {
+        self.segments += 1;
+        self.bytes += bytes;
+        let Some(offset) = offset.map(u64::from) else {
+            self.is_computed = true;
+            return;
+        };
+        self.end = self.end.max(offset + bytes);
+        if bytes > 0 {
+            let Range { start, end } = self.span.take().unwrap_or(offset..offset);
+            self.span = Some(start.min(offset)..end.max(offset + bytes));
+        }
+    }
+
+    /// Those that are copied one by one into a memory of so many pages, as wasmtime decides it (`try_static_init`): all or none.
+    fn copied_segments(&self, pages: u64) -> u64 {
+        let image = self.span.as_ref().map_or(0, |span| span.end - span.start);
+        let is_dense = image < (self.bytes * 2).max(crate::engine::SPARSE_IMAGE_BYTES);
+        let is_image = !self.is_computed && self.end <= pages << 16 && is_dense;
+        if is_image { 0 } else { self.segments }
+    }
+}
+
 /// Rewrites a module that has been validated.
 pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterError> {
     let outline = Outline::read(wasm, options)?;
@@ -122,7 +163,8 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
         start_export,
         memory_pages: outline.memory_pages,
         memory_pages_max: outline.memory_pages_max,
-        data_bytes: outline.data_bytes,
+        data_bytes: outline.data.bytes,
+        copied_segments: outline.data.copied_segments(outline.memory_pages),
         pieces: outline.piece_indices(),
         elements: outline.elements,
         computed_elements: outline.computed_elements,
@@ -163,7 +205,7 @@ struct Outline<'a> {
     entries: Vec<Entry>,
     /// The functions that are not only called by name.
     is_taken: HashSet<u32>,
-    data_bytes: u64,
+    data: ActiveData,
     elements: u64,
     computed_elements: u64,
     /// Whether an active segment was not plain.
@@ -240,7 +282,7 @@ impl<'a> Outline<'a> {
                 for global in globals {
                     let global = global?;
                     self.signatures.globals.push(global.ty.content_type);
-                    self.take_references(&global.init_expr)?;
+                    self.computed_elements += u64::from(self.take_references(&global.init_expr)?);
                 }
             }
             Payload::ExportSection(exports) => {
@@ -266,8 +308,8 @@ impl<'a> Outline<'a> {
             Payload::DataSection(segments) => {
                 for segment in segments {
                     let segment = segment?;
-                    if matches!(segment.kind, DataKind::Active { .. }) {
-                        self.data_bytes += segment.data.len() as u64;
+                    if let DataKind::Active { offset_expr, .. } = &segment.kind {
+                        self.data.add(constant(offset_expr)?, segment.data.len() as u64);
                     }
                 }
             }
@@ -287,7 +329,7 @@ impl<'a> Outline<'a> {
             ElementKind::Declared => return Ok(()),
             ElementKind::Passive => false,
             ElementKind::Active { offset_expr, .. } => {
-                self.is_past_plain |= !are_functions || !is_constant(offset_expr)?;
+                self.is_past_plain |= !are_functions || constant(offset_expr)?.is_none();
                 !self.is_past_plain
             }
         };
@@ -312,13 +354,16 @@ impl<'a> Outline<'a> {
         Ok(())
     }
 
-    fn take_references(&mut self, expression: &ConstExpr<'_>) -> Result<(), MeterError> {
+    /// Whether an expression is a reference of a function.
+    fn take_references(&mut self, expression: &ConstExpr<'_>) -> Result<bool, MeterError> {
+        let mut is_reference = false;
         for op in expression.get_operators_reader() {
             if let Operator::RefFunc { function_index } = op? {
                 self.is_taken.insert(function_index);
+                is_reference = true;
             }
         }
-        Ok(())
+        Ok(is_reference)
     }
 
     fn import(&mut self, ty: TypeRef) -> Result<(), MeterError> {
@@ -413,7 +458,7 @@ impl<'a> Outline<'a> {
         let body = Body::decode(ty, &self.bodies[index], |op| weights.of(op))?;
         let callees = Callees { entries: &self.entries, imported_functions: self.signatures.imported_functions };
         let function = Function { steps: &body.steps, results: ty.results().len(), signatures: &self.signatures, callees };
-        let graph = Graph::build(function, None, |_| false);
+        let graph = Graph::build(function, None);
         Ok(cheapest_debt(&graph).clamp(0, UNCHECKED_UNITS_MAX as i64))
     }
 
@@ -602,11 +647,11 @@ fn with_meter_exports(mut exports: ExportSection, outline: &Outline<'_>, facts: 
     exports
 }
 
-/// Whether an expression is one constant and nothing else.
-fn is_constant(expression: &ConstExpr<'_>) -> Result<bool, MeterError> {
+/// The value of an expression that is one constant and nothing else.
+fn constant(expression: &ConstExpr<'_>) -> Result<Option<u32>, MeterError> {
     let mut operators = expression.get_operators_reader();
-    let first = operators.read()?;
-    Ok(matches!(first, Operator::I32Const { .. }) && matches!(operators.read()?, Operator::End))
+    let Operator::I32Const { value } = operators.read()? else { return Ok(None) };
+    Ok(matches!(operators.read()?, Operator::End).then_some(value.cast_unsigned()))
 }
 
 /// Where the body of each function begins.

@@ -253,7 +253,7 @@ impl Executor {
         };
         let trapped = result.as_ref().and_then(|result| result.as_ref().err());
         let (lacking, stop) = trapped.map_or(Ok((0, None)), |error| place(error, program))?;
-        let counted = counters.page.counter().saturating_add_signed(lacking);
+        let counted = counters.page.counted(lacking);
         let over = counted > budget;
         let halted = stop == Some(Stop::Limit) || trapped.is_some_and(|error| error.is::<guest::Halted>());
         let too_deep = stop.is_some_and(|stop| stop.is_too_deep(counters.page.depth()));

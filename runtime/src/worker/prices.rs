@@ -3,7 +3,7 @@
 use crate::meter::UNITS_PER_FUEL;
 
 /// A call of any host function: the way out of the guest and back, and the little that most do.
-pub(super) const CALL_UNITS: u64 = 150 * UNITS_PER_FUEL;
+pub(crate) const CALL_UNITS: u64 = 150 * UNITS_PER_FUEL;
 /// A byte that goes through a standard stream or the log: copied twice, hashed, and sent on its way.
 pub(super) const STREAM_BYTE_UNITS: u64 = UNITS_PER_FUEL;
 /// A byte of randomness.

@@ -76,7 +76,7 @@ pub(super) fn attach(
         }
     });
     let leave = Func::wrap(&mut **store, |mut caller: Caller<'_, Guest>, lacking: i32| {
-        let count = caller.data().counters().page.counter().saturating_add_signed(lacking.into());
+        let count = caller.data().counters().page.counted(lacking.into());
         if let Some(profiler) = &mut caller.data_mut().profiler {
             profiler.leave(count);
         }

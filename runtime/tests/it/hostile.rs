@@ -213,6 +213,136 @@ async fn recursion_ends_at_the_same_depth_everywhere() {
     }
 }
 
+/// The most that a guest may do beyond its limit, in fuel.
+const BEYOND_MAX: u64 = 1_200_000;
+
+/// A guest of functions and an entry, which may call `$yield`: the host counts it, at 150 fuel, and stops nobody there.
+fn yielder(declarations: &str, body: &str) -> Job {
+    Job::wat(&format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "sched_yield" (func $sched_yield (result i32)))
+            (memory (export "memory") 1)
+            (func $yield (drop (call $sched_yield)))
+            {declarations}
+            (func (export "_start") {body}))"#
+    ))
+}
+
+/// A check stood before each call that goes down, and none where it came back: what tens of thousands of calls did then was neither paid nor
+/// stopped. A limit of 130,000 fuel bought 290 million.
+#[tokio::test]
+async fn recursion_that_comes_back_is_stopped() {
+    let stores: String = (0..28_000).map(|at| format!("(i32.store offset={at} (i32.const 0) (i32.const 1))")).collect();
+    let function =
+        format!("(func $f (param i32) (if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1))))) {stores})");
+    let job = over(32, &function, "(call $f (i32.const 47000))");
+    let host = Host::new(1);
+    host.compile(&job.wasm).await.unwrap();
+    host.runtime.optimised(job.spec.module.digest).await;
+    let ended = run(&host, job.clone().with(|spec| spec.limits.fuel = Fuel(130_000))).await;
+    assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(130_000)));
+    let late = Duration::from_micros(ended.report.run_us);
+    println!("out of fuel after {late:?}");
+    assert!(late < 2 * LATE_MAX || is_emulated(), "{late:?}");
+    // Nobody looked at the deadline either: the guest finished.
+    let ended = run(&host, job.with(|spec| (spec.limits.fuel, spec.limits.wall_ms) = (Fuel(FUEL_MAX), 50))).await;
+    println!("at its deadline of 50 ms after {} us", ended.report.run_us);
+    assert_eq!(ended.outcome(), Outcome::TimedOut, "{}", ended.report.reason);
+}
+
+/// What is done on the way back from a depth, whatever the way is, ends soon after the limit.
+#[tokio::test]
+async fn no_way_back_from_a_depth_goes_far_beyond_the_limit() {
+    let down = "(i32.sub (local.get 0) (i32.const 1))";
+    let yields = "(call $yield)".repeat(3);
+    // Too dear to go without a look when it is entered, and never done.
+    let large = format!("(if (i32.eqz (local.get 0)) (then {}))", "(drop (memory.grow (i32.const 0)))".repeat(2));
+    let link = |n: u32| format!("(func $c{n} (param i32) {large} (call $c{} (local.get 0)) {yields})", n + 1);
+    let chain: String = (0..6_000).map(link).collect();
+    let rows = [
+        (30_000, "itself", format!("(func $f (param i32) (if (local.get 0) (then (call $f {down}))) {yields})")),
+        (30_000, "a little", format!("(func $f (param i32) (if (local.get 0) (then (call $f {down}))) (call $yield))")),
+        (
+            30_000,
+            "twice",
+            format!("(func $f (param i32) (if (local.get 0) (then (call $f {down}) (call $f (i32.const 0)))) (call $yield))"),
+        ),
+        (
+            30_000,
+            "a table",
+            format!(
+                "(table funcref (elem $f))
+                (func $f (param i32) (if (local.get 0) (then (call_indirect (param i32) {down} (i32.const 0)))) {yields})"
+            ),
+        ),
+        (
+            15_000,
+            "a table and a call",
+            format!(
+                "(table funcref (elem $f)) (func $f (param i32) (if (local.get 0) (then (call $g {down}))) {yields})
+                (func $g (param i32) (call_indirect (param i32) (local.get 0) (i32.const 0)))"
+            ),
+        ),
+        (
+            10_000,
+            "a circle",
+            format!(
+                "(func $f (param i32) (if (local.get 0) (then (call $g {down}))) {yields})
+                (func $g (param i32) (call $h (local.get 0)) (call $yield)) (func $h (param i32) (call $f (local.get 0)) (call $yield))"
+            ),
+        ),
+        (
+            20_000,
+            "a loop",
+            format!(
+                "(func $f (param i32) (local i32)
+                    (loop $again
+                        (if (local.get 0) (then (call $f {down})))
+                        {yields} (local.set 0 (i32.const 0))
+                        (br_if $again (i32.lt_u (local.tee 1 (i32.add (local.get 1) (i32.const 1))) (i32.const 2)))))"
+            ),
+        ),
+        (
+            20_000,
+            "the next round of a loop",
+            format!(
+                "(func $f (param i32) (local i32)
+                    (loop $again
+                        (if (local.get 1) (then {yields} (return)))
+                        (if (local.get 0) (then (call $f {down})))
+                        (local.set 1 (i32.const 1))
+                        (br $again)))"
+            ),
+        ),
+        (1, "a chain", format!("{chain} (func $c6000 (param i32)) (func $f (param i32) (call $c0 (local.get 0)))")),
+    ];
+    let host = Host::new(1);
+    for (depth, what, functions) in rows {
+        let job = yielder(&functions, &format!("(call $f (i32.const {depth}))"));
+        let whole = run(&host, job.clone()).await.assert_ok().report.usage;
+        // Nearly all that is not spent in `$yield` is spent on the way down.
+        let limit = fuel_to_begin(&job) + (whole.fuel.0 - fuel_to_begin(&job) - 150 * whole.host_calls) + 1_000;
+        let ended = run(&host, job.clone().with(|spec| spec.limits.fuel = Fuel(limit))).await;
+        assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(limit)), "{what}");
+        let (beyond, all) = (150 * ended.report.usage.host_calls, 150 * whole.host_calls);
+        println!("{what}: {beyond} fuel of {all} in calls of the host at a limit of {limit}");
+        assert!(all > 2 * BEYOND_MAX && beyond < BEYOND_MAX, "{what}: {beyond} of {all}");
+    }
+}
+
+/// A block that costs more than is left is not begun.
+#[tokio::test]
+async fn a_dear_block_without_a_call_is_looked_at_before_it_is_done() {
+    let dear = "(drop (ref.func $f))".repeat(87_000);
+    let job = yielder("(func $f) (elem declare func $f)", &format!("(block) {dear} (call $yield)"));
+    for beyond in [1, 4_700_000] {
+        let limit = fuel_to_begin(&job) + beyond;
+        let ended = run(&Host::new(1), job.clone().with(|spec| spec.limits.fuel = Fuel(limit))).await;
+        assert_eq!((ended.outcome(), ended.report.usage.fuel), (Outcome::OutOfFuel, Fuel(limit)));
+        assert_eq!(ended.report.usage.host_calls, 0, "{}", ended.report.run_us);
+    }
+}
+
 /// `_start` that does nothing, as bytes: its code section's size in these.
 fn empty_module(code_size: &[u8], name: &[u8; 6]) -> Vec<u8> {
     let head = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06";

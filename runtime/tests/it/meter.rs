@@ -128,6 +128,28 @@ fn block_that_only_traps_is_paid_for_under_every_compiler() {
     }
 }
 
+/// An update takes back what a way not gone would have cost, so that the word in memory may be below zero where a guest traps. It was
+/// taken for zero before what it lacks was added: this guest was billed 54,688 fuel, or was out of fuel.
+#[test]
+fn count_below_zero_where_a_guest_traps_is_a_count() {
+    let dear = "(drop (ref.func $f))".repeat(1_000);
+    let text = format!(
+        r#"(module (func $f) (elem declare func $f)
+            (func (export "_start") (if (i32.const 0) (then {dear}) (else nop)) unreachable))"#
+    );
+    for limit in [20_000, 1_000_000] {
+        let mut spec = spec();
+        spec.limits.fuel = Fuel(limit);
+        for lab in &mut labs() {
+            for profile in [false, true] {
+                let program = lab.compile(&wat::parse_str(&text).unwrap(), &Options { profile, ..Options::default() }).unwrap();
+                let run = lab.run(&program, &spec, b"").unwrap().run;
+                assert_eq!((run.outcome, run.usage.fuel), (Outcome::Trapped(TrapKind::Unreachable), Fuel(4_001)), "{limit}");
+            }
+        }
+    }
+}
+
 /// Where Cranelift optimises, it makes new instructions of several, which come from nowhere in the module; and on x86-64 a load would
 /// become part of such a one. If that trapped, the engine could not say where.
 #[test]
@@ -260,6 +282,10 @@ fn instances_cost_what_they_begin_with() {
     // What the engine has to compute costs what `ref.func` does, 54.7 each.
     let after = |segment: &str| format!("(table 100 funcref) {segment} (elem (i32.const 0) func $start)");
     let computed = |count: u64| (14_000 * count).div_ceil(UNITS_PER_FUEL);
+    let copied = |count: u64| (3_750 * count).div_ceil(UNITS_PER_FUEL);
+    let apart = |first: usize, other: usize, bytes: usize| {
+        format!("(memory 1024) (data (i32.const {first}) \"x\") (data (i32.const {other}) \"{}\")", "y".repeat(bytes))
+    };
     let rows = [
         (String::new(), 4_000),
         ("(memory 1)".into(), 4_025),
@@ -286,6 +312,18 @@ fn instances_cost_what_they_begin_with() {
         ("(memory 1) (data \"passive\")".into(), 4_025),
         ("(memory 1) (elem func $start)".into(), 4_025 + computed(1)),
         ("(elem declare func $start) (global v128 (v128.const i64x2 1 2))".into(), 4_000),
+        // So are globals that are references of functions.
+        ("(global funcref (ref.func $start))".repeat(3), 4_000 + computed(3)),
+        ("(global funcref (ref.null func)) (global i64 (i64.add (i64.const 1) (i64.const 2)))".into(), 4_000),
+        // Segments of which the compiler cannot make one image are copied one by one.
+        (format!("{} (data (offset (i32.add (i32.const 1) (i32.const 2))) \"y\")", data(1)), 4_025 + 60 + copied(2)),
+        (
+            format!("{} (data (i32.const 9) \"\") (data (offset (i32.add (i32.const 1) (i32.const 2))))", data(1)),
+            4_025 + 60 + copied(3),
+        ),
+        (apart(8, 16 << 20, 1), 4_000 + 32 * 25 + 4_000 * (1_024 - 32) + 60),
+        (apart(8, (16 << 20) + 7, 1), 4_000 + 32 * 25 + 4_000 * (1_024 - 32) + 60 + copied(2)),
+        (apart(0, 60 << 20, 1), 4_000 + 32 * 25 + 4_000 * (1_024 - 32) + 60 + copied(2)),
     ];
     for (fields, want) in rows {
         assert_eq!(beside_operators(&fields, "", b""), want, "{fields}");
