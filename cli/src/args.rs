@@ -53,6 +53,7 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn load_config(&self) -> anyhow::Result<Config> {
+        crate::tracing_output::check()?;
         Config::load(self.config.as_deref())
     }
 }

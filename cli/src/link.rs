@@ -1,7 +1,7 @@
 //! The way to a gateway: its address, our key, the connection.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_client::{Client, Config as ClientConfig, JobError, JobHandle, Update};
 use adit_protocol::{Answer, JobId, Query, Refusal, SecretKey};
@@ -112,16 +112,14 @@ pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
 
 /// As [`log_proof`], waited for as long as one likes; asked for once in any case.
 pub(crate) async fn log_proof_within(client: &Client, job: JobId, patience: Duration) -> Option<String> {
-    let asking = async {
-        loop {
-            match client.ask(Query::Proof(job)).await {
-                Ok(Answer::Proof(proof)) => return proof,
-                Ok(Answer::Unavailable(_)) => tokio::time::sleep(PROOF_EVERY).await,
-                Ok(_) | Err(_) => return None,
-            }
+    let until = Instant::now() + patience;
+    loop {
+        match client.ask(Query::Proof(job)).await {
+            Ok(Answer::Proof(proof)) => return proof,
+            Ok(Answer::Unavailable(_)) if Instant::now() < until => tokio::time::sleep(PROOF_EVERY).await,
+            Ok(_) | Err(_) => return None,
         }
-    };
-    tokio::time::timeout(patience.max(PROOF_PATIENCE), asking).await.ok().flatten()
+    }
 }
 
 /// What an answer to another question is.

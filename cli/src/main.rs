@@ -80,8 +80,8 @@ fn main() -> ExitCode {
     // A worker process is this binary, started again; it must become a worker before anything else happens in it.
     adit_runtime::run_if_worker();
     let cli = Cli::parse();
-    let started = tracing_output::start(cli.common.verbose, cli.common.quiet);
-    let exit = match started.and_then(|()| cli.command.run(&cli.common)) {
+    tracing_output::start(cli.common.verbose, cli.common.quiet);
+    let exit = match cli.command.run(&cli.common) {
         Ok(exit) => exit,
         Err(error) => exit::report(&error),
     };

@@ -96,12 +96,17 @@ impl Dispatcher {
         }
     }
 
-    /// Takes in what happened.
-    pub fn handle(&mut self, now: Tick, event: Event) {
+    /// Begins the time in which nodes of an earlier gateway process may come back, where nothing has happened yet that begins it.
+    pub fn open(&mut self, now: Tick) {
         self.now = now;
         if self.grace.open() {
             self.timers.arm(now.after(self.config.join_grace_us), Timer::Opening);
         }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Tick, event: Event) {
+        self.open(now);
         match event {
             Event::NodeJoined { node, offer, state, cached } => self.node_joined(now, node, offer, state, &cached),
             Event::NodeLeft { node } => self.node_left(now, node, Deed::LeftWork, || Cause::Left),

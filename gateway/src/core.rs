@@ -443,15 +443,20 @@ impl Core {
         }
     }
 
-    /// Checks that a client may send what its job lacks: a node fits it, and its client can pay the least that it can cost there. One that costs
-    /// nothing where others pay takes no room for nothing: its client must have something.
+    /// Checks that a client may send what its job lacks: a node fits it, and its client can pay the least that it can cost there. Where one may come
+    /// back in a moment, and for a job that costs nothing where others pay, its client must have something: who has not takes no room.
     fn worth_asking(&mut self, client: PublicKey, request: &Request, floor: Option<Microcredits>) -> Result<(), Refusal> {
         let Some(floor) = floor else {
+            if let Some(refusal) = self.dispatcher.refusal(request) {
+                return Err(refusal);
+            }
             let what = "no node that fits is connected, and one may come back in a moment".to_owned();
             let may_come = Refusal::ShareFull { what, retry_after_ms: NODES_RETURN_MS };
-            return Err(self.dispatcher.refusal(request).unwrap_or(may_come));
+            return self.afford(client, Microcredits(1)).map_err(|_| may_come);
         };
-        let is_free = self.dispatcher.prices(request).iter().any(|price| *price == Price::default());
+        // A node names a price of GPU time also where it has none.
+        let of_job = |price: Price| if request.gpu.is_some() { price } else { Price { per_gpu_minute: 0, ..price } };
+        let is_free = self.dispatcher.prices(request).into_iter().any(|price| of_job(price) == Price::default());
         self.afford(client, if is_free { floor } else { floor.max(Microcredits(1)) })
     }
 
@@ -1186,6 +1191,7 @@ fn welcome_id(client: &PublicKey) -> TransferId {
 
 fn dispatcher(limits: &Config, weights: &[(PublicKey, u32)]) -> Dispatcher {
     let mut dispatcher = Dispatcher::new(limits.clone());
+    dispatcher.open(Tick::default());
     for (client, weight) in weights {
         dispatcher.handle(Tick::default(), Event::ClientWeight { client: *client, weight: *weight });
     }

@@ -12,7 +12,7 @@ use adit_transport::GatewayAddr;
 use bytesize::ByteSize;
 
 use crate::control::{SOCKET_PATH_BYTES_MAX, socket_path};
-use crate::node::OWN_LABELS;
+use crate::node::{GPU_KIND_LABEL, GPU_LABEL, OWN_LABELS};
 use crate::rules::Rules;
 
 /// Slots for each core of a machine, at most. Jobs that wait for their input leave their core to others; with more than so many, each is
@@ -182,7 +182,9 @@ impl NodeConfig {
         if let Some(gpu) = &self.gpu {
             check_gpu(gpu)?;
         }
-        let (most, labels) = (LABELS_MAX - OWN_LABELS.len(), self.labels.len());
+        let is_carried = |label: &&&str| self.gpu.is_some() || ![GPU_LABEL, GPU_KIND_LABEL].contains(**label);
+        let own = OWN_LABELS.iter().filter(is_carried).count();
+        let (most, labels) = (LABELS_MAX - own, self.labels.len());
         if labels > most {
             return absurd(format!("a node carries at most {most} labels, and not {labels}"), "leave some out");
         }
@@ -257,9 +259,14 @@ mod tests {
                 Some("at most 0 B a day could run nothing; give --traffic-max 1.0 MiB"),
             ),
             (|c| c.rules.traffic_max = Some(ByteCount(1 << 20)), None),
-            (|c| c.labels = vec![("a".into(), "b".into()); 60], None),
+            (|c| c.labels = vec![("a".into(), "b".into()); 62], None),
+            (|c| c.labels = vec![("a".into(), "b".into()); 63], Some("at most 62 labels, and not 63")),
+            (|c| (c.gpu, c.labels) = (Some(GpuConfig::default()), vec![("a".into(), "b".into()); 60]), None),
             // With the four that a node with a GPU gives itself there were 65, and no gateway took it.
-            (|c| c.labels = vec![("a".into(), "b".into()); 61], Some("at most 60 labels, and not 61")),
+            (
+                |c| (c.gpu, c.labels) = (Some(GpuConfig::default()), vec![("a".into(), "b".into()); 61]),
+                Some("at most 60 labels, and not 61"),
+            ),
             (|c| c.labels = vec![("a".into(), "b".repeat(129))], Some("the label `a` is longer than 128 bytes")),
             (|c| c.gpu = Some(GpuConfig::default()), None),
             (|c| c.gpu = Some(GpuConfig { memory: ByteCount(0), ..GpuConfig::default() }), Some("change --gpu-memory")),

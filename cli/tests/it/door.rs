@@ -186,6 +186,14 @@ async fn stranger_is_asked_for_no_blob_of_a_job_that_nobody_runs_or_pays() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn node_that_asks_nothing_runs_the_jobs_of_who_has_nothing() {
+    let mut network = Network::of_the_poor(&[]);
+    let free = ["--price-per-minute", "0", "--price-per-gib-minute", "0", "--price-per-gib-in", "0", "--price-per-gib-out", "0"];
+    network.add_node(&[["--slots", "1"].as_slice(), &free].concat());
+    network.run(&crate::guest::echo()).run().ok();
+}
+
 /// Once a key without a job had the gateway's thread look through all jobs as often as it liked.
 #[tokio::test]
 async fn questions_over_the_rate_wait_and_submissions_of_others_do_not() {

@@ -164,6 +164,6 @@ fn store_that_is_too_small() {
     let mut network = Network { home, gateway, nodes: Vec::new() };
     network.add_node(&["--slots", "1"]);
     let ran = network.run(&guest::echo()).args(["--input", "-"]).input(vec![1; 100_000]).run();
-    ran.code(20).says("the job's module and inputs have 1").says("and this gateway holds at most 65536");
+    ran.code(20).says("the job's module and inputs have 1").says("and this gateway holds at most 49152 of such");
     assert_eq!(network.run(&guest::echo()).args(["--input", "-"]).input("small").run().ok().text(), "small");
 }

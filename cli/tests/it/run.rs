@@ -205,6 +205,8 @@ fn log_is_what_flags_ask_for_before_the_environment() {
     assert!(!run(&[], "off").contains("not all of the job is kept"));
     assert!(run(&[], "").contains("not all of the job is kept"));
     network.run(&guest::echo()).env("ADIT_LOG", "=,=").run().code(2).says("ADIT_LOG: `=,=`: ");
+    let object = network.run(&guest::echo()).args(["--json"]).env("ADIT_LOG", "=,=").run().code(2).json();
+    assert_eq!(object["outcome"], "refused");
 }
 
 #[test]

@@ -30,7 +30,7 @@ const APART_UNITS_MAX: u64 = 2 * UNCHECKED_UNITS_MAX;
 /// What they may cost behind a call that may come back from a depth, in units for each byte of the nominal frame: a quarter of a fuel.
 const RETURN_UNITS_PER_BYTE: u64 = 64;
 const _: () = assert!(RETURN_UNITS_PER_BYTE * DEPTH_MAX as u64 == (1 << 20) * super::UNITS_PER_FUEL);
-/// Walks over one function, until the heads of its loops look in any case. Three are enough for most.
+/// Walks over one function, behind which the heads of all its loops look, and one walk more is the last. Three are enough for most.
 const WALKS_MAX: usize = 8;
 
 /// The checks of one function, but for that at its entry.
@@ -94,6 +94,12 @@ struct Head {
     way: Way,
 }
 
+impl Head {
+    fn look(&mut self) {
+        self.is_checked = true;
+    }
+}
+
 impl Checks {
     /// Where the function `entry` of these steps and this graph needs checks.
     pub(super) fn of(steps: &[Step<'_>], graph: &Graph, callees: Callees<'_>, entry: Entry) -> Self {
@@ -106,7 +112,6 @@ impl Checks {
             let mut walk = Walk {
                 blocks: &blocks,
                 returned_max,
-                is_last: walks >= WALKS_MAX,
                 heads: &mut heads,
                 sites: vec![Site::default(); steps.len()],
                 finds: Finds::default(),
@@ -114,6 +119,7 @@ impl Checks {
             walk.go(steps, first, callees, entry);
             match walk.finds {
                 Finds { checks: false, ways: false } => return Self(walk.sites),
+                _ if walks >= WALKS_MAX => heads.values_mut().for_each(Head::look),
                 // What came back before a head looked came from farther than it does now.
                 Finds { checks: true, .. } => heads.values_mut().for_each(|head| head.back = None),
                 Finds { .. } => {}
@@ -146,8 +152,6 @@ struct Walk<'w> {
     /// What the block weighs that begins behind each step, where one does.
     blocks: &'w [Option<u64>],
     returned_max: u64,
-    /// Whether no other walk will look at what comes back to the head of a loop.
-    is_last: bool,
     /// By the step of the loop.
     heads: &'w mut HashMap<usize, Head>,
     sites: Vec<Site>,
@@ -186,7 +190,7 @@ impl Walk<'_> {
     fn go_back(&mut self, at: usize, number: usize, way: Way) {
         let Some(head) = self.heads.get_mut(&at).filter(|head| !head.is_checked) else { return };
         let brings_more = way.costs_more_than(head.way);
-        if way.from <= number || (brings_more && self.is_last) {
+        if way.from <= number {
             head.is_checked = true;
             self.finds.checks = true;
         } else if brings_more {
@@ -253,6 +257,25 @@ mod tests {
             body.get_operators_reader().unwrap().into_iter().filter(|op| is_look(op.as_ref().unwrap())).count()
         };
         bodies.map(count).skip(1).collect()
+    }
+
+    /// Heads that come to look one after the other asked for a walk each: a function within the limits took thousands.
+    #[test]
+    fn walks_over_a_function_are_bounded_whatever_its_loops() {
+        let chain =
+            "(block (loop (br_if 1 (local.get 0)) (block (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (br 0))))";
+        let chain = |n: usize| chain.replace("(br 0)", "(br 1)").repeat(n);
+        let dear = "(drop (i32.div_u (local.get 0) (i32.const 3)))".repeat(60);
+        let nest = (0..12).fold(format!("{dear} (br_if 1 (local.get 0))"), |inner, _| {
+            format!("(loop (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (block {inner}) (br_if 1 (local.get 0)))")
+        });
+        let function = |n| format!("(func (param i32) {} (block {nest}))", chain(n));
+        let begun = std::time::Instant::now();
+        let few = looks(&function(10));
+        let once = begun.elapsed();
+        let many = looks(&function(1_000));
+        assert!(begun.elapsed() < 400 * once + std::time::Duration::from_secs(1), "{:?} after {once:?}", begun.elapsed());
+        assert!(few[0] > 10 && many[0] > 1_000, "{few:?} {many:?}");
     }
 
     #[test]
