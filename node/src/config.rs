@@ -182,7 +182,7 @@ impl NodeConfig {
         if let Some(gpu) = &self.gpu {
             check_gpu(gpu)?;
         }
-        let is_carried = |label: &&&str| self.gpu.is_some() || ![GPU_LABEL, GPU_KIND_LABEL].contains(**label);
+        let is_carried = |label: &&&str| self.gpu.is_some() || ![GPU_LABEL, GPU_KIND_LABEL].contains(*label);
         let own = OWN_LABELS.iter().filter(is_carried).count();
         let (most, labels) = (LABELS_MAX - own, self.labels.len());
         if labels > most {
@@ -240,7 +240,7 @@ mod tests {
         let usual = NodeConfig::new(gateway, "cache");
         assert_eq!(usual.check(1), Ok(()));
         type Change = fn(&mut NodeConfig);
-        let rows: [(Change, Option<&str>); 21] = [
+        let rows: [(Change, Option<&str>); 23] = [
             (|c| c.slots = 32, None),
             (|c| c.slots = 33, Some("1 to 32 here (16 for each of 2 cores)")),
             (|c| c.slots = 0, Some("1 to 32 here")),
