@@ -120,7 +120,9 @@ async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connecti
                 Some(refused) => client.send(&refused),
                 None => {
                     let weight = core.borrow().weight(&message);
-                    turn_to_ask(&entrance.door, &client, weight.unwrap_or(0)).await;
+                    if let Some(weight) = weight {
+                        turn_to_ask(&entrance.door, &client, weight).await;
+                    }
                     core.borrow_mut().handle_client(&client, message);
                 }
             },
@@ -137,7 +139,7 @@ async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connecti
 /// Waits until a client may ask what weighs so much. What else it sends waits behind that.
 async fn turn_to_ask(door: &RefCell<Door>, client: &Client, weight: u32) {
     let (key, address) = (client.connection.peer(), client.connection.remote_ip());
-    while weight > 0 {
+    loop {
         let turn = door.borrow_mut().question(Instant::now(), key, address, weight);
         let Err(wait) = turn else { return };
         tokio::select! {
