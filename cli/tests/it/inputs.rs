@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::guest;
 use crate::network::{Home, Network};
-use crate::process::until;
 
 /// Too large for a message, and not a whole number of the pieces in which it is read.
 fn table() -> Vec<u8> {
@@ -215,13 +214,13 @@ fn job_waits_for_room_in_a_store_that_others_jobs_fill() {
     // A single one too, while two others are at work.
     let busy = network.run(&guest::hold()).args(["--fuel", "100T", "--input", "in/1"]).start();
     busy.stderr.wait_for_text(guest::READY);
-    let waiting = network.run(&guest::echo()).args(["--output", "second", "--input", "in/2"]).start();
-    until("the second is in the store", || network.home.folder_bytes("gateway/blobs") > 240 << 10);
+    let second =
+        network.adit(["submit"]).args([network.module(&guest::echo())]).args(["--input", "in/2"]).run().ok().text().to_owned();
     let third = network.run(&guest::echo()).args(["--output", "third", "--input", "in/3"]).start();
     third.stderr.wait_for_text("not taken yet");
     busy.signal(Signal::INT);
-    waiting.wait().ok();
     third.wait().ok();
+    network.adit(["output", &second, "--output", "second"]).run().ok();
 }
 
 #[test]
