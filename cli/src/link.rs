@@ -113,13 +113,17 @@ pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
 /// As [`log_proof`], waited for as long as one likes; asked for once in any case.
 pub(crate) async fn log_proof_within(client: &Client, job: JobId, patience: Duration) -> Option<String> {
     let until = Instant::now() + patience;
-    loop {
-        match client.ask(Query::Proof(job)).await {
-            Ok(Answer::Proof(proof)) => return proof,
-            Ok(Answer::Unavailable(_)) if Instant::now() < until => tokio::time::sleep(PROOF_EVERY).await,
-            Ok(_) | Err(_) => return None,
+    let asking = async {
+        loop {
+            match client.ask(Query::Proof(job)).await {
+                Ok(Answer::Proof(proof)) => return proof,
+                Ok(Answer::Unavailable(_)) if Instant::now() < until => tokio::time::sleep(PROOF_EVERY).await,
+                Ok(_) | Err(_) => return None,
+            }
         }
-    }
+    };
+    // A gateway that says nothing at all is waited for no longer than one that has no proof yet.
+    tokio::time::timeout(patience.max(PROOF_PATIENCE), asking).await.ok().flatten()
 }
 
 /// What an answer to another question is.
