@@ -43,6 +43,9 @@ pub(crate) struct Shadow {
     cause: Cause,
     /// The job that is new in this step.
     newcomer: Option<JobId>,
+    /// The window of the node whose attempt ends in this step, before that is known: a start may have been decided just before, when credits came
+    /// back, and the window be smaller by what the attempt says.
+    window_before: Option<(PublicKey, u32)>,
     /// What was thought of each node before what is looked at now.
     reputations: BTreeMap<PublicKey, u16>,
     /// Nodes that were barred when last looked at, connected or not.
@@ -237,6 +240,9 @@ impl Shadow {
             Event::Submitted { job, .. } => self.cause = Cause::Submitted(*job),
             _ => (self.cause, self.newcomer) = (Cause::Other, None),
         }
+        if !matches!(event, Event::Declined { .. } | Event::Funded { .. }) {
+            self.window_before = None;
+        }
         match event {
             Event::NodeJoined { node, offer, state, .. } => self.joined(now, *node, offer, state, points),
             Event::NodeLeft { node } | Event::NodeExpelled { node, .. } => self.left(now, *node, points),
@@ -248,7 +254,10 @@ impl Shadow {
             Event::NodeIs { node, state } => self.node_is(node, state),
             Event::Submitted { job, request } => self.submitted(now, *job, request),
             Event::Cancelled { job } => self.cancelled(now, *job, points),
-            Event::AttemptFinished { node, job, attempt, .. } => self.finished(now, *node, *job, *attempt, points),
+            Event::AttemptFinished { node, job, attempt, .. } => {
+                self.window_before = dispatcher.node(node).map(|view| (*node, view.window));
+                self.finished(now, *node, *job, *attempt, points);
+            }
             Event::AttemptPreempted { node, job, attempt, spent, .. } => {
                 self.preempted(now, *node, *job, *attempt, spent.0, points);
             }
@@ -564,6 +573,7 @@ impl Shadow {
             return self.fault(format!("job {id} was started, and job or node are not there"));
         };
         let view = dispatcher.node(&key);
+        let window_before = self.window_before.filter(|(node, _)| *node == key).map_or(0, |(_, window)| window);
         let is_hedge = decision.is_hedge;
         let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
         let is_often = job.preemptions > self.config.preemptions_max;
@@ -583,7 +593,7 @@ impl Shadow {
             (job.fits(&node.offer), "the node does not fit"),
             (job.may_be_payable(&node.offer), "its client cannot pay there"),
             (!job.declined.contains(&key), "the node is not to have it"),
-            (view.as_ref().is_some_and(|view| view.leases <= view.window), "the node has no room"),
+            (view.as_ref().is_some_and(|view| view.leases <= view.window.max(window_before)), "the node has no room"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
             (others > 0 || !is_often || !had || !self.has_fresh_node(job), "owners cut it short as often as they may"),
             (deadline_us.is_none_or(|us| now <= job.submitted.after(us)), "its deadline is over"),
