@@ -57,7 +57,8 @@
 //! # What is promised
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
 //! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined its
-//!   client, is too slow for its deadline, or costs more than its client has. Jobs that wait for credits are tried again within moments after some came. A job that none of them could end by its deadline is not kept.
+//!   client, is too slow for its deadline, or costs more than its client has. Jobs that wait for credits are tried again within moments
+//!   after some came. A job that none of them could end by its deadline is not kept.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
 //!   whose attempt was lost goes before all others of its client, and of clients that had as much.

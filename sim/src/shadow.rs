@@ -46,6 +46,8 @@ pub(crate) struct Shadow {
     /// The window of the node whose attempt ends in this step, before that is known: a start may have been decided just before, when credits came
     /// back, and the window be smaller by what the attempt says.
     window_before: Option<(PublicKey, u32)>,
+    /// Whether credits came back since the last attempt that ended.
+    has_funded: bool,
     /// What was thought of each node before what is looked at now.
     reputations: BTreeMap<PublicKey, u16>,
     /// Nodes that were barred when last looked at, connected or not.
@@ -255,7 +257,8 @@ impl Shadow {
             Event::Submitted { job, request } => self.submitted(now, *job, request),
             Event::Cancelled { job } => self.cancelled(now, *job, points),
             Event::AttemptFinished { node, job, attempt, .. } => {
-                self.window_before = dispatcher.node(node).map(|view| (*node, view.window));
+                let has_funded = std::mem::take(&mut self.has_funded);
+                self.window_before = dispatcher.node(node).filter(|_| has_funded).map(|view| (*node, view.window));
                 self.finished(now, *node, *job, *attempt, points);
             }
             Event::AttemptPreempted { node, job, attempt, spent, .. } => {
@@ -265,7 +268,10 @@ impl Shadow {
                 self.failed(now, *node, *job, *attempt, failure, points);
             }
             Event::Declined { node, job, attempt, affordable } => self.declined(now, *node, *job, *attempt, affordable.0),
-            Event::Funded { client } => self.funded(now, client),
+            Event::Funded { client } => {
+                self.has_funded = true;
+                self.funded(now, client);
+            }
             Event::NodePath { .. } | Event::ReceiptRefused { .. } | Event::ClientWeight { .. } => {}
         }
         self.note_barred(dispatcher, points);
