@@ -195,6 +195,11 @@ impl Classes {
         fitting.map(|entry| (&*entry.class, &entry.members))
     }
 
+    /// How many classes are held against a demand.
+    pub(crate) fn count_carrying(&self, demand: &Demand) -> usize {
+        self.carrying(demand.labels()).map_or(0, BTreeMap::len)
+    }
+
     /// The fewest classes among which those are that carry all these labels; none where nobody carries one of them.
     fn carrying(&self, labels: &[(String, String)]) -> Option<&InOrder> {
         labels.iter().try_fold(&self.in_order, |least, label| {

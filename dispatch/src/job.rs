@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -54,8 +55,9 @@ pub(crate) struct Job {
     /// Nodes whose owner took the machine back before it began, or whose GPU was away; at most one per attempt. They get
     /// it again where no other fits.
     pub(crate) given_back: Vec<PublicKey>,
-    /// Nodes whose owner declines it, or that its driver keeps from it though its client could pay there; at most [`GIVEN_BACK_MAX`].
-    pub(crate) declined: Vec<PublicKey>,
+    /// Nodes whose owner declines it, or that its driver keeps from it though its client could pay there, each with which of these it is; at most
+    /// [`GIVEN_BACK_MAX`].
+    pub(crate) declined: BTreeMap<PublicKey, UnfitReason>,
     /// Whether a node said that its module runs nowhere.
     pub(crate) is_called_invalid: bool,
     /// The last attempt's end, where there was an attempt and it came to nothing.
@@ -121,14 +123,22 @@ pub struct Lease {
     pub predicted: Prediction,
     /// Bytes that its node was thought to have to fetch.
     pub(crate) fetched_bytes: u64,
-    /// Leases that the node held before this one: what this one may have waited for.
-    pub(crate) ahead: u32,
+    /// What this one may have waited for.
+    pub(crate) ahead: Ahead,
     /// Since when its job had waited; nothing for a second one beside another.
     pub(crate) queued: Option<Tick>,
     /// What its job's client was charged for its start.
     pub(crate) charged_us: u64,
     /// When to take it away.
     pub(crate) armed: Option<Armed>,
+}
+
+/// What a node held before a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    pub(crate) leases: u32,
+    /// What they were predicted to take in their slots, in microseconds.
+    pub(crate) us: u64,
 }
 
 /// How an attempt came to nothing.
@@ -210,7 +220,7 @@ impl Job {
             preemptions: 0,
             failed: Vec::new(),
             given_back: Vec::new(),
-            declined: Vec::new(),
+            declined: BTreeMap::new(),
             is_called_invalid: false,
             setback: None,
             waited_us: 0,

@@ -707,7 +707,7 @@ impl Dispatcher {
         if !job.leases.is_empty() {
             return;
         }
-        job.declined.push(node);
+        job.declined.insert(node, UnfitReason::Declined);
         job.shortage = None;
         self.look_elsewhere(now, id, now);
     }
@@ -738,11 +738,12 @@ impl Dispatcher {
         job.waited_us = job.waited_us.saturating_sub(lease.since.since(since));
         let demand = Arc::new(job.demand.within(affordable, &job.ask.limits, job.ask.input_bytes));
         if self.nodes.get(&lease.node).is_some_and(|node| node.fits(&demand)) {
-            job.declined.push(lease.node);
+            job.declined.insert(lease.node, UnfitReason::Price);
         }
         let turn = self.credit.push(job.client, id);
         job.limited = Some(Limited { own: std::mem::replace(&mut job.demand, demand), turn });
-        if job.shortage.as_ref().is_some_and(|shortage| !shortage.is_of_price()) {
+        // What it waits for is told anew where that was something else, or before an attempt that has ended.
+        if lease.queued.is_none() || job.shortage.as_ref().is_some_and(|shortage| !shortage.is_of_price()) {
             job.shortage = None;
         }
         self.look_elsewhere(now, id, since);
@@ -986,7 +987,7 @@ impl Dispatcher {
     fn has_fresh_node(&self, job: &Job) -> bool {
         let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
         let given_back = job.given_back.iter().filter(|node| !job.failed.contains(node));
-        let known = job.failed.iter().chain(given_back).chain(job.declined.iter().filter(|node| !job.had(node)));
+        let known = job.failed.iter().chain(given_back).chain(job.declined.keys().filter(|node| !job.had(node)));
         let stale = known.filter_map(|key| self.nodes.get(key)).filter(|node| self.is_usable(job, node)).count();
         u64::from(fitting) > stale as u64
     }
@@ -1017,8 +1018,8 @@ impl Dispatcher {
         if !by_owner.is_empty() {
             counts.insert(UnfitReason::Declined, by_owner.len() as u32);
         }
-        let declined = job.declined.iter().filter(|node| !by_owner.contains(node)).map(|node| (UnfitReason::Price, node));
-        let failed = job.failed.iter().filter(|node| !job.declined.contains(node) && !by_owner.contains(node));
+        let declined = job.declined.iter().filter(|(node, _)| !by_owner.contains(node)).map(|(node, reason)| (*reason, node));
+        let failed = job.failed.iter().filter(|node| !job.declined.contains_key(node) && !by_owner.contains(node));
         for (reason, node) in declined.chain(failed.map(|node| (UnfitReason::FailedBefore, node))) {
             if self.nodes.get(node).is_some_and(|node| self.is_usable(job, node)) {
                 *counts.entry(reason).or_insert(0) += 1;
@@ -1124,7 +1125,7 @@ impl Dispatcher {
         job.phase = Phase::Leased;
         let decision = decision(job, &self.nodes, &self.histories, found, why);
         let fetched_bytes = fetched_bytes(std::iter::once(&job.ask.module).chain(&job.ask.fetched), slot, &self.nodes);
-        let ahead = self.nodes.lease(slot, id, attempt);
+        let ahead = self.nodes.lease(slot, id, attempt, &predicted);
         let armed = Some(self.timers.arm(job.lease_deadline(now, &self.config), Timer::Lease(id, attempt)));
         let charged_us = self.queue.charge(&job.client, predicted.run_us.saturating_add(predicted.compile_us));
         job.charged_us += charged_us;

@@ -2,12 +2,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use adit_protocol::limits::NAMED_INPUTS_MAX;
-use adit_protocol::{Attempt, Digest, JobId, NodeOffer, NodeState, Profile, PublicKey, Verdict};
+use adit_protocol::{Attempt, Digest, JobId, Microcredits, NodeOffer, NodeState, Prediction, Profile, PublicKey, Verdict};
 
 use crate::Report;
 use crate::class::{Class, ClassId, Classes, Offered, Profiles};
 use crate::history::Short;
-use crate::job::{Job, Lease};
+use crate::job::{Ahead, Job, Lease};
 use crate::mean::Mean;
 use crate::reputation::{BARRED_BELOW, Deed, Past, Reputation};
 use crate::request::Demand;
@@ -16,9 +16,13 @@ use crate::summary::{Line, Room, Summary, run_us};
 use crate::timer::Tick;
 use crate::verdicts::Verdicts;
 
-/// A node whose jobs take less than this, in microseconds, may hold leases ahead of its slots. Below it the round trip for the
-/// next lease is a sizeable part of the job; above it, jobs are better kept here, where any node that gets free can take them.
+/// A node whose jobs take less than this, in microseconds, may hold leases ahead of its slots, as long as none that it holds is predicted to
+/// take more. Below it the round trip for the next lease is a sizeable part of the job; above it, jobs are better kept here, where any node that
+/// gets free can take them.
 const SHORT_JOB_US: u64 = 20_000;
+
+/// The least that a lease is taken to keep its slot for, in microseconds: what an attempt takes beside the job itself.
+const TURN_MIN_US: u64 = 1_000;
 
 /// Leases ahead of each slot of a node with short jobs. At most 4 x 20 ms of work is then committed to a node too early.
 const AHEAD_PER_SLOT: u32 = 4;
@@ -62,7 +66,7 @@ const OVERHEAD_KEPT: u64 = 32;
 const KNOWN_MAX: usize = 54;
 const _: () = assert!(KNOWN_MAX >= 3 * (2 + NAMED_INPUTS_MAX));
 
-/// Clients whose jobs a node's owner declined, and how long they are not offered again: owners change their lists rarely.
+/// Jobs that a node's owner declined of which the like are not offered again, and for how long: owners change their lists rarely.
 const DECLINES_MAX: usize = 8;
 const DECLINED_FOR_US: u64 = 60_000_000;
 
@@ -118,7 +122,11 @@ pub(crate) struct Node {
     profiles: Profiles,
     pub(crate) state: NodeState,
     /// What it holds, and what it was told to stop and has not answered for: its slot is not free before it says so.
-    leases: BTreeMap<JobId, Attempt>,
+    leases: BTreeMap<JobId, Held>,
+    /// How many of them are predicted to take longer than short jobs do.
+    long_leases: u32,
+    /// What all of them are predicted to take in their slots, in microseconds.
+    leased_us: u64,
     rtt_us: Option<u64>,
     spread_us: u64,
     /// Time of one job in one slot, in microseconds.
@@ -146,12 +154,23 @@ pub(crate) struct Node {
     jobs_done: u64,
 }
 
-/// A client whose jobs a node's owner declined.
+/// A lease that a node holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    attempt: Attempt,
+    /// What it is predicted to take in its slot, in microseconds.
+    turn_us: u64,
+}
+
+/// A job that a node's owner declined, with what that may have been for: lists of clients and of modules, and the least that a job is to earn.
 #[derive(Debug, Clone, Copy)]
 struct Declined {
     client: PublicKey,
-    /// Whether those with a GPU alone: a client may be kept from a node's GPU and welcome to the rest of it.
+    module: Short,
+    /// Whether it needed a GPU: a client may be kept from a node's GPU and welcome to the rest of it.
     with_gpu: bool,
+    /// The most that it could earn there.
+    worth: Microcredits,
     until: Tick,
 }
 
@@ -285,6 +304,8 @@ impl Nodes {
             offer,
             state,
             leases: BTreeMap::new(),
+            long_leases: 0,
+            leased_us: 0,
             rtt_us: None,
             spread_us: 0,
             attempt_us: Mean::default(),
@@ -376,12 +397,11 @@ impl Nodes {
         })?
     }
 
-    /// Notes a new lease; returns how many there were before.
-    pub(crate) fn lease(&mut self, slot: Slot, job: JobId, attempt: Attempt) -> u32 {
+    /// Notes a new lease; returns what the node held before.
+    pub(crate) fn lease(&mut self, slot: Slot, job: JobId, attempt: Attempt, predicted: &Prediction) -> Ahead {
         let lease = |node: &mut Node| {
-            let ahead = node.leases.len() as u32;
-            let held = node.leases.insert(job, attempt);
-            assert!(held.is_none(), "a node holds one lease of a job at a time");
+            let ahead = Ahead { leases: node.lease_count(), us: node.leased_us };
+            node.take(job, Held { attempt, turn_us: turn_us(predicted) });
             ahead
         };
         *self.held.entry(job).or_insert(0) += 1;
@@ -391,9 +411,9 @@ impl Nodes {
     /// Takes back a lease that the node has reported on. Says whether the node held it.
     pub(crate) fn release(&mut self, key: &PublicKey, job: JobId, attempt: Attempt) -> bool {
         let release = |node: &mut Node| {
-            let held = node.leases.get(&job) == Some(&attempt);
+            let held = node.leases.get(&job).is_some_and(|held| held.attempt == attempt);
             if held {
-                node.leases.remove(&job);
+                node.give_back(job);
             }
             held
         };
@@ -469,14 +489,18 @@ impl Nodes {
         self.knowing.insert((blob, slot));
     }
 
-    /// Notes that a node's owner declined a client's job. Of a job with a GPU that says nothing of jobs without.
+    /// Notes that a node's owner declined a job.
     pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, job: &Job) {
-        let (client, with_gpu) = (job.client, job.demand.needs_gpu());
         self.change(key, |node| {
-            let is_same = |declined: &Declined| declined.client == client && declined.with_gpu == with_gpu;
-            node.declines.retain(|declined| !is_same(declined) && declined.until > now);
+            let mut declined = node.as_declined(now.after(DECLINED_FOR_US), job);
+            node.declines.retain(|other| other.until > now);
+            if let Some(at) = node.declines.iter().position(|other| other.is_of_same(&declined))
+                && let Some(before) = node.declines.remove(at)
+            {
+                declined.worth = declined.worth.max(before.worth);
+            }
             node.declines.truncate(DECLINES_MAX - 1);
-            node.declines.push_front(Declined { client, with_gpu, until: now.after(DECLINED_FOR_US) });
+            node.declines.push_front(declined);
         });
     }
 
@@ -660,7 +684,21 @@ impl Node {
 
     /// Its leases in a fixed order.
     pub(crate) fn leases(&self) -> impl Iterator<Item = (JobId, Attempt)> {
-        self.leases.iter().map(|(job, attempt)| (*job, *attempt))
+        self.leases.iter().map(|(job, held)| (*job, held.attempt))
+    }
+
+    fn take(&mut self, job: JobId, held: Held) {
+        self.long_leases += u32::from(held.is_long());
+        self.leased_us = self.leased_us.saturating_add(held.turn_us);
+        let before = self.leases.insert(job, held);
+        assert!(before.is_none(), "a node holds one lease of a job at a time");
+    }
+
+    fn give_back(&mut self, job: JobId) {
+        if let Some(held) = self.leases.remove(&job) {
+            self.long_leases -= u32::from(held.is_long());
+            self.leased_us = self.leased_us.saturating_sub(held.turn_us);
+        }
     }
 
     pub(crate) fn lease_count(&self) -> u32 {
@@ -687,10 +725,24 @@ impl Node {
         self.explanations <= EXPLANATIONS_MAX
     }
 
-    /// Whether its owner declined a job like this one of its client not long ago.
+    /// Whether its owner declined a job like this one of its client not long ago: with the same module, and worth as much.
     pub(crate) fn declines(&self, now: Tick, job: &Job) -> bool {
-        let is_like = |declined: &Declined| declined.client == job.client && (!declined.with_gpu || job.demand.needs_gpu());
-        self.declines.iter().any(|declined| is_like(declined) && declined.until > now)
+        // Most nodes declined nothing, and of most jobs it is asked many times.
+        let mut recent = self.declines.iter().filter(|declined| declined.client == job.client && declined.until > now).peekable();
+        if recent.peek().is_none() {
+            return false;
+        }
+        let asked = self.as_declined(now, job);
+        let is_like = |declined: &Declined| {
+            declined.module == asked.module && declined.worth >= asked.worth && (asked.with_gpu || !declined.with_gpu)
+        };
+        recent.any(is_like)
+    }
+
+    fn as_declined(&self, until: Tick, job: &Job) -> Declined {
+        let (client, module, with_gpu) = (job.client, Short::of(&job.ask.module.digest), job.demand.needs_gpu());
+        let worth = self.offer.price.cost_max(&job.ask.limits, job.ask.input_bytes).unwrap_or_default();
+        Declined { client, module, with_gpu, worth, until }
     }
 
     pub(crate) fn view(&self, now: Tick, verdicts: Vec<(Verdict, u64)>) -> NodeView<'_> {
@@ -711,9 +763,10 @@ impl Node {
         }
     }
 
-    /// Leases that it may hold now. A node that has finished nothing yet is taken for one with long jobs.
+    /// Leases that it may hold now. A node that has finished nothing yet is taken for one with long jobs. Behind a long one nothing waits there,
+    /// however short the others were.
     fn window(&self) -> u32 {
-        let is_short = self.attempt_us.value().is_some_and(|us| us < SHORT_JOB_US);
+        let is_short = self.long_leases == 0 && self.attempt_us.value().is_some_and(|us| us < SHORT_JOB_US);
         let ahead = if is_short { AHEAD_PER_SLOT } else { 0 };
         self.offer.slots.saturating_mul(1 + ahead)
     }
@@ -770,7 +823,7 @@ impl Node {
         if elapsed_us <= self.rtt_us.unwrap_or(0) {
             return false;
         }
-        let here_us = self.time_in_slot(lease.ahead, elapsed_us);
+        let here_us = self.time_in_slot(lease, elapsed_us);
         let believed = lease.believed(report, elapsed_us);
         let before_us = believed.report.fetch_us.saturating_add(believed.report.compile_us).min(here_us);
         self.attempt_us.add(here_us);
@@ -793,12 +846,12 @@ impl Node {
     /// stopped counts, and that of its turn: so it shows the node as no faster than it is. How long jobs take there it does not show.
     fn learn_cut_short(&mut self, now: Tick, lease: &Lease, report: &Report) {
         let elapsed_us = now.since(lease.since);
-        if elapsed_us <= self.rtt_us.unwrap_or(0) || lease.ahead >= self.offer.slots || report.usage.gpu_ns > 0 {
+        if elapsed_us <= self.rtt_us.unwrap_or(0) || lease.ahead.leases >= self.offer.slots || report.usage.gpu_ns > 0 {
             return;
         }
         let believed = lease.believed(report, elapsed_us);
         let before_us = believed.report.fetch_us.saturating_add(believed.report.compile_us);
-        let run_us = self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(before_us);
+        let run_us = self.time_in_slot(lease, elapsed_us).saturating_sub(before_us);
         if report.usage.fuel.0 >= SPEED_SAMPLE_FUEL && run_us >= LONG_RUN_US {
             self.learn_speed(now, report.usage.fuel.0, run_us.saturating_sub(self.overhead_us), believed.is_whole);
         }
@@ -864,7 +917,7 @@ impl Node {
                 let run_us = self.run_us(report.usage.fuel.0).saturating_add(gpu_us(&report.usage));
                 run_us.saturating_add(report.compile_us).min(elapsed_us)
             }
-            Profile::Open => self.time_in_slot(lease.ahead, elapsed_us).saturating_sub(report.fetch_us),
+            Profile::Open => self.time_in_slot(lease, elapsed_us).saturating_sub(report.fetch_us),
         }
     }
 
@@ -873,11 +926,35 @@ impl Node {
         run_us(fuel, self.fuel_per_second())
     }
 
-    /// What of an attempt's time was spent in its slot. The rest is the round trip, and the turns of those ahead of it: with s
-    /// slots, the lease after a ahead of it takes (a + 1) / s turns, and at least its own.
-    fn time_in_slot(&self, ahead: u32, elapsed_us: u64) -> u64 {
-        let slots = u64::from(self.offer.slots.max(1));
+    /// What of an attempt's time was spent in its slot. The rest is the round trip, and the turns of those ahead of it. Where all slots were
+    /// taken it is split as the predictions are: with s slots, all that was there took an s-th of its turns together, and it at least its own.
+    fn time_in_slot(&self, lease: &Lease, elapsed_us: u64) -> u64 {
+        let slots = self.offer.slots.max(1);
         let there_us = elapsed_us.saturating_sub(self.rtt_us.unwrap_or(0));
-        there_us.saturating_mul(slots) / slots.max(u64::from(ahead) + 1)
+        if lease.ahead.leases < slots {
+            return there_us;
+        }
+        let own_us = turn_us(&lease.predicted);
+        let (own_us, all_us) = (u128::from(own_us) * u128::from(slots), u128::from(own_us) + u128::from(lease.ahead.us));
+        (u128::from(there_us) * own_us / own_us.max(all_us)) as u64
     }
+}
+
+impl Declined {
+    /// Whether they differ in what they could earn alone.
+    fn is_of_same(&self, other: &Self) -> bool {
+        (self.client, self.module, self.with_gpu) == (other.client, other.module, other.with_gpu)
+    }
+}
+
+impl Held {
+    fn is_long(&self) -> bool {
+        self.turn_us >= SHORT_JOB_US
+    }
+}
+
+/// What a lease is predicted to keep its slot for, in microseconds.
+fn turn_us(predicted: &Prediction) -> u64 {
+    let Prediction { fetch_us, compile_us, run_us, .. } = *predicted;
+    fetch_us.saturating_add(compile_us).saturating_add(run_us).max(TURN_MIN_US)
 }

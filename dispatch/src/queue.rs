@@ -316,7 +316,7 @@ impl Shares {
     }
 
     fn weighed(&self, client: &PublicKey, us: u64) -> u64 {
-        us / u64::from(self.weights.get(client).copied().unwrap_or(1))
+        us.div_ceil(self.weights.get(client).copied().unwrap_or(1).into())
     }
 
     fn set(&mut self, client: &PublicKey, share: u64) {

@@ -26,7 +26,7 @@ const KNOWING_LOOKS: usize = 5;
 /// Nodes that are looked at for no reason, so that one whose numbers are wrong is seen again.
 const RANDOM_LOOKS: u64 = 2;
 
-/// Nodes that are looked at where the orders brought no candidate, in all classes that fit together.
+/// Nodes that are looked at where the orders brought too few candidates, in all classes that fit together.
 const CLASS_LOOKS: usize = 256;
 
 /// Costs are compared in these parts of a microcredit, as many small jobs cost less than one.
@@ -116,9 +116,9 @@ impl Search<'_> {
     /// Looks for the best open node.
     pub(crate) fn run(&self) -> Found {
         let mut found = Found::with_room();
-        self.look_at_orders(&mut found);
+        let is_best = self.look_at_orders(&mut found);
         self.look_elsewhere(&mut found);
-        if found.ranked.is_empty() {
+        if found.ranked.is_empty() || !is_best && self.passes_by(&found) {
             self.look_at_classes(&mut found, |members| &members.open);
         }
         if found.ranked.is_empty() {
@@ -143,7 +143,7 @@ impl Search<'_> {
     /// Notes the nodes that are ruled out because of what they did with this job: they are few, and somebody will ask.
     fn look_at_past(&self, found: &mut Found) {
         let job = self.job;
-        for key in job.failed.iter().chain(&job.given_back).chain(&job.declined) {
+        for key in job.failed.iter().chain(&job.given_back).chain(job.declined.keys()) {
             let is_new = |slot: &Slot| !found.has(*slot) && self.nodes.at(*slot).is_ready();
             let Some(slot) = self.nodes.slot(key).filter(is_new) else { continue };
             if let Some(reason) = self.unfit(slot) {
@@ -153,11 +153,11 @@ impl Search<'_> {
     }
 
     /// Goes down the orders side by side, until what is left in them cannot be better than what was found (R. Fagin, A. Lotem, M. Naor,
-    /// "Optimal aggregation algorithms for middleware", 2003: the threshold algorithm).
-    fn look_at_orders(&self, found: &mut Found) {
+    /// "Optimal aggregation algorithms for middleware", 2003: the threshold algorithm). Says whether it came that far.
+    fn look_at_orders(&self, found: &mut Found) -> bool {
         let (mut near, mut fast, mut cheap) = (self.nodes.near(), self.nodes.fast(), self.nodes.cheap());
         for _ in 0..LOOKS {
-            let (Some(nearest), Some(fastest), Some(cheapest)) = (near.next(), fast.next(), cheap.next()) else { return };
+            let (Some(nearest), Some(fastest), Some(cheapest)) = (near.next(), fast.next(), cheap.next()) else { return true };
             for (_, slot) in [nearest, fastest, cheapest] {
                 self.consider(slot, found);
             }
@@ -168,9 +168,16 @@ impl Search<'_> {
             let bound = weigh(self.job.ask.prefer, time_us, fine).0;
             let good = found.ranked.iter().filter(|(rank, ..)| rank.primary <= bound).count();
             if good >= self.spread {
-                return;
+                return true;
             }
         }
+        false
+    }
+
+    /// Whether going down the orders of all has met nodes whose offers do not fit, and there may be better ones behind those which are found by
+    /// their classes. Where more classes may fit than would be looked at, that is left.
+    fn passes_by(&self, found: &Found) -> bool {
+        found.unfit.keys().any(is_of_offer) && self.nodes.classes().count_carrying(&self.job.demand) <= CLASS_LOOKS
     }
 
     /// Looks at the nearest nodes of each class that fits: a job that few nodes fit is not found by going down the orders of all.
@@ -236,11 +243,11 @@ impl Search<'_> {
             let is_trusted = |node: &Node| node.is_ready() && !node.is_barred() && node.fits(demand);
             // Few enough to ask each of them about its owner, too: where none else would have the job, it would wait for nobody.
             if self.nodes.count() <= DECLINED_MAX {
-                let had = |node: &Node| job.had(&node.key) || job.declined.contains(&node.key);
+                let had = |node: &Node| job.had(&node.key) || job.declined.contains_key(&node.key);
                 return self.nodes.iter().any(|node| is_trusted(node) && !had(node) && !node.declines(self.now, job));
             }
             let trusted = self.nodes.classes().fitting(demand).map(|(_, members)| members.trusted()).sum::<u32>();
-            let others = job.given_back.iter().chain(&job.declined).filter(|key| !job.failed.contains(key));
+            let others = job.given_back.iter().chain(job.declined.keys()).filter(|key| !job.failed.contains(key));
             let had: BTreeSet<_> = job.failed.iter().chain(others).collect();
             let gone = had.into_iter().filter(|key| self.nodes.get(key).is_some_and(is_trusted)).count();
             u64::from(trusted) > gone as u64
@@ -261,8 +268,8 @@ impl Search<'_> {
         if *has_record && self.nodes.at(slot).declines(self.now, job) {
             return Some(UnfitReason::Declined);
         }
-        if job.declined.contains(key) {
-            return Some(UnfitReason::Price);
+        if let Some(reason) = job.declined.get(key) {
+            return Some(*reason);
         }
         if self.skips_failed && job.had(key) {
             return Some(UnfitReason::FailedBefore);
@@ -373,6 +380,12 @@ impl Search<'_> {
         };
         close.filter(|(_, (rank, ..))| is_as_good(rank)).map(|(at, _)| at).take(self.spread.max(1)).collect()
     }
+}
+
+/// Whether it is what a node offers that rules it out.
+fn is_of_offer(reason: &UnfitReason) -> bool {
+    use UnfitReason::{Deadline, Declined, FailedBefore, NotReady, Reputation};
+    !matches!(reason, Deadline | Declined | FailedBefore | NotReady | Reputation)
 }
 
 /// Bytes of some blobs that a node is thought to have to fetch.

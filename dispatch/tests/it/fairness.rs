@@ -99,6 +99,45 @@ fn batch_of_a_hundred_thousand_does_not_delay_anothers_job_by_more_than_one_task
     assert_eq!(world.finish_after(1, 1_050, 1, 1_000_000_000), [start(1, 1, 1)]);
 }
 
+/// Where the job before was short, five tasks were started at once, and another's job waited for all of them.
+#[test]
+fn batch_of_long_tasks_after_a_short_one_does_not_delay_anothers_job_by_more_than_one_task() {
+    let mut world = World::settled(&[(1, 1)]);
+    let mut short = request(1);
+    short.module.digest = adit_protocol::Digest([9; 32]);
+    assert_eq!(world.submit_with(1, short), [start(1, 1, 1)]);
+    for j in 1_000..1_100 {
+        world.submit_for(1, j);
+    }
+    world.pass(2 * MILLISECOND);
+    assert_eq!(world.finish_after(1, 1, 1, 1_000), [start(1_000, 1, 1)]);
+    world.submit_for(2, 2);
+    world.pass(60 * SECOND);
+    assert_eq!(world.finish_after(1, 1_000, 1, 60_000_000_000), [start(2, 1, 1)]);
+}
+
+/// Tasks of a millisecond cost such a client nothing.
+#[test]
+fn client_of_the_greatest_weight_leaves_something_to_others() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.handle(Event::ClientWeight { client: client(2), weight: u32::MAX });
+    let mut running: VecDeque<_> = world.submit_for(2, 1).into();
+    for j in 0..100 {
+        running.extend(world.submit_for(2, 2_000 + j));
+    }
+    running.extend(world.submit_for(1, 1_000));
+    let mut before = 0;
+    while let Some(Action::Start { job, attempt, .. }) = running.pop_front() {
+        if number(job) == 1_000 {
+            break;
+        }
+        before += 1;
+        world.pass(MILLISECOND);
+        running.extend(world.finish_after(1, number(job), attempt.0, 1_000));
+    }
+    assert!(before < 50, "{before} of the other's came first");
+}
+
 /// Tasks that fail were tried again before anybody else's job, three times each, in all slots.
 #[test]
 fn tasks_of_a_batch_that_are_tried_again_do_not_delay_anothers_job_by_more_than_one_task() {

@@ -1,5 +1,5 @@
 use adit_dispatch::{Action, Request};
-use adit_protocol::{Attempt, AttemptFailure};
+use adit_protocol::{Attempt, AttemptFailure, NodeOffer, Price};
 
 use crate::world::*;
 
@@ -157,6 +157,23 @@ fn job_goes_to_the_node_of_a_second_attempt_that_could_not_be_paid() {
     assert_eq!(world.pass(SECOND), [start(100, 2, 2)]);
     assert_eq!(world.decline(2, 100, 2), []);
     assert_eq!(world.leave(1), [start(100, 2, 2)]);
+}
+
+/// What was told of its wait was what it had waited for before.
+#[test]
+fn job_whose_attempts_both_came_to_nothing_is_told_what_it_waits_for_now() {
+    let mut world = World::settled(&[]);
+    for n in [1, 2] {
+        world.join_with(n, NodeOffer { price: Price { per_compute_minute: 600, ..Price::default() }, ..offer(1) });
+    }
+    assert_eq!(world.submit_with(100, hedged(1)), [start(100, 1, 1)]);
+    assert_eq!(world.decline(1, 100, 1), []);
+    assert_eq!(world.waits.len(), 1);
+    assert_eq!(world.fund(1), [start(100, 1, 1)]);
+    assert_eq!(world.pass(60 * SECOND), [start(100, 2, 2)]);
+    assert_eq!(world.leave(1), []);
+    assert_eq!(world.decline(2, 100, 2), []);
+    assert_eq!(world.waits.len(), 2, "{:?}", world.waits);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Owners take their machines back.
 
 use adit_dispatch::{Action, Event, Request};
-use adit_protocol::{Attempt, AttemptFailure, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal, UnfitReason};
+use adit_protocol::{
+    Attempt, AttemptFailure, Digest, Fuel, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal, UnfitReason, Verdict,
+};
 
 use crate::world::*;
 
@@ -281,6 +283,53 @@ fn owner_who_declines_a_client_is_not_asked_for_it_for_a_while() {
     world.pass(60 * SECOND);
     assert_eq!(world.submit_for(1, 4), [start(4, 1, 1)], "the list may have changed");
     assert_eq!(world.view(1).reputation, 1_000);
+}
+
+/// One module that an owner does not take kept its client's other jobs away for a minute, and had them refused.
+#[test]
+fn owner_who_declines_a_module_or_a_small_job_is_asked_for_others_of_the_client() {
+    let paid = NodeOffer { price: Price { per_compute_minute: 60_000, ..Price::default() }, ..offer(2) };
+    let with = |module: u8, fuel: u64| {
+        let mut request = request(1);
+        request.module.digest = Digest([module; 32]);
+        request.limits.fuel = Fuel(fuel);
+        request
+    };
+    let declined = || AttemptFailure::Declined("not this one".into());
+    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Declined, 1)] };
+    let mut world = World::settled(&[]);
+    world.join_with(1, paid);
+    world.pass(3 * SECOND);
+    let small = 1_000_000_000;
+    assert_eq!(world.submit_with(1, with(9, small)), [start(1, 1, 1)]);
+    assert_eq!(world.fail(1, 1, 1, declined()), [refuse(1, refusal.clone())]);
+    assert_eq!(world.submit_with(2, with(8, small)), [start(2, 1, 1)], "another module");
+    assert_eq!(world.finish(1, 2, 1), []);
+    for fuel in [small, small / 2] {
+        assert_eq!(world.submit_with(3, with(9, fuel)), [refuse(3, refusal.clone())], "worth no more");
+    }
+    assert_eq!(world.submit_with(4, with(9, 10 * small)), [start(4, 1, 1)], "worth more");
+    assert_eq!(world.fail(1, 4, 1, declined()), [refuse(4, refusal.clone())]);
+    assert_eq!(world.submit_with(5, with(9, 2 * small)), [refuse(5, refusal)], "nor is that enough");
+}
+
+/// A minute later it was listed as over the job's price limit, though there was none.
+#[test]
+fn node_that_declined_a_job_is_listed_as_that_also_after_a_while() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    world.submit_for(2, 1);
+    world.submit_for(2, 2);
+    world.submit_for(1, 3);
+    let declined = AttemptFailure::Declined("not for you".into());
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 1, 1), [start(3, 1, 1)]);
+    assert_eq!(world.fail(1, 3, 1, declined), []);
+    world.pass(61 * SECOND);
+    assert_eq!(world.finish(2, 2, 1), [start(3, 2, 2)]);
+    let started = world.decisions.last().unwrap();
+    let verdict = started.candidates.iter().find(|candidate| candidate.node == node(1)).unwrap().verdict;
+    assert_eq!(verdict, Verdict::Unfit(UnfitReason::Declined));
 }
 
 /// It waited for five minutes, and was told that no slot became free.

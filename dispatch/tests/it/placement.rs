@@ -1,5 +1,5 @@
 use adit_dispatch::Request;
-use adit_protocol::{ByteCount, NodeOffer};
+use adit_protocol::{ByteCount, Digest, Fuel, NodeOffer};
 
 use crate::world::*;
 
@@ -59,11 +59,13 @@ fn node_with_short_jobs_holds_leases_ahead_of_its_slots() {
     }
     assert_eq!((world.view(1).leases, world.view(1).window), (2, 2));
     world.pass(MILLISECOND);
-    // The first outcome shows that jobs are short: 4 leases ahead per slot, all granted by the same event.
-    assert_eq!(world.finish(1, 0, 1).len(), 9);
+    // The first outcome shows that jobs are short, but one is out still of which nothing was known.
+    assert_eq!(world.finish(1, 0, 1), [start(2, 1, 1)]);
+    // Then 4 leases ahead per slot, all granted by the same event.
+    assert_eq!(world.finish(1, 1, 1).len(), 9);
     let view = world.view(1);
-    assert_eq!((view.leases, view.window, view.slots_used, view.jobs_done), (10, 10, 2, 1));
-    assert_eq!(world.finish(1, 1, 1), [start(11, 1, 1)]);
+    assert_eq!((view.leases, view.window, view.slots_used, view.jobs_done), (10, 10, 2, 2));
+    assert_eq!(world.finish(1, 2, 1), [start(12, 1, 1)]);
 }
 
 /// A node's own backlog makes every attempt look several times as long as its job. Were that taken for the job's time, a node
@@ -101,6 +103,54 @@ fn window_closes_when_jobs_get_long() {
     world.pass(SECOND);
     assert_eq!(world.finish(1, 5, 1), [start(6, 1, 1)]);
     assert_eq!((world.view(1).leases, world.view(1).window), (1, 1));
+}
+
+/// A node whose jobs were short got five of a minute each, while others had nothing to do.
+#[test]
+fn long_job_goes_to_an_idle_node_and_not_behind_another_where_jobs_were_short() {
+    let mut world = knowing();
+    world.join_knowing(1, 1);
+    world.rtt(1, MILLISECOND);
+    world.join_knowing(2, 1);
+    world.rtt(2, 10 * MILLISECOND);
+    let mut short = request(1);
+    short.module.digest = Digest([9; 32]);
+    short.limits.fuel = Fuel(1_000_000);
+    assert_eq!(world.submit_with(10, short.clone()), [start(10, 1, 1)]);
+    world.pass(3 * MILLISECOND);
+    assert_eq!(world.finish(1, 10, 1), []);
+    assert_eq!(world.view(1).window, 5);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!((world.view(1).leases, world.view(1).window), (1, 1));
+    assert_eq!(world.submit(2), [start(2, 1, 2)]);
+    assert_eq!(world.submit_with(11, short), [], "nothing waits where a long one runs");
+    world.pass(SECOND);
+    assert_eq!(world.finish_after(1, 1, 1, 1_000_000_000), [start(11, 1, 1)]);
+}
+
+#[test]
+fn long_job_that_had_short_ones_before_it_shows_its_nodes_speed() {
+    let mut world = knowing();
+    world.join_knowing(1, 1);
+    let mut short = request(1);
+    short.module.digest = Digest([9; 32]);
+    for j in 10..=14 {
+        short.limits.fuel = Fuel(1_000_000);
+        world.submit_with(j, short.clone());
+        if j == 10 {
+            world.pass(2 * MILLISECOND);
+            world.finish(1, 10, 1);
+        }
+    }
+    assert_eq!(world.submit(1), [start(1, 1, 1)], "a fifth one, behind four that are short");
+    for j in 11..=14 {
+        world.pass(2 * MILLISECOND);
+        world.finish(1, j, 1);
+    }
+    world.pass(SECOND);
+    world.finish_after(1, 1, 1, 1_000_000_000);
+    let speed = world.view(1).fuel_per_second.unwrap();
+    assert!((900_000_000..=1_000_000_000).contains(&speed), "{speed}");
 }
 
 #[test]

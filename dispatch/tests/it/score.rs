@@ -21,17 +21,6 @@ fn priced(per_compute_minute: u64, fuel_per_second: u64) -> NodeOffer {
     NodeOffer { price: Price { per_compute_minute, ..Price::default() }, fuel_per_second, ..offer(1) }
 }
 
-/// A world in which jobs of the module are known to take [`FUEL`], on a node that has left since.
-fn knowing() -> World {
-    let mut world = World::settled(&[(99, 1)]);
-    world.submit(9_999);
-    world.pass(SECOND);
-    world.finish_after(99, 9_999, 1, FUEL);
-    world.leave(99);
-    world.pass(3 * SECOND);
-    world
-}
-
 #[test]
 fn preference_decides_between_time_and_price() {
     // Node 1 is fast and dear, node 2 ten times slower and a hundred times cheaper, node 3 is a compromise between them and no good one.
@@ -68,6 +57,26 @@ fn distance_counts_for_short_jobs_and_speed_for_long_ones() {
     };
     assert_eq!(run(1_000_000), node(1));
     assert_eq!(run(1_000_000_000), node(2));
+}
+
+/// One poor fit among those that were looked at first ended the search for the others.
+#[test]
+fn nearest_of_the_few_that_carry_a_label_is_found_behind_many_that_do_not() {
+    for chance in 0..32 {
+        let mut world = World::with(Config { spread: 1, seed: chance, ..Config::default() });
+        let carrying = || NodeOffer { labels: vec![label("x")], ..offer(1) };
+        for n in 1..=20 {
+            let (offer, ms) = match n {
+                1 => (carrying(), 200),
+                16.. => (carrying(), 40),
+                _ => (offer(1), 2 * u64::from(n)),
+            };
+            world.join_with(n, offer);
+            world.rtt(n, ms * MILLISECOND);
+        }
+        let actions = world.submit_with(1, labelled(1, "x"));
+        assert!(matches!(&actions[..], [Action::Start { node, .. }] if node.0 >= [16; 32]), "{chance}: {actions:?}");
+    }
 }
 
 #[test]

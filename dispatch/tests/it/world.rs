@@ -179,6 +179,17 @@ impl World {
     }
 }
 
+/// A world in which jobs of the module are known to take a second on the reference machine, on a node that has left since.
+pub(crate) fn knowing() -> World {
+    let mut world = World::settled(&[(99, 1)]);
+    world.submit(9_999);
+    world.pass(SECOND);
+    world.finish_after(99, 9_999, 1, 1_000_000_000);
+    world.leave(99);
+    world.pass(3 * SECOND);
+    world
+}
+
 pub(crate) fn node(n: u8) -> PublicKey {
     PublicKey([n; 32])
 }
