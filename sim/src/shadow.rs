@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::Reader;
 use adit_protocol::{
-    Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, UnfitReason, Verdict, Wait,
+    Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, Prediction, PublicKey, Refusal, UnfitReason, Verdict,
+    Wait,
 };
 
 use crate::plan::SECOND;
@@ -17,6 +18,12 @@ const LATE_US: u64 = 10 * SECOND;
 
 /// Where more wait, what is told of the nodes may be of an earlier moment.
 const FEW_WAIT: usize = 32;
+
+/// Jobs that are predicted to take at least this, in microseconds, have nothing behind them at their node.
+const SHORT_JOB_US: u64 = 20_000;
+
+/// Leases for each slot that a node with short jobs may hold.
+const LEASES_PER_SLOT: u32 = 5;
 
 /// The reputation from which on a node counts as one that gets jobs: a little over the bar, as the dispatcher looks at it when its timer
 /// comes.
@@ -131,11 +138,18 @@ struct Node {
     state: NodeState,
     /// What it was given and has not reported.
     owed: BTreeMap<JobId, Attempt>,
+    /// Of these, the ones that are predicted to take their slots for long; and some that it owes no more.
+    long: BTreeSet<JobId>,
     /// Clients that its owner declined, and whether that was with a GPU, which says nothing of jobs without.
     declines: BTreeSet<(PublicKey, bool)>,
 }
 
 impl Node {
+    /// Whether it owes a report on a job that is predicted to take its slot for long.
+    fn is_at_long(&self) -> bool {
+        self.long.iter().any(|id| self.owed.contains_key(id))
+    }
+
     /// Whether its owner declined a job like this one.
     fn has_declined(&self, job: &Job) -> bool {
         let Request { client, gpu, .. } = job.request;
@@ -294,7 +308,13 @@ impl Shadow {
         if self.jobs.values().any(|job| waits(job) && is_alone(job)) {
             points.hit(Point::NodeBackWithinGrace);
         }
-        let node = Node { offer: offer.clone(), state: state.clone(), owed: BTreeMap::new(), declines: BTreeSet::new() };
+        let node = Node {
+            offer: offer.clone(),
+            state: state.clone(),
+            owed: BTreeMap::new(),
+            long: BTreeSet::new(),
+            declines: BTreeSet::new(),
+        };
         self.nodes.insert(key, node);
     }
 
@@ -551,7 +571,7 @@ impl Shadow {
                 self.touched.insert(*job);
                 self.check_start(now, *job, *attempt, *node, decision, dispatcher);
                 self.note_start(now, *job, *node, decision, dispatcher, points);
-                self.start(*job, *attempt, *node, points);
+                self.start(*job, *attempt, *node, decision, points);
             }
             Action::Waits { job, wait } => self.waits(*job, wait, dispatcher, points),
             Action::Stop { job, attempt, node } => self.stop(now, *job, *attempt, *node, points),
@@ -580,6 +600,11 @@ impl Shadow {
         };
         let view = dispatcher.node(&key);
         let window_before = self.window_before.filter(|(node, _)| *node == key).map_or(0, |(_, window)| window);
+        // Of the starts of one event only the last may be of a long job, and its node has less room by then.
+        let mut leases = dispatcher.leases(&key).filter_map(|(job, attempt)| dispatcher.lease_of(job, attempt));
+        let is_at_long = node.is_at_long() || leases.any(|lease| is_long(&lease.predicted));
+        let most = if is_at_long { node.offer.slots * LEASES_PER_SLOT } else { 0 };
+        let has_room = view.as_ref().is_some_and(|view| view.leases <= view.window.max(window_before).max(most));
         let is_hedge = decision.is_hedge;
         let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
         let is_often = job.preemptions > self.config.preemptions_max;
@@ -599,7 +624,8 @@ impl Shadow {
             (job.fits(&node.offer), "the node does not fit"),
             (job.may_be_payable(&node.offer), "its client cannot pay there"),
             (!job.declined.contains(&key), "the node is not to have it"),
-            (view.as_ref().is_some_and(|view| view.leases <= view.window.max(window_before)), "the node has no room"),
+            (has_room, "the node has no room"),
+            (node.owed.len() < node.offer.slots as usize || !node.is_at_long(), "it would wait behind a long job"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
             (others > 0 || !is_often || !had || !self.has_fresh_node(job), "owners cut it short as often as they may"),
             (deadline_us.is_none_or(|us| now <= job.submitted.after(us)), "its deadline is over"),
@@ -609,9 +635,14 @@ impl Shadow {
         }
     }
 
-    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
+    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Decision, points: &mut Points) {
         if let Some(node) = self.nodes.get_mut(&key) {
             node.owed.insert(id, attempt);
+            node.long.retain(|long| *long != id && node.owed.contains_key(long));
+            let mut chosen = decision.candidates.iter().filter(|candidate| candidate.node == key);
+            if chosen.any(|chosen| is_long(&chosen.predicted)) {
+                node.long.insert(id);
+            }
             if node.owed.len() > node.offer.slots as usize {
                 points.hit(Point::StartedOverWindow);
             }
@@ -777,6 +808,12 @@ impl Shadow {
         let known = self.jobs.remove(&id).is_some();
         self.check_that(known, || format!("job {id} ended a second time"));
     }
+}
+
+/// Whether a job is predicted to keep its slot for longer than what may have others behind it.
+fn is_long(predicted: &Prediction) -> bool {
+    let Prediction { fetch_us, compile_us, run_us, .. } = *predicted;
+    fetch_us.saturating_add(compile_us).saturating_add(run_us) >= SHORT_JOB_US
 }
 
 /// What must hold between events.
