@@ -52,12 +52,15 @@
 //! compilation where the module is not known there, and the fuel that jobs of the module used before (else the limit) over the speed that
 //! the node showed (else claims). Time and price are weighed as the job prefers, and the lot falls among those that are about as good as
 //! the best, by seed, so that not all jobs of a moment go to one node. Candidates are the first of three orders (by distance, by speed, by
-//! price), until nothing that is left in them can be better, and nodes that know the module. Every decision is kept with all its numbers.
+//! price), until nothing that is left in them can be better, and nodes that know the module; where those orders do not come that far and hold
+//! nodes whose offers do not fit, the nearest of each class that does, up to 256 classes. Every decision is kept with all its numbers.
+//! A node whose jobs take less than 20 ms holds up to five leases a slot, so that none waits for a round trip; behind one that is predicted to
+//! take longer, nothing waits there.
 //!
 //! # What is promised
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
-//! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined its
-//!   client, is too slow for its deadline, or costs more than its client has. Jobs that wait for credits are tried again within moments
+//! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined it or its
+//!   like, is too slow for its deadline or for those of sixteen like it that came before, or costs more than its client has. Jobs that wait for credits are tried again within moments
 //!   after some came. A job that none of them could end by its deadline is not kept.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
