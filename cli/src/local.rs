@@ -18,7 +18,7 @@ use crate::node::{PriceArgs, module_bytes_max};
 use crate::reactor::StopSignals;
 use crate::report::{End, Measured, short};
 use crate::screen::Screen;
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkWriter};
 use crate::spec::Submission;
 use crate::spending::OtherAttempts;
 
@@ -134,17 +134,29 @@ pub(crate) async fn compile(runtime: &Runtime, module: Digest, wasm: &Path) -> a
     })
 }
 
+/// A writer that has a whole output, and of the pieces that may have come before it nothing, where they can be taken back.
+fn with_whole(mut writer: SinkWriter, sink: &Sink, is_begun: bool, output: &[u8]) -> anyhow::Result<SinkWriter> {
+    if is_begun {
+        writer = sink.open()?;
+    }
+    writer.write_all(output)?;
+    Ok(writer)
+}
+
 /// Drives a run to its end. The first Ctrl-C cancels it, the second leaves it, which kills its worker.
 async fn drive(run: &mut Run, job: JobId, sink: &Sink, screen: &mut Screen) -> anyhow::Result<RunReport> {
     let mut writer = sink.open()?;
     let mut signals = StopSignals::listen()?;
-    let mut asked = false;
+    let (mut asked, mut is_begun) = (false, false);
     let report = loop {
         tokio::select! {
             event = run.next() => match event? {
                 RunEvent::Log(bytes) => screen.log(&bytes),
                 RunEvent::Progress { done, total } => screen.progress(done, total),
-                RunEvent::Output(bytes) => writer.write_all(&bytes).context("the guest's output")?,
+                RunEvent::Output(bytes) => {
+                    is_begun = true;
+                    writer.write_all(&bytes).context("the guest's output")?;
+                }
                 RunEvent::Ended(report) => break *report,
             },
             () = signals.next() => {
@@ -160,8 +172,35 @@ async fn drive(run: &mut Run, job: JobId, sink: &Sink, screen: &mut Screen) -> a
     screen.finish();
     if let Some(bytes) = &report.output {
         debug_assert_eq!(Digest::of(bytes), report.output_digest, "the runtime tells the digest of what it gives");
-        writer.write_all(bytes)?;
+        if is_begun && !matches!(sink, Sink::File(_)) {
+            screen.note(
+                "what was written of the output is void: the job began again, and was stopped before it had written as much",
+            );
+        }
+        writer = with_whole(writer, sink, is_begun, bytes)?;
     }
     writer.commit()?;
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A job that began again and was stopped too soon has no output; what it had written before was in the file all the same.
+    #[test]
+    fn pieces_that_came_before_a_whole_output_are_void() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("output");
+        let sink = Sink::File(path.clone());
+        for (is_begun, output, want) in [(true, &b""[..], &b""[..]), (true, b"new", b"new"), (false, b"all", b"all")] {
+            let mut writer = sink.open().unwrap();
+            if is_begun {
+                writer.write_all(b"old pieces").unwrap();
+            }
+            with_whole(writer, &sink, is_begun, output).unwrap().commit().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), want);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

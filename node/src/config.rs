@@ -176,7 +176,7 @@ impl NodeConfig {
                 "the path of a socket has at most {SOCKET_PATH_BYTES_MAX} bytes, and that for the owner's commands, {}, has {bytes}",
                 socket.display()
             );
-            return absurd(what, "give a shorter --cache");
+            return absurd(what, "give a shorter --cache (with `adit up`, a shorter --data)");
         }
         self.rules.check()?;
         if let Some(gpu) = &self.gpu {

@@ -1,6 +1,8 @@
 //! Where a function looks at the limit.
 //!
-//! **What may be spent between two looks is bounded**, wherever a guest is: by a million fuel and some thousand. That is so because
+//! **What may be spent between two looks is bounded**, wherever a guest is: beyond what the last of them saw, by a million fuel and some
+//! thousand. A look sees its whole block, so a block without a call is not passed beyond the limit, however dear; whoever is stopped within it
+//! is stopped behind it, and its function's bytes bound that to 4.8 million. That is so because
 //!
 //! - every way round a loop passes a look, and so does every way from a function's entry to a call that may come back to it. So what is
 //!   entered after a look and has not looked itself is a tree of calls without circles, of which each is small
