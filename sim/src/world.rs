@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::node::Node;
 use crate::plan::{Fault, Plan, QUIET_MAX_US, SECOND};
 use crate::points::{Point, Points};
+use crate::trace::Trace;
 
 /// Steps of one run, at most: a run that takes more goes round in circles.
 const STEPS_MAX: u64 = 2_000_000;
@@ -69,14 +70,15 @@ pub(crate) fn module_invalid_text() -> &'static str {
 
 /// Runs a plan to its end or to the first failure. With `is_shown` every line of the trace is printed.
 pub fn run(plan: Plan, is_shown: bool) -> Report {
-    let mut world = World::new(plan, is_shown);
+    let Ok(mut world) = catch_unwind(AssertUnwindSafe(|| World::new(plan.clone(), is_shown))) else {
+        return Report::unbuilt(plan, panicked());
+    };
     let mut steps = 0;
     let failure = loop {
         match catch_unwind(AssertUnwindSafe(|| world.step(&mut steps))) {
             Ok(Next::Goes) => {}
             Ok(Next::Ends(failure)) => break failure,
-            // A broken invariant of the code that is simulated, or of ours: its message says where.
-            Err(_) => break Some(format!("panicked: {}", LAST_PANIC.take())),
+            Err(_) => break Some(panicked()),
         }
     };
     let at_us = world.env.now;
@@ -89,6 +91,19 @@ pub fn run(plan: Plan, is_shown: bool) -> Report {
         failure: failure.map(|what| Failure { what, step: steps, at_us, last: last() }),
         plan: world.env.plan,
     }
+}
+
+impl Report {
+    /// Of a plan whose world could not be built.
+    fn unbuilt(plan: Plan, what: String) -> Self {
+        let failure = Some(Failure { what, step: 0, at_us: 0, last: Vec::new() });
+        Self { plan, steps: 0, virtual_us: 0, points: Points::default(), digest: Trace::default().digest(), failure }
+    }
+}
+
+/// A broken invariant of the code that is simulated, or of ours: its message says where.
+fn panicked() -> String {
+    format!("panicked: {}", LAST_PANIC.take())
 }
 
 thread_local! {
