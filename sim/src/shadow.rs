@@ -110,6 +110,8 @@ struct Job {
     was_declined: bool,
     /// While it waits, what its client could not pay.
     limit: Option<Limit>,
+    /// What its client could not pay for a second attempt, and when that was.
+    hedge_limit: Option<(Tick, Limit)>,
     /// Since when it had waited before an attempt.
     waited: Option<(Attempt, Tick)>,
     cancelled: Option<Tick>,
@@ -330,6 +332,7 @@ impl Shadow {
             declined: BTreeSet::new(),
             was_declined: false,
             limit: None,
+            hedge_limit: None,
             waited: None,
             cancelled: None,
             called_invalid: 0,
@@ -468,6 +471,7 @@ impl Shadow {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.leases.contains(&(attempt, key))) else { return };
         job.started -= 1;
         if job.leases.len() > 1 {
+            job.hedge_limit = Some((now, Limit { most: affordable, funded: None }));
             return self.unlease(now, id, attempt);
         }
         let is_cause = !job.costs_within(&node.offer, affordable);
@@ -483,8 +487,10 @@ impl Shadow {
     }
 
     fn funded(&mut self, now: Tick, client: &PublicKey) {
-        let limits = self.jobs.values_mut().filter(|job| job.request.client == *client).filter_map(|job| job.limit.as_mut());
-        limits.for_each(|limit| _ = limit.funded.get_or_insert(now));
+        for job in self.jobs.values_mut().filter(|job| job.request.client == *client) {
+            let limits = job.limit.iter_mut().chain(job.hedge_limit.as_mut().map(|(_, limit)| limit));
+            limits.for_each(|limit| _ = limit.funded.get_or_insert(now));
+        }
     }
 
     /// An attempt on a node whose owner declines it. Where another one is out, that is all that was said of the node.
@@ -587,7 +593,7 @@ impl Shadow {
         let elsewhere = self.nodes.iter().any(|(other, node)| *other != key && node.owed.get(&id) == Some(&attempt));
         let rows = [
             (attempt.0 == job.started + 1, "its attempts are not numbered one by one"),
-            (!elsewhere || !job.leases.contains(&(attempt, key)), "the attempt is out at another node"),
+            (!elsewhere, "the attempt is out at another node"),
             (job.leases.iter().all(|(other, holder)| *other != attempt && *holder != key), "the lease is out already"),
             (is_hedge == (others == 1), "a second attempt is a hedge, and a hedge is a second attempt"),
             (others <= 1, "two attempts are out already"),
@@ -708,9 +714,20 @@ impl Shadow {
             if is_paused {
                 self.jobs.get_mut(&id).expect("it has a lease").maybe_given_back.insert(key);
             }
-            return self.set_back(now, id, attempt, points);
+            self.set_back(now, id, attempt, points);
+            return self.note_hedge_limit(now, id);
         }
         self.fault(format!("attempt {attempt} of job {id} was stopped for no reason"));
+    }
+
+    /// Takes in that a second attempt that was declined for its price in this step was the only one by then: the first had been taken back, and
+    /// only now is that told.
+    fn note_hedge_limit(&mut self, now: Tick, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.leases.is_empty()) else { return };
+        if let Some((_, limit)) = job.hedge_limit.take_if(|(at, _)| *at == now) {
+            job.was_declined = true;
+            job.limit = Some(limit);
+        }
     }
 
     fn abandon(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
@@ -738,8 +755,10 @@ impl Shadow {
             Refusal::NoNodeFits { .. } => (self.is_alone(job) || self.is_declined_by_all(job), Point::RefusedNoNode),
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
             Refusal::InsufficientCredit { .. } => (has_waited(job, now) && self.is_too_dear(job), Point::ShortOfCredits),
-            Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
-            Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
+            Refusal::DeadlineMissed { left_ms, needed_ms } => {
+                let point = if is_new { Point::RefusedDeadline } else { Point::DeadlineInQueue };
+                (misses_deadline(job, now, *left_ms, *needed_ms), point)
+            }
             Refusal::ModuleInvalid(_) => (self.is_invalid(job), Point::ModuleInvalid),
             _ => (false, Point::RefusedNoNode),
         };
@@ -757,9 +776,12 @@ impl Shadow {
         let is_often = job.preemptions > self.config.preemptions_max;
         let is_given_back = is_often && (job.preemptions >= adit_dispatch::GIVEN_BACK_MAX || !self.has_fresh_node(job));
         let is_spent = job.setbacks >= self.config.attempts_max || is_given_back;
-        let deadline_ms = job.request.placement.deadline_ms;
         let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);
-        let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || has_no_node);
+        let is_in_vain = match deadline_told(reason) {
+            Some((left_ms, needed_ms)) => misses_deadline(job, now, left_ms, needed_ms),
+            None => has_waited(job, now) || has_no_node,
+        };
+        let gives_up = job.has_started() && is_in_vain;
         let (is_out, started) = (!job.leases.is_empty(), job.started);
         let holds = attempts == started && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
         points.hit(match () {
@@ -1052,4 +1074,19 @@ fn is_only_gpu(nodes: &[(UnfitReason, u32)]) -> bool {
 /// Whether a job has waited as long as it allows.
 fn has_waited(job: &Job, now: Tick) -> bool {
     job.queued_since.is_some_and(|since| now.since(since) >= job.request.limits.queue_ms.saturating_mul(1_000))
+}
+
+/// Whether a job cannot end by its deadline, where it was told that so much is left and so much needed: 0 where no node fits any more.
+fn misses_deadline(job: &Job, now: Tick, left_ms: u64, needed_ms: u64) -> bool {
+    let Some(deadline_ms) = job.request.placement.deadline_ms else { return false };
+    let left_us = job.submitted.after(deadline_ms.saturating_mul(1_000)).since(now);
+    left_ms == left_us / 1_000 && (left_us == 0 || left_ms < needed_ms)
+}
+
+/// What a lost job was told of its deadline: how much is left, and how much it needs, in milliseconds.
+fn deadline_told(reason: &str) -> Option<(u64, u64)> {
+    let (_, told) = reason.rsplit_once("; then the deadline is in ")?;
+    let (left_ms, rest) = told.split_once(" ms, and the job would take ")?;
+    let (needed_ms, _) = rest.split_once(" ms ")?;
+    Some((left_ms.parse().ok()?, needed_ms.parse().ok()?))
 }
