@@ -8,7 +8,7 @@ use adit_protocol::{
     UnixMillis, Usage, sign_receipts,
 };
 
-use crate::env::{Env, Greeting, Happening, LinkId, Message, NodeAlarm, Peer};
+use crate::env::{CLOCK_OFF_MAX_MS, Env, Greeting, Happening, LinkId, Message, NodeAlarm, Peer};
 use crate::plan::{Fault, SECOND};
 use crate::points::Point;
 use crate::world::{gateway_key, module_invalid_text, wall_ms};
@@ -112,7 +112,13 @@ impl Node {
         } else {
             Vec::new()
         };
-        let skew_ms = if env.plan.has(Fault::Clocks) { env.chance.within(0, 72_000_000) as i64 - 36_000_000 } else { 0 };
+        let skew_ms = if env.plan.has(Fault::Clocks) {
+            // Few by days, which the gateway does not take.
+            let most_ms = if env.chance.permille(100) { CLOCK_OFF_MAX_MS } else { 36_000_000 };
+            env.chance.off_by(most_ms)
+        } else {
+            0
+        };
         let public = key.public();
         env.lay_path(Peer::Node(index));
         let node = Self {
@@ -406,7 +412,7 @@ impl Node {
         }
         let signed = sign_receipts(&SecretKey::from_seed(signs), vec![receipt]).remove(0);
         if !is_bad {
-            env.shadow.true_receipt(signed.digest());
+            env.shadow.true_receipt(signed.digest(), self.skew_ms);
         }
         self.say(env, NodeMessage::Finished { receipt: Box::new(signed), reason: String::new(), output: Some(output_of(job)) });
     }
@@ -444,7 +450,7 @@ impl Node {
             bytes_moved: ByteCount(fuel),
             memory_peak: need.memory,
         });
-        let started = wall_ms(env.now).saturating_add_signed(self.skew_ms);
+        let started = wall_ms(since).saturating_add_signed(self.skew_ms);
         Receipt {
             job: work.job,
             attempt: work.attempt,

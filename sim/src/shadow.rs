@@ -5,15 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::Reader;
 use adit_protocol::{
-    Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, PublicKey, Refusal, UnfitReason, Verdict, Wait,
+    Attempt, AttemptFailure, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, PublicKey, Refusal, UnfitReason,
+    Verdict, Wait,
 };
 
+use crate::gateway::{STARTED_MARGIN_MS, is_of_start};
 use crate::plan::SECOND;
 use crate::points::{Point, Points};
 use crate::vault::Vault;
 
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
+
+/// How far a lease's begin and its attempt's are apart at most, in milliseconds: an attempt may wait for a slot, and its message for a path.
+const APART_SLACK_MS: u64 = 60_000;
 
 /// Where more wait, what is told of the nodes may be of an earlier moment.
 const FEW_WAIT: usize = 32;
@@ -52,8 +57,8 @@ pub(crate) struct Shadow {
     reputations: BTreeMap<PublicKey, u16>,
     /// Nodes that were barred when last looked at, connected or not.
     barred: BTreeSet<PublicKey>,
-    /// Receipts that are as the gateway asked for them: what nodes did, truly told.
-    true_receipts: BTreeSet<Digest>,
+    /// Receipts that are as the gateway asked for them: what nodes did, truly told, each with the error of its node's clock.
+    true_receipts: BTreeMap<Digest, i64>,
     vault: Vault,
 }
 
@@ -198,16 +203,36 @@ impl Shadow {
         self.fault.take()
     }
 
-    /// Notes what a node hands in of what it did.
-    pub(crate) fn true_receipt(&mut self, receipt: Digest) {
-        self.true_receipts.insert(receipt);
+    /// Notes what a node hands in of what it did, by a clock that is wrong by so much.
+    pub(crate) fn true_receipt(&mut self, receipt: Digest, skew_ms: i64) {
+        self.true_receipts.insert(receipt, skew_ms);
     }
 
-    /// Whoever did what was asked is paid, whatever others say.
-    pub(crate) fn receipt_refused(&mut self, receipt: &Digest, why: &str) {
-        if self.true_receipts.contains(receipt) {
-            self.fault(format!("a true receipt was refused: {why}"));
+    /// Whoever did what was asked is paid, whatever others say; unless the node's clock and the gateway's are more than a day apart.
+    pub(crate) fn receipt_checked(&mut self, receipt: &Digest, refused: Option<&String>, wall_off_ms: i64) {
+        let Some(skew_ms) = self.true_receipts.get(receipt) else { return };
+        let apart_ms = skew_ms.abs_diff(wall_off_ms);
+        match refused {
+            Some(why) if is_of_start(why) => self.check_that(apart_ms + APART_SLACK_MS > STARTED_MARGIN_MS, || {
+                format!("a true receipt was refused, and the two clocks are {apart_ms} ms apart: {why}")
+            }),
+            Some(why) => self.fault(format!("a true receipt was refused: {why}")),
+            None => self.check_that(apart_ms <= STARTED_MARGIN_MS + APART_SLACK_MS, || {
+                format!("a receipt was taken, and the two clocks are {apart_ms} ms apart")
+            }),
         }
+    }
+
+    /// A client has this job, with this price limit.
+    pub(crate) fn may_cost(&mut self, job: JobId, max: Option<Microcredits>) {
+        self.vault.may_cost(job, max);
+    }
+
+    /// A node is told of an attempt, which the ledger is to hold for.
+    pub(crate) fn leased(&mut self, id: JobId, node: PublicKey) {
+        let (Some(job), Some(node)) = (self.jobs.get(&id), self.nodes.get(&node)) else { return };
+        let cost = node.offer.price.cost_max(&job.request.limits, job.request.input_bytes());
+        self.vault.leased(id, cost.map_or(u64::MAX, |cost| cost.0));
     }
 
     fn check_that(&mut self, holds: bool, what: impl FnOnce() -> String) {

@@ -357,7 +357,10 @@ impl World {
                 self.env.note(format_args!("gateway stands still for {us} us"));
                 self.stalled_until = self.env.now + us;
             }
-            Strike::WallClock => self.env.jump_wall_clock(),
+            Strike::WallClock => {
+                let is_held = self.gateway.as_ref().is_some_and(Gateway::has_holds);
+                self.env.jump_wall_clock(is_held);
+            }
             Strike::DiskError => {
                 let syncs = self.env.chance.below(8);
                 self.env.note(format_args!("disk fails after {syncs} syncs"));
@@ -442,13 +445,16 @@ impl World {
         }
     }
 
-    /// Faults stop: paths are whole, nodes come back, the disk works.
+    /// Faults stop: paths are whole, the gateway's clock is right, nodes come back, the disk works.
     fn calm(&mut self) {
         self.env.note(format_args!("faults stop"));
         self.env.is_quiet = true;
         self.quiet_since = self.env.now;
         self.stalled_until = 0;
         self.env.mend_paths();
+        if self.env.gateway_wall_off_ms() != 0 {
+            self.env.set_wall_clock(0);
+        }
         if self.disk.is_failing() {
             self.crash_gateway();
         }
