@@ -350,6 +350,9 @@ impl Gateway {
         let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
         // What costs nothing is within any limit: a gateway before may have known of a dearer attempt.
         if promised.0 > 0 && needed.0.saturating_add(live.paid.0) > most.0 {
+            if live.spec.max_price.is_none() {
+                env.hit(Point::SpentEnough);
+            }
             return Err(Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others)));
         }
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {

@@ -36,6 +36,8 @@ pub(crate) struct Node {
     lies: bool,
     /// Whether it gives back nearly all that it gets, though its owner wants nothing.
     shirks: bool,
+    /// Whether it cuts short what is nearly done, to be paid for it and for the next.
+    milks: bool,
     link: Option<LinkId>,
     /// Crashes that it survived: alarms of an earlier life do not ring.
     life: u64,
@@ -85,6 +87,8 @@ impl Node {
         // Few of its kind, or nearly all.
         let shirkers = [300, 950][(env.plan.seed % 2) as usize];
         let shirks = env.plan.has(Fault::GiveBacks) && env.chance.permille(shirkers);
+        let milkers = [50, 800][(env.plan.seed / 2 % 2) as usize];
+        let milks = env.plan.has(Fault::GiveBacks) && env.chance.permille(milkers);
         let claimed = if lies { speed.saturating_mul(env.chance.within(3, 50)) } else { speed };
         let slots = env.chance.within_orders(1, 8) as u32;
         let labels = env.chance.pick(&[&[("region", "eu")][..], &[("region", "us")], &[("region", "eu"), ("gpu", "none")], &[]]);
@@ -136,6 +140,7 @@ impl Node {
             declines,
             lies,
             shirks,
+            milks,
             link: None,
             life: 0,
             works: BTreeMap::new(),
@@ -354,6 +359,8 @@ impl Node {
         };
         if ends == env.now {
             let has_gpu = work.spec.gpu.is_some() && matches!(work.stage, Stage::Runs { .. });
+            let is_milked = self.milks && matches!(outcome, Outcome::Finished { .. }) && env.strikes(Fault::GiveBacks, 900);
+            let outcome = if is_milked { Outcome::Preempted } else { outcome };
             let outcome = if has_gpu && env.strikes(Fault::Gpus, 150) { Outcome::GpuLost } else { outcome };
             match outcome {
                 Outcome::GpuLost => env.hit(Point::GpuLost),

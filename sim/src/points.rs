@@ -82,6 +82,7 @@ points! {
     CreditsCameBack = "a job that its client could not pay for started when there was more to pay with",
     DeclinedByOwner = "an owner declined a client",
     RefusedPoor = "a job was refused because its client cannot pay",
+    SpentEnough = "a job without a price limit was kept from a node by what its attempts had cost",
     TriedWithLess = "a job with a price limit began anew with what was left of it",
     HoldRaised = "a hold was raised for a dearer node",
     SubmittedTwice = "a submission attached to the job that it names",
