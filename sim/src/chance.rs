@@ -30,6 +30,11 @@ impl Chance {
         least + self.below(most - least + 1)
     }
 
+    /// An error of so much at most, in either direction.
+    pub fn off_by(&mut self, most: u64) -> i64 {
+        self.within(0, 2 * most) as i64 - most as i64
+    }
+
     /// As [`Chance::within`], where each doubling is as likely as the one before.
     pub fn within_orders(&mut self, least: u64, most: u64) -> u64 {
         let doublings = (most / least.max(1)).ilog2() + 1;
@@ -73,6 +78,7 @@ mod tests {
         for _ in 0..1_000 {
             assert!(chance.below(3) < 3);
             assert!((5..=6).contains(&chance.within(5, 6)));
+            assert!((-4..=4).contains(&chance.off_by(4)));
             assert!((10..=1_000).contains(&chance.within_orders(10, 1_000)));
             assert!((0..=1).contains(&chance.within_orders(0, 1)));
         }

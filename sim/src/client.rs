@@ -122,6 +122,7 @@ impl Client {
             spec.add_input("weights".parse().expect("a name"), weights);
         }
         let id = JobId::derive(&self.public, &key);
+        env.shadow.may_cost(id, spec.max_price);
         ClientJob {
             key,
             id,

@@ -12,6 +12,9 @@ use crate::shadow::Shadow;
 use crate::trace::Trace;
 use crate::world::wall_ms;
 
+/// How far a clock is off at most: days, which holds and receipts have to outlast.
+pub(crate) const CLOCK_OFF_MAX_MS: u64 = 10 * 24 * 60 * 60 * 1_000;
+
 /// A connection that sends nothing for so long is given up, by each end in its own time.
 const IDLE_TIMEOUT_US: u64 = 4_500_000;
 
@@ -205,11 +208,23 @@ impl Env {
         wall_ms(self.now).saturating_add_signed(self.wall_off_ms)
     }
 
-    /// Somebody sets the gateway's wall clock, by some hours at most: a hold lasts a day and more.
-    pub(crate) fn jump_wall_clock(&mut self) {
-        self.wall_off_ms = self.chance.within(0, 16_000_000) as i64 - 8_000_000;
-        self.hit(Point::WallClockJumped);
-        let off_ms = self.wall_off_ms;
+    /// By how much it is wrong.
+    pub(crate) fn gateway_wall_off_ms(&self) -> i64 {
+        self.wall_off_ms
+    }
+
+    /// Somebody sets the gateway's wall clock, by hours or by days. A jump counts where a job `is_held` meanwhile.
+    pub(crate) fn jump_wall_clock(&mut self, is_held: bool) {
+        let most_ms = self.chance.pick(&[8_000_000, CLOCK_OFF_MAX_MS]);
+        let off_ms = self.chance.off_by(most_ms);
+        self.set_wall_clock(off_ms);
+        if is_held {
+            self.hit(Point::WallClockJumped);
+        }
+    }
+
+    pub(crate) fn set_wall_clock(&mut self, off_ms: i64) {
+        self.wall_off_ms = off_ms;
         self.note(format_args!("the gateway's wall clock is off by {off_ms} ms"));
     }
 

@@ -10,7 +10,7 @@ use adit_ledger::{
 };
 use adit_protocol::{
     Attempt, AttemptFailure, BlobRef, ClientMessage, Digest, GatewayToClient, GatewayToNode, IdempotencyKey, JobEvent, JobId,
-    JobResult, JobSpec, Microcredits, NodeMessage, NodeOffer, NodeState, PublicKey, Refusal, Settlement, SignedReceipt,
+    JobResult, JobSpec, Leaf, Microcredits, NodeMessage, NodeOffer, NodeState, PublicKey, Refusal, Settlement, SignedReceipt,
     SignedSettlement, Terms, UnixMillis, UnpaidAttempt, VerifiedReceipt, VoidReason, sign_settlements,
 };
 
@@ -28,6 +28,12 @@ const EXPIRY_INTERVAL_US: u64 = 10 * SECOND;
 
 /// How long a hold lasts: longer than any run of the simulation.
 const HOLD_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// How far a node's wall clock may be from the gateway's.
+pub(crate) const STARTED_MARGIN_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// What all attempts of a job may cost together, in times of the dearest of them, where its client set no price limit.
+pub(crate) const ATTEMPTS_WORTH: u64 = 3;
 
 /// How often the paths to nodes are measured.
 const PATHS_INTERVAL_US: u64 = SECOND;
@@ -72,6 +78,8 @@ pub(crate) struct Gateway {
 #[derive(Debug, Clone, Copy)]
 struct Clock {
     began: u64,
+    /// What the wall clock said then.
+    began_wall_ms: u64,
     ppm: i64,
 }
 
@@ -93,9 +101,20 @@ struct Job {
     client: PublicKey,
     spec_digest: Digest,
     stage: Stage,
-    /// The highest number of its attempts.
-    last_attempt: u32,
+    /// What its attempts were, those of earlier submissions among them.
+    past: Past,
     followers: Vec<LinkId>,
+}
+
+/// What there was of a job's attempts.
+#[derive(Debug, Default, Clone, Copy)]
+struct Past {
+    /// The highest of their numbers.
+    last_attempt: u32,
+    /// What was paid for those that did not end it.
+    paid: Microcredits,
+    /// The most that one of them could cost.
+    dearest: Microcredits,
 }
 
 #[derive(Debug)]
@@ -114,6 +133,8 @@ struct Live {
     reserved: Microcredits,
     held: Option<Microcredits>,
     paid: Microcredits,
+    /// The most that one of its attempts could cost.
+    dearest: Microcredits,
 }
 
 /// An attempt that is out, with the most that it can cost.
@@ -148,6 +169,11 @@ impl Clock {
         let elapsed = i128::from(now - self.began);
         // The origin is any: not zero, so that nobody takes it for one.
         Tick(5 + (elapsed + elapsed * i128::from(self.ppm) / 1_000_000) as u64)
+    }
+
+    /// The time of day as if nobody had set the clock since the start.
+    fn undisturbed(self, now: u64) -> UnixMillis {
+        UnixMillis(self.began_wall_ms + self.tick(now).since(self.tick(self.began)) / 1_000)
     }
 
     /// The first moment at which this clock shows `tick`.
@@ -188,7 +214,7 @@ impl Gateway {
         let ppm = if env.plan.has(Fault::Clocks) { env.chance.within(0, 1_000) as i64 - 500 } else { 0 };
         let gateway = Self {
             life,
-            clock: Clock { began: env.now, ppm },
+            clock: Clock { began: env.now, began_wall_ms: time.0, ppm },
             dispatcher: Dispatcher::new(dispatch_config(env)),
             armed: None,
             reader: ledger.reader().clone(),
@@ -229,7 +255,7 @@ impl Gateway {
             }
             GatewayAlarm::Commit => self.commit(env),
             GatewayAlarm::Expire => {
-                self.record(env, Operation::Expire { now: UnixMillis(env.gateway_wall_ms()) });
+                self.record(env, Operation::Expire { now: self.clock.undisturbed(env.now) });
                 self.alarm(env, EXPIRY_INTERVAL_US, GatewayAlarm::Expire);
             }
         }
@@ -301,8 +327,9 @@ impl Gateway {
         let Some(job) = self.jobs.get_mut(&id) else { return env.shadow.fault(format!("job {id} was started and is not known")) };
         let Stage::Live(live) = &mut job.stage else { return env.shadow.fault(format!("job {id} was started and has ended")) };
         live.running = Some((key, attempt));
-        job.last_attempt = job.last_attempt.max(attempt.0);
+        job.past.last_attempt = job.past.last_attempt.max(attempt.0);
         let (client, spec) = (job.client, live.spec.clone());
+        env.shadow.leased(id, key);
         self.tell_node(env, key, GatewayToNode::Lease { job: id, attempt, client, spec, input: None });
         self.tell(env, id, &JobEvent::Started { node: key, attempt });
     }
@@ -319,8 +346,14 @@ impl Gateway {
         let gpu_class = live.spec.gpu.and(peer.offer.gpu.as_ref()).map(|gpu| gpu.class.clone());
         let others = live.out.iter().fold(0u64, |sum, out| sum.saturating_add(out.promised.0));
         let needed = Microcredits(others.saturating_add(promised.0));
-        if let Some(max) = live.spec.max_price.filter(|max| needed.0.saturating_add(live.paid.0) > max.0) {
-            return Err(Microcredits(max.0.saturating_sub(live.paid.0).saturating_sub(others)));
+        let dearest = live.dearest.max(promised);
+        let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
+        // What costs nothing is within any limit: a gateway before may have known of a dearer attempt.
+        if promised.0 > 0 && needed.0.saturating_add(live.paid.0) > most.0 {
+            if live.spec.max_price.is_none() {
+                env.hit(Point::SpentEnough);
+            }
+            return Err(Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others)));
         }
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
             let available = self.available(&client).unwrap_or(0);
@@ -330,15 +363,16 @@ impl Gateway {
             }
             self.add(&client, -i128::from(more));
         }
-        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return Ok(()) };
+        let Some(Job { stage: Stage::Live(live), past, .. }) = self.jobs.get_mut(&id) else { return Ok(()) };
         live.reserved = reserved.max(needed);
+        (live.dearest, past.dearest) = (dearest, dearest);
         live.out.push(Out { attempt, node, promised, gpu_class, since });
         if live.held.is_none_or(|held| held < needed) {
             if live.held.is_some() {
                 env.points.hit(Point::HoldRaised);
             }
             live.held = Some(needed);
-            let expires = UnixMillis(env.gateway_wall_ms() + HOLD_MS);
+            let expires = UnixMillis(self.clock.undisturbed(env.now).0 + HOLD_MS);
             self.unrecorded.push_back(Operation::Hold(Hold { job: id, customer: client, amount: needed, expires }));
         }
         Ok(())
@@ -433,21 +467,27 @@ impl Gateway {
         let id = JobId::derive(&owner, &key);
         let spec_digest = spec.digest();
         let refuse = |env: &mut Env, refusal| env.send(link, event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
-        let last_attempt = match self.known(env, id, spec_digest) {
-            Ok(Known::No { last_attempt }) => last_attempt,
+        let past = match self.known(env, id, spec_digest, &spec) {
+            Ok(Known::No(past)) => past,
             Ok(Known::Here) => return self.attach(env, link, id),
             Ok(Known::Settled) => return self.replay(env, link, id),
             Err(refusal) => return refuse(env, refusal),
         };
-        let request = Box::new(Request { last_attempt, ..Request::new(&owner, &spec, true) });
+        let max_price = spec.max_price.map(|max| Microcredits(max.0.saturating_sub(past.paid.0)));
+        if max_price != spec.max_price {
+            env.hit(Point::TriedWithLess);
+        }
+        let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, true) };
+        let request = Box::new(request);
         let reserved = self.dispatcher.cost_floor(&request).unwrap_or(Microcredits(0));
         if let Err(refusal) = self.reserve(owner, reserved) {
             env.hit(Point::RefusedPoor);
             return refuse(env, refusal);
         }
         env.send(link, Message::ToClient(GatewayToClient::Accepted { job: id }));
-        let live = Live { spec, running: None, out: Vec::new(), reserved, held: None, paid: Microcredits(0) };
-        let job = Job { client: owner, spec_digest, stage: Stage::Live(live), last_attempt, followers: vec![link] };
+        let Past { paid, dearest, .. } = past;
+        let live = Live { spec, running: None, out: Vec::new(), reserved, held: None, paid, dearest };
+        let job = Job { client: owner, spec_digest, stage: Stage::Live(live), past, followers: vec![link] };
         // One that failed before under the same key makes room only now: until here it told of its attempts.
         self.ended.retain(|ended| *ended != id);
         self.jobs.insert(id, job);
@@ -458,9 +498,9 @@ impl Gateway {
     }
 
     /// Whether the key names a job already, and the same one.
-    fn known(&mut self, env: &mut Env, id: JobId, spec: Digest) -> Result<Known, Refusal> {
+    fn known(&mut self, env: &mut Env, id: JobId, digest: Digest, spec: &JobSpec) -> Result<Known, Refusal> {
         if let Some(job) = self.jobs.get(&id) {
-            if job.spec_digest != spec {
+            if job.spec_digest != digest {
                 env.hit(Point::KeyConflict);
                 return Err(Refusal::KeyConflict);
             }
@@ -469,22 +509,37 @@ impl Gateway {
                 return Ok(Known::Here);
             }
             env.hit(Point::TriedAgain);
-            return Ok(Known::No { last_attempt: job.last_attempt });
+            return Ok(Known::No(job.past));
         }
         match self.reader.job(id).map_err(unavailable)? {
-            Some(stored) if stored.receipt.receipt.spec == spec => Ok(Known::Settled),
+            Some(stored) if stored.receipt.receipt.spec == digest => Ok(Known::Settled),
             Some(_) => {
                 env.hit(Point::KeyConflict);
                 Err(Refusal::KeyConflict)
             }
             None => {
-                let paid = self.reader.attempts(id).map_err(unavailable)?;
-                if !paid.is_empty() {
+                let past = self.past(id, spec).map_err(unavailable)?;
+                if past.last_attempt > 0 {
                     env.hit(Point::TriedAfterPaid);
                 }
-                Ok(Known::No { last_attempt: paid.last().map_or(0, |(attempt, _)| attempt.0) })
+                Ok(Known::No(past))
             }
         }
+    }
+
+    /// What the ledger knows of a job that has no settlement.
+    fn past(&self, id: JobId, spec: &JobSpec) -> Result<Past, StoreError> {
+        let mut past = Past::default();
+        for (attempt, index) in self.reader.attempts(id)? {
+            past.last_attempt = past.last_attempt.max(attempt.0);
+            if let Some(Ok(Leaf::Attempt(settled))) = self.reader.leaf(index)?.map(|bytes| Leaf::from_bytes(&bytes)) {
+                let receipt = &settled.receipt.receipt;
+                past.paid.0 = past.paid.0.saturating_add(receipt.cost.0);
+                let cost_max = receipt.price.cost_max(&spec.limits, spec.bytes_in().0).unwrap_or(Microcredits(u64::MAX));
+                past.dearest = past.dearest.max(cost_max);
+            }
+        }
+        Ok(past)
     }
 
     fn attach(&mut self, env: &mut Env, link: LinkId, id: JobId) {
@@ -680,7 +735,7 @@ impl Gateway {
             }
             failure => failure,
         };
-        if matches!(failure, AttemptFailure::ModuleInvalid(_) | AttemptFailure::BlobMissing(_) | AttemptFailure::Node(_)) {
+        if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
             self.note_unpaid(env, key, job, attempt, &failure.to_string());
         }
         self.attempt_failed(env, key, job, attempt, failure);
@@ -734,8 +789,10 @@ impl Gateway {
             return Ok(());
         }
         let digest = receipt.digest();
-        match self.check(env, node, receipt, output.as_deref()) {
-            Err(fault) => self.refuse_receipt(env, node, (id, attempt), digest, &fault),
+        let checked = self.check(env, node, receipt, output.as_deref());
+        env.shadow.receipt_checked(&digest, checked.as_ref().err(), env.gateway_wall_off_ms());
+        match checked {
+            Err(fault) => self.refuse_receipt(env, node, (id, attempt), &fault),
             Ok(receipt) if is_loser => self.pay_loser(env, node, receipt, reason),
             Ok(receipt) if receipt.receipt().outcome.is_interim() => self.pay_preempted(env, node, receipt, reason),
             Ok(receipt) => self.pay_outcome(env, node, receipt, reason, output),
@@ -743,9 +800,8 @@ impl Gateway {
         Ok(())
     }
 
-    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, (id, attempt): (JobId, Attempt), digest: Digest, fault: &str) {
-        env.hit(Point::ReceiptRefused);
-        env.shadow.receipt_refused(&digest, fault);
+    fn refuse_receipt(&mut self, env: &mut Env, node: PublicKey, (id, attempt): (JobId, Attempt), fault: &str) {
+        env.hit(if is_of_start(fault) { Point::StartRefused } else { Point::ReceiptRefused });
         let fault = format!("its receipt was refused: {fault}");
         self.note_unpaid(env, node, id, attempt, &fault);
         self.dispatch(env, Event::ReceiptRefused { node });
@@ -812,11 +868,14 @@ impl Gateway {
     fn pay_interim(&mut self, env: &mut Env, node: PublicKey, receipt: VerifiedReceipt, reason: String) {
         let (id, attempt, cost) = (receipt.receipt().job, receipt.receipt().attempt, receipt.receipt().cost.0);
         let rtt_us = self.nodes.get(&node).map_or(0, |node| node.rtt_us);
-        let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(live) = job.stage.live_mut() else { return };
         live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         live.paid.0 = live.paid.0.saturating_add(cost);
+        let paid = live.paid;
         live.reserved.0 = live.reserved.0.saturating_sub(cost);
         live.held = live.held.map(|held| Microcredits(held.0.saturating_sub(cost)));
+        job.past.paid = paid;
         self.tell(env, id, &JobEvent::Interim(Box::new(receipt.signed().clone())));
         let settled = UnixMillis(env.gateway_wall_ms());
         let entry = Entry { receipt, settled, reason, output: None, queue_us: 0, rtt_us };
@@ -855,6 +914,7 @@ impl Gateway {
         let leased_us = self.clock.tick(env.now).since(out.since);
         verified.check_spec(&live.spec).map_err(|error| error.to_string())?;
         let times_us = told.times.fetch_us + told.times.compile_us + told.times.run_us;
+        let begun_ms = env.gateway_wall_ms().saturating_sub(leased_us / 1_000);
         let rows = [
             ("node", told.node == node),
             ("client", told.client == client),
@@ -864,6 +924,7 @@ impl Gateway {
             ("meter", told.meter == link.offer.meter),
             ("GPU's class", told.gpu.as_ref().is_none_or(|run| was_offered(&run.class, out, &link.offer))),
             ("time", times_us <= leased_us + 60 * SECOND),
+            ("start", told.times.started.0.abs_diff(begun_ms) <= STARTED_MARGIN_MS),
             ("output", output.is_some_and(|bytes| BlobRef::of(bytes).digest == told.output)),
         ];
         match rows.into_iter().find(|(_, holds)| !holds) {
@@ -1018,6 +1079,16 @@ impl Gateway {
         self.jobs.values().any(|job| matches!(job.stage, Stage::Live(_)))
     }
 
+    /// Whether credits are held for any job.
+    pub(crate) fn has_holds(&self) -> bool {
+        let is_held = |live: &Live| live.held.is_some();
+        self.jobs.values().any(|job| match &job.stage {
+            Stage::Live(live) => is_held(live),
+            Stage::Done { contest, .. } => contest.as_ref().is_some_and(|contest| is_held(&contest.live)),
+            Stage::Failed(_) => false,
+        })
+    }
+
     /// The connections that it has.
     pub(crate) fn peer_links(&self) -> Vec<LinkId> {
         self.nodes.values().map(|node| node.link).chain(self.clients.keys().copied()).collect()
@@ -1026,10 +1097,7 @@ impl Gateway {
 
 /// Whether a submission is news.
 enum Known {
-    /// With the number of its last attempt, where it had some before.
-    No {
-        last_attempt: u32,
-    },
+    No(Past),
     Here,
     Settled,
 }
@@ -1049,6 +1117,11 @@ fn unavailable(error: StoreError) -> Refusal {
 
 fn event_message(job: JobId, event: JobEvent) -> Message {
     Message::ToClient(GatewayToClient::Event { job, event: Box::new(event) })
+}
+
+/// Whether a receipt is refused for when its attempt began.
+pub(crate) fn is_of_start(fault: &str) -> bool {
+    fault.starts_with("its start ")
 }
 
 fn was_offered(class: &str, out: &Out, offer: &NodeOffer) -> bool {

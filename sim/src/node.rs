@@ -8,7 +8,7 @@ use adit_protocol::{
     UnixMillis, Usage, sign_receipts,
 };
 
-use crate::env::{Env, Greeting, Happening, LinkId, Message, NodeAlarm, Peer};
+use crate::env::{CLOCK_OFF_MAX_MS, Env, Greeting, Happening, LinkId, Message, NodeAlarm, Peer};
 use crate::plan::{Fault, SECOND};
 use crate::points::Point;
 use crate::world::{gateway_key, module_invalid_text, wall_ms};
@@ -36,6 +36,8 @@ pub(crate) struct Node {
     lies: bool,
     /// Whether it gives back nearly all that it gets, though its owner wants nothing.
     shirks: bool,
+    /// Whether it cuts short what is nearly done, to be paid for it and for the next.
+    milks: bool,
     link: Option<LinkId>,
     /// Crashes that it survived: alarms of an earlier life do not ring.
     life: u64,
@@ -85,6 +87,8 @@ impl Node {
         // Few of its kind, or nearly all.
         let shirkers = [300, 950][(env.plan.seed % 2) as usize];
         let shirks = env.plan.has(Fault::GiveBacks) && env.chance.permille(shirkers);
+        let milkers = [50, 800][(env.plan.seed / 2 % 2) as usize];
+        let milks = env.plan.has(Fault::GiveBacks) && env.chance.permille(milkers);
         let claimed = if lies { speed.saturating_mul(env.chance.within(3, 50)) } else { speed };
         let slots = env.chance.within_orders(1, 8) as u32;
         let labels = env.chance.pick(&[&[("region", "eu")][..], &[("region", "us")], &[("region", "eu"), ("gpu", "none")], &[]]);
@@ -112,7 +116,13 @@ impl Node {
         } else {
             Vec::new()
         };
-        let skew_ms = if env.plan.has(Fault::Clocks) { env.chance.within(0, 72_000_000) as i64 - 36_000_000 } else { 0 };
+        let skew_ms = if env.plan.has(Fault::Clocks) {
+            // Few by days, which the gateway does not take.
+            let most_ms = if env.chance.permille(100) { CLOCK_OFF_MAX_MS } else { 36_000_000 };
+            env.chance.off_by(most_ms)
+        } else {
+            0
+        };
         let public = key.public();
         env.lay_path(Peer::Node(index));
         let node = Self {
@@ -130,6 +140,7 @@ impl Node {
             declines,
             lies,
             shirks,
+            milks,
             link: None,
             life: 0,
             works: BTreeMap::new(),
@@ -348,6 +359,8 @@ impl Node {
         };
         if ends == env.now {
             let has_gpu = work.spec.gpu.is_some() && matches!(work.stage, Stage::Runs { .. });
+            let is_milked = self.milks && matches!(outcome, Outcome::Finished { .. }) && env.strikes(Fault::GiveBacks, 900);
+            let outcome = if is_milked { Outcome::Preempted } else { outcome };
             let outcome = if has_gpu && env.strikes(Fault::Gpus, 150) { Outcome::GpuLost } else { outcome };
             match outcome {
                 Outcome::GpuLost => env.hit(Point::GpuLost),
@@ -406,7 +419,7 @@ impl Node {
         }
         let signed = sign_receipts(&SecretKey::from_seed(signs), vec![receipt]).remove(0);
         if !is_bad {
-            env.shadow.true_receipt(signed.digest());
+            env.shadow.true_receipt(signed.digest(), self.skew_ms);
         }
         self.say(env, NodeMessage::Finished { receipt: Box::new(signed), reason: String::new(), output: Some(output_of(job)) });
     }
@@ -444,7 +457,7 @@ impl Node {
             bytes_moved: ByteCount(fuel),
             memory_peak: need.memory,
         });
-        let started = wall_ms(env.now).saturating_add_signed(self.skew_ms);
+        let started = wall_ms(since).saturating_add_signed(self.skew_ms);
         Receipt {
             job: work.job,
             attempt: work.attempt,

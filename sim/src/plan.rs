@@ -67,7 +67,7 @@ faults! {
     Silence = "silence",
     /// Nodes fail jobs.
     NodeFailures = "node-failures",
-    /// Nodes give back what they were given, some nearly all of it and in their owners' name.
+    /// Nodes give back what they were given, some nearly all of it and in their owners' name; others cut short what is nearly done.
     GiveBacks = "give-backs",
     /// Receipts do not hold.
     BadReceipts = "bad-receipts",

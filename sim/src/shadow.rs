@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
 use adit_ledger::Reader;
 use adit_protocol::{
-    Attempt, AttemptFailure, Decision, Digest, JobId, NodeOffer, NodeState, Prediction, PublicKey, Refusal, UnfitReason, Verdict,
-    Wait,
+    Attempt, AttemptFailure, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, Prediction, PublicKey, Refusal,
+    UnfitReason, Verdict, Wait,
 };
 
+use crate::gateway::{STARTED_MARGIN_MS, is_of_start};
 use crate::plan::SECOND;
 use crate::points::{Point, Points};
 use crate::vault::Vault;
 
 /// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
 const LATE_US: u64 = 10 * SECOND;
+
+/// How far a lease's begin and its attempt's are apart at most, in milliseconds: an attempt may wait for a slot, and its message for a path.
+const APART_SLACK_MS: u64 = 60_000;
 
 /// Where more wait, what is told of the nodes may be of an earlier moment.
 const FEW_WAIT: usize = 32;
@@ -59,8 +63,8 @@ pub(crate) struct Shadow {
     reputations: BTreeMap<PublicKey, u16>,
     /// Nodes that were barred when last looked at, connected or not.
     barred: BTreeSet<PublicKey>,
-    /// Receipts that are as the gateway asked for them: what nodes did, truly told.
-    true_receipts: BTreeSet<Digest>,
+    /// Receipts that are as the gateway asked for them: what nodes did, truly told, each with the error of its node's clock.
+    true_receipts: BTreeMap<Digest, i64>,
     vault: Vault,
 }
 
@@ -117,6 +121,8 @@ struct Job {
     was_declined: bool,
     /// While it waits, what its client could not pay.
     limit: Option<Limit>,
+    /// What its client could not pay for a second attempt, and when that was.
+    hedge_limit: Option<(Tick, Limit)>,
     /// Since when it had waited before an attempt.
     waited: Option<(Attempt, Tick)>,
     cancelled: Option<Tick>,
@@ -210,16 +216,36 @@ impl Shadow {
         self.fault.take()
     }
 
-    /// Notes what a node hands in of what it did.
-    pub(crate) fn true_receipt(&mut self, receipt: Digest) {
-        self.true_receipts.insert(receipt);
+    /// Notes what a node hands in of what it did, by a clock that is wrong by so much.
+    pub(crate) fn true_receipt(&mut self, receipt: Digest, skew_ms: i64) {
+        self.true_receipts.insert(receipt, skew_ms);
     }
 
-    /// Whoever did what was asked is paid, whatever others say.
-    pub(crate) fn receipt_refused(&mut self, receipt: &Digest, why: &str) {
-        if self.true_receipts.contains(receipt) {
-            self.fault(format!("a true receipt was refused: {why}"));
+    /// Whoever did what was asked is paid, whatever others say; unless the node's clock and the gateway's are more than a day apart.
+    pub(crate) fn receipt_checked(&mut self, receipt: &Digest, refused: Option<&String>, wall_off_ms: i64) {
+        let Some(skew_ms) = self.true_receipts.get(receipt) else { return };
+        let apart_ms = skew_ms.abs_diff(wall_off_ms);
+        match refused {
+            Some(why) if is_of_start(why) => self.check_that(apart_ms + APART_SLACK_MS > STARTED_MARGIN_MS, || {
+                format!("a true receipt was refused, and the two clocks are {apart_ms} ms apart: {why}")
+            }),
+            Some(why) => self.fault(format!("a true receipt was refused: {why}")),
+            None => self.check_that(apart_ms <= STARTED_MARGIN_MS + APART_SLACK_MS, || {
+                format!("a receipt was taken, and the two clocks are {apart_ms} ms apart")
+            }),
         }
+    }
+
+    /// A client has this job, with this price limit.
+    pub(crate) fn may_cost(&mut self, job: JobId, max: Option<Microcredits>) {
+        self.vault.may_cost(job, max);
+    }
+
+    /// A node is told of an attempt, which the ledger is to hold for.
+    pub(crate) fn leased(&mut self, id: JobId, node: PublicKey) {
+        let (Some(job), Some(node)) = (self.jobs.get(&id), self.nodes.get(&node)) else { return };
+        let cost = node.offer.price.cost_max(&job.request.limits, job.request.input_bytes());
+        self.vault.leased(id, cost.map_or(u64::MAX, |cost| cost.0));
     }
 
     fn check_that(&mut self, holds: bool, what: impl FnOnce() -> String) {
@@ -350,6 +376,7 @@ impl Shadow {
             declined: BTreeSet::new(),
             was_declined: false,
             limit: None,
+            hedge_limit: None,
             waited: None,
             cancelled: None,
             called_invalid: 0,
@@ -488,6 +515,7 @@ impl Shadow {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.leases.contains(&(attempt, key))) else { return };
         job.started -= 1;
         if job.leases.len() > 1 {
+            job.hedge_limit = Some((now, Limit { most: affordable, funded: None }));
             return self.unlease(now, id, attempt);
         }
         let is_cause = !job.costs_within(&node.offer, affordable);
@@ -503,8 +531,10 @@ impl Shadow {
     }
 
     fn funded(&mut self, now: Tick, client: &PublicKey) {
-        let limits = self.jobs.values_mut().filter(|job| job.request.client == *client).filter_map(|job| job.limit.as_mut());
-        limits.for_each(|limit| _ = limit.funded.get_or_insert(now));
+        for job in self.jobs.values_mut().filter(|job| job.request.client == *client) {
+            let limits = job.limit.iter_mut().chain(job.hedge_limit.as_mut().map(|(_, limit)| limit));
+            limits.for_each(|limit| _ = limit.funded.get_or_insert(now));
+        }
     }
 
     /// An attempt on a node whose owner declines it. Where another one is out, that is all that was said of the node.
@@ -609,10 +639,8 @@ impl Shadow {
         let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
         let is_often = job.preemptions > self.config.preemptions_max;
         let had = job.had(&key) && !job.maybe_given_back.contains(&key);
-        let elsewhere = self.nodes.iter().any(|(other, node)| *other != key && node.owed.get(&id) == Some(&attempt));
         let rows = [
             (attempt.0 == job.started + 1, "its attempts are not numbered one by one"),
-            (!elsewhere || !job.leases.contains(&(attempt, key)), "the attempt is out at another node"),
             (job.leases.iter().all(|(other, holder)| *other != attempt && *holder != key), "the lease is out already"),
             (is_hedge == (others == 1), "a second attempt is a hedge, and a hedge is a second attempt"),
             (others <= 1, "two attempts are out already"),
@@ -739,9 +767,20 @@ impl Shadow {
             if is_paused {
                 self.jobs.get_mut(&id).expect("it has a lease").maybe_given_back.insert(key);
             }
-            return self.set_back(now, id, attempt, points);
+            self.set_back(now, id, attempt, points);
+            return self.note_hedge_limit(now, id);
         }
         self.fault(format!("attempt {attempt} of job {id} was stopped for no reason"));
+    }
+
+    /// Takes in that a second attempt that was declined for its price in this step was the only one by then: the first had been taken back, and
+    /// only now is that told.
+    fn note_hedge_limit(&mut self, now: Tick, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.leases.is_empty()) else { return };
+        if let Some((_, limit)) = job.hedge_limit.take_if(|(at, _)| *at == now) {
+            job.was_declined = true;
+            job.limit = Some(limit);
+        }
     }
 
     fn abandon(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
@@ -769,8 +808,10 @@ impl Shadow {
             Refusal::NoNodeFits { .. } => (self.is_alone(job) || self.is_declined_by_all(job), Point::RefusedNoNode),
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
             Refusal::InsufficientCredit { .. } => (has_waited(job, now) && self.is_too_dear(job), Point::ShortOfCredits),
-            Refusal::DeadlineMissed { .. } if is_new => (job.request.placement.deadline_ms.is_some(), Point::RefusedDeadline),
-            Refusal::DeadlineMissed { .. } => (job.request.placement.deadline_ms.is_some(), Point::DeadlineInQueue),
+            Refusal::DeadlineMissed { left_ms, needed_ms } => {
+                let point = if is_new { Point::RefusedDeadline } else { Point::DeadlineInQueue };
+                (misses_deadline(job, now, *left_ms, *needed_ms), point)
+            }
             Refusal::ModuleInvalid(_) => (self.is_invalid(job), Point::ModuleInvalid),
             _ => (false, Point::RefusedNoNode),
         };
@@ -788,9 +829,12 @@ impl Shadow {
         let is_often = job.preemptions > self.config.preemptions_max;
         let is_given_back = is_often && (job.preemptions >= adit_dispatch::GIVEN_BACK_MAX || !self.has_fresh_node(job));
         let is_spent = job.setbacks >= self.config.attempts_max || is_given_back;
-        let deadline_ms = job.request.placement.deadline_ms;
         let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);
-        let gives_up = job.has_started() && (has_waited(job, now) || deadline_ms.is_some() || has_no_node);
+        let is_in_vain = match deadline_told(reason) {
+            Some((left_ms, needed_ms)) => misses_deadline(job, now, left_ms, needed_ms),
+            None => has_waited(job, now) || has_no_node,
+        };
+        let gives_up = job.has_started() && is_in_vain;
         let (is_out, started) = (!job.leases.is_empty(), job.started);
         let holds = attempts == started && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
         points.hit(match () {
@@ -1089,4 +1133,19 @@ fn is_only_gpu(nodes: &[(UnfitReason, u32)]) -> bool {
 /// Whether a job has waited as long as it allows.
 fn has_waited(job: &Job, now: Tick) -> bool {
     job.queued_since.is_some_and(|since| now.since(since) >= job.request.limits.queue_ms.saturating_mul(1_000))
+}
+
+/// Whether a job cannot end by its deadline, where it was told that so much is left and so much needed: 0 where no node fits any more.
+fn misses_deadline(job: &Job, now: Tick, left_ms: u64, needed_ms: u64) -> bool {
+    let Some(deadline_ms) = job.request.placement.deadline_ms else { return false };
+    let left_us = job.submitted.after(deadline_ms.saturating_mul(1_000)).since(now);
+    left_ms == left_us / 1_000 && (left_us == 0 || left_ms < needed_ms)
+}
+
+/// What a lost job was told of its deadline: how much is left, and how much it needs, in milliseconds.
+fn deadline_told(reason: &str) -> Option<(u64, u64)> {
+    let (_, told) = reason.rsplit_once("; then the deadline is in ")?;
+    let (left_ms, rest) = told.split_once(" ms, and the job would take ")?;
+    let (needed_ms, _) = rest.split_once(" ms ")?;
+    Some((left_ms.parse().ok()?, needed_ms.parse().ok()?))
 }

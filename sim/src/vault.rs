@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adit_ledger::{Account, Books, Reader};
-use adit_protocol::{Attempt, Digest, JobId, Leaf};
+use adit_protocol::{Attempt, Digest, JobId, Leaf, Microcredits, Settled};
+
+use crate::gateway::ATTEMPTS_WORTH;
 
 /// Leaves that are read at once.
 const PAGE: usize = 1_000;
@@ -17,13 +19,48 @@ pub(crate) struct Vault {
     settled: BTreeMap<JobId, u64>,
     /// The attempts that were paid and ended no job.
     paid: BTreeSet<(JobId, Attempt)>,
+    /// What each job may cost and has cost, over all its attempts and submissions.
+    costs: BTreeMap<JobId, Costs>,
     /// What clients were told: leaf and receipt of each job.
     promised: BTreeMap<JobId, (u64, Digest)>,
     /// The fold of the leaves.
     books: Books,
 }
 
+/// What a job may cost and has cost.
+#[derive(Debug, Default)]
+struct Costs {
+    /// Its client's limit.
+    max: Option<Microcredits>,
+    /// The most that one of its attempts could cost.
+    dearest: u64,
+    paid: u64,
+}
+
 impl Vault {
+    /// A client has this job, with this limit.
+    pub(crate) fn may_cost(&mut self, job: JobId, max: Option<Microcredits>) {
+        self.costs.entry(job).or_default().max = max;
+    }
+
+    /// A node was given an attempt that can cost so much.
+    pub(crate) fn leased(&mut self, job: JobId, cost_max: u64) {
+        let costs = self.costs.entry(job).or_default();
+        costs.dearest = costs.dearest.max(cost_max);
+    }
+
+    /// All that is paid for a job is within its client's limit, else within some times the dearest of its attempts.
+    fn pay(&mut self, settled: &Settled) -> Result<(), String> {
+        let (job, cost) = (settled.receipt.receipt.job, settled.receipt.receipt.cost.0);
+        let costs = self.costs.entry(job).or_default();
+        costs.paid = costs.paid.saturating_add(cost);
+        let most = costs.max.map_or(costs.dearest.saturating_mul(ATTEMPTS_WORTH), |max| max.0);
+        if costs.paid > most {
+            return Err(format!("job {job} has cost {} by now, and may cost {most}: {costs:?}", costs.paid));
+        }
+        Ok(())
+    }
+
     pub(crate) fn promised(&mut self, job: JobId, index: u64, receipt: Digest) -> Result<(), String> {
         match self.settled.get(&job) {
             Some(settled) if *settled == index => {}
@@ -66,6 +103,9 @@ impl Vault {
             if !self.paid.insert((job, attempt)) || self.settled.contains_key(&job) {
                 return Err(format!("attempt {attempt} of job {job} was paid a second time, or after its job was settled"));
             }
+        }
+        if let Leaf::Settlement(settled) | Leaf::Attempt(settled) = &leaf {
+            self.pay(settled)?;
         }
         self.books.apply(&leaf).map_err(|error| format!("leaf {index}: {error}"))?;
         self.leaves.push(Digest::of(bytes));

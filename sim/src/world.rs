@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::node::Node;
 use crate::plan::{Fault, Plan, QUIET_MAX_US, SECOND};
 use crate::points::{Point, Points};
+use crate::trace::Trace;
 
 /// Steps of one run, at most: a run that takes more goes round in circles.
 const STEPS_MAX: u64 = 2_000_000;
@@ -69,14 +70,15 @@ pub(crate) fn module_invalid_text() -> &'static str {
 
 /// Runs a plan to its end or to the first failure. With `is_shown` every line of the trace is printed.
 pub fn run(plan: Plan, is_shown: bool) -> Report {
-    let mut world = World::new(plan, is_shown);
+    let Ok(mut world) = catch_unwind(AssertUnwindSafe(|| World::new(plan.clone(), is_shown))) else {
+        return Report::unbuilt(plan, panicked());
+    };
     let mut steps = 0;
     let failure = loop {
         match catch_unwind(AssertUnwindSafe(|| world.step(&mut steps))) {
             Ok(Next::Goes) => {}
             Ok(Next::Ends(failure)) => break failure,
-            // A broken invariant of the code that is simulated, or of ours: its message says where.
-            Err(_) => break Some(format!("panicked: {}", LAST_PANIC.take())),
+            Err(_) => break Some(panicked()),
         }
     };
     let at_us = world.env.now;
@@ -89,6 +91,19 @@ pub fn run(plan: Plan, is_shown: bool) -> Report {
         failure: failure.map(|what| Failure { what, step: steps, at_us, last: last() }),
         plan: world.env.plan,
     }
+}
+
+impl Report {
+    /// Of a plan whose world could not be built.
+    fn unbuilt(plan: Plan, what: String) -> Self {
+        let failure = Some(Failure { what, step: 0, at_us: 0, last: Vec::new() });
+        Self { plan, steps: 0, virtual_us: 0, points: Points::default(), digest: Trace::default().digest(), failure }
+    }
+}
+
+/// A broken invariant of the code that is simulated, or of ours: its message says where.
+fn panicked() -> String {
+    format!("panicked: {}", LAST_PANIC.take())
 }
 
 thread_local! {
@@ -342,7 +357,10 @@ impl World {
                 self.env.note(format_args!("gateway stands still for {us} us"));
                 self.stalled_until = self.env.now + us;
             }
-            Strike::WallClock => self.env.jump_wall_clock(),
+            Strike::WallClock => {
+                let is_held = self.gateway.as_ref().is_some_and(Gateway::has_holds);
+                self.env.jump_wall_clock(is_held);
+            }
             Strike::DiskError => {
                 let syncs = self.env.chance.below(8);
                 self.env.note(format_args!("disk fails after {syncs} syncs"));
@@ -427,13 +445,16 @@ impl World {
         }
     }
 
-    /// Faults stop: paths are whole, nodes come back, the disk works.
+    /// Faults stop: paths are whole, the gateway's clock is right, nodes come back, the disk works.
     fn calm(&mut self) {
         self.env.note(format_args!("faults stop"));
         self.env.is_quiet = true;
         self.quiet_since = self.env.now;
         self.stalled_until = 0;
         self.env.mend_paths();
+        if self.env.gateway_wall_off_ms() != 0 {
+            self.env.set_wall_clock(0);
+        }
         if self.disk.is_failing() {
             self.crash_gateway();
         }

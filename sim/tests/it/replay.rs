@@ -55,3 +55,11 @@ fn command_line_is_checked() {
     assert!(output.status.success());
     assert!(String::from_utf8(output.stdout).unwrap().contains("faults stop"));
 }
+
+#[test]
+fn world_that_cannot_be_built_is_a_failure_with_its_seed() {
+    let report = run(Plan { modules: 0, ..Plan::draw(11, &Reduction::default()) }, false);
+    let failure = report.failure.unwrap();
+    assert!(failure.what.starts_with("panicked"), "{}", failure.what);
+    assert_eq!((report.plan.seed, report.steps, failure.step), (11, 0, 0));
+}
