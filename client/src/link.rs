@@ -565,6 +565,7 @@ impl Shared {
         }
         let Some(submission) = tracked.submission.clone() else { return };
         let shared = Arc::clone(self);
+        let begun = Instant::now();
         let upload = tokio::spawn(async move {
             let uploaded = shared.send_missing(&connection, &submission, &missing).await;
             // On a lost connection the job is submitted again on the next one; anything else is the job's end.
@@ -573,6 +574,7 @@ impl Shared {
                 Err((_, TransferError::Full(retry_after))) if !lost => Some(*retry_after),
                 _ => None,
             };
+            shared.lock().spent_on_upload(job, begun.elapsed());
             match full {
                 Some(retry_after) => shared.no_room(job, retry_after),
                 None => shared.lock().uploaded(job, &submission, uploaded, lost),
@@ -605,6 +607,15 @@ impl Shared {
 const CLOSED_GRACE: Duration = Duration::from_millis(1);
 
 impl State {
+    /// Takes in how long the task which ends an upload was at that: a job that is postponed did not wait for room meanwhile.
+    fn spent_on_upload(&mut self, job: JobId, time: Duration) {
+        if self.is_upload_of(job)
+            && let Some(postponed) = self.jobs.get_mut(&job).and_then(|tracked| tracked.postponed.as_mut())
+        {
+            postponed.extend(time);
+        }
+    }
+
     /// Takes the end of an upload, in its own task.
     fn uploaded(&mut self, job: JobId, submission: &Submission, uploaded: Result<(), (Digest, TransferError)>, lost: bool) {
         if !self.is_upload_of(job) {
