@@ -36,6 +36,9 @@ use crate::room::{Asked, LiveBytes};
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
 
+/// The same of jobs that ended before any node had them. These cost nobody anything, so they do not push out others' that ran.
+const UNSTARTED_JOBS_MAX: usize = 4_096;
+
 /// Log bytes of ended jobs that stay at hand: 64 jobs of the default log limit.
 const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
 
@@ -120,6 +123,8 @@ pub(crate) struct Core {
     asked: Asked,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
+    /// Jobs that ended before any node had them, oldest first.
+    unstarted: VecDeque<JobId>,
     ended_log_bytes: usize,
     /// Submissions that did not become jobs, oldest first.
     turned_away: VecDeque<TurnedAway>,
@@ -166,6 +171,7 @@ impl Core {
             live_bytes: LiveBytes::default(),
             asked: Asked::default(),
             ended: VecDeque::new(),
+            unstarted: VecDeque::new(),
             ended_log_bytes: 0,
             turned_away: VecDeque::new(),
             log_bytes: 0,
@@ -311,6 +317,16 @@ impl Core {
     fn retire(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         job.log.end();
+        if job.never_started() {
+            self.unstarted.push_back(id);
+            if self.unstarted.len() > UNSTARTED_JOBS_MAX
+                && let Some(oldest) = self.unstarted.pop_front()
+            {
+                // No node has written to its log.
+                self.jobs.remove(&oldest);
+            }
+            return;
+        }
         self.ended_log_bytes += job.log.len();
         self.ended.push_back(id);
         while self.ended.len() > ENDED_JOBS_MAX || self.ended_log_bytes > ENDED_LOG_BYTES_MAX {
@@ -604,6 +620,9 @@ impl Core {
     fn forget(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.log_bytes -= job.log.len();
+        if job.never_started() {
+            return self.unstarted.retain(|ended| *ended != id);
+        }
         // One that waits for the ledger is not retired yet.
         if let Some(at) = self.ended.iter().position(|ended| *ended == id) {
             self.ended.remove(at);
@@ -1317,15 +1336,48 @@ mod tests {
         }
     }
 
-    /// Ends as many other jobs as make room for themselves by what ended before.
-    fn end_many(core: &mut Core) {
-        for n in 0..=ENDED_JOBS_MAX as u128 {
-            let id = JobId((n << 64).to_le_bytes());
-            let mut job = Job { id, ..running() };
-            job.stage.live_mut().unwrap().held = None;
-            core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
-            core.jobs.insert(job);
-            core.fail(id, JobResult::CancelledInQueue);
+    fn lost() -> JobResult {
+        JobResult::NodeLost { attempts: 2, reason: "gone".into() }
+    }
+
+    /// Ends a job of which nothing is held.
+    fn end_one(core: &mut Core, id: JobId, result: JobResult) {
+        let mut job = Job { id, ..running() };
+        job.stage.live_mut().unwrap().held = None;
+        core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
+        core.jobs.insert(job);
+        core.fail(id, result);
+    }
+
+    /// Ends as many other jobs as make room for themselves by what ended so before.
+    fn end_many(core: &mut Core, result: &JobResult) -> Vec<JobId> {
+        let ids: Vec<_> = (0..=ENDED_JOBS_MAX as u128).map(|n| JobId((n << 64).to_le_bytes())).collect();
+        for id in &ids {
+            end_one(core, *id, result.clone());
+        }
+        ids
+    }
+
+    /// Once a stranger's jobs that no node could have made a gateway forget everybody's that had ended, in a fifth of a second.
+    #[tokio::test]
+    async fn jobs_that_no_node_had_push_out_none_that_ran() {
+        for result in [JobResult::Refused(Refusal::NoNodeFits { nodes: Vec::new() }), JobResult::CancelledInQueue] {
+            let (mut core, _folder, _batches) = opened();
+            end_one(&mut core, JOB, lost());
+            let ids = end_many(&mut core, &result);
+            assert_eq!((core.ended.len(), core.unstarted.len()), (1, UNSTARTED_JOBS_MAX));
+            assert!(core.jobs.get(&JOB).is_some());
+            assert_eq!(core.jobs.len(), 1 + UNSTARTED_JOBS_MAX);
+            // The oldest of them is forgotten, and of the newest is told as of any other.
+            let (oldest, newest) = (ids[0], ids[ids.len() - 1]);
+            assert_eq!(core.status(CUSTOMER, oldest), Ok(None));
+            let status = core.status(CUSTOMER, newest).unwrap().unwrap();
+            assert!(matches!(status.state, JobState::Failed(_)), "{status:?}");
+            let is_refused = matches!(result, JobResult::Refused(_));
+            assert_eq!(core.steps(CUSTOMER, newest).len(), usize::from(is_refused));
+            // One that comes again has left its place.
+            core.forget(newest);
+            assert_eq!((core.jobs.len(), core.unstarted.len()), (UNSTARTED_JOBS_MAX, UNSTARTED_JOBS_MAX - 1));
         }
     }
 
@@ -1340,14 +1392,14 @@ mod tests {
         core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
         core.jobs.insert(job);
         core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount: Microcredits(60), expires: UnixMillis(9) }));
-        core.fail(JOB, JobResult::NodeLost { attempts: 2, reason: "gone".into() });
-        end_many(&mut core);
+        core.fail(JOB, lost());
+        end_many(&mut core, &lost());
         assert!(matches!(core.known(JOB, digest), Ok(Known::No(known)) if known == past));
         commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Void { .. }));
         assert!(core.ledger_stopped().is_none() && core.uncommitted.is_empty());
         // From here on it is as any that ended.
         assert_eq!(core.ended.back(), Some(&JOB));
-        end_many(&mut core);
+        end_many(&mut core, &lost());
         assert!(core.jobs.get(&JOB).is_none());
         assert_eq!((core.jobs.len(), core.ended.len()), (ENDED_JOBS_MAX, ENDED_JOBS_MAX));
     }

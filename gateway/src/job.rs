@@ -226,6 +226,12 @@ impl Job {
         matches!(self.stage, Stage::Live(_))
     }
 
+    /// Whether it ended before any node had it.
+    pub(crate) fn never_started(&self) -> bool {
+        matches!(self.stage, Stage::Failed(JobResult::Refused(_) | JobResult::CancelledInQueue))
+            && !self.steps.iter().any(|(_, noted)| noted.attempt().is_some())
+    }
+
     /// Tells every follower: at once how it ended, and what else there is in company.
     pub(crate) fn tell(&self, event: &JobEvent) {
         let is_news = !matches!(event, JobEvent::Ended(_) | JobEvent::Settled(_));
