@@ -628,10 +628,10 @@ pub enum NodeMessage {
 /// node; nor that the owner takes the machine back, where the node says so by its state or its offer too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AttemptFailure {
-    /// The module does not run on any node: the job ends.
+    /// The node takes the module for one that runs nowhere: the job ends where a second node says so too, or none is left to ask.
     #[error("module invalid: {0}")]
     ModuleInvalid(String),
-    /// The gateway did not have this blob: the job ends, and its client must send it again.
+    /// The gateway did not have this blob: the job ends, and its client must send it again. Of a blob that is there, it is the node's failure.
     #[error("blob {0} is missing at the gateway")]
     BlobMissing(Digest),
     /// The node could not do its part: another may.
