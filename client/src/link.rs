@@ -284,8 +284,8 @@ impl Client {
                 }
                 tracked.submission = submission.or(tracked.submission.take());
                 tracked.handles.push((handle, sender));
-                // For a second handle of a job this has the gateway tell once more where it stands.
-                if let Some(outbox) = link.outbox() {
+                // For a second handle of a job this has the gateway tell once more where it stands. It does not know one that sleeps.
+                if let Some(outbox) = link.outbox().filter(|_| !tracked.is_asleep()) {
                     tracked.announce(job, outbox);
                 }
             }

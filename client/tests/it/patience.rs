@@ -114,6 +114,34 @@ async fn patience_ends_with_what_the_gateway_said() {
     }
 }
 
+/// Once a second handle had the job submitted again at once, as often as somebody liked.
+#[tokio::test]
+async fn second_handle_of_a_waiting_job_does_not_submit_it_before_its_time() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let job = job();
+    let mut first = client.submit(job.clone());
+    let submitted = heard(&mut inbox).await;
+    refuse(&outbox, first.id(), full(400));
+    let Update::Postponed { wait, .. } = told(&mut first).await else { panic!("it is postponed") };
+    let refused_at = Instant::now();
+    let mut others = vec![client.attach(first.id()), client.submit(job)];
+    // Another question comes before.
+    let asking = client.clone();
+    let asking = tokio::spawn(async move { asking.ask(Query::Account).await.map(drop) });
+    let next = heard(&mut inbox).await;
+    if refused_at.elapsed() < wait {
+        assert!(matches!(next, ClientMessage::Ask { .. }), "{next:?}");
+        assert_eq!(heard(&mut inbox).await, submitted);
+        assert!(refused_at.elapsed() + Duration::from_millis(50) >= wait);
+    }
+    asking.abort();
+    // All hear of it from there on.
+    tell(&outbox, first.id(), JobEvent::Queued);
+    for handle in others.iter_mut().chain([&mut first]) {
+        assert!(matches!(told(handle).await, Update::Queued));
+    }
+}
+
 #[tokio::test]
 async fn job_that_is_cancelled_while_it_waits_ends_at_once_and_is_not_submitted() {
     let (client, _connection, outbox, mut inbox) = connected().await;
