@@ -59,6 +59,11 @@ impl Postponed {
         self.pause(Instant::now(), refused_for(refusal)?, rand::random())
     }
 
+    /// Gives it more time: so long it was not for want of room that it did not come in.
+    pub(crate) fn extend(&mut self, by: Duration) {
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(by));
+    }
+
     /// Notes what tries again.
     pub(crate) fn sleeps(&mut self, timer: AbortHandle) {
         self.wake();
@@ -160,6 +165,8 @@ mod tests {
         assert_eq!(postponed.pause(begun + 500 * MS, 500 * MS, 0.0), None);
         assert_eq!(postponed.pause(begun + 1_000 * MS, Duration::ZERO, 0.0), None);
         assert_eq!(Postponed::begin(begun, Duration::ZERO).pause(begun, Duration::ZERO, 0.0), None);
+        postponed.extend(3_000 * MS);
+        assert_eq!(postponed.pause(begun + 3_500 * MS, 400 * MS, 1.0), Some(500 * MS));
         // What no honest gateway tells.
         assert_eq!(postponed.pause(begun, Duration::from_millis(u64::MAX), 0.5), None);
         let forever = Postponed::begin(begun, Duration::MAX).pause(begun, Duration::from_millis(u64::MAX), 0.5);

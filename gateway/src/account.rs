@@ -2,19 +2,22 @@
 
 use adit_ledger::{Account, Reader, StoreError, UnpaidPage};
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, HoldStatus, JobId, Leaf, LeafBytes, PublicKey};
+use adit_protocol::{Answer, HoldStatus, JobId, JobSpec, Leaf, LeafBytes, Microcredits, PublicKey};
 use adit_tlog::{LogProof, Published};
 
 use crate::core::fitting_page;
 use crate::job::Past;
 
 /// What the ledger knows of a job that has no settlement: its paid attempts, and what they cost.
-pub(crate) fn past(ledger: &Reader, job: JobId) -> Result<Past, StoreError> {
+pub(crate) fn past(ledger: &Reader, job: JobId, spec: &JobSpec) -> Result<Past, StoreError> {
     let mut past = Past::default();
     for (attempt, index) in ledger.attempts(job)? {
         past.last_attempt = past.last_attempt.max(attempt.0);
         if let Some(Ok(Leaf::Attempt(settled))) = ledger.leaf(index)?.map(|bytes| Leaf::from_bytes(&bytes)) {
-            past.paid.0 = past.paid.0.saturating_add(settled.receipt.receipt.cost.0);
+            let receipt = &settled.receipt.receipt;
+            past.paid.0 = past.paid.0.saturating_add(receipt.cost.0);
+            let cost_max = receipt.price.cost_max(&spec.limits, spec.bytes_in().0).unwrap_or(Microcredits(u64::MAX));
+            past.dearest = past.dearest.max(cost_max);
         }
     }
     Ok(past)

@@ -14,8 +14,8 @@ use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, 
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Decision, Digest, GatewayToClient, GatewayToNode,
     Grant, IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
-    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, Price, PublicKey, Query, Refusal, SecretKey, Settlement,
-    SignedSettlement, Step, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
+    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, Placement, Price, PublicKey, Query, Refusal, SecretKey,
+    Settlement, SignedSettlement, Step, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
 use adit_transport::BlobStore;
@@ -35,6 +35,9 @@ use crate::room::{Asked, LiveBytes};
 
 /// Ended jobs whose log and state stay at hand for those who attach late. What was settled is in the ledger besides.
 const ENDED_JOBS_MAX: usize = 4_096;
+
+/// The same of jobs that ended before any node had them. These cost nobody anything, so they do not push out others' that ran.
+const UNSTARTED_JOBS_MAX: usize = 4_096;
 
 /// Log bytes of ended jobs that stay at hand: 64 jobs of the default log limit.
 const ENDED_LOG_BYTES_MAX: usize = 64 << 20;
@@ -120,6 +123,8 @@ pub(crate) struct Core {
     asked: Asked,
     /// Ended jobs, oldest first.
     ended: VecDeque<JobId>,
+    /// Jobs that ended before any node had them, oldest first.
+    unstarted: VecDeque<JobId>,
     ended_log_bytes: usize,
     /// Submissions that did not become jobs, oldest first.
     turned_away: VecDeque<TurnedAway>,
@@ -166,6 +171,7 @@ impl Core {
             live_bytes: LiveBytes::default(),
             asked: Asked::default(),
             ended: VecDeque::new(),
+            unstarted: VecDeque::new(),
             ended_log_bytes: 0,
             turned_away: VecDeque::new(),
             log_bytes: 0,
@@ -311,6 +317,16 @@ impl Core {
     fn retire(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         job.log.end();
+        if job.never_started() {
+            self.unstarted.push_back(id);
+            if self.unstarted.len() > UNSTARTED_JOBS_MAX
+                && let Some(oldest) = self.unstarted.pop_front()
+            {
+                // No node has written to its log.
+                self.jobs.remove(&oldest);
+            }
+            return;
+        }
         self.ended_log_bytes += job.log.len();
         self.ended.push_back(id);
         while self.ended.len() > ENDED_JOBS_MAX || self.ended_log_bytes > ENDED_LOG_BYTES_MAX {
@@ -335,6 +351,14 @@ fn stored_blobs(spec: &JobSpec, inline: bool) -> BTreeSet<BlobRef> {
     std::iter::once(spec.module).chain((!inline).then_some(spec.input)).chain(named).collect()
 }
 
+/// What is left, in milliseconds, of the deadline of a job that was submitted first so long ago; nothing where it has none.
+fn deadline_left(spec: &JobSpec, since_ms: u64) -> Result<Option<u64>, Refusal> {
+    match spec.placement.deadline_ms.map(|deadline_ms| deadline_ms.saturating_sub(since_ms)) {
+        Some(0) => Err(Refusal::DeadlineMissed { left_ms: 0, needed_ms: 0 }),
+        left => Ok(left),
+    }
+}
+
 /// What clients want.
 impl Core {
     pub(crate) fn client_joined(&mut self) {
@@ -349,7 +373,7 @@ impl Core {
 
     pub(crate) fn handle_client(&mut self, client: &Client, message: ClientMessage) {
         match message {
-            ClientMessage::Submit { key, spec, input } => self.submit(client, key, spec, input),
+            ClientMessage::Submit { key, spec, input, since_ms } => self.submit(client, key, spec, input, since_ms),
             ClientMessage::Attach { job } => self.attach(client, job),
             ClientMessage::Cancel { job } => {
                 self.asked.forget(client.link, job);
@@ -366,20 +390,21 @@ impl Core {
         }
     }
 
-    fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>) {
+    fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>, since_ms: u64) {
         let owner = client.connection.peer();
         let id = JobId::derive(&owner, &key);
         self.asked.forget(client.link, id);
         let digest = spec.digest();
-        let past = match self.known(id, digest) {
+        let past = match self.known(id, digest, &spec) {
             Ok(Known::No(past)) => past,
             Ok(Known::Here) => return self.attach(client, id),
             Ok(Known::Settled(stored)) => return self.replay(client, *stored),
             Err(refusal) => return self.turn_away(client, id, refusal),
         };
-        if let Err(refusal) = self.admit(&spec, input.as_deref()) {
-            return self.turn_away(client, id, refusal);
-        }
+        let deadline_ms = match self.admit(&spec, input.as_deref()).and_then(|()| deadline_left(&spec, since_ms)) {
+            Ok(left) => left,
+            Err(refusal) => return self.turn_away(client, id, refusal),
+        };
         let (mut pins, pinned_before) = (Vec::new(), self.store.bytes_pinned());
         let mut missing = Vec::new();
         let inline = input.is_some();
@@ -390,8 +415,9 @@ impl Core {
             }
         }
         let max_price = spec.max_price.map(|max| Microcredits(max.0.saturating_sub(past.paid.0)));
-        let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, inline) };
-        let request = Box::new(request);
+        let request = Request::new(&owner, &spec, inline);
+        let placement = Placement { deadline_ms, ..request.placement };
+        let request = Box::new(Request { max_price, last_attempt: past.last_attempt, placement, ..request });
         let module = spec.module.digest;
         let floor = self.dispatcher.cost_floor(&request);
         if !missing.is_empty() {
@@ -410,7 +436,7 @@ impl Core {
             return self.turn_away(client, id, Refusal::ShareFull { what, retry_after_ms: FULL_RETRY_MS });
         }
         let reserved = floor.unwrap_or(Microcredits(0));
-        let live = Live::new(spec, input, pins, reserved, past.paid);
+        let live = Live::new(spec, input, pins, reserved, past);
         if let Err(refusal) = self.live_bytes.admit(&owner, live.bytes(), self.dispatcher.queued()) {
             return self.turn_away(client, id, refusal);
         }
@@ -580,9 +606,9 @@ impl Core {
     }
 
     /// Whether the key names a job already, and the same one.
-    fn known(&mut self, id: JobId, spec: Digest) -> Result<Known, Refusal> {
+    fn known(&mut self, id: JobId, digest: Digest, spec: &JobSpec) -> Result<Known, Refusal> {
         if let Some(job) = self.jobs.get(&id) {
-            if job.spec_digest != spec {
+            if job.spec_digest != digest {
                 return Err(Refusal::KeyConflict);
             }
             if !matches!(job.stage, Stage::Failed(_)) {
@@ -591,12 +617,12 @@ impl Core {
             // It came to no outcome, so the same key may try again.
             let attempts = job.steps.iter().filter_map(|(_, noted)| Some(noted.attempt()?.0));
             let last_attempt = attempts.chain([job.past.last_attempt]).max().unwrap_or(0);
-            return Ok(Known::No(Past { last_attempt, paid: job.past.paid }));
+            return Ok(Known::No(Past { last_attempt, ..job.past }));
         }
         match self.reader.job(id) {
-            Ok(Some(stored)) if stored.receipt.receipt.spec == spec => Ok(Known::Settled(Box::new(stored))),
+            Ok(Some(stored)) if stored.receipt.receipt.spec == digest => Ok(Known::Settled(Box::new(stored))),
             Ok(Some(_)) => Err(Refusal::KeyConflict),
-            Ok(None) => account::past(&self.reader, id).map(Known::No).map_err(unavailable),
+            Ok(None) => account::past(&self.reader, id, spec).map(Known::No).map_err(unavailable),
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -604,6 +630,9 @@ impl Core {
     fn forget(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.log_bytes -= job.log.len();
+        if job.never_started() {
+            return self.unstarted.retain(|ended| *ended != id);
+        }
         // One that waits for the ledger is not retired yet.
         if let Some(at) = self.ended.iter().position(|ended| *ended == id) {
             self.ended.remove(at);
@@ -1317,15 +1346,66 @@ mod tests {
         }
     }
 
-    /// Ends as many other jobs as make room for themselves by what ended before.
-    fn end_many(core: &mut Core) {
-        for n in 0..=ENDED_JOBS_MAX as u128 {
-            let id = JobId((n << 64).to_le_bytes());
-            let mut job = Job { id, ..running() };
-            job.stage.live_mut().unwrap().held = None;
-            core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
-            core.jobs.insert(job);
-            core.fail(id, JobResult::CancelledInQueue);
+    fn lost() -> JobResult {
+        JobResult::NodeLost { attempts: 2, reason: "gone".into() }
+    }
+
+    /// Ends a job of which nothing is held.
+    fn end_one(core: &mut Core, id: JobId, result: JobResult) {
+        let mut job = Job { id, ..running() };
+        job.stage.live_mut().unwrap().held = None;
+        core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
+        core.jobs.insert(job);
+        core.fail(id, result);
+    }
+
+    /// Ends as many other jobs as make room for themselves by what ended so before.
+    fn end_many(core: &mut Core, result: &JobResult) -> Vec<JobId> {
+        let ids: Vec<_> = (0..=ENDED_JOBS_MAX as u128).map(|n| JobId((n << 64).to_le_bytes())).collect();
+        for id in &ids {
+            end_one(core, *id, result.clone());
+        }
+        ids
+    }
+
+    /// Once a stranger's jobs that no node could have made a gateway forget everybody's that had ended, in a fifth of a second.
+    #[tokio::test]
+    async fn jobs_that_no_node_had_push_out_none_that_ran() {
+        for result in [JobResult::Refused(Refusal::NoNodeFits { nodes: Vec::new() }), JobResult::CancelledInQueue] {
+            let (mut core, _folder, _batches) = opened();
+            end_one(&mut core, JOB, lost());
+            let ids = end_many(&mut core, &result);
+            assert_eq!((core.ended.len(), core.unstarted.len()), (1, UNSTARTED_JOBS_MAX));
+            assert!(core.jobs.get(&JOB).is_some());
+            assert_eq!(core.jobs.len(), 1 + UNSTARTED_JOBS_MAX);
+            // The oldest of them is forgotten, and of the newest is told as of any other.
+            let (oldest, newest) = (ids[0], ids[ids.len() - 1]);
+            assert_eq!(core.status(CUSTOMER, oldest), Ok(None));
+            let status = core.status(CUSTOMER, newest).unwrap().unwrap();
+            assert!(matches!(status.state, JobState::Failed(_)), "{status:?}");
+            let is_refused = matches!(result, JobResult::Refused(_));
+            assert_eq!(core.steps(CUSTOMER, newest).len(), usize::from(is_refused));
+            // One that comes again has left its place.
+            core.forget(newest);
+            assert_eq!((core.jobs.len(), core.unstarted.len()), (UNSTARTED_JOBS_MAX, UNSTARTED_JOBS_MAX - 1));
+        }
+    }
+
+    #[test]
+    fn deadline_counts_from_the_first_submission() {
+        let left = |deadline_ms, since_ms| {
+            let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+            spec.placement.deadline_ms = deadline_ms;
+            deadline_left(&spec, since_ms)
+        };
+        for (deadline_ms, since_ms, want) in
+            [(None, 0, None), (None, u64::MAX, None), (Some(500), 0, Some(500)), (Some(500), 499, Some(1))]
+        {
+            assert_eq!(left(deadline_ms, since_ms), Ok(want), "{deadline_ms:?} after {since_ms} ms");
+        }
+        for (deadline_ms, since_ms) in [(0, 0), (500, 500), (500, 501), (500, u64::MAX), (u64::MAX, u64::MAX)] {
+            let missed = left(Some(deadline_ms), since_ms);
+            assert_eq!(missed, Err(Refusal::DeadlineMissed { left_ms: 0, needed_ms: 0 }), "{deadline_ms} after {since_ms} ms");
         }
     }
 
@@ -1335,19 +1415,20 @@ mod tests {
     async fn failed_job_is_kept_until_the_ledger_has_what_was_paid_for_it() {
         let (mut core, _folder, batches) = opened();
         let mut job = running();
-        let (past, digest) = (Past { last_attempt: 2, paid: Microcredits(5) }, job.spec_digest);
+        let (past, digest) = (Past { last_attempt: 2, paid: Microcredits(5), dearest: Microcredits(60) }, job.spec_digest);
         job.past = past;
+        let spec = job.stage.live_mut().unwrap().spec.clone();
         core.live_bytes.take(CUSTOMER, job.stage.live_mut().unwrap().bytes());
         core.jobs.insert(job);
         core.record(Operation::Hold(Hold { job: JOB, customer: CUSTOMER, amount: Microcredits(60), expires: UnixMillis(9) }));
-        core.fail(JOB, JobResult::NodeLost { attempts: 2, reason: "gone".into() });
-        end_many(&mut core);
-        assert!(matches!(core.known(JOB, digest), Ok(Known::No(known)) if known == past));
+        core.fail(JOB, lost());
+        end_many(&mut core, &lost());
+        assert!(matches!(core.known(JOB, digest, &spec), Ok(Known::No(known)) if known == past));
         commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Void { .. }));
         assert!(core.ledger_stopped().is_none() && core.uncommitted.is_empty());
         // From here on it is as any that ended.
         assert_eq!(core.ended.back(), Some(&JOB));
-        end_many(&mut core);
+        end_many(&mut core, &lost());
         assert!(core.jobs.get(&JOB).is_none());
         assert_eq!((core.jobs.len(), core.ended.len()), (ENDED_JOBS_MAX, ENDED_JOBS_MAX));
     }

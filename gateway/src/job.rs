@@ -65,6 +65,8 @@ pub(crate) struct Past {
     pub(crate) last_attempt: u32,
     /// What was paid for attempts that did not end it.
     pub(crate) paid: Microcredits,
+    /// The most that one of its attempts could cost; of those before this gateway's start, of the paid ones.
+    pub(crate) dearest: Microcredits,
 }
 
 /// A job that one of two attempts has ended, and of which the other has not come yet.
@@ -158,7 +160,7 @@ impl Live {
         input: Option<Vec<u8>>,
         pins: Vec<BlobPin>,
         reserved: Microcredits,
-        paid: Microcredits,
+        past: Past,
     ) -> Self {
         Self {
             spec,
@@ -171,8 +173,8 @@ impl Live {
             outputs: Vec::new(),
             reserved,
             held: None,
-            paid,
-            dearest: Microcredits(0),
+            paid: past.paid,
+            dearest: past.dearest,
         }
     }
 
@@ -224,6 +226,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(40);
 impl Job {
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.stage, Stage::Live(_))
+    }
+
+    /// Whether it ended before any node had it.
+    pub(crate) fn never_started(&self) -> bool {
+        matches!(self.stage, Stage::Failed(JobResult::Refused(_) | JobResult::CancelledInQueue))
+            && !self.steps.iter().any(|(_, noted)| noted.attempt().is_some())
     }
 
     /// Tells every follower: at once how it ended, and what else there is in company.

@@ -534,3 +534,28 @@ async fn job_that_is_submitted_again_and_again_goes_on_counting_attempts_and_cos
     timeout(PATIENCE, handle.settled()).await.expect("it ends").unwrap();
     assert_eq!(spent(&client).await, partial + whole);
 }
+
+/// What its attempts had cost before was held against three times what the next could: of a node that asks nothing that is nothing, and the job was
+/// kept from it until its wait was over.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_that_cost_something_before_runs_on_a_node_that_asks_nothing() {
+    let network = Network::empty();
+    let client = network.client().await;
+    let mut dear = Hand::join(&network, "dear").await;
+    let job = echo(&client, 10_000_000_000);
+    let mut handle = client.submit(job.clone());
+    let lease = dear.lease().await;
+    dear.pause();
+    let partial = dear.finish(&lease, Outcome::Preempted, 1_000_000_000);
+    assert!(timeout(PATIENCE, handle.settled()).await.expect("it ends").is_err(), "no other node is there");
+    let free = NodeOffer { price: Price::default(), ..offer(1) };
+    let mut free = Hand::join_with(&network, "free", free).await.expect("it is let in");
+    nodes_until(&client, |nodes| nodes.len() == 2).await;
+    let mut handle = client.submit(job);
+    let lease = free.lease().await;
+    let receipt = Receipt { outcome: FINISHED, price: Price::default(), ..truth(&free.key, free.gateway.key, &lease) };
+    let receipt = sign_receipts(&free.key, vec![priced(receipt)]).remove(0);
+    free.say(&NodeMessage::Finished { receipt: Box::new(receipt), reason: String::new(), output: Some(INPUT.to_vec()) });
+    timeout(PATIENCE, handle.settled()).await.expect("it ends").unwrap();
+    assert_eq!(spent(&client).await, partial);
+}

@@ -61,7 +61,8 @@ impl Core {
         let needed = Microcredits(others.0.saturating_add(promised.0));
         let dearest = live.dearest.max(promised);
         let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
-        if needed.0.saturating_add(live.paid.0) > most.0 {
+        // What costs nothing is within any limit: a gateway before may have known of a dearer attempt.
+        if promised.0 > 0 && needed.0.saturating_add(live.paid.0) > most.0 {
             return Err(Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others.0)));
         }
         // Dearer than the cheapest that was here when the job came, or one attempt beside another.
@@ -73,9 +74,9 @@ impl Core {
             self.purses.add(&client, -i128::from(more));
         }
         let since = self.clock.now();
-        let Some(Job { stage: Stage::Live(live), .. }) = self.jobs.get_mut(&id) else { return Ok(()) };
+        let Some(Job { stage: Stage::Live(live), past, .. }) = self.jobs.get_mut(&id) else { return Ok(()) };
         live.reserved = reserved.max(needed);
-        live.dearest = dearest;
+        (live.dearest, past.dearest) = (dearest, dearest);
         live.out.push(Out { attempt, node, promised, gpu_class, since });
         if live.held.is_none_or(|held| held < needed) {
             live.held = Some(needed);
