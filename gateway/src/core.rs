@@ -341,7 +341,7 @@ impl Core {
 
 /// Bytes that modules and inputs of jobs that have not ended may take of the store: three quarters. An output for which there is no room is work
 /// that nobody pays.
-fn inputs_max(store: &BlobStore) -> u64 {
+pub(crate) fn inputs_max(store: &BlobStore) -> u64 {
     store.bytes_max() / 4 * 3
 }
 

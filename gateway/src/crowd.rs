@@ -79,13 +79,24 @@ impl Lines {
 
     /// Waits for a turn of a subscriber's.
     pub(crate) async fn wait(&self, address: IpAddr) -> Turn {
-        let block = Block::of(address);
-        let line = Arc::clone(self.open.borrow_mut().entry(block).or_insert_with(|| Arc::new(Semaphore::new(self.max))));
-        // There already, so that a wait that is given up leaves nothing behind.
-        let mut turn = Turn { lines: self.clone(), block, line, permit: None };
+        let mut turn = self.turn(address);
         // Nobody closes it.
         turn.permit = Arc::clone(&turn.line).acquire_owned().await.ok();
         turn
+    }
+
+    /// A turn of a subscriber's, at once or not at all.
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Turn> {
+        let mut turn = self.turn(address);
+        turn.permit = Some(Arc::clone(&turn.line).try_acquire_owned().ok()?);
+        Some(turn)
+    }
+
+    /// The wait for one. There before it begins, so that one that is given up leaves nothing behind.
+    fn turn(&self, address: IpAddr) -> Turn {
+        let block = Block::of(address);
+        let line = Arc::clone(self.open.borrow_mut().entry(block).or_insert_with(|| Arc::new(Semaphore::new(self.max))));
+        Turn { lines: self.clone(), block, line, permit: None }
     }
 }
 
@@ -113,7 +124,7 @@ mod tests {
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse().unwrap());
         let (first, second) = (lines.wait(one).await, lines.wait(one).await);
         let moment = Duration::from_millis(1);
-        assert!(timeout(moment, lines.wait(one)).await.is_err());
+        assert!(timeout(moment, lines.wait(one)).await.is_err() && lines.enter(one).is_none());
         drop(lines.wait(other).await);
         assert_eq!(lines.open.borrow().len(), 1, "the other has gone");
         drop(first);
@@ -121,7 +132,9 @@ mod tests {
         // A wait that is given up last.
         let given_up = timeout(moment, lines.wait(one)).await;
         assert!(given_up.is_err());
-        drop((second, third));
+        drop(second);
+        drop(lines.enter(one).unwrap());
+        drop(third);
         assert!(lines.open.borrow().is_empty());
     }
 

@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use crate::admission::Admission;
+use crate::arrivals::Arrivals;
 use crate::clock::wall_time;
 use crate::core::{Core, LedgerAccess, LogAccess};
 use crate::crowd::{Crowd, Lines};
-use crate::link::{Entrance, SENDS_MAX, SUBSCRIBER_MAX};
+use crate::link::{ARRIVALS_MAX, Entrance, SENDS_MAX, SUBSCRIBER_MAX};
 use crate::publisher::{Publisher, Signer};
 use crate::rates::{Door, Entry};
 use crate::{GatewayConfig, JoinTokens, PublishError, RunError, StartError, link, settle};
@@ -85,7 +86,8 @@ impl Gateway {
         let [clients_here, nodes_here] = [(); 2].map(|()| Crowd::new(SUBSCRIBER_MAX));
         let [sends_to_clients, sends_to_nodes] = [(); 2].map(|()| Lines::new(SENDS_MAX));
         let door = RefCell::new(Door::new(&config.rates));
-        let entrance = Rc::new(Entrance { door, nodes, clients_here, nodes_here, sends_to_clients, sends_to_nodes });
+        let arrivals = Arrivals::new(ARRIVALS_MAX);
+        let entrance = Rc::new(Entrance { door, nodes, clients_here, nodes_here, sends_to_clients, sends_to_nodes, arrivals });
         let store = BlobStore::open(&config.data_dir.join("blobs"), config.store_bytes_max).map_err(data)?;
         let listener = Listener::bind(config.listen, &key).map_err(|error| StartError::Listen { addr: config.listen, error })?;
         let address = GatewayAddr { host: listener.local_addr().to_string(), key: key.public() };

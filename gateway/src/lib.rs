@@ -12,6 +12,7 @@
 
 mod account;
 mod admission;
+mod arrivals;
 mod clock;
 mod config;
 mod core;

@@ -19,6 +19,7 @@ use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::admission::Admission;
+use crate::arrivals::Arrivals;
 use crate::core::Core;
 use crate::crowd::{Crowd, Lines};
 use crate::job::event_message;
@@ -42,6 +43,10 @@ pub(crate) const SUBSCRIBER_MAX: usize = CLIENTS_MAX / 4;
 /// Blobs that go to one subscriber's clients at once, and to its nodes; further ones wait. Each takes a file and 256 KiB.
 pub(crate) const SENDS_MAX: usize = 64;
 
+/// Blobs that come from one subscriber's clients at once, of which each takes a file: 16 clients of the library at its most. Further ones
+/// are told to come again.
+pub(crate) const ARRIVALS_MAX: usize = 64;
+
 /// How often the round trip to a node is looked at, and whether it still may be here.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -59,6 +64,7 @@ pub(crate) struct Entrance {
     pub(crate) nodes_here: Crowd,
     pub(crate) sends_to_clients: Lines,
     pub(crate) sends_to_nodes: Lines,
+    pub(crate) arrivals: Arrivals,
 }
 
 pub(crate) async fn serve(core: Shared, entrance: Rc<Entrance>, connection: Connection) {
@@ -107,33 +113,44 @@ async fn serve_client(core: Shared, entrance: Rc<Entrance>, connection: Connecti
         return reject(&outbox, &GatewayToClient::Rejected(rejection)).await;
     }
     let link = core.borrow_mut().next_link();
-    let client = Client { link, connection: connection.clone(), outbox };
+    let client = Client { link, connection: connection.clone(), outbox: outbox.clone() };
     client.send(&GatewayToClient::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().client_joined();
-    let sends = entrance.sends_to_clients.clone();
-    let streams = tokio::task::spawn_local(transfer::serve_client_streams(Rc::clone(&core), sends, link, connection));
-    let reason = loop {
-        // A client that does not read its answers is not asked for more questions.
-        client.outbox.room().await;
-        match next::<ClientMessage>(&mut inbox).await {
-            Ok(message) => match too_soon(&entrance.door, &client, &message) {
-                Some(refused) => client.send(&refused),
-                None => {
-                    let weight = core.borrow().weight(&message);
-                    if let Some(weight) = weight {
-                        turn_to_ask(&entrance.door, &client, weight).await;
-                    }
-                    core.borrow_mut().handle_client(&client, message);
-                }
-            },
-            Err(Parting::Gone(reason) | Parting::Fault(reason)) => break reason,
-        }
-        // A client that sends without pause has its turn, and then the others have theirs.
-        consume_budget().await;
+    let serving = transfer::ClientStreams::new(Rc::clone(&core), &entrance, link, connection).serve();
+    let streams = tokio::task::spawn_local(serving);
+    let reason = tokio::select! {
+        reason = read_client(&core, &entrance, &client, &mut inbox) => reason,
+        () = outbox.given_up() => TAKES_NOTHING.into(),
     };
     streams.abort();
     core.borrow_mut().client_left(&client.connection.peer(), link);
     reason
+}
+
+/// Why a connection ends whose peer took nothing of its control stream for long: what QUIC has for it goes with that.
+const TAKES_NOTHING: &str = "it takes nothing of what it is told";
+
+/// Reads what a client says until it leaves, and says why it did.
+async fn read_client(core: &Shared, entrance: &Entrance, client: &Client, inbox: &mut Inbox) -> String {
+    loop {
+        // A client that does not read its answers is not asked for more questions.
+        client.outbox.room().await;
+        match next::<ClientMessage>(inbox).await {
+            Ok(message) => match too_soon(&entrance.door, client, &message) {
+                Some(refused) => client.send(&refused),
+                None => {
+                    let weight = core.borrow().weight(&message);
+                    if let Some(weight) = weight {
+                        turn_to_ask(&entrance.door, client, weight).await;
+                    }
+                    core.borrow_mut().handle_client(client, message);
+                }
+            },
+            Err(Parting::Gone(reason) | Parting::Fault(reason)) => return reason,
+        }
+        // A client that sends without pause has its turn, and then the others have theirs.
+        consume_budget().await;
+    }
 }
 
 /// Waits until a client may ask what weighs so much. What else it sends waits behind that.
@@ -193,12 +210,16 @@ async fn serve_node(
     }
     let link = core.borrow_mut().next_link();
     let Arrival { offer, state, cached, .. } = arrival;
-    let node = Node { link, connection: connection.clone(), outbox, offer, path: Path::default() };
+    let node = Node { link, connection: connection.clone(), outbox: outbox.clone(), offer, path: Path::default() };
     node.send(&GatewayToNode::Welcome { software: SOFTWARE.into() });
     core.borrow_mut().node_joined(node, state, cached);
-    let sends = entrance.sends_to_nodes.clone();
-    let streams = tokio::task::spawn_local(transfer::serve_node_streams(Rc::clone(&core), sends, connection));
-    let reason = match read_node(&core, &entrance, key, link, &mut inbox).await {
+    let serving = transfer::NodeStreams::new(Rc::clone(&core), &entrance, connection).serve();
+    let streams = tokio::task::spawn_local(serving);
+    let parting = tokio::select! {
+        parting = read_node(&core, &entrance, key, link, &mut inbox) => parting,
+        () = outbox.given_up() => Parting::Gone(TAKES_NOTHING.into()),
+    };
+    let reason = match parting {
         Parting::Gone(reason) => reason,
         Parting::Fault(fault) => {
             core.borrow_mut().expel(key, link, &fault);

@@ -2,50 +2,45 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
 
 use adit_protocol::limits::BLOB_BYTES_MAX;
-use adit_protocol::{Attempt, BlobRef, Digest, JobId, PublicKey, StreamReply, StreamRequest};
-use adit_transport::limits::STALL_TIMEOUT;
+use adit_protocol::{Attempt, BlobRef, Digest, JobId, StreamReply, StreamRequest};
+use adit_transport::limits::{SEND_STALL_TIMEOUT, STALL_TIMEOUT};
 use adit_transport::{
-    BlobError, BlobStore, BlobWriter, Connection, RecvStream, SendStream, Transfer, TransferError, read_request,
-    receive_blob_while, send_file, write_frame,
+    BlobError, BlobStore, Connection, RecvStream, SendStream, Transfer, TransferError, read_request, receive_blob_while,
+    send_file, write_frame,
 };
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use crate::core::{Core, FULL_RETRY_MS};
+use crate::arrivals::{Arrivals, Newest};
+use crate::core::{Core, FULL_RETRY_MS, inputs_max};
 use crate::crowd::Lines;
+use crate::link::Entrance;
 use crate::peer::LinkId;
-
-/// How fast a blob must come, on the whole: what has come of it keeps others' out of the store. 8 KiB/s: of 64 that a slow line sends at once
-/// each has more.
-const BYTES_PER_SECOND: u64 = 8 << 10;
-
-/// The part of the store over which that is [`LARGE_BYTES_PER_SECOND`].
-const LARGE_PART: u64 = 4;
-
-/// The same of a blob that large: who sends such has a line that can do more, and the largest is there or gone in five hours.
-const LARGE_BYTES_PER_SECOND: u64 = 1 << 20;
 
 type Shared = Rc<RefCell<Core>>;
 
-/// Serves a client's data streams, each in a task of its own; QUIC bounds how many there are. Aborted with the connection.
-pub(crate) async fn serve_client_streams(core: Shared, sends: Lines, link: LinkId, connection: Connection) {
-    let mut streams = JoinSet::new();
-    while let Some(transfer) = next(&mut streams, &connection).await {
-        let (core, sends, peer) = (Rc::clone(&core), sends.clone(), connection.clone());
-        streams.spawn_local(async move { report(serve_client_stream(core, sends, link, peer, transfer).await) });
-    }
+/// A client's data streams.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientStreams {
+    core: Shared,
+    sends: Lines,
+    arrivals: Arrivals,
+    link: LinkId,
+    connection: Connection,
+    /// Blobs that it sends.
+    puts: Newest<Digest>,
 }
 
-/// As [`serve_client_streams`], for a node.
-pub(crate) async fn serve_node_streams(core: Shared, sends: Lines, connection: Connection) {
-    let mut streams = JoinSet::new();
-    while let Some(transfer) = next(&mut streams, &connection).await {
-        let (core, sends, peer) = (Rc::clone(&core), sends.clone(), connection.clone());
-        streams.spawn_local(async move { report(serve_node_stream(core, sends, peer, transfer).await) });
-    }
+/// A node's.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeStreams {
+    core: Shared,
+    sends: Lines,
+    connection: Connection,
+    /// Attempts whose output it sends.
+    outputs: Newest<(JobId, Attempt)>,
 }
 
 /// The next stream; finished ones are cleared away meanwhile.
@@ -58,66 +53,164 @@ async fn next(streams: &mut JoinSet<()>, connection: &Connection) -> Option<Tran
     }
 }
 
-fn report(result: Result<(), TransferError>) {
-    if let Err(error) = result {
+/// Ends a stream that failed. Merely dropped, it would look like one that is whole, and what the peer does not take would be kept for it.
+fn end(mut transfer: Transfer, served: Result<(), TransferError>) {
+    if let Err(error) = served {
         tracing::debug!(%error, "a transfer failed");
+        // One that the peer stopped is reset already.
+        let _ = transfer.send.reset(0u32.into());
     }
 }
 
-async fn serve_client_stream(
-    core: Shared,
-    sends: Lines,
-    link: LinkId,
-    connection: Connection,
-    mut transfer: Transfer,
-) -> Result<(), TransferError> {
-    match read_request(&mut transfer.recv).await? {
-        StreamRequest::Put(blob) => {
-            let store = core.borrow().store.clone();
-            let is_asked_for = core.borrow().is_asked_for(link, &blob);
-            let is_stored = put(store, transfer, blob, is_asked_for).await?;
-            if is_stored {
-                core.borrow_mut().blob_arrived(link, &blob);
+impl ClientStreams {
+    pub(crate) fn new(core: Shared, entrance: &Entrance, link: LinkId, connection: Connection) -> Self {
+        let (sends, arrivals) = (entrance.sends_to_clients.clone(), entrance.arrivals.clone());
+        Self { core, sends, arrivals, link, connection, puts: Newest::default() }
+    }
+
+    /// Serves them, each in a task of its own; QUIC bounds how many there are. Aborted with the connection.
+    pub(crate) async fn serve(self) {
+        let mut streams = JoinSet::new();
+        while let Some(mut transfer) = next(&mut streams, &self.connection).await {
+            let this = self.clone();
+            streams.spawn_local(async move {
+                let served = this.serve_one(&mut transfer).await;
+                end(transfer, served);
+            });
+        }
+    }
+
+    async fn serve_one(&self, transfer: &mut Transfer) -> Result<(), TransferError> {
+        match read_request(&mut transfer.recv).await? {
+            StreamRequest::Put(blob) => self.put(transfer, blob).await,
+            StreamRequest::Get(digest) => {
+                hear_no_more(transfer);
+                let store = self.core.borrow().store.clone();
+                get(store, &self.sends, &self.connection, &mut transfer.send, digest).await
             }
-            Ok(())
-        }
-        StreamRequest::Get(digest) => {
-            hear_no_more(&mut transfer);
-            let store = core.borrow().store.clone();
-            get(store, &sends, &connection, &mut transfer.send, digest).await
-        }
-        StreamRequest::Logs { job, offset } => {
-            hear_no_more(&mut transfer);
-            let log = core.borrow().log_of(&connection.peer(), job);
-            let Some(log) = log else { return answer(&mut transfer.send, StreamReply::NotFound).await };
-            write_frame(&mut transfer.send, &StreamReply::Following).await?;
-            let mut offset = usize::try_from(offset).unwrap_or(usize::MAX);
-            while let Some(bytes) = log.read(offset).await {
-                offset += bytes.len();
-                transfer.send.write_chunk(bytes).await?;
+            StreamRequest::Logs { job, offset } => {
+                hear_no_more(transfer);
+                self.follow_log(&mut transfer.send, job, offset).await
             }
-            finish(&mut transfer.send)
+            StreamRequest::Output { .. } => {
+                answer(&mut transfer.send, StreamReply::Refused("only nodes send outputs".into())).await
+            }
         }
-        StreamRequest::Output { .. } => answer(&mut transfer.send, StreamReply::Refused("only nodes send outputs".into())).await,
+    }
+
+    async fn follow_log(&self, send: &mut SendStream, job: JobId, offset: u64) -> Result<(), TransferError> {
+        let log = self.core.borrow().log_of(&self.connection.peer(), job);
+        let Some(log) = log else { return answer(send, StreamReply::NotFound).await };
+        write_frame(send, &StreamReply::Following).await?;
+        let mut offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        while let Some(bytes) = log.read(offset).await {
+            offset += bytes.len();
+            send.write_chunk(bytes).await?;
+        }
+        finish(send)
+    }
+
+    /// Takes a blob. A stream is read at once or refused: what waits unread would use up what the whole connection may have on its way.
+    async fn put(&self, transfer: &mut Transfer, blob: BlobRef) -> Result<(), TransferError> {
+        let (store, is_asked_for) = {
+            let core = self.core.borrow();
+            (core.store.clone(), core.is_asked_for(self.link, &blob))
+        };
+        // What is here under the name and has another length was cut short by a power cut, and is replaced.
+        let reply = if store.pin(&blob.digest).is_some_and(|pin| pin.blob() == blob) {
+            StreamReply::Stored(blob)
+        } else if !is_asked_for {
+            let digest = blob.digest;
+            StreamReply::Refused(format!(
+                "blob {digest} was not asked for: submit a job that needs it, and send what the answer asks for"
+            ))
+        } else if blob.bytes > BLOB_BYTES_MAX {
+            StreamReply::Refused(format!("blob {} has {} bytes; at most {BLOB_BYTES_MAX} are taken", blob.digest, blob.bytes))
+        } else {
+            let taken = self.puts.only(blob.digest, self.take(&mut transfer.recv, &store, blob)).await;
+            let replaced = || StreamReply::Refused(format!("blob {} comes on a newer stream of this connection", blob.digest));
+            taken.unwrap_or_else(|| Ok(replaced()))?
+        };
+        if matches!(reply, StreamReply::Stored(_)) {
+            self.core.borrow_mut().blob_arrived(self.link, &blob);
+        }
+        hear_no_more(transfer);
+        answer(&mut transfer.send, reply).await
+    }
+
+    /// Receives a blob that was asked for, which must not take for ever.
+    async fn take(&self, recv: &mut RecvStream, store: &BlobStore, blob: BlobRef) -> Result<StreamReply, TransferError> {
+        let share = inputs_max(store);
+        let Some(arrival) = self.arrivals.begin(self.connection.remote_ip(), blob.bytes) else {
+            return Ok(StreamReply::Full { retry_after_ms: FULL_RETRY_MS });
+        };
+        let most = arrival.time_max(store.bytes_max(), share);
+        let receiving = async {
+            let writer = store.writer_within(blob.bytes, share)?;
+            receive_blob_while(recv, writer, Some(blob), false, (STALL_TIMEOUT, || false)).await
+        };
+        match timeout(most, receiving).await {
+            Ok(received) => reply_to(received),
+            Err(_) => {
+                let (digest, seconds) = (blob.digest, most.as_secs());
+                Ok(StreamReply::Refused(format!("blob {digest} did not come in {seconds} s, and may take no longer")))
+            }
+        }
     }
 }
 
-async fn serve_node_stream(
-    core: Shared,
-    sends: Lines,
-    connection: Connection,
-    mut transfer: Transfer,
-) -> Result<(), TransferError> {
-    match read_request(&mut transfer.recv).await? {
-        StreamRequest::Get(digest) => {
-            hear_no_more(&mut transfer);
-            let store = core.borrow().store.clone();
-            get(store, &sends, &connection, &mut transfer.send, digest).await
+impl NodeStreams {
+    pub(crate) fn new(core: Shared, entrance: &Entrance, connection: Connection) -> Self {
+        Self { core, sends: entrance.sends_to_nodes.clone(), connection, outputs: Newest::default() }
+    }
+
+    /// As [`ClientStreams::serve`].
+    pub(crate) async fn serve(self) {
+        let mut streams = JoinSet::new();
+        while let Some(mut transfer) = next(&mut streams, &self.connection).await {
+            let this = self.clone();
+            streams.spawn_local(async move {
+                let served = this.serve_one(&mut transfer).await;
+                end(transfer, served);
+            });
         }
-        StreamRequest::Output { job, attempt } => take_output(core, connection.peer(), transfer, job, attempt).await,
-        StreamRequest::Put(_) | StreamRequest::Logs { .. } => {
-            answer(&mut transfer.send, StreamReply::Refused("not for nodes".into())).await
+    }
+
+    async fn serve_one(&self, transfer: &mut Transfer) -> Result<(), TransferError> {
+        match read_request(&mut transfer.recv).await? {
+            StreamRequest::Get(digest) => {
+                hear_no_more(transfer);
+                let store = self.core.borrow().store.clone();
+                get(store, &self.sends, &self.connection, &mut transfer.send, digest).await
+            }
+            StreamRequest::Output { job, attempt } => self.take_output(transfer, job, attempt).await,
+            StreamRequest::Put(_) | StreamRequest::Logs { .. } => {
+                answer(&mut transfer.send, StreamReply::Refused("not for nodes".into())).await
+            }
         }
+    }
+
+    async fn take_output(&self, transfer: &mut Transfer, job: JobId, attempt: Attempt) -> Result<(), TransferError> {
+        let node = self.connection.peer();
+        let bytes_max = || self.core.borrow().output_bytes_max(node, job, attempt);
+        let Some(limit) = bytes_max() else { return answer(&mut transfer.send, StreamReply::NotFound).await };
+        let store = self.core.borrow().store.clone();
+        let receiving = async {
+            let writer = store.writer(limit)?;
+            // Durable: the receipt that names it will be. A guest may say nothing for long, while its attempt is waited for.
+            let waits_on = || bytes_max().is_some();
+            receive_blob_while(&mut transfer.recv, writer, None, true, (STALL_TIMEOUT, waits_on)).await
+        };
+        let received = self.outputs.only((job, attempt), receiving).await;
+        let reply = match received {
+            None => StreamReply::Refused(format!("the output of job {job}'s attempt {attempt} comes on a newer stream")),
+            Some(Ok(blob)) if !self.core.borrow_mut().output_arrived(node, job, attempt, blob) => StreamReply::NotFound,
+            // A node that finds no room has worked for nothing, so it is told why.
+            Some(Err(TransferError::Blob(error))) => StreamReply::Refused(error.to_string()),
+            Some(received) => reply_to(received)?,
+        };
+        hear_no_more(transfer);
+        answer(&mut transfer.send, reply).await
     }
 }
 
@@ -127,87 +220,20 @@ fn hear_no_more(transfer: &mut Transfer) {
     let _ = transfer.recv.stop(0u32.into());
 }
 
-/// Takes a blob; says whether it is in the store then. A stream is read at once or refused: what waits unread would use up what the whole
-/// connection may have on its way.
-async fn put(store: BlobStore, mut transfer: Transfer, blob: BlobRef, is_asked_for: bool) -> Result<bool, TransferError> {
-    // What is here under the name and has another length was cut short by a power cut, and is replaced.
-    if store.pin(&blob.digest).is_some_and(|pin| pin.blob() == blob) {
-        transfer.recv.stop(0u32.into()).ok();
-        return answer(&mut transfer.send, StreamReply::Stored(blob)).await.map(|()| true);
-    }
-    let refused = if !is_asked_for {
-        Some(format!("blob {} was not asked for: submit a job that needs it, and send what the answer asks for", blob.digest))
-    } else if blob.bytes > BLOB_BYTES_MAX {
-        Some(format!("blob {} has {} bytes; at most {BLOB_BYTES_MAX} are taken", blob.digest, blob.bytes))
-    } else {
-        None
-    };
-    if let Some(reason) = refused {
-        return answer(&mut transfer.send, StreamReply::Refused(reason)).await.map(|()| false);
-    }
-    let bytes_max = store.bytes_max();
-    let received = match store.writer(blob.bytes) {
-        Ok(writer) => receive_in_time(&mut transfer.recv, writer, blob, bytes_max).await,
-        Err(error) => Err(error.into()),
-    };
-    if let Err(TransferError::Blob(BlobError::Full { .. } | BlobError::Crowded { .. })) = received {
-        transfer.recv.stop(0u32.into()).ok();
-        return answer(&mut transfer.send, StreamReply::Full { retry_after_ms: FULL_RETRY_MS }).await.map(|()| false);
-    }
-    let is_stored = received.is_ok();
-    reply_stored(&mut transfer.send, received).await.map(|()| is_stored)
-}
-
-/// Receives a blob, which must not take for ever.
-async fn receive_in_time(
-    recv: &mut RecvStream,
-    writer: BlobWriter,
-    blob: BlobRef,
-    store_bytes_max: u64,
-) -> Result<BlobRef, TransferError> {
-    let is_large = blob.bytes > store_bytes_max / LARGE_PART;
-    let per_second = if is_large { LARGE_BYTES_PER_SECOND } else { BYTES_PER_SECOND };
-    let most = STALL_TIMEOUT + Duration::from_secs(blob.bytes / per_second);
-    let receiving = receive_blob_while(recv, writer, Some(blob), false, (STALL_TIMEOUT, || false));
-    timeout(most, receiving).await.unwrap_or_else(|_| {
-        let why = format!("blob {} did not come in {} s, at {per_second} bytes a second", blob.digest, most.as_secs());
-        Err(TransferError::Read(why))
-    })
-}
-
-async fn take_output(
-    core: Shared,
-    node: PublicKey,
-    mut transfer: Transfer,
-    job: JobId,
-    attempt: Attempt,
-) -> Result<(), TransferError> {
-    let Some(bytes_max) = core.borrow().output_bytes_max(node, job, attempt) else {
-        return answer(&mut transfer.send, StreamReply::NotFound).await;
-    };
-    let store = core.borrow().store.clone();
-    let received = match store.writer(bytes_max) {
-        // Durable: the receipt that names it will be. A guest may say nothing for long, while its attempt is waited for.
-        Ok(writer) => {
-            let waits_on = || core.borrow().output_bytes_max(node, job, attempt).is_some();
-            receive_blob_while(&mut transfer.recv, writer, None, true, (STALL_TIMEOUT, waits_on)).await
-        }
-        Err(error) => Err(error.into()),
-    };
-    if let Ok(blob) = &received
-        && !core.borrow_mut().output_arrived(node, job, attempt, *blob)
-    {
-        return answer(&mut transfer.send, StreamReply::NotFound).await;
-    }
-    reply_stored(&mut transfer.send, received).await
-}
-
-async fn reply_stored(send: &mut SendStream, received: Result<BlobRef, TransferError>) -> Result<(), TransferError> {
+/// What to say of a blob to who sent it.
+///
+/// # Errors
+/// Where its stream broke off: there is nobody to be told.
+fn reply_to(received: Result<BlobRef, TransferError>) -> Result<StreamReply, TransferError> {
     match received {
-        Ok(blob) => answer(send, StreamReply::Stored(blob)).await,
+        Ok(blob) => Ok(StreamReply::Stored(blob)),
+        Err(TransferError::Blob(BlobError::Full { .. } | BlobError::Crowded { .. })) => {
+            Ok(StreamReply::Full { retry_after_ms: FULL_RETRY_MS })
+        }
+        Err(error @ (TransferError::Read(_) | TransferError::Connection(_))) => Err(error),
         Err(error) => {
-            answer(send, StreamReply::Refused(error.to_string())).await?;
-            Err(error)
+            tracing::debug!(%error, "a blob was not taken");
+            Ok(StreamReply::Refused(error.to_string()))
         }
     }
 }
@@ -225,7 +251,7 @@ async fn get(
     let read = spawn_blocking(move || store.read(&digest)).await;
     match read.map_err(std::io::Error::other)?? {
         Some((file, bytes)) => {
-            write_frame(send, &StreamReply::Found { bytes }).await?;
+            say(send, &StreamReply::Found { bytes }).await?;
             send_file(send, file, bytes).await?;
             finish(send)
         }
@@ -234,8 +260,14 @@ async fn get(
 }
 
 async fn answer(send: &mut SendStream, reply: StreamReply) -> Result<(), TransferError> {
-    write_frame(send, &reply).await?;
+    say(send, &reply).await?;
     finish(send)
+}
+
+/// Says a word that waits where the peer takes nothing on other streams, for as long as any blob does.
+async fn say(send: &mut SendStream, reply: &StreamReply) -> Result<(), TransferError> {
+    let said = timeout(SEND_STALL_TIMEOUT, write_frame(send, reply)).await;
+    said.map_err(|_| TransferError::Stalled(SEND_STALL_TIMEOUT))?
 }
 
 /// Ends our half. A peer that stopped it needs no ending.

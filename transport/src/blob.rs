@@ -69,6 +69,8 @@ struct Index {
     bytes_pinned: u64,
     /// Bytes of blobs on their way, which take room already.
     bytes_arriving: u64,
+    /// Those of them that keep to a share, see [`BlobStore::writer_within`].
+    bytes_arriving_within: u64,
     blobs_arriving: usize,
     /// Counts uses.
     clock: u64,
@@ -193,11 +195,24 @@ impl BlobStore {
     /// # Errors
     /// [`BlobError::Crowded`] where as many are pinned or on their way as there may be; [`BlobError::Io`].
     pub fn writer(&self, bytes_max: u64) -> Result<BlobWriter, BlobError> {
+        self.start(bytes_max, None)
+    }
+
+    /// As [`BlobStore::writer`], for a blob that leaves room to others: it is [`BlobError::Full`] as soon as what is pinned and what arrives
+    /// in this way would have more than `share` bytes of the store.
+    ///
+    /// # Errors
+    /// As [`BlobStore::writer`].
+    pub fn writer_within(&self, bytes_max: u64, share: u64) -> Result<BlobWriter, BlobError> {
+        self.start(bytes_max, Some(share))
+    }
+
+    fn start(&self, bytes_max: u64, share: Option<u64>) -> Result<BlobWriter, BlobError> {
         let blobs_max = self.0.blobs_max;
         if !self.0.take_place()? {
             return Err(BlobError::Crowded { blobs_max });
         }
-        let arriving = Arriving { store: self.clone(), bytes: 0 };
+        let arriving = Arriving { store: self.clone(), bytes: 0, share };
         let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
@@ -238,14 +253,19 @@ impl Store {
         }
     }
 
-    /// Takes room for `bytes` that arrive; says whether there was enough.
-    fn take_room(&self, bytes: u64) -> io::Result<bool> {
+    /// Takes room for `bytes` that arrive; says whether there was enough, in the store and in their share of it.
+    fn take_room(&self, bytes: u64, share: Option<u64>) -> io::Result<bool> {
         let mut index = self.lock();
+        let shared = index.bytes_pinned.saturating_add(index.bytes_arriving_within).saturating_add(bytes);
+        if share.is_some_and(|share| shared > share) {
+            return Ok(false);
+        }
         let is_over =
             |index: &Index| index.bytes_used.saturating_add(index.bytes_arriving).saturating_add(bytes) > self.bytes_max;
         let has_room = self.make_room(&mut index, is_over)?;
         if has_room {
             index.bytes_arriving += bytes;
+            index.bytes_arriving_within += if share.is_some() { bytes } else { 0 };
         }
         Ok(has_room)
     }
@@ -337,12 +357,15 @@ pub struct BlobWriter {
 struct Arriving {
     store: BlobStore,
     bytes: u64,
+    /// What it leaves room beside.
+    share: Option<u64>,
 }
 
 impl Drop for Arriving {
     fn drop(&mut self) {
         let mut index = self.store.0.lock();
         index.bytes_arriving -= self.bytes;
+        index.bytes_arriving_within -= if self.share.is_some() { self.bytes } else { 0 };
         index.blobs_arriving -= 1;
     }
 }
@@ -370,9 +393,9 @@ impl BlobWriter {
         if sum > self.bytes_max {
             return Err(BlobError::TooLarge { limit: self.bytes_max });
         }
-        let store = &self.arriving.store.0;
-        if !store.take_room(more)? {
-            return Err(BlobError::Full { bytes: sum, bytes_max: store.bytes_max });
+        let (store, share) = (&self.arriving.store.0, self.arriving.share);
+        if !store.take_room(more, share)? {
+            return Err(BlobError::Full { bytes: sum, bytes_max: share.unwrap_or(store.bytes_max) });
         }
         self.arriving.bytes = sum;
         self.hasher.update(bytes);
@@ -503,6 +526,30 @@ mod tests {
         assert_eq!((store.bytes_used(), store.0.lock().bytes_arriving), (6, 0));
         store.insert(b"cccc").unwrap();
         assert_eq!(store.bytes_used(), 10);
+    }
+
+    /// Once inputs that came slowly filled what was left for outputs, so that nodes' work was lost for want of room.
+    #[test]
+    fn bytes_that_keep_to_a_share_leave_the_rest_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 12);
+        let pin = store.pin(&store.insert(b"pin").unwrap().digest).unwrap();
+        store.insert(b"old").unwrap();
+        let (mut a, mut b) = (store.writer_within(100, 9).unwrap(), store.writer_within(100, 9).unwrap());
+        a.write(b"aaaa").unwrap();
+        assert!(matches!(b.write(b"bbb"), Err(BlobError::Full { bytes: 3, bytes_max: 9 })));
+        b.write(b"bb").unwrap();
+        // What is not pinned makes room.
+        store.insert(b"out").unwrap();
+        assert_eq!((store.bytes_used(), store.bytes_pinned()), (6, 3));
+        // What is pinned later takes it from those on their way.
+        let later = store.pin(&BlobRef::of(b"out").digest).unwrap();
+        assert!(matches!(a.write(b"a"), Err(BlobError::Full { .. })));
+        drop((a, later));
+        b.write(b"bbbb").unwrap();
+        b.finish(None, false).unwrap();
+        drop(pin);
+        assert_eq!((store.0.lock().bytes_arriving, store.0.lock().bytes_arriving_within), (0, 0));
     }
 
     /// Once a store of 16 GiB took two billion files of eight bytes, each a block of the disk and an entry in memory.

@@ -11,9 +11,9 @@ use quinn::{ConnectionError, ReadError, ReadExactError, RecvStream, SendStream, 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::limits::{DISK_CHUNK_BYTES, HANDSHAKE_TIMEOUT, SEND_CHUNK_BYTES, SEND_STALL_TIMEOUT, STALL_TIMEOUT};
+use crate::limits::{DISK_CHUNK_BYTES, DISK_CHUNK_TIME, HANDSHAKE_TIMEOUT, SEND_CHUNK_BYTES, SEND_STALL_TIMEOUT, STALL_TIMEOUT};
 use crate::{BlobError, BlobWriter, Inbox, Outbox};
 
 /// The application error code (RFC 9000, section 20.2) of a connection that a newer one replaced. All others end with 0.
@@ -118,7 +118,7 @@ impl Connection {
     pub async fn open_control(&self) -> Result<(Outbox, Inbox), ConnectionError> {
         let (send, recv) = self.quic.open_bi().await?;
         raise_priority(&send);
-        Ok((Outbox::new(send), Inbox::new(recv)))
+        Ok((Outbox::new(send, SEND_STALL_TIMEOUT), Inbox::new(recv)))
     }
 
     /// Takes the control stream, on the listener's side.
@@ -129,7 +129,7 @@ impl Connection {
         let accepted = timeout(HANDSHAKE_TIMEOUT, self.quic.accept_bi()).await;
         let (send, recv) = accepted.map_err(|_| ConnectionError::TimedOut)??;
         raise_priority(&send);
-        Ok((Outbox::new(send), Inbox::new(recv)))
+        Ok((Outbox::new(send, SEND_STALL_TIMEOUT), Inbox::new(recv)))
     }
 
     /// Opens a data stream and says what it is for. Waits while the peer allows no more streams.
@@ -213,7 +213,8 @@ async fn read_frame<M: Serialize + DeserializeOwned>(recv: &mut RecvStream) -> R
     Ok(decode_frame(&body)?)
 }
 
-/// Sends the next `bytes` bytes of `file`, reading the next piece while the last one leaves.
+/// Sends the next `bytes` bytes of `file`, reading the next piece while the last one leaves. Where that fails the stream is reset: its end
+/// would look like the file's, and what the peer does not take would be kept for it.
 ///
 /// # Errors
 /// [`TransferError::Io`] where the file ends before, [`TransferError::Stalled`] where the peer takes nothing, and where the connection is lost.
@@ -226,6 +227,15 @@ pub async fn send_file(send: &mut SendStream, file: File, bytes: u64) -> Result<
 /// # Errors
 /// As [`send_file`].
 pub async fn send_file_while(send: &mut SendStream, file: File, bytes: u64, stall: Duration) -> Result<(), TransferError> {
+    let sent = send_pieces(send, file, bytes, stall).await;
+    if sent.is_err() {
+        // One that the peer stopped is reset already.
+        let _ = send.reset(VarInt::from_u32(0));
+    }
+    sent
+}
+
+async fn send_pieces(send: &mut SendStream, file: File, bytes: u64, stall: Duration) -> Result<(), TransferError> {
     let mut rest = bytes;
     let mut next = read_piece(file, rest).await?;
     while rest > 0 {
@@ -289,17 +299,25 @@ pub async fn receive_blob_while(
     Ok(finished.unwrap_or_else(join_blob_error)?)
 }
 
-/// What arrives until there is enough for the disk; nothing at the end of the stream.
+/// What arrives until there is enough for the disk, or until that is late; nothing at the end of the stream.
 async fn next_piece(recv: &mut RecvStream, stall: Duration, waits_on: &impl Fn() -> bool) -> Result<Vec<Bytes>, TransferError> {
     let mut piece = Vec::new();
     let mut bytes = 0;
+    let mut late = Instant::now() + stall;
     while bytes < DISK_CHUNK_BYTES {
-        let chunk = match timeout(stall, recv.read_chunk(DISK_CHUNK_BYTES, true)).await {
+        let chunk = match timeout_at(late, recv.read_chunk(DISK_CHUNK_BYTES, true)).await {
             Ok(chunk) => chunk?,
-            Err(_) if waits_on() => continue,
+            Err(_) if !piece.is_empty() => break,
+            Err(_) if waits_on() => {
+                late = Instant::now() + stall;
+                continue;
+            }
             Err(_) => return Err(TransferError::Stalled(stall)),
         };
         let Some(chunk) = chunk else { break };
+        if piece.is_empty() {
+            late = Instant::now() + DISK_CHUNK_TIME;
+        }
         bytes += chunk.bytes.len();
         piece.push(chunk.bytes);
     }
@@ -313,4 +331,34 @@ fn join_error<T>(error: JoinError) -> Result<T, io::Error> {
 
 fn join_blob_error<T>(error: JoinError) -> Result<T, BlobError> {
     Err(BlobError::Io(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::SecretKey;
+
+    use super::*;
+    use crate::{Dialer, GatewayAddr, Listener, SendError};
+
+    /// Once what a peer did not take of its control stream was kept for as long as it was there.
+    #[tokio::test]
+    async fn control_stream_of_which_nothing_is_taken_is_given_up() {
+        let [listens, dials] = [1, 2].map(|n| SecretKey::from_seed([n; 32]));
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &listens).unwrap();
+        let addr = GatewayAddr { host: listener.local_addr().to_string(), key: listens.public() };
+        let dialer = Dialer::new(dials).unwrap();
+        let (near, far) = tokio::join!(dialer.dial(&addr), async { listener.accept().await.unwrap().complete().await });
+        let (near, far) = (near.unwrap(), far.unwrap());
+        let (send, _recv) = near.quic.open_bi().await.unwrap();
+        let outbox = Outbox::new(send, Duration::from_millis(50));
+        outbox.send(&0u8).unwrap();
+        let (_send, mut recv) = far.quic.accept_bi().await.unwrap();
+        let moment = Duration::from_millis(200);
+        assert!(timeout(moment, outbox.given_up()).await.is_err(), "it has taken all that there was");
+        while outbox.send(&vec![7u8; 100_000]).is_ok() {}
+        timeout(Duration::from_secs(20), outbox.given_up()).await.unwrap();
+        assert_eq!(outbox.send(&0u8), Err(SendError::Closed));
+        let read = timeout(Duration::from_secs(20), recv.read_to_end(usize::MAX)).await.unwrap();
+        assert!(format!("{read:?}").contains("Reset"), "{read:?}");
+    }
 }

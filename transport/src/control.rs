@@ -3,13 +3,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adit_protocol::{FRAME_HEADER_BYTES, FrameError, decode_frame, encode_frame, frame_length};
-use quinn::{ReadError, RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, VarInt, WriteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
-use crate::limits::{OUTBOX_BYTES_MAX, SEND_STALL_TIMEOUT};
+use crate::limits::OUTBOX_BYTES_MAX;
 
 /// The sending half of a control stream. A clone sends on the same stream.
 ///
@@ -34,6 +35,8 @@ struct Buffer {
     urgent: bool,
     closed: bool,
     done: bool,
+    /// Whether that is for a peer that took nothing.
+    given_up: bool,
 }
 
 /// How long news waits for company: less than anybody notices, more than a short job takes.
@@ -58,9 +61,10 @@ pub enum SendError {
 }
 
 impl Outbox {
-    pub(crate) fn new(stream: SendStream) -> Self {
+    /// To a peer that may take nothing for so long.
+    pub(crate) fn new(stream: SendStream, stall: Duration) -> Self {
         let shared = Arc::new(Shared { buffer: Mutex::new(Buffer::default()), filled: Notify::new(), drained: Notify::new() });
-        tokio::spawn(write_all(Arc::clone(&shared), stream));
+        tokio::spawn(write_all(Arc::clone(&shared), stream, stall));
         Self(shared)
     }
 
@@ -121,9 +125,19 @@ impl Outbox {
     pub async fn close(&self) {
         self.0.lock().closed = true;
         self.0.filled.notify_one();
+        self.until(|buffer| buffer.done).await;
+    }
+
+    /// Waits until the peer has taken nothing of what waits for it for [`SEND_STALL_TIMEOUT`](crate::limits::SEND_STALL_TIMEOUT): the stream is reset then. For ever where
+    /// it ends in another way, of which the connection or the next message tells.
+    pub async fn given_up(&self) {
+        self.until(|buffer| buffer.given_up).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Buffer) -> bool) {
         loop {
             let drained = self.0.drained.notified();
-            if self.0.lock().done {
+            if is_so(&self.0.lock()) {
                 return;
             }
             drained.await;
@@ -155,8 +169,8 @@ impl Shared {
     }
 }
 
-async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
-    let mut writing = Vec::new();
+async fn write_all(shared: Arc<Shared>, mut stream: SendStream, stall: Duration) {
+    let (mut writing, mut given_up) = (Vec::new(), false);
     loop {
         shared.company().await;
         let closed = {
@@ -167,8 +181,15 @@ async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
         };
         shared.drained.notify_waiters();
         if !writing.is_empty() {
-            if write_while(&mut stream, &writing, SEND_STALL_TIMEOUT).await.is_none() {
-                break;
+            match write_while(&mut stream, &writing, stall).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => break,
+                Err(_) => {
+                    // Dropped, the stream would keep what was written until the peer acknowledges it.
+                    let _ = stream.reset(VarInt::from_u32(0));
+                    given_up = true;
+                    break;
+                }
             }
             writing.clear();
             writing.shrink_to(BUFFER_BYTES_KEPT);
@@ -188,19 +209,22 @@ async fn write_all(shared: Arc<Shared>, mut stream: SendStream) {
     let mut buffer = shared.lock();
     buffer.closed = true;
     buffer.done = true;
+    buffer.given_up = given_up;
     buffer.bytes = Vec::new();
     drop(buffer);
     shared.drained.notify_waiters();
 }
 
-/// Writes all, to a peer that may take nothing for so long; nothing where it is gone or does not.
-async fn write_while(stream: &mut SendStream, bytes: &[u8], stall: Duration) -> Option<()> {
+/// Writes all, to a peer that may take nothing for so long: [`Elapsed`] where it does.
+async fn write_while(stream: &mut SendStream, bytes: &[u8], stall: Duration) -> Result<Result<(), WriteError>, Elapsed> {
     let mut left = bytes;
     while !left.is_empty() {
-        let written = timeout(stall, stream.write(left)).await.ok()?.ok()?;
-        left = &left[written..];
+        match timeout(stall, stream.write(left)).await? {
+            Ok(written) => left = &left[written..],
+            Err(error) => return Ok(Err(error)),
+        }
     }
-    Some(())
+    Ok(Ok(()))
 }
 
 /// The receiving half of a control stream.

@@ -58,6 +58,9 @@ pub const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes gathered before they go to the disk: large enough that the hand-over to a blocking thread costs nothing beside the write.
 pub const DISK_CHUNK_BYTES: usize = 1024 * 1024;
 
+/// How long they are gathered. What a slow peer sends is then counted by the store within a second, and takes no memory.
+pub const DISK_CHUNK_TIME: Duration = Duration::from_secs(1);
+
 const _: () = assert!(STREAM_WINDOW_BYTES < RECEIVE_WINDOW_BYTES / 2);
 const _: () = assert!(KEEP_ALIVE.as_millis() * 3 <= IDLE_TIMEOUT.as_millis());
 const _: () = assert!(OUTBOX_BYTES_MAX > 2 * adit_protocol::limits::FRAME_BYTES_MAX);

@@ -126,6 +126,19 @@ fn large_output_arrives_whole_and_in_order() {
     check_memory(&network);
 }
 
+/// Once the end of a stored file that had become shorter looked like the blob's, and its reader said that its sender was wrong.
+#[test]
+fn output_whose_file_became_shorter_breaks_off_and_proves_nothing() {
+    let network = Network::with_slots(&[1]);
+    let submitted = network.adit(["submit"]).args([network.module(&guest::flood(4))]).run().ok();
+    let output = || network.adit(["output", submitted.text(), "--output", "flood"]).run();
+    output().ok();
+    let files = std::fs::read_dir(network.home.path("gateway/blobs")).unwrap().map(|file| file.unwrap().path());
+    let stored = files.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+    File::options().write(true).open(stored).unwrap().set_len(MIB).unwrap();
+    output().code(22).says("broke off");
+}
+
 #[test]
 fn inputs_of_every_size_around_a_message_come_through_by_file_and_by_pipe() {
     let network = Network::with_slots(&[1]);

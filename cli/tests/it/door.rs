@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::{
     Answer, BlobRef, ByteCount, ClientMessage, Fuel, GatewayToClient, Greeting, IdempotencyKey, JobEvent, JobResult, JobSpec,
-    Query, Refusal, SecretKey,
+    NamedInput, Query, Refusal, SecretKey, StreamReply, StreamRequest,
 };
-use adit_transport::{Connection, DialError, Dialer, GatewayAddr, Inbox, Outbox};
+use adit_transport::{Connection, DialError, Dialer, GatewayAddr, Inbox, Outbox, Transfer, read_reply};
 use tokio::time::{timeout, timeout_at};
 
 use crate::network::{Gateway, Home, Network};
-use crate::process::{LOOK_EVERY, PATIENCE};
+use crate::process::{LOOK_EVERY, PATIENCE, until};
 
 /// A client that does as it likes.
 struct Pusher {
@@ -68,6 +68,24 @@ impl Pusher {
             },
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Submits a job that needs these blobs, until the gateway asks for them.
+    async fn is_asked_for(&mut self, number: u64, blobs: &[BlobRef]) {
+        let named = |(n, blob): (usize, &BlobRef)| NamedInput { name: format!("n{n:02}").parse().unwrap(), blob: *blob };
+        let mut spec = JobSpec::new(BlobRef::of(b"a module that is not there"), BlobRef::of(b""));
+        spec.inputs = blobs.iter().enumerate().map(named).collect();
+        self.submit_spec(number, spec);
+        let GatewayToClient::NeedBlobs { missing, .. } = self.next().await else { panic!("it is asked for nothing") };
+        assert!(blobs.iter().all(|blob| missing.contains(&blob.digest)));
+    }
+
+    /// Begins to send a blob.
+    async fn put(&self, blob: BlobRef, bytes: &[u8]) -> Transfer {
+        let mut transfer = self.connection.open_transfer(&StreamRequest::Put(blob)).await.unwrap();
+        // Who is refused is stopped.
+        let _ = transfer.send.write_all(bytes).await;
+        transfer
     }
 
     /// Submits so many at once. How many got in, and what the others were told.
@@ -264,4 +282,93 @@ async fn questions_over_the_rate_wait_and_submissions_of_others_do_not() {
     }
     let most = 2_000 + 1_000 * (begun.elapsed().as_secs() + 1);
     assert!((2_000..=most).contains(&answered), "{answered} answers, of 2,000 at once and 1,000 a second");
+}
+
+async fn reply(transfer: &mut Transfer) -> StreamReply {
+    timeout(PATIENCE, read_reply(&mut transfer.recv)).await.expect("a reply comes").unwrap()
+}
+
+fn files_arriving(network: &Network) -> usize {
+    let files = std::fs::read_dir(network.home.path("gateway/blobs")).unwrap().map(|file| file.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "tmp")).count()
+}
+
+/// Once a blob that was asked for could come on 127 streams of each connection, each with a file and a MiB of the gateway's memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn blob_comes_on_one_stream_of_a_connection_and_the_newest_counts() {
+    let network = Network::with_slots(&[1]);
+    let [mut pusher, mut other] =
+        [Pusher::connect(&network.gateway.address).await, Pusher::connect(&network.gateway.address).await].map(Result::unwrap);
+    let bytes = vec![7; 1 << 20];
+    let blob = BlobRef::of(&bytes);
+    pusher.is_asked_for(1, &[blob]).await;
+    other.is_asked_for(1, &[blob]).await;
+    let mut elsewhere = other.put(blob, &bytes[..1_000]).await;
+    let mut newest = pusher.put(blob, &bytes[..1_000]).await;
+    for _ in 0..20 {
+        let mut older = std::mem::replace(&mut newest, pusher.put(blob, &bytes[..1_000]).await);
+        let reply = reply(&mut older).await;
+        assert!(matches!(&reply, StreamReply::Refused(why) if why.contains("newer stream")), "{reply:?}");
+    }
+    until("the others are gone", || files_arriving(&network) == 2);
+    // Another connection's is its own.
+    for transfer in [&mut newest, &mut elsewhere] {
+        transfer.send.write_all(&bytes[1_000..]).await.unwrap();
+        transfer.send.finish().unwrap();
+        assert_eq!(reply(transfer).await, StreamReply::Stored(blob));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_over_what_one_address_may_send_at_once_are_to_come_again() {
+    let network = Network::with_slots(&[1]);
+    let mut pusher = Pusher::connect(&network.gateway.address).await.unwrap();
+    let blobs: Vec<BlobRef> = (0..65_u64).map(|n| BlobRef::of(&n.to_le_bytes())).collect();
+    for (n, blobs) in blobs.chunks(16).enumerate() {
+        pusher.is_asked_for(n as u64, blobs).await;
+    }
+    let mut held = Vec::new();
+    for blob in &blobs[..64] {
+        held.push(pusher.put(*blob, b"x").await);
+    }
+    until("all have begun", || files_arriving(&network) == 64);
+    let last = 64_u64.to_le_bytes();
+    let mut late = pusher.put(blobs[64], &last).await;
+    let told = reply(&mut late).await;
+    assert!(matches!(told, StreamReply::Full { retry_after_ms: 1.. }), "{told:?}");
+    drop(held);
+    until("all have ended", || files_arriving(&network) == 0);
+    let mut late = pusher.put(blobs[64], &last).await;
+    late.send.finish().unwrap();
+    assert_eq!(reply(&mut late).await, StreamReply::Stored(blobs[64]));
+}
+
+/// Once inputs that came slowly filled the store to its end, and nodes lost their work because its output had no room.
+#[tokio::test(flavor = "multi_thread")]
+async fn inputs_on_their_way_leave_room_for_outputs() {
+    let home = Home::new();
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--welcome", "1000000", "--store-max", "8MiB"]);
+    let mut network = Network { home, gateway, nodes: Vec::new() };
+    network.add_node(&["--slots", "1"]);
+    let mut pusher = Pusher::connect(&network.gateway.address).await.unwrap();
+    let bytes = vec![7; 3 << 20];
+    // Of each one byte is kept back. Three quarters of the store are 6 MiB.
+    let [large, small, over] = [(1, 3_000_000), (2, 2_900_000), (3, 2_000_000)].map(|(n, bytes): (u8, usize)| {
+        let blob = BlobRef { bytes: bytes as u64 + 1, ..BlobRef::of(&[n]) };
+        (n, blob, bytes)
+    });
+    let mut slow = Vec::new();
+    for (n, blob, sent) in [large, small] {
+        pusher.is_asked_for(n.into(), &[blob]).await;
+        slow.push(pusher.put(blob, &bytes[..sent]).await);
+    }
+    until("both are on the disk", || network.home.folder_bytes("gateway/blobs") == 5_900_000);
+    pusher.is_asked_for(3, &[over.1]).await;
+    let mut over = pusher.put(over.1, &bytes[..over.2]).await;
+    assert!(matches!(reply(&mut over).await, StreamReply::Full { .. }));
+    network.run(&crate::guest::flood(1)).args(["--output", "out"]).run().ok();
+    assert_eq!(std::fs::metadata(network.home.path("out")).unwrap().len(), 1 << 20);
+    for transfer in &mut slow {
+        assert!(timeout(LOOK_EVERY, read_reply(&mut transfer.recv)).await.is_err(), "it is still waited for");
+    }
 }

@@ -85,3 +85,56 @@ async fn altered_short_and_long_transfers_are_refused() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
+
+/// Once what trickled in stayed in memory until it was a MiB, where no bound of the store's saw it.
+#[tokio::test]
+async fn what_trickles_in_reaches_the_disk_while_more_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path(), 1 << 20).unwrap();
+    let (_listener, _dialer, near, far) = connected().await;
+    let mut sending = near.open_transfer(&StreamRequest::Put(BlobRef::of(b""))).await.unwrap();
+    let mut transfer = far.accept_transfer().await.unwrap();
+    read_request(&mut transfer.recv).await.unwrap();
+    let receiving = receive_blob(&mut transfer.recv, store.writer(1 << 20).unwrap(), None, false);
+    let trickling = async {
+        let on_disk = || std::fs::read_dir(dir.path()).unwrap().any(|file| file.unwrap().metadata().unwrap().len() > 0);
+        for sent in 1_u64.. {
+            sending.send.write_all(b"x").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if on_disk() {
+                sending.send.finish().unwrap();
+                return sent;
+            }
+            assert!(sent < 1_000, "nothing is on the disk after {sent} bytes");
+        }
+        unreachable!()
+    };
+    let (received, sent) = tokio::join!(receiving, trickling);
+    assert_eq!(received.unwrap().bytes, sent);
+}
+
+/// Once a file that ended too early looked whole on its stream, and its reader said that the sender was wrong.
+#[tokio::test]
+async fn file_that_is_shorter_than_announced_breaks_the_transfer_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlobStore::open(dir.path(), 1 << 30).unwrap();
+    let (_listener, _dialer, near, far) = connected().await;
+    let content = content();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&content[..1 << 20]).unwrap();
+    file.rewind().unwrap();
+    let blob = BlobRef::of(&content);
+    let sending = async {
+        let mut transfer = near.open_transfer(&StreamRequest::Put(blob)).await.unwrap();
+        let sent = send_file(&mut transfer.send, file, blob.bytes).await;
+        assert!(matches!(sent, Err(TransferError::Io(_))), "{sent:?}");
+    };
+    let receiving = async {
+        let mut transfer = far.accept_transfer().await.unwrap();
+        read_request(&mut transfer.recv).await.unwrap();
+        receive_blob(&mut transfer.recv, store.writer(blob.bytes).unwrap(), Some(blob), false).await
+    };
+    let ((), received) = tokio::join!(sending, receiving);
+    assert!(matches!(received, Err(TransferError::Read(_))), "{received:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
