@@ -269,6 +269,30 @@ fn log_is_what_flags_ask_for_before_the_environment() {
     assert_eq!(object["outcome"], "refused");
 }
 
+/// Commands that read no configuration ran on.
+#[test]
+fn filter_of_the_log_that_is_none_is_refused_by_every_command() {
+    let home = Home::new();
+    let fsck = format!("log fsck http://127.0.0.1:1 --gateway-key {}", "0".repeat(64));
+    let commands = [
+        "run module --json",
+        "status",
+        &fsck,
+        "log check-evidence file",
+        "verify file --job file",
+        "new guest",
+        "build",
+        "inspect module",
+        "man --out man",
+        "completions bash",
+    ];
+    for command in commands {
+        let ran = home.adit(command.split(' ')).env("ADIT_LOG", "=,=").run().code(2);
+        assert!(ran.says("ADIT_LOG: `=,=`: ").stdout.is_empty() != command.contains("--json"), "{command}");
+    }
+    assert_eq!(std::fs::read_dir(home.path("")).unwrap().count(), 0, "nothing was made");
+}
+
 #[test]
 fn variable_that_is_no_text_is_refused() {
     let home = Home::new();
