@@ -14,7 +14,7 @@ use crate::named::NamedFile;
 use crate::quantity::{parse_bytes, parse_credits, parse_duration, parse_pair, parse_time};
 use crate::{
     account, adapter, audit, build, dev, gateway, inspect, invoice, jobs, keys, ledger, log, manual, map, new, node, nodes,
-    profile, quote, receipts, run, settings, up, verify, why, witness,
+    profile, quote, receipts, run, settings, tracing_output, up, verify, why, witness,
 };
 
 /// Run WebAssembly jobs on a network of small machines, and check every bill.
@@ -53,7 +53,7 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn load_config(&self) -> anyhow::Result<Config> {
-        crate::tracing_output::check()?;
+        tracing_output::check()?;
         Config::load(self.config.as_deref())
     }
 }
@@ -97,6 +97,10 @@ pub(crate) enum Command {
 
 impl Command {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<Exit> {
+        // These have an object for what they refuse, and find it when they read their configuration.
+        if !matches!(self, Self::Run(_) | Self::Submit(_) | Self::Output(_) | Self::Profile(_)) {
+            tracing_output::check()?;
+        }
         match self {
             Self::Run(args) => run::run(args, common),
             Self::Map(args) => map::run(args, common),

@@ -79,6 +79,13 @@ impl Exit {
     pub(crate) fn of_error(error: &anyhow::Error) -> Self {
         error.chain().find_map(of_cause).unwrap_or(Self::Failed)
     }
+
+    /// What several errors mean together: that something proves nothing before all else. Nothing where there are none.
+    pub(crate) fn of_errors(errors: &[anyhow::Error]) -> Option<Self> {
+        let mut exits = errors.iter().map(Self::of_error);
+        let first = exits.next()?;
+        Some(if exits.any(|exit| exit == Self::BadProof) { Self::BadProof } else { first })
+    }
 }
 
 /// A command that cannot be carried out as it was given.
@@ -230,5 +237,21 @@ mod tests {
             assert_eq!(Exit::of_error(&wrapped).code(), want, "{text}");
         }
         assert_eq!(Exit::of_error(&anyhow::anyhow!("disk full")).code(), 1);
+    }
+
+    #[test]
+    fn what_proves_nothing_goes_before_all_else_that_failed() {
+        let full = || anyhow::anyhow!("disk full");
+        let (bad, left) = (|| ProofError("bad".into()).into(), || InterruptedError("left".into()).into());
+        let rows: [(&[anyhow::Error], Option<Exit>); 5] = [
+            (&[], None),
+            (&[full()], Some(Exit::Failed)),
+            (&[full(), bad()], Some(Exit::BadProof)),
+            (&[bad(), full()], Some(Exit::BadProof)),
+            (&[left(), full()], Some(Exit::Interrupted)),
+        ];
+        for (errors, want) in rows {
+            assert_eq!(Exit::of_errors(errors), want, "{errors:?}");
+        }
     }
 }

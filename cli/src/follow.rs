@@ -47,7 +47,7 @@ pub(crate) struct Follow<'a> {
 pub(crate) struct Followed {
     pub(crate) end: End,
     /// What went wrong after the end, such as a gateway that was lost before it settled.
-    pub(crate) trouble: Option<anyhow::Error>,
+    pub(crate) troubles: Vec<anyhow::Error>,
 }
 
 impl Follow<'_> {
@@ -73,14 +73,15 @@ impl Follow<'_> {
         }
 
         let mut end = End::of_done(&done);
-        let trouble = tokio::select! {
-            trouble = self.take_results(&done, &mut end, &mut handle) => trouble.err(),
-            left = stop.twice() => Some(left),
-        };
+        let mut troubles = Vec::new();
+        tokio::select! {
+            () = self.take_results(&done, &mut end, &mut handle, &mut troubles) => {}
+            left = stop.twice() => troubles.push(left),
+        }
         end.others = self.spending.others();
         // Until it is settled it may yet cost otherwise.
         end.others.may_be_more |= end.proof.as_ref().is_none_or(|proof| proof.settlement.is_none());
-        Ok(Followed { end, trouble })
+        Ok(Followed { end, troubles })
     }
 
     async fn until_end(&mut self, handle: &mut JobHandle, stop: &mut Stop, log: &mut Option<Log>) -> anyhow::Result<Done> {
@@ -154,16 +155,19 @@ impl Follow<'_> {
 
     /// Takes output and settlement; the output first, which is what the user waits for. `end` becomes what was settled, also where the
     /// output could not be written: what was paid for is proven all the same.
-    async fn take_results(&mut self, done: &Done, end: &mut End, handle: &mut JobHandle) -> anyhow::Result<()> {
-        let mut written = self.write(done).await;
-        let settled = self.until_settled(handle).await;
-        if let Ok(settled) = &settled {
-            *end = End::of_settled(settled);
-            if end.output != done.receipt.receipt().output {
-                written = self.replace_output(&settled.done).await;
+    async fn take_results(&mut self, done: &Done, end: &mut End, handle: &mut JobHandle, troubles: &mut Vec<anyhow::Error>) {
+        troubles.extend(self.write(done).await.err());
+        match self.until_settled(handle).await {
+            Ok(settled) => {
+                *end = End::of_settled(&settled);
+                if end.output != done.receipt.receipt().output {
+                    // What became of the first one is of no matter.
+                    troubles.clear();
+                    troubles.extend(self.replace_output(&settled.done).await.err());
+                }
             }
+            Err(error) => troubles.push(error),
         }
-        written.and(settled.map(drop))
     }
 
     async fn until_settled(&mut self, handle: &mut JobHandle) -> anyhow::Result<Settled> {

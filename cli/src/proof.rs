@@ -1,15 +1,15 @@
 //! A receipt with its settlement in a file: what a client keeps, and what `adit verify` reads.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
-use adit_protocol::{SignedReceipt, SignedSettlement, decode_exact};
+use adit_protocol::{JobId, SignedReceipt, SignedSettlement, decode_exact};
 use adit_tlog::LogProof;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{ProofError, usage};
-use crate::sink::AtomicFile;
+use crate::sink::{Sink, is_device};
 use crate::verify;
 
 /// The version of receipt files.
@@ -17,6 +17,11 @@ const VERSION: u32 = 1;
 
 /// The largest receipt file that is read: a receipt is under 2 KiB, and an object of `adit run --json` around it a little more.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The file of the receipt at this leaf where another receipt of its job has the file that it would be in.
+pub(crate) fn second_name(job: JobId, index: u64) -> String {
+    format!("{job}.leaf-{index}.receipt")
+}
 
 /// A receipt, and the gateway's word that it is stored for good, where that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,22 +97,39 @@ impl Proof {
         Ok(joined)
     }
 
-    /// Writes the file. What one that is there proves beyond this stays, and so does one of the same job that was settled by another receipt: the
-    /// job ran twice.
+    /// Writes the file, or into the pipe. What a file that is there proves beyond this stays, and so does one of the same job that was paid by
+    /// another receipt: the job ran twice, and where this one is paid too, it has a file of its own beside that, `JOB.leaf-INDEX.receipt`.
     ///
     /// # Errors
-    /// Where the file cannot be written, or has another word of the gateway's about this very receipt.
+    /// Where the file cannot be written, or has another word of the gateway's about this very receipt; both are kept then.
     pub(crate) fn save(&self, path: &Path) -> anyhow::Result<()> {
-        let Ok(stored) = Self::load(path) else { return self.write(path) };
-        if self.receipt == stored.receipt {
-            let joined = self.clone().joined_with(stored);
-            let contradicts =
-                || ProofError(format!("{} has another word of the gateway's about this receipt, and is kept", path.display()));
-            return joined.ok_or_else(contradicts)?.write(path);
+        // To read from a pipe is to wait for ever: its other end may be ours.
+        let stored = if is_device(path) { None } else { Self::load(path).ok() };
+        let Some(stored) = stored else { return self.write(path) };
+        let job = self.receipt.receipt.job;
+        let is_same = self.receipt == stored.receipt;
+        if let Some(joined) = self.clone().joined_with(stored.clone()) {
+            return joined.write(path);
         }
-        let is_of_same_job = self.receipt.receipt.job == stored.receipt.receipt.job;
-        let is_lesser = is_of_same_job && self.settlement.is_none() && stored.settlement.is_some();
-        if is_lesser { Ok(()) } else { self.write(path) }
+        if !is_same && (job != stored.receipt.receipt.job || stored.index().is_none()) {
+            return self.write(path);
+        }
+        let Some(index) = self.index() else { return Ok(()) };
+        let second = path.with_file_name(second_name(job, index));
+        let (path, beside) = (path.display(), second.display());
+        if self.clone().save_joined(&second)?.is_none() {
+            bail!(ProofError(format!("{path} and {beside} hold other receipts; that of job {job}, leaf {index}, is not kept")));
+        }
+        if is_same {
+            bail!(ProofError(format!("{path} has another word of the gateway's about this receipt; this one is in {beside}")));
+        }
+        tracing::warn!("{path} holds another paid receipt of this job and is left as it is; this one is in {beside}");
+        Ok(())
+    }
+
+    /// The index of its leaf in the log, as it is proven or else promised.
+    fn index(&self) -> Option<u64> {
+        self.leaf().or(self.settlement.as_ref().map(|signed| signed.settlement.index))
     }
 
     fn write(&self, path: &Path) -> anyhow::Result<()> {
@@ -115,7 +137,9 @@ impl Proof {
         let form = Form { version: VERSION, receipt, settlement, log_proof };
         let mut text = serde_json::to_vec(&form).context("a receipt file always encodes")?;
         text.push(b'\n');
-        AtomicFile::write(path, &text)
+        let mut writer = Sink::File(path.to_owned()).open()?;
+        writer.write_all(&text).with_context(|| format!("cannot write {}", path.display()))?;
+        writer.commit()
     }
 
     /// Reads a file, or an object of `adit run --json`. What is read is not verified.
@@ -164,6 +188,9 @@ fn from_hex(text: &str) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
     use adit_ledger::{Entry, Hold, Ledger, Operation};
     use adit_protocol::{
         Attempt, BlobRef, ByteCount, Fuel, Grant, JobId, JobSpec, MeterId, Microcredits, NodeTimes, Outcome, Price, PublicKey,
@@ -292,14 +319,56 @@ pub(crate) mod tests {
         for lesser in [unlogged, bare(good()), bare(partial())] {
             assert_eq!(save(lesser), good());
         }
-        // Of another job, or settled itself, it takes the place.
+        // Of another job it takes the place, and so where it is paid and the other is not.
         let elsewhere = Receipt { job: JobId([7; 16]), ..good().receipt.receipt };
         let elsewhere = sign_receipts(&SecretKey::from_seed([4; 32]), vec![elsewhere]).remove(0);
         let other = Proof { receipt: elsewhere, settlement: None, log: None };
         assert_eq!(save(other.clone()), other);
+        assert_eq!(save(bare(partial())), bare(partial()));
         assert_eq!(save(good()), good());
-        let settled = Proof { settlement: good().settlement, ..partial() };
-        assert_eq!(save(settled.clone()), settled);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// A gateway that went back to an older ledger has a job run and paid again, and what proved the first payment was written over.
+    #[test]
+    fn each_paid_receipt_of_a_job_and_each_word_about_one_has_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job.receipt");
+        let second = |index| dir.path().join(second_name(good().receipt.receipt.job, index));
+        good().save(&path).unwrap();
+        let again = Proof { settlement: good().settlement, ..partial() };
+        // Once more changes nothing.
+        for _ in 0..2 {
+            again.save(&path).unwrap();
+            assert_eq!((Proof::load(&path).unwrap(), Proof::load(&second(7)).unwrap()), (good(), again.clone()));
+        }
+        let mut third = partial().receipt.receipt;
+        third.attempt = Attempt(3);
+        let third = sign_receipts(&SecretKey::from_seed([4; 32]), vec![third]).remove(0);
+        let third = Proof { receipt: third, ..again.clone() };
+        assert!(third.save(&path).unwrap_err().is::<ProofError>());
+        assert_eq!((Proof::load(&path).unwrap(), Proof::load(&second(7)).unwrap()), (good(), again));
+
+        let mut moved = Proof { log: None, ..good() };
+        moved.settlement.as_mut().unwrap().settlement.index = 8;
+        let proven = Proof { settlement: None, log: Some(log_proof(&good().receipt, 9)), ..good() };
+        for (word, index) in [(moved, 8), (proven, 9)] {
+            let told = word.save(&path).unwrap_err();
+            assert!(told.is::<ProofError>() && told.to_string().contains("another word"), "{told}");
+            assert_eq!((Proof::load(&path).unwrap(), Proof::load(&second(index)).unwrap()), (good(), word));
+        }
+    }
+
+    /// What is there was read first, which of a pipe that is open here never ends.
+    #[test]
+    fn receipt_is_written_into_a_pipe() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        good().save(Path::new(&path)).unwrap();
+        drop(writer);
+        let mut text = Vec::new();
+        reader.read_to_end(&mut text).unwrap();
+        assert_eq!(Proof::from_json(&text).unwrap(), good());
     }
 
     /// Proofs were written over promises, and nothing over both.

@@ -15,7 +15,7 @@ use crate::args::{Common, LinkArgs};
 use crate::exit::Exit;
 use crate::gpu::{GpuRunReport, show_gpu_time};
 use crate::link::{self, ask, unexpected};
-use crate::proof::Proof;
+use crate::proof::{Proof, second_name};
 use crate::quantity::{show_bytes, show_micros};
 use crate::reactor::block_on;
 use crate::report::short;
@@ -240,7 +240,7 @@ async fn leaf_at(client: &Client, index: u64) -> anyhow::Result<Leaf> {
 fn names(index: u64, proof: &Proof, ends_job: bool) -> [String; 2] {
     let (job, attempt) = (proof.receipt.receipt.job, proof.receipt.receipt.attempt);
     let first = if ends_job { format!("{job}.receipt") } else { format!("{job}.attempt-{attempt}.receipt") };
-    [first, format!("{job}.leaf-{index}.receipt")]
+    [first, second_name(job, index)]
 }
 
 /// Puts a receipt into the first of these files that can have it, beside what it has already; which that was, and what it then has.

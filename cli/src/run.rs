@@ -4,18 +4,20 @@ use std::path::{Path, PathBuf};
 
 use adit_client::Client;
 use adit_protocol::{JobId, JobLimits};
+use anyhow::Context;
 use clap::Args;
+use tokio::task::spawn_blocking;
 
 use crate::args::{Common, JobArgs, LinkArgs, RetryArgs, SubmissionArgs};
 use crate::config::Config;
-use crate::exit::{self, Exit};
+use crate::exit::{self, Exit, InterruptedError, is_closed_pipe};
 use crate::follow::{Follow, Followed};
 use crate::kept::JobStore;
 use crate::link;
 use crate::local;
 use crate::node;
 use crate::proof::Proof;
-use crate::reactor::block_on;
+use crate::reactor::{StopSignals, block_on};
 use crate::report::{End, Report};
 use crate::screen::{self, Screen};
 use crate::sink::Sink;
@@ -100,7 +102,7 @@ fn attempt(args: &RunArgs, common: &Common, screen: &mut Screen) -> anyhow::Resu
         if args.local {
             let allow_weak = node::allows_weak_sandbox(&config, args.allow_weak_sandbox)?;
             let end = local::run(&submission, &args.submission.work.module, &sink, &config, allow_weak, screen).await?;
-            return ending.show(Followed { end, trouble: None }, screen);
+            return ending.show(Followed { end, troubles: Vec::new() }, screen).await;
         }
         let client = link::connect_for(&config, &args.link, args.retry.patience()).await?;
         let submission = Submission { job: client.salted(submission.job), ..submission };
@@ -131,37 +133,40 @@ pub(crate) async fn follow(
     if let Some(proof) = followed.end.proof.as_mut().filter(|proof| proof.settlement.is_some()) {
         proof.log = link::log_proof(client, proof.receipt.receipt.job).await;
     }
-    ending.show(followed, screen)
+    ending.show(followed, screen).await
 }
 
 impl Ending<'_> {
     /// Shows how the job ended and keeps its receipt.
-    pub(crate) fn show(&self, followed: Followed, screen: &mut Screen) -> anyhow::Result<Exit> {
-        let Followed { end, trouble } = followed;
+    pub(crate) async fn show(&self, followed: Followed, screen: &mut Screen) -> anyhow::Result<Exit> {
+        let Followed { end, mut troubles } = followed;
         // First of all, as what follows may fail.
-        let kept = self.keep_receipt(&end);
+        troubles.extend(self.keep_receipt(&end).await.err());
         if *self.sink == Sink::Discard && end.usage.bytes_out.0 > 0 {
             screen.note(format!("the output, {} bytes, is discarded; --output FILE keeps it", end.usage.bytes_out.0));
         }
         if self.json {
-            print_json(&end.report())?;
+            let printed = print_json(&end.report());
+            troubles.extend(printed.err().filter(|error| !is_closed_pipe(error)));
         }
         screen.summary(crate::visible::visible(&end.summary(self.limits)), end.outcome.is_success());
-        match (trouble, kept) {
-            // The object, with its outcome, is out already; what is left is to say what is missing.
-            (Some(error), _) | (None, Err(error)) => {
-                screen::show_error(&error);
-                Ok(Exit::of_error(&error))
-            }
-            (None, Ok(())) => Ok(end.exit()),
-        }
+        // The object, with its outcome, is out already; what is left is to say what is missing.
+        troubles.iter().for_each(screen::show_error);
+        Ok(Exit::of_errors(&troubles).unwrap_or_else(|| end.exit()))
     }
 
-    fn keep_receipt(&self, end: &End) -> anyhow::Result<()> {
+    async fn keep_receipt(&self, end: &End) -> anyhow::Result<()> {
         let Some(proof) = &end.proof else { return Ok(()) };
-        match self.receipt {
-            Some(path) => proof.save(path),
-            None => keep(proof, self.config),
+        let Some(path) = self.receipt else { return keep(proof, self.config) };
+        let mut stop = StopSignals::listen()?;
+        let (job, proof, file) = (proof.receipt.receipt.job, proof.clone(), path.to_owned());
+        tokio::select! {
+            // A pipe that nobody reads is waited for.
+            saved = spawn_blocking(move || proof.save(&file)) => saved.context("the receipt's writer")?,
+            () = stop.next() => {
+                let what = format!("left before {} took the receipt", path.display());
+                Err(InterruptedError(format!("{what}; `adit output {job}` has it again")).into())
+            }
         }
     }
 }

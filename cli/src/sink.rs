@@ -13,6 +13,9 @@ use tempfile::NamedTempFile;
 
 use crate::visible::VisibleWriter;
 
+/// Where the files that this process has open have names.
+const OPEN_FILES: [&str; 2] = ["/dev/fd", "/proc/self/fd"];
+
 /// How often a large output is asked for again after its connection broke.
 const FETCH_ATTEMPTS: u32 = 3;
 
@@ -54,8 +57,9 @@ impl Sink {
             // Bytes of strangers: exact for a program, harmless for a terminal.
             Self::Stdout if io::stdout().is_terminal() => SinkWriter::Terminal(VisibleWriter::new(io::stdout())),
             Self::Stdout => SinkWriter::Stdout(io::stdout()),
+            Self::File(path) if is_stdout(path) => Self::Stdout.open()?,
             Self::File(path) if is_device(path) => {
-                let file = File::options().write(true).open(path);
+                let file = File::options().append(true).open(path);
                 SinkWriter::Device(file.with_context(|| format!("cannot write {}", path.display()))?)
             }
             Self::File(path) => SinkWriter::File(AtomicFile::create(path)?),
@@ -185,13 +189,22 @@ async fn fetch(client: &Client, blob: BlobRef, file: &mut File) -> anyhow::Resul
     }
 }
 
-/// Whether `path` is something that must be written to and not replaced, such as `/dev/null` or a pipe.
-fn is_device(path: &Path) -> bool {
-    path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir())
+/// Whether `path` is something that must be written to and not replaced, such as `/dev/null`, a pipe, or a file that is open here already.
+pub(crate) fn is_device(path: &Path) -> bool {
+    // The link to an open file is the system's, also where that file is a regular one.
+    let is_open = is_stdout(path) || path == Path::new("/dev/stderr") || OPEN_FILES.iter().any(|dir| path.starts_with(dir));
+    is_open || path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir())
+}
+
+/// Standard output by a name. Opened again, a file would be written from its start, over what is there.
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("/dev/stdout") || OPEN_FILES.iter().any(|dir| path == Path::new(dir).join("1"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     #[test]
@@ -217,6 +230,24 @@ mod tests {
         writer.write_all(b"gone").unwrap();
         writer.commit().unwrap();
         assert!(!Path::new("/dev/null").is_file());
+    }
+
+    /// With `> file`, as root, the file took the place of `/dev/stderr`.
+    #[test]
+    fn file_that_is_open_here_is_written_to_behind_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mut file = File::create(&path).unwrap();
+        file.write_all(b"before ").unwrap();
+        let mut writer = Sink::File(format!("/proc/self/fd/{}", file.as_raw_fd()).into()).open().unwrap();
+        writer.write_all(b"behind").unwrap();
+        writer.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"before behind");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        for name in ["/dev/stdout", "/dev/stderr", "/dev/fd/1", "/dev/fd/63"] {
+            assert!(is_device(Path::new(name)), "{name}");
+        }
+        assert!(!is_device(&path));
     }
 
     #[test]

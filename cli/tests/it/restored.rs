@@ -193,6 +193,41 @@ async fn grown_apart(jobs: usize, want: &str) {
     drop(witness);
 }
 
+/// What proved the first payment was written over.
+#[test]
+fn receipt_of_a_job_that_is_paid_again_over_an_older_ledger_is_kept_beside_the_first() {
+    let mut network = Network::with_slots(&[1]);
+    run(&network, 1);
+    let (ledger, backup) = (network.home.path("gateway/ledger.redb"), network.home.path("backup"));
+    network.gateway.process.kill_in_place();
+    fs::copy(&ledger, &backup).unwrap();
+    network.restart_gateway();
+    let submit = |network: &Network| {
+        let run = network.run(&guest::echo()).args(["--input", "-", "--json"]).input("x");
+        run.args(["--idempotency-key", "00112233445566778899aabbccddeeff"]).run().ok()
+    };
+    let first = submit(&network).json();
+    network.gateway.process.kill_in_place();
+    fs::copy(&backup, &ledger).unwrap();
+    network.restart_gateway();
+    let told = submit(&network).says("holds another paid receipt of this job and is left as it is");
+    let second = told.json();
+    assert_eq!(first["job"], second["job"]);
+    assert_ne!(first["receipt"], second["receipt"]);
+
+    let receipts = network.home.path("data/adit/receipts");
+    let start = first["job"].as_str().unwrap();
+    let mut files: Vec<PathBuf> = fs::read_dir(receipts).unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|file| file.file_name().unwrap().to_str().unwrap().starts_with(start));
+    files.sort();
+    let [beside, own] = &files[..] else { panic!("{files:?}") };
+    for (file, want) in [(own, &first), (beside, &second)] {
+        let kept: serde_json::Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+        assert_eq!((&kept["receipt"], &kept["settlement"]), (&want["receipt"], &want["settlement"]), "{}", file.display());
+    }
+    network.home.adit(["verify"]).args(&files).run().ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn older_backup_that_went_on_without_its_witness_stops_when_that_is_back() {
     grown_apart(1, "leaves were lost").await;

@@ -2,12 +2,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::process::Command;
 
 use adit_protocol::{Digest, Outcome, SignedReceipt};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::guest;
 use crate::network::{Home, Network};
+use crate::process::until;
 
 /// How one guest ends, wherever it runs.
 struct Case {
@@ -178,6 +181,63 @@ fn output_that_cannot_be_written_takes_no_proof_away() {
     assert_eq!(kept_receipts(&network), before);
 }
 
+/// Of two causes the first was told alone, and its exit code was that of a full disk.
+#[test]
+fn output_and_receipt_that_cannot_be_kept_are_both_told() {
+    let network = Network::with_slots(&[1]);
+    network.home.file("file", "");
+    let run = |receipt: &str| network.run(&guest::echo()).args(["--input", "-", "--receipt", receipt]).input("lost");
+    run("file/receipt").args(["--output", "/dev/full"]).run().code(1).says("No space left").says("cannot write file/receipt");
+
+    let job = run("kept").args(["--json"]).run().ok().json()["job"].as_str().unwrap().to_owned();
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(network.home.path("kept")).unwrap()).unwrap();
+    let mut settlement = hex::decode(kept["settlement"].as_str().unwrap()).unwrap();
+    // Behind gateway, job and receipt stands the index.
+    settlement[32 + 16 + 32] = 99;
+    kept["settlement"] = hex::encode(settlement).into();
+    let kept = kept.to_string();
+    network.home.file("kept", &kept);
+    let output = network.adit(["output", &job, "--output", "/dev/full", "--receipt", "kept"]).run();
+    output.code(23).says("No space left").says("another word of the gateway's");
+    assert_eq!(std::fs::read_to_string(network.home.path("kept")).unwrap(), kept);
+    let files = std::fs::read_dir(network.home.path("")).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let [second] = &files.filter(|name| name.starts_with(&format!("{job}.leaf-"))).collect::<Vec<_>>()[..] else {
+        panic!("the other word is kept too")
+    };
+    network.adit(["verify", second]).run().ok();
+}
+
+/// The receipt's file was read first, which of a pipe never ended, and Ctrl-C did nothing.
+#[test]
+fn receipt_goes_into_a_pipe_and_one_that_nobody_reads_can_be_left() {
+    let network = Network::with_slots(&[1]);
+    let fifo = network.home.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let run = |receipt: &str| network.run(&guest::echo()).args(["--input", "-", "--receipt", receipt]).input("x\n");
+    let left = run("fifo").start();
+    left.stdout.wait_for_text("x");
+    until("it is left", || {
+        left.signal(Signal::INT);
+        left.stderr.text().contains("left before fifo took the receipt")
+    });
+    left.wait().code(130);
+
+    let read = run("fifo").start();
+    network.home.file("piped", std::fs::read(&fifo).unwrap());
+    read.wait().ok();
+    network.adit(["verify", "piped"]).run().ok();
+
+    // Standard output has it behind the output, also where that is a file.
+    let piped = run("/dev/fd/1").run().ok();
+    let out = network.home.path("out");
+    run("/dev/fd/1").start_into(std::fs::File::create(&out).unwrap()).wait().ok();
+    for told in [piped.text().to_owned(), std::fs::read_to_string(out).unwrap()] {
+        let receipt = told.strip_prefix("x\n").unwrap();
+        network.home.file("told", receipt);
+        network.adit(["verify", "told"]).run().ok();
+    }
+}
+
 #[test]
 fn reader_that_has_seen_enough_is_no_failure() {
     let network = Network::with_slots(&[1]);
@@ -207,6 +267,30 @@ fn log_is_what_flags_ask_for_before_the_environment() {
     network.run(&guest::echo()).env("ADIT_LOG", "=,=").run().code(2).says("ADIT_LOG: `=,=`: ");
     let object = network.run(&guest::echo()).args(["--json"]).env("ADIT_LOG", "=,=").run().code(2).json();
     assert_eq!(object["outcome"], "refused");
+}
+
+/// Commands that read no configuration ran on.
+#[test]
+fn filter_of_the_log_that_is_none_is_refused_by_every_command() {
+    let home = Home::new();
+    let fsck = format!("log fsck http://127.0.0.1:1 --gateway-key {}", "0".repeat(64));
+    let commands = [
+        "run module --json",
+        "status",
+        &fsck,
+        "log check-evidence file",
+        "verify file --job file",
+        "new guest",
+        "build",
+        "inspect module",
+        "man --out man",
+        "completions bash",
+    ];
+    for command in commands {
+        let ran = home.adit(command.split(' ')).env("ADIT_LOG", "=,=").run().code(2);
+        assert!(ran.says("ADIT_LOG: `=,=`: ").stdout.is_empty() != command.contains("--json"), "{command}");
+    }
+    assert_eq!(std::fs::read_dir(home.path("")).unwrap().count(), 0, "nothing was made");
 }
 
 #[test]

@@ -159,3 +159,16 @@ async fn output_that_was_shown_and_is_not_settled_is_told() {
     assert_eq!(ran.text(), "first");
     home.adit(["verify", "kept"]).run().ok();
 }
+
+/// The full disk alone was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn settlement_that_proves_nothing_is_told_also_where_the_output_cannot_be_written() {
+    let (home, script) = (Home::new(), Script::new());
+    let run = script.run(&home, &["--output", "/dev/full"]).start();
+    let submitted = script.next().await;
+    script.end(&submitted, b"lost");
+    let (job, client) = (submitted.job, submitted.connection.peer());
+    let other = receipt(&submitted.spec, job, client, script.key.public(), b"other");
+    script.settle(submitted, &other).await;
+    run.wait().code(23).says("No space left on device").says("signature does not match");
+}
