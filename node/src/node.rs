@@ -517,7 +517,8 @@ fn lock(cache_dir: &Path) -> Result<File, StartError> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => {
-                file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+                // It is for words alone, and a disk that is full keeps no node from starting: that makes room.
+                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
                 return Ok(file);
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
