@@ -88,7 +88,7 @@ impl Link {
         if failure != AttemptFailure::Withdrawn {
             self.node.note_refusal(lease, &failure);
         }
-        self.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
+        self.node.tell(NodeEvent::JobFailed { job, failure: failure.clone() });
         if matches!(failure, AttemptFailure::GpuAway(_)) {
             // A word on its GPU first, as of an owner who takes the machine back: what others do to a GPU is no fault of the node's.
             self.send(&NodeMessage::Offer(Box::new(self.node.offer_now())));
