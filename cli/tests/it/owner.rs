@@ -467,10 +467,25 @@ async fn node_joins_with_the_operators_token_and_says_why_it_may_not() {
     assert_eq!(guest.token.as_deref(), Some("sesame"));
     guest.outbox.send(&GatewayToNode::Rejected(Rejection::NotAdmitted("the token is unknown".into()))).unwrap();
     node.stderr.wait_for_text("not connected: the gateway's operator does not let this node join: the token is unknown");
+    assert!(hand.status()["today"]["moved_bytes"].as_u64().unwrap() > 0, "what that moved counts");
     // It is nobody's to see but the gateway's.
     let shown = hand.home.adit(["config", "show"]).env("ADIT_NODE_JOIN_TOKEN", "sesame").run().ok();
     assert!(shown.text().contains("(not shown)") && !shown.text().contains("sesame"), "{shown:?}");
     hand.node(&["--join-token", &"x".repeat(129)]).wait().code(2).says("1 to 128 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn gpu_that_is_taken_back_while_the_gateway_is_greeted_is_offered_no_more() {
+    let hand = Hand::open();
+    let _node = hand.node(&["--gpu", "--gpu-software", "--gpu-adapter", "llvmpipe"]);
+    let mut guest = hand.greeted().await;
+    assert!(guest.offer.gpu.is_some());
+    hand.command(&["gpu", "off"]).run().ok();
+    guest.outbox.send(&GatewayToNode::Welcome { software: "hand".into() }).unwrap();
+    match guest.hear().await {
+        NodeMessage::Offer(offer) => assert_eq!(offer.gpu, None),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
