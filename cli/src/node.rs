@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use adit_node::rules::Rules;
 use adit_node::{JoinToken, Node, NodeConfig, NodeEvent};
 use adit_protocol::limits::MODULE_BYTES_MAX;
-use adit_protocol::{ByteCount, Fuel, Microcredits, NodeState, Price, Profile, PublicKey, SecretKey};
+use adit_protocol::{AttemptFailure, ByteCount, Fuel, Microcredits, NodeState, Price, Profile, PublicKey, SecretKey};
 use adit_runtime::{CpuShare, Priority};
 use adit_transport::GatewayAddr;
 use clap::{Args, Subcommand};
@@ -423,9 +423,15 @@ pub(crate) fn show(event: &NodeEvent, json: bool, quiet: bool) {
     }
 }
 
-/// Whether an owner who watches wants to see it, but nobody wants thousands of it a second in a log file.
+/// Whether an owner who watches wants to see it, but nobody wants thousands of it a second in a log file, as clients can bring about.
 fn is_routine(event: &NodeEvent) -> bool {
-    matches!(event, NodeEvent::JobStarted { .. } | NodeEvent::JobEnded { .. })
+    match event {
+        NodeEvent::JobStarted { .. } | NodeEvent::JobEnded { .. } => true,
+        NodeEvent::JobFailed { failure, .. } => {
+            matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::ModuleInvalid(_))
+        }
+        _ => false,
+    }
 }
 
 fn describe(event: &NodeEvent) -> String {
@@ -454,7 +460,7 @@ fn describe(event: &NodeEvent) -> String {
         NodeEvent::JobEnded { job, outcome, usage, cost } => {
             format!("job {}: {outcome} · {} · earned {cost}", short(job), usage.fuel)
         }
-        NodeEvent::JobFailed { job, reason } => format!("job {}: not run: {reason}", short(job)),
+        NodeEvent::JobFailed { job, failure } => format!("job {}: not run: {failure}", short(job)),
         // Whatever a later node library tells is told in its own words.
         other => format!("{other:?}"),
     }
@@ -490,13 +496,17 @@ fn to_json(event: &NodeEvent) -> Value {
         NodeEvent::JobEnded { job, outcome, usage, cost } => json!({
             "event": "job_ended", "job": job.to_string(), "outcome": outcome.name(), "fuel": usage.fuel.0, "price_microcredits": cost.0,
         }),
-        NodeEvent::JobFailed { job, reason } => json!({ "event": "job_failed", "job": job.to_string(), "reason": reason }),
+        NodeEvent::JobFailed { job, failure } => {
+            json!({ "event": "job_failed", "job": job.to_string(), "reason": failure.to_string() })
+        }
         other => json!({ "event": "other", "text": format!("{other:?}") }),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use adit_protocol::JobId;
+
     use super::*;
 
     #[test]
@@ -507,6 +517,20 @@ mod tests {
         for text in ["", "4", "0", "101", "-5", "0.5", "half", "300"] {
             assert!(parse_cpu_share(text).unwrap_err().contains("from 5 to 100"), "{text}");
         }
+    }
+
+    /// A client who withdraws jobs as fast as it submits them filled the owner's journal.
+    #[test]
+    fn log_file_has_no_line_for_what_clients_bring_about_at_will() {
+        let job = JobId([1; 16]);
+        let failed = |failure| is_routine(&NodeEvent::JobFailed { job, failure });
+        let why = || "why".to_owned();
+        assert!(failed(AttemptFailure::Withdrawn));
+        assert!(failed(AttemptFailure::Declined(why())));
+        assert!(failed(AttemptFailure::ModuleInvalid(why())));
+        assert!(is_routine(&NodeEvent::JobStarted { job, client: PublicKey([1; 32]) }));
+        assert!(!failed(AttemptFailure::Node(why())) && !failed(AttemptFailure::Preempted(why())));
+        assert!(!is_routine(&NodeEvent::State(NodeState::Ready)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use adit_protocol::{GpuOffer, JobId, Microcredits, NodeState, Outcome, PublicKey, Usage};
+use adit_protocol::{AttemptFailure, GpuOffer, JobId, Microcredits, NodeState, Outcome, PublicKey, Usage};
 use adit_runtime::Speed;
 use adit_transport::GatewayAddr;
 
@@ -79,6 +79,6 @@ pub enum NodeEvent {
         /// The job.
         job: JobId,
         /// Why.
-        reason: String,
+        failure: AttemptFailure,
     },
 }

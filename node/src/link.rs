@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use adit_protocol::limits::CACHED_MODULES_MAX;
 use adit_protocol::{
-    Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, JobSpec, NodeMessage, NodeState, PublicKey, UnixMillis,
+    Attempt, AttemptFailure, Digest, GatewayToNode, Greeting, JobId, JobSpec, NodeMessage, NodeOffer, NodeState, PublicKey,
+    UnixMillis,
 };
 use adit_runtime::Gauge;
 use adit_transport::{Connection, Inbox, Outbox, SendError};
@@ -88,7 +89,7 @@ impl Link {
         if failure != AttemptFailure::Withdrawn {
             self.node.note_refusal(lease, &failure);
         }
-        self.node.tell(NodeEvent::JobFailed { job, reason: failure.to_string() });
+        self.node.tell(NodeEvent::JobFailed { job, failure: failure.clone() });
         if matches!(failure, AttemptFailure::GpuAway(_)) {
             // A word on its GPU first, as of an owner who takes the machine back: what others do to a GPU is no fault of the node's.
             self.send(&NodeMessage::Offer(Box::new(self.node.offer_now())));
@@ -204,14 +205,25 @@ pub(crate) struct Parted {
 /// Connects and works until the connection ends. All leases end with it: the gateway gives their jobs to other nodes.
 pub(crate) async fn work(node: &Rc<Shared>) -> Parted {
     let told = node.state();
-    let (connection, outbox, inbox) = match greet(node, told.clone()).await {
+    let connection = match node.dialer.dial(&node.config.gateway).await {
+        Ok(connection) => connection,
+        Err(error) => return Parted { reason: error.to_string(), replaced: false },
+    };
+    let (offered, outbox, inbox) = match greet(node, &connection, told.clone()).await {
         Ok(greeted) => greeted,
-        Err(reason) => return Parted { reason, replaced: false },
+        Err(reason) => {
+            node.today.add_moved(connection.bytes_moved());
+            return Parted { reason, replaced: false };
+        }
     };
     let (signer, leases, counted) = (Signer::default(), RefCell::default(), Cell::new(0));
     let link = Rc::new(Link { node: Rc::clone(node), connection: connection.clone(), outbox, signer, leases, counted });
     node.set_link(&link);
-    // It may have changed while the gateway was greeted.
+    // Both may have changed while the gateway was greeted. The offer first: jobs come by it as soon as the state lets them.
+    let offer = node.offer_now();
+    if offer != offered {
+        link.send(&NodeMessage::Offer(Box::new(offer)));
+    }
     if node.state() != told {
         link.obey(&node.state());
     }
@@ -238,14 +250,14 @@ impl Drop for CloseOnDrop {
     }
 }
 
-async fn greet(node: &Shared, state: NodeState) -> Result<(Connection, Outbox, Inbox), String> {
-    let connection = node.dialer.dial(&node.config.gateway).await.map_err(|e| e.to_string())?;
+async fn greet(node: &Shared, connection: &Connection, state: NodeState) -> Result<(NodeOffer, Outbox, Inbox), String> {
     let cached = cached(node).await;
     let (outbox, mut inbox) = connection.open_control().await.map_err(|e| e.to_string())?;
     let token = node.config.join_token.as_ref().map(|token| token.reveal().to_owned());
-    outbox.send(&Greeting::Node { offer: node.offer_now(), state, cached, token }).map_err(|e| e.to_string())?;
+    let offer = node.offer_now();
+    outbox.send(&Greeting::Node { offer: offer.clone(), state, cached, token }).map_err(|e| e.to_string())?;
     match inbox.next().await.map_err(|e| e.to_string())? {
-        Some(GatewayToNode::Welcome { .. }) => Ok((connection, outbox, inbox)),
+        Some(GatewayToNode::Welcome { .. }) => Ok((offer, outbox, inbox)),
         Some(GatewayToNode::Rejected(rejection)) => Err(rejection.to_string()),
         Some(_) => Err("the gateway spoke before its welcome".into()),
         None => Err("the gateway ended the connection".into()),

@@ -22,7 +22,7 @@ use crate::fetch::Fetching;
 use crate::lease::Lease;
 use crate::link::{Link, Parted};
 use crate::owner::Owner;
-use crate::rules::{Readings, Rules};
+use crate::rules::{Readings, Rules, Wanted};
 use crate::sensors::{LinuxSensors, MissingSensor, Sensors};
 use crate::speed::Measured;
 use crate::tenancy::Tenancy;
@@ -298,6 +298,7 @@ impl Node {
         let shared = Rc::clone(&self.shared);
         let work = async {
             shared.settle_gpu().await;
+            shared.look_first().await;
             shared.measure_first().await;
             keep_working(shared).await;
         };
@@ -341,6 +342,27 @@ impl Shared {
         if let Some(link) = self.link() {
             // A gateway that is gone is not waited for.
             let _ = timeout(FAREWELL, link.outbox.close()).await;
+        }
+    }
+
+    /// Waits until what the rules need of the machine is known, where it tells so soon: a node that rested for want of a first reading
+    /// would join without having measured its speed.
+    async fn look_first(&self) {
+        let wanted = self.owner.rules().wanted();
+        if wanted == Wanted::default() {
+            return;
+        }
+        // What cannot be read any more the look finds.
+        let _ = self.watch.prepare(wanted).await;
+        self.look_for(wanted).await;
+    }
+
+    /// Reads what is wanted, and takes it in.
+    pub(crate) async fn look_for(&self, wanted: Wanted) {
+        let read = self.watch.read_aside(wanted).await;
+        // Rules that came meanwhile want something else of the machine, which was not looked at.
+        if self.owner.rules().wanted() == wanted {
+            self.look(self.watch.elapsed(), &read);
         }
     }
 
@@ -405,6 +427,8 @@ impl Shared {
         self.tenancy.look_again();
         let wanted = self.owner.rules().wanted();
         self.look(self.watch.elapsed(), &self.watch.read(wanted));
+        // A guest that runs may not have been watched until now.
+        self.look_now.notify_one();
         Ok(())
     }
 
@@ -517,7 +541,8 @@ fn lock(cache_dir: &Path) -> Result<File, StartError> {
     for _ in 0..LOCK_TRIES {
         match file.try_lock() {
             Ok(()) => {
-                file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+                // It is for words alone, and a disk that is full keeps no node from starting: that makes room.
+                let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
                 return Ok(file);
             }
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),

@@ -180,17 +180,23 @@ fn hidden_ticks(proc: &Path, pid: u32) -> Option<u64> {
 }
 
 /// The children that each thread of a process started.
+///
+/// # Errors
+/// Where no thread has a list of them, as with a kernel that makes none (`CONFIG_PROC_CHILDREN`): workers would be taken for others.
 fn children(process: &Path) -> io::Result<Vec<u32>> {
-    let mut all = Vec::new();
+    let (mut all, mut is_listed) = (Vec::new(), false);
     for task in fs::read_dir(process.join("task"))? {
         match fs::read_to_string(task?.path().join("children")) {
-            Ok(list) => all.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
-            // The thread has ended; or the kernel has no such list.
+            Ok(list) => {
+                is_listed = true;
+                all.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            }
+            // The thread has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(all)
+    if is_listed { Ok(all) } else { Err(io::Error::other("the kernel does not list the children of a process")) }
 }
 
 /// User and system time of a process, and of those of its children that ended (proc(5)).
@@ -448,6 +454,21 @@ mod tests {
         sensors.check(Wanted { load: true, ..Wanted::default() }).unwrap();
         let first = Sample::take(Path::new("/proc"), Instant::now()).unwrap();
         assert!(first.total > first.busy && first.busy >= first.own);
+    }
+
+    /// The node took its own workers for other programs, and gave its jobs back for that.
+    #[test]
+    fn kernel_that_lists_no_children_tells_no_load() {
+        let files =
+            [("stat", "cpu  100 10 50 800 40 5 5 99 0 0\n"), ("self/stat", "1 (a) S 1 1 1 0 -1 0 0 0 0 0 5 5 0 0 20 0 1 0\n")];
+        let check = |more: &[(&str, &str)]| {
+            let proc = folder(&[&files[..], more].concat());
+            LinuxSensors::new(proc.path(), "/sys").check(Wanted { load: true, ..Wanted::default() })
+        };
+        let refused = check(&[("self/task/1/stat", ""), ("self/task/2/stat", "")]).unwrap_err().to_string();
+        assert!(refused.contains("does not list the children"), "{refused}");
+        // A thread that ends has none any more.
+        check(&[("self/task/1/children", ""), ("self/task/2/stat", "")]).unwrap();
     }
 
     #[test]

@@ -37,6 +37,13 @@ impl Watch {
         self.sensors.lock().unwrap_or_else(PoisonError::into_inner).read(wanted)
     }
 
+    /// The same, away from the thread that serves the network. A reader that panics knows nothing, and what a rule needs and is not known
+    /// keeps the node from working.
+    pub(crate) async fn read_aside(&self, wanted: Wanted) -> Readings {
+        let watch = self.clone();
+        spawn_blocking(move || watch.read(wanted)).await.unwrap_or_else(|_| Readings::unknown())
+    }
+
     /// Makes sure that rules which want this can be kept, and that what they want is known when they begin to hold: jobs would be stopped
     /// for want of a first reading.
     ///
@@ -77,14 +84,8 @@ impl Watch {
             let wanted = node.owner.rules().wanted();
             if wanted == Wanted::default() {
                 node.look(self.elapsed(), &self.read(wanted));
-                continue;
-            }
-            let watch = self.clone();
-            // A reader that panics knows nothing, and what a rule needs and is not known keeps the node from working.
-            let read = spawn_blocking(move || watch.read(wanted)).await.unwrap_or_else(|_| Readings::unknown());
-            // Rules that came meanwhile want something else of the machine, which was not looked at.
-            if node.owner.rules().wanted() == wanted {
-                node.look(self.elapsed(), &read);
+            } else {
+                node.look_for(wanted).await;
             }
         }
     }

@@ -35,15 +35,17 @@ pub(crate) struct ModuleCache {
 }
 
 impl ModuleCache {
-    /// Opens the cache in `folder`, for code of one compatibility.
+    /// Opens the cache in `folder`, for code of one compatibility, and evicts what is too much: the bound may be lower than it was.
     ///
     /// # Errors
-    /// Where the folder or its key cannot be made or read.
+    /// Where the folder or its key cannot be made or read, or what is too much stays.
     pub(crate) fn new(folder: &Path, compatibility: Digest, bytes_max: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let open = LruCache::new(NonZeroUsize::new(OPEN_MAX).expect("some files stay open"));
         let key = node_key(folder)?;
-        Ok(Self { folder: folder.to_owned(), key, compatibility, bytes_max, open: Mutex::new(open) })
+        let cache = Self { folder: folder.to_owned(), key, compatibility, bytes_max, open: Mutex::new(open) };
+        cache.evict(None)?;
+        Ok(cache)
     }
 
     /// The code of `module` where its file is open already.
@@ -96,8 +98,16 @@ impl ModuleCache {
     }
 
     /// Authenticates the code in `temp`, puts it in the folder, and evicts what that makes too much.
+    ///
+    /// # Errors
+    /// Where that cannot be done, or the code alone is more than the cache may hold.
     pub(crate) fn store(&self, module: Digest, mut temp: NamedTempFile) -> io::Result<Arc<File>> {
         let code_bytes = temp.as_file().metadata()?.len();
+        let (bytes, bytes_max) = (code_bytes + TAG_BYTES, self.bytes_max);
+        if bytes > bytes_max {
+            let what = format!("the module's code has {bytes} bytes, and the cache holds {bytes_max} of compiled modules");
+            return Err(io::Error::other(format!("{what}; its owner can raise cache-max")));
+        }
         let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
         temp.as_file_mut().seek(SeekFrom::End(0))?;
         temp.write_all(tag.as_bytes())?;
@@ -105,7 +115,7 @@ impl ModuleCache {
         // Opened before it has its name, so that nothing can come between.
         let file = File::open(temp.path())?;
         temp.persist(&path).map_err(|e| e.error)?;
-        self.evict(&path)?;
+        self.evict(Some(&path))?;
         Ok(self.keep_open(module, file))
     }
 
@@ -174,8 +184,8 @@ impl ModuleCache {
         Ok(self.files()?.iter().map(|(_, _, bytes)| bytes).sum())
     }
 
-    /// Removes the files that were not used for longest, until the rest fit. `newest` stays in any case.
-    fn evict(&self, newest: &Path) -> io::Result<()> {
+    /// Removes the files that were not used for longest, until the rest fit. `newest`, which fits alone, stays.
+    fn evict(&self, newest: Option<&Path>) -> io::Result<()> {
         let mut files = self.files()?;
         files.sort();
         let mut bytes_used: u64 = files.iter().map(|(_, _, bytes)| bytes).sum();
@@ -183,7 +193,7 @@ impl ModuleCache {
             if bytes_used <= self.bytes_max {
                 break;
             }
-            if path != newest {
+            if Some(&*path) != newest {
                 self.close(&path);
                 remove_if_present(&path)?;
                 bytes_used -= bytes;
@@ -338,6 +348,38 @@ mod tests {
         assert_eq!(kept, [true, false, true]);
         // Nor is it held open, as its room on the disk would not be free.
         assert_eq!([a, b, c].map(|module| cache.get(module).is_some()), [true, false, true]);
+    }
+
+    /// Nothing was evicted before the first compilation, which has no room where the disk is full.
+    #[test]
+    fn bound_that_is_lower_holds_from_the_next_opening() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = cache(folder.path(), 1 << 20);
+        let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        for (age_s, module) in [(0, a), (60, b), (30, c)] {
+            store(&first, module, &[0; 80]);
+            File::open(first.path(module)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+        }
+        for (bytes_max, kept) in [(336, 3), (335, 2), (112, 1), (0, 0)] {
+            let again = cache(folder.path(), bytes_max);
+            assert_eq!(again.modules(9).unwrap(), [a, c, b][..kept], "{bytes_max}");
+        }
+    }
+
+    #[test]
+    fn code_over_the_bound_is_refused_and_evicts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), 112);
+        let [a, b] = [b"a", b"b"].map(|name| Digest::of(name));
+        store(&cache, a, &[1; 80]);
+        let mut temp = cache.temp_file().unwrap();
+        temp.write_all(&[2; 81]).unwrap();
+        let error = cache.store(b, temp).unwrap_err().to_string();
+        assert!(error.contains("has 113 bytes, and the cache holds 112") && error.contains("cache-max"), "{error}");
+        assert_eq!(cache.modules(9).unwrap(), [a]);
+        assert_eq!(cache.bytes_used().unwrap(), 112);
+        let temporary = fs::read_dir(folder.path()).unwrap();
+        assert!(temporary.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX)));
     }
 
     #[test]

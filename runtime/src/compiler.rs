@@ -231,7 +231,13 @@ impl Compiler {
                 let answer = self.ask_worker(module, File::open(wasm)?, Tier::Baseline).await?;
                 drop(permit);
                 match answer {
-                    Answer::Code(code) => (off_thread(move || cache.store(module, code)).await??, Begun::Compiled),
+                    Answer::Code(code) => match off_thread(move || cache.store(module, code)).await? {
+                        Ok(file) => (file, Begun::Compiled),
+                        Err(error) => {
+                            tracing::debug!(%module, %error, "no baseline code");
+                            return Ok(Begun::Not);
+                        }
+                    },
                     Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
                     Answer::Unsuited(reason)
                     | Answer::Failed(reason)

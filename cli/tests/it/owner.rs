@@ -7,19 +7,19 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use adit_node::rules::{Celsius, Readings, Rules, Share, Wanted};
 use adit_node::sensors::{MissingSensor, Sensors};
-use adit_node::{Node, NodeConfig};
+use adit_node::{Node, NodeConfig, control};
 use adit_protocol::{
     Attempt, AttemptFailure, BlobRef, ByteCount, Digest, Fuel, GatewayToNode, Greeting, IdempotencyKey, JobId, JobLimits,
     JobSpec, NodeMessage, NodeOffer, NodeState, Outcome, PublicKey, Receipt, Rejection, SecretKey, StreamReply, StreamRequest,
 };
-use adit_runtime::WorkerProgram;
+use adit_runtime::{CpuShare, WorkerProgram};
 use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox, read_request, write_frame};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -467,10 +467,25 @@ async fn node_joins_with_the_operators_token_and_says_why_it_may_not() {
     assert_eq!(guest.token.as_deref(), Some("sesame"));
     guest.outbox.send(&GatewayToNode::Rejected(Rejection::NotAdmitted("the token is unknown".into()))).unwrap();
     node.stderr.wait_for_text("not connected: the gateway's operator does not let this node join: the token is unknown");
+    assert!(hand.status()["today"]["moved_bytes"].as_u64().unwrap() > 0, "what that moved counts");
     // It is nobody's to see but the gateway's.
     let shown = hand.home.adit(["config", "show"]).env("ADIT_NODE_JOIN_TOKEN", "sesame").run().ok();
     assert!(shown.text().contains("(not shown)") && !shown.text().contains("sesame"), "{shown:?}");
     hand.node(&["--join-token", &"x".repeat(129)]).wait().code(2).says("1 to 128 bytes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn gpu_that_is_taken_back_while_the_gateway_is_greeted_is_offered_no_more() {
+    let hand = Hand::open();
+    let _node = hand.node(&["--gpu", "--gpu-software", "--gpu-adapter", "llvmpipe"]);
+    let mut guest = hand.greeted().await;
+    assert!(guest.offer.gpu.is_some());
+    hand.command(&["gpu", "off"]).run().ok();
+    guest.outbox.send(&GatewayToNode::Welcome { software: "hand".into() }).unwrap();
+    match guest.hear().await {
+        NodeMessage::Offer(offer) => assert_eq!(offer.gpu, None),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -513,6 +528,7 @@ async fn machine_that_others_use_stops_its_guest() {
     };
     stat(1_000, 1_000);
     let _node = hand.node(&[]);
+    // It does not wait for ever to know.
     let mut guest = hand.welcome().await;
     assert_eq!(guest.state, NodeState::Paused("what others use of the processors is not known yet".to_owned()));
     // A quarter of what has passed since: still within the limit.
@@ -528,27 +544,64 @@ async fn machine_that_others_use_stops_its_guest() {
     assert_partial(&guest.hear_end().await.0, job);
 }
 
-/// A node of this process with these rules and sensors, until the sender is dropped.
-fn node_here(hand: &Hand, rules: Rules, sensors: impl Sensors + 'static) -> (JoinHandle<()>, oneshot::Sender<()>) {
+/// How a node of this process is lent.
+#[derive(Debug, Clone, Default)]
+struct Lent {
+    rules: Rules,
+    /// What they are when they are read anew.
+    rules_anew: Rules,
+    cpu_share: CpuShare,
+}
+
+impl From<Rules> for Lent {
+    fn from(rules: Rules) -> Self {
+        Self { rules, ..Self::default() }
+    }
+}
+
+/// A node of this process with these sensors, until the sender is dropped.
+fn node_here(hand: &Hand, lent: impl Into<Lent>, sensors: impl Sensors + 'static) -> (JoinHandle<()>, oneshot::Sender<()>) {
+    let Lent { rules, rules_anew, cpu_share } = lent.into();
     let mut config = NodeConfig::new(hand.address().parse().unwrap(), hand.home.path("cache"));
     config.worker_program = WorkerProgram::at(env!("CARGO_BIN_EXE_adit"));
     config.slots = 1;
     config.rules = rules;
+    config.cpu_share = cpu_share;
     let (stop, stopped) = oneshot::channel::<()>();
     // A node lives on a thread of its own.
     let node = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let node = Node::open_with(config, SecretKey::generate(), Box::new(sensors)).unwrap();
+            node.reloads(move || Ok(rules_anew.clone()));
             node.run(|_| {}, async { drop(stopped.await) }).await;
         });
     });
     (node, stop)
 }
 
+/// A machine on which all is well.
+fn all_well() -> Readings {
+    let clock = jiff::civil::date(2026, 11, 23).at(12, 0, 0, 0);
+    Readings { clock, load: Some(Share(0)), temperature: Some(Celsius(40_000)), on_mains: Some(true) }
+}
+
 /// A machine that says what a test has it say.
 #[derive(Debug)]
-struct Scripted(Arc<Mutex<Readings>>);
+struct Scripted(Arc<Script>);
+
+#[derive(Debug)]
+struct Script {
+    readings: Mutex<Readings>,
+    /// How often they were read.
+    reads: AtomicU32,
+}
+
+impl Script {
+    fn all_well() -> Arc<Self> {
+        Arc::new(Self { readings: Mutex::new(all_well()), reads: AtomicU32::new(0) })
+    }
+}
 
 impl Sensors for Scripted {
     fn check(&mut self, _: Wanted) -> Result<(), MissingSensor> {
@@ -556,7 +609,8 @@ impl Sensors for Scripted {
     }
 
     fn read(&mut self, _: Wanted) -> Readings {
-        self.0.lock().unwrap().clone()
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        self.0.readings.lock().unwrap().clone()
     }
 }
 
@@ -566,12 +620,15 @@ const STOPPED_WITHIN: Duration = Duration::from_millis(200);
 /// What is promised is of a machine that does what it is told; this one may be at other tests. It must have been so in one of so many tries.
 const TRIES: usize = 4;
 
-/// Has a guest run, breaks the rule, and says how long the gateway waited for what the guest did, and why it was stopped.
-async fn stopped_after(hand: &Hand, rules: Rules, trip: impl Fn(&mut Readings)) -> (Duration, String) {
-    let clock = jiff::civil::date(2026, 11, 23).at(12, 0, 0, 0);
-    let good = Readings { clock, load: Some(Share(0)), temperature: Some(Celsius(40_000)), on_mains: Some(true) };
-    let readings = Arc::new(Mutex::new(good));
-    let (node, stop) = node_here(hand, rules, Scripted(Arc::clone(&readings)));
+/// Has a guest run, does something, breaks a rule, and says how long the gateway waited for what the guest did, and why it was stopped.
+async fn stopped_after(
+    hand: &Hand,
+    lent: impl Into<Lent>,
+    before: impl Fn(&Script),
+    trip: impl Fn(&mut Readings),
+) -> (Duration, String) {
+    let script = Script::all_well();
+    let (node, stop) = node_here(hand, lent, Scripted(Arc::clone(&script)));
     let mut guest = hand.welcome().await;
     assert_eq!(guest.state, NodeState::Ready);
     let module = guest::hold();
@@ -580,7 +637,8 @@ async fn stopped_after(hand: &Hand, rules: Rules, trip: impl Fn(&mut Readings)) 
         guest.serve(&module).await;
     }
     guest.hear_ready(job).await;
-    trip(&mut readings.lock().unwrap());
+    before(&script);
+    trip(&mut script.readings.lock().unwrap());
     let tripped = Instant::now();
     let NodeState::Paused(_) = guest.hear_state().await else { panic!("it rests") };
     let (receipt, reason) = guest.hear_end().await;
@@ -601,11 +659,7 @@ async fn guest_is_stopped_in_time_whichever_rule_trips_while_it_runs() {
     };
     type Trip = fn(&mut Readings);
     let rows: [(Rules, Trip, &str); 4] = [
-        (
-            with(|rules| rules.temperature_max = Some(Celsius(80_000))),
-            |read| read.temperature = Some(Celsius(83_000)),
-            "the machine is at 83 °C, over 80 °C",
-        ),
+        (cool(), warm, "the machine is at 83 °C, over 80 °C"),
         (with(|rules| rules.mains_only = true), |read| read.on_mains = Some(false), "the machine is on its battery"),
         (
             with(|rules| rules.hours = Some("11:00-13:00".parse().unwrap())),
@@ -621,7 +675,7 @@ async fn guest_is_stopped_in_time_whichever_rule_trips_while_it_runs() {
     for (rules, trip, why) in rows {
         let mut best = Duration::MAX;
         for _ in 0..TRIES {
-            let (took, reason) = stopped_after(&hand, rules.clone(), trip).await;
+            let (took, reason) = stopped_after(&hand, rules.clone(), |_| {}, trip).await;
             assert_eq!(reason, format!("the node's owner took the machine back: {why}"));
             best = best.min(took);
             if best < STOPPED_WITHIN {
@@ -630,6 +684,81 @@ async fn guest_is_stopped_in_time_whichever_rule_trips_while_it_runs() {
         }
         assert!(best < STOPPED_WITHIN, "{why}: {best:?}");
     }
+}
+
+fn cool() -> Rules {
+    Rules { temperature_max: Some(Celsius(80_000)), ..Rules::default() }
+}
+
+fn warm(read: &mut Readings) {
+    read.temperature = Some(Celsius(83_000));
+}
+
+/// Its worker is stopped for most of the time, and hears nothing then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn guest_with_a_small_share_of_a_core_is_stopped_in_time() {
+    let hand = Hand::open();
+    let cpu_share = CpuShare::of_percent(CpuShare::PERCENT_MIN).unwrap();
+    let mut best = Duration::MAX;
+    for _ in 0..TRIES {
+        let lent = Lent { cpu_share, ..cool().into() };
+        best = best.min(stopped_after(&hand, lent, |_| {}, warm).await.0);
+        if best < STOPPED_WITHIN {
+            return;
+        }
+    }
+    panic!("{best:?}");
+}
+
+/// The machine was looked at once a second until the next look, though a guest ran under a rule of the moment by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn guest_is_stopped_in_time_by_the_first_rule_of_a_node() {
+    let hand = Hand::open();
+    let reload = |script: &Script| {
+        // Without a rule the next look is a second after this one.
+        let reads = script.reads.load(Ordering::Relaxed);
+        until("it is looked at", || script.reads.load(Ordering::Relaxed) > reads);
+        control::ask(&hand.home.path("cache"), control::Request::Reload).unwrap();
+    };
+    let mut best = Duration::MAX;
+    for _ in 0..TRIES {
+        let lent = Lent { rules_anew: cool(), ..Lent::default() };
+        best = best.min(stopped_after(&hand, lent, reload, warm).await.0);
+        if best < STOPPED_WITHIN {
+            return;
+        }
+    }
+    panic!("{best:?}");
+}
+
+/// A machine that knows its load only after some readings.
+#[derive(Debug)]
+struct Slow {
+    reads: u32,
+}
+
+impl Sensors for Slow {
+    fn check(&mut self, _: Wanted) -> Result<(), MissingSensor> {
+        Ok(())
+    }
+
+    fn read(&mut self, _: Wanted) -> Readings {
+        self.reads += 1;
+        Readings { load: (self.reads > 4).then_some(Share(0)), ..all_well() }
+    }
+}
+
+/// A node with `load-max` joined before it knew the load, paused, and so without having measured its speed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn node_with_a_bound_on_others_load_is_measured_before_it_joins() {
+    let hand = Hand::open();
+    let rules = Rules { load_max: Some(Share(250_000)), ..Rules::default() };
+    let (node, stop) = node_here(&hand, rules, Slow { reads: 0 });
+    let guest = hand.welcome().await;
+    assert_eq!(guest.state, NodeState::Ready);
+    assert!(guest.offer.fuel_per_second > 0, "{:?}", guest.offer);
+    drop(stop);
+    node.join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -672,8 +801,7 @@ impl Sensors for Fragile {
 
     fn read(&mut self, _: Wanted) -> Readings {
         assert!(!self.0.load(Ordering::Acquire), "the sensor is broken");
-        let clock = jiff::civil::date(2026, 11, 23).at(12, 0, 0, 0);
-        Readings { clock, load: None, temperature: Some(Celsius(40_000)), on_mains: None }
+        all_well()
     }
 }
 
@@ -681,8 +809,7 @@ impl Sensors for Fragile {
 async fn sensor_that_breaks_is_no_reason_to_go_on() {
     let hand = Hand::open();
     let is_broken = Arc::new(AtomicBool::new(false));
-    let rules = Rules { temperature_max: Some(Celsius(80_000)), ..Rules::default() };
-    let (node, stop) = node_here(&hand, rules, Fragile(Arc::clone(&is_broken)));
+    let (node, stop) = node_here(&hand, cool(), Fragile(Arc::clone(&is_broken)));
     let mut guest = hand.welcome().await;
     let module = guest::hold();
     let job = guest.lease(client(1), &module, b"", endless());

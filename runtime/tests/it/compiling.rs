@@ -6,7 +6,7 @@ use std::sync::Arc;
 use adit_protocol::Digest;
 use adit_runtime::{CompileError, CompileReport, RunError, Runtime, RuntimeConfig, WorkerProgram};
 
-use crate::support::{Host, Job, worker_program};
+use crate::support::{Host, Job};
 
 const CACHED: CompileReport = CompileReport { cached: true, compile_us: 0 };
 
@@ -154,15 +154,21 @@ async fn module_that_was_never_compiled_does_not_run() {
     assert!(matches!(error, RunError::NotCompiled(digest) if digest == module), "{error}");
 }
 
+fn host_with_cache(cache_bytes_max: u64) -> Host {
+    Host::with(Arc::new(tempfile::tempdir().unwrap()), |config| config.cache_bytes_max = cache_bytes_max)
+}
+
+#[tokio::test]
+async fn code_that_the_cache_never_holds_is_for_another_node() {
+    let host = host_with_cache(1_000);
+    let error = host.compile(&Job::body("").wasm).await.unwrap_err();
+    assert!(matches!(&error, CompileError::Node(reason) if reason.contains("the cache holds 1000")), "{error}");
+    assert!(host.compiled_files().is_empty());
+}
+
 #[tokio::test]
 async fn cache_is_bounded() {
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let config = RuntimeConfig {
-        cache_bytes_max: 100_000,
-        worker_program: worker_program(),
-        ..RuntimeConfig::new(folder.path().join("cache"))
-    };
-    let host = Host { runtime: Runtime::new(config).unwrap(), folder };
+    let host = host_with_cache(100_000);
     for n in 0..8 {
         host.compile(&Job::body(&format!("(local.set $i (i32.const {n}))")).wasm).await.unwrap();
     }
