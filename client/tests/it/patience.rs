@@ -220,7 +220,7 @@ async fn second_handle_of_a_waiting_job_does_not_submit_it_before_its_time() {
     refuse(&outbox, first.id(), full(400));
     let Update::Postponed { wait, .. } = told(&mut first).await else { panic!("it is postponed") };
     let refused_at = Instant::now();
-    let mut others = vec![client.attach(first.id()), client.submit(job)];
+    let mut others = [client.attach(first.id()), client.submit(job)];
     // Another question comes before.
     let asking = client.clone();
     let asking = tokio::spawn(async move { asking.ask(Query::Account).await.map(drop) });
