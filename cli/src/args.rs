@@ -239,7 +239,7 @@ pub(crate) struct PlacementArgs {
     /// What counts among the nodes that fit: fast, cheap or balanced [default: balanced]
     #[arg(long, value_name = "WHAT")]
     pub(crate) prefer: Option<Preference>,
-    /// How long from now the result is of use; a job that could not end by then is refused
+    /// How long from now the result is of use, waits for the gateway included; a job that could not end by then is refused
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) deadline: Option<Duration>,
     /// Among your own jobs that wait, those of a higher priority go first: 0 to 255

@@ -20,7 +20,7 @@ use crate::quantity::parse_bytes;
 use crate::sink::AtomicFile;
 use crate::spec::{Input, Submission};
 
-/// The version of job files. The specification in them has the form of the wire's version 6.
+/// The version of job files. The specification in them has the form of the wire's versions 6 and 7.
 const VERSION: u32 = 2;
 
 /// The largest job file that is read: arguments and environment are at most 128 KiB, twice that in hexadecimal, and some paths.

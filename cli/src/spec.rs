@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_client::{Job, Source};
 use adit_protocol::limits::INLINE_BYTES_MAX;
@@ -64,6 +64,7 @@ impl Terms {
         start: Start,
     ) -> anyhow::Result<Job> {
         let mut job = named.given_to(Job::new(module.clone(), input.clone()));
+        job.since = Some(Instant::now());
         let asked = &self.asked;
         job.spec = JobSpec {
             args: [&asked.arg[..], trailing].concat(),

@@ -1,6 +1,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use adit_protocol::{BlobRef, IdempotencyKey, InputName, JobSpec, Salt, UnixMillis};
 use adit_transport::hash_file;
@@ -19,6 +19,8 @@ pub struct Job {
     pub named: Vec<Source>,
     /// Submitting again under this key attaches to this job.
     pub key: IdempotencyKey,
+    /// From when on its deadline counts, for who comes again with the job or had to wait before; nothing where that is its submission.
+    pub since: Option<Instant>,
 }
 
 /// Bytes with their name, at hand or in a file.
@@ -68,7 +70,7 @@ impl Job {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         spec.time = UnixMillis(now.as_millis() as u64);
         spec.salt = Salt(rand::random());
-        Self { spec, module, input, named: Vec::new(), key: new_key() }
+        Self { spec, module, input, named: Vec::new(), key: new_key(), since: None }
     }
 
     /// The same job with another named input. A gateway refuses a job with two of one name, or with more than

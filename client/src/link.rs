@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -121,7 +122,10 @@ struct Tracked {
 
 #[derive(Debug)]
 struct Submission {
+    /// As it is the first time.
     message: ClientMessage,
+    /// From when on its deadline counts.
+    since: Instant,
     /// The bytes that the gateway may lack.
     sources: Vec<Source>,
     /// Whether its caller comes again by itself where the gateway has no room.
@@ -180,7 +184,8 @@ impl Client {
         self.submit_as(job, false)
     }
 
-    /// As [`Client::submit`], but a gateway without room ends it: for callers that come again by themselves, after [`Pauses`](crate::Pauses).
+    /// As [`Client::submit`], but a gateway without room ends it: for callers that come again by themselves, after [`Pauses`](crate::Pauses),
+    /// with the same [`Job::since`].
     pub fn submit_once(&self, job: Job) -> JobHandle {
         self.submit_as(job, true)
     }
@@ -192,10 +197,10 @@ impl Client {
             Place::Bytes(bytes) if bytes.len() <= INLINE_BYTES_MAX => Some(bytes.to_vec()),
             _ => None,
         };
-        let message = ClientMessage::Submit { key: job.key, spec: Box::new(JobSpec::clone(&spec)), input };
+        let message = ClientMessage::Submit { key: job.key, spec: Box::new(JobSpec::clone(&spec)), input, since_ms: 0 };
         let sources = [job.module, job.input].into_iter().chain(job.named).collect();
-        let submission = Submission { message, sources, once };
-        self.track(id, Some(spec), Some(Arc::new(submission)))
+        let submission = Submission { message, since: job.since.unwrap_or_else(Instant::now), sources, once };
+        self.track(id, Some(spec), Some(submission))
     }
 
     /// Attaches to a job that this key submitted before.
@@ -255,7 +260,7 @@ impl Client {
         self.shared.dialer.flush().await;
     }
 
-    fn track(&self, job: JobId, spec: Option<Arc<JobSpec>>, submission: Option<Arc<Submission>>) -> JobHandle {
+    fn track(&self, job: JobId, spec: Option<Arc<JobSpec>>, mut submission: Option<Submission>) -> JobHandle {
         let (sender, news) = mpsc::channel(NEWS_MAX);
         let mut state = self.shared.lock();
         let state = &mut *state;
@@ -271,18 +276,19 @@ impl Client {
                     let _ = sender.try_send(Ok(News::Lost(reason.clone())));
                 }
                 let tracked = state.jobs.entry(job).or_default();
-                if let (Some(first), Some(second)) = (&tracked.submission, &submission)
-                    && first.message != second.message
-                {
-                    // The gateway would say the same, and the first handle would hear it too.
-                    let _ = sender.try_send(Err(JobError::Refused { job, refusal: Refusal::KeyConflict }));
-                    return JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), news, done: None };
+                if let (Some(first), Some(second)) = (&tracked.submission, &mut submission) {
+                    if first.message != second.message {
+                        // The gateway would say the same, and the first handle would hear it too.
+                        let _ = sender.try_send(Err(JobError::Refused { job, refusal: Refusal::KeyConflict }));
+                        return JobHandle { job, handle, spec, shared: Arc::clone(&self.shared), news, done: None };
+                    }
+                    second.since = second.since.min(first.since);
                 }
                 if let Some(outcome) = &tracked.outcome {
                     // Its settlement may be on the way, and means nothing without it.
                     let _ = sender.try_send(Ok(News::Event(outcome.clone())));
                 }
-                tracked.submission = submission.or(tracked.submission.take());
+                tracked.submission = submission.map(Arc::new).or(tracked.submission.take());
                 tracked.handles.push((handle, sender));
                 // For a second handle of a job this has the gateway tell once more where it stands. It does not know one that sleeps.
                 if let Some(outbox) = link.outbox().filter(|_| !tracked.is_asleep()) {
@@ -303,7 +309,49 @@ impl Link {
     }
 }
 
+impl Submission {
+    /// The message as it is by now.
+    fn message(&self) -> Cow<'_, ClientMessage> {
+        let mut message = Cow::Borrowed(&self.message);
+        let spent_ms = self.since.elapsed().as_millis() as u64;
+        // Without a deadline it stays what it was.
+        if spent_ms > 0
+            && self.deadline().is_some()
+            && let ClientMessage::Submit { since_ms, .. } = message.to_mut()
+        {
+            *since_ms = spent_ms;
+        }
+        message
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        match &self.message {
+            ClientMessage::Submit { spec, .. } => spec.placement.deadline_ms.map(Duration::from_millis),
+            _ => None,
+        }
+    }
+
+    /// What is left of its deadline, where it has one.
+    fn time_left(&self) -> Option<Duration> {
+        self.deadline().map(|deadline| deadline.saturating_sub(self.since.elapsed()))
+    }
+}
+
 impl Tracked {
+    /// What a refusal for want of room means to a job that could come again only after its deadline: that it misses that.
+    fn in_time(&self, event: JobEvent) -> JobEvent {
+        if let JobEvent::Ended(JobResult::Refused(refusal)) = &event
+            && let Some(after) = refused_for(refusal)
+            && let Some(left) = self.submission.as_deref().and_then(Submission::time_left)
+            && after >= left
+            && !self.cancelled
+        {
+            let missed = Refusal::DeadlineMissed { left_ms: left.as_millis() as u64, needed_ms: 0 };
+            return JobEvent::Ended(JobResult::Refused(missed));
+        }
+        event
+    }
+
     /// Tells all handles. One that is not read hears of no more progress, and of a gateway that goes on for ever nothing more at all.
     fn tell(&mut self, news: impl Fn() -> Result<News, JobError>) {
         self.handles.retain(|(_, handle)| {
@@ -322,8 +370,12 @@ impl Tracked {
         if self.cancelled || self.submission.as_ref().is_none_or(|submission| submission.once) {
             return None;
         }
+        let left = self.submission.as_deref().and_then(Submission::time_left);
         let postponed = self.postponed.get_or_insert_with(|| Postponed::begin(Instant::now(), patience));
-        Some((postponed.pause_after(refusal)?, postponed.times))
+        let pause = postponed.pause_after(refusal)?;
+        // Of what was drawn beside, no job is to miss its deadline that could be in time.
+        let most = left.zip(refused_for(refusal)).map(|(left, after)| after + left.saturating_sub(after) / 2);
+        Some((most.map_or(pause, |most| pause.min(most)), postponed.times))
     }
 
     fn is_asleep(&self) -> bool {
@@ -336,7 +388,7 @@ impl Tracked {
         let sent = match &self.submission {
             // Submitted, it might start before the gateway reads on. A gateway that does not know it has nothing to withdraw.
             _ if self.cancelled => attach().and_then(|()| outbox.send(&ClientMessage::Cancel { job })),
-            Some(submission) => outbox.send(&submission.message),
+            Some(submission) => outbox.send(&submission.message()),
             None => attach(),
         };
         if let Err(error) = sent {
@@ -501,6 +553,7 @@ impl Shared {
     fn hear(self: &Arc<Self>, job: JobId, event: JobEvent) {
         let mut state = self.lock();
         let Some(tracked) = state.jobs.get_mut(&job) else { return };
+        let event = tracked.in_time(event);
         let postponed = match &event {
             JobEvent::Ended(JobResult::Refused(refusal)) => {
                 tracked.postpone(refusal, self.config.patience).map(|(wait, times)| (refusal.clone(), wait, times))
@@ -626,7 +679,7 @@ impl State {
             Ok(()) => {
                 if let Some(outbox) = self.link.outbox() {
                     // A connection that broke meanwhile makes the next one announce the job.
-                    let _ = outbox.send(&submission.message);
+                    let _ = outbox.send(&submission.message());
                 }
             }
             Err(_) if lost => {}

@@ -14,8 +14,8 @@ use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, 
 use adit_protocol::{
     AccountStatus, Answer, Attempt, AttemptFailure, BlobRef, ClientMessage, Decision, Digest, GatewayToClient, GatewayToNode,
     Grant, IdempotencyKey, JobEvent, JobId, JobResult, JobSpec, JobStatus, KnownRoots, LogStatus, Microcredits, NodeMessage,
-    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, Price, PublicKey, Query, Refusal, SecretKey, Settlement,
-    SignedSettlement, Step, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
+    NodeOffer, NodeRecord, NodeState, NodeStatus, Order, Passed, Payout, Placement, Price, PublicKey, Query, Refusal, SecretKey,
+    Settlement, SignedSettlement, Step, TransferId, UnixMillis, VoidReason, encode_frame, sign_settlements,
 };
 use adit_tlog::Published;
 use adit_transport::BlobStore;
@@ -351,6 +351,14 @@ fn stored_blobs(spec: &JobSpec, inline: bool) -> BTreeSet<BlobRef> {
     std::iter::once(spec.module).chain((!inline).then_some(spec.input)).chain(named).collect()
 }
 
+/// What is left, in milliseconds, of the deadline of a job that was submitted first so long ago; nothing where it has none.
+fn deadline_left(spec: &JobSpec, since_ms: u64) -> Result<Option<u64>, Refusal> {
+    match spec.placement.deadline_ms.map(|deadline_ms| deadline_ms.saturating_sub(since_ms)) {
+        Some(0) => Err(Refusal::DeadlineMissed { left_ms: 0, needed_ms: 0 }),
+        left => Ok(left),
+    }
+}
+
 /// What clients want.
 impl Core {
     pub(crate) fn client_joined(&mut self) {
@@ -365,7 +373,7 @@ impl Core {
 
     pub(crate) fn handle_client(&mut self, client: &Client, message: ClientMessage) {
         match message {
-            ClientMessage::Submit { key, spec, input } => self.submit(client, key, spec, input),
+            ClientMessage::Submit { key, spec, input, since_ms } => self.submit(client, key, spec, input, since_ms),
             ClientMessage::Attach { job } => self.attach(client, job),
             ClientMessage::Cancel { job } => {
                 self.asked.forget(client.link, job);
@@ -382,7 +390,7 @@ impl Core {
         }
     }
 
-    fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>) {
+    fn submit(&mut self, client: &Client, key: IdempotencyKey, spec: Box<JobSpec>, input: Option<Vec<u8>>, since_ms: u64) {
         let owner = client.connection.peer();
         let id = JobId::derive(&owner, &key);
         self.asked.forget(client.link, id);
@@ -393,9 +401,10 @@ impl Core {
             Ok(Known::Settled(stored)) => return self.replay(client, *stored),
             Err(refusal) => return self.turn_away(client, id, refusal),
         };
-        if let Err(refusal) = self.admit(&spec, input.as_deref()) {
-            return self.turn_away(client, id, refusal);
-        }
+        let deadline_ms = match self.admit(&spec, input.as_deref()).and_then(|()| deadline_left(&spec, since_ms)) {
+            Ok(left) => left,
+            Err(refusal) => return self.turn_away(client, id, refusal),
+        };
         let (mut pins, pinned_before) = (Vec::new(), self.store.bytes_pinned());
         let mut missing = Vec::new();
         let inline = input.is_some();
@@ -406,8 +415,9 @@ impl Core {
             }
         }
         let max_price = spec.max_price.map(|max| Microcredits(max.0.saturating_sub(past.paid.0)));
-        let request = Request { max_price, last_attempt: past.last_attempt, ..Request::new(&owner, &spec, inline) };
-        let request = Box::new(request);
+        let request = Request::new(&owner, &spec, inline);
+        let placement = Placement { deadline_ms, ..request.placement };
+        let request = Box::new(Request { max_price, last_attempt: past.last_attempt, placement, ..request });
         let module = spec.module.digest;
         let floor = self.dispatcher.cost_floor(&request);
         if !missing.is_empty() {
@@ -1378,6 +1388,24 @@ mod tests {
             // One that comes again has left its place.
             core.forget(newest);
             assert_eq!((core.jobs.len(), core.unstarted.len()), (UNSTARTED_JOBS_MAX, UNSTARTED_JOBS_MAX - 1));
+        }
+    }
+
+    #[test]
+    fn deadline_counts_from_the_first_submission() {
+        let left = |deadline_ms, since_ms| {
+            let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
+            spec.placement.deadline_ms = deadline_ms;
+            deadline_left(&spec, since_ms)
+        };
+        for (deadline_ms, since_ms, want) in
+            [(None, 0, None), (None, u64::MAX, None), (Some(500), 0, Some(500)), (Some(500), 499, Some(1))]
+        {
+            assert_eq!(left(deadline_ms, since_ms), Ok(want), "{deadline_ms:?} after {since_ms} ms");
+        }
+        for (deadline_ms, since_ms) in [(0, 0), (500, 500), (500, 501), (500, u64::MAX), (u64::MAX, u64::MAX)] {
+            let missed = left(Some(deadline_ms), since_ms);
+            assert_eq!(missed, Err(Refusal::DeadlineMissed { left_ms: 0, needed_ms: 0 }), "{deadline_ms} after {since_ms} ms");
         }
     }
 

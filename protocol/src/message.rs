@@ -40,6 +40,8 @@ pub enum ClientMessage {
         /// The input itself, where it is at most [`crate::limits::INLINE_BYTES_MAX`].
         #[serde(with = "serde_bytes")]
         input: Option<Vec<u8>>,
+        /// How much of its deadline is over: how long ago the client submitted it first. Of no meaning for a job without one.
+        since_ms: u64,
     },
     /// Asks for the events of a job that this client submitted before.
     Attach {
@@ -265,11 +267,11 @@ pub enum Refusal {
         retry_after_ms: u64,
     },
     /// The job cannot end by its deadline.
-    #[error("the deadline is in {left_ms} ms, and the job would take {needed_ms} ms where it could start now")]
+    #[error("{}", describe_missed(*left_ms, *needed_ms))]
     DeadlineMissed {
         /// What is left.
         left_ms: u64,
-        /// What it is predicted to take where it would end soonest; 0 where no node fits it any more.
+        /// What it is predicted to take where it would end soonest; 0 where no node can have it in time, or nothing is left.
         needed_ms: u64,
     },
     /// The client has its part of what the gateway keeps for all.
@@ -315,6 +317,14 @@ pub enum UnfitReason {
     GpuInvocations,
     /// The workgroups of its GPU share less memory.
     GpuWorkgroupMemory,
+}
+
+fn describe_missed(left_ms: u64, needed_ms: u64) -> String {
+    match (left_ms, needed_ms) {
+        (0, 0) => "the deadline is over (--deadline)".to_owned(),
+        (_, 0) => format!("the deadline is in {left_ms} ms, and no node can have the job before"),
+        _ => format!("the deadline is in {left_ms} ms, and the job would take {needed_ms} ms where it could start now"),
+    }
 }
 
 fn describe_unfit(nodes: &[(UnfitReason, u32)]) -> String {

@@ -12,7 +12,7 @@ pub struct Placement {
     pub labels: Vec<(String, String)>,
     /// What counts among the nodes that fit.
     pub prefer: Preference,
-    /// How long after its submission the job's result is of use, in milliseconds. A job that could not end by then is not started.
+    /// How long after its first submission the job's result is of use, in milliseconds. A job that could not end by then is not started.
     pub deadline_ms: Option<u64>,
     /// Among the jobs of one client that wait, those of a higher priority go first.
     pub priority: u8,

@@ -172,7 +172,7 @@ impl Client {
         if !job.is_due || job.is_resolved() || job.is_waiting {
             return;
         }
-        let message = ClientMessage::Submit { key: job.key, spec: job.spec.clone(), input: Some(Vec::new()) };
+        let message = ClientMessage::Submit { key: job.key, spec: job.spec.clone(), input: Some(Vec::new()), since_ms: 0 };
         job.is_waiting = true;
         job.asked += 1;
         job.tries += 1;
@@ -292,7 +292,7 @@ impl Client {
         let (Some(link), job) = (self.link, &mut self.jobs[at]) else { return };
         job.asked += 1;
         let spec = JobSpec { seed: job.spec.seed + 1, ..*job.spec.clone() };
-        let message = ClientMessage::Submit { key: job.key, spec: Box::new(spec), input: Some(Vec::new()) };
+        let message = ClientMessage::Submit { key: job.key, spec: Box::new(spec), input: Some(Vec::new()), since_ms: 0 };
         env.send(link, Message::OfClient(message));
     }
 

@@ -44,10 +44,14 @@ impl Pusher {
     }
 
     fn submit_spec(&self, number: u64, spec: JobSpec) {
+        self.submit_since(number, spec, 0);
+    }
+
+    fn submit_since(&self, number: u64, spec: JobSpec, since_ms: u64) {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
         let spec = Box::new(spec);
-        self.outbox.send(&ClientMessage::Submit { key: IdempotencyKey(key), spec, input: Some(Vec::new()) }).unwrap();
+        self.outbox.send(&ClientMessage::Submit { key: IdempotencyKey(key), spec, input: Some(Vec::new()), since_ms }).unwrap();
     }
 
     async fn next(&mut self) -> GatewayToClient {
@@ -184,6 +188,50 @@ async fn stranger_is_asked_for_no_blob_of_a_job_that_nobody_runs_or_pays() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadline_counts_from_the_first_submission_and_is_looked_at_before_anything_is_asked_for() {
+    const DEADLINE_MS: u64 = 60_000;
+    let network = Network::with_slots(&[1]);
+    // Its module is there then, and known to take a tenth of a second or so.
+    let module = crate::guest::steady(200_000_000);
+    network.run(&module).run().ok();
+    let mut pusher = Pusher::connect(&network.gateway.address).await.unwrap();
+    let spec = |module: &[u8], deadline_ms| {
+        let mut spec = JobSpec::new(BlobRef::of(module), BlobRef::of(b""));
+        spec.placement.deadline_ms = deadline_ms;
+        spec
+    };
+    let (lacking, known) = (|deadline_ms| spec(b"a module that is not there", deadline_ms), spec(&module, Some(DEADLINE_MS)));
+    for (n, deadline_ms, since_ms, is_asked_for) in [
+        (0, None, u64::MAX, true),
+        (1, Some(DEADLINE_MS), 0, true),
+        (2, Some(DEADLINE_MS), DEADLINE_MS, false),
+        (3, Some(DEADLINE_MS), u64::MAX, false),
+        // The same as the second.
+        (1, Some(DEADLINE_MS), DEADLINE_MS + 1, false),
+    ] {
+        pusher.submit_since(n, lacking(deadline_ms), since_ms);
+        match pusher.next().await {
+            GatewayToClient::NeedBlobs { .. } if is_asked_for => {}
+            GatewayToClient::Event { event, .. } if !is_asked_for => {
+                let over = JobResult::Refused(Refusal::DeadlineMissed { left_ms: 0, needed_ms: 0 });
+                assert_eq!(*event, JobEvent::Ended(over), "{n}");
+            }
+            other => panic!("{n}: {other:?}"),
+        }
+    }
+    // What is left is too little for any node.
+    pusher.submit_since(4, known, DEADLINE_MS - 5);
+    let result = loop {
+        if let GatewayToClient::Event { event, .. } = pusher.next().await
+            && let JobEvent::Ended(result) = *event
+        {
+            break result;
+        }
+    };
+    let JobResult::Refused(Refusal::DeadlineMissed { left_ms: 0..=5, needed_ms: 6.. }) = result else { panic!("{result:?}") };
 }
 
 #[tokio::test(flavor = "multi_thread")]

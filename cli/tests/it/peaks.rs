@@ -1,11 +1,12 @@
 //! More work than there is room for: who is refused, who waits, and for how long.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit_client::{Client, Config, Job, JobError, JobHandle, Source, Update};
-use adit_protocol::{Answer, Digest, JobId, PublicKey, Query, Refusal, SecretKey};
+use adit_protocol::{Answer, Digest, Fuel, JobId, PublicKey, Query, Refusal, SecretKey};
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::guest;
@@ -111,6 +112,60 @@ async fn library_comes_back_when_it_was_told_and_not_all_at_once_until_each_job_
     assert_eq!(settled.len(), KEYS * JOBS / 2);
     assert_eq!(all_receipts(&clients).await, settled);
     assert!(added.len() > QUEUE, "each adds another time: {added:?}");
+}
+
+/// How long the result of a job is of use that finds no room.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Once the deadline began anew with each submission: a job that waited for room ran whenever there was some, and was billed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn job_that_finds_no_room_before_its_deadline_is_refused_for_that_and_neither_runs_nor_is_billed() {
+    let network = Network::of_the_poor(&["--queue-max", "1", "--welcome", "1000000"]);
+    let mut clients = clients(&network, PATIENCE).await;
+    let (late, busy) = (clients.remove(0), clients.remove(0));
+    // One runs and one waits until they are cancelled.
+    let mut holds = Vec::new();
+    for n in 0..2_u8 {
+        let mut job = Job::new(Source::bytes(guest::hold()), Source::bytes(vec![n]));
+        job.spec.limits.fuel = Fuel(100_000_000_000_000);
+        holds.push(busy.submit(job));
+        accepted(&mut holds[usize::from(n)]).await;
+    }
+
+    let echo = |deadline: Option<Duration>| {
+        let mut job = Job::new(Source::bytes(guest::echo()), Source::bytes(b"in".to_vec()));
+        job.spec.limits.fuel = Fuel(10_000_000);
+        job.spec.placement.deadline_ms = deadline.map(|deadline| deadline.as_millis() as u64);
+        job
+    };
+    let submitted = Instant::now();
+    let mut handle = late.submit(echo(Some(DEADLINE)));
+    let mut postponed = 0;
+    let refusal = loop {
+        match timeout(PATIENCE, handle.next()).await.expect("it ends") {
+            Ok(Some(Update::Postponed { refusal: Refusal::QueueFull { .. }, .. })) => postponed += 1,
+            Ok(Some(Update::Reconnecting { .. } | Update::Reconnected)) => {}
+            Err(JobError::Refused { refusal, .. }) => break refusal,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(refusal, Refusal::DeadlineMissed { .. }) && postponed > 0, "{refusal} after {postponed} times");
+    assert!(submitted.elapsed() < PATIENCE / 2, "{:?}", submitted.elapsed());
+
+    // So do the jobs of a map, which comes again by itself.
+    let (module, input) = (network.module(&guest::echo()), network.home.file("in.txt", "in"));
+    let map = network.adit(["map"]).args([&module, &input]).args(["--out", "out", "--fuel", "10M", "--json"]);
+    let deadline = format!("{}s", DEADLINE.as_secs());
+    let rows = map.args(["--deadline", &deadline, "--retry-for", "1h"]).run().code(30).json_lines();
+    let told = |row: &Value| row["reason"].as_str().unwrap().to_owned();
+    assert!(rows[0]["outcome"] == "refused" && told(&rows[0]).contains("the deadline is"), "{rows:?}");
+
+    for hold in holds {
+        hold.cancel();
+    }
+    let mut handle = late.submit(echo(None));
+    let done = timeout(PATIENCE, handle.settled()).await.expect("it ends").unwrap();
+    assert_eq!(receipts(&late).await, BTreeSet::from([done.done.receipt.receipt().job]));
 }
 
 /// Jobs of the customer that has many.

@@ -6,8 +6,8 @@ mod patience;
 mod uploads;
 
 use adit_client::Client;
-use adit_protocol::{GatewayToClient, Greeting, SecretKey};
-use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox};
+use adit_protocol::{BlobRef, GatewayToClient, Greeting, SecretKey, StreamReply, StreamRequest};
+use adit_transport::{Connection, GatewayAddr, Inbox, Listener, Outbox, Transfer, read_request, write_frame};
 
 /// A gateway that takes connections, and its address.
 fn listener() -> (Listener, GatewayAddr) {
@@ -38,4 +38,19 @@ async fn connected() -> (Client, Connection, Outbox, Inbox) {
     // The listener goes; the connection stays.
     std::mem::forget(listener);
     (client.unwrap(), connection, outbox, inbox)
+}
+
+/// Takes the one blob that is sent next.
+async fn take_blob(connection: &Connection) -> BlobRef {
+    let transfer = connection.accept_transfer().await.unwrap();
+    take(transfer).await
+}
+
+async fn take(mut transfer: Transfer) -> BlobRef {
+    let StreamRequest::Put(blob) = read_request(&mut transfer.recv).await.unwrap() else { panic!("only blobs are sent") };
+    let bytes = transfer.recv.read_to_end(1 << 20).await.unwrap();
+    assert_eq!(BlobRef::of(&bytes), blob);
+    write_frame(&mut transfer.send, &StreamReply::Stored(blob)).await.unwrap();
+    transfer.send.finish().unwrap();
+    blob
 }

@@ -7,13 +7,20 @@ use adit_protocol::{ClientMessage, GatewayToClient, JobEvent, JobId, JobResult, 
 use adit_transport::{Connection, Inbox, Listener, Outbox};
 use tokio::time::timeout;
 
-use crate::{connected, greet, listener, welcome};
+use crate::{connected, greet, listener, take_blob, welcome};
 
 /// How long anything may take. Nothing comes near it, but for a test that has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn job() -> Job {
     Job::new(Source::bytes(b"module".to_vec()), Source::bytes(b"input".to_vec()))
+}
+
+/// The same with a deadline.
+fn urgent(deadline_ms: u64) -> Job {
+    let mut job = job();
+    job.spec.placement.deadline_ms = Some(deadline_ms);
+    job
 }
 
 fn full(retry_after_ms: u64) -> Refusal {
@@ -111,6 +118,95 @@ async fn patience_ends_with_what_the_gateway_said() {
         refuse(&outbox, handle.id(), full(3_600_000));
         let ended = timeout(PATIENCE, handle.next()).await.unwrap();
         assert!(matches!(&ended, Err(JobError::Refused { refusal, .. }) if *refusal == full(3_600_000)), "{ended:?}");
+    }
+}
+
+/// How long ago a job was submitted first, as a submission says that has nothing else new.
+fn since(submission: &ClientMessage, first: &ClientMessage) -> Duration {
+    let mut submission = submission.clone();
+    let ClientMessage::Submit { since_ms, .. } = &mut submission else { panic!("{submission:?}") };
+    let since = Duration::from_millis(std::mem::take(since_ms));
+    assert_eq!(submission, *first, "the same job under the same key");
+    since
+}
+
+/// Once a job had its whole deadline again with each submission.
+#[tokio::test]
+async fn each_submission_says_how_long_ago_the_first_one_was() {
+    let (client, listener, connection, outbox, mut inbox) = connected_with(PATIENCE).await;
+    let job = urgent(3_600_000);
+    let before = Instant::now();
+    let mut handle = client.submit(job.clone());
+    let after = Instant::now();
+    let mut first = heard(&mut inbox).await;
+    // A slow machine takes a moment for that one, too.
+    let ClientMessage::Submit { since_ms, .. } = &mut first else { panic!("{first:?}") };
+    assert!(Duration::from_millis(std::mem::take(since_ms)) <= before.elapsed());
+    let mut at_least = Duration::ZERO;
+    let mut check = |submission: &ClientMessage| {
+        let since = since(submission, &first);
+        // It counts whole milliseconds.
+        assert!(at_least <= since && since <= before.elapsed(), "{since:?}, and {at_least:?} before");
+        at_least = after.elapsed().saturating_sub(Duration::from_millis(1));
+    };
+    // Because there was no room.
+    refuse(&outbox, handle.id(), full(40));
+    let refused_at = Instant::now();
+    assert!(matches!(told(&mut handle).await, Update::Postponed { .. }));
+    check(&heard(&mut inbox).await);
+    assert!(refused_at.elapsed() >= Duration::from_millis(40));
+    // Because its module was asked for.
+    outbox.send(&GatewayToClient::NeedBlobs { job: handle.id(), missing: vec![job.spec.module.digest] }).unwrap();
+    take_blob(&connection).await;
+    check(&heard(&mut inbox).await);
+    // Because the connection was lost.
+    connection.close("lost");
+    let (_connection, outbox, mut inbox) = greet(&listener, welcome()).await;
+    check(&heard(&mut inbox).await);
+    // Because there is a second handle.
+    let _second = client.submit(job.clone());
+    check(&heard(&mut inbox).await);
+    // Because its caller comes again.
+    tell(&outbox, handle.id(), JobEvent::Ended(JobResult::CancelledInQueue));
+    while timeout(PATIENCE, handle.next()).await.unwrap().is_ok() {}
+    let _again = client.submit_once(Job { since: Some(before), ..job });
+    check(&heard(&mut inbox).await);
+}
+
+#[tokio::test]
+async fn job_that_would_come_again_after_its_deadline_ends_at_once_as_one_that_misses_it() {
+    let (client, _listener, _connection, outbox, mut inbox) = connected_with(Duration::from_secs(7_200)).await;
+    let submits: [fn(&Client, Job) -> JobHandle; 2] = [Client::submit, Client::submit_once];
+    for submit in submits {
+        let mut handle = submit(&client, urgent(600_000));
+        heard(&mut inbox).await;
+        refuse(&outbox, handle.id(), full(600_000));
+        let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+        let Err(JobError::Refused { refusal: Refusal::DeadlineMissed { left_ms, needed_ms: 0 }, .. }) = &ended else {
+            panic!("{ended:?}")
+        };
+        assert!((500_000..=600_000).contains(left_ms), "{left_ms}");
+    }
+    nothing_until_another_job(&client, &outbox, &mut inbox).await;
+    // What was withdrawn has not missed anything.
+    let mut handle = client.submit(urgent(600_000));
+    heard(&mut inbox).await;
+    handle.cancel();
+    heard(&mut inbox).await;
+    refuse(&outbox, handle.id(), full(600_000));
+    let ended = timeout(PATIENCE, handle.next()).await.unwrap();
+    assert!(matches!(ended, Err(JobError::CancelledInQueue { .. })), "{ended:?}");
+    // Of the rest of its time a pause takes half at the most.
+    for _ in 0..20 {
+        let mut handle = client.submit(urgent(600_000));
+        heard(&mut inbox).await;
+        refuse(&outbox, handle.id(), full(599_000));
+        match timeout(PATIENCE, handle.next()).await.unwrap() {
+            Ok(Some(Update::Postponed { wait, .. })) => assert!(wait <= Duration::from_millis(599_500), "{wait:?}"),
+            // The machine stood still for a second.
+            Err(JobError::Refused { refusal: Refusal::DeadlineMissed { .. }, .. }) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

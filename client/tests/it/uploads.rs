@@ -2,13 +2,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use adit_client::{Client, Job, JobError, Source, Update};
-use adit_protocol::{
-    BlobRef, ClientMessage, Digest, GatewayToClient, JobEvent, JobId, JobResult, Refusal, StreamReply, StreamRequest,
-};
-use adit_transport::{Connection, Inbox, Transfer, read_request, write_frame};
+use adit_protocol::{ClientMessage, Digest, GatewayToClient, JobEvent, JobId, JobResult, Refusal, StreamReply};
+use adit_transport::{Inbox, read_request, write_frame};
 use tokio::time::timeout;
 
-use crate::connected;
+use crate::{connected, take, take_blob};
 
 /// Jobs that lack the same module at the same time.
 const JOBS: usize = 5;
@@ -18,21 +16,6 @@ async fn submission(inbox: &mut Inbox, client: &Client) -> (JobId, Digest) {
         Ok(Some(ClientMessage::Submit { key, spec, .. })) => (JobId::derive(&client.key(), &key), spec.module.digest),
         other => panic!("{other:?} is no submission"),
     }
-}
-
-/// Takes the one blob that is sent next.
-async fn take_blob(connection: &Connection) -> BlobRef {
-    let transfer = connection.accept_transfer().await.unwrap();
-    take(transfer).await
-}
-
-async fn take(mut transfer: Transfer) -> BlobRef {
-    let StreamRequest::Put(blob) = read_request(&mut transfer.recv).await.unwrap() else { panic!("only blobs are sent") };
-    let bytes = transfer.recv.read_to_end(1 << 20).await.unwrap();
-    assert_eq!(BlobRef::of(&bytes), blob);
-    write_frame(&mut transfer.send, &StreamReply::Stored(blob)).await.unwrap();
-    transfer.send.finish().unwrap();
-    blob
 }
 
 #[tokio::test]

@@ -385,7 +385,7 @@ fn node_record_dump() -> String {
 
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (6, &b"adit/6"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (7, &b"adit/7"[..]));
 }
 
 #[test]
@@ -397,7 +397,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
@@ -410,7 +410,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
                 token: Some("key".into()),
             },
             format!(
-                "84000000 06        # length 132, version 6
+                "84000000 07        # length 132, version 7
                  01                 # Node
                  {OFFER}
                  02 03 686f74       # state: Paused, `hot`
@@ -429,32 +429,38 @@ fn client_messages() {
 pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
     vec![
         (
-            ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: Some(b"hello".to_vec()) },
+            ClientMessage::Submit {
+                key: IdempotencyKey([0x1d; 16]),
+                spec: Box::new(spec()),
+                input: Some(b"hello".to_vec()),
+                since_ms: 300,
+            },
             format!(
-                "00010000 06        # length 256, version 6
+                "02010000 07        # length 258, version 7
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
-                 01 05 68656c6c6f   # input: some, 5 bytes"
+                 01 05 68656c6c6f   # input: some, 5 bytes
+                 ac02               # since_ms: 300"
             ),
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 06            # length 18, version 6
+            "12000000 07            # length 18, version 7
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 06            # length 18, version 6
+            "12000000 07            # length 18, version 7
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 06            # length 5, version 6
+            "05000000 07            # length 5, version 7
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -464,9 +470,9 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
 }
 
 #[test]
-fn submission_without_inline_input_ends_in_a_zero() {
-    let message = ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: None };
-    check_bytes(&(message, format!("00 1d*16 {SPEC} 00 # input: none")));
+fn first_submission_without_inline_input_ends_in_two_zeros() {
+    let message = ClientMessage::Submit { key: IdempotencyKey([0x1d; 16]), spec: Box::new(spec()), input: None, since_ms: 0 };
+    check_bytes(&(message, format!("00 1d*16 {SPEC} 00 00 # input: none; since_ms: 0")));
 }
 
 #[test]
@@ -505,28 +511,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 06            # length 5, version 6
+            "05000000 07            # length 5, version 7
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 06            # length 18, version 6
+            "12000000 07            # length 18, version 7
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 06            # length 83, version 6
+            "53000000 07            # length 83, version 7
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -534,7 +540,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 06            # length 19, version 6
+            "13000000 07            # length 19, version 7
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -542,7 +548,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 06            # length 6, version 6
+            "06000000 07            # length 6, version 7
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -885,14 +891,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 06            # length 19, version 6
+            "13000000 07            # length 19, version 7
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 06            # length 25, version 6
+            "19000000 07            # length 25, version 7
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -900,7 +906,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 06            # length 23, version 6
+            "17000000 07            # length 23, version 7
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -909,7 +915,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "dc010000 06        # length 476, version 6
+                "dc010000 07        # length 476, version 7
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -919,7 +925,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 06            # length 20, version 6
+            "14000000 07            # length 20, version 7
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
@@ -928,14 +934,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Offer(Box::new(offer())),
             format!(
-                "59000000 06        # length 89, version 6
+                "59000000 07        # length 89, version 7
                  05                 # Offer
                  {OFFER}"
             ),
         ),
         (
             NodeMessage::State(NodeState::Paused("hot".into())),
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              06                     # State
              02 03 686f74           # Paused: `hot`"
                 .into(),
@@ -969,14 +975,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -990,7 +996,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "21010000 06        # length 289, version 6
+                "21010000 07        # length 289, version 7
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -1000,7 +1006,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 06            # length 19, version 6
+            "13000000 07            # length 19, version 7
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -1017,28 +1023,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 06            # length 36, version 6
+            "24000000 07            # length 36, version 7
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 06            # length 34, version 6
+            "22000000 07            # length 34, version 7
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 06            # length 19, version 6
+            "13000000 07            # length 19, version 7
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 06            # length 20, version 6
+            "14000000 07            # length 20, version 7
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -1056,30 +1062,30 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 06            # length 36, version 6
+            "24000000 07            # length 36, version 7
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 06 02 # length 2, version 6, Following".into()),
-        (StreamReply::NotFound, "02000000 06 03 # length 2, version 6, NotFound".into()),
+        (StreamReply::Following, "02000000 07 02 # length 2, version 7, Following".into()),
+        (StreamReply::NotFound, "02000000 07 03 # length 2, version 7, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 06            # length 7, version 6
+            "07000000 07            # length 7, version 7
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
         ),
         (
             StreamReply::Full { retry_after_ms: 1_000 },
-            "04000000 06 05 e807 # length 4, version 6, Full, retry after 1,000 ms".into(),
+            "04000000 07 05 e807 # length 4, version 7, Full, retry after 1,000 ms".into(),
         ),
     ]
 }
