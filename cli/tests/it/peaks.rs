@@ -144,11 +144,12 @@ async fn job_that_finds_no_room_before_its_deadline_is_refused_for_that_and_neit
     let refusal = loop {
         match timeout(PATIENCE, handle.next()).await.expect("it ends") {
             Ok(Some(Update::Postponed { refusal: Refusal::QueueFull { .. }, .. })) => postponed += 1,
+            Ok(Some(Update::Reconnecting { .. } | Update::Reconnected)) => {}
             Err(JobError::Refused { refusal, .. }) => break refusal,
             other => panic!("{other:?}"),
         }
     };
-    assert!(matches!(refusal, Refusal::DeadlineMissed { .. }) && postponed > 1, "{refusal} after {postponed} times");
+    assert!(matches!(refusal, Refusal::DeadlineMissed { .. }) && postponed > 0, "{refusal} after {postponed} times");
     assert!(submitted.elapsed() < PATIENCE / 2, "{:?}", submitted.elapsed());
 
     // So do the jobs of a map, which comes again by itself.
