@@ -175,7 +175,7 @@ pub enum RunError {
     /// The GPU is there, and not for this job's client or module, whose work hung it before.
     #[error("{0}")]
     KeptFromGpu(String),
-    /// The GPU was lost in the work of another job: there is no bill.
+    /// The GPU was lost in the work of another job, or of one of several: there is no bill.
     #[error("the GPU was lost in another job's work when this one had used {}: {reason}", .usage.fuel)]
     GpuLost {
         /// What happened.
