@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use adit_protocol::limits::{GPU_NS_MAX, WALL_MS_MAX};
 use adit_protocol::{ByteCount, Digest, Fuel, JobLimits, JobSpec, Receipt};
-use adit_runtime::{ENGINE, Input, RunEvent, RunReport, RunRequest, Runtime, meter_id};
+use adit_runtime::{Bounds, ENGINE, Input, RunEvent, RunReport, RunRequest, Runtime, meter_id};
 use anyhow::Context;
 use tempfile::NamedTempFile;
 
@@ -60,13 +60,13 @@ pub(crate) async fn rerun(
     let check = Check::of(receipt);
     let input = input_of(bytes.input.as_deref()).context("input")?;
     let named = bytes.named.iter().map(|path| input_of(path.as_deref())).collect::<Result<_, _>>().context("a named input")?;
-    let request = RunRequest { tenant: TENANT, spec: Arc::new(specification(check, receipt, spec)), input, named };
+    let request = RunRequest { tenant: TENANT, spec: Arc::new(spec.clone()), input, named };
     let most = match check {
         Check::Equal => ByteCount(u64::MAX),
         Check::AtMost => receipt.usage.bytes_out,
     };
     let mut output = Start::of(most, kept.file().context("a place for the output")?);
-    let mut run = runtime.start(request).await?;
+    let mut run = runtime.start_within(request, bounds(check, receipt, &spec.limits)).await?;
     let report = loop {
         match run.next().await? {
             RunEvent::Output(bytes) => output.add(&bytes)?,
@@ -95,15 +95,14 @@ impl Kept<'_> {
     }
 }
 
-/// What is run: what was asked, but for this machine's clock and its GPU's, which may be slower than the node's and must not decide. A job that a
-/// clock ended there has just enough fuel to show that it uses more than was claimed.
-fn specification(check: Check, receipt: &Receipt, spec: &JobSpec) -> JobSpec {
+/// What ends the run: neither this machine's clock nor its GPU's, which may be slower than the node's and must not decide; and where a clock
+/// ended the job there, fuel just over what was claimed, which shows that it uses more. The guest is told what was asked, as it was there.
+fn bounds(check: Check, receipt: &Receipt, limits: &JobLimits) -> Bounds {
     let fuel = match check {
-        Check::Equal => spec.limits.fuel,
-        Check::AtMost => Fuel(receipt.usage.fuel.0.saturating_add(1).min(spec.limits.fuel.0)),
+        Check::Equal => limits.fuel,
+        Check::AtMost => Fuel(receipt.usage.fuel.0.saturating_add(1).min(limits.fuel.0)),
     };
-    let gpu_ns = spec.gpu.map_or(0, |_| GPU_NS_MAX);
-    JobSpec { limits: JobLimits { fuel, wall_ms: WALL_MS_MAX, gpu_ns, ..spec.limits }, ..spec.clone() }
+    Bounds { fuel, wall_ms: WALL_MS_MAX, gpu_ns: GPU_NS_MAX }
 }
 
 fn input_of(path: Option<&Path>) -> io::Result<Input> {
@@ -142,7 +141,7 @@ impl Start {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{BlobRef, Outcome};
+    use adit_protocol::Outcome;
 
     use super::*;
     use crate::proof::tests::good;
@@ -159,17 +158,17 @@ mod tests {
     }
 
     #[test]
-    fn only_clocks_are_left_out_of_what_was_asked() {
+    fn no_clock_ends_the_run_and_fuel_over_the_claim_does_where_one_ended_the_job() {
         let mut receipt = good().receipt.receipt;
-        let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
-        let mut want = spec.clone();
-        want.limits.wall_ms = WALL_MS_MAX;
-        assert_eq!(specification(Check::of(&receipt), &receipt, &spec), want);
+        let limits = JobLimits::default();
+        let most = limits.fuel.0;
+        let bounds_of = |receipt: &Receipt| bounds(Check::of(receipt), receipt, &limits);
+        let want = |fuel| Bounds { fuel: Fuel(fuel), wall_ms: WALL_MS_MAX, gpu_ns: GPU_NS_MAX };
+        assert_eq!(bounds_of(&receipt), want(most));
         receipt.outcome = Outcome::Cancelled;
-        for (claimed, limit) in [(5, 6), (spec.limits.fuel.0, spec.limits.fuel.0), (u64::MAX, spec.limits.fuel.0)] {
+        for (claimed, fuel) in [(5, 6), (most - 1, most), (most, most), (u64::MAX, most)] {
             receipt.usage.fuel = Fuel(claimed);
-            want.limits.fuel = Fuel(limit);
-            assert_eq!(specification(Check::of(&receipt), &receipt, &spec), want);
+            assert_eq!(bounds_of(&receipt), want(fuel));
         }
     }
 }

@@ -9,7 +9,7 @@ use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Outcome, Usage};
 use crate::gpu::wire::GpuUsed;
 use crate::ipc::{Ending, Used};
 use crate::profile::{FuelProfile, PROFILE_BYTES_MAX};
-use crate::run::RunReport;
+use crate::run::{Bounds, RunReport};
 
 /// A worker sent what an honest one cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,7 @@ pub(crate) enum Lied {
 #[derive(Debug)]
 pub(crate) struct Account {
     spec: Arc<JobSpec>,
+    bounds: Bounds,
     log_bytes: u64,
     output_bytes: u64,
     output: blake3::Hasher,
@@ -46,8 +47,8 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    pub(crate) fn new(spec: Arc<JobSpec>) -> Self {
-        Self { spec, log_bytes: 0, output_bytes: 0, output: blake3::Hasher::new(), profile: None }
+    pub(crate) fn new(spec: Arc<JobSpec>, bounds: Bounds) -> Self {
+        Self { spec, bounds, log_bytes: 0, output_bytes: 0, output: blake3::Hasher::new(), profile: None }
     }
 
     /// The same, of a job that is profiled where `profile` says so.
@@ -115,7 +116,7 @@ impl Account {
     /// What a job is billed that has used so much, whatever a worker says: nothing beyond its limits.
     pub(crate) fn usage(&self, used: Used) -> Usage {
         let limits = &self.spec.limits;
-        let fuel = Fuel(used.fuel.min(limits.fuel.0));
+        let fuel = Fuel(used.fuel.min(self.bounds.fuel.0));
         let memory_peak = used.memory_peak.min(limits.memory.0);
         Usage {
             fuel,
@@ -130,7 +131,7 @@ impl Account {
     }
 
     fn gpu_ns(&self, gpu: Option<(&str, GpuUsed)>) -> u64 {
-        gpu.map_or(0, |(_, used)| used.ns.min(self.spec.limits.gpu_ns))
+        gpu.map_or(0, |(_, used)| used.ns.min(self.bounds.gpu_ns))
     }
 
     fn gpu_run(&self, class: &str, used: GpuUsed) -> Option<GpuRun> {
@@ -170,7 +171,8 @@ mod tests {
             log: ByteCount(10),
             ..JobLimits::default()
         };
-        Account::new(Arc::new(JobSpec { limits, ..JobSpec::new(BlobRef::of(b"m"), BlobRef::of(b"input")) }))
+        let spec = JobSpec { limits, ..JobSpec::new(BlobRef::of(b"m"), BlobRef::of(b"input")) };
+        Account::new(Arc::new(spec), Bounds::of(&limits))
     }
 
     fn ending(output: Option<&[u8]>) -> Ending {
@@ -220,7 +222,8 @@ mod tests {
         spec.limits.gpu_ns = 1_000;
         let used = GpuUsed { ns: 999, dispatches: 4, bytes_moved: 77, memory_peak: 60, has_floats: true };
         let over = GpuUsed { ns: 1_001, dispatches: 6, memory_peak: 101, has_floats: false, ..used };
-        let close = |used| Account::new(Arc::new(spec.clone())).close(ending(Some(b"")), Some(("class", used))).unwrap();
+        let bounds = Bounds::of(&spec.limits);
+        let close = |used| Account::new(Arc::new(spec.clone()), bounds).close(ending(Some(b"")), Some(("class", used))).unwrap();
         let told = |report: RunReport| {
             let gpu = report.gpu.unwrap();
             assert!(gpu.is_within(&need));

@@ -22,6 +22,7 @@ use tokio::net::UnixStream;
 use crate::admission::ModuleLimits;
 use crate::engine::Tier;
 use crate::gpu::wire::Shape;
+use crate::run::Bounds;
 
 /// Descriptors that travel with one message: a module, an input, the named inputs, and the socket and the file of a GPU session.
 pub(crate) const FDS_PER_MESSAGE_MAX: usize = 4 + NAMED_INPUTS_MAX;
@@ -68,6 +69,8 @@ pub(crate) struct RunOrder {
     pub(crate) tier: Tier,
     /// The job. The files of its named inputs come with this message, after that of its input, in the order that they have here.
     pub(crate) spec: JobSpec,
+    /// What ends it, which the guest does not learn.
+    pub(crate) bounds: Bounds,
     /// What the guest reads.
     pub(crate) input: InputOrder,
     /// Whether the socket and the file of a GPU session come with this message, as its last descriptors.
@@ -530,6 +533,7 @@ mod tests {
             slot: u8::MAX,
             load: true,
             tier: Tier::Baseline,
+            bounds: Bounds::of(&spec.limits),
             spec,
             input,
             has_gpu: true,

@@ -27,7 +27,7 @@ use crate::ipc::{FromSandbox, InputOrder, IpcError, Receiver, RunOrder, ToSandbo
 use crate::live::Live;
 use crate::meter::{weights, words};
 use crate::process::Role;
-use crate::run::RunReport;
+use crate::run::{Bounds, RunReport};
 use crate::walls::{Layers, Need, Walls};
 use crate::worker::{Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare};
 
@@ -143,7 +143,8 @@ impl Lab {
         let (run, input, named) = (self.runs, Input::memory(input.to_vec()), NamedInputs::memory(&spec.inputs, named));
         let executor = &self.executor;
         let work = async {
-            let (ending, _remains) = executor.run(run, spec, Supplies { input, named, gpu: None }, &program.0).await?;
+            let (ending, _remains) =
+                executor.run(run, spec, Bounds::of(&spec.limits), Supplies { input, named, gpu: None }, &program.0).await?;
             executor.outbox().sender().push(&FromSandbox::Ended(Box::new(ending)))?;
             wasmtime::Result::Ok(executor.outbox().sender().drain().await?)
         };
@@ -165,7 +166,7 @@ pub struct Report {
 }
 
 async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Report> {
-    let mut account = Account::new(Arc::new(spec.clone())).profiling(true);
+    let mut account = Account::new(Arc::new(spec.clone()), Bounds::of(&spec.limits)).profiling(true);
     let (mut output, mut log) = (Vec::new(), Vec::new());
     loop {
         match receiver.recv().await?.ok_or(IpcError::Io(std::io::ErrorKind::UnexpectedEof.into()))? {
@@ -221,6 +222,7 @@ impl Cell {
             load: false,
             tier: Tier::Optimised,
             spec: spec.clone(),
+            bounds: Bounds::of(&spec.limits),
             input,
             has_gpu: false,
         }));
@@ -233,7 +235,7 @@ impl Cell {
                 let ToSandbox::Run(order) = decode_frame(&frame[FRAME_HEADER_BYTES..])? else { wasmtime::bail!("no order") };
                 let InputOrder::Inline(input) = order.input else { wasmtime::bail!("no inline input") };
                 let supplies = Supplies { input: Input::memory(input), named: NamedInputs::default(), gpu: None };
-                let (ending, remains) = executor.run(order.run, &order.spec, supplies, &program.clone()).await?;
+                let (ending, remains) = executor.run(order.run, &order.spec, order.bounds, supplies, &program.clone()).await?;
                 wasmtime::ensure!(ending.outcome.is_success(), "the guest {}: {}", ending.outcome, ending.reason);
                 answer.clear();
                 encode_frame(&FromSandbox::Ended(Box::new(ending)), &mut answer)?;

@@ -77,7 +77,7 @@ pub use inputs::Input;
 pub use meter::{ENGINE, meter_id};
 pub use process::{Priority, WorkerProgram};
 pub use profile::{CallNode, CalledFunction, FuelProfile, Place};
-pub use run::{Canceller, Gauge, Run, RunError, RunEvent, RunReport, RunRequest};
+pub use run::{Bounds, Canceller, Gauge, Run, RunError, RunEvent, RunReport, RunRequest};
 pub use runtime::{Runtime, RuntimeConfig, StartError};
 pub use share::CpuShare;
 pub use speed::{MeasureError, Speed};

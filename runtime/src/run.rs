@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adit_protocol::limits::NAMED_INPUTS_MAX;
-use adit_protocol::{ByteCount, Digest, FrameError, Fuel, GpuRun, InputName, JobSpec, Outcome, Profile, PublicKey, Usage};
+use adit_protocol::{
+    ByteCount, Digest, FrameError, Fuel, GpuRun, InputName, JobLimits, JobSpec, Outcome, Profile, PublicKey, Usage,
+};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -49,6 +52,18 @@ pub struct RunRequest {
     pub input: Input,
     /// Its named inputs, in the order of the specification.
     pub named: Vec<Input>,
+}
+
+/// What ends a run from outside of its guest. That is what the job's limits say, unless somebody runs it again who is to find out what it does
+/// within another machine's clocks. A guest is told its job's limits, and never these: it may act upon what it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Fuel; at most the job's limit.
+    pub fuel: Fuel,
+    /// Milliseconds.
+    pub wall_ms: u64,
+    /// Nanoseconds of GPU time.
+    pub gpu_ns: u64,
 }
 
 /// Something that happens while a job runs.
@@ -160,7 +175,7 @@ pub enum RunError {
     /// The GPU is there, and not for this job's client or module, whose work hung it before.
     #[error("{0}")]
     KeptFromGpu(String),
-    /// The GPU was lost in the work of another job: there is no bill.
+    /// The GPU was lost in the work of another job, or of one of several: there is no bill.
     #[error("the GPU was lost in another job's work when this one had used {}: {reason}", .usage.fuel)]
     GpuLost {
         /// What happened.
@@ -190,6 +205,20 @@ pub enum RunError {
     /// The run is over; its last event was given before.
     #[error("the run is over")]
     Over,
+}
+
+impl Bounds {
+    /// Those that a job asks for.
+    pub fn of(limits: &JobLimits) -> Self {
+        let JobLimits { fuel, wall_ms, gpu_ns, .. } = *limits;
+        Self { fuel, wall_ms, gpu_ns }
+    }
+
+    /// `limits` with these in their place.
+    pub(crate) fn within(self, limits: JobLimits) -> JobLimits {
+        let Self { fuel, wall_ms, gpu_ns } = self;
+        JobLimits { fuel, wall_ms, gpu_ns, ..limits }
+    }
 }
 
 impl RunReport {
@@ -277,8 +306,8 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    fn new(spec: &JobSpec, worker: &SandboxWorker, run: u64) -> Self {
-        Self { fuel_max: spec.limits.fuel, source: Arc::new(Mutex::new((Arc::clone(&worker.live), run))) }
+    fn new(bounds: Bounds, worker: &SandboxWorker, run: u64) -> Self {
+        Self { fuel_max: bounds.fuel, source: Arc::new(Mutex::new((Arc::clone(&worker.live), run))) }
     }
 
     fn follow(&self, worker: &SandboxWorker, run: u64) {
@@ -298,6 +327,7 @@ impl Gauge {
 pub struct Run {
     shared: Arc<Shared>,
     spec: Arc<JobSpec>,
+    bounds: Bounds,
     /// There until the end.
     active: Option<Active>,
     canceller: Canceller,
@@ -316,8 +346,6 @@ struct Active {
     kill_at: Instant,
     /// What the worker was told.
     told: Stop,
-    /// What the job may use of a GPU, in nanoseconds.
-    gpu_ns_max: u64,
     /// There while the job runs in baseline code and may begin again.
     again: Option<Again>,
     /// There where the job was given one.
@@ -342,7 +370,7 @@ impl Run {
     /// Hands a job to a worker.
     pub(crate) async fn start(
         shared: Arc<Shared>,
-        (tenant, spec, inputs): (PublicKey, Arc<JobSpec>, Inputs),
+        (tenant, spec, bounds, inputs): (PublicKey, Arc<JobSpec>, Bounds, Inputs),
         code: Code,
         gpu: Option<(Lent, SandboxEnds)>,
         mut worker: SandboxWorker,
@@ -354,26 +382,16 @@ impl Run {
         };
         let started = Instant::now();
         let (gpu, ends) = gpu.unzip();
-        let run = send_order(&mut worker, &spec, inputs, &code, ends).await?;
-        let kill_at = kill_at(&spec, started);
-        let gauge = Gauge::new(&spec, &worker, run);
-        let active = Active {
-            worker,
-            run,
-            started,
-            kill_at,
-            told: Stop::Not,
-            gpu_ns_max: spec.limits.gpu_ns,
-            again,
-            gpu,
-            ended: None,
-            _permit: permit,
-        };
+        let run = send_order(&mut worker, (&spec, bounds), inputs, &code, ends).await?;
+        let kill_at = kill_at(bounds, started);
+        let gauge = Gauge::new(bounds, &worker, run);
+        let active = Active { worker, run, started, kill_at, told: Stop::Not, again, gpu, ended: None, _permit: permit };
         Ok(Self {
             gauge,
-            account: Account::new(Arc::clone(&spec)).profiling(shared.is_profiling),
+            account: Account::new(Arc::clone(&spec), bounds).profiling(shared.is_profiling),
             shared,
             spec,
+            bounds,
             active: Some(active),
             canceller: Canceller::default(),
             given: Given::default(),
@@ -527,7 +545,7 @@ impl Run {
     /// Ends the count of a run, with what is known of its GPU.
     fn close(&mut self, ending: Ending) -> Result<RunReport, Fault> {
         let active = self.active.as_ref().expect("an active run ends");
-        let ending = active.judged(ending)?;
+        let ending = active.judged(ending, self.bounds)?;
         let report = self.account.close(ending, active.gpu.as_ref().map(Lent::bill))?;
         let report = RunReport { uses_atomic_results: active.gpu.as_ref().is_some_and(Lent::uses_atomic_results), ..report };
         if self.given.is_output_awaited() { Ok(report.short_of_output()?) } else { Ok(report) }
@@ -542,12 +560,12 @@ impl Run {
         match begun {
             Ok(Some((worker, run))) => {
                 active.started = Instant::now();
-                active.kill_at = kill_at(&self.spec, active.started);
+                active.kill_at = kill_at(self.bounds, active.started);
                 active.run = run;
                 self.gauge.follow(&worker, run);
                 // The old worker is killed: its guest does not read the socket.
                 active.worker = worker;
-                self.account = Account::new(Arc::clone(&self.spec));
+                self.account = Account::new(Arc::clone(&self.spec), self.bounds);
                 self.given.begin_again();
                 self.is_optimised = true;
                 return None;
@@ -569,7 +587,7 @@ impl Run {
         let code = self.shared.cache.get(self.spec.module.digest).map(Code::optimised);
         let (Some(again), true, Some(code)) = (again, self.may_repeat(), code) else { return Ok(None) };
         let mut worker = self.shared.pool.take(again.tenant)?;
-        let run = send_order(&mut worker, &self.spec, again.inputs.try_clone()?, &code, None).await?;
+        let run = send_order(&mut worker, (&self.spec, self.bounds), again.inputs.try_clone()?, &code, None).await?;
         Ok(Some((worker, run)))
     }
 
@@ -666,15 +684,14 @@ impl Active {
     }
 
     /// How the job ended, where the guest or its worker said `ending`: the GPU may have had a part in it, which only the supervisor knows.
-    fn judged(&self, ending: Ending) -> Result<Ending, Fault> {
+    fn judged(&self, ending: Ending, bounds: Bounds) -> Result<Ending, Fault> {
         let is_of_gpu = matches!(ending.outcome, Outcome::GpuLost | Outcome::OutOfGpuTime);
         let verdict = self.gpu.as_ref().and_then(Lent::verdict);
         Ok(match verdict {
             // Whoever told it to stop had a reason of his own.
             _ if is_of_gpu && self.told != Stop::Not => ending.withdrawn(),
             Some(Verdict::OutOfTime) if self.told == Stop::Not => {
-                let limit = self.gpu_ns_max;
-                let reason = format!("the limit of {limit} ns of GPU time was used up");
+                let reason = format!("the limit of {} ns of GPU time was used up", bounds.gpu_ns);
                 Ending { outcome: Outcome::OutOfGpuTime, reason, ..ending }
             }
             // Who has come to a good end has nothing on the GPU.
@@ -761,8 +778,8 @@ impl From<IpcError> for Fault {
 }
 
 /// When a worker is killed that began a job at `started`.
-fn kill_at(spec: &JobSpec, started: Instant) -> Instant {
-    started + Duration::from_millis(spec.limits.wall_ms) + GRACE
+fn kill_at(bounds: Bounds, started: Instant) -> Instant {
+    started + Duration::from_millis(bounds.wall_ms) + GRACE
 }
 
 /// Ends when the optimised code of a job that may begin again is there, or will not be.
@@ -776,7 +793,7 @@ async fn optimised(again: &mut Option<Again>) {
 
 async fn send_order(
     worker: &mut SandboxWorker,
-    spec: &JobSpec,
+    (spec, bounds): (&JobSpec, Bounds),
     inputs: Inputs,
     code: &Code,
     gpu: Option<SandboxEnds>,
@@ -790,6 +807,7 @@ async fn send_order(
         load: !place.loaded,
         tier: code.tier,
         spec: spec.clone(),
+        bounds,
         input,
         has_gpu: gpu.is_some(),
     };

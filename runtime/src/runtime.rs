@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
-use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, JobSpec, UnfitReason};
+use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, UnfitReason};
 use tokio::sync::Semaphore;
 
 use crate::admission::MODULE_BYTES_DEFAULT;
@@ -21,7 +21,7 @@ use crate::gpu::shaders::Shaders;
 use crate::inputs::Inputs;
 use crate::pool::Pool;
 use crate::process::{Priority, WorkerProgram, WorkerSetup, probe_walls};
-use crate::run::{Run, RunError, RunRequest};
+use crate::run::{Bounds, Run, RunError, RunRequest};
 use crate::share::CpuShare;
 use crate::speed::kernel;
 use crate::strikes::Strikes;
@@ -258,6 +258,15 @@ impl Runtime {
     /// # Errors
     /// [`RunError`]; [`RunError::NotCompiled`] where [`Self::compile`] must come (again) first.
     pub async fn start(&self, request: RunRequest) -> Result<Run, RunError> {
+        let bounds = Bounds::of(&request.spec.limits);
+        self.start_within(request, bounds).await
+    }
+
+    /// The same within other bounds than the job asks for, of which its guest learns nothing.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub async fn start_within(&self, request: RunRequest, bounds: Bounds) -> Result<Run, RunError> {
         let (asked, offered) = (request.spec.limits.memory, self.shared.memory_max);
         if asked > offered {
             return Err(RunError::MemoryOverOffer { asked, offered });
@@ -276,11 +285,11 @@ impl Runtime {
         let optimised = self.shared.cache.get(module).or_else(|| self.shared.cache.load(module)).map(Code::optimised);
         let code = optimised.or_else(|| self.shared.compiler.baseline(module)).ok_or(RunError::NotCompiled(module))?;
         let (code, gpu) = match spec.gpu {
-            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(whose, need, &spec).await?)),
+            Some(need) => (Code { optimised: None, ..code }, Some(self.lend(whose, need, bounds.gpu_ns).await?)),
             None => (code, None),
         };
         let worker = self.shared.pool.take(tenant)?;
-        let run = Run::start(Arc::clone(&self.shared), (tenant, spec, inputs), code, gpu, worker, permit).await?;
+        let run = Run::start(Arc::clone(&self.shared), (tenant, spec, bounds, inputs), code, gpu, worker, permit).await?;
         // Now that the worker is busy there is time to start the next tenant's.
         if let Err(error) = self.shared.pool.top_up() {
             tracing::warn!(%error, "no fresh sandbox worker could be started");
@@ -335,9 +344,9 @@ impl Runtime {
     }
 
     /// A session for a job, with its sandbox's ends.
-    async fn lend(&self, whose: Whose, need: GpuNeed, spec: &JobSpec) -> Result<(Lent, SandboxEnds), RunError> {
+    async fn lend(&self, whose: Whose, need: GpuNeed, gpu_ns_max: u64) -> Result<(Lent, SandboxEnds), RunError> {
         let keeper = self.shared.gpu.as_ref().ok_or_else(|| RunError::NoGpu("this node lends none".to_owned()))?;
-        let (session, ends) = keeper.open(whose, need, spec.limits.gpu_ns).await.map_err(RunError::NoGpu)?;
+        let (session, ends) = keeper.open(whose, need, gpu_ns_max).await.map_err(RunError::NoGpu)?;
         Ok((Lent::new(session, need, Arc::clone(&self.shared.shaders)), ends))
     }
 }

@@ -201,7 +201,11 @@ const DESCRIPTORS_MAX: u64 = 80;
 const _: () = assert!(LIVE_BYTES <= SHARED_BYTES);
 
 /// A stack that does not depend on how the supervisor was started.
-pub(crate) const STACK_BYTES_MAX: u64 = 8 << 20;
+const STACK_BYTES_MAX: u64 = 8 << 20;
+
+/// The stack of a process that checks a shader: how deep a chain of operators may be must not depend on the machine. The longest that a
+/// source has room for takes 17 MiB of it, some 520 bytes for an operator; 6,000 times `else if` take 9 MiB.
+pub(crate) const SHADER_STACK_BYTES_MAX: u64 = 64 << 20;
 
 /// Memory that a compile worker may hold. Limits what is writable rather than address space, of which the engine reserves much.
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
@@ -217,7 +221,7 @@ fn limit_resources(role: Role) -> Result<(), WallError> {
         (Resource::Memlock, 0),
         (Resource::Msgqueue, 0),
         (Resource::Nofile, DESCRIPTORS_MAX),
-        (Resource::Stack, STACK_BYTES_MAX),
+        (Resource::Stack, if role == Role::Shader { SHADER_STACK_BYTES_MAX } else { STACK_BYTES_MAX }),
     ];
     let own: &[_] = match role {
         // The note of what a job used, and the file that is shared with the GPU worker. The sizes of both are sealed.

@@ -217,6 +217,23 @@ fn bill_of_a_clock_is_plausible_unless_the_guest_had_ended_or_used_less() {
     }
 }
 
+/// What the re-run may use was told to the guest as its budget: it ended before it had used what was claimed, and an honest node was convicted.
+#[test]
+fn bill_of_a_guest_that_looks_at_its_budget_is_plausible_where_it_was_stopped() {
+    let network = Network::with_slots(&[1]);
+    let run = network.run(&guest::anytime()).args(["--fuel", "100T", "--json"]).start();
+    run.stderr.wait_for_text(guest::READY);
+    run.signal(Signal::INT);
+    let job = run.wait().code(14).json()["job"].as_str().unwrap().to_owned();
+    let cancelled = network.home.path(format!("data/adit/receipts/{job}.receipt"));
+    let timed_out = receipt_of(&network, &guest::anytime(), &["--timeout", "50ms", "--fuel", "100T"], 13);
+    let told = network.adit(["audit"]).args([&cancelled, &timed_out]).run().ok();
+    assert_eq!(told.text().matches("bill is plausible: ").count(), 2, "{told:?}");
+    let finished = receipt_of(&network, &guest::anytime(), &["--fuel", "1010M"], 0);
+    let told = network.adit(["audit"]).args([&finished]).run().ok();
+    assert!(told.text().contains("bill holds"), "{told:?}");
+}
+
 /// What was written before a clock struck is the start of what the guest writes.
 #[test]
 fn output_before_a_cancellation_is_checked() {

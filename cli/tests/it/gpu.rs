@@ -121,6 +121,17 @@ fn job_computes_on_a_nodes_gpu_and_its_receipt_says_what_it_used() {
     assert_eq!((&here["output_digest"], &here["gpu"]["dispatches"]), (&object["output_digest"], &1.into()), "{here}");
 }
 
+/// In the re-run a guest was told of the auditor's day instead of its own time, and an honest node was convicted.
+#[test]
+fn bill_of_a_guest_that_writes_its_gpu_time_holds() {
+    let network = network(1);
+    let object = run(&network, &guest::gpu_limits(), Vec::new(), &["--gpu", "7s"], 0);
+    let told = std::fs::read(network.home.path("out")).unwrap();
+    assert_eq!(told[32..40], 7_000_000_000_u64.to_le_bytes());
+    let audit = network.adit(["audit", "--json"]).args([receipt_file(&network, &object)]).run().ok().json();
+    assert_eq!((&audit["verdict"], faults(&audit)), (&"holds".into(), Vec::new()), "{audit}");
+}
+
 /// An honest node was convicted of what comes out another way in each run, on its own adapter too.
 #[test]
 fn order_in_which_atomics_answer_convicts_nobody() {

@@ -92,6 +92,15 @@ pub(crate) fn hold() -> Vec<u8> {
     body(&format!("{SAY_READY} (loop $forever (local.set $total (i64.add (local.get $total) (i64.const 1))) (br $forever))"))
 }
 
+/// Logs [`READY`], computes until less than a billion is left of its fuel, and writes how much is.
+pub(crate) fn anytime() -> Vec<u8> {
+    let start = format!(
+        "{SAY_READY} (loop $more (br_if $more (i64.ge_u (local.tee $total (call $fuel_left)) (i64.const 1000000000))))
+        (i64.store (i32.const 64) (local.get $total)) (call $write (i32.const 1) (i32.const 64) (i32.const 8))"
+    );
+    module_with(r#"(import "adit_1" "fuel_left" (func $fuel_left (result i64)))"#, "", &start)
+}
+
 /// Logs [`READY`], works for about `fuel`, and writes its input back.
 pub(crate) fn steady(fuel: u64) -> Vec<u8> {
     // A turn of the loop costs about 7.
@@ -246,6 +255,12 @@ pub(crate) const ENDLESS: &str = "@group(0) @binding(0) var<storage, read_write>
         var x = id.x;
         loop { x = x * 1664525u + data[1]; if (data[0] == 77u) { break; } data[2] = x; }
     }";
+
+/// Writes what it may use of a GPU, as it is told.
+pub(crate) fn gpu_limits() -> Vec<u8> {
+    let start = "(drop (call $limits (i32.const 64))) (call $write (i32.const 1) (i32.const 64) (i32.const 56))";
+    module_with(r#"(import "adit_1" "gpu_limits" (func $limits (param i32) (result i32)))"#, "", start)
+}
 
 /// Runs a shader over its input, an array of numbers, and writes what that becomes.
 pub(crate) fn shader(wgsl: &str) -> Vec<u8> {

@@ -268,6 +268,9 @@ fn shader_has_nothing_but_buffers_of_group_0_and_core_wgsl() {
     assert_eq!(main("override n: u32 = 3;", "var x = n;").map(drop), Ok(()));
     is_refused(main("override n: u32;", "var x = n;"), "`override`");
     is_refused(main("", "var x: array<u32, 2049>;"), "8196 bytes of variables in a function");
+    let looked_up = |words: u32| main("var<private> i: u32;", &format!("let x = array<u32, {words}>(); i = x[i];"));
+    is_refused(looked_up(2049), "8196 bytes of variables in a function, with the arrays of others'");
+    assert_eq!(looked_up(2048).map(drop), Ok(()));
     is_refused(main("var<private> x: array<u32, 2049>;", "x[0] = 1;"), "8196 bytes of private variables");
     let twice = "@group(0) @binding(0) var<uniform> a: u32; @group(0) @binding(0) var<uniform> b: u32;";
     is_refused(main(twice, "_ = a + b;"), "inding");

@@ -77,10 +77,7 @@ fn dead(status: ExitStatus, limits: CheckLimits) -> io::Result<Result<Shape, Str
         (Some(Some(Signal::KILL | Signal::SYS)), _) | (_, Some(0 | WORKER_FAILED)) => {
             Err(io::Error::other(format!("the process that checks a shader failed ({status})")))
         }
-        _ => Ok(Err(format!(
-            "the shader takes too much memory to check: over {} bytes, or its nesting is too deep",
-            limits.memory
-        ))),
+        _ => Ok(Err(format!("the shader takes too much memory to check: over {} bytes", limits.memory))),
     }
 }
 

@@ -181,10 +181,38 @@ enum Over {
     SwitchedOff,
     /// It cannot be had: it was not lost, it was never there.
     Unusable(String),
-    /// It is lost, in the work of a session where that is known.
-    Lost { guilty: Option<Session>, reason: String },
+    /// It is lost.
+    Lost { guilty: Guilty, reason: String },
     /// Its process ended without a word. Its notes, and what it died of, tell whose work it was.
     Died,
+}
+
+/// In whose work a GPU was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Guilty {
+    /// This session's.
+    One(Session),
+    /// That of one of several, and nobody knows which.
+    Several,
+    /// It may have been no session's.
+    Unknown,
+}
+
+impl Guilty {
+    fn of(session: Option<Session>) -> Self {
+        session.map_or(Self::Unknown, Self::One)
+    }
+
+    /// Where each of these may be it.
+    fn among(mut suspects: Vec<Session>) -> Self {
+        suspects.sort_unstable();
+        suspects.dedup();
+        match suspects[..] {
+            [] => Self::Unknown,
+            [one] => Self::One(one),
+            [..] => Self::Several,
+        }
+    }
 }
 
 impl Keeper {
@@ -313,7 +341,7 @@ impl Worker {
                 }
                 Over::Lost { guilty, reason } => {
                     self.losses += 1;
-                    tracing::warn!(guilty, reason, losses = self.losses, "the GPU was lost");
+                    tracing::warn!(?guilty, reason, losses = self.losses, "the GPU was lost");
                     if self.losses >= LOSSES_MAX && self.withdraw(&reason).await.is_none() {
                         return;
                     }
@@ -544,7 +572,7 @@ impl Serving {
             Ok(Some(FromGpu::Lost { session, reason })) => {
                 // Where nothing ran, what the driver made of a shader at that moment did it.
                 let making = self.making().map(|(session, _)| session);
-                Err(Over::Lost { guilty: session.or(making), reason: words(&reason) })
+                Err(Over::Lost { guilty: Guilty::of(session.or(making)), reason: words(&reason) })
             }
             Ok(Some(FromGpu::Ready(_))) => Err(lost("it said again that it is ready".to_owned())),
             Ok(None) => Err(Over::Died),
@@ -617,16 +645,15 @@ impl Serving {
         let over = match over {
             Over::Died => {
                 let crashed = matches!(&status, Ok(Ok(Ok(status))) if is_crash(status));
-                let mut busy = sessions.keys().copied().filter(busy);
-                let alone = busy.next().filter(|_| busy.next().is_none());
                 // What a driver makes of a shader, or does with it, is all that can end it so.
-                let guilty = making.map(|(session, _)| session).or(alone).filter(|_| crashed);
+                let suspects = sessions.keys().copied().filter(busy).chain(making.map(|(session, _)| session));
+                let guilty = if crashed { Guilty::among(suspects.collect()) } else { Guilty::Unknown };
                 Over::Lost { guilty, reason: "its process ended".to_owned() }
             }
             over => over,
         };
         let guilty = match &over {
-            Over::Lost { guilty: Some(guilty), .. } => {
+            Over::Lost { guilty: Guilty::One(guilty), .. } => {
                 let of_open = sessions.get(guilty).map(|entry| entry.whose);
                 // A driver goes on with a pipeline whose session is closed.
                 of_open.or(making.filter(|(session, _)| session == guilty).map(|(_, whose)| whose))
@@ -635,7 +662,7 @@ impl Serving {
         };
         for (session, entry) in sessions {
             let used = live.note(session).map(|note| {
-                let is_guilty = matches!(&over, Over::Lost { guilty: Some(guilty), .. } if *guilty == session);
+                let is_guilty = matches!(&over, Over::Lost { guilty: Guilty::One(guilty), .. } if *guilty == session);
                 // What it held the GPU up for is its own, though it never ended.
                 let held = busy_for(note.busy_since).filter(|_| is_guilty).unwrap_or_default();
                 let ns = note.used.ns.saturating_add(u64::try_from(held.as_nanos()).unwrap_or(u64::MAX));
@@ -670,18 +697,19 @@ fn verdict(over: &Over, session: Session) -> Option<Verdict> {
         Over::Dropped => None,
         Over::Died => Some(Verdict::Failed("its process ended".to_owned())),
         Over::SwitchedOff => Some(Verdict::Withdrawn),
-        Over::Lost { guilty: Some(guilty), reason } if *guilty == session => Some(Verdict::Lost(reason.clone())),
-        Over::Lost { guilty: Some(_), reason } => Some(Verdict::Bystander(reason.clone())),
-        Over::Lost { guilty: None, reason } | Over::Unusable(reason) => Some(Verdict::Failed(reason.clone())),
+        Over::Lost { guilty: Guilty::One(guilty), reason } if *guilty == session => Some(Verdict::Lost(reason.clone())),
+        // Each may be the one that it was done to.
+        Over::Lost { guilty: Guilty::One(_) | Guilty::Several, reason } => Some(Verdict::Bystander(reason.clone())),
+        Over::Lost { guilty: Guilty::Unknown, reason } | Over::Unusable(reason) => Some(Verdict::Failed(reason.clone())),
     }
 }
 
 fn hung_in(session: Session, reason: String) -> Over {
-    Over::Lost { guilty: Some(session), reason }
+    Over::Lost { guilty: Guilty::One(session), reason }
 }
 
 fn lost(reason: String) -> Over {
-    Over::Lost { guilty: None, reason }
+    Over::Lost { guilty: Guilty::Unknown, reason }
 }
 
 /// For how long what runs since `busy_since` does; nothing where nothing runs.

@@ -32,7 +32,7 @@ pub(crate) enum Verdict {
     OutOfTime,
     /// Its work hung the GPU, or made it lose its device.
     Lost(String),
-    /// The GPU was lost in another's work.
+    /// The GPU was lost in another's work, or in that of one of several, of which this may be one.
     Bystander(String),
     /// The adapter has less memory left than it offers: others' buffers fill it, as several may that are each within their limits.
     Full(String),

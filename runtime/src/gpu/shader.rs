@@ -3,6 +3,7 @@
 //! Parsing and validating is what wgpu does too, later, in the process that holds the device. It is done first in a process that holds
 //! nothing, because a parser can be made to take all the time and memory there is.
 
+use std::collections::HashSet;
 use std::error::Error;
 
 use adit_protocol::{Comparison, GpuNeed};
@@ -45,6 +46,8 @@ const TOO_DEEP: &str = "internal WGSL front end error";
 /// What that means to the shader's author.
 const TOO_DEEP_TOLD: &str = "the shader nests too deep: the compiler takes some 200 levels of parentheses, operators and blocks";
 
+const TOO_LARGE: &str = "a variable's type is larger than any memory";
+
 /// Bytes of the line of source in it.
 const LINE_BYTES_MAX: usize = 160;
 
@@ -73,7 +76,7 @@ fn check_shader(order: &ShaderOrder) -> Result<Shape, String> {
     let entry = find_entry(&module, &order.entry)?;
     let bindings = bindings(&module, info.get_entry_point(entry), &order.wgsl)?;
     let (reached, reached_info) = reach(&module, &info, &order.entry)?;
-    check_memory(&reached, &order.need)?;
+    check_memory(&reached, &reached_info, &order.need)?;
     let workgroup = check_workgroup(&reached.entry_points[0], &order.need)?;
     let folded = folded(&order.wgsl);
     let has_floats = has_floats(&reached, &reached_info) || folded.is_some();
@@ -191,8 +194,8 @@ fn reach(module: &Module, info: &ModuleInfo, entry: &str) -> Result<(Module, Mod
     Ok((module, info))
 }
 
-/// Checks what variables take: of a workgroup, of the whole shader, and of each function.
-fn check_memory(module: &Module, need: &GpuNeed) -> Result<(), String> {
+/// Checks what variables take: of a workgroup, of the whole shader, and of each function, those included that the compiler makes.
+fn check_memory(module: &Module, info: &ModuleInfo, need: &GpuNeed) -> Result<(), String> {
     let in_space = |space: AddressSpace| module.global_variables.iter().filter(move |(_, variable)| variable.space == space);
     let mut workgroup = 0_u64;
     for (_, variable) in in_space(AddressSpace::WorkGroup) {
@@ -201,15 +204,43 @@ fn check_memory(module: &Module, need: &GpuNeed) -> Result<(), String> {
     within("bytes of workgroup memory", workgroup, need.workgroup_memory.into(), "the job's limit is")?;
     let private = total(module, in_space(AddressSpace::Private).map(|(_, variable)| variable.ty))?;
     within("bytes of private variables", private, VARIABLE_BYTES_MAX, "a shader has at most")?;
-    for function in functions(module) {
+    for (function, info) in functions(module, info) {
         let own = total(module, function.local_variables.iter().map(|(_, variable)| variable.ty))?;
         within("bytes of variables in a function", own, VARIABLE_BYTES_MAX, "it has at most")?;
+        let all = own.saturating_add(copied(module, function, info)?);
+        let what = "bytes of variables in a function, with the arrays of others' that it looks places up in";
+        within(what, all, VARIABLE_BYTES_MAX, "it has at most")?;
     }
     Ok(())
 }
 
-fn functions(module: &Module) -> impl Iterator<Item = &naga::Function> {
-    module.functions.iter().map(|(_, function)| function).chain(module.entry_points.iter().map(|point| &point.function))
+fn functions<'a>(module: &'a Module, info: &'a ModuleInfo) -> impl Iterator<Item = (&'a naga::Function, &'a FunctionInfo)> {
+    let functions = module.functions.iter().map(|(handle, function)| (function, &info[handle]));
+    let points = module.entry_points.iter().enumerate();
+    functions.chain(points.map(|(at, point)| (&point.function, info.get_entry_point(at))))
+}
+
+/// Bytes of the arrays and matrices that are no variables, in which a function looks up places that are not known beforehand: the compiler
+/// copies each to a variable for that.
+fn copied(module: &Module, function: &naga::Function, info: &FunctionInfo) -> Result<u64, String> {
+    let (mut bytes, mut copied, mut places) = (0_u64, HashSet::new(), HashSet::new());
+    for (handle, expression) in function.expressions.iter() {
+        let (base, is_known) = match *expression {
+            Expression::Access { base, .. } => (base, false),
+            Expression::AccessIndex { base, .. } => (base, true),
+            _ => continue,
+        };
+        let inner = info[base].ty.inner_with(&module.types);
+        // A place within one that is copied is in that copy.
+        let is_within = places.contains(&base);
+        if is_within || !is_known && matches!(inner, TypeInner::Array { .. } | TypeInner::Matrix { .. }) {
+            places.insert(handle);
+            if !is_within && copied.insert(base) {
+                bytes = bytes.saturating_add(inner.try_size(module.to_ctx()).ok_or(TOO_LARGE)?.into());
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 fn total(module: &Module, mut types: impl Iterator<Item = Handle<Type>>) -> Result<u64, String> {
@@ -220,7 +251,7 @@ fn total(module: &Module, mut types: impl Iterator<Item = Handle<Type>>) -> Resu
 fn size(module: &Module, ty: Handle<Type>) -> Result<u64, String> {
     let context: GlobalCtx<'_> = module.to_ctx();
     let bytes = module.types[ty].inner.try_size(context).map(u64::from);
-    bytes.ok_or_else(|| "a variable's type is larger than any memory".to_owned())
+    bytes.ok_or_else(|| TOO_LARGE.to_owned())
 }
 
 fn within(what: &str, value: u64, most: u64, limit: &str) -> Result<(), String> {
@@ -249,24 +280,19 @@ fn has_floats(module: &Module, info: &ModuleInfo) -> bool {
     };
     let in_types = module.types.iter().any(|(_, ty)| is_float(&ty.inner));
     let in_constants = || module.global_expressions.iter().any(|(handle, _)| is_float(info[handle].inner_with(&module.types)));
-    let in_function = |function: &naga::Function, info: &FunctionInfo| {
+    let in_function = |(function, info): (&naga::Function, &FunctionInfo)| {
         function.expressions.iter().any(|(handle, _)| is_float(info[handle].ty.inner_with(&module.types)))
     };
-    in_types
-        || in_constants()
-        || module.functions.iter().any(|(handle, function)| in_function(function, &info[handle]))
-        || module.entry_points.iter().enumerate().any(|(at, point)| in_function(&point.function, info.get_entry_point(at)))
+    in_types || in_constants() || functions(module, info).any(in_function)
 }
 
 /// Whether anything is made of what an atomic operation returns: who comes first decides that, so it may differ from run to run. A plain
 /// `atomicLoad` does not count: it most often stands behind a barrier.
 fn uses_atomic_results(module: &Module, info: &ModuleInfo) -> bool {
-    let in_function = |function: &naga::Function, info: &FunctionInfo| {
+    functions(module, info).any(|(function, info)| {
         let mut expressions = function.expressions.iter();
         expressions.any(|(handle, made)| matches!(made, Expression::AtomicResult { .. }) && info[handle].ref_count > 0)
-    };
-    module.functions.iter().any(|(handle, function)| in_function(function, &info[handle]))
-        || module.entry_points.iter().enumerate().any(|(at, point)| in_function(&point.function, info.get_entry_point(at)))
+    })
 }
 
 /// Functions of floats that the compiler computes by itself where it knows their arguments, with this machine's own mathematics, which may

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::account::Account;
 use crate::ipc::{CompileOrder, FromCompiler, FromSandbox, IpcError, ToSandbox, receive_pieces};
-use crate::run::RunReport;
+use crate::run::{Bounds, RunReport};
 
 /// Who reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn receive(reader: Reader, pieces: &[&[u8]], limits: &JobLimits) -> Received
         Reader::SupervisorOfCompiler => read::<FromCompiler>(pieces, |_| {}),
         Reader::SupervisorOfSandbox => {
             let spec = JobSpec { limits: *limits, ..JobSpec::new(BlobRef::of(b""), BlobRef::of(b"")) };
-            let (mut account, mut report) = (Some(Account::new(Arc::new(spec))), None);
+            let (mut account, mut report) = (Some(Account::new(Arc::new(spec), Bounds::of(limits))), None);
             let received = read(pieces, |message| report = report.take().or_else(|| settle(&mut account, message)));
             Received { report, ..received }
         }

@@ -26,6 +26,7 @@ use crate::engine::{Tier, baseline_engine};
 use crate::ipc::{Ending, FromSandbox, OUTPUT_CHUNK_BYTES};
 use crate::meter::{Facts, Pending, Stop, units};
 use crate::profile::FuelProfile;
+use crate::run::Bounds;
 use crate::unchecked::{MeteredStore, load_code};
 
 /// Runs modules, one at a time.
@@ -167,22 +168,24 @@ impl Executor {
         &self,
         run: u64,
         spec: &JobSpec,
+        bounds: Bounds,
         supplies: Supplies,
         program: &Program,
     ) -> wasmtime::Result<(Ending, Remains)> {
         let started = Instant::now();
         self.outbox.open(&spec.limits);
         let counters = Arc::new(Counters::default());
-        let Called { end, counted, profiler, remains } = self.call(run, spec, supplies, program, &counters, started).await?;
+        let Called { end, counted, profiler, remains } =
+            self.call(run, (spec, bounds), supplies, program, &counters, started).await?;
 
-        let budget = units(spec.limits.fuel);
+        let budget = units(bounds.fuel);
         let seen = Circumstances {
             memory_denied: counters.is_memory_denied(),
             output_over: self.outbox.is_output_over(),
             over_budget: counted > budget,
         };
         let functions = program.facts.profile.as_ref().map(|profile| profile.functions);
-        let (outcome, reason) = judge(&end, seen, &spec.limits, functions);
+        let (outcome, reason) = judge(&end, seen, &bounds.within(spec.limits), functions);
         // The block in which the budget ended was entered, but nothing is owed beyond the limit.
         let used = counters.used(counted.min(budget));
         if program.facts.profile.is_some() {
@@ -205,7 +208,7 @@ impl Executor {
     async fn call(
         &self,
         run: u64,
-        spec: &JobSpec,
+        (spec, bounds): (&JobSpec, Bounds),
         supplies: Supplies,
         program: &Program,
         counters: &Arc<Counters>,
@@ -213,7 +216,7 @@ impl Executor {
     ) -> wasmtime::Result<Called> {
         let facts = &*program.facts;
         let fixed = facts.instantiation_units();
-        let (memory_bytes, budget) = (facts.memory_pages.saturating_mul(PAGE_BYTES), units(spec.limits.fuel));
+        let (memory_bytes, budget) = (facts.memory_pages.saturating_mul(PAGE_BYTES), units(bounds.fuel));
         if memory_bytes > spec.limits.memory.0 {
             return Ok(Called::not(End::MemoryTooSmall { needed: memory_bytes }, 0));
         }
@@ -238,7 +241,7 @@ impl Executor {
         }
         counters.page.start(fixed, budget, facts.memory_pages_max.min(spec.limits.memory.0 / PAGE_BYTES));
 
-        let deadline = started + Duration::from_millis(spec.limits.wall_ms);
+        let deadline = started + Duration::from_millis(bounds.wall_ms);
         let stopped = self.watchdog.arm(run, deadline, Arc::clone(counters));
         let result = tokio::select! {
             biased;

@@ -37,7 +37,7 @@ use crate::walls::GpuWalls;
 /// Stack of a thread that has a pipeline made: what the check of the shader got through on its own stack must not end this process, and a
 /// driver's compiler nests too.
 const PIPELINE_STACK_BYTES: usize = 64 << 20;
-const _: () = assert!(PIPELINE_STACK_BYTES as u64 >= 8 * crate::walls::STACK_BYTES_MAX);
+const _: () = assert!(PIPELINE_STACK_BYTES as u64 >= crate::walls::SHADER_STACK_BYTES_MAX);
 
 /// Serves a supervisor until it is gone.
 pub(super) fn run() -> wasmtime::Result<()> {

@@ -57,11 +57,11 @@ impl Sandbox {
 
     async fn run(&mut self, order: RunOrder) -> wasmtime::Result<()> {
         let program = self.prepare(&order).await?;
-        let RunOrder { run, spec, input, has_gpu, .. } = order;
+        let RunOrder { run, spec, bounds, input, has_gpu, .. } = order;
         let supplies = self.supplies(run, &spec, input, has_gpu).await?;
         let (answer, remains) = match program {
             Ok(program) => {
-                let (ending, remains) = self.executor.run(run, &spec, supplies, &program).await?;
+                let (ending, remains) = self.executor.run(run, &spec, bounds, supplies, &program).await?;
                 (FromSandbox::Ended(Box::new(ending)), Some(remains))
             }
             Err(reason) => (FromSandbox::Unusable(clip(reason, REASON_BYTES_MAX)), None),

@@ -532,12 +532,7 @@ async fn signal_at_work(host: &Host, signal: Signal) -> Result<Ended, RunError> 
     first_log(&mut run).await;
     let pid = host.runtime.gpu_pid().unwrap();
     let before = ticks(pid);
-    let works = async {
-        while ticks(pid) < before + 10 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(30), works).await.expect("the GPU works");
+    until(|| ticks(pid) >= before + 10).await;
     kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), signal).unwrap();
     timeout(Duration::from_secs(30), finish(run)).await.unwrap()
 }
@@ -552,6 +547,44 @@ async fn driver_that_crashes_is_blamed_on_the_work_that_it_was_in_and_a_kill_is_
     let killed = signal_at_work(&host, Signal::KILL).await;
     assert!(matches!(killed, Err(RunError::GpuFailed { .. })), "{killed:?}");
     assert_doubled(&host.run(over_64_numbers(DOUBLES)).await);
+}
+
+/// Whoever was having a pipeline made was blamed, whatever else ran: a stranger's shader kept others away from the GPU.
+#[tokio::test]
+async fn crash_with_work_of_two_is_blamed_on_neither() {
+    let host = host_with(2, |gpu| (gpu.slice, gpu.stuck_in_pipeline) = (Duration::from_secs(60), 2)).await;
+    let mut runs = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
+    first_log(&mut runs).await;
+    let pid = host.runtime.gpu_pid().unwrap();
+    let before = ticks(pid);
+    let is_making = || threads(pid).iter().any(|name| name.starts_with("pipeline"));
+    until(|| ticks(pid) >= before + 10 && !is_making()).await;
+    let makes = host.start(over_64_numbers(DOUBLES).tenant(2)).await.unwrap();
+    let crash = async {
+        until(is_making).await;
+        kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::ABORT).unwrap();
+    };
+    let (runs, makes, ()) = tokio::join!(finish(runs), finish(makes), crash);
+    for ended in [runs, makes] {
+        assert!(matches!(ended, Err(RunError::GpuLost { .. })), "{ended:?}");
+    }
+    again(&host).await;
+}
+
+/// Waits for something that is to be seen soon.
+async fn until(is_so: impl Fn() -> bool) {
+    let is_so = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), is_so).await.expect("it takes long");
+}
+
+/// The names of a process's threads.
+fn threads(pid: u32) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok()).collect()
 }
 
 /// A guest that has had all that it wants of the GPU, says so, and computes on for a while.

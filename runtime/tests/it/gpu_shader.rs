@@ -1,9 +1,11 @@
 //! The process that checks a shader: what it is made to choke on ends there.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use adit_protocol::GpuNeed;
+use rustix::process::Signal;
 
 use crate::gpu_client::check;
 use crate::gpu_client::wire::{ShaderOrder, Shape};
@@ -25,6 +27,27 @@ fn shader_is_checked_behind_walls() {
     assert_eq!((shape.workgroup, shape.bindings.len(), shape.has_floats), ([1, 1, 1], 0, false));
     let error = ask("nonsense").unwrap().unwrap_err();
     assert!(error.starts_with("line 1, column 1: "), "{error}");
+}
+
+/// How long a chain may be was decided by the machine's stack, and the guest was told: honest receipts of one job could differ.
+#[test]
+fn chains_are_as_long_as_a_source_has_room_for() {
+    let chain = |declared: &str, before: &str, link: &str, count: usize| {
+        shader("", &format!("{declared} {before}{};", link.repeat(count)))
+    };
+    for (what, wgsl) in [
+        ("a long sum", chain("let a = 1u;", "let x = a", "+a", 20_000)),
+        ("members", chain("var v: vec2u;", "let x = v", ".xy", 20_000)),
+        ("else ifs", chain("let a = true;", "if a{}", "else if a{}", 5_900)),
+    ] {
+        assert!(wgsl.len() <= 64 << 10, "{what}: {}", wgsl.len());
+        let answer = ask(&wgsl);
+        assert!(matches!(answer, Ok(Ok(_))), "{what}: {answer:.300?}");
+    }
+    // The longest is checked too, or its time is over.
+    let answer = ask(&chain("let a = 1u;", "let x = a", "+a", 32_700));
+    let is_late = |status: &ExitStatus| status.signal() == Some(Signal::XCPU.as_raw());
+    assert!(matches!(&answer, Ok(Ok(_))) || answer.as_ref().is_err_and(is_late), "{answer:.300?}");
 }
 
 #[test]

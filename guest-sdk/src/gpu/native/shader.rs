@@ -1,12 +1,16 @@
 //! What a shader is, by the compiler that a node has it read by, and by the rules that a node keeps.
 
+use std::collections::HashSet;
 use std::error::Error as _;
 
 use wgpu::naga::back::PipelineConstants;
 use wgpu::naga::back::pipeline_constants::process_overrides;
 use wgpu::naga::front::wgsl;
-use wgpu::naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use wgpu::naga::{AddressSpace, Function, GlobalVariable, Handle, Module, ShaderStage, SourceLocation, StorageAccess, Type};
+use wgpu::naga::valid::{Capabilities, FunctionInfo, ModuleInfo, ValidationFlags, Validator};
+use wgpu::naga::{
+    AddressSpace, Expression, Function, GlobalVariable, Handle, Module, ShaderStage, SourceLocation, StorageAccess, Type,
+    TypeInner,
+};
 
 use super::super::{Error, Limits};
 
@@ -119,7 +123,7 @@ fn read(source: &str) -> Result<(Module, ModuleInfo), Error> {
 /// Checks what variables take of what the entry point uses: of a workgroup, of the shader, and of each function.
 fn check_memory(module: &Module, info: &ModuleInfo, entry: &str, limits: &Limits) -> Result<(), Error> {
     // What is left is the entry point and what it uses, with a value for all that could have had another.
-    let (module, _) = process_overrides(module, info, Some((ShaderStage::Compute, entry)), &PipelineConstants::default())
+    let (module, info) = process_overrides(module, info, Some((ShaderStage::Compute, entry)), &PipelineConstants::default())
         .map_err(|error| Error::Shader(format!("`override` constants have their defaults here: {error}")))?;
     let sizes = |space: AddressSpace| {
         let variables = module.global_variables.iter().filter(move |(_, global)| global.space == space);
@@ -128,10 +132,13 @@ fn check_memory(module: &Module, info: &ModuleInfo, entry: &str, limits: &Limits
     let shared = sizes(AddressSpace::WorkGroup).map(|bytes| bytes.next_multiple_of(WORKGROUP_ALIGN)).sum();
     within("bytes of workgroup memory", shared, limits.workgroup_memory.into(), "the job's limit is")?;
     within("bytes of private variables", sizes(AddressSpace::Private).sum(), VARIABLE_BYTES_MAX, "a shader has at most")?;
-    let functions = module.functions.iter().map(|(_, function)| function);
-    let entry_points = module.entry_points.iter().filter(|point| is_compute(point, entry)).map(|point| &point.function);
-    for function in functions.chain(entry_points) {
-        within("bytes of variables in a function", own_bytes(&module, function), VARIABLE_BYTES_MAX, "it has at most")?;
+    let functions = module.functions.iter().map(|(handle, function)| (function, &info[handle]));
+    let entry_points = module.entry_points.iter().enumerate().filter(|(_, point)| is_compute(point, entry));
+    for (function, info) in functions.chain(entry_points.map(|(at, point)| (&point.function, info.get_entry_point(at)))) {
+        let own = own_bytes(&module, function);
+        within("bytes of variables in a function", own, VARIABLE_BYTES_MAX, "it has at most")?;
+        let what = "bytes of variables in a function, with the arrays of others' that it looks places up in";
+        within(what, own + copied_bytes(&module, function, info), VARIABLE_BYTES_MAX, "it has at most")?;
     }
     Ok(())
 }
@@ -142,6 +149,27 @@ fn is_compute(point: &wgpu::naga::EntryPoint, name: &str) -> bool {
 
 fn own_bytes(module: &Module, function: &Function) -> u64 {
     function.local_variables.iter().map(|(_, variable)| size(module, variable.ty)).sum()
+}
+
+/// Bytes of the arrays and matrices that are no variables, in which a function looks up places that are not known beforehand.
+fn copied_bytes(module: &Module, function: &Function, info: &FunctionInfo) -> u64 {
+    let (mut bytes, mut copied, mut places) = (0_u64, HashSet::new(), HashSet::new());
+    for (handle, expression) in function.expressions.iter() {
+        let (base, is_known) = match *expression {
+            Expression::Access { base, .. } => (base, false),
+            Expression::AccessIndex { base, .. } => (base, true),
+            _ => continue,
+        };
+        let inner = info[base].ty.inner_with(&module.types);
+        let is_within = places.contains(&base);
+        if is_within || !is_known && matches!(inner, TypeInner::Array { .. } | TypeInner::Matrix { .. }) {
+            places.insert(handle);
+            if !is_within && copied.insert(base) {
+                bytes = bytes.saturating_add(inner.try_size(module.to_ctx()).unwrap_or(u32::MAX).into());
+            }
+        }
+    }
+    bytes
 }
 
 /// Bytes of a type, with one element where an array has no length of its own; more than there is where they cannot be counted.

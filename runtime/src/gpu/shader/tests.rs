@@ -201,6 +201,31 @@ fn memory_of_a_shader_is_bounded() {
     shape_of(&local(2048));
 }
 
+/// Such an array takes as much of each invocation as a variable does, and was not counted.
+#[test]
+fn array_that_is_no_variable_counts_where_places_are_looked_up_in_it() {
+    const TOLD: &str = "bytes of variables in a function, with the arrays";
+    let value = |words: u32| shader("", &format!("let t = array<u32, {words}>(); out[0] = t[out[1]] + t[out[2]];"));
+    assert_refused(&value(2049), &format!("8196 {TOLD}"));
+    shape_of(&value(2048));
+    let table = |words: u32| shader(&format!("const T = array<u32, {words}>();"), "out[0] = T[out[1]];");
+    assert_refused(&table(2049), TOLD);
+    shape_of(&table(2048));
+    let passed = |words: u32| {
+        let f = format!("fn f(t: array<u32, {words}>) -> u32 {{ return t[out[1]]; }}");
+        shader(&format!("{f} @group(0) @binding(1) var<storage> all: array<u32, {words}>;"), "out[0] = f(all);")
+    };
+    assert_refused(&passed(2049), TOLD);
+    shape_of(&passed(2048));
+    let rows = |rows: u32| shader("", &format!("let t = array<array<u32, 64>, {rows}>(); out[0] = t[out[1]][out[2]];"));
+    assert_refused(&rows(33), TOLD);
+    shape_of(&rows(32));
+    assert_refused(&shader("", "var v: array<u32, 1025>; let t = v; v[out[2]] = 1; out[0] = t[out[1]];"), TOLD);
+    // A place that is known needs no copy, and in a buffer it is looked up as it is.
+    shape_of(&shader("", "let t = array<u32, 4096>(); out[0] = t[7];"));
+    shape_of(&shader("@group(0) @binding(1) var<storage> all: array<u32, 4096>;", "out[0] = all[out[1]];"));
+}
+
 #[test]
 fn overridable_constants_have_their_defaults() {
     let sized = shader("override N: u32 = 4u; var<workgroup> w: array<u32, N>;", "out[0] = w[out[0]] + N;");

@@ -78,7 +78,7 @@ impl Batch {
     }
 
     /// Records a copy on the way to the guest or from it, which is paid for in fuel, by its bytes. No timestamp is taken for it: each is a
-    /// stop of the device, and most that guests do is small. Between two dispatches it is part of the second's time.
+    /// stop of the device, and most that guests do is small. Between two dispatches it is part of the second's time, and behind copies of theirs.
     pub(super) fn move_bytes(&mut self, from: &Buffer, from_offset: u64, to: &Buffer, to_offset: u64, bytes: u64) {
         self.copied_bytes += bytes;
         self.commands += 1;
