@@ -549,7 +549,8 @@ mod tests {
         b.write(b"bbbb").unwrap();
         b.finish(None, false).unwrap();
         drop(pin);
-        assert_eq!((store.0.lock().bytes_arriving, store.0.lock().bytes_arriving_within), (0, 0));
+        let index = store.0.lock();
+        assert_eq!((index.bytes_arriving, index.bytes_arriving_within), (0, 0));
     }
 
     /// Once a store of 16 GiB took two billion files of eight bytes, each a block of the disk and an entry in memory.
