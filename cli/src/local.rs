@@ -172,7 +172,7 @@ async fn drive(run: &mut Run, job: JobId, sink: &Sink, screen: &mut Screen) -> a
     screen.finish();
     if let Some(bytes) = &report.output {
         debug_assert_eq!(Digest::of(bytes), report.output_digest, "the runtime tells the digest of what it gives");
-        if is_begun && !matches!(sink, Sink::File(_)) {
+        if is_begun && !sink.is_replaced() {
             screen.note(
                 "what was written of the output is void: the job began again, and was stopped before it had written as much",
             );

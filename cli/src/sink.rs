@@ -50,6 +50,15 @@ impl Sink {
         }
     }
 
+    /// Whether what was written of an output is left nowhere where it is not ended.
+    pub(crate) fn is_replaced(&self) -> bool {
+        match self {
+            Self::File(path) => !is_device(path),
+            Self::Stdout => false,
+            Self::Discard => true,
+        }
+    }
+
     /// Starts an output.
     pub(crate) fn open(&self) -> anyhow::Result<SinkWriter> {
         Ok(match self {

@@ -338,9 +338,11 @@ impl Submission {
 }
 
 impl Tracked {
-    /// What a refusal for want of room means to a job that could come again only after its deadline: that it misses that.
+    /// What a refusal for want of room means to a job that could come again only after its deadline: that it misses that. A gateway that is asked
+    /// too fast has not looked which job it is: it may be running.
     fn in_time(&self, event: JobEvent) -> JobEvent {
         if let JobEvent::Ended(JobResult::Refused(refusal)) = &event
+            && !matches!(refusal, Refusal::RateLimited { .. })
             && let Some(after) = refused_for(refusal)
             && let Some(left) = self.submission.as_deref().and_then(Submission::time_left)
             && after >= left
@@ -598,9 +600,11 @@ impl Shared {
             transfer::upload(connection, source).await
         };
         let sent = sending.get_or_try_init(upload).await.copied();
-        // The gateway may drop the blob some day and ask for it again.
+        // The gateway may drop the blob some day and ask for it again. Where it was not sent and another job waits for it here, that one sends it
+        // now, and those that come later are to find it.
         let mut state = self.lock();
-        if state.sending.get(&blob).is_some_and(|current| Arc::ptr_eq(current, &sending)) {
+        let is_last = || Arc::strong_count(&sending) == 2;
+        if state.sending.get(&blob).is_some_and(|current| Arc::ptr_eq(current, &sending)) && (sent.is_ok() || is_last()) {
             state.sending.remove(&blob);
         }
         sent

@@ -137,7 +137,7 @@ pub struct Lease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ahead {
     pub(crate) leases: u32,
-    /// What they were predicted to take in their slots, in microseconds.
+    /// What they were predicted to take, in microseconds.
     pub(crate) us: u64,
 }
 

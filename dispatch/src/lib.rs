@@ -55,7 +55,7 @@
 //! price), until nothing that is left in them can be better, and nodes that know the module; where those orders do not come that far and hold
 //! nodes whose offers do not fit, the nearest of each class that does, up to 256 classes. Every decision is kept with all its numbers.
 //! A node whose jobs take less than 20 ms holds up to five leases a slot, so that none waits for a round trip; behind one that is predicted to
-//! take longer, nothing waits there.
+//! run for longer, nothing waits there.
 //!
 //! # What is promised
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.

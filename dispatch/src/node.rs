@@ -17,14 +17,15 @@ use crate::timer::Tick;
 use crate::verdicts::Verdicts;
 
 /// A node whose jobs take less than this, in microseconds, may hold leases ahead of its slots, as long as none that it holds is predicted to
-/// take more. Below it the round trip for the next lease is a sizeable part of the job; above it, jobs are better kept here, where any node that
+/// run for more. Below it the round trip for the next lease is a sizeable part of the job; above it, jobs are better kept here, where any node that
 /// gets free can take them.
 const SHORT_JOB_US: u64 = 20_000;
 
-/// The least that a lease is taken to keep its slot for, in microseconds: what an attempt takes beside the job itself.
+/// The least that a lease is taken for, in microseconds: what an attempt takes beside the job itself.
 const TURN_MIN_US: u64 = 1_000;
 
-/// Leases ahead of each slot of a node with short jobs. At most 4 x 20 ms of work is then committed to a node too early.
+/// Leases ahead of each slot of a node with short jobs. As far as predictions hold, at most 4 x 20 ms of work is then committed to a node too
+/// early.
 const AHEAD_PER_SLOT: u32 = 4;
 
 /// What a round trip is taken for until it is measured, in microseconds: a usual home line's, so that an unknown node is
@@ -123,9 +124,9 @@ pub(crate) struct Node {
     pub(crate) state: NodeState,
     /// What it holds, and what it was told to stop and has not answered for: its slot is not free before it says so.
     leases: BTreeMap<JobId, Held>,
-    /// How many of them are predicted to take longer than short jobs do.
+    /// How many of them are predicted to run for longer than short jobs do.
     long_leases: u32,
-    /// What all of them are predicted to take in their slots, in microseconds.
+    /// What all of them are predicted to take, in microseconds.
     leased_us: u64,
     rtt_us: Option<u64>,
     spread_us: u64,
@@ -158,8 +159,10 @@ pub(crate) struct Node {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     attempt: Attempt,
-    /// What it is predicted to take in its slot, in microseconds.
+    /// What it is predicted to take, in microseconds.
     turn_us: u64,
+    /// Whether it is predicted to keep its slot for longer than what may have others behind it: fetched and compiled is before a slot is taken.
+    is_long: bool,
 }
 
 /// A job that a node's owner declined, with what that may have been for: lists of clients and of modules, and the least that a job is to earn.
@@ -401,7 +404,7 @@ impl Nodes {
     pub(crate) fn lease(&mut self, slot: Slot, job: JobId, attempt: Attempt, predicted: &Prediction) -> Ahead {
         let lease = |node: &mut Node| {
             let ahead = Ahead { leases: node.lease_count(), us: node.leased_us };
-            node.take(job, Held { attempt, turn_us: turn_us(predicted) });
+            node.take(job, Held { attempt, turn_us: turn_us(predicted), is_long: predicted.run_us >= SHORT_JOB_US });
             ahead
         };
         *self.held.entry(job).or_insert(0) += 1;
@@ -688,7 +691,7 @@ impl Node {
     }
 
     fn take(&mut self, job: JobId, held: Held) {
-        self.long_leases += u32::from(held.is_long());
+        self.long_leases += u32::from(held.is_long);
         self.leased_us = self.leased_us.saturating_add(held.turn_us);
         let before = self.leases.insert(job, held);
         assert!(before.is_none(), "a node holds one lease of a job at a time");
@@ -696,7 +699,7 @@ impl Node {
 
     fn give_back(&mut self, job: JobId) {
         if let Some(held) = self.leases.remove(&job) {
-            self.long_leases -= u32::from(held.is_long());
+            self.long_leases -= u32::from(held.is_long);
             self.leased_us = self.leased_us.saturating_sub(held.turn_us);
         }
     }
@@ -947,13 +950,7 @@ impl Declined {
     }
 }
 
-impl Held {
-    fn is_long(&self) -> bool {
-        self.turn_us >= SHORT_JOB_US
-    }
-}
-
-/// What a lease is predicted to keep its slot for, in microseconds.
+/// What a lease is predicted to take at its node, in microseconds.
 fn turn_us(predicted: &Prediction) -> u64 {
     let Prediction { fetch_us, compile_us, run_us, .. } = *predicted;
     fetch_us.saturating_add(compile_us).saturating_add(run_us).max(TURN_MIN_US)

@@ -106,7 +106,7 @@ impl ModuleCache {
         let (bytes, bytes_max) = (code_bytes + TAG_BYTES, self.bytes_max);
         if bytes > bytes_max {
             let what = format!("the module's code has {bytes} bytes, and the cache holds {bytes_max} of compiled modules");
-            return Err(io::Error::other(format!("{what}; its owner can raise cache-max")));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{what}; its owner can raise cache-max")));
         }
         let tag = self.tag(module, temp.as_file_mut(), code_bytes)?;
         temp.as_file_mut().seek(SeekFrom::End(0))?;

@@ -65,11 +65,17 @@ pub enum CompileError {
     /// This node could not do its part.
     #[error("compilation failed on this node: {0}")]
     Node(String),
+    /// Its code is larger than all that this node keeps of compiled modules.
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 impl From<io::Error> for CompileError {
     fn from(error: io::Error) -> Self {
-        Self::Node(error.to_string())
+        match error.kind() {
+            io::ErrorKind::FileTooLarge => Self::TooLarge(error.to_string()),
+            _ => Self::Node(error.to_string()),
+        }
     }
 }
 

@@ -273,7 +273,7 @@ impl Runtime {
         }
         let RunRequest { tenant, spec, input, named } = request;
         let inputs = Inputs::new(&spec, input, named)?;
-        let whose = Whose { client: tenant, module: spec.module.digest };
+        let whose = Whose { client: tenant, module: Some(spec.module.digest) };
         if let Some(need) = &spec.gpu {
             self.check_gpu(need, &whose).await?;
             // The job's work on the GPU cannot begin again in better code, so it waits for that.

@@ -856,8 +856,7 @@ impl Shadow {
 
 /// Whether a job is predicted to keep its slot for longer than what may have others behind it.
 fn is_long(predicted: &Prediction) -> bool {
-    let Prediction { fetch_us, compile_us, run_us, .. } = *predicted;
-    fetch_us.saturating_add(compile_us).saturating_add(run_us) >= SHORT_JOB_US
+    predicted.run_us >= SHORT_JOB_US
 }
 
 /// What must hold between events.
@@ -1144,8 +1143,10 @@ fn misses_deadline(job: &Job, now: Tick, left_ms: u64, needed_ms: u64) -> bool {
 
 /// What a lost job was told of its deadline: how much is left, and how much it needs, in milliseconds.
 fn deadline_told(reason: &str) -> Option<(u64, u64)> {
-    let (_, told) = reason.rsplit_once("; then the deadline is in ")?;
-    let (left_ms, rest) = told.split_once(" ms, and the job would take ")?;
-    let (needed_ms, _) = rest.split_once(" ms ")?;
-    Some((left_ms.parse().ok()?, needed_ms.parse().ok()?))
+    let (_, told) = reason.rsplit_once("; then the deadline is ")?;
+    let Some((left_ms, rest)) = told.strip_prefix("in ").and_then(|told| told.split_once(" ms, and ")) else {
+        return Some((0, 0));
+    };
+    let needed_ms = rest.strip_prefix("the job would take ").and_then(|rest| rest.split_once(" ms "));
+    Some((left_ms.parse().ok()?, needed_ms.map_or(Some(0), |(needed_ms, _)| needed_ms.parse().ok())?))
 }

@@ -345,3 +345,22 @@ async fn waiting_job_that_is_cancelled_while_the_gateway_is_lost_is_withdrawn_fr
     let ended = timeout(PATIENCE, handle.next()).await.unwrap();
     assert!(matches!(ended, Err(JobError::CancelledInQueue { .. })), "{ended:?}");
 }
+
+/// A gateway that is asked too fast does not look which job it is. One that it runs was taken for one that misses its deadline, and its result was
+/// lost.
+#[tokio::test]
+async fn job_over_its_deadline_that_may_be_running_is_asked_for_again() {
+    let (client, _connection, outbox, mut inbox) = connected().await;
+    let mut handle = client.submit(urgent(50));
+    assert!(matches!(heard(&mut inbox).await, ClientMessage::Submit { .. }));
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    refuse(&outbox, handle.id(), Refusal::RateLimited { retry_after_ms: 20 });
+    assert!(matches!(told(&mut handle).await, Update::Postponed { refusal: Refusal::RateLimited { .. }, .. }));
+    assert!(matches!(heard(&mut inbox).await, ClientMessage::Submit { since_ms: 50.., .. }));
+    // Who comes again by itself hears just that.
+    let mut once = client.submit_once(urgent(0));
+    assert!(matches!(heard(&mut inbox).await, ClientMessage::Submit { .. }));
+    refuse(&outbox, once.id(), Refusal::RateLimited { retry_after_ms: 20 });
+    let refused = once.ended().await;
+    assert!(matches!(refused, Err(JobError::Refused { refusal: Refusal::RateLimited { .. }, .. })), "{refused:?}");
+}

@@ -97,3 +97,31 @@ async fn job_is_submitted_again_where_there_is_no_room_for_what_it_needs() {
     let mut once = once;
     assert!(matches!(once.ended().await, Err(JobError::Refused { refusal: Refusal::ShareFull { .. }, .. })));
 }
+
+/// A job that came again after the gateway had no room sent what another was sending by then. A gateway takes the newer of the two, and ended that
+/// other job.
+#[tokio::test]
+async fn blob_is_sent_by_one_job_at_a_time_also_after_another_had_no_room() {
+    let (client, connection, outbox, mut inbox) = connected().await;
+    let module = Source::bytes(vec![7; 100_000]);
+    let job = |n: u8| Job::new(module.clone(), Source::bytes(vec![n]));
+    let _handles = [client.submit(job(1)), client.submit(job(2))];
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let (job, missing) = submission(&mut inbox, &client).await;
+        outbox.send(&GatewayToClient::NeedBlobs { job, missing: vec![missing] }).unwrap();
+        asked.push(job);
+    }
+    let mut transfer = connection.accept_transfer().await.unwrap();
+    read_request(&mut transfer.recv).await.unwrap();
+    write_frame(&mut transfer.send, &StreamReply::Full { retry_after_ms: 20 }).await.unwrap();
+    transfer.send.finish().unwrap();
+    let second = connection.accept_transfer().await.unwrap();
+    assert!(matches!(inbox.next().await, Ok(Some(ClientMessage::Cancel { job })) if asked.contains(&job)));
+    let (job, missing) = submission(&mut inbox, &client).await;
+    outbox.send(&GatewayToClient::NeedBlobs { job, missing: vec![missing] }).unwrap();
+    assert!(timeout(Duration::from_millis(200), connection.accept_transfer()).await.is_err(), "it is on its way");
+    take(second).await;
+    let again = [submission(&mut inbox, &client).await.0, submission(&mut inbox, &client).await.0];
+    assert!(again[0] != again[1] && again.iter().all(|job| asked.contains(job)), "{again:?}");
+}

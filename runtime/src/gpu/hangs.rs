@@ -22,7 +22,19 @@ const _: () = assert!(CLIENT_HANGS_MAX < super::keeper::LOSSES_MAX as usize, "no
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Whose {
     pub(crate) client: PublicKey,
-    pub(crate) module: Digest,
+    /// Nothing where it may have been any of several of the client's.
+    pub(crate) module: Option<Digest>,
+}
+
+impl Whose {
+    /// Whose these are, all of them; nothing where they are several clients'.
+    pub(crate) fn all(mut these: impl Iterator<Item = Self>) -> Option<Self> {
+        let first = these.next()?;
+        these.try_fold(first, |all, one| {
+            let module = all.module.filter(|module| one.module == Some(*module));
+            (one.client == all.client).then_some(Self { module, ..all })
+        })
+    }
 }
 
 /// The hangs of a node's GPU, the oldest first.
@@ -50,7 +62,7 @@ impl Hangs {
             let times = of_it.len();
             Some(format!("{who} hung this node's GPU {times} times within an hour, and is kept away from it for {minutes} min"))
         };
-        refused("this module", MODULE_HANGS_MAX, &|other| other.module == whose.module)
+        refused("this module", MODULE_HANGS_MAX, &|other| other.module.is_some() && other.module == whose.module)
             .or_else(|| refused("this client's work", CLIENT_HANGS_MAX, &|other| other.client == whose.client))
     }
 
@@ -69,7 +81,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn whose(client: u8, module: u8) -> Whose {
-        Whose { client: PublicKey([client; 32]), module: Digest([module; 32]) }
+        Whose { client: PublicKey([client; 32]), module: Some(Digest([module; 32])) }
     }
 
     #[test]
@@ -97,6 +109,21 @@ mod tests {
         assert_eq!(hangs.refusal(start + MINUTE, &whose(2, 9)), None, "another client is not");
         // Two of them count no longer.
         assert_eq!(hangs.refusal(start + 60 * MINUTE, &whose(1, 9)), None);
+    }
+
+    #[test]
+    fn what_was_one_of_several_works_is_their_clients_where_all_are_of_one() {
+        let all = |these: &[Whose]| Whose::all(these.iter().copied());
+        assert_eq!(all(&[]), None);
+        assert_eq!(all(&[whose(1, 1), whose(1, 1)]), Some(whose(1, 1)));
+        assert_eq!(all(&[whose(1, 1), whose(1, 2)]), Some(Whose { module: None, ..whose(1, 1) }));
+        assert_eq!(all(&[whose(1, 1), whose(1, 2), whose(2, 1)]), None);
+        let (hangs, start) = (Hangs::default(), Instant::now());
+        for _ in 0..CLIENT_HANGS_MAX {
+            hangs.add(start, Whose { module: None, ..whose(1, 1) });
+        }
+        assert!(hangs.refusal(start, &whose(1, 1)).unwrap().starts_with("this client's work"));
+        assert_eq!(hangs.refusal(start, &whose(2, 1)), None);
     }
 
     #[test]

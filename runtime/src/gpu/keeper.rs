@@ -642,22 +642,25 @@ impl Serving {
         let status = timeout(KILL_TIME_MAX, tokio::spawn(process.kill())).await;
         tracing::debug!(?status, "the GPU's process ended");
         let busy = |session: &Session| live.note(*session).is_some_and(|note| note.busy_since > 0);
+        // A driver goes on with a pipeline whose session is closed.
+        let whose = |session: &Session| {
+            let of_open = sessions.get(session).map(|entry| entry.whose);
+            of_open.or(making.filter(|(making, _)| making == session).map(|(_, whose)| whose))
+        };
+        // What a driver makes of a shader, or does with it, is all that can end it so.
+        let suspects: Vec<_> = sessions.keys().copied().filter(busy).chain(making.map(|(session, _)| session)).collect();
         let over = match over {
             Over::Died => {
                 let crashed = matches!(&status, Ok(Ok(Ok(status))) if is_crash(status));
-                // What a driver makes of a shader, or does with it, is all that can end it so.
-                let suspects = sessions.keys().copied().filter(busy).chain(making.map(|(session, _)| session));
-                let guilty = if crashed { Guilty::among(suspects.collect()) } else { Guilty::Unknown };
+                let guilty = if crashed { Guilty::among(suspects.clone()) } else { Guilty::Unknown };
                 Over::Lost { guilty, reason: "its process ended".to_owned() }
             }
             over => over,
         };
         let guilty = match &over {
-            Over::Lost { guilty: Guilty::One(guilty), .. } => {
-                let of_open = sessions.get(guilty).map(|entry| entry.whose);
-                // A driver goes on with a pipeline whose session is closed.
-                of_open.or(making.filter(|(session, _)| session == guilty).map(|(_, whose)| whose))
-            }
+            Over::Lost { guilty: Guilty::One(guilty), .. } => whose(guilty),
+            // None of them pays for it, but whose they all are is not to do it again and again.
+            Over::Lost { guilty: Guilty::Several, .. } => Whose::all(suspects.iter().filter_map(whose)),
             _ => None,
         };
         for (session, entry) in sessions {

@@ -553,13 +553,30 @@ async fn driver_that_crashes_is_blamed_on_the_work_that_it_was_in_and_a_kill_is_
 #[tokio::test]
 async fn crash_with_work_of_two_is_blamed_on_neither() {
     let host = host_with(2, |gpu| (gpu.slice, gpu.stuck_in_pipeline) = (Duration::from_secs(60), 2)).await;
-    let mut runs = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS)).await.unwrap();
+    crash_with_work_of(&host, 1, 2).await;
+    again(&host).await;
+}
+
+#[tokio::test]
+async fn client_with_whose_works_a_driver_crashes_is_kept_away() {
+    let host = host_with(2, |gpu| (gpu.slice, gpu.stuck_in_pipeline) = (Duration::from_secs(60), 2)).await;
+    for _ in 0..3 {
+        crash_with_work_of(&host, 2, 2).await;
+    }
+    let kept = host.start(over_64_numbers(DOUBLES).tenant(2)).await.map(drop);
+    assert!(matches!(kept, Err(RunError::KeptFromGpu(_))), "{kept:?}");
+    again(&host).await;
+}
+
+/// Has the GPU's process crash while one's dispatch runs and another's pipeline is made.
+async fn crash_with_work_of(host: &Host, runner: u8, maker: u8) {
+    let mut runs = host.start(waits_for(HANGS, 1, HANGING_WORKGROUPS).tenant(runner)).await.unwrap();
     first_log(&mut runs).await;
     let pid = host.runtime.gpu_pid().unwrap();
     let before = ticks(pid);
     let is_making = || threads(pid).iter().any(|name| name.starts_with("pipeline"));
     until(|| ticks(pid) >= before + 10 && !is_making()).await;
-    let makes = host.start(over_64_numbers(DOUBLES).tenant(2)).await.unwrap();
+    let makes = host.start(over_64_numbers(DOUBLES).tenant(maker)).await.unwrap();
     let crash = async {
         until(is_making).await;
         kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::ABORT).unwrap();
@@ -568,7 +585,6 @@ async fn crash_with_work_of_two_is_blamed_on_neither() {
     for ended in [runs, makes] {
         assert!(matches!(ended, Err(RunError::GpuLost { .. })), "{ended:?}");
     }
-    again(&host).await;
 }
 
 /// Waits for something that is to be seen soon.
