@@ -428,7 +428,8 @@ fn is_routine(event: &NodeEvent) -> bool {
     match event {
         NodeEvent::JobStarted { .. } | NodeEvent::JobEnded { .. } => true,
         NodeEvent::JobFailed { failure, .. } => {
-            matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::ModuleInvalid(_))
+            use AttemptFailure::{Busy, Declined, ModuleInvalid, Withdrawn};
+            matches!(failure, Withdrawn | Busy | Declined(_) | ModuleInvalid(_))
         }
         _ => false,
     }
@@ -525,7 +526,7 @@ mod tests {
         let job = JobId([1; 16]);
         let failed = |failure| is_routine(&NodeEvent::JobFailed { job, failure });
         let why = || "why".to_owned();
-        assert!(failed(AttemptFailure::Withdrawn));
+        assert!(failed(AttemptFailure::Withdrawn) && failed(AttemptFailure::Busy));
         assert!(failed(AttemptFailure::Declined(why())));
         assert!(failed(AttemptFailure::ModuleInvalid(why())));
         assert!(is_routine(&NodeEvent::JobStarted { job, client: PublicKey([1; 32]) }));

@@ -133,7 +133,7 @@ pub struct Lease {
     pub(crate) armed: Option<Armed>,
 }
 
-/// What a node held before a lease.
+/// What a node held that came before a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ahead {
     pub(crate) leases: u32,
@@ -154,7 +154,7 @@ pub(crate) enum Cause {
     Left,
     /// The node said that it could not do its part, and why.
     Failed(String),
-    /// The node gave the lease back unasked.
+    /// The node gave the lease back unasked, and for no cause that can be seen.
     GaveBack,
     /// The node was told to stop and did not answer.
     Unanswered,

@@ -55,7 +55,9 @@
 //! price), until nothing that is left in them can be better, and nodes that know the module; where those orders do not come that far and hold
 //! nodes whose offers do not fit, the nearest of each class that does, up to 256 classes. Every decision is kept with all its numbers.
 //! A node whose jobs take less than 20 ms holds up to five leases a slot, so that none waits for a round trip; behind one that is predicted to
-//! run for longer, nothing waits there.
+//! run for longer, nothing waits there. Where one runs for longer that was not predicted to, the node hands back what waits
+//! ([`AttemptFailure::Busy`](adit_protocol::AttemptFailure::Busy)), and that has its turn again. At a node clients take turns: a job of one that has
+//! nothing there, and had less than all who wait, is sent to a node that is full of others' short jobs, where it comes before what waits.
 //!
 //! # What is promised
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
@@ -66,7 +68,8 @@
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
 //!   whose attempt was lost goes before all others of its client, and of clients that had as much.
 //! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults, and nor is a GPU
-//!   that another job's work has lost. A failure counts against a node when another one has done the job.
+//!   that another job's work has lost. A job that waited at a node in vain has had no attempt. A failure counts against a node when another one
+//!   has done the job.
 //! - Everything is bounded: the queue, each client's share of it (but for jobs whose attempt was lost, which count and are not refused), the attempts, every wait, what is remembered.
 //!
 //! # What it costs

@@ -451,11 +451,21 @@ impl Dispatcher {
         if found.chosen.is_some() {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
+        } else if let Some(found) = self.found_crowded(now, id, &job) {
+            self.jobs.insert(id, job);
+            self.start(now, id, &found, Why::Best);
         } else if let Err(refusal) = self.admit(now, id, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
             self.enqueue(now, id, job, found);
         }
+    }
+
+    /// Where no node has room, one with short jobs of others before which this one would come: it is for leases sent ahead that it would wait
+    /// otherwise.
+    fn found_crowded(&self, now: Tick, id: JobId, job: &Job) -> Option<Found> {
+        let found = self.queue.is_first(&job.client).then(|| self.search(now, id, job).of_crowded())?;
+        found.chosen.is_some().then_some(found)
     }
 
     /// Where many wait, one that is like this job and waits for no reason of its own: then no node has room for this one either.
@@ -659,6 +669,8 @@ impl Dispatcher {
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
             AttemptFailure::Preempted(_) => self.given_back(now, node, id, attempt, Cause::Preempted),
             AttemptFailure::GpuAway(why) => self.given_back(now, node, id, attempt, Cause::GpuAway(why)),
+            AttemptFailure::Busy if self.nodes.note_busy(&node) => self.handed_back(now, node, id, attempt),
+            AttemptFailure::Busy => self.given_back(now, node, id, attempt, Cause::GaveBack),
             AttemptFailure::Declined(_) => {
                 self.nodes.note_declined(now, &node, &self.jobs[&id]);
                 self.take_lease(id, attempt);
@@ -686,6 +698,30 @@ impl Dispatcher {
         } else {
             self.try_again(now, id, attempt, Cause::Failed(format!("it says that the module is invalid: {why}")));
         }
+    }
+
+    /// Takes in that a job waited in vain for a slot of its node, as what is there takes longer than was thought: it has its turn again.
+    fn handed_back(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
+        let attempts_max = self.config.attempts_max;
+        let lease = self.take_lease(id, attempt);
+        let job = self.jobs.get_mut(&id).expect("a job in hand is known");
+        job.charged_us = job.charged_us.saturating_sub(lease.charged_us);
+        self.queue.refund(&job.client, lease.charged_us);
+        if !job.leases.is_empty() {
+            return;
+        }
+        if job.is_stopping() {
+            self.end(id);
+            return self.actions.push_back(Action::CancelledInQueue { job: id });
+        }
+        // The setbacks may have come while this attempt was out.
+        if job.setbacks >= attempts_max
+            && let Some(words) = job.setback.as_ref().map(Setback::to_string)
+        {
+            return self.lose(id, words);
+        }
+        self.queue_again(now, id);
+        self.place_in_turn(now, id, Some(node));
     }
 
     /// Takes in that a node could not have a job for now, for a reason that is not the job's.
@@ -1125,7 +1161,7 @@ impl Dispatcher {
         job.phase = Phase::Leased;
         let decision = decision(job, &self.nodes, &self.histories, found, why);
         let fetched_bytes = fetched_bytes(std::iter::once(&job.ask.module).chain(&job.ask.fetched), slot, &self.nodes);
-        let ahead = self.nodes.lease(slot, id, attempt, &predicted);
+        let ahead = self.nodes.lease(slot, id, job.client, attempt, &predicted);
         let armed = Some(self.timers.arm(job.lease_deadline(now, &self.config), Timer::Lease(id, attempt)));
         let charged_us = self.queue.charge(&job.client, predicted.run_us.saturating_add(predicted.compile_us));
         job.charged_us += charged_us;

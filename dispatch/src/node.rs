@@ -25,8 +25,12 @@ const SHORT_JOB_US: u64 = 20_000;
 const TURN_MIN_US: u64 = 1_000;
 
 /// Leases ahead of each slot of a node with short jobs. As far as predictions hold, at most 4 x 20 ms of work is then committed to a node too
-/// early.
+/// early; where they do not, the node hands them back.
 const AHEAD_PER_SLOT: u32 = 4;
+
+/// Leases beside those, for each slot, of clients that have nothing else there: at a node clients take turns, so such a job waits for one that
+/// runs, and for none that waits.
+const FIRST_PER_SLOT: u32 = 1;
 
 /// What a round trip is taken for until it is measured, in microseconds: a usual home line's, so that an unknown node is
 /// chosen neither before a near one nor after a far one.
@@ -102,6 +106,8 @@ pub(crate) struct Nodes {
     fast: BTreeSet<(std::cmp::Reverse<u64>, Slot)>,
     /// Those with room, by what a compute minute costs.
     cheap: BTreeSet<(u64, Slot)>,
+    /// Those without room that would have one of a client of which they hold none; least predicted wait first.
+    crowded: BTreeSet<(u64, Slot)>,
     /// How fast those are that take jobs, with room or without: each speed with how many have it.
     speeds: BTreeMap<u64, u32>,
     /// Who knows a module, with room or without.
@@ -158,6 +164,7 @@ pub(crate) struct Node {
 /// A lease that a node holds.
 #[derive(Debug, Clone, Copy)]
 struct Held {
+    client: PublicKey,
     attempt: Attempt,
     /// What it is predicted to take, in microseconds.
     turn_us: u64,
@@ -238,6 +245,11 @@ impl Nodes {
         let since = move |from| self.knowing.range((module, Slot(from))..).take_while(move |(known, _)| *known == module);
         let all = std::iter::once_with(move || since(0)).flatten();
         since(from).chain(all).map(|(_, slot)| *slot)
+    }
+
+    /// Those without room where a job of a client of which they hold none comes soon, the soonest first.
+    pub(crate) fn crowded(&self) -> impl Iterator<Item = Slot> {
+        self.crowded.iter().map(|(_, slot)| *slot)
     }
 
     /// One of the table's places that a number falls on, taken or not.
@@ -400,11 +412,11 @@ impl Nodes {
         })?
     }
 
-    /// Notes a new lease; returns what the node held before.
-    pub(crate) fn lease(&mut self, slot: Slot, job: JobId, attempt: Attempt, predicted: &Prediction) -> Ahead {
+    /// Notes a new lease; returns what comes before it there.
+    pub(crate) fn lease(&mut self, slot: Slot, job: JobId, client: PublicKey, attempt: Attempt, predicted: &Prediction) -> Ahead {
         let lease = |node: &mut Node| {
-            let ahead = Ahead { leases: node.lease_count(), us: node.leased_us };
-            node.take(job, Held { attempt, turn_us: turn_us(predicted), is_long: predicted.run_us >= SHORT_JOB_US });
+            let ahead = node.ahead_of(&client);
+            node.take(job, Held { client, attempt, turn_us: turn_us(predicted), is_long: predicted.run_us >= SHORT_JOB_US });
             ahead
         };
         *self.held.entry(job).or_insert(0) += 1;
@@ -425,6 +437,11 @@ impl Nodes {
             self.let_go(job);
         }
         was_held
+    }
+
+    /// Takes in that what a node holds takes longer than was thought. Says whether it holds enough for that to be so.
+    pub(crate) fn note_busy(&mut self, key: &PublicKey) -> bool {
+        self.change(key, Node::note_busy).unwrap_or(false)
     }
 
     fn let_go(&mut self, job: JobId) {
@@ -599,6 +616,12 @@ impl Nodes {
             self.fast.insert((std::cmp::Reverse(rank.speed), slot));
             self.cheap.insert((rank.price, slot));
         }
+        let crowded = |standing: Standing| standing.crowded_us.filter(|_| !standing.is_barred);
+        let (old, new) = (before.and_then(crowded), after.and_then(crowded));
+        if old != new {
+            old.map(|wait_us| self.crowded.remove(&(wait_us, slot)));
+            self.crowded.extend(new.map(|wait_us| (wait_us, slot)));
+        }
         let speed = |standing: Standing| (standing.has_slots && standing.is_ready).then_some(standing.speed);
         let (old, new) = (before.and_then(speed), after.and_then(speed));
         if old != new {
@@ -649,6 +672,8 @@ struct Standing {
     is_barred: bool,
     speed: u64,
     rank: Option<Rank>,
+    /// Where it has no room, and would have a lease of a client of which it holds none: its predicted wait, in microseconds.
+    crowded_us: Option<u64>,
 }
 
 impl Node {
@@ -695,6 +720,33 @@ impl Node {
         self.leased_us = self.leased_us.saturating_add(held.turn_us);
         let before = self.leases.insert(job, held);
         assert!(before.is_none(), "a node holds one lease of a job at a time");
+    }
+
+    /// What comes before a new lease of a client: where clients take turns, as many of each other's as of its own, and one more.
+    fn ahead_of(&self, client: &PublicKey) -> Ahead {
+        let (all, slots) = (self.lease_count(), self.offer.slots);
+        if all < slots {
+            return Ahead { leases: all, us: self.leased_us };
+        }
+        let mut by_client: BTreeMap<PublicKey, u32> = BTreeMap::new();
+        self.leases.values().for_each(|held| *by_client.entry(held.client).or_insert(0) += 1);
+        let own = by_client.get(client).copied().unwrap_or(0);
+        let leases = by_client.values().map(|count| (*count).min(own + 1)).sum::<u32>().clamp(slots.min(all), all);
+        let us = u128::from(self.leased_us) * u128::from(leases) / u128::from(all.max(1));
+        Ahead { leases, us: us as u64 }
+    }
+
+    pub(crate) fn has_of(&self, client: &PublicKey) -> bool {
+        self.leases.values().any(|held| held.client == *client)
+    }
+
+    fn note_busy(&mut self) -> bool {
+        let is_full = self.lease_count() >= self.offer.slots;
+        if is_full {
+            self.leases.values_mut().for_each(|held| held.is_long = true);
+            self.long_leases = self.lease_count();
+        }
+        is_full
     }
 
     fn give_back(&mut self, job: JobId) {
@@ -781,7 +833,15 @@ impl Node {
             is_barred: self.is_barred,
             speed: self.fuel_per_second(),
             rank: self.rank(),
+            crowded_us: self.crowded_us(),
         }
+    }
+
+    fn crowded_us(&self) -> Option<u64> {
+        let (leases, window, slots) = (self.lease_count(), self.window(), self.offer.slots);
+        let most = window.saturating_add(slots.saturating_mul(FIRST_PER_SLOT));
+        let is_crowded = window > slots && (window..most).contains(&leases);
+        (is_crowded && self.is_ready()).then(|| self.rtt_us().saturating_add(self.queue_us()))
     }
 
     /// Nothing where it has no room, or takes no jobs.
@@ -930,7 +990,7 @@ impl Node {
     }
 
     /// What of an attempt's time was spent in its slot. The rest is the round trip, and the turns of those ahead of it. Where all slots were
-    /// taken it is split as the predictions are: with s slots, all that was there took an s-th of its turns together, and it at least its own.
+    /// taken it is split as the predictions are: with s slots, all that came before it took an s-th of its turns together, and it at least its own.
     fn time_in_slot(&self, lease: &Lease, elapsed_us: u64) -> u64 {
         let slots = self.offer.slots.max(1);
         let there_us = elapsed_us.saturating_sub(self.rtt_us.unwrap_or(0));

@@ -124,6 +124,13 @@ impl Queue {
         (self.len().saturating_sub(1), ahead, clients)
     }
 
+    /// Whether a job of `client` that came now would be the first of all in turn, as it had less than everybody who waits.
+    pub(crate) fn is_first(&self, client: &PublicKey) -> bool {
+        let own = self.shares.of(client);
+        self.retried.keys().all(|other| self.shares.of(other) > own)
+            && self.turns.first_key_value().is_none_or(|((share, _), _)| *share > own)
+    }
+
     /// The first job of the same client with the same demand that waits.
     pub(crate) fn first_like(&self, job: &Job) -> Option<JobId> {
         let lane = self.lines.get(&job.client)?.lanes.get(&job.demand)?;

@@ -32,6 +32,9 @@ const CLASS_LOOKS: usize = 256;
 /// Costs are compared in these parts of a microcredit, as many small jobs cost less than one.
 const FINE: u64 = 1_024;
 
+/// Nodes without room that are looked at for the job of a client which has less than those who wait there.
+const CROWDED_LOOKS: usize = 16;
+
 /// A node is about as good as the best where it takes no more than this part longer.
 const ABOUT: u128 = 16;
 
@@ -135,6 +138,17 @@ impl Search<'_> {
         self.consider(slot, &mut found);
         if !found.ranked.is_empty() {
             self.look_at_past(&mut found);
+        }
+        self.choose(&mut found);
+        found
+    }
+
+    /// Looks for the best node without room where the job would come before all that waits, for it is the only one of its client there.
+    pub(crate) fn of_crowded(&self) -> Found {
+        let mut found = Found::default();
+        let is_alone = |slot: &Slot| !self.nodes.at(*slot).has_of(&self.job.client);
+        for slot in self.nodes.crowded().take(CROWDED_LOOKS).filter(is_alone) {
+            self.consider(slot, &mut found);
         }
         self.choose(&mut found);
         found

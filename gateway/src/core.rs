@@ -977,7 +977,7 @@ impl Core {
                     failure = AttemptFailure::Node(format!("it says that blob {digest} is missing, which it is not"));
                 }
             }
-            AttemptFailure::Withdrawn => {}
+            AttemptFailure::Withdrawn | AttemptFailure::Busy => {}
         }
         failure
     }

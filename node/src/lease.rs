@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use crate::fetch::{fetch, open};
 use crate::link::Link;
 use crate::sign::Finished;
-use crate::tenancy::Turn;
 use crate::times::wall_time;
+use crate::turns::{Busy, Turn};
 
 /// What the gateway asks for.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input
     is_another.then(|| "the input is not the one that the job names".to_owned())
 }
 
-/// What a lease holds while it runs: its tenant's turn, and its inputs' places in the cache, so that what the cache takes of the disk is what its
+/// What a lease holds while it runs: its turn, and its inputs' places in the cache, so that what the cache takes of the disk is what its
 /// owner allowed.
 struct Held {
     _turn: Option<Turn>,
@@ -149,7 +149,7 @@ async fn fetch_inputs(link: &Link, spec: &JobSpec, inline: Option<Vec<u8>>) -> R
     Ok((Inputs { stdin, named: files.collect() }, pins))
 }
 
-/// Fetches, compiles, waits for the tenant's turn and starts, and notes how long each took.
+/// Fetches, compiles, waits for its turn and starts, and notes how long each took.
 async fn prepare(
     link: &Link,
     lease: &Lease,
@@ -181,8 +181,12 @@ async fn prepare(
         // Kept for the case that the code is dropped from the cache between here and the start.
         let again = inputs.try_clone().map_err(|error| AttemptFailure::Node(error.to_string()))?;
         if turn.is_none() {
+            // Before it has a slot, which others can use meanwhile: its work on the GPU cannot begin again in better code.
+            if spec.gpu.is_some() {
+                runtime.optimised(spec.module.digest).await;
+            }
             let is_alone = || link.node.owner.rules().one_tenant;
-            turn = Some(link.node.tenancy.turn(lease.client, is_alone).await);
+            turn = Some(link.node.turns.turn(lease.client, is_alone).await.map_err(|Busy| AttemptFailure::Busy)?);
         }
         link.node.owner.rules().admit(&lease.client, spec, &link.node.offer.price).map_err(AttemptFailure::Declined)?;
         let Inputs { stdin: input, named } = inputs;

@@ -22,7 +22,7 @@ mod lease;
 mod link;
 mod sign;
 mod speed;
-mod tenancy;
+mod turns;
 
 mod owner;
 pub mod rules;

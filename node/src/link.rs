@@ -85,8 +85,8 @@ impl Link {
     pub(crate) fn fail(&self, lease: &Lease, failure: AttemptFailure) {
         let (job, attempt) = (lease.job, lease.attempt);
         tracing::info!(%job, %failure, "attempt failed");
-        // A job that its client withdrew was not refused.
-        if failure != AttemptFailure::Withdrawn {
+        // A job that its client withdrew was not refused, nor one that another node may have sooner.
+        if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Busy) {
             self.node.note_refusal(lease, &failure);
         }
         self.node.tell(NodeEvent::JobFailed { job, failure: failure.clone() });

@@ -25,9 +25,9 @@ use crate::owner::Owner;
 use crate::rules::{Readings, Rules, Wanted};
 use crate::sensors::{LinuxSensors, MissingSensor, Sensors};
 use crate::speed::Measured;
-use crate::tenancy::Tenancy;
 use crate::times::{show_time, wall_time};
 use crate::today::Today;
+use crate::turns::Turns;
 use crate::watch::Watch;
 use crate::{AbsurdError, NodeConfig, NodeEvent, link};
 
@@ -141,7 +141,7 @@ pub(crate) struct Shared {
     pub(crate) owner: Owner,
     pub(crate) watch: Watch,
     pub(crate) today: Today,
-    pub(crate) tenancy: Rc<Tenancy>,
+    pub(crate) turns: Rc<Turns>,
     /// Has the machine looked at now.
     pub(crate) look_now: Notify,
     /// Tells that no lease is held any more, or that nobody need wait for that.
@@ -218,10 +218,10 @@ impl Node {
         check(&config, sensors.as_mut())?;
         let lock = lock(&config.cache_dir)?;
         let blob_dir = config.cache_dir.join("blobs");
-        let half = config.cache_bytes_max / 2;
+        let (half, slots) = (config.cache_bytes_max / 2, config.slots as usize);
         let blobs = BlobStore::open(&blob_dir, half).map_err(|error| StartError::Cache { path: blob_dir, error })?;
         let runtime = Runtime::new(RuntimeConfig {
-            slots: config.slots as usize,
+            slots,
             cache_bytes_max: half,
             memory_max: config.memory,
             module_bytes_max: config.module_bytes_max,
@@ -271,7 +271,7 @@ impl Node {
             gpu_told: RefCell::default(),
             gpu_gone_since: Cell::default(),
             today,
-            tenancy: Rc::default(),
+            turns: Rc::new(Turns::new(slots)),
             look_now: Notify::new(),
             became_idle: Notify::new(),
             link: RefCell::default(),
@@ -424,7 +424,7 @@ impl Shared {
         if let Some(link) = self.link() {
             link.keep_rules(is_alone_now);
         }
-        self.tenancy.look_again();
+        self.turns.look_again();
         let wanted = self.owner.rules().wanted();
         self.look(self.watch.elapsed(), &self.watch.read(wanted));
         // A guest that runs may not have been watched until now.

@@ -55,7 +55,7 @@ pub use units::{ByteCount, Fuel, Microcredits, ParseFuelError, UnixMillis};
 pub use usage::{Outcome, TrapKind, Usage};
 
 /// The version of everything on the wire; the first byte of every frame's payload.
-pub const PROTOCOL_VERSION: u8 = 7;
+pub const PROTOCOL_VERSION: u8 = 8;
 
 /// The TLS application protocol (RFC 7301) that every Adit connection negotiates.
-pub const ALPN: &[u8] = b"adit/7";
+pub const ALPN: &[u8] = b"adit/8";

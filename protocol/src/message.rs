@@ -659,6 +659,18 @@ pub enum AttemptFailure {
     /// The node's GPU is not there, or was lost in another job's work: another node may run it, and the job is not to blame.
     #[error("the node's GPU was not there for the job: {0}")]
     GpuAway(String),
+    /// It waited for a slot, and those are taken for longer than jobs take behind which any is sent ahead: another node may run it, or this
+    /// one later.
+    #[error("the node's slots are taken for longer than was thought")]
+    Busy,
+}
+
+impl AttemptFailure {
+    /// Whether the node may have done something that it is not paid for: not where the attempt was withdrawn, declined, taken back or handed
+    /// on before it began.
+    pub fn may_have_cost(&self) -> bool {
+        !matches!(self, Self::Withdrawn | Self::Declined(_) | Self::Preempted(_) | Self::Busy)
+    }
 }
 
 /// What a node offers.

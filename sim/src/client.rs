@@ -7,7 +7,10 @@ use adit_protocol::{
 
 use crate::env::{ClientAlarm, Env, Greeting, Happening, LinkId, Message, Peer};
 use crate::node::gpu_ns_of;
-use crate::plan::{Fault, SECOND};
+use crate::plan::{Fault, Plan, SECOND};
+
+/// The fuel of a short task, at most: some milliseconds.
+const SHORT_FUEL: u64 = 5_000_000;
 
 /// A client tries a job that was refused for want of room so often.
 const TRIES_MAX: u32 = 20;
@@ -67,8 +70,12 @@ impl Client {
             let when = match env.chance.below(4) {
                 0 => env.plan.active_us / 8,
                 1 => env.plan.active_us / 3,
+                _ if has_short_tasks(&env.plan) && index == 0 => env.plan.active_us / 2,
                 _ => env.chance.below(env.plan.active_us * 9 / 10),
             };
+            // Others come while one's short tasks wait.
+            let after_us = if has_short_tasks(&env.plan) && index > 0 { 3_000 * at as u64 } else { 0 };
+            let when = when + after_us;
             client.alarm(env, when, ClientAlarm::Submit(at));
             if env.chance.permille(100) {
                 let patience = env.chance.within_orders(1_000, 4 * SECOND);
@@ -83,6 +90,9 @@ impl Client {
         let key = IdempotencyKey(env.chance.bytes());
         let heavy = if env.plan.has(Fault::Overload) { 3_000_000_000 } else { 400_000_000 };
         let fuel = env.chance.within_orders(100_000, heavy);
+        // Now and then a long one is among them.
+        let is_short = has_short_tasks(&env.plan) && self.index == 0 && fuel % 16 != 0;
+        let fuel = if is_short { fuel % SHORT_FUEL + 1 } else { fuel };
         let chance = &mut env.chance;
         let limit = if chance.permille(30) { fuel / 2 } else { fuel.saturating_mul(chance.within(1, 4)) };
         let limits = JobLimits {
@@ -116,6 +126,9 @@ impl Client {
             salt: Salt(chance.bytes()),
             ..JobSpec::new(chance.pick(modules), input)
         };
+        if is_short {
+            spec.module = modules[0];
+        }
         // Some jobs share their weights, which weigh in the price.
         if fuel.is_multiple_of(4) {
             let weights = BlobRef { digest: adit_protocol::Digest::of(b"weights"), bytes: 1 << 20 };
@@ -319,4 +332,9 @@ pub(crate) fn brief(result: &JobResult) -> String {
 /// The first letters of a key.
 pub(crate) fn short(key: &PublicKey) -> String {
     key.to_string()[..8].to_owned()
+}
+
+/// Whether in this run the first client has short tasks, for which nodes have leases ahead.
+pub(crate) fn has_short_tasks(plan: &Plan) -> bool {
+    plan.seed % 3 == 1
 }

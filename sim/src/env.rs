@@ -95,6 +95,8 @@ pub(crate) enum NodeAlarm {
     Connect,
     /// The attempt in this place is due.
     Due(u64),
+    /// The attempt in this place may have waited for a slot for long.
+    Waits(u64),
     /// The owner does something.
     Owner,
 }

@@ -735,7 +735,7 @@ impl Gateway {
             }
             failure => failure,
         };
-        if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
+        if failure.may_have_cost() {
             self.note_unpaid(env, key, job, attempt, &failure.to_string());
         }
         self.attempt_failed(env, key, job, attempt, failure);

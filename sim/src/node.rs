@@ -13,6 +13,9 @@ use crate::plan::{Fault, SECOND};
 use crate::points::Point;
 use crate::world::{gateway_key, module_invalid_text, wall_ms};
 
+/// How long an attempt waits for a slot while none gets free, in microseconds.
+const PATIENCE_US: u64 = 50_000;
+
 /// Modules that a node keeps.
 const CACHED_MAX: usize = 3;
 
@@ -43,6 +46,10 @@ pub(crate) struct Node {
     life: u64,
     works: BTreeMap<u64, Work>,
     works_begun: u64,
+    /// When an attempt got a slot last, and which turn of its client's that was among all.
+    slot_given: u64,
+    turns: BTreeMap<PublicKey, u64>,
+    turns_given: u64,
     /// Jobs of which it said what is not so.
     lied_of: BTreeSet<JobId>,
 }
@@ -145,6 +152,9 @@ impl Node {
             life: 0,
             works: BTreeMap::new(),
             works_begun: 0,
+            slot_given: 0,
+            turns: BTreeMap::new(),
+            turns_given: 0,
             lied_of: BTreeSet::new(),
         };
         let first = env.chance.pick(&[0, 0, 500_000, 8 * SECOND]);
@@ -173,6 +183,7 @@ impl Node {
             }
             NodeAlarm::Connect => {}
             NodeAlarm::Due(place) => self.due(env, place),
+            NodeAlarm::Waits(place) => self.waits(env, place),
             NodeAlarm::Owner => self.owner_acts(env),
         }
     }
@@ -294,23 +305,45 @@ impl Node {
         if self.shirks && env.strikes(Fault::GiveBacks, 900) {
             env.hit(Point::GaveBackUnasked);
             let failure = if spec.gpu.is_some() { AttemptFailure::GpuAway } else { AttemptFailure::Preempted };
-            return fail(self, env, failure("it says".into()));
+            let failure = if env.chance.permille(200) { AttemptFailure::Busy } else { failure("it says".into()) };
+            return fail(self, env, failure);
         }
         self.works_begun += 1;
         let place = self.works_begun;
         self.works.insert(place, Work { job, attempt, client, spec, arrived: env.now, stage: Stage::Waits });
         self.start_waiting(env);
+        if self.works.get(&place).is_some_and(|work| work.stage == Stage::Waits) {
+            self.alarm(env, PATIENCE_US, NodeAlarm::Waits(place));
+        }
     }
 
-    /// Starts what waits, as far as there are slots.
+    /// Starts what waits, as far as there are slots: clients take turns.
     fn start_waiting(&mut self, env: &mut Env) {
         let is_busy = |work: &&Work| !matches!(work.stage, Stage::Waits);
         while self.works.values().filter(is_busy).count() < self.slots_owned as usize {
-            let Some(place) = self.works.iter().find(|(_, work)| work.stage == Stage::Waits).map(|(place, _)| *place) else {
-                return;
-            };
+            let inside = |client| self.works.values().filter(is_busy).filter(|work| work.client == client).count();
+            let turn = |client| self.turns.get(&client).copied().unwrap_or(0);
+            let waiting = self.works.iter().filter(|(_, work)| work.stage == Stage::Waits);
+            let next = waiting.min_by_key(|(place, work)| (inside(work.client), turn(work.client), **place));
+            let Some((place, client)) = next.map(|(place, work)| (*place, work.client)) else { return };
+            self.slot_given = env.now;
+            self.turns_given += 1;
+            self.turns.insert(client, self.turns_given);
             self.start(env, place);
         }
+    }
+
+    /// Hands back what waits, where no slot got free for long.
+    fn waits(&mut self, env: &mut Env, place: u64) {
+        let Some(work) = self.works.get(&place).filter(|work| work.stage == Stage::Waits) else { return };
+        let patient_until = work.arrived.max(self.slot_given) + PATIENCE_US;
+        if env.now < patient_until {
+            return self.alarm(env, patient_until - env.now, NodeAlarm::Waits(place));
+        }
+        let (job, attempt) = (work.job, work.attempt);
+        self.works.remove(&place);
+        env.hit(Point::HandedBack);
+        self.say(env, NodeMessage::Failed { job, attempt, failure: AttemptFailure::Busy });
     }
 
     fn start(&mut self, env: &mut Env, place: u64) {

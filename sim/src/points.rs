@@ -26,6 +26,8 @@ macro_rules! points {
 points! {
     StartedAtOnce = "a job started as it was submitted",
     StartedFromQueue = "a job waited and then started",
+    HandedBack = "a node handed back what waited there for a slot, as none got free",
+    PutFirst = "a job was sent to a full node, where it came before another client's that waited",
     StartedOverWindow = "a node held more leases than it has slots",
     FinishedFirstTry = "a job finished on its first attempt",
     FinishedAfterSetback = "a job finished after an attempt was lost",

@@ -491,7 +491,8 @@ impl Shadow {
                 self.cut_short(now, id, attempt, points);
             }
             AttemptFailure::Withdrawn | AttemptFailure::Node(_) => self.set_back(now, id, attempt, points),
-            AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_) => {
+            AttemptFailure::Busy if self.note_busy(&node) => self.cut_short(now, id, attempt, points),
+            AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_) | AttemptFailure::Busy => {
                 self.count_preemption(id, points);
                 self.jobs.get_mut(&id).expect("it has a lease").given_back.insert(node);
                 self.cut_short(now, id, attempt, points);
@@ -505,6 +506,15 @@ impl Shadow {
                 self.passed_over(now, id, attempt, node);
             }
         }
+    }
+
+    /// A node says that what it has takes long, which is so only where all its slots may be taken.
+    fn note_busy(&mut self, node: &PublicKey) -> bool {
+        let Some(node) = self.nodes.get_mut(node).filter(|node| node.owed.len() >= node.offer.slots as usize) else {
+            return false;
+        };
+        node.long.extend(node.owed.keys());
+        true
     }
 
     /// Nobody heard of the attempt. Where it was the only one, the job waits on as before, for a node that its client can pay.
@@ -634,7 +644,11 @@ impl Shadow {
         let mut leases = dispatcher.leases(&key).filter_map(|(job, attempt)| dispatcher.lease_of(job, attempt));
         let is_at_long = node.is_at_long() || leases.any(|lease| is_long(&lease.predicted));
         let most = if is_at_long { node.offer.slots * LEASES_PER_SLOT } else { 0 };
-        let has_room = view.as_ref().is_some_and(|view| view.leases <= view.window.max(window_before).max(most));
+        // At a node clients take turns.
+        let is_of_client = |id: &JobId| self.jobs.get(id).is_some_and(|other| other.request.client == job.request.client);
+        let for_first = if node.owed.keys().any(is_of_client) { 0 } else { node.offer.slots };
+        let most = view.as_ref().map_or(0, |view| view.window.max(window_before).max(most) + for_first);
+        let has_room = view.as_ref().is_some_and(|view| view.leases <= most);
         let is_hedge = decision.is_hedge;
         let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
         let is_often = job.preemptions > self.config.preemptions_max;
@@ -714,6 +728,9 @@ impl Shadow {
         }
         if job.request.gpu.is_some() {
             points.hit(Point::GpuStarted);
+        }
+        if dispatcher.node(&key).is_some_and(|view| view.leases > view.window && view.window > view.offer.slots) {
+            points.hit(Point::PutFirst);
         }
         if job.preemptions > self.config.preemptions_max {
             points.hit(Point::GivenBackByMany);

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use adit_ledger::{Ledger, Operation};
 use adit_protocol::{BlobRef, Grant, Microcredits, SecretKey, Terms, TransferId, UnixMillis};
 
-use crate::client::{Client, JobStage};
+use crate::client::{self, Client, JobStage};
 use crate::disk::{Disk, Survivors};
 use crate::env::{Env, Happening, LinkId, Message, Peer, Side, Strike};
 use crate::gateway::Gateway;
@@ -147,8 +147,13 @@ impl World {
             modules.push(module);
         }
         let (clients, jobs) = (env.plan.clients, env.plan.jobs);
-        let share = |n: u32| jobs / clients + u32::from(n < jobs % clients);
-        let clients: Vec<Client> = (0..clients).map(|n| Client::new(&mut env, n as usize, &modules, share(n))).collect();
+        let even = |n: u32| jobs / clients + u32::from(n < jobs % clients);
+        // Or nearly all are one's.
+        let few = (jobs / 16).min(jobs / clients);
+        let of_first = |n: u32| if n == 0 { jobs - few * (clients - 1) } else { few };
+        let share = |n: u32| if client::has_short_tasks(&env.plan) { of_first(n) } else { even(n) };
+        let shares = (0..clients).map(|n| (n as usize, share(n))).collect::<Vec<_>>();
+        let clients: Vec<Client> = shares.into_iter().map(|(n, jobs)| Client::new(&mut env, n, &modules, jobs)).collect();
         let keys: Vec<_> = clients.iter().map(|client| client.public).collect();
         let nodes = (0..env.plan.nodes as usize).map(|n| Node::new(&mut env, n, &keys)).collect();
         let mut world =

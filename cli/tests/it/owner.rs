@@ -3,6 +3,7 @@
 //! Most of these tests are the gateway themselves, so that they see what a node says, in its order. Their connections live on a thread of
 //! their own, because commands are waited for.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -140,13 +141,13 @@ impl Guest {
         timeout(PATIENCE, self.inbox.next()).await.expect("the node speaks").unwrap().expect("the node is there")
     }
 
-    /// Has a node run a job of the first client's that does not end by itself, and keep another one waiting; their module too.
+    /// Has a node run a job of the first client's that does not end by itself, whose module comes too, and keep another one waiting for its own.
     async fn hold_two(&mut self) -> (Vec<u8>, JobId, JobId) {
         let module = guest::hold();
         let running = self.lease(client(1), &module, b"", endless());
         self.serve(&module).await;
         self.hear_ready(running).await;
-        let waiting = self.lease(client(1), &module, b"", endless());
+        let waiting = self.lease(client(1), &guest::echo(), b"", endless());
         (module, running, waiting)
     }
 
@@ -383,6 +384,65 @@ async fn owner_declines_clients_modules_and_jobs_that_earn_too_little() {
     guest.serve(&module).await;
     assert_eq!(guest.hear().await, NodeMessage::Started { job, attempt: Attempt(1) });
     assert_eq!(guest.hear_end().await.0.outcome, Outcome::Finished { exit_code: 0 });
+}
+
+/// Whatever was sent ahead of a job that takes long waited for all of it, beside other nodes that had nothing to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_waits_for_a_slot_that_stays_taken_is_handed_back_within_a_moment() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::hold();
+    let running = guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear_ready(running).await;
+
+    let sent = Instant::now();
+    let waiting: BTreeSet<JobId> = (1..=4).map(|n| guest.lease(client(n), &module, b"", endless())).collect();
+    let mut handed_back = BTreeSet::new();
+    while handed_back.len() < waiting.len() {
+        match guest.hear().await {
+            NodeMessage::Failed { job, failure: AttemptFailure::Busy, .. } => assert!(handed_back.insert(job)),
+            other => panic!("{other:?}"),
+        }
+        assert!(sent.elapsed() >= Duration::from_millis(50), "a slot may get free soon");
+    }
+    assert_eq!(handed_back, waiting);
+    let status = hand.status();
+    assert_eq!(status["jobs"][0]["job"], running.to_string(), "what runs goes on");
+    assert_eq!(status["jobs"].as_array().unwrap().len(), 1);
+    assert_eq!(status["refused"], Value::Array(Vec::new()), "no job was refused: {status}");
+}
+
+/// They ran in the order in which they came, so that whoever came behind four of another's waited for them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn clients_take_turns_at_a_node() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::steady(20_000_000);
+    guest.lease(client(1), &module, b"", endless());
+    guest.serve(&module).await;
+    guest.hear().await;
+    guest.hear_end().await;
+
+    // Where the machine stands still, some are handed back, or end before the last has come.
+    for _ in 0..20 {
+        let batch: Vec<JobId> = (0..4).map(|_| guest.lease(client(1), &module, b"", endless())).collect();
+        let single = guest.lease(client(2), &module, b"", endless());
+        let (mut order, mut ends) = (Vec::new(), 0);
+        while ends < 5 {
+            match guest.hear().await {
+                NodeMessage::Started { job, .. } => order.push(job),
+                NodeMessage::Finished { .. } | NodeMessage::Failed { .. } => ends += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        if order == [batch[0], single, batch[1], batch[2], batch[3]] {
+            return;
+        }
+    }
+    panic!("the other client's job never came second");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -952,28 +1012,30 @@ async fn rules_are_read_anew_by_command_and_signal_and_bad_ones_change_nothing()
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn rules_that_are_read_anew_stop_what_they_do_not_take() {
     let hand = Hand::open();
-    let _node = hand.node(&[]);
+    let _node = hand.home.adit(["node", "--slots", "2", "--gateway", &hand.address()]).start();
     let mut guest = hand.welcome().await;
     let (module, running, waiting) = guest.hold_two().await;
     let welcome = guest.lease(client(2), &module, b"", endless());
+    guest.hear_ready(welcome).await;
     until("all are held", || hand.status()["jobs"].as_array().unwrap().len() == 3);
 
     hand.home.file("config/adit/config.toml", format!("[node.rules]\ndeny-clients = [\"{}\"]\n", client(1)));
     hand.command(&["reload"]).run().ok().says("1 rules hold");
     assert!(matches!(guest.hear().await, NodeMessage::Offer(_)), "that the owner changed something is said first");
-    let (mut ended, mut given_back, mut started) = (None, None, None);
-    while ended.is_none() || given_back.is_none() || started.is_none() {
+    let (mut ended, mut given_back) = (None, None);
+    while ended.is_none() || given_back.is_none() {
         match guest.hear().await {
             NodeMessage::Finished { receipt, .. } => ended = Some(receipt.verify().unwrap().receipt().clone()),
             NodeMessage::Failed { job, failure, .. } => given_back = Some((job, failure)),
-            NodeMessage::Started { job, .. } => started = Some(job),
             other => panic!("{other:?}"),
         }
     }
     assert_partial(&ended.unwrap(), running);
     let why = "the client is on its owner's deny list".to_owned();
     assert_eq!(given_back.unwrap(), (waiting, AttemptFailure::Preempted(why)));
-    assert_eq!(started, Some(welcome), "another client's goes on");
+    let left = hand.status()["jobs"].clone();
+    let left: Vec<_> = left.as_array().unwrap().iter().map(|held| (held["job"].clone(), held["is_running"].clone())).collect();
+    assert_eq!(left, [(welcome.to_string().into(), true.into())], "another client's goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -1,6 +1,6 @@
 //! More work than there is room for: who is refused, who waits, and for how long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use adit_client::{Client, Config, Job, JobError, JobHandle, Source, Update};
@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::guest;
+use crate::hostile::Lease;
 use crate::network::Network;
 use crate::process::PATIENCE;
 use crate::stand_in::{Joined, StandIn};
@@ -193,6 +194,8 @@ struct Batch {
     /// The batch's own customer.
     customer: PublicKey,
     module: Source,
+    /// Its tasks that ended.
+    ended: usize,
 }
 
 impl Batch {
@@ -200,7 +203,8 @@ impl Batch {
         Job::new(self.module.clone(), Source::bytes(n.to_le_bytes().to_vec()))
     }
 
-    /// How many tasks of the batch the node ends after the other customer's job is accepted, before it gets to that.
+    /// How many tasks of the batch have ended when the node gets to the other customer's job: of those that ended after it was accepted, two at
+    /// most.
     async fn tasks_ahead(&mut self, task: Duration) -> (usize, JobHandle) {
         let mut running = self.node.lease().await;
         assert_eq!(running.client, self.customer);
@@ -208,20 +212,48 @@ impl Batch {
         accepted(&mut handle).await;
         let mut ended = 0;
         while running.client == self.customer {
-            self.work(task).await;
+            sleep(task).await;
             self.node.finish(&running);
             ended += 1;
             running = self.node.lease().await;
         }
-        self.work(task).await;
+        sleep(task).await;
         self.node.finish(&running);
-        (ended, handle)
+        self.ended += ended;
+        (self.ended, handle)
     }
 
-    async fn work(&self, task: Duration) {
-        if !task.is_zero() {
-            sleep(task).await;
+    /// Ends short tasks until the node has as many more as wait there; what it has then, the one that runs first.
+    async fn crowded(&mut self) -> VecDeque<Lease> {
+        let mut held = VecDeque::from([self.node.lease().await]);
+        while held.len() < WINDOW {
+            let ended = held.pop_front().expect("it has one at least");
+            self.node.finish(&ended);
+            held.push_back(self.node.lease().await);
+            self.ended += 1;
+            // Those that are sent ahead come with it.
+            while let Some(more) = self.node.lease_within(Duration::from_millis(20)).await {
+                held.push_back(more);
+            }
         }
+        held
+    }
+
+    /// The other customer's job comes to a node that has as many of the batch as it may, and is next there.
+    async fn passes_what_waits(&mut self, held: &mut VecDeque<Lease>) -> JobHandle {
+        let mut handle = self.other.submit(self.job(0));
+        let own = loop {
+            match self.node.lease().await {
+                lease if lease.client == self.customer => held.push_back(lease),
+                lease => break lease,
+            }
+        };
+        // What runs, and then the other customer's, as clients take turns at a node.
+        self.node.finish(&held.pop_front().expect("one runs"));
+        self.ended += 1;
+        accepted(&mut handle).await;
+        self.node.finish(&own);
+        handle
     }
 }
 
@@ -238,7 +270,7 @@ async fn single_job_waits_for_one_task_of_another_customers_batch_of_two_thousan
     };
     let node = node.join().await;
     let [many, other] = [network.client().await, clients(&network, PATIENCE).await.remove(0)];
-    let mut batch = Batch { node, other, customer: many.key(), module: Source::bytes(module) };
+    let mut batch = Batch { node, other, customer: many.key(), module: Source::bytes(module), ended: 0 };
     // The first one brings the module; else they would wait for it, and come in another order.
     let mut handles = vec![many.submit(batch.job(0))];
     accepted(&mut handles[0]).await;
@@ -248,27 +280,31 @@ async fn single_job_waits_for_one_task_of_another_customers_batch_of_two_thousan
         accepted(handle).await;
     }
 
-    let (mut ahead, mut singles) = (Vec::new(), Vec::new());
+    let (mut before, mut singles) = (Vec::new(), Vec::new());
     for _ in 0..MOMENTS {
+        let ended_before = batch.ended;
         let (ended, single) = batch.tasks_ahead(TASK).await;
-        ahead.push(ended);
+        // The one that ran when it was accepted, and one more.
+        assert!(ended - ended_before <= 2, "{ended} after {ended_before}");
+        before.push(ended);
         singles.push(single);
     }
-    // The one that ran when it was accepted, and one more.
-    assert!(ahead.iter().all(|ended| *ended <= 2), "{ahead:?}");
-    // Of tasks that are short, so many more as the node holds already.
-    let mut short = Vec::new();
+    // Of tasks that are short a node has some waiting, and it passes those.
+    let mut held = VecDeque::new();
     for _ in 0..MOMENTS {
-        let (ended, single) = batch.tasks_ahead(Duration::ZERO).await;
-        short.push(ended);
-        singles.push(single);
+        while let Some(lease) = held.pop_front() {
+            batch.node.finish(&lease);
+            batch.ended += 1;
+        }
+        held = batch.crowded().await;
+        singles.push(batch.passes_what_waits(&mut held).await);
+        before.push(batch.ended);
     }
-    assert!(short.iter().all(|ended| *ended <= WINDOW + 1), "{short:?}");
-    eprintln!("tasks ended before it: {ahead:?}, short ones {short:?}");
 
     // All of the batch ends, and the ledger has everything in the order in which it ended.
     let rest = async {
-        let mut left = BATCH - ahead.iter().chain(&short).sum::<usize>();
+        held.iter().for_each(|lease| batch.node.finish(lease));
+        let mut left = BATCH - batch.ended - held.len();
         while left > 0 {
             let lease = batch.node.lease().await;
             batch.node.finish(&lease);
@@ -286,9 +322,7 @@ async fn single_job_waits_for_one_task_of_another_customers_batch_of_two_thousan
     };
     let (batch, singles) = (indices(handles).await, indices(singles).await);
     assert!(batch.is_sorted() && singles.is_sorted(), "each customer's jobs end in their order");
-    let mut before = 0;
-    for (single, ended) in singles.iter().zip(ahead.iter().chain(&short)) {
-        before += ended;
-        assert_eq!(batch.partition_point(|index| index < single), before);
+    for (single, ended) in singles.iter().zip(before) {
+        assert_eq!(batch.partition_point(|index| index < single), ended);
     }
 }

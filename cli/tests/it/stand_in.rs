@@ -105,6 +105,17 @@ impl Joined {
         timeout(PATIENCE, next).await.expect("a lease comes")
     }
 
+    /// The next lease, where one comes within that time.
+    pub(crate) async fn lease_within(&mut self, time: Duration) -> Option<Lease> {
+        loop {
+            let message =
+                timeout(time, self.inbox.next()).await.ok()?.expect("the connection holds").expect("the gateway is there");
+            if let Some(lease) = Lease::of(message) {
+                return Some(lease);
+            }
+        }
+    }
+
     /// Hands in an honest receipt.
     pub(crate) fn finish(&self, lease: &Lease) {
         finish(&self.key, &self.is, &self.outbox, lease);

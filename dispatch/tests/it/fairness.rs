@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use adit_dispatch::{Action, Config, Event};
+use adit_protocol::AttemptFailure;
 
 use crate::world::*;
 
@@ -114,6 +115,109 @@ fn batch_of_long_tasks_after_a_short_one_does_not_delay_anothers_job_by_more_tha
     world.submit_for(2, 2);
     world.pass(60 * SECOND);
     assert_eq!(world.finish_after(1, 1_000, 1, 60_000_000_000), [start(2, 1, 1)]);
+}
+
+/// A node with one slot and a batch of short tasks of client 1: one runs, four wait there.
+fn crowded() -> World {
+    let mut world = World::settled(&[(1, 1)]);
+    let mut out = world.submit_for(1, 1_000);
+    for j in 1_001..1_200 {
+        out.extend(world.submit_for(1, j));
+    }
+    world.pass(10 * MILLISECOND);
+    assert_eq!((out.len(), world.finish_after(1, 1_000, 1, 10_000_000).len()), (1, 5));
+    assert_eq!((world.view(1).leases, world.view(1).window), (5, 5));
+    world
+}
+
+/// Where tasks are short a node has some ahead, and another's job waited until the node had room, and then for all of them.
+#[test]
+fn batch_of_short_tasks_does_not_delay_anothers_job_by_more_than_one_task() {
+    let mut world = crowded();
+    // At the node clients take turns, so this is next when what runs has ended.
+    assert_eq!(world.submit_for(2, 1), [start(1, 1, 1)]);
+    assert_eq!(world.submit_for(2, 2), [], "that holds for one job of a client");
+    assert_eq!(world.submit_for(3, 3), [], "and for one in each slot");
+    assert_eq!(world.submit_for(1, 4), [], "and for nobody who has a batch there");
+    world.pass(10 * MILLISECOND);
+    assert_eq!(world.finish_after(1, 1_001, 1, 10_000_000), [], "one more than the window is out still");
+    world.pass(10 * MILLISECOND);
+    // Who had less has the next place.
+    assert_eq!(world.finish_after(1, 1, 1, 10_000_000), [start(3, 1, 1)]);
+}
+
+#[test]
+fn job_passes_what_waits_at_a_node_only_where_its_client_had_less() {
+    let mut world = crowded();
+    assert_eq!(world.submit_for(2, 1), [start(1, 1, 1)]);
+    world.pass(10 * MILLISECOND);
+    assert_eq!(world.finish_after(1, 1_001, 1, 10_000_000), []);
+    world.pass(10 * MILLISECOND);
+    assert_eq!(world.finish_after(1, 1_002, 1, 10_000_000), [start(1_006, 1, 1)]);
+    // Client 2 has one there, so client 3 alone may pass.
+    assert_eq!(world.submit_for(2, 2), []);
+    assert_eq!(world.submit_for(3, 3), [], "client 2 waits and had no more than it");
+}
+
+/// Tasks that were short and are long now: what waits behind one at its node goes elsewhere as if it had not been there.
+#[test]
+fn what_a_node_hands_back_has_its_turn_elsewhere_and_costs_nobody_anything() {
+    let mut world = crowded();
+    assert_eq!(world.join(2, 1), [start(1_006, 1, 2)]);
+    let reputation = world.view(1).reputation;
+    world.pass(50 * MILLISECOND);
+    for j in 1_002..=1_005 {
+        assert_eq!(world.fail(1, j, 1, AttemptFailure::Busy), [], "both nodes are full");
+    }
+    let view = world.view(1);
+    assert_eq!((view.leases, view.window), (1, 1), "nothing waits behind a long one");
+    // Another's job comes first, and then the batch's first ones.
+    assert_eq!(world.submit_for(2, 1), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish_after(2, 1_006, 1, 1_000_000_000), [start(1, 1, 2)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish_after(2, 1, 1, 1_000_000_000), [start(1_002, 2, 2)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish_after(1, 1_001, 1, 3_000_000_000), [start(1_003, 2, 1)], "and this node may have it again");
+    assert_eq!(world.view(1).reputation, reputation);
+}
+
+/// However often that happens, it is no attempt of those that a job has.
+#[test]
+fn job_that_is_handed_back_again_and_again_is_not_lost() {
+    let mut world = crowded();
+    world.pass(50 * MILLISECOND);
+    for attempt in 1..=40 {
+        assert_eq!(world.fail(1, 1_002, attempt, AttemptFailure::Busy), []);
+        // What runs ends, and so does all that waits, so that leases are sent ahead anew.
+        let mut started = Vec::new();
+        let held: Vec<_> = world.dispatcher.leases(&node(1)).collect();
+        for (job, of) in held {
+            world.pass(MILLISECOND);
+            started.extend(world.finish_after(1, number(job), of.0, 1_000_000));
+        }
+        assert!(started.contains(&start(1_002, attempt + 1, 1)), "after {attempt}: {started:?}");
+        world.pass(50 * MILLISECOND);
+    }
+}
+
+/// A node that holds fewer leases than it has slots cannot have one wait for a slot.
+#[test]
+fn node_that_hands_back_beside_a_free_slot_gives_back_unasked() {
+    let mut world = World::settled(&[(1, 2), (2, 2)]);
+    let before = world.view(1).reputation;
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.fail(1, 1, 1, AttemptFailure::Busy), [start(1, 2, 2)]);
+    world.pass(2 * SECOND);
+    assert!(world.view(1).reputation < before, "its owner said nothing that explains it");
+}
+
+#[test]
+fn job_that_is_handed_back_while_its_client_withdraws_it_has_not_run() {
+    let mut world = crowded();
+    assert_eq!(world.cancel(1_002), [stop(1_002, 1, 1)]);
+    assert_eq!(world.fail(1, 1_002, 1, AttemptFailure::Busy), [cancelled(1_002)]);
 }
 
 /// Tasks of a millisecond cost such a client nothing.

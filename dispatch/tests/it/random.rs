@@ -85,6 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
             AttemptFailure::Withdrawn,
             AttemptFailure::Preempted("the owner is back".into()),
             AttemptFailure::GpuAway("it hung".into()),
+            AttemptFailure::Busy,
         ];
         prop_oneof![
             6 => Just(None),
@@ -125,6 +126,8 @@ struct Model {
     granted: Vec<Granted>,
     /// The job that this step's report gives back, for nobody's fault.
     given_back: Option<JobId>,
+    /// How often nodes handed jobs back that waited there for slots.
+    handed_back: BTreeMap<JobId, u32>,
 }
 
 impl Model {
@@ -205,7 +208,7 @@ impl Model {
         let attempts = self.alive.get_mut(&job).expect("only a job that is alive starts");
         *attempts += 1;
         assert_eq!(attempt.0, *attempts, "attempts count from 1");
-        assert!(*attempts <= ATTEMPTS_MAX);
+        assert!(*attempts - self.handed_back.get(&job).unwrap_or(&0) <= ATTEMPTS_MAX);
         assert_eq!(self.leases.insert(job, (node, attempt)), None, "{job} has one attempt at a time");
         self.granted.push((node, job, attempt));
     }
@@ -215,9 +218,17 @@ impl Model {
         for view in world.dispatcher.nodes() {
             let out = self.due().iter().filter(|(node, ..)| *node == view.node).count();
             assert_eq!(view.leases as usize, out, "leases at {}", view.node);
-            assert!(view.leases <= 5 * view.offer.slots);
-            let is_filled = actions.iter().any(|action| matches!(action, Action::Start { node, .. } if *node == view.node));
-            assert!(!is_filled || view.leases <= view.window, "{} got more than its window", view.node);
+            assert!(view.leases <= 6 * view.offer.slots);
+            let started = actions.iter().filter_map(|action| match action {
+                Action::Start { job, node, .. } if *node == view.node => Some(self.requests[job].client),
+                _ => None,
+            });
+            let of_client = |client| {
+                self.due().iter().filter(|(node, job, _)| *node == view.node && self.requests[job].client == client).count()
+            };
+            let is_over =
+                |client| view.leases > view.window && of_client(client) > 1 || view.leases > view.window + view.offer.slots;
+            assert!(!started.into_iter().any(is_over), "{} got more than its window", view.node);
         }
         let queued: Vec<_> = self.alive.keys().filter(|job| self.is_queued(world, job)).collect();
         assert_eq!(world.dispatcher.queued(), queued.len());
@@ -339,6 +350,13 @@ fn report(world: &mut World, model: &mut Model, granted: Granted, failure: Optio
     let (node, job, attempt) = granted;
     let is_given_back = matches!(failure, Some(AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_)));
     model.given_back = (is_given_back && model.leases.get(&job) == Some(&(node, attempt))).then_some(job);
+    let slots = model.offers.get(&node).map_or(0, |offer| offer.slots as usize);
+    let is_busy = model.due().iter().filter(|due| due.0 == node).count() > slots;
+    if is_busy && failure == Some(AttemptFailure::Busy) && model.leases.get(&job) == Some(&(node, attempt)) {
+        *model.handed_back.entry(job).or_insert(0) += 1;
+        // It may have it again.
+        model.tried.entry(job).or_default().remove(&node);
+    }
     model.reported(granted, failure.is_none());
     let (n, j) = (node.0[0], number(job));
     match failure {

@@ -141,8 +141,7 @@ impl Core {
             return Err(format!("it reported a failure and has no lease of attempt {attempt} of job {id}"));
         }
         let failure = self.check_failure(id, failure);
-        // Nothing was done that was withdrawn, declined or taken back before it began.
-        if !matches!(failure, AttemptFailure::Withdrawn | AttemptFailure::Declined(_) | AttemptFailure::Preempted(_)) {
+        if failure.may_have_cost() {
             self.note_unpaid(node, id, attempt, &failure.to_string());
         }
         self.attempt_failed(node, id, attempt, failure);

@@ -27,7 +27,7 @@ fn bodies() -> Vec<Vec<u8>> {
 
 /// Bodies of `Event` frames, with every event and every result in them.
 fn events() -> impl Iterator<Item = Vec<u8>> {
-    let before = dump::bytes("07 04 0b*16");
+    let before = dump::bytes("08 04 0b*16");
     let results = wire::job_result_pins().into_iter().map(|(_, dump)| format!("03 {dump}"));
     let dumps = wire::job_event_pins().into_iter().map(|(_, dump)| dump).chain(results);
     dumps.map(move |dump| [before.clone(), dump::bytes(&dump)].concat())
@@ -35,7 +35,7 @@ fn events() -> impl Iterator<Item = Vec<u8>> {
 
 /// Bodies of `Answer` frames, with every answer in them.
 fn answers() -> impl Iterator<Item = Vec<u8>> {
-    wire::answer_pins().into_iter().map(|(_, dump)| dump::bytes(&format!("07 05 ac02 {dump}")))
+    wire::answer_pins().into_iter().map(|(_, dump)| dump::bytes(&format!("08 05 ac02 {dump}")))
 }
 
 /// One change of some bytes.
@@ -98,26 +98,26 @@ fn pinned_frames_pass_the_oracle() {
 fn longest_times_are_shown() {
     let most = "ffffffffffffffffff01 ".repeat(7);
     let decision = format!("02 00 00 00 00 00 00 01 ed*32 {most} 00 00 00 00");
-    assert_eq!(oracle::frame(&dump::bytes(&format!("07 05 00 0e 01 00 00 {decision}"))), 1);
+    assert_eq!(oracle::frame(&dump::bytes(&format!("08 05 00 0e 01 00 00 {decision}"))), 1);
 }
 
 /// A length that promises 16 EiB must not be believed: nothing that long can follow.
 #[test]
 fn huge_lengths_are_refused_without_an_allocation() {
     let rows = [
-        ("a string", "07 00 ffffffffffffffffff01"),
-        ("inline input", &format!("07 00 1d*16 {} 01 ffffffffffffffffff01", wire::SPEC)),
-        ("named inputs", "07 00 1d*16 4d*32 ac02 14*32 05 ffffffffffffffffff01 01 61"),
-        ("a named input's name", "07 00 1d*16 4d*32 ac02 14*32 05 01 ffffffffffffffffff01 61"),
-        ("missing blobs", "07 03 0b*16 ffffffffffffffffff01 4d*32"),
-        ("labels", "07 01 04 61646974 02 00 00 00 00 00 00 00 00 ffffffffffffffffff01"),
-        ("a GPU's class", "07 01 04 61646974 02 00 01 ffffffffffffffffff01 61"),
-        ("known modules", &format!("07 01 {} 00 ffffffffffffffffff01 4d*32", wire::OFFER)),
-        ("a token", &format!("07 01 {} 00 00 01 ffffffffffffffffff01 61", wire::OFFER)),
-        ("a reason to pause", "07 06 02 ffffffffffffffffff01 61"),
-        ("steps", "07 05 00 0e ffffffffffffffffff01 ed*104"),
-        ("candidates", "07 05 00 0e 01 00 00 02 00 00 00 00 00 00 ffffffffffffffffff01 ed*104"),
-        ("an integer that goes on for ever", "07 03 ff*32"),
+        ("a string", "08 00 ffffffffffffffffff01"),
+        ("inline input", &format!("08 00 1d*16 {} 01 ffffffffffffffffff01", wire::SPEC)),
+        ("named inputs", "08 00 1d*16 4d*32 ac02 14*32 05 ffffffffffffffffff01 01 61"),
+        ("a named input's name", "08 00 1d*16 4d*32 ac02 14*32 05 01 ffffffffffffffffff01 61"),
+        ("missing blobs", "08 03 0b*16 ffffffffffffffffff01 4d*32"),
+        ("labels", "08 01 04 61646974 02 00 00 00 00 00 00 00 00 ffffffffffffffffff01"),
+        ("a GPU's class", "08 01 04 61646974 02 00 01 ffffffffffffffffff01 61"),
+        ("known modules", &format!("08 01 {} 00 ffffffffffffffffff01 4d*32", wire::OFFER)),
+        ("a token", &format!("08 01 {} 00 00 01 ffffffffffffffffff01 61", wire::OFFER)),
+        ("a reason to pause", "08 06 02 ffffffffffffffffff01 61"),
+        ("steps", "08 05 00 0e ffffffffffffffffff01 ed*104"),
+        ("candidates", "08 05 00 0e 01 00 00 02 00 00 00 00 00 00 ffffffffffffffffff01 ed*104"),
+        ("an integer that goes on for ever", "08 03 ff*32"),
     ];
     for (what, dump) in rows {
         assert_eq!(oracle::frame(&dump::bytes(dump)), 0, "{what}");

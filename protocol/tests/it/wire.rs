@@ -385,7 +385,7 @@ fn node_record_dump() -> String {
 
 #[test]
 fn version_and_application_protocol() {
-    assert_eq!((PROTOCOL_VERSION, ALPN), (7, &b"adit/7"[..]));
+    assert_eq!((PROTOCOL_VERSION, ALPN), (8, &b"adit/8"[..]));
 }
 
 #[test]
@@ -397,7 +397,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
     vec![
         (
             Greeting::Client { software: "adit".into() },
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              00                     # Client
              04 61646974            # software: `adit`"
                 .into(),
@@ -410,7 +410,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
                 token: Some("key".into()),
             },
             format!(
-                "84000000 07        # length 132, version 7
+                "84000000 08        # length 132, version 8
                  01                 # Node
                  {OFFER}
                  02 03 686f74       # state: Paused, `hot`
@@ -436,7 +436,7 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
                 since_ms: 300,
             },
             format!(
-                "02010000 07        # length 258, version 7
+                "02010000 08        # length 258, version 8
                  00                 # Submit
                  1d*16              # key
                  {SPEC}
@@ -446,21 +446,21 @@ pub(crate) fn client_message_pins() -> Vec<Pin<ClientMessage>> {
         ),
         (
             ClientMessage::Attach { job: JOB },
-            "12000000 07            # length 18, version 7
+            "12000000 08            # length 18, version 8
              01                     # Attach
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Cancel { job: JOB },
-            "12000000 07            # length 18, version 7
+            "12000000 08            # length 18, version 8
              02                     # Cancel
              0b*16                  # job"
                 .into(),
         ),
         (
             ClientMessage::Ask { request: 300, query: Query::Nodes },
-            "05000000 07            # length 5, version 7
+            "05000000 08            # length 5, version 8
              03                     # Ask
              ac02                   # request: 300
              02                     # query: Nodes"
@@ -511,28 +511,28 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
     vec![
         (
             GatewayToClient::Welcome { software: "adit".into() },
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToClient::Rejected(Rejection::Full { retry_after_ms: 1_000 }),
-            "05000000 07            # length 5, version 7
+            "05000000 08            # length 5, version 8
              01                     # Rejected
              00 e807                # Full: retry after 1,000 ms"
                 .into(),
         ),
         (
             GatewayToClient::Accepted { job: JOB },
-            "12000000 07            # length 18, version 7
+            "12000000 08            # length 18, version 8
              02                     # Accepted
              0b*16                  # job"
                 .into(),
         ),
         (
             GatewayToClient::NeedBlobs { job: JOB, missing: vec![MODULE.digest, INPUT.digest] },
-            "53000000 07            # length 83, version 7
+            "53000000 08            # length 83, version 8
              03                     # NeedBlobs
              0b*16                  # job
              02 4d*32 14*32         # missing: two digests"
@@ -540,7 +540,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Event { job: JOB, event: Box::new(JobEvent::Queued) },
-            "13000000 07            # length 19, version 7
+            "13000000 08            # length 19, version 8
              04                     # Event
              0b*16                  # job
              00                     # event: Queued"
@@ -548,7 +548,7 @@ pub(crate) fn gateway_to_client_pins() -> Vec<Pin<GatewayToClient>> {
         ),
         (
             GatewayToClient::Answer { request: 300, answer: Answer::Job(None) },
-            "06000000 07            # length 6, version 7
+            "06000000 08            # length 6, version 8
              05                     # Answer
              ac02                   # request: 300
              00 00                  # answer: Job, none"
@@ -891,14 +891,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
     vec![
         (
             NodeMessage::Started { job: JOB, attempt: Attempt(2) },
-            "13000000 07            # length 19, version 7
+            "13000000 08            # length 19, version 8
              00                     # Started
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             NodeMessage::Log { job: JOB, attempt: Attempt(2), bytes: b"line\n".to_vec() },
-            "19000000 07            # length 25, version 7
+            "19000000 08            # length 25, version 8
              01                     # Log
              0b*16 02               # job, attempt
              05 6c696e650a          # bytes: 5"
@@ -906,7 +906,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Progress { job: JOB, attempt: Attempt(2), done: 300, total: 400 },
-            "17000000 07            # length 23, version 7
+            "17000000 08            # length 23, version 8
              02                     # Progress
              0b*16 02               # job, attempt
              ac02 9003              # done: 300, total: 400"
@@ -915,7 +915,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Finished { receipt: Box::new(signed_receipt()), reason: String::new(), output: None },
             format!(
-                "dc010000 07        # length 476, version 7
+                "dc010000 08        # length 476, version 8
                  03                 # Finished
                  {}
                  00                 # reason: empty
@@ -925,7 +925,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         ),
         (
             NodeMessage::Failed { job: JOB, attempt: Attempt(2), failure: AttemptFailure::Withdrawn },
-            "14000000 07            # length 20, version 7
+            "14000000 08            # length 20, version 8
              04                     # Failed
              0b*16 02               # job, attempt
              03                     # failure: Withdrawn"
@@ -934,14 +934,14 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Offer(Box::new(offer())),
             format!(
-                "59000000 07        # length 89, version 7
+                "59000000 08        # length 89, version 8
                  05                 # Offer
                  {OFFER}"
             ),
         ),
         (
             NodeMessage::State(NodeState::Paused("hot".into())),
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              06                     # State
              02 03 686f74           # Paused: `hot`"
                 .into(),
@@ -963,6 +963,7 @@ pub(crate) fn attempt_failure_pins() -> Vec<Pin<AttemptFailure>> {
         (AttemptFailure::Declined("no".into()), "04 02 6e6f # Declined: `no`".into()),
         (AttemptFailure::Preempted("hot".into()), "05 03 686f74 # Preempted: `hot`".into()),
         (AttemptFailure::GpuAway("hung".into()), "06 04 68756e67 # GpuAway: `hung`".into()),
+        (AttemptFailure::Busy, "07 # Busy".into()),
     ]
 }
 
@@ -975,14 +976,14 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
     vec![
         (
             GatewayToNode::Welcome { software: "adit".into() },
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              00                     # Welcome
              04 61646974            # software: `adit`"
                 .into(),
         ),
         (
             GatewayToNode::Rejected(Rejection::BadOffer("odd".into())),
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              01                     # Rejected
              01 03 6f6464           # BadOffer: `odd`"
                 .into(),
@@ -996,7 +997,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
                 input: Some(b"hello".to_vec()),
             },
             format!(
-                "21010000 07        # length 289, version 7
+                "21010000 08        # length 289, version 8
                  02                 # Lease
                  0b*16 01           # job, attempt
                  c1*32              # client
@@ -1006,7 +1007,7 @@ pub(crate) fn gateway_to_node_pins() -> Vec<Pin<GatewayToNode>> {
         ),
         (
             GatewayToNode::Cancel { job: JOB, attempt: Attempt(2) },
-            "13000000 07            # length 19, version 7
+            "13000000 08            # length 19, version 8
              03                     # Cancel
              0b*16 02               # job, attempt"
                 .into(),
@@ -1023,28 +1024,28 @@ pub(crate) fn stream_request_pins() -> Vec<Pin<StreamRequest>> {
     vec![
         (
             StreamRequest::Put(MODULE),
-            "24000000 07            # length 36, version 7
+            "24000000 08            # length 36, version 8
              00                     # Put
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamRequest::Get(INPUT.digest),
-            "22000000 07            # length 34, version 7
+            "22000000 08            # length 34, version 8
              01                     # Get
              14*32                  # digest"
                 .into(),
         ),
         (
             StreamRequest::Output { job: JOB, attempt: Attempt(2) },
-            "13000000 07            # length 19, version 7
+            "13000000 08            # length 19, version 8
              02                     # Output
              0b*16 02               # job, attempt"
                 .into(),
         ),
         (
             StreamRequest::Logs { job: JOB, offset: 300 },
-            "14000000 07            # length 20, version 7
+            "14000000 08            # length 20, version 8
              03                     # Logs
              0b*16                  # job
              ac02                   # offset: 300"
@@ -1062,30 +1063,30 @@ pub(crate) fn stream_reply_pins() -> Vec<Pin<StreamReply>> {
     vec![
         (
             StreamReply::Stored(MODULE),
-            "24000000 07            # length 36, version 7
+            "24000000 08            # length 36, version 8
              00                     # Stored
              4d*32 ac02             # blob: BLAKE3, 300 bytes"
                 .into(),
         ),
         (
             StreamReply::Found { bytes: 1 << 30 },
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              01                     # Found
              8080808004             # bytes: 1 GiB"
                 .into(),
         ),
-        (StreamReply::Following, "02000000 07 02 # length 2, version 7, Following".into()),
-        (StreamReply::NotFound, "02000000 07 03 # length 2, version 7, NotFound".into()),
+        (StreamReply::Following, "02000000 08 02 # length 2, version 8, Following".into()),
+        (StreamReply::NotFound, "02000000 08 03 # length 2, version 8, NotFound".into()),
         (
             StreamReply::Refused("full".into()),
-            "07000000 07            # length 7, version 7
+            "07000000 08            # length 7, version 8
              04                     # Refused
              04 66756c6c            # why: `full`"
                 .into(),
         ),
         (
             StreamReply::Full { retry_after_ms: 1_000 },
-            "04000000 07 05 e807 # length 4, version 7, Full, retry after 1,000 ms".into(),
+            "04000000 08 05 e807 # length 4, version 8, Full, retry after 1,000 ms".into(),
         ),
     ]
 }
