@@ -28,8 +28,9 @@ Examples:
   adit quote render.wasm --input scene.json --dry-run      # and what it really takes, run once here
   adit quote render.wasm --json | jq .at_most_microcredits
 
-The most that a job can cost is what its account needs: so much is held while it runs, and what it
-did not cost goes back. A dry run is `adit run --local`: the same meter, so that the same bytes
+That is of one attempt, for which the account needs the most that it can cost: so much is held, and
+what it did not cost goes back. Attempts that owners cut short and a --hedge are paid too: all of a
+job's attempts cost three times that at the most, or --max-price. A dry run is `adit run --local`: the same meter, so that the same bytes
 have the same bill on any node. Nothing is submitted.")]
 pub(crate) struct QuoteArgs {
     #[command(flatten)]
@@ -207,6 +208,7 @@ mod tests {
             labels: Vec::new(),
             meter: MeterId([0; 32]),
             fuel_per_second: 0,
+            one_tenant: false,
         };
         NodeStatus {
             node: PublicKey([n; 32]),

@@ -177,6 +177,7 @@ struct DecisionReport {
     fuel: u64,
     fuel_known: bool,
     first_free: bool,
+    next: bool,
     candidates: Vec<CandidateReport>,
     unfit: Vec<(&'static str, u32)>,
     full: u32,
@@ -208,6 +209,7 @@ impl DecisionReport {
             fuel: decision.fuel.0,
             fuel_known: decision.is_fuel_known,
             first_free: decision.is_first_free,
+            next: decision.is_next,
             candidates: decision.candidates.iter().map(CandidateReport::of).collect(),
             unfit: named(&decision.unfit),
             full: decision.full,
@@ -337,6 +339,7 @@ fn plural(count: u32, what: &str) -> String {
 fn show_decision(time: UnixMillis, decision: &Decision) -> anyhow::Result<()> {
     let Decision { attempt, candidates, full, others, .. } = decision;
     let how = match (decision.is_hedge, decision.is_first_free) {
+        _ if decision.is_next => "none had room; at this node it comes before all that waits there".to_owned(),
         (true, _) => "beside the attempt that took unusually long, the best of the nodes with room".to_owned(),
         (false, true) => {
             format!("after {} in the queue, the first node with room for it", show_micros(decision.waited_us))
@@ -380,7 +383,9 @@ fn show_record(node: PublicKey, record: &NodeRecord) -> anyhow::Result<()> {
     };
     print_line(&format!("node {} {state}; reputation {} of 1000", short(node), record.reputation))?;
     if record.verdicts.is_empty() {
-        return print_line("it was compared for no job since it connected: none came, or it had no room");
+        return print_line(
+            "it was compared for no job since it connected: none came, it had no room, or others were nearer, faster or cheaper",
+        );
     }
     let mut table = Table::new(["compared", "and"]);
     for (verdict, count) in &record.verdicts {

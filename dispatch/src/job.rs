@@ -28,7 +28,7 @@ const BEFORE_SLACK_US: u64 = 100_000;
 /// Nodes that decline a job before it is refused, where none is left that did not.
 pub const DECLINED_MAX: usize = 16;
 
-/// Times that a job may be given back or declined while nodes are left that did not: what is held for it is held for so many attempts, each as
+/// Times that a job may be given back, handed back or declined while nodes are left that did not: what is held for it is held for so many attempts, each as
 /// long as it may be.
 pub const GIVEN_BACK_MAX: u32 = 32;
 
@@ -58,6 +58,8 @@ pub(crate) struct Job {
     /// Nodes whose owner declines it, or that its driver keeps from it though its client could pay there, each with which of these it is; at most
     /// [`GIVEN_BACK_MAX`].
     pub(crate) declined: BTreeMap<PublicKey, UnfitReason>,
+    /// How often nodes handed it back that had no slot for it.
+    pub(crate) handed_back: u32,
     /// Whether a node said that its module runs nowhere.
     pub(crate) is_called_invalid: bool,
     /// The last attempt's end, where there was an attempt and it came to nothing.
@@ -221,6 +223,7 @@ impl Job {
             failed: Vec::new(),
             given_back: Vec::new(),
             declined: BTreeMap::new(),
+            handed_back: 0,
             is_called_invalid: false,
             setback: None,
             waited_us: 0,

@@ -20,6 +20,7 @@
 //!     labels: vec![],
 //!     meter: MeterId([0; 32]),
 //!     fuel_per_second: 0,
+//!     one_tenant: false,
 //! };
 //! let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
 //!
@@ -63,7 +64,8 @@
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
 //! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined it or its
 //!   like, is too slow for its deadline or for those of sixteen like it that came before, or costs more than its client has. Jobs that wait for credits are tried again within moments
-//!   after some came. A job that none of them could end by its deadline is not kept.
+//!   after some came. A job that none of them could end by its deadline is not kept. A node whose owner takes one client at a time has no room for
+//!   others' jobs while it has one's; where the turn is another's, it gets empty for that.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
 //!   whose attempt was lost goes before all others of its client, and of clients that had as much.

@@ -54,6 +54,10 @@ pub struct Dispatcher {
     vacating: BTreeMap<PublicKey, Armed>,
     /// Nodes that gave work back a moment ago, and of whose owners nothing was heard that explains it.
     unexplained: BTreeMap<PublicKey, Armed>,
+    /// Jobs for which a node is to get empty that has another client's, as its owner takes one at a time.
+    kept: BTreeMap<JobId, PublicKey>,
+    /// Nodes for which that is over.
+    unkept: Vec<PublicKey>,
     timers: Timers,
     /// Jobs whose wait began in the event that is being handled, with what was found in a search for a node.
     waiting: Vec<(JobId, Found)>,
@@ -90,6 +94,8 @@ impl Dispatcher {
             decisions: VecDeque::new(),
             vacating: BTreeMap::new(),
             unexplained: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            unkept: Vec::new(),
             timers: Timers::default(),
             waiting: Vec::new(),
             actions: VecDeque::new(),
@@ -128,6 +134,7 @@ impl Dispatcher {
             Event::Declined { node, job, attempt, affordable } => self.declined(now, node, job, attempt, affordable),
             Event::Funded { client } => self.funded(now, &client),
         }
+        self.fill_unkept(now);
         self.note_waits();
     }
 
@@ -158,6 +165,7 @@ impl Dispatcher {
         if is_grace_shorter {
             self.give_up_stranded();
         }
+        self.fill_unkept(now);
         self.note_waits();
     }
 
@@ -234,10 +242,15 @@ impl Dispatcher {
         usable.filter_map(|(class, _)| class.price().cost_max(limits, input_bytes).ok()).min()
     }
 
-    /// Why a request would be refused at once: no connected node fits and takes jobs, busy or not, and none that would is expected back.
-    pub fn refusal(&self, request: &Request) -> Option<Refusal> {
+    /// Why a request would be refused at once: no connected node fits and takes jobs, busy or not, and none that would is expected back; or none
+    /// has room, and no more jobs may wait.
+    pub fn refusal(&self, id: JobId, request: &Request) -> Option<Refusal> {
         let job = Job::new(0, self.now, request);
-        self.is_stranded(&job.demand).then(|| self.no_node_fits(&job))
+        if self.is_stranded(&job.demand) {
+            return Some(self.no_node_fits(&job));
+        }
+        let full = self.queue.admit(&job.client, &self.config).err()?;
+        self.search(self.now, id, &job).run().chosen.is_none().then_some(full)
     }
 
     /// The connected nodes, by key.
@@ -306,6 +319,7 @@ impl Dispatcher {
         if let Some(armed) = self.vacating.remove(&key) {
             self.timers.disarm(&armed);
         }
+        node.kept_for.map(|job| self.kept.remove(&job));
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
                 self.set_back(now, job, attempt, cause());
@@ -447,11 +461,9 @@ impl Dispatcher {
         let mut job = Box::new(Job::new(self.jobs_submitted, now, request));
         let like = self.crowd_of(&job).map(|like| &self.jobs[&like]);
         job.shortage = like.and_then(|like| like.shortage.clone());
-        let found = if like.is_some() { Found::default() } else { self.search(now, id, &job).run() };
+        let is_first = || self.queue.is_first(&job.client);
+        let found = if like.is_some() { Found::default() } else { self.search(now, id, &job).run_or(is_first) };
         if found.chosen.is_some() {
-            self.jobs.insert(id, job);
-            self.start(now, id, &found, Why::Best);
-        } else if let Some(found) = self.found_crowded(now, id, &job) {
             self.jobs.insert(id, job);
             self.start(now, id, &found, Why::Best);
         } else if let Err(refusal) = self.admit(now, id, &job, &found) {
@@ -459,13 +471,6 @@ impl Dispatcher {
         } else {
             self.enqueue(now, id, job, found);
         }
-    }
-
-    /// Where no node has room, one with short jobs of others before which this one would come: it is for leases sent ahead that it would wait
-    /// otherwise.
-    fn found_crowded(&self, now: Tick, id: JobId, job: &Job) -> Option<Found> {
-        let found = self.queue.is_first(&job.client).then(|| self.search(now, id, job).of_crowded())?;
-        found.chosen.is_some().then_some(found)
     }
 
     /// Where many wait, one that is like this job and waits for no reason of its own: then no node has room for this one either.
@@ -486,7 +491,7 @@ impl Dispatcher {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
-        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0);
+        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0 && !found.has_let);
         if let Some(needed_us) = needed_us.or_else(|| self.needed_in_vain_us(now, id, job)) {
             return Err(deadline_missed(now, job, needed_us));
         }
@@ -669,7 +674,9 @@ impl Dispatcher {
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
             AttemptFailure::Preempted(_) => self.given_back(now, node, id, attempt, Cause::Preempted),
             AttemptFailure::GpuAway(why) => self.given_back(now, node, id, attempt, Cause::GpuAway(why)),
-            AttemptFailure::Busy if self.nodes.note_busy(&node) => self.handed_back(now, node, id, attempt),
+            AttemptFailure::Busy if self.jobs[&id].handed_back < GIVEN_BACK_MAX && self.nodes.note_busy(&node) => {
+                self.handed_back(now, node, id, attempt);
+            }
             AttemptFailure::Busy => self.given_back(now, node, id, attempt, Cause::GaveBack),
             AttemptFailure::Declined(_) => {
                 self.nodes.note_declined(now, &node, &self.jobs[&id]);
@@ -700,11 +707,12 @@ impl Dispatcher {
         }
     }
 
-    /// Takes in that a job waited in vain for a slot of its node, as what is there takes longer than was thought: it has its turn again.
+    /// Takes in that a job waited in vain for a slot of its node, as what is there takes longer than was thought.
     fn handed_back(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
         let attempts_max = self.config.attempts_max;
         let lease = self.take_lease(id, attempt);
         let job = self.jobs.get_mut(&id).expect("a job in hand is known");
+        job.handed_back += 1;
         job.charged_us = job.charged_us.saturating_sub(lease.charged_us);
         self.queue.refund(&job.client, lease.charged_us);
         if !job.leases.is_empty() {
@@ -720,8 +728,7 @@ impl Dispatcher {
         {
             return self.lose(id, words);
         }
-        self.queue_again(now, id);
-        self.place_in_turn(now, id, Some(node));
+        self.queue_where_it_fits(now, id, node);
     }
 
     /// Takes in that a node could not have a job for now, for a reason that is not the job's.
@@ -853,8 +860,12 @@ impl Dispatcher {
         if job.setbacks >= attempts_max || self.is_given_back_by_all(id) {
             return self.lose(id, words);
         }
+        self.queue_where_it_fits(now, id, node);
+    }
+
+    /// Looks for a node for a job that `node` had and does not run, unless what is left of its price limit is too little for any.
+    fn queue_where_it_fits(&mut self, now: Tick, id: JobId, node: PublicKey) {
         self.queue_again(now, id);
-        // What is left of its price limit may be too little for any node.
         if self.is_stranded(&self.jobs[&id].demand) {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             return self.give_up(id, refusal);
@@ -996,26 +1007,48 @@ impl Dispatcher {
             is_held: self.nodes.is_held(id),
             trusted: OnceCell::new(),
             estimate: self.histories.estimate(module, &ask.limits, ask.input_bytes),
+            with_let: false,
             skips_failed: (!job.failed.is_empty() || !job.given_back.is_empty()) && self.has_fresh_node(job),
             lot: mix(self.config.seed ^ chance ^ u64::from(job.attempts)),
             spread: self.config.spread,
         }
     }
 
-    /// The job that goes to an open node next, with what is known of the node for it.
-    fn next_for(&self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
+    /// The job that goes to an open node next, with what is known of the node for it. Where that cannot have it beside another client's that it has,
+    /// it is to get empty, unless another one is to for that job: nothing else goes there.
+    fn next_for(&mut self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
         let slot = self.nodes.slot(key)?;
         let node = self.nodes.at(slot);
         let fits = |demand: &Demand| node.fits(demand);
-        let may = |id| self.may_start(now, id, slot).is_some();
+        let is_let = |id| node.is_let_to_another(&self.jobs[&id].client);
+        let may = |id| !(is_let(id) && self.kept.contains_key(&id)) && self.may_start(now, id, slot).is_some();
         let id = self.queue.next(|id| fits(&self.jobs[id].demand), fits, may)?;
+        if is_let(id) {
+            self.nodes.keep_for(key, Some(id));
+            self.kept.insert(id, *key);
+            return None;
+        }
         Some((id, self.may_start(now, id, slot)?))
+    }
+
+    /// Ends that a node is to get empty for a job, which started elsewhere or has ended.
+    fn unkeep(&mut self, id: JobId) {
+        if let Some(node) = self.kept.remove(&id) {
+            self.nodes.keep_for(&node, None);
+            self.unkept.push(node);
+        }
+    }
+
+    fn fill_unkept(&mut self, now: Tick) {
+        while let Some(node) = self.unkept.pop() {
+            self.fill(now, &node);
+        }
     }
 
     /// What is known of an open node for a queued job that it may have. One that was told to stop this very job and did not answer yet
     /// must not get it: its late report could not be told from a new one.
     fn may_start(&self, now: Tick, id: JobId, slot: Slot) -> Option<Found> {
-        let found = self.search(now, id, &self.jobs[&id]).of_one(slot);
+        let found = Search { with_let: true, ..self.search(now, id, &self.jobs[&id]) }.of_one(slot);
         found.chosen.is_some().then_some(found)
     }
 
@@ -1132,6 +1165,11 @@ impl Dispatcher {
 
     /// The same, until it is the turn of a job that may find a better node.
     fn fill_until(&mut self, now: Tick, node: &PublicKey, last: Option<JobId>) {
+        // For whom it is to get empty now is seen anew.
+        if let Some(job) = self.nodes.get(node).and_then(|node| node.kept_for) {
+            self.nodes.keep_for(node, None);
+            self.kept.remove(&job);
+        }
         while self.queue.len() > 0
             && self.nodes.is_open(node)
             && let Some((id, found)) = self.next_for(now, node).filter(|(id, _)| Some(*id) != last)
@@ -1149,6 +1187,7 @@ impl Dispatcher {
         let (slot, chosen) = found.chosen.and_then(|at| found.candidates.get(at)).expect("a job starts where it was placed");
         let (slot, key, predicted) = (*slot, chosen.node, chosen.predicted);
         // It is looked up once: where many jobs are out, each time costs more than all else that happens here.
+        let is_next = !self.nodes.summary(slot).is_open();
         let job = self.jobs.get_mut(&id).expect("only a known job is started");
         job.unlimit(&mut self.credit);
         let queued = match job.phase {
@@ -1159,7 +1198,7 @@ impl Dispatcher {
         job.attempts += 1;
         let attempt = Attempt(job.attempts);
         job.phase = Phase::Leased;
-        let decision = decision(job, &self.nodes, &self.histories, found, why);
+        let decision = decision(job, &self.nodes, &self.histories, found, why, is_next);
         let fetched_bytes = fetched_bytes(std::iter::once(&job.ask.module).chain(&job.ask.fetched), slot, &self.nodes);
         let ahead = self.nodes.lease(slot, id, job.client, attempt, &predicted);
         let armed = Some(self.timers.arm(job.lease_deadline(now, &self.config), Timer::Lease(id, attempt)));
@@ -1175,6 +1214,7 @@ impl Dispatcher {
             let unusual_us = self.histories.unusual_us(module, predicted.total_us()).max(self.config.hedge_min_us);
             job.armed = Some(self.timers.arm(now.after(unusual_us), Timer::Hedge(id)));
         }
+        self.unkeep(id);
         self.remember(now, id, found, &decision);
         self.actions.push_back(Action::Start { job: id, attempt, node: key, decision });
     }
@@ -1282,6 +1322,7 @@ impl Dispatcher {
     /// Forgets a job. What a node still holds of it stays with the node.
     fn end(&mut self, id: JobId) -> Box<Job> {
         self.disarm(id);
+        self.unkeep(id);
         let mut job = self.jobs.remove(&id).expect("only a known job ends");
         for armed in job.leases.iter().filter_map(|lease| lease.armed.as_ref()) {
             self.timers.disarm(armed);
@@ -1312,7 +1353,7 @@ impl Dispatcher {
 }
 
 /// What was known when an attempt was given to a node.
-fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why: Why) -> Arc<Decision> {
+fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why: Why, is_next: bool) -> Arc<Decision> {
     let estimate = histories.estimate(Short::of(&job.ask.module.digest), &job.ask.limits, job.ask.input_bytes);
     Arc::new(Decision {
         attempt: Attempt(job.attempts),
@@ -1322,9 +1363,10 @@ fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why:
         fuel: estimate.usage.fuel,
         is_fuel_known: estimate.is_known,
         is_first_free: why == Why::FirstFree,
+        is_next,
         candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
         unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
-        full: nodes.full_count(),
+        full: nodes.full_count() - u32::from(is_next),
         others: nodes.open_count().saturating_sub(found.seen_count()),
     })
 }

@@ -134,6 +134,10 @@ pub(crate) struct Node {
     long_leases: u32,
     /// What all of them are predicted to take, in microseconds.
     leased_us: u64,
+    /// The most slots that it offered since it held none.
+    slots_held: u32,
+    /// The job of another client than it has jobs of, whose turn it is and for which it is to get empty: its owner takes one client at a time.
+    pub(crate) kept_for: Option<JobId>,
     rtt_us: Option<u64>,
     spread_us: u64,
     /// Time of one job in one slot, in microseconds.
@@ -321,6 +325,8 @@ impl Nodes {
             leases: BTreeMap::new(),
             long_leases: 0,
             leased_us: 0,
+            slots_held: 0,
+            kept_for: None,
             rtt_us: None,
             spread_us: 0,
             attempt_us: Mean::default(),
@@ -387,6 +393,7 @@ impl Nodes {
         let (class_id, class) = self.classes.join(&offer);
         let node = self.slots[slot.at()].as_mut().expect("a connected node has its place");
         node.profiles = Profiles::of(&offer.profiles);
+        node.slots_held = node.slots_held.max(offer.slots);
         node.offer = offer;
         node.class = class;
         let before = std::mem::replace(&mut node.class_id, class_id);
@@ -437,6 +444,11 @@ impl Nodes {
             self.let_go(job);
         }
         was_held
+    }
+
+    /// Has a node get empty for a job of a client that it cannot have beside what it has, or ends that.
+    pub(crate) fn keep_for(&mut self, key: &PublicKey, job: Option<JobId>) {
+        self.change(key, |node| node.kept_for = job);
     }
 
     /// Takes in that what a node holds takes longer than was thought. Says whether it holds enough for that to be so.
@@ -695,7 +707,7 @@ impl Node {
             room,
             profiles: self.profiles,
             is_barred: self.is_barred,
-            has_record: !self.reputation.is_whole() || !self.declines.is_empty(),
+            has_record: !self.reputation.is_whole() || !self.declines.is_empty() || self.offer.one_tenant,
             memory: self.offer.memory,
             queue_us: self.queue_us(),
             speed: self.fuel_per_second(),
@@ -716,6 +728,9 @@ impl Node {
     }
 
     fn take(&mut self, job: JobId, held: Held) {
+        if self.leases.is_empty() {
+            self.slots_held = self.offer.slots;
+        }
         self.long_leases += u32::from(held.is_long);
         self.leased_us = self.leased_us.saturating_add(held.turn_us);
         let before = self.leases.insert(job, held);
@@ -740,8 +755,13 @@ impl Node {
         self.leases.values().any(|held| held.client == *client)
     }
 
+    /// Whether its owner takes one client at a time, and it has another one's jobs.
+    pub(crate) fn is_let_to_another(&self, client: &PublicKey) -> bool {
+        self.offer.one_tenant && self.leases.values().any(|held| held.client != *client)
+    }
+
     fn note_busy(&mut self) -> bool {
-        let is_full = self.lease_count() >= self.offer.slots;
+        let is_full = self.lease_count() >= self.slots_held.max(1);
         if is_full {
             self.leases.values_mut().for_each(|held| held.is_long = true);
             self.long_leases = self.lease_count();
@@ -819,8 +839,11 @@ impl Node {
     }
 
     /// Leases that it may hold now. A node that has finished nothing yet is taken for one with long jobs. Behind a long one nothing waits there,
-    /// however short the others were.
+    /// however short the others were; and one that is to get empty gets nothing.
     fn window(&self) -> u32 {
+        if self.kept_for.is_some() && !self.leases.is_empty() {
+            return self.lease_count();
+        }
         let is_short = self.long_leases == 0 && self.attempt_us.value().is_some_and(|us| us < SHORT_JOB_US);
         let ahead = if is_short { AHEAD_PER_SLOT } else { 0 };
         self.offer.slots.saturating_mul(1 + ahead)
@@ -840,7 +863,7 @@ impl Node {
     fn crowded_us(&self) -> Option<u64> {
         let (leases, window, slots) = (self.lease_count(), self.window(), self.offer.slots);
         let most = window.saturating_add(slots.saturating_mul(FIRST_PER_SLOT));
-        let is_crowded = window > slots && (window..most).contains(&leases);
+        let is_crowded = window > slots && (window..most).contains(&leases) && !self.offer.one_tenant && self.kept_for.is_none();
         (is_crowded && self.is_ready()).then(|| self.rtt_us().saturating_add(self.queue_us()))
     }
 
@@ -901,8 +924,10 @@ impl Node {
             self.learn_overhead(run_us.saturating_sub(self.run_us(fuel)));
             return false;
         }
+        // What waited there may have been passed by others, so its part of the time is not sure.
+        let is_sure = believed.is_whole && lease.ahead.leases < self.offer.slots;
         // Where the way is long against the run, an error in the one is a large one in the other.
-        run_us >= self.rtt_us() / 4 && self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us), believed.is_whole)
+        run_us >= self.rtt_us() / 4 && self.learn_speed(now, fuel, run_us.saturating_sub(self.overhead_us), is_sure)
     }
 
     /// What was done until it was cut short was done at the node's speed, also where jobs so long never end there. The time until it was

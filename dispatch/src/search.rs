@@ -56,6 +56,8 @@ pub(crate) struct Search<'a> {
     pub(crate) trusted: OnceCell<bool>,
     /// Whether nodes that failed the job before are ruled out.
     pub(crate) skips_failed: bool,
+    /// Whether nodes count that have another client's jobs and whose owner takes one at a time.
+    pub(crate) with_let: bool,
     /// Decides all lots of this search.
     pub(crate) lot: u64,
     pub(crate) spread: usize,
@@ -71,6 +73,10 @@ pub(crate) struct Found {
     pub(crate) unfit: BTreeMap<UnfitReason, u32>,
     ruled_out: Vec<(Slot, UnfitReason)>,
     seen: Vec<Slot>,
+    /// How many of those seen had no room.
+    crowded: u32,
+    /// Whether any was met that has another client's jobs and whose owner takes one at a time.
+    pub(crate) has_let: bool,
     /// The least time in which a node that only its deadline rules out would have ended the job.
     pub(crate) soonest_us: Option<u64>,
     ranked: Vec<(Rank, Slot, Prediction)>,
@@ -103,7 +109,7 @@ impl Found {
 
     /// How many nodes with room were looked at.
     pub(crate) fn seen_count(&self) -> u32 {
-        self.seen.len() as u32
+        self.seen.len() as u32 - self.crowded
     }
 
     /// What was found of each node that was looked at, and of some that were not.
@@ -118,6 +124,12 @@ impl Found {
 impl Search<'_> {
     /// Looks for the best open node.
     pub(crate) fn run(&self) -> Found {
+        self.run_or(|| false)
+    }
+
+    /// The same; where there is none and `is_first`, for the best of the full ones where the job would come before all that waits, as it is the
+    /// only one of its client there.
+    pub(crate) fn run_or(&self, is_first: impl Fn() -> bool) -> Found {
         let mut found = Found::with_room();
         let is_best = self.look_at_orders(&mut found);
         self.look_elsewhere(&mut found);
@@ -126,6 +138,9 @@ impl Search<'_> {
         }
         if found.ranked.is_empty() {
             self.look_at_classes(&mut found, |members| &members.barred_open);
+        }
+        if found.ranked.is_empty() && is_first() {
+            self.look_at_crowded(&mut found);
         }
         self.look_at_past(&mut found);
         self.choose(&mut found);
@@ -143,15 +158,13 @@ impl Search<'_> {
         found
     }
 
-    /// Looks for the best node without room where the job would come before all that waits, for it is the only one of its client there.
-    pub(crate) fn of_crowded(&self) -> Found {
-        let mut found = Found::default();
+    fn look_at_crowded(&self, found: &mut Found) {
         let is_alone = |slot: &Slot| !self.nodes.at(*slot).has_of(&self.job.client);
         for slot in self.nodes.crowded().take(CROWDED_LOOKS).filter(is_alone) {
-            self.consider(slot, &mut found);
+            let before = found.seen.len();
+            self.consider(slot, found);
+            found.crowded += (found.seen.len() - before) as u32;
         }
-        self.choose(&mut found);
-        found
     }
 
     /// Notes the nodes that are ruled out because of what they did with this job: they are few, and somebody will ask.
@@ -230,6 +243,10 @@ impl Search<'_> {
         if found.seen.contains(&slot) {
             return;
         }
+        if self.is_let(slot) {
+            found.has_let = true;
+            return;
+        }
         found.seen.push(slot);
         if self.is_held && self.nodes.at(slot).holds(self.id) {
             return;
@@ -266,6 +283,11 @@ impl Search<'_> {
             let gone = had.into_iter().filter(|key| self.nodes.get(key).is_some_and(is_trusted)).count();
             u64::from(trusted) > gone as u64
         })
+    }
+
+    /// Whether a node has another client's jobs, and its owner takes one at a time.
+    fn is_let(&self, slot: Slot) -> bool {
+        !self.with_let && self.nodes.summary(slot).has_record && self.nodes.at(slot).is_let_to_another(&self.job.client)
     }
 
     fn rule_out(&self, slot: Slot, reason: UnfitReason, found: &mut Found) {
@@ -367,7 +389,7 @@ impl Search<'_> {
         let unfit = if self.nodes.at(slot).is_ready() { self.unfit(slot) } else { Some(UnfitReason::NotReady) };
         match unfit {
             Some(reason) => Verdict::Unfit(reason),
-            None if self.nodes.summary(slot).is_open() => Verdict::Worse,
+            None if self.nodes.summary(slot).is_open() && !self.is_let(slot) => Verdict::Worse,
             None => Verdict::Full,
         }
     }

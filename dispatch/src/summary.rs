@@ -15,7 +15,7 @@ pub(crate) struct Summary {
     pub(crate) room: Room,
     pub(crate) profiles: Profiles,
     pub(crate) is_barred: bool,
-    /// Whether its reputation is not whole, or its owner declined a client: what that says today is asked of the node.
+    /// Whether its reputation is not whole, or its owner declined a client or takes one at a time: what that says today is asked of the node.
     pub(crate) has_record: bool,
     pub(crate) memory: ByteCount,
     /// Predicted time that a lease which is sent now waits there, in microseconds.

@@ -228,6 +228,13 @@ impl Core {
                 Action::Waits { job, wait } => {
                     if let Some(job) = self.jobs.get_mut(&job) {
                         job.steps.push((wall_time(), Noted::Waits(wait)));
+                        // Once it has had a node it waits again, and who follows it is to know that it does not run.
+                        if let Some(live) = job.stage.live_mut()
+                            && live.running.take().is_some()
+                        {
+                            live.progress = None;
+                            job.tell(&JobEvent::Queued);
+                        }
                     }
                 }
                 Action::Stop { job, attempt, node } => {
@@ -421,7 +428,8 @@ impl Core {
         let module = spec.module.digest;
         let floor = self.dispatcher.cost_floor(&request);
         if !missing.is_empty() {
-            let asked = self.worth_asking(owner, &request, floor).and_then(|()| self.asked.ask(client.link, id, missing.clone()));
+            let asked =
+                self.worth_asking(owner, id, &request, floor).and_then(|()| self.asked.ask(client.link, id, missing.clone()));
             return match asked {
                 Ok(()) => client
                     .send(&GatewayToClient::NeedBlobs { job: id, missing: missing.iter().map(|blob| blob.digest).collect() }),
@@ -469,13 +477,19 @@ impl Core {
         }
     }
 
-    /// Checks that a client may send what its job lacks: a node fits it, and its client can pay the least that it can cost there. Where one may come
+    /// Checks that a client may send what its job lacks: a node fits it and has room, or it may wait for one, and its client can pay the least that it can cost there. Where one may come
     /// back in a moment, and for a job that costs nothing where others pay, its client must have something: who has not takes no room.
-    fn worth_asking(&mut self, client: PublicKey, request: &Request, floor: Option<Microcredits>) -> Result<(), Refusal> {
+    fn worth_asking(
+        &mut self,
+        client: PublicKey,
+        id: JobId,
+        request: &Request,
+        floor: Option<Microcredits>,
+    ) -> Result<(), Refusal> {
+        if let Some(refusal) = self.dispatcher.refusal(id, request) {
+            return Err(refusal);
+        }
         let Some(floor) = floor else {
-            if let Some(refusal) = self.dispatcher.refusal(request) {
-                return Err(refusal);
-            }
             let what = "no node that fits is connected, and one may come back in a moment".to_owned();
             let may_come = Refusal::ShareFull { what, retry_after_ms: NODES_RETURN_MS };
             return self.afford(client, Microcredits(1)).map_err(|_| may_come);

@@ -181,8 +181,10 @@ async fn prepare(
         // Kept for the case that the code is dropped from the cache between here and the start.
         let again = inputs.try_clone().map_err(|error| AttemptFailure::Node(error.to_string()))?;
         if turn.is_none() {
-            // Before it has a slot, which others can use meanwhile: its work on the GPU cannot begin again in better code.
+            // Before it has a slot, which others can use meanwhile: its work on the GPU cannot begin again in better code. Whether there is a
+            // GPU is asked when it starts.
             if spec.gpu.is_some() {
+                let _ = runtime.gpu_settled().await;
                 runtime.optimised(spec.module.digest).await;
             }
             let is_alone = || link.node.owner.rules().one_tenant;
@@ -422,6 +424,7 @@ mod tests {
             labels: Vec::new(),
             meter: adit_runtime::meter_id(),
             fuel_per_second: 0,
+            one_tenant: false,
         };
         let fits = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
         let outside = |spec: &JobSpec, module_bytes_max| outside_offer(spec, &offer, module_bytes_max, Some(b"input"));

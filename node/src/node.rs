@@ -244,6 +244,7 @@ impl Node {
             meter: adit_runtime::meter_id(),
             // What is measured comes with `offer_now`, and so does the GPU.
             fuel_per_second: 0,
+            one_tenant: false,
         };
         let dialer = Dialer::new(key)?;
         let control = ControlSocket::open(&config.cache_dir)

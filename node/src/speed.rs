@@ -33,7 +33,13 @@ impl Shared {
         let kind = gpu.iter().filter_map(|gpu| gpu.class.split('/').next());
         let kind = kind.map(|kind| (GPU_KIND_LABEL.to_owned(), kind.to_owned()));
         let labels = self.offer.labels.iter().cloned().chain(class).chain(kind).collect();
-        NodeOffer { fuel_per_second: self.measured.fuel_per_second.get(), gpu, labels, ..self.offer.clone() }
+        NodeOffer {
+            fuel_per_second: self.measured.fuel_per_second.get(),
+            gpu,
+            labels,
+            one_tenant: self.owner.rules().one_tenant,
+            ..self.offer.clone()
+        }
     }
 
     /// Measures this machine before it joins; later, where its owner or a rule wants it left alone now.

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 /// takes more than 20 ms nothing is sent ahead; what was not known is seen by then, and another node may be free.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// How long it waits at the most while all slots are taken: ten times as long as what may be sent ahead takes, and more.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+
 /// Whose turn it is.
 #[derive(Debug)]
 pub(crate) struct Turns {
@@ -24,7 +27,8 @@ pub(crate) struct Turns {
 
 #[derive(Debug)]
 struct State {
-    /// The clients that have jobs in a slot, or waiting.
+    /// The clients that have jobs in a slot, or waiting, and those that had one since the last turn of a client that waits: whoever comes again and
+    /// again with one job would be before it each time otherwise.
     clients: BTreeMap<PublicKey, Client>,
     /// Who waits, in the order in which they came, each with a number of its own.
     waiting: Vec<(u64, PublicKey)>,
@@ -72,7 +76,7 @@ impl Turns {
     /// Waits until a job of `client` may have a slot, where one tenant `is_alone` only among jobs of its own. Cancel-safe.
     ///
     /// # Errors
-    /// [`Busy`], where all slots are taken and none got free for [`PATIENCE`].
+    /// [`Busy`], where all slots are taken, and none got free for [`PATIENCE`] or not for this one within [`PATIENCE_MAX`].
     pub(crate) async fn turn(self: &Rc<Self>, client: PublicKey, is_alone: impl Fn() -> bool) -> Result<Turn, Busy> {
         let place = self.line_up(client);
         let since = Instant::now();
@@ -81,7 +85,7 @@ impl Turns {
             if self.enter(&place, is_alone()) {
                 return Ok(Turn { turns: Rc::clone(self), client });
             }
-            let patient_until = since.max(self.state.borrow().given_at) + PATIENCE;
+            let patient_until = (since.max(self.state.borrow().given_at) + PATIENCE).min(since + PATIENCE_MAX);
             tokio::select! {
                 // A turn may have been given in the moment in which patience was over.
                 biased;
@@ -142,9 +146,9 @@ impl State {
     fn change(&mut self, key: PublicKey, change: impl FnOnce(&mut Client)) {
         let client = self.clients.get_mut(&key).expect("a client with jobs here is known");
         change(client);
-        if client.inside == 0 && client.waiting == 0 {
-            self.clients.remove(&key);
-        }
+        let earliest = self.clients.values().filter(|client| client.waiting > 0).map(|client| client.last).min();
+        let is_after = |last| earliest.is_some_and(|earliest| earliest < last);
+        self.clients.retain(|_, client| client.inside > 0 || client.waiting > 0 || is_after(client.last));
     }
 }
 
@@ -271,6 +275,33 @@ mod tests {
             assert!(poll(again.as_mut()).is_none());
             let order: Vec<bool> = batch.iter_mut().map(|waiting| poll(waiting.as_mut()).is_some()).collect();
             assert_eq!(order, [true, false, false, false], "inside a client, who came first");
+        });
+    }
+
+    /// Two who came again with one job each as soon as the last had ended kept a third one's waiting for ever.
+    #[test]
+    fn clients_that_come_again_and_again_keep_nobody_out() {
+        with_clock(async || {
+            let turns = turns(1);
+            let mut running = poll(pin!(turns.turn(ANN, || false))).unwrap();
+            let mut waiting = pin!(turns.turn(ANN, || false));
+            assert!(poll(waiting.as_mut()).is_none());
+            let turn = |client| Box::pin(turns.turn(client, || false));
+            let [mut bob, mut carol] = [turn(BOB), turn(PublicKey([3; 32]))];
+            assert!(poll(bob.as_mut()).is_none() && poll(carol.as_mut()).is_none());
+            drop(running);
+            running = poll(bob.as_mut()).unwrap();
+            // He has nothing here between the one and the next.
+            drop(running);
+            running = poll(carol.as_mut()).unwrap();
+            bob = turn(BOB);
+            assert!(poll(bob.as_mut()).is_none());
+            drop(running);
+            assert!(poll(bob.as_mut()).is_none(), "it is the turn of who had none for longer");
+            running = poll(waiting.as_mut()).unwrap();
+            drop(running);
+            drop(poll(bob.as_mut()).unwrap());
+            assert!(turns.state.borrow().clients.is_empty());
         });
     }
 

@@ -694,6 +694,8 @@ pub struct NodeOffer {
     pub meter: MeterId,
     /// Fuel per second of one slot, as the node measured it before it joined; 0 where it did not.
     pub fuel_per_second: u64,
+    /// Whether it runs jobs of one client at a time.
+    pub one_tenant: bool,
 }
 
 /// What a gateway says to a node.

@@ -116,6 +116,8 @@ pub struct Decision {
     pub is_fuel_known: bool,
     /// Whether the job had waited and this node was the first with room for it; else the node was chosen among those with room.
     pub is_first_free: bool,
+    /// Whether none had room, and the job comes before all that waits at this node.
+    pub is_next: bool,
     /// The nodes that were compared, best first; at most [`CANDIDATES_MAX`](crate::limits::CANDIDATES_MAX).
     pub candidates: Vec<Candidate>,
     /// How many nodes were ruled out while candidates were sought, under the first thing that ruled each out.

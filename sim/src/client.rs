@@ -91,7 +91,7 @@ impl Client {
         let heavy = if env.plan.has(Fault::Overload) { 3_000_000_000 } else { 400_000_000 };
         let fuel = env.chance.within_orders(100_000, heavy);
         // Now and then a long one is among them.
-        let is_short = has_short_tasks(&env.plan) && self.index == 0 && fuel % 16 != 0;
+        let is_short = has_short_tasks(&env.plan) && self.index == 0 && !fuel.is_multiple_of(16);
         let fuel = if is_short { fuel % SHORT_FUEL + 1 } else { fuel };
         let chance = &mut env.chance;
         let limit = if chance.permille(30) { fuel / 2 } else { fuel.saturating_mul(chance.within(1, 4)) };

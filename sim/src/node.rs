@@ -13,8 +13,9 @@ use crate::plan::{Fault, SECOND};
 use crate::points::Point;
 use crate::world::{gateway_key, module_invalid_text, wall_ms};
 
-/// How long an attempt waits for a slot while none gets free, in microseconds.
+/// How long an attempt waits for a slot while none gets free, in microseconds; and how long at the most.
 const PATIENCE_US: u64 = 50_000;
+const PATIENCE_MAX_US: u64 = 1_000_000;
 
 /// Modules that a node keeps.
 const CACHED_MAX: usize = 3;
@@ -117,6 +118,7 @@ impl Node {
             labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             meter: MeterId([3; 32]),
             fuel_per_second: env.chance.pick(&[0, claimed, claimed]),
+            one_tenant: env.chance.permille(150),
         };
         let declines = if env.plan.has(Fault::Declines) {
             clients.iter().copied().filter(|_| env.chance.permille(250)).collect()
@@ -323,7 +325,9 @@ impl Node {
         while self.works.values().filter(is_busy).count() < self.slots_owned as usize {
             let inside = |client| self.works.values().filter(is_busy).filter(|work| work.client == client).count();
             let turn = |client| self.turns.get(&client).copied().unwrap_or(0);
-            let waiting = self.works.iter().filter(|(_, work)| work.stage == Stage::Waits);
+            let is_with_others = |work: &Work| self.works.values().filter(is_busy).any(|other| other.client != work.client);
+            let may = |work: &Work| work.stage == Stage::Waits && !(self.offer.one_tenant && is_with_others(work));
+            let waiting = self.works.iter().filter(|(_, work)| may(work));
             let next = waiting.min_by_key(|(place, work)| (inside(work.client), turn(work.client), **place));
             let Some((place, client)) = next.map(|(place, work)| (*place, work.client)) else { return };
             self.slot_given = env.now;
@@ -336,7 +340,7 @@ impl Node {
     /// Hands back what waits, where no slot got free for long.
     fn waits(&mut self, env: &mut Env, place: u64) {
         let Some(work) = self.works.get(&place).filter(|work| work.stage == Stage::Waits) else { return };
-        let patient_until = work.arrived.max(self.slot_given) + PATIENCE_US;
+        let patient_until = (work.arrived.max(self.slot_given) + PATIENCE_US).min(work.arrived + PATIENCE_MAX_US);
         if env.now < patient_until {
             return self.alarm(env, patient_until - env.now, NodeAlarm::Waits(place));
         }

@@ -28,6 +28,7 @@ points! {
     StartedFromQueue = "a job waited and then started",
     HandedBack = "a node handed back what waited there for a slot, as none got free",
     PutFirst = "a job was sent to a full node, where it came before another client's that waited",
+    KeptForAnother = "a node whose owner takes one client at a time got empty for another's job",
     StartedOverWindow = "a node held more leases than it has slots",
     FinishedFirstTry = "a job finished on its first attempt",
     FinishedAfterSetback = "a job finished after an attempt was lost",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adit_dispatch::{Action, Config, Dispatcher, Event, Phase, Request, Tick};
+use adit_dispatch::{Action, Config, Dispatcher, Event, GIVEN_BACK_MAX, NodeView, Phase, Request, Tick};
 use adit_ledger::Reader;
 use adit_protocol::{
     Attempt, AttemptFailure, Decision, Digest, JobId, Microcredits, NodeOffer, NodeState, Prediction, PublicKey, Refusal,
@@ -128,6 +128,8 @@ struct Job {
     cancelled: Option<Tick>,
     /// Nodes that said that its module runs nowhere.
     called_invalid: u32,
+    /// Times that nodes handed it back.
+    handed_back: u32,
 }
 
 /// The most that a job's client could pay for an attempt of it.
@@ -146,6 +148,10 @@ struct Node {
     owed: BTreeMap<JobId, Attempt>,
     /// Of these, the ones that are predicted to take their slots for long; and some that it owes no more.
     long: BTreeSet<JobId>,
+    /// Whose they are; and of some that it owes no more.
+    clients: BTreeMap<JobId, PublicKey>,
+    /// The most slots that it offered since it owed none.
+    slots_held: u32,
     /// Clients that its owner declined, and whether that was with a GPU, which says nothing of jobs without.
     declines: BTreeSet<(PublicKey, bool)>,
 }
@@ -154,6 +160,11 @@ impl Node {
     /// Whether it owes a report on a job that is predicted to take its slot for long.
     fn is_at_long(&self) -> bool {
         self.long.iter().any(|id| self.owed.contains_key(id))
+    }
+
+    /// Whether its owner takes one client at a time, and it owes a report on another one's job.
+    fn is_let_to_another(&self, client: &PublicKey) -> bool {
+        self.offer.one_tenant && self.owed.keys().any(|id| self.clients.get(id) != Some(client))
     }
 
     /// Whether its owner declined a job like this one.
@@ -290,6 +301,7 @@ impl Shadow {
             Event::NodeLeft { node } | Event::NodeExpelled { node, .. } => self.left(now, *node, points),
             Event::NodeOffers { node, offer } => {
                 if let Some(node) = self.nodes.get_mut(node) {
+                    node.slots_held = node.slots_held.max(offer.slots);
                     node.offer = offer.clone();
                 }
             }
@@ -339,6 +351,8 @@ impl Shadow {
             state: state.clone(),
             owed: BTreeMap::new(),
             long: BTreeSet::new(),
+            clients: BTreeMap::new(),
+            slots_held: 0,
             declines: BTreeSet::new(),
         };
         self.nodes.insert(key, node);
@@ -380,6 +394,7 @@ impl Shadow {
             waited: None,
             cancelled: None,
             called_invalid: 0,
+            handed_back: 0,
         });
     }
 
@@ -491,7 +506,10 @@ impl Shadow {
                 self.cut_short(now, id, attempt, points);
             }
             AttemptFailure::Withdrawn | AttemptFailure::Node(_) => self.set_back(now, id, attempt, points),
-            AttemptFailure::Busy if self.note_busy(&node) => self.cut_short(now, id, attempt, points),
+            AttemptFailure::Busy if self.jobs[&id].handed_back < GIVEN_BACK_MAX && self.note_busy(&node) => {
+                self.jobs.get_mut(&id).expect("it has a lease").handed_back += 1;
+                self.cut_short(now, id, attempt, points);
+            }
             AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_) | AttemptFailure::Busy => {
                 self.count_preemption(id, points);
                 self.jobs.get_mut(&id).expect("it has a lease").given_back.insert(node);
@@ -510,9 +528,8 @@ impl Shadow {
 
     /// A node says that what it has takes long, which is so only where all its slots may be taken.
     fn note_busy(&mut self, node: &PublicKey) -> bool {
-        let Some(node) = self.nodes.get_mut(node).filter(|node| node.owed.len() >= node.offer.slots as usize) else {
-            return false;
-        };
+        let is_full = |node: &&mut Node| node.owed.len() >= node.slots_held.max(1) as usize;
+        let Some(node) = self.nodes.get_mut(node).filter(is_full) else { return false };
         node.long.extend(node.owed.keys());
         true
     }
@@ -646,7 +663,8 @@ impl Shadow {
         let most = if is_at_long { node.offer.slots * LEASES_PER_SLOT } else { 0 };
         // At a node clients take turns.
         let is_of_client = |id: &JobId| self.jobs.get(id).is_some_and(|other| other.request.client == job.request.client);
-        let for_first = if node.owed.keys().any(is_of_client) { 0 } else { node.offer.slots };
+        let is_new = self.cause == Cause::Submitted(id) && job.leases.is_empty();
+        let for_first = if !is_new || node.owed.keys().any(is_of_client) { 0 } else { node.offer.slots };
         let most = view.as_ref().map_or(0, |view| view.window.max(window_before).max(most) + for_first);
         let has_room = view.as_ref().is_some_and(|view| view.leases <= most);
         let is_hedge = decision.is_hedge;
@@ -667,6 +685,7 @@ impl Shadow {
             (job.may_be_payable(&node.offer), "its client cannot pay there"),
             (!job.declined.contains(&key), "the node is not to have it"),
             (has_room, "the node has no room"),
+            (!node.is_let_to_another(&job.request.client), "its owner takes one client at a time"),
             (node.owed.len() < node.offer.slots as usize || !node.is_at_long(), "it would wait behind a long job"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
             (others > 0 || !is_often || !had || !self.has_fresh_node(job), "owners cut it short as often as they may"),
@@ -678,7 +697,13 @@ impl Shadow {
     }
 
     fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Decision, points: &mut Points) {
+        let client = self.jobs.get(&id).map(|job| job.request.client);
         if let Some(node) = self.nodes.get_mut(&key) {
+            if node.owed.is_empty() {
+                node.slots_held = node.offer.slots;
+            }
+            node.clients.retain(|id, _| node.owed.contains_key(id));
+            node.clients.extend(client.map(|client| (id, client)));
             node.owed.insert(id, attempt);
             node.long.retain(|long| *long != id && node.owed.contains_key(long));
             let mut chosen = decision.candidates.iter().filter(|candidate| candidate.node == key);
@@ -844,7 +869,7 @@ impl Shadow {
         let grace_us = self.config.cancel_grace_us;
         let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
         let is_often = job.preemptions > self.config.preemptions_max;
-        let is_given_back = is_often && (job.preemptions >= adit_dispatch::GIVEN_BACK_MAX || !self.has_fresh_node(job));
+        let is_given_back = is_often && (job.preemptions >= GIVEN_BACK_MAX || !self.has_fresh_node(job));
         let is_spent = job.setbacks >= self.config.attempts_max || is_given_back;
         let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);
         let is_in_vain = match deadline_told(reason) {
@@ -917,6 +942,10 @@ impl Shadow {
         }
         self.check_nodes(dispatcher);
         self.check_bounds(dispatcher, points);
+        let is_kept = |view: &NodeView<'_>| view.offer.one_tenant && view.leases > 0 && view.window == view.leases;
+        if dispatcher.nodes().any(|view| is_kept(&view) && view.leases < view.offer.slots) {
+            points.hit(Point::KeptForAnother);
+        }
         self.check_losers(now);
         self.check_waits(now, dispatcher);
         self.check_credit(now, dispatcher);
@@ -1032,7 +1061,8 @@ impl Shadow {
             let is_ruled_out = |id: &JobId, job: &Job| {
                 let has_tried = job.had(key) || node.owed.contains_key(id);
                 let is_dear = dispatcher.is_short_of_credit(*id) && !job.is_payable(&node.offer);
-                has_tried || is_dear || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
+                let is_let = node.is_let_to_another(&job.request.client);
+                has_tried || is_dear || is_let || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
             };
             let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
             if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
@@ -1109,7 +1139,7 @@ impl Shadow {
     fn is_alone(&self, job: &Job) -> bool {
         let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
         let count = job.declined.len();
-        let is_often = count >= adit_dispatch::GIVEN_BACK_MAX as usize || !self.has_fresh_node(job);
+        let is_often = count >= GIVEN_BACK_MAX as usize || !self.has_fresh_node(job);
         count > adit_dispatch::DECLINED_MAX && is_often || !self.nodes.values().any(is_usable)
     }
 }

@@ -304,7 +304,7 @@ impl World {
     }
 
     fn is_over(&self) -> bool {
-        let is_resolved = |client: &Client| client.jobs.iter().all(crate::client::ClientJob::is_resolved);
+        let is_resolved = |client: &Client| client.jobs.iter().all(client::ClientJob::is_resolved);
         self.gateway.as_ref().is_some_and(Gateway::is_idle) && self.clients.iter().all(is_resolved)
     }
 

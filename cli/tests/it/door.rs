@@ -208,6 +208,28 @@ async fn stranger_is_asked_for_no_blob_of_a_job_that_nobody_runs_or_pays() {
     }
 }
 
+/// Once all of its inputs were sent before it was told that there is no room.
+#[tokio::test(flavor = "multi_thread")]
+async fn job_for_which_no_room_is_left_is_told_before_its_inputs_are_asked_for() {
+    let network = Network::of_the_poor(&["--queue-max", "1", "--welcome", "1000000"]);
+    let hold = crate::guest::hold();
+    let module = network.module(&hold);
+    let [running, waiting] = ["1", "2"].map(|arg| {
+        let submitted =
+            network.adit(["submit", "--json", &module.to_string_lossy(), "--fuel", "100T", "--", arg]).run().ok().json();
+        submitted["job"].as_str().unwrap().to_owned()
+    });
+    let mut pusher = Pusher::connect(&network.gateway.address).await.unwrap();
+    let lacking = JobSpec::new(BlobRef::of(&hold), BlobRef { bytes: 1 << 30, ..BlobRef::of(b"an input that is not there") });
+    pusher.submit_spec(1, lacking.clone());
+    let GatewayToClient::Event { event, .. } = pusher.next().await else { panic!("it is refused") };
+    assert!(matches!(*event, JobEvent::Ended(JobResult::Refused(Refusal::QueueFull { queued: 1, .. }))), "{event:?}");
+    network.adit(["cancel", &waiting]).run().ok();
+    pusher.submit_spec(1, lacking);
+    assert!(matches!(pusher.next().await, GatewayToClient::NeedBlobs { .. }), "it may wait now");
+    network.adit(["cancel", &running]).run().ok();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deadline_counts_from_the_first_submission_and_is_looked_at_before_anything_is_asked_for() {
     const DEADLINE_MS: u64 = 60_000;

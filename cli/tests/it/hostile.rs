@@ -194,6 +194,7 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
         labels: Vec::new(),
         meter: METER,
         fuel_per_second: 0,
+        one_tenant: false,
     }
 }
 

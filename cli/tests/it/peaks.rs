@@ -232,7 +232,7 @@ impl Batch {
             held.push_back(self.node.lease().await);
             self.ended += 1;
             // Those that are sent ahead come with it.
-            while let Some(more) = self.node.lease_within(Duration::from_millis(20)).await {
+            while let Some(more) = self.node.lease_within(Duration::from_millis(3)).await {
                 held.push_back(more);
             }
         }

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use adit_dispatch::{Action, Config, Event};
+use adit_dispatch::{Action, Config, Event, GIVEN_BACK_MAX};
 use adit_protocol::AttemptFailure;
 
 use crate::world::*;
@@ -136,6 +136,8 @@ fn batch_of_short_tasks_does_not_delay_anothers_job_by_more_than_one_task() {
     let mut world = crowded();
     // At the node clients take turns, so this is next when what runs has ended.
     assert_eq!(world.submit_for(2, 1), [start(1, 1, 1)]);
+    let told = world.decisions.last().unwrap();
+    assert_eq!((told.is_next, told.is_first_free, told.full, told.others), (true, false, 0, 0));
     assert_eq!(world.submit_for(2, 2), [], "that holds for one job of a client");
     assert_eq!(world.submit_for(3, 3), [], "and for one in each slot");
     assert_eq!(world.submit_for(1, 4), [], "and for nobody who has a batch there");
@@ -182,12 +184,13 @@ fn what_a_node_hands_back_has_its_turn_elsewhere_and_costs_nobody_anything() {
     assert_eq!(world.view(1).reputation, reputation);
 }
 
-/// However often that happens, it is no attempt of those that a job has.
+/// That is no attempt of those that a job has; and no way to keep one from ending either.
 #[test]
-fn job_that_is_handed_back_again_and_again_is_not_lost() {
+fn job_that_is_handed_back_is_not_lost_and_a_node_that_does_nothing_else_gives_it_back_unasked() {
     let mut world = crowded();
+    let whole = world.view(1).reputation;
     world.pass(50 * MILLISECOND);
-    for attempt in 1..=40 {
+    for attempt in 1..=GIVEN_BACK_MAX {
         assert_eq!(world.fail(1, 1_002, attempt, AttemptFailure::Busy), []);
         // What runs ends, and so does all that waits, so that leases are sent ahead anew.
         let mut started = Vec::new();
@@ -199,6 +202,30 @@ fn job_that_is_handed_back_again_and_again_is_not_lost() {
         assert!(started.contains(&start(1_002, attempt + 1, 1)), "after {attempt}: {started:?}");
         world.pass(50 * MILLISECOND);
     }
+    world.pass(2 * SECOND);
+    assert_eq!(world.view(1).reputation, whole);
+    world.fail(1, 1_002, GIVEN_BACK_MAX + 1, AttemptFailure::Busy);
+    world.pass(2 * SECOND);
+    assert!(world.view(1).reputation < whole);
+}
+
+/// Whoever offers no slots for a moment could hand back all that it has, again and again.
+#[test]
+fn node_that_takes_its_slots_away_hands_back_nothing() {
+    let mut world = World::settled(&[(1, 2)]);
+    let whole = world.view(1).reputation;
+    assert_eq!([world.submit(1), world.submit(2)], [[start(1, 1, 1)], [start(2, 1, 1)]]);
+    for _ in 0..20 {
+        world.offer(1, offer(0));
+        let held: Vec<_> = world.dispatcher.leases(&node(1)).collect();
+        for (job, attempt) in held {
+            world.fail(1, number(job), attempt.0, AttemptFailure::Busy);
+        }
+        world.offer(1, offer(2));
+        world.pass(2 * SECOND);
+    }
+    assert!(world.is_forgotten(1) && world.is_forgotten(2), "they end");
+    assert!(world.view(1).reputation < whole);
 }
 
 /// A node that holds fewer leases than it has slots cannot have one wait for a slot.

@@ -364,3 +364,96 @@ fn changed_offer_counts_from_then_on() {
     assert_eq!(world.submit_with(4, labelled(1, "gpu")), [], "it may be back in a moment");
     assert_eq!(world.pass(3 * SECOND), [refuse(4, Refusal::NoNodeFits { nodes: vec![(UnfitReason::Label, 1)] })]);
 }
+
+/// A node whose owner takes one client at a time.
+fn one_tenant(slots: u32) -> NodeOffer {
+    NodeOffer { one_tenant: true, ..offer(slots) }
+}
+
+/// Others' jobs were sent there all the same: each waited for all of the first one's, was taken for running, and expired.
+#[test]
+fn node_that_takes_one_client_at_a_time_gets_nothing_of_another() {
+    let mut world = World::settled(&[(2, 1)]);
+    world.join_with(1, one_tenant(2));
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit_for(1, 1), [start(1, 1, 1)]);
+    assert_eq!(world.submit_for(2, 2), [start(2, 1, 2)], "the other node is farther, and has it at once");
+    let verdicts: Vec<_> = world.decisions.last().unwrap().candidates.iter().map(|of| (of.node, of.verdict)).collect();
+    assert_eq!(verdicts, [(node(2), Verdict::Chosen), (node(1), Verdict::Full)]);
+    assert_eq!(world.submit_for(1, 3), [start(3, 1, 1)], "one of the same client comes beside it");
+    assert_eq!(world.submit_for(2, 4), []);
+    assert_eq!((world.wait(4).full, &*world.wait(4).unfit), (2, &[][..]), "none has room for it");
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 1, 1), [], "one of the first client's is there still");
+    assert_eq!(world.finish(1, 3, 1), [start(4, 1, 1)]);
+    assert_eq!(world.submit_for(1, 5), []);
+    world.offer(1, offer(2));
+    assert_eq!(world.view(1).leases, 2, "once its owner wants it no more, others may come");
+}
+
+/// A client with many jobs kept such a node for as long as there were any.
+#[test]
+fn node_of_one_client_at_a_time_gets_empty_for_whose_turn_it_is() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, one_tenant(2));
+    for j in 10..20 {
+        world.submit_for(1, j);
+    }
+    assert_eq!(world.submit_for(2, 1), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 10, 1), [start(12, 1, 1)], "both had as much, and the first came first");
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 11, 1), [], "it gets empty");
+    assert_eq!((world.view(1).leases, world.view(1).window), (1, 1));
+    assert_eq!(world.submit_for(1, 20), [], "it takes nothing that comes later");
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 12, 1), [start(1, 1, 1)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 1, 1), [start(13, 1, 1), start(14, 1, 1)]);
+}
+
+#[test]
+fn node_that_gets_empty_for_a_job_which_is_withdrawn_or_goes_elsewhere_takes_the_others() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, one_tenant(2));
+    for j in 10..20 {
+        world.submit_for(1, j);
+    }
+    assert_eq!(world.submit_for(2, 1), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 10, 1), [start(12, 1, 1)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 11, 1), []);
+    assert_eq!(world.cancel(1), [cancelled(1), start(13, 1, 1)]);
+    assert_eq!(world.submit_for(2, 2), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 12, 1), []);
+    assert_eq!(world.join(2, 1), [start(2, 1, 2), start(14, 1, 1)]);
+    // It may leave while it gets empty.
+    assert_eq!(world.submit_for(2, 3), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 13, 1), []);
+    world.leave(1);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 2, 1), [start(3, 1, 2)]);
+}
+
+/// Two such nodes do not get empty for one job, and nobody asks either again and again.
+#[test]
+fn one_node_gets_empty_for_a_job() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, one_tenant(2));
+    world.join_with(2, one_tenant(2));
+    for j in 10..20 {
+        world.submit_for(1, j);
+    }
+    assert_eq!(world.submit_for(2, 1), []);
+    world.pass(SECOND);
+    let held = |world: &World, n| world.dispatcher.leases(&node(n)).map(|(job, _)| number(job)).collect::<Vec<_>>();
+    let [first, second] = [held(&world, 1), held(&world, 2)];
+    assert_eq!(world.finish(1, first[0], 1).len(), 1, "both had as much, and the first came first");
+    assert_eq!(world.finish(2, second[0], 1), []);
+    assert_eq!(world.finish(1, first[1], 1).len(), 1, "the other one gets empty");
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, second[1], 1), [start(1, 1, 2)]);
+}

@@ -35,6 +35,7 @@ enum Step {
         n: u8,
         slots: u32,
         gpu: bool,
+        one_tenant: bool,
     },
     Leave {
         n: u8,
@@ -94,7 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
         ]
     };
     prop_oneof![
-        4 => (1..=4u8, 0..=3u32, any::<bool>()).prop_map(|(n, slots, gpu)| Step::Join { n, slots, gpu }),
+        4 => (1..=4u8, 0..=3u32, any::<bool>(), prop::bool::weighted(0.2))
+            .prop_map(|(n, slots, gpu, one_tenant)| Step::Join { n, slots, gpu, one_tenant }),
         2 => (1..=4u8).prop_map(|n| Step::Leave { n }),
         2 => (1..=4u8, any::<bool>()).prop_map(|(n, gpu)| Step::Gpu { n, gpu }),
         1 => (1..=4u8, 0..100_000u64).prop_map(|(n, rtt_us)| Step::Rtt { n, rtt_us }),
@@ -134,6 +136,12 @@ impl Model {
     fn fits(&self, node: &PublicKey, job: &JobId) -> bool {
         let offer = &self.offers[node];
         offer.slots > 0 && (self.requests[job].gpu.is_none() || offer.gpu.is_some())
+    }
+
+    /// Whether its owner takes one client at a time, and it has another's jobs.
+    fn is_let_to_another(&self, key: &PublicKey, job: &JobId) -> bool {
+        let is_another = |(node, other, _): &Granted| node == key && self.requests[other].client != self.requests[job].client;
+        self.offers[key].one_tenant && self.due().iter().any(is_another)
     }
 
     /// Whether a node fits that never held the job.
@@ -201,6 +209,7 @@ impl Model {
     fn started(&mut self, job: JobId, attempt: Attempt, node: PublicKey) {
         assert!(self.offers.contains_key(&node), "{job} starts on a connected node");
         assert!(self.fits(&node, &job), "{job} starts on a node that fits");
+        assert!(!self.is_let_to_another(&node, &job), "{job} comes beside another client's");
         assert!(!self.cancelled.contains(&job), "{job} is cancelled");
         let is_fresh = self.tried.get(&job).is_none_or(|tried| !tried.contains(&node));
         assert!(is_fresh || !self.has_fresh(&job), "{job} goes back to a node only where no other fits");
@@ -244,7 +253,8 @@ impl Model {
             let is_trusted = |view: &NodeView<'_>| view.reputation >= BARRED_BELOW && self.fits(&view.node, job);
             let has_trusted = world.dispatcher.nodes().any(|view| is_trusted(&view));
             let takes = |view: &NodeView<'_>| is_trusted(view) || (!has_trusted && self.fits(&view.node, job));
-            let is_idle = |view: &NodeView<'_>| view.leases < view.window && takes(view);
+            let is_let = |view: &NodeView<'_>| self.is_let_to_another(&view.node, job);
+            let is_idle = |view: &NodeView<'_>| view.leases < view.window && takes(view) && !is_let(view);
             let idle = world.dispatcher.nodes().find(is_idle);
             assert_eq!(idle, None, "{job} could start");
         }
@@ -290,8 +300,8 @@ fn run(steps: &[Step], nudges: usize) -> Vec<Action> {
 /// Tells world and model of a step; the world's answer.
 fn take(world: &mut World, model: &mut Model, step: Step) -> Vec<Action> {
     match step {
-        Step::Join { n, slots, gpu } => {
-            let offer = NodeOffer { gpu: gpu.then(gpu_offer), ..offer(slots) };
+        Step::Join { n, slots, gpu, one_tenant } => {
+            let offer = NodeOffer { gpu: gpu.then(gpu_offer), one_tenant, ..offer(slots) };
             model.node_left(node(n));
             model.offers.insert(node(n), offer.clone());
             world.join_with(n, offer)

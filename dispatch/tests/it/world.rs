@@ -217,6 +217,7 @@ pub(crate) fn offer(slots: u32) -> NodeOffer {
         labels: vec![],
         meter: MeterId([0; 32]),
         fuel_per_second: 0,
+        one_tenant: false,
     }
 }
 
@@ -261,6 +262,7 @@ fn start_of(job: JobId, attempt: Attempt, node: PublicKey) -> Action {
         fuel: Fuel(0),
         is_fuel_known: false,
         is_first_free: false,
+        is_next: false,
         candidates: vec![],
         unfit: vec![],
         full: 0,

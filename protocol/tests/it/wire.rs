@@ -239,6 +239,7 @@ fn offer() -> NodeOffer {
         labels: vec![("region".into(), "eu".into())],
         meter: METER,
         fuel_per_second: 2_500_000_000,
+        one_tenant: false,
     }
 }
 
@@ -256,6 +257,7 @@ pub(crate) const OFFER: &str = "
     01 06 726567696f6e 02 6575  # labels: one, `region` = `eu`
     3e*32                   # meter
     80f28ba809              # fuel_per_second: 2.5 x 10^9
+    00                      # one_tenant: no
 ";
 
 fn status() -> JobStatus {
@@ -325,6 +327,7 @@ fn decision() -> Decision {
         fuel: Fuel(60_000_000_000),
         is_fuel_known: true,
         is_first_free: false,
+        is_next: false,
         candidates: vec![candidate(), Candidate { verdict: Verdict::Chosen, ..candidate() }],
         unfit: vec![(UnfitReason::NotReady, 3)],
         full: 4,
@@ -341,6 +344,7 @@ fn decision_dump() -> String {
          80b09dc2df01           # fuel: 60 x 10^9
          01                     # is_fuel_known
          00                     # is_first_free: no
+         00                     # is_next: no
          02                     # candidates: two
          {CANDIDATE_BEFORE_VERDICT}
          03 09                  # verdict: Unfit, Deadline

@@ -610,7 +610,7 @@ fn goes_on(end: &str) -> Job {
         (call $dispatch (call $pipeline) (local.get $a) (i32.const 1))
         (call $read (local.get $a) (i32.const 256))
         (call $ready)
-        (loop $more (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000000))))
+        (loop $more (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000000000))))
         {end}
         (call $output (i32.const {DATA_AT}) (i32.const 256))"
     );

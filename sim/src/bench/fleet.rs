@@ -56,6 +56,7 @@ impl Fleet {
             labels,
             meter: MeterId([3; 32]),
             fuel_per_second: machine.speed,
+            one_tenant: false,
         };
         let cached = (0..chance.below(8)).map(|_| module(chance.below(MODULES)).digest).collect();
         (Event::NodeJoined { node, offer, state: NodeState::Ready, cached }, machine)
