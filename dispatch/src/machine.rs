@@ -250,7 +250,8 @@ impl Dispatcher {
             return Some(self.no_node_fits(&job));
         }
         let full = self.queue.admit(&job.client, &self.config).err()?;
-        self.search(self.now, id, &job).run().chosen.is_none().then_some(full)
+        let found = self.search(self.now, id, &job).run_or(|| self.queue.is_first(&job.client));
+        found.chosen.is_none().then_some(full)
     }
 
     /// The connected nodes, by key.
@@ -469,7 +470,13 @@ impl Dispatcher {
         } else if let Err(refusal) = self.admit(now, id, &job, &found) {
             self.actions.push_back(Action::Refuse { job: id, refusal });
         } else {
+            // Before others of those that have it: the turn is this job's.
+            let is_first = self.queue.is_first(&job.client);
+            let kept = found.first_let.filter(|_| is_first);
             self.enqueue(now, id, job, found);
+            if let Some(slot) = kept {
+                self.keep(id, slot);
+            }
         }
     }
 
@@ -491,7 +498,7 @@ impl Dispatcher {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
-        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0 && !found.has_let);
+        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0 && found.lets == 0);
         if let Some(needed_us) = needed_us.or_else(|| self.needed_in_vain_us(now, id, job)) {
             return Err(deadline_missed(now, job, needed_us));
         }
@@ -1024,11 +1031,20 @@ impl Dispatcher {
         let may = |id| !(is_let(id) && self.kept.contains_key(&id)) && self.may_start(now, id, slot).is_some();
         let id = self.queue.next(|id| fits(&self.jobs[id].demand), fits, may)?;
         if is_let(id) {
-            self.nodes.keep_for(key, Some(id));
-            self.kept.insert(id, *key);
+            self.keep(id, slot);
             return None;
         }
         Some((id, self.may_start(now, id, slot)?))
+    }
+
+    /// Has a node get empty for a job, where it is to for none.
+    fn keep(&mut self, id: JobId, slot: Slot) {
+        let Node { key, kept_for, .. } = self.nodes.at(slot);
+        let key = *key;
+        if kept_for.is_none() && !self.kept.contains_key(&id) {
+            self.nodes.keep_for(&key, Some(id));
+            self.kept.insert(id, key);
+        }
     }
 
     /// Ends that a node is to get empty for a job, which started elsewhere or has ended.
@@ -1366,8 +1382,8 @@ fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why:
         is_next,
         candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
         unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
-        full: nodes.full_count() - u32::from(is_next),
-        others: nodes.open_count().saturating_sub(found.seen_count()),
+        full: nodes.full_count() + found.lets - u32::from(is_next),
+        others: nodes.open_count().saturating_sub(found.seen_count() + found.lets),
     })
 }
 

@@ -75,8 +75,10 @@ pub(crate) struct Found {
     seen: Vec<Slot>,
     /// How many of those seen had no room.
     crowded: u32,
-    /// Whether any was met that has another client's jobs and whose owner takes one at a time.
-    pub(crate) has_let: bool,
+    /// How many were met that have another client's jobs and whose owners take one at a time; and the first that fits the job.
+    pub(crate) lets: u32,
+    pub(crate) first_let: Option<Slot>,
+    let_slots: Vec<Slot>,
     /// The least time in which a node that only its deadline rules out would have ended the job.
     pub(crate) soonest_us: Option<u64>,
     ranked: Vec<(Rank, Slot, Prediction)>,
@@ -212,7 +214,8 @@ impl Search<'_> {
         let mut left = CLASS_LOOKS;
         for (_, members) in self.nodes.classes().fitting(&self.job.demand) {
             let before = found.ranked.len();
-            for (_, slot) in open(members).iter().take(left) {
+            // Of those that have another client's jobs nothing is looked at, so they are no looks.
+            for (_, slot) in open(members).iter().filter(|(_, slot)| !self.is_let(*slot)).take(left) {
                 left -= 1;
                 self.consider(*slot, found);
                 if found.ranked.len() > before {
@@ -244,8 +247,7 @@ impl Search<'_> {
             return;
         }
         if self.is_let(slot) {
-            found.has_let = true;
-            return;
+            return self.pass_let(slot, found);
         }
         found.seen.push(slot);
         if self.is_held && self.nodes.at(slot).holds(self.id) {
@@ -283,6 +285,20 @@ impl Search<'_> {
             let gone = had.into_iter().filter(|key| self.nodes.get(key).is_some_and(is_trusted)).count();
             u64::from(trusted) > gone as u64
         })
+    }
+
+    fn pass_let(&self, slot: Slot, found: &mut Found) {
+        if found.let_slots.contains(&slot) {
+            return;
+        }
+        // More need not be told apart.
+        if found.let_slots.len() < CLASS_LOOKS {
+            found.let_slots.push(slot);
+            found.lets += 1;
+        }
+        if found.first_let.is_none() && self.unfit(slot).is_none() {
+            found.first_let = Some(slot);
+        }
     }
 
     /// Whether a node has another client's jobs, and its owner takes one at a time.

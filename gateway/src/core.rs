@@ -230,9 +230,9 @@ impl Core {
                         job.steps.push((wall_time(), Noted::Waits(wait)));
                         // Once it has had a node it waits again, and who follows it is to know that it does not run.
                         if let Some(live) = job.stage.live_mut()
-                            && live.running.take().is_some()
+                            && live.running.is_some()
                         {
-                            live.progress = None;
+                            (live.waits_again, live.progress) = (true, None);
                             job.tell(&JobEvent::Queued);
                         }
                     }
@@ -264,7 +264,7 @@ impl Core {
             let line = format!("[adit] attempt {attempt} on node {key}\n");
             self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
         }
-        live.running = Some((key, attempt));
+        (live.running, live.waits_again) = (Some((key, attempt)), false);
         live.progress = None;
         let lease =
             GatewayToNode::Lease { job: id, attempt, client: job.client, spec: live.spec.clone(), input: live.input.clone() };
@@ -1309,6 +1309,7 @@ mod tests {
             input: None,
             _pins: Vec::new(),
             running: None,
+            waits_again: false,
             progress: None,
             progress_told: None,
             out: Vec::new(),

@@ -97,7 +97,10 @@ pub(crate) struct Live {
     pub(crate) input: Option<Vec<u8>>,
     /// Keeps module and inputs in the store.
     pub(crate) _pins: Vec<BlobPin>,
+    /// The last attempt that was started.
     pub(crate) running: Option<(PublicKey, Attempt)>,
+    /// Whether it waits again since.
+    pub(crate) waits_again: bool,
     pub(crate) progress: Option<(u64, u64)>,
     /// When followers were told of progress last.
     pub(crate) progress_told: Option<Instant>,
@@ -167,6 +170,7 @@ impl Live {
             input,
             _pins: pins,
             running: None,
+            waits_again: false,
             progress: None,
             progress_told: None,
             out: Vec::new(),
@@ -251,8 +255,11 @@ impl Job {
         let tell = |event| client.send(&event_message(self.id, event));
         match &self.stage {
             Stage::Live(Live { running: None, .. }) => tell(JobEvent::Queued),
-            Stage::Live(Live { running: Some((node, attempt)), .. }) => {
+            Stage::Live(Live { running: Some((node, attempt)), waits_again, .. }) => {
                 tell(JobEvent::Started { node: *node, attempt: *attempt });
+                if *waits_again {
+                    tell(JobEvent::Queued);
+                }
             }
             Stage::Done { result, settlement, .. } => {
                 tell(JobEvent::Ended(result.clone()));
@@ -266,7 +273,7 @@ impl Job {
 
     pub(crate) fn status(&self) -> JobStatus {
         let state = match &self.stage {
-            Stage::Live(Live { running: None, .. }) => JobState::Queued,
+            Stage::Live(Live { running: None, .. } | Live { waits_again: true, .. }) => JobState::Queued,
             Stage::Live(Live { running: Some((node, attempt)), progress, .. }) => {
                 JobState::Running { node: *node, attempt: *attempt, progress: *progress }
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use adit_protocol::{AttemptFailure, GpuOffer, NodeOffer, NodeState, SecretKey};
+use adit_protocol::{AttemptFailure, GpuOffer, NodeMessage, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -421,8 +421,13 @@ impl Shared {
         rules.check().map_err(|error| error.to_string())?;
         self.watch.prepare(rules.wanted()).await.map_err(|error| error.to_string())?;
         let is_alone_now = rules.one_tenant && !self.owner.rules().one_tenant;
+        let before = self.offer_now();
         self.owner.set_rules(rules);
         if let Some(link) = self.link() {
+            let offer = self.offer_now();
+            if offer != before {
+                link.send(&NodeMessage::Offer(Box::new(offer)));
+            }
             link.keep_rules(is_alone_now);
         }
         self.turns.look_again();

@@ -386,6 +386,23 @@ async fn owner_declines_clients_modules_and_jobs_that_earn_too_little() {
     assert_eq!(guest.hear_end().await.0.outcome, Outcome::Finished { exit_code: 0 });
 }
 
+/// Until it connected anew its gateway sent it others' jobs, and kept them away when it took them again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn gateway_hears_when_an_owner_takes_one_client_at_a_time_and_when_no_more() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    assert!(!guest.offer.one_tenant);
+    for one_tenant in [true, false] {
+        hand.home.file("config/adit/config.toml", format!("[node.rules]\none-tenant = {one_tenant}\n"));
+        hand.command(&["reload"]).run().ok();
+        match guest.hear().await {
+            NodeMessage::Offer(offer) => assert_eq!(offer.one_tenant, one_tenant),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// Whatever was sent ahead of a job that takes long waited for all of it, beside other nodes that had nothing to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_waits_for_a_slot_that_stays_taken_is_handed_back_within_a_moment() {

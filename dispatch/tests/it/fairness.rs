@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use adit_dispatch::{Action, Config, Event, GIVEN_BACK_MAX};
-use adit_protocol::AttemptFailure;
+use adit_protocol::{AttemptFailure, Refusal};
 
 use crate::world::*;
 
@@ -146,6 +146,36 @@ fn batch_of_short_tasks_does_not_delay_anothers_job_by_more_than_one_task() {
     world.pass(10 * MILLISECOND);
     // Who had less has the next place.
     assert_eq!(world.finish_after(1, 1, 1, 10_000_000), [start(3, 1, 1)]);
+}
+
+/// It was told before its inputs were there that it would be refused, and then it would have started at once.
+#[test]
+fn full_queue_of_one_client_refuses_nobody_who_comes_first_at_a_node() {
+    let mut world = World::with(Config { spread: 1, queue_max: 8, ..Config::default() });
+    world.join(1, 1);
+    world.pass(3 * SECOND);
+    for j in 1_000..1_020 {
+        world.submit_for(1, j);
+        let held = world.dispatcher.leases(&node(1)).next();
+        if let Some((job, of)) = held {
+            world.pass(MILLISECOND);
+            world.finish_after(1, number(job), of.0, 1_000_000);
+        }
+    }
+    for j in 2_000..2_020 {
+        world.submit_for(1, j);
+    }
+    let held = world.dispatcher.leases(&node(1)).next();
+    let (ended, of) = held.unwrap();
+    world.pass(MILLISECOND);
+    assert_eq!(world.finish_after(1, number(ended), of.0, 1_000_000).len(), 1);
+    world.submit_for(1, 2_100);
+    assert_eq!((world.view(1).leases, world.view(1).window, world.dispatcher.queued()), (5, 5, 8));
+    let refusal = |world: &World, c| world.dispatcher.refusal(job(1), &request(c));
+    assert!(matches!(refusal(&world, 1), Some(Refusal::QueueFull { queued: 8, .. })));
+    assert_eq!(refusal(&world, 2), None);
+    assert_eq!(world.submit_for(2, 1), [start(1, 1, 1)]);
+    assert!(matches!(refusal(&world, 3), Some(Refusal::QueueFull { queued: 8, .. })));
 }
 
 #[test]

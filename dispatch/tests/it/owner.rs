@@ -1,6 +1,6 @@
 //! Owners take their machines back.
 
-use adit_dispatch::{Action, Event, Request};
+use adit_dispatch::{Action, Event, Report, Request};
 use adit_protocol::{
     Attempt, AttemptFailure, Digest, Fuel, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal, UnfitReason, Verdict,
 };
@@ -380,6 +380,8 @@ fn node_that_takes_one_client_at_a_time_gets_nothing_of_another() {
     assert_eq!(world.submit_for(2, 2), [start(2, 1, 2)], "the other node is farther, and has it at once");
     let verdicts: Vec<_> = world.decisions.last().unwrap().candidates.iter().map(|of| (of.node, of.verdict)).collect();
     assert_eq!(verdicts, [(node(2), Verdict::Chosen), (node(1), Verdict::Full)]);
+    let told = world.decisions.last().unwrap();
+    assert_eq!((told.full, told.others), (1, 0));
     assert_eq!(world.submit_for(1, 3), [start(3, 1, 1)], "one of the same client comes beside it");
     assert_eq!(world.submit_for(2, 4), []);
     assert_eq!((world.wait(4).full, &*world.wait(4).unfit), (2, &[][..]), "none has room for it");
@@ -436,6 +438,47 @@ fn node_that_gets_empty_for_a_job_which_is_withdrawn_or_goes_elsewhere_takes_the
     world.leave(1);
     world.pass(SECOND);
     assert_eq!(world.finish(2, 2, 1), [start(3, 1, 2)]);
+}
+
+/// Its slots that were free then went to the first client's later jobs until one of those before had ended.
+#[test]
+fn node_of_one_client_at_a_time_gets_empty_from_when_another_comes() {
+    let mut world = World::settled(&[]);
+    world.join_with(1, one_tenant(4));
+    world.submit_for(1, 10);
+    world.submit_for(1, 11);
+    assert_eq!(world.submit_for(2, 1), []);
+    assert_eq!(world.submit_for(1, 12), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 10, 1), []);
+    assert_eq!(world.finish(1, 11, 1), [start(1, 1, 1)]);
+    world.pass(SECOND);
+    assert_eq!(world.finish(1, 1, 1), [start(12, 1, 1)]);
+}
+
+/// No more than 256 are looked at, and those that have another client's jobs were among them.
+#[test]
+fn idle_node_is_found_behind_many_that_have_another_client() {
+    let mut world = World::settled(&[]);
+    let many = 300_u32;
+    let key = |n: u32| PublicKey([&n.to_be_bytes()[..], &[7; 28]].concat().try_into().unwrap());
+    for n in 0..many {
+        let offer = one_tenant(2);
+        world.handle(Event::NodeJoined { node: key(n), offer, state: NodeState::Ready, cached: vec![] });
+        world.handle(Event::NodePath { node: key(n), rtt_us: MILLISECOND, spread_us: 0 });
+    }
+    for j in 0..2 * many {
+        assert_eq!(world.submit_for(1, j).len(), 1);
+    }
+    world.pass(SECOND);
+    let held: Vec<_> = (0..many).map(|n| world.dispatcher.leases(&key(n)).next().unwrap()).collect();
+    for (n, (job, attempt)) in held.into_iter().enumerate() {
+        let report = Report::default();
+        world.handle(Event::AttemptFinished { node: key(n as u32), job, attempt, report });
+    }
+    world.join(1, 1);
+    world.rtt(1, 50 * MILLISECOND);
+    assert_eq!(world.submit_for(2, 10_000), [start(10_000, 1, 1)]);
 }
 
 /// Two such nodes do not get empty for one job, and nobody asks either again and again.
