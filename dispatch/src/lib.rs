@@ -65,7 +65,7 @@
 //! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined it or its
 //!   like, is too slow for its deadline or for those of sixteen like it that came before, or costs more than its client has. Jobs that wait for credits are tried again within moments
 //!   after some came. A job that none of them could end by its deadline is not kept. A node whose owner takes one client at a time has no room for
-//!   others' jobs while it has one's; where the turn is another's, it gets empty for that.
+//!   others' jobs while it has one's; where the turn is another's, it gets empty for that, as do three more that could have the job.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
 //!   whose attempt was lost goes before all others of its client, and of clients that had as much.

@@ -26,6 +26,9 @@ const DECISIONS_MAX: usize = 1_024;
 /// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
 const CROWD: usize = 64;
 
+/// Nodes that get empty for one job at once: the first of them may have a job of hours.
+const KEPT_MAX: usize = 4;
+
 /// Nodes that are asked, busy or not, whether a job that waits could still end by its deadline. Where more are connected, what is sure is only
 /// how long the fastest of all takes to run it.
 const DEADLINE_LOOKS: usize = 256;
@@ -54,8 +57,8 @@ pub struct Dispatcher {
     vacating: BTreeMap<PublicKey, Armed>,
     /// Nodes that gave work back a moment ago, and of whose owners nothing was heard that explains it.
     unexplained: BTreeMap<PublicKey, Armed>,
-    /// Jobs for which a node is to get empty that has another client's, as its owner takes one at a time.
-    kept: BTreeMap<JobId, PublicKey>,
+    /// Jobs for which nodes are to get empty that have another client's, as their owners take one at a time.
+    kept: BTreeMap<JobId, Vec<PublicKey>>,
     /// Nodes for which that is over.
     unkept: Vec<PublicKey>,
     timers: Timers,
@@ -320,7 +323,9 @@ impl Dispatcher {
         if let Some(armed) = self.vacating.remove(&key) {
             self.timers.disarm(&armed);
         }
-        node.kept_for.map(|job| self.kept.remove(&job));
+        if let Some(job) = node.kept_for {
+            self.forget_kept(job, &key);
+        }
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
                 self.set_back(now, job, attempt, cause());
@@ -472,9 +477,9 @@ impl Dispatcher {
         } else {
             // Before others of those that have it: the turn is this job's.
             let is_first = self.queue.is_first(&job.client);
-            let kept = found.first_let.filter(|_| is_first);
+            let kept = found.best_let.filter(|_| is_first);
             self.enqueue(now, id, job, found);
-            if let Some(slot) = kept {
+            if let Some((_, slot)) = kept {
                 self.keep(id, slot);
             }
         }
@@ -498,7 +503,7 @@ impl Dispatcher {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
-        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0 && found.lets == 0);
+        let needed_us = found.soonest_us.filter(|_| self.nodes.full_count() == 0 && found.let_count() == 0);
         if let Some(needed_us) = needed_us.or_else(|| self.needed_in_vain_us(now, id, job)) {
             return Err(deadline_missed(now, job, needed_us));
         }
@@ -1022,13 +1027,14 @@ impl Dispatcher {
     }
 
     /// The job that goes to an open node next, with what is known of the node for it. Where that cannot have it beside another client's that it has,
-    /// it is to get empty, unless another one is to for that job: nothing else goes there.
+    /// it is to get empty, unless some others are to for that job: nothing else goes there.
     fn next_for(&mut self, now: Tick, key: &PublicKey) -> Option<(JobId, Found)> {
         let slot = self.nodes.slot(key)?;
         let node = self.nodes.at(slot);
         let fits = |demand: &Demand| node.fits(demand);
         let is_let = |id| node.is_let_to_another(&self.jobs[&id].client);
-        let may = |id| !(is_let(id) && self.kept.contains_key(&id)) && self.may_start(now, id, slot).is_some();
+        let has_enough = |id| self.kept.get(&id).is_some_and(|nodes| nodes.len() >= KEPT_MAX);
+        let may = |id| !(is_let(id) && has_enough(id)) && self.may_start(now, id, slot).is_some();
         let id = self.queue.next(|id| fits(&self.jobs[id].demand), fits, may)?;
         if is_let(id) {
             self.keep(id, slot);
@@ -1041,17 +1047,26 @@ impl Dispatcher {
     fn keep(&mut self, id: JobId, slot: Slot) {
         let Node { key, kept_for, .. } = self.nodes.at(slot);
         let key = *key;
-        if kept_for.is_none() && !self.kept.contains_key(&id) {
+        if kept_for.is_none() {
             self.nodes.keep_for(&key, Some(id));
-            self.kept.insert(id, key);
+            self.kept.entry(id).or_default().push(key);
         }
     }
 
-    /// Ends that a node is to get empty for a job, which started elsewhere or has ended.
+    /// Ends that nodes are to get empty for a job, which has started or ended.
     fn unkeep(&mut self, id: JobId) {
-        if let Some(node) = self.kept.remove(&id) {
+        for node in self.kept.remove(&id).unwrap_or_default() {
             self.nodes.keep_for(&node, None);
             self.unkept.push(node);
+        }
+    }
+
+    fn forget_kept(&mut self, id: JobId, node: &PublicKey) {
+        if let Some(nodes) = self.kept.get_mut(&id) {
+            nodes.retain(|kept| kept != node);
+            if nodes.is_empty() {
+                self.kept.remove(&id);
+            }
         }
     }
 
@@ -1184,7 +1199,7 @@ impl Dispatcher {
         // For whom it is to get empty now is seen anew.
         if let Some(job) = self.nodes.get(node).and_then(|node| node.kept_for) {
             self.nodes.keep_for(node, None);
-            self.kept.remove(&job);
+            self.forget_kept(job, node);
         }
         while self.queue.len() > 0
             && self.nodes.is_open(node)
@@ -1382,8 +1397,8 @@ fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why:
         is_next,
         candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
         unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
-        full: nodes.full_count() + found.lets - u32::from(is_next),
-        others: nodes.open_count().saturating_sub(found.seen_count() + found.lets),
+        full: nodes.full_count() + found.let_count() - u32::from(is_next),
+        others: nodes.open_count().saturating_sub(found.seen_count() + found.let_count()),
     })
 }
 

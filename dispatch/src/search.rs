@@ -32,6 +32,9 @@ const CLASS_LOOKS: usize = 256;
 /// Costs are compared in these parts of a microcredit, as many small jobs cost less than one.
 const FINE: u64 = 1_024;
 
+/// Nodes that are passed by because they have another client's jobs and their owners take one at a time, in all classes that fit together.
+const LETS_MAX: usize = 4_096;
+
 /// Nodes without room that are looked at for the job of a client which has less than those who wait there.
 const CROWDED_LOOKS: usize = 16;
 
@@ -75,10 +78,10 @@ pub(crate) struct Found {
     seen: Vec<Slot>,
     /// How many of those seen had no room.
     crowded: u32,
-    /// How many were met that have another client's jobs and whose owners take one at a time; and the first that fits the job.
-    pub(crate) lets: u32,
-    pub(crate) first_let: Option<Slot>,
-    let_slots: Vec<Slot>,
+    /// Nodes that have another client's jobs and whose owners take one at a time.
+    lets: Vec<Slot>,
+    /// Of these, the one with the fewest jobs that could do this one, with how many it has.
+    pub(crate) best_let: Option<(u32, Slot)>,
     /// The least time in which a node that only its deadline rules out would have ended the job.
     pub(crate) soonest_us: Option<u64>,
     ranked: Vec<(Rank, Slot, Prediction)>,
@@ -107,6 +110,11 @@ impl Found {
     /// Whether something is known of a node by now.
     fn has(&self, slot: Slot) -> bool {
         self.seen.contains(&slot) || self.ruled_out.iter().any(|(other, _)| *other == slot)
+    }
+
+    /// How many nodes were met that have another client's jobs and whose owners take one at a time.
+    pub(crate) fn let_count(&self) -> u32 {
+        self.lets.len() as u32
     }
 
     /// How many nodes with room were looked at.
@@ -203,20 +211,25 @@ impl Search<'_> {
         false
     }
 
-    /// Whether going down the orders of all has met nodes whose offers do not fit, and there may be better ones behind those which are found by
+    /// Whether going down the orders of all has met nodes whose offers do not fit or that others have, and there may be better ones behind those which are found by
     /// their classes. Where more classes may fit than would be looked at, that is left.
     fn passes_by(&self, found: &Found) -> bool {
-        found.unfit.keys().any(is_of_offer) && self.nodes.classes().count_carrying(&self.job.demand) <= CLASS_LOOKS
+        let has_passed = !found.lets.is_empty() || found.unfit.keys().any(is_of_offer);
+        has_passed && self.nodes.classes().count_carrying(&self.job.demand) <= CLASS_LOOKS
     }
 
     /// Looks at the nearest nodes of each class that fits: a job that few nodes fit is not found by going down the orders of all.
     fn look_at_classes(&self, found: &mut Found, open: impl Fn(&Members) -> &BTreeSet<(u64, Slot)>) {
-        let mut left = CLASS_LOOKS;
+        let (mut left, mut lets_left) = (CLASS_LOOKS, LETS_MAX);
         for (_, members) in self.nodes.classes().fitting(&self.job.demand) {
             let before = found.ranked.len();
-            // Of those that have another client's jobs nothing is looked at, so they are no looks.
-            for (_, slot) in open(members).iter().filter(|(_, slot)| !self.is_let(*slot)).take(left) {
-                left -= 1;
+            for (_, slot) in open(members) {
+                // An idle one is to be found behind however many others have.
+                let of_these = if self.is_let(*slot) { &mut lets_left } else { &mut left };
+                if *of_these == 0 {
+                    break;
+                }
+                *of_these -= 1;
                 self.consider(*slot, found);
                 if found.ranked.len() > before {
                     break;
@@ -288,16 +301,15 @@ impl Search<'_> {
     }
 
     fn pass_let(&self, slot: Slot, found: &mut Found) {
-        if found.let_slots.contains(&slot) {
+        // More need not be told of.
+        if found.lets.len() >= CLASS_LOOKS || found.lets.contains(&slot) {
             return;
         }
-        // More need not be told apart.
-        if found.let_slots.len() < CLASS_LOOKS {
-            found.let_slots.push(slot);
-            found.lets += 1;
-        }
-        if found.first_let.is_none() && self.unfit(slot).is_none() {
-            found.first_let = Some(slot);
+        found.lets.push(slot);
+        let leases = self.nodes.summary(slot).leases;
+        let is_in_time = || self.job.deadline.is_none_or(|deadline| self.now.after(self.needed_us(slot)) <= deadline);
+        if found.best_let.is_none_or(|(least, _)| leases < least) && self.unfit(slot).is_none() && is_in_time() {
+            found.best_let = Some((leases, slot));
         }
     }
 

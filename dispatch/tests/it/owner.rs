@@ -481,22 +481,109 @@ fn idle_node_is_found_behind_many_that_have_another_client() {
     assert_eq!(world.submit_for(2, 10_000), [start(10_000, 1, 1)]);
 }
 
-/// Two such nodes do not get empty for one job, and nobody asks either again and again.
+/// The one that was met first may have a job of hours.
 #[test]
-fn one_node_gets_empty_for_a_job() {
+fn job_goes_to_whichever_node_of_another_client_gets_empty_first() {
     let mut world = World::settled(&[]);
     world.join_with(1, one_tenant(2));
+    world.rtt(1, MILLISECOND);
     world.join_with(2, one_tenant(2));
-    for j in 10..20 {
+    world.rtt(2, 50 * MILLISECOND);
+    for (j, n) in [(10, 1), (11, 1), (12, 2), (13, 2)] {
+        assert_eq!(world.submit_for(1, j), [start(j, 1, n)]);
+    }
+    world.pass(SECOND);
+    assert_eq!([world.finish(1, 11, 1), world.finish(2, 13, 1)], [[], []]);
+    assert_eq!(world.submit_for(2, 1), [], "the near one is to get empty");
+    assert_eq!(world.submit_for(1, 14), [start(14, 1, 2)]);
+    assert_eq!(world.submit_for(1, 15), []);
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 12, 1), [], "and so is this one, as it is the same job's turn");
+    world.pass(SECOND);
+    assert_eq!(world.finish(2, 14, 1), [start(1, 1, 2), start(15, 1, 1)], "the near one takes its client's again");
+}
+
+#[test]
+fn deadline_that_a_node_with_another_client_could_keep_is_waited_for() {
+    let mut world = knowing();
+    let labels = || vec![("disk".to_owned(), "ssd".to_owned())];
+    for n in 10..30 {
+        world.join_knowing(n, 1);
+        world.rtt(n, MILLISECOND);
+    }
+    world.join_with(1, NodeOffer { labels: labels(), ..offer(1) });
+    world.rtt(1, 10 * SECOND);
+    world.join_with(2, NodeOffer { labels: labels(), ..one_tenant(2) });
+    world.rtt(2, 30 * MILLISECOND);
+    let with = |c, deadline_ms| {
+        let mut request = request(c);
+        request.placement.labels = labels();
+        request.placement.deadline_ms = deadline_ms;
+        request
+    };
+    assert_eq!(world.submit_with(1, with(1, None)), [start(1, 1, 2)]);
+    for j in 100..110 {
+        assert_eq!(world.submit_with(j, with(2, Some(5_000))), []);
+        assert_eq!(world.cancel(j), [cancelled(j)]);
+    }
+}
+
+/// A node was to get empty for a job that it could not have done in time.
+#[test]
+fn node_gets_empty_for_no_job_that_it_cannot_do_in_time() {
+    let mut world = knowing();
+    world.join_knowing(2, 1);
+    world.rtt(2, MILLISECOND);
+    world.join_with(1, one_tenant(4));
+    world.rtt(1, 10 * SECOND);
+    assert_eq!([world.submit_for(1, 10), world.submit_for(1, 11)], [[start(10, 1, 2)], [start(11, 1, 1)]]);
+    let mut urgent = request(2);
+    urgent.placement.deadline_ms = Some(5_000);
+    assert_eq!(world.submit_with(1, urgent), []);
+    assert_eq!(world.submit_for(1, 12), [start(12, 1, 1)]);
+}
+
+/// Nodes that have another client's took the looks at the nearest ones.
+#[test]
+fn near_idle_node_is_taken_and_not_a_far_one_where_many_nearer_have_another_client() {
+    let mut world = knowing();
+    for n in 10..40 {
+        world.join_with(n, one_tenant(2));
+        world.rtt(n, MILLISECOND);
+    }
+    for j in 0..60 {
+        assert_eq!(world.submit_for(1, j).len(), 1);
+    }
+    world.pass(SECOND);
+    for n in 10..40 {
+        let held = world.dispatcher.leases(&node(n)).next();
+        let (job, attempt) = held.unwrap();
+        world.finish_after(n, number(job), attempt.0, 1_000_000_000);
+    }
+    world.join_with(1, NodeOffer { price: Price { per_compute_minute: 1, ..Price::default() }, ..offer(1) });
+    world.rtt(1, 2 * SECOND);
+    world.join_with(2, NodeOffer { price: Price { per_compute_minute: 10, ..Price::default() }, ..offer(1) });
+    world.rtt(2, 5 * MILLISECOND);
+    assert_eq!(world.submit_for(2, 1_000), [start(1_000, 1, 2)]);
+}
+
+/// No job empties a whole network.
+#[test]
+fn few_nodes_get_empty_for_a_job() {
+    let mut world = World::settled(&[]);
+    for n in 1..=6 {
+        world.join_with(n, one_tenant(2));
+    }
+    for j in 10..40 {
         world.submit_for(1, j);
     }
     assert_eq!(world.submit_for(2, 1), []);
-    world.pass(SECOND);
-    let held = |world: &World, n| world.dispatcher.leases(&node(n)).map(|(job, _)| number(job)).collect::<Vec<_>>();
-    let [first, second] = [held(&world, 1), held(&world, 2)];
-    assert_eq!(world.finish(1, first[0], 1).len(), 1, "both had as much, and the first came first");
-    assert_eq!(world.finish(2, second[0], 1), []);
-    assert_eq!(world.finish(1, first[1], 1).len(), 1, "the other one gets empty");
-    world.pass(SECOND);
-    assert_eq!(world.finish(2, second[1], 1), [start(1, 1, 2)]);
+    let mut ended = 0;
+    for n in 1..=6 {
+        world.pass(SECOND);
+        let held = world.dispatcher.leases(&node(n)).next();
+        let (job, attempt) = held.unwrap();
+        ended += usize::from(world.finish(n, number(job), attempt.0).is_empty());
+    }
+    assert_eq!(ended, 4, "the first end was the first client's turn, as both had as much");
 }
