@@ -220,7 +220,7 @@ async fn job_for_which_no_room_is_left_is_told_before_its_inputs_are_asked_for()
         submitted["job"].as_str().unwrap().to_owned()
     });
     let mut pusher = Pusher::connect(&network.gateway.address).await.unwrap();
-    let lacking = JobSpec::new(BlobRef::of(&hold), BlobRef { bytes: 1 << 30, ..BlobRef::of(b"an input that is not there") });
+    let lacking = JobSpec::new(BlobRef::of(b"a module that is not there"), BlobRef::of(b""));
     pusher.submit_spec(1, lacking.clone());
     let GatewayToClient::Event { event, .. } = pusher.next().await else { panic!("it is refused") };
     assert!(matches!(*event, JobEvent::Ended(JobResult::Refused(Refusal::QueueFull { queued: 1, .. }))), "{event:?}");
