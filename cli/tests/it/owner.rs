@@ -997,6 +997,7 @@ async fn rules_are_read_anew_by_command_and_signal_and_bad_ones_change_nothing()
     // It is noon. A flag goes on to hold.
     rules("hours = \"22:00-07:00\"\none-tenant = true");
     hand.command(&["reload"]).run().ok().says("3 rules hold");
+    assert!(matches!(guest.hear().await, NodeMessage::Offer(offer) if offer.one_tenant));
     assert_eq!(guest.hear_state().await, NodeState::Paused("outside of the hours 22:00-07:00".to_owned()));
     let held = serde_json::json!(["works in the hours 22:00-07:00", allowed, "runs jobs of one client at a time"]);
     assert_eq!(hand.status()["rules"], held);
@@ -1021,6 +1022,7 @@ async fn rules_are_read_anew_by_command_and_signal_and_bad_ones_change_nothing()
     node.stderr.wait_for_text("the rules stay as they were: a job may have");
     rules("hours = \"11:00-14:00\"");
     node.signal(Signal::HUP);
+    assert!(matches!(guest.hear().await, NodeMessage::Offer(offer) if !offer.one_tenant));
     assert_eq!(guest.hear_state().await, NodeState::Ready);
     node.stderr.wait_for_text(&format!("rules read anew: works in the hours 11:00-14:00; {allowed}"));
 }
