@@ -364,8 +364,10 @@ fn report(world: &mut World, model: &mut Model, granted: Granted, failure: Optio
     let is_busy = model.due().iter().filter(|due| due.0 == node).count() > slots;
     if is_busy && failure == Some(AttemptFailure::Busy) && model.leases.get(&job) == Some(&(node, attempt)) {
         *model.handed_back.entry(job).or_insert(0) += 1;
-        // It may have it again.
-        model.tried.entry(job).or_default().remove(&node);
+        // It may have it again as if it had not had it, unless it had before.
+        if model.granted.iter().filter(|(other, of, _)| (*other, *of) == (node, job)).count() == 1 {
+            model.tried.entry(job).or_default().remove(&node);
+        }
     }
     model.reported(granted, failure.is_none());
     let (n, j) = (node.0[0], number(job));

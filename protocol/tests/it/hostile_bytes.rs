@@ -97,7 +97,7 @@ fn pinned_frames_pass_the_oracle() {
 #[test]
 fn longest_times_are_shown() {
     let most = "ffffffffffffffffff01 ".repeat(7);
-    let decision = format!("02 00 00 00 00 00 00 01 ed*32 {most} 00 00 00 00");
+    let decision = format!("02 00 00 00 00 00 00 00 01 ed*32 {most} 00 00 00 00");
     assert_eq!(oracle::frame(&dump::bytes(&format!("08 05 00 0e 01 00 00 {decision}"))), 1);
 }
 
@@ -116,7 +116,7 @@ fn huge_lengths_are_refused_without_an_allocation() {
         ("a token", &format!("08 01 {} 00 00 01 ffffffffffffffffff01 61", wire::OFFER)),
         ("a reason to pause", "08 06 02 ffffffffffffffffff01 61"),
         ("steps", "08 05 00 0e ffffffffffffffffff01 ed*104"),
-        ("candidates", "08 05 00 0e 01 00 00 02 00 00 00 00 00 00 ffffffffffffffffff01 ed*104"),
+        ("candidates", "08 05 00 0e 01 00 00 02 00 00 00 00 00 00 00 ffffffffffffffffff01 ed*104"),
         ("an integer that goes on for ever", "08 03 ff*32"),
     ];
     for (what, dump) in rows {

@@ -414,7 +414,7 @@ pub(crate) fn greeting_pins() -> Vec<Pin<Greeting>> {
                 token: Some("key".into()),
             },
             format!(
-                "84000000 08        # length 132, version 8
+                "85000000 08        # length 133, version 8
                  01                 # Node
                  {OFFER}
                  02 03 686f74       # state: Paused, `hot`
@@ -938,7 +938,7 @@ pub(crate) fn node_message_pins() -> Vec<Pin<NodeMessage>> {
         (
             NodeMessage::Offer(Box::new(offer())),
             format!(
-                "59000000 08        # length 89, version 8
+                "5a000000 08        # length 90, version 8
                  05                 # Offer
                  {OFFER}"
             ),
