@@ -126,6 +126,8 @@ struct Model {
     /// Leases that ended here without a word from their node.
     owed: BTreeSet<Granted>,
     granted: Vec<Granted>,
+    /// Whose each was: a job that has ended may be submitted again by another client.
+    clients: BTreeMap<Granted, PublicKey>,
     /// The job that this step's report gives back, for nobody's fault.
     given_back: Option<JobId>,
     /// How often nodes handed jobs back that waited there for slots.
@@ -140,7 +142,7 @@ impl Model {
 
     /// Whether its owner takes one client at a time, and it has another's jobs.
     fn is_let_to_another(&self, key: &PublicKey, job: &JobId) -> bool {
-        let is_another = |(node, other, _): &Granted| node == key && self.requests[other].client != self.requests[job].client;
+        let is_another = |due: &Granted| due.0 == *key && self.clients[due] != self.requests[job].client;
         self.offers[key].one_tenant && self.due().iter().any(is_another)
     }
 
@@ -178,6 +180,7 @@ impl Model {
         assert!(self.alive.remove(&job).is_some(), "{job} ends once");
         self.cancelled.remove(&job);
         self.tried.remove(&job);
+        self.handed_back.remove(&job);
         if let Some((node, attempt)) = self.leases.remove(&job) {
             self.owed.insert((node, job, attempt));
         }
@@ -212,7 +215,9 @@ impl Model {
         assert!(!self.is_let_to_another(&node, &job), "{job} comes beside another client's");
         assert!(!self.cancelled.contains(&job), "{job} is cancelled");
         let is_fresh = self.tried.get(&job).is_none_or(|tried| !tried.contains(&node));
-        assert!(is_fresh || !self.has_fresh(&job), "{job} goes back to a node only where no other fits");
+        // Who handed it back may have it again, and so may all where there is none but that one that had it not.
+        let may_again = !self.has_fresh(&job) || self.handed_back.contains_key(&job);
+        assert!(is_fresh || may_again, "{job} goes back to a node only where no other fits");
         self.tried.entry(job).or_default().insert(node);
         let attempts = self.alive.get_mut(&job).expect("only a job that is alive starts");
         *attempts += 1;
@@ -220,6 +225,7 @@ impl Model {
         assert!(*attempts - self.handed_back.get(&job).unwrap_or(&0) <= ATTEMPTS_MAX);
         assert_eq!(self.leases.insert(job, (node, attempt)), None, "{job} has one attempt at a time");
         self.granted.push((node, job, attempt));
+        self.clients.insert((node, job, attempt), self.requests[&job].client);
     }
 
     /// What holds between any two steps. `actions` are the last step's.
@@ -232,9 +238,7 @@ impl Model {
                 Action::Start { job, node, .. } if *node == view.node => Some(self.requests[job].client),
                 _ => None,
             });
-            let of_client = |client| {
-                self.due().iter().filter(|(node, job, _)| *node == view.node && self.requests[job].client == client).count()
-            };
+            let of_client = |client| self.due().iter().filter(|due| due.0 == view.node && self.clients[*due] == client).count();
             let is_over =
                 |client| view.leases > view.window && of_client(client) > 1 || view.leases > view.window + view.offer.slots;
             assert!(!started.into_iter().any(is_over), "{} got more than its window", view.node);
@@ -364,10 +368,6 @@ fn report(world: &mut World, model: &mut Model, granted: Granted, failure: Optio
     let is_busy = model.due().iter().filter(|due| due.0 == node).count() > slots;
     if is_busy && failure == Some(AttemptFailure::Busy) && model.leases.get(&job) == Some(&(node, attempt)) {
         *model.handed_back.entry(job).or_insert(0) += 1;
-        // It may have it again as if it had not had it, unless it had before.
-        if model.granted.iter().filter(|(other, of, _)| (*other, *of) == (node, job)).count() == 1 {
-            model.tried.entry(job).or_default().remove(&node);
-        }
     }
     model.reported(granted, failure.is_none());
     let (n, j) = (node.0[0], number(job));
