@@ -393,9 +393,8 @@ fn node_that_takes_one_client_at_a_time_gets_nothing_of_another() {
     assert_eq!(world.view(1).leases, 2, "once its owner wants it no more, others may come");
 }
 
-/// A client with many jobs kept such a node for as long as there were any.
-#[test]
-fn node_of_one_client_at_a_time_gets_empty_for_whose_turn_it_is() {
+/// Such a node with two slots, which has a job of the first client and is to get empty for one of the second.
+fn getting_empty() -> World {
     let mut world = World::settled(&[]);
     world.join_with(1, one_tenant(2));
     for j in 10..20 {
@@ -406,6 +405,13 @@ fn node_of_one_client_at_a_time_gets_empty_for_whose_turn_it_is() {
     assert_eq!(world.finish(1, 10, 1), [start(12, 1, 1)], "both had as much, and the first came first");
     world.pass(SECOND);
     assert_eq!(world.finish(1, 11, 1), [], "it gets empty");
+    world
+}
+
+/// A client with many jobs kept such a node for as long as there were any.
+#[test]
+fn node_of_one_client_at_a_time_gets_empty_for_whose_turn_it_is() {
+    let mut world = getting_empty();
     assert_eq!((world.view(1).leases, world.view(1).window), (1, 1));
     assert_eq!(world.submit_for(1, 20), [], "it takes nothing that comes later");
     world.pass(SECOND);
@@ -416,16 +422,7 @@ fn node_of_one_client_at_a_time_gets_empty_for_whose_turn_it_is() {
 
 #[test]
 fn node_that_gets_empty_for_a_job_which_is_withdrawn_or_goes_elsewhere_takes_the_others() {
-    let mut world = World::settled(&[]);
-    world.join_with(1, one_tenant(2));
-    for j in 10..20 {
-        world.submit_for(1, j);
-    }
-    assert_eq!(world.submit_for(2, 1), []);
-    world.pass(SECOND);
-    assert_eq!(world.finish(1, 10, 1), [start(12, 1, 1)]);
-    world.pass(SECOND);
-    assert_eq!(world.finish(1, 11, 1), []);
+    let mut world = getting_empty();
     assert_eq!(world.cancel(1), [cancelled(1), start(13, 1, 1)]);
     assert_eq!(world.submit_for(2, 2), []);
     world.pass(SECOND);
