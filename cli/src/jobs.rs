@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adit_client::{Client, Done, JobError, JobHandle, Update};
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{Answer, JobId, JobState, JobStatus, Outcome, Query};
+use adit_protocol::{Answer, JobId, JobState, JobStatus, Outcome, Query, UnixMillis};
 use clap::Args;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -139,7 +139,7 @@ fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
         let keeping = JobStore::of_user(&config)?.keep(&submission, &args.submission.work, &args.job.guest.with);
         let mut handle = client.submit(submission.job);
         let mut screen = Screen::new(common.quiet);
-        let state = first_word(&mut handle, &mut screen).await.map_err(anyhow::Error::from);
+        let state = first_state(&client, &mut handle, &mut screen).await.map_err(anyhow::Error::from);
         keeping.finish(state.as_ref().err()).await;
         let (state, job) = (state?, handle.id());
         client.close().await;
@@ -151,6 +151,16 @@ fn try_submit(args: &SubmitArgs, common: &Common) -> anyhow::Result<Exit> {
         }
         Ok(Exit::Success)
     })
+}
+
+/// The state of a job that the gateway has taken. Of one that waits again, the attempt that it had is the first word.
+async fn first_state(client: &Client, handle: &mut JobHandle, screen: &mut Screen) -> Result<&'static str, JobError> {
+    let word = first_word(handle, screen).await?;
+    if word != "running" {
+        return Ok(word);
+    }
+    let status = one_status(client, handle.id()).await;
+    Ok(status.map_or(word, |status| StatusReport::of(&status).state))
 }
 
 /// The first word of a job says that the gateway has taken it.
@@ -238,7 +248,7 @@ pub(crate) fn cancel(args: &CancelArgs, common: &Common) -> anyhow::Result<Exit>
                 let words = if outcome == Outcome::Cancelled { "cancelled".to_owned() } else { format!("had ended: {outcome}") };
                 (outcome.name(), words)
             }
-            Err(JobError::CancelledInQueue { .. }) => ("cancelled", "cancelled before it ran".to_owned()),
+            Err(JobError::CancelledInQueue { .. }) => ("cancelled", "cancelled before it came to an outcome".to_owned()),
             Err(error) => return Err(error.into()),
         };
         client.close().await;
@@ -318,7 +328,7 @@ async fn one_status(client: &Client, job: JobId) -> anyhow::Result<JobStatus> {
     match ask(client, Query::Job(job)).await? {
         Answer::Job(Some(status)) => Ok(*status),
         Answer::Job(None) => {
-            Err(RefusedError(format!("no job {job} under this key; is --key the one it was submitted with?")).into())
+            Err(RefusedError(format!("no job {job} under this key; is --key the one it was submitted with? A gateway that restarted knows of jobs that came to an outcome")).into())
         }
         other => Err(unexpected(&other)),
     }
@@ -329,7 +339,8 @@ async fn one_status(client: &Client, job: JobId) -> anyhow::Result<JobStatus> {
 struct StatusReport {
     job: String,
     module: String,
-    submitted: String,
+    /// Nothing where the gateway knows only the job's receipt.
+    submitted: Option<String>,
     state: &'static str,
     attempt: Option<u32>,
     progress: Option<[u64; 2]>,
@@ -346,7 +357,7 @@ impl StatusReport {
         let base = Self {
             job: status.job.to_string(),
             module: status.module.to_string(),
-            submitted: show_time(status.submitted),
+            submitted: known_time(status.submitted),
             ..Self::default()
         };
         match &status.state {
@@ -390,9 +401,13 @@ fn table(rows: &[JobStatus]) -> Table<6> {
             }
             JobState::Failed(reason) => (String::new(), String::new(), format!("failed: {reason}")),
         };
-        table.push([short(row.job), show_time(row.submitted), short(row.module), node, price, state]);
+        table.push([short(row.job), known_time(row.submitted).unwrap_or_default(), short(row.module), node, price, state]);
     }
     table
+}
+
+fn known_time(time: UnixMillis) -> Option<String> {
+    (time != UnixMillis(0)).then(|| show_time(time))
 }
 
 fn show_progress(done: u64, total: u64) -> String {

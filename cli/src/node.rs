@@ -1,13 +1,15 @@
 //! `adit node`: lends this machine to a gateway.
 
+use std::fs::Metadata;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use adit_node::rules::Rules;
+use adit_node::sensors::{disk_free, memory_total};
 use adit_node::{JoinToken, Node, NodeConfig, NodeEvent};
 use adit_protocol::limits::MODULE_BYTES_MAX;
-use adit_protocol::{AttemptFailure, ByteCount, Fuel, Microcredits, NodeState, Price, Profile, PublicKey, SecretKey};
+use adit_protocol::{AttemptFailure, ByteCount, Fuel, JobLimits, Microcredits, NodeState, Price, Profile, PublicKey, SecretKey};
 use adit_runtime::{CpuShare, Priority};
 use adit_transport::GatewayAddr;
 use clap::{Args, Subcommand};
@@ -18,7 +20,7 @@ use crate::args::Common;
 use crate::config::{
     ALLOW_WEAK_SANDBOX, Config, Found, NODE_ALLOW_OPEN, NODE_CACHE, NODE_CACHE_MAX, NODE_CPU_SHARE, NODE_JOIN_TOKEN, NODE_LABELS,
     NODE_MEMORY, NODE_MODULE_MAX, NODE_PRICE, NODE_PRICE_GPU, NODE_PRICE_IN, NODE_PRICE_MEMORY, NODE_PRICE_OUT, NODE_PRIORITY,
-    NODE_PROC_DIR, NODE_REGION, NODE_SLOTS, NODE_SYS_DIR,
+    NODE_PROC_DIR, NODE_REGION, NODE_SLOTS, NODE_SYS_DIR, Origin, Setting,
 };
 use crate::exit::{Exit, usage};
 use crate::gpu::{GpuOfferReport, show_offer};
@@ -69,7 +71,7 @@ pub(crate) struct NodeArgs {
     /// Holds modules, inputs and compiled modules; of one node at a time [default: ~/.cache/adit/node]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// Disk that they may take: half for compiled modules, half for the others [default: 8GiB]
+    /// Disk that they may take: half for compiled modules, half for the others [default: 8GiB, or a quarter of what is free]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     cache_max: Option<ByteCount>,
     /// Say what the node would offer and which rules it would keep, and end
@@ -95,6 +97,9 @@ enum NodeCommand {
     Earnings(earnings::EarningsArgs),
 }
 
+/// What sizes that nobody asked for are multiples of.
+const MIB: u64 = 1 << 20;
+
 /// The label that says where a node is.
 const REGION: &str = "region";
 
@@ -105,7 +110,7 @@ pub(crate) struct OfferArgs {
     /// Jobs at once [default: one for each core]
     #[arg(long, value_name = "N")]
     slots: Option<NonZeroU32>,
-    /// Memory for each job [default: 1GiB]
+    /// Memory for each job [default: 1GiB, or what half of the machine's comes to]
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<ByteCount>,
     /// Largest module that is compiled; at most 64MiB [default: 8MiB]
@@ -212,15 +217,17 @@ impl NodeArgs {
     fn read(&self, config: &Config, quiet: bool) -> anyhow::Result<NodeConfig> {
         let gateway = GatewayAddr { host: String::new(), key: PublicKey([0; 32]) };
         let mut setup = self.offer.read(config, gateway, cache_dir(config, self.cache.as_deref()))?;
+        setup.state_dir = self.key_file(config).with_extension("state");
         setup.cache_bytes_max = config.value(&NODE_CACHE_MAX, self.cache_max, parse_bytes)?.0;
         setup.join_token = config.find(&NODE_JOIN_TOKEN, self.join_token.clone(), str::parse::<JoinToken>)?.map(|f| f.value);
-        setup.proc_dir = config.path_or(&NODE_PROC_DIR, None, "/proc".into()).value;
-        setup.sys_dir = config.path_or(&NODE_SYS_DIR, None, "/sys".into()).value;
         setup.rules = self.rules.read(config)?;
-        let are_slots_given = self.offer.slots(config)?.is_some();
-        if let Some(note) = self.rules.fit_memory(config, &mut setup, are_slots_given)? {
-            Screen::new(quiet).note(note);
+        let mut notes: Vec<String> = self.offer.fit_memory(config, &mut setup)?.into_iter().collect();
+        if is_default(config, &NODE_CACHE_MAX, self.cache_max.is_some()) {
+            notes.extend(fit_cache(&mut setup));
         }
+        let are_slots_given = self.offer.slots(config)?.is_some();
+        notes.extend(self.rules.fit_memory(config, &mut setup, are_slots_given)?);
+        notes.iter().for_each(|note| Screen::new(quiet).note(note));
         Node::check(&setup)?;
         Ok(setup)
     }
@@ -268,7 +275,8 @@ fn describe_way(setup: &NodeConfig, key: &Path, gateway: Option<Found<GatewayAdd
     let key_state = if key.exists() { "" } else { ", made at the first start" };
     // A token is told of, and never told.
     let token = if setup.join_token.is_some() { "joins by a token (not shown)" } else { "joins without a token" };
-    vec![gateway, format!("has its key in {}{key_state}", key.display()), token.to_owned()]
+    let state = format!("keeps in {} whether it is paused, and what it moved", setup.state_dir.display());
+    vec![gateway, format!("has its key in {}{key_state}", key.display()), state, token.to_owned()]
 }
 
 fn describe_offer(setup: &NodeConfig) -> Vec<String> {
@@ -328,6 +336,8 @@ impl OfferArgs {
         let mut setup = NodeConfig::new(gateway, cache);
         setup.slots = self.slots(config)?.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
         setup.memory = config.value(&NODE_MEMORY, self.memory, parse_bytes)?;
+        setup.proc_dir = config.path_or(&NODE_PROC_DIR, None, "/proc".into()).value;
+        setup.sys_dir = config.path_or(&NODE_SYS_DIR, None, "/sys".into()).value;
         setup.module_bytes_max = module_bytes_max(config, self.module_max)?;
         setup.price = self.price.read(config)?;
         if config.value(&NODE_ALLOW_OPEN, self.allow_open.then_some(true), str::parse::<bool>)? {
@@ -340,6 +350,35 @@ impl OfferArgs {
         setup.gpu = self.gpu.read(config)?;
         setup.labels = self.labels(config)?;
         Ok(setup)
+    }
+
+    /// Makes what nobody asked for fit this machine: all jobs together have at most half of its memory, and fewer slots go before jobs that
+    /// have less than most ask for. Returns what is to be said, also where what was asked for does not fit.
+    pub(crate) fn fit_memory(&self, config: &Config, setup: &mut NodeConfig) -> anyhow::Result<Option<String>> {
+        let Some(total) = memory_total(&setup.proc_dir, &setup.sys_dir) else { return Ok(None) };
+        let (slots, memory) = (setup.slots, setup.memory);
+        if is_default(config, &NODE_MEMORY, self.memory.is_some()) {
+            let half = total.0 / 2;
+            if self.slots(config)?.is_none() {
+                let fitting = half / JobLimits::default().memory.0;
+                setup.slots = slots.min(u32::try_from(fitting).unwrap_or(u32::MAX)).max(1);
+            }
+            let each = half / u64::from(setup.slots) / MIB * MIB;
+            setup.memory = memory.min(ByteCount(each.max(MIB)));
+        }
+        let (is_less, [each, before, total_words]) =
+            ((setup.slots, setup.memory) != (slots, memory), [setup.memory, memory, total].map(show_bytes));
+        if is_less {
+            let now = format!("{} slots of {each} instead of {slots} of {before}", setup.slots);
+            let why = format!("so that all jobs together have at most half of this machine's memory ({total_words})");
+            return Ok(Some(format!("{now}, {why}; --slots and --memory say otherwise")));
+        }
+        let is_over = u64::from(slots).saturating_mul(memory.0) > total.0;
+        Ok(is_over.then(|| {
+            format!(
+                "{slots} slots of {each} are more than this machine's memory ({total_words}): jobs that need it all fail here"
+            )
+        }))
     }
 
     /// What the node says of itself. Flags beat the environment and the file, as everywhere: all labels of theirs.
@@ -360,6 +399,32 @@ impl OfferArgs {
     fn slots(&self, config: &Config) -> anyhow::Result<Option<u32>> {
         Ok(config.find(&NODE_SLOTS, self.slots, str::parse::<NonZeroU32>)?.map(|found| found.value.get()))
     }
+}
+
+/// Whether nobody gave a setting a value.
+fn is_default(config: &Config, setting: &Setting, is_flag_given: bool) -> bool {
+    !is_flag_given && config.text(setting).is_none_or(|found| found.origin == Origin::Default)
+}
+
+/// Makes a cache whose size nobody asked for take at most a quarter of what the disk has free, itself not counted, but no less than a node must
+/// have. Returns what is to be said.
+pub(crate) fn fit_cache(setup: &mut NodeConfig) -> Option<String> {
+    let free = disk_free(&setup.cache_dir)?;
+    let held: u64 = ["blobs", "code"].into_iter().map(|part| bytes_in(&setup.cache_dir.join(part))).sum();
+    let quarter = free.0.saturating_add(held) / 4;
+    let fitting = quarter.max(2 * setup.module_bytes_max) / MIB * MIB;
+    if fitting >= setup.cache_bytes_max {
+        return None;
+    }
+    let [now, before, free] = [fitting, setup.cache_bytes_max, free.0].map(|bytes| show_bytes(ByteCount(bytes)));
+    setup.cache_bytes_max = fitting;
+    Some(format!("a cache of {now} instead of {before}, as the disk has {free} free; --cache-max says otherwise"))
+}
+
+/// Bytes of a folder's files; none where it cannot be read.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.metadata().ok()).filter(Metadata::is_file).map(|metadata| metadata.len()).sum()
 }
 
 /// Whether whoever owns this machine puts up with a weak sandbox: what flag, environment and config file say.

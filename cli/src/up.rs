@@ -72,7 +72,9 @@ pub(crate) fn run(args: &UpArgs, common: &Common) -> anyhow::Result<Exit> {
         let (gateway, address, log) = start_gateway(setup, gateway_key).await?;
         let user = link::load_user_key(&config, None)?.public();
         grant(operator, &address, user).await.context("the user was not granted credits")?;
-        let setup = args.offer.read(&config, address.clone(), data.join("node"))?;
+        let mut setup = args.offer.read(&config, address.clone(), data.join("node"))?;
+        let notes = [args.offer.fit_memory(&config, &mut setup)?, node::fit_cache(&mut setup)];
+        notes.iter().flatten().for_each(|note| screen.note(note));
         let words = format!("{} slots of {}, data in {}", setup.slots, show_bytes(setup.memory), data.display());
         let (node, connected) = start_node(setup, node_key, common.quiet)?;
         let mut network = Network { gateway, node };

@@ -366,7 +366,9 @@ fn show_decision(time: UnixMillis, decision: &Decision) -> anyhow::Result<()> {
         ]);
     }
     table.print()?;
-    if *full > 0 {
+    let told = candidates.iter().filter(|candidate| candidate.verdict == Verdict::Full).count();
+    let full = full.saturating_sub(told as u32);
+    if full > 0 {
         print_line(&format!("{full} more had no room"))?;
     }
     if *others > 0 {

@@ -29,13 +29,13 @@ pub enum JobError {
         refusal: Refusal,
     },
     /// It was cancelled while it waited.
-    #[error("job {job}: cancelled before it ran")]
+    #[error("job {job}: cancelled before it came to an outcome")]
     CancelledInQueue {
         /// The job.
         job: JobId,
     },
     /// Every attempt lost its node.
-    #[error("job {job}: node lost {attempts} times, last: {reason}")]
+    #[error("job {job}: came to no outcome (attempts: {attempts}), last: {reason}")]
     NodeLost {
         /// The job.
         job: JobId,

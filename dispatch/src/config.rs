@@ -19,9 +19,11 @@ pub struct Config {
     /// Attempts of one job that nodes' owners cut short, each of which is paid, where each node that fits has done so. 8: who meets so many
     /// owners who come home has a job that is too long for lent machines.
     pub preemptions_max: u32,
-    /// How long nodes may take to reconnect, after the gateway's start and after a departure, before a job that only they
-    /// would fit is refused. 3 s: a node's first reconnection attempts, with their backoff, lie within it.
+    /// How long nodes may take to reconnect after a departure before a job that only they would fit is refused. 3 s: a node's first
+    /// reconnection attempts, with their backoff, lie within it.
     pub join_grace_us: u64,
+    /// The same after the gateway's start: nodes look less often for one that was away for longer. Where none is known, there is none to wait for.
+    pub opening_grace_us: u64,
     /// What a lease lasts beyond the job's own wall time. Nodes enforce that themselves; this is for fetching a large input,
     /// compiling, and sending a large output. 10 minutes carry 16 GiB at 220 Mbit/s.
     pub lease_grace_us: u64,
@@ -45,6 +47,7 @@ impl Default for Config {
             attempts_max: 3,
             preemptions_max: 8,
             join_grace_us: 3_000_000,
+            opening_grace_us: 3_000_000,
             lease_grace_us: 600_000_000,
             cancel_grace_us: 10_000_000,
             vacate_grace_us: 1_000_000,

@@ -115,7 +115,7 @@ pub enum Event {
         /// Whose it is.
         node: PublicKey,
     },
-    /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there. The node
+    /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there, or the job does not allow it. The node
     /// never heard of it, so it is no attempt, and the job goes elsewhere. Where no other attempt of it is out, it is kept from all nodes that
     /// its client cannot pay, until [`Event::Funded`].
     Declined {
@@ -125,8 +125,10 @@ pub enum Event {
         job: JobId,
         /// Which try.
         attempt: Attempt,
-        /// The most that the client can pay for an attempt of the job now.
+        /// The most that an attempt of the job may cost now.
         affordable: Microcredits,
+        /// Whether that is all that the job allows, after what its attempts have cost, whatever its client has.
+        is_all_it_allows: bool,
     },
     /// A client has more to pay with than before: it was granted credits, or what was reserved for a job of it is free again.
     Funded {

@@ -52,8 +52,8 @@ pub(crate) struct Job {
     pub(crate) preemptions: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
-    /// Nodes whose owner took the machine back before it began, or whose GPU was away; at most one per attempt. They get
-    /// it again where no other fits.
+    /// Nodes whose owner took the machine back before it began, whose GPU was away, or whose connection broke at its first attempt; at most one per
+    /// attempt. They get it again where no other fits, or once they are there anew.
     pub(crate) given_back: Vec<PublicKey>,
     /// Nodes whose owner declines it, or that its driver keeps from it though its client could pay there, each with which of these it is; at most
     /// [`GIVEN_BACK_MAX`].
@@ -87,6 +87,8 @@ pub(crate) struct Limited {
     pub(crate) own: Arc<Demand>,
     /// Its turn among the client's others.
     pub(crate) turn: u64,
+    /// Whether it allows no more itself.
+    pub(crate) is_by_job: bool,
 }
 
 /// Why no node could have a job.
@@ -181,13 +183,25 @@ pub(crate) struct Believed {
 }
 
 impl Lease {
+    /// The most that fetching and compiling are believed to have taken.
+    fn before_most_us(&self) -> (u64, u64) {
+        let Prediction { fetch_us, compile_us, .. } = self.predicted;
+        let least_us = if compile_us > 0 { COMPILE_LEAST_US } else { BEFORE_UNPREDICTED_US };
+        let fetch_most_us = fetch_us.saturating_mul(BEFORE_TIMES).max(BEFORE_UNPREDICTED_US);
+        (fetch_most_us, compile_us.saturating_mul(BEFORE_TIMES).max(least_us))
+    }
+
+    /// The most that may have passed before the attempt would have had its slot, had one been free.
+    pub(crate) fn before_us(&self) -> u64 {
+        let (fetch_us, compile_us) = self.before_most_us();
+        self.predicted.rtt_us.saturating_add(fetch_us).saturating_add(compile_us)
+    }
+
     /// What of a node's report is believed: what came before the run only as far as it was to be expected, for the node alone says how the
     /// time was spent, and one that ran for less of it counts as faster.
     pub(crate) fn believed(&self, report: &Report, elapsed_us: u64) -> Believed {
         let Prediction { fetch_us, compile_us, .. } = self.predicted;
-        let least_us = if compile_us > 0 { COMPILE_LEAST_US } else { BEFORE_UNPREDICTED_US };
-        let fetch_most_us = fetch_us.saturating_mul(BEFORE_TIMES).max(BEFORE_UNPREDICTED_US);
-        let compile_most_us = compile_us.saturating_mul(BEFORE_TIMES).max(least_us);
+        let (fetch_most_us, compile_most_us) = self.before_most_us();
         let over = |claimed_us: u64, most_us: u64| claimed_us.saturating_sub(most_us);
         let (fetch_over_us, compile_over_us) = (over(report.fetch_us, fetch_most_us), over(report.compile_us, compile_most_us));
         let unpredicted_us = [(fetch_us, fetch_over_us), (compile_us, compile_over_us)];
@@ -240,7 +254,7 @@ impl Job {
 
     /// Has it demand what its client does, whatever that can pay. It stands in no lane, as that is another one then.
     pub(crate) fn unlimit(&mut self, credit: &mut Credit) {
-        if let Some(Limited { own, turn }) = self.limited.take() {
+        if let Some(Limited { own, turn, .. }) = self.limited.take() {
             credit.remove(&self.client, turn);
             self.demand = own;
         }

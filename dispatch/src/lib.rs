@@ -57,7 +57,8 @@
 //! nodes whose offers do not fit, the nearest of each class that does, up to 256 classes. Every decision is kept with all its numbers.
 //! A node whose jobs take less than 20 ms holds up to five leases a slot, so that none waits for a round trip; behind one that is predicted to
 //! run for longer, nothing waits there. Where one runs for longer that was not predicted to, the node hands back what waits
-//! ([`AttemptFailure::Busy`](adit_protocol::AttemptFailure::Busy)), and that has its turn again. At a node clients take turns: a job of one that has
+//! ([`AttemptFailure::Busy`](adit_protocol::AttemptFailure::Busy)), and that has its turn again; it says so at once, and whoever says so late gave
+//! the job up unasked. At a node clients take turns: a job of one that has
 //! nothing there, and had less than all who wait, is sent to a node that is full of others' short jobs, where it comes before what waits.
 //!
 //! # What is promised
@@ -68,7 +69,10 @@
 //!   others' jobs while it has one's; where the turn is another's, it gets empty for that, as do three more that could have the job.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
-//!   whose attempt was lost goes before all others of its client, and of clients that had as much.
+//!   whose attempt was lost goes before all others of its client, and of clients that had as much. A second attempt beside a first counts as
+//!   its client's time too, as does one that an owner cut short.
+//! - A node whose connection broke may have the job again once, as soon as it is back: it may be the only one with room. The second time it is one
+//!   that failed the job.
 //! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults, and nor is a GPU
 //!   that another job's work has lost. A job that waited at a node in vain has had no attempt. A failure counts against a node when another one
 //!   has done the job.

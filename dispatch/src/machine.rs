@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use adit_protocol::{
-    Attempt, AttemptFailure, Candidate, Decision, Digest, JobId, JobLimits, Microcredits, NodeOffer, NodeState, Price, PublicKey,
-    Refusal, UnfitReason, Wait,
+    Attempt, AttemptFailure, Candidate, Decision, Digest, JobId, JobLimits, Microcredits, NodeOffer, NodeState, Price, Profile,
+    PublicKey, Refusal, UnfitReason, Wait,
 };
 
 use crate::class::{Class, Members};
@@ -22,6 +22,10 @@ use crate::{Action, Config, Event, Lease, Phase, Report, Request, Tick};
 
 /// Decisions that are remembered for [`Dispatcher::passed`], the latest ones: some 2 KiB each.
 const DECISIONS_MAX: usize = 1_024;
+
+/// How long a node may take to say that it has no slot for an attempt, in microseconds, beyond all that may have come before. It knows within
+/// a second.
+const BUSY_GRACE_US: u64 = 10_000_000;
 
 /// Where so many jobs wait, a new one of a client whose like waits already is not tried on any node: it would not fit either.
 const CROWD: usize = 64;
@@ -71,6 +75,18 @@ pub struct Dispatcher {
 struct Loser {
     node: PublicKey,
     armed: Armed,
+    /// Whose job it was, for what it takes of the slots' time.
+    client: PublicKey,
+    profile: Profile,
+    lease: Lease,
+}
+
+/// What an attempt may cost.
+#[derive(Debug, Clone, Copy)]
+struct Most {
+    cost: Microcredits,
+    /// Whether its job allows no more, whatever its client has.
+    is_by_job: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +125,7 @@ impl Dispatcher {
     pub fn open(&mut self, now: Tick) {
         self.now = now;
         if self.grace.open() {
-            self.timers.arm(now.after(self.config.join_grace_us), Timer::Opening);
+            self.timers.arm(now.after(self.config.opening_grace_us), Timer::Opening);
         }
     }
 
@@ -134,7 +150,9 @@ impl Dispatcher {
             }
             Event::AttemptFailed { node, job, attempt, failure } => self.failed(now, node, job, attempt, failure),
             Event::ReceiptRefused { node } => self.note(now, &node, Deed::BadReceipt),
-            Event::Declined { node, job, attempt, affordable } => self.declined(now, node, job, attempt, affordable),
+            Event::Declined { node, job, attempt, affordable, is_all_it_allows } => {
+                self.declined(now, node, job, attempt, Most { cost: affordable, is_by_job: is_all_it_allows });
+            }
             Event::Funded { client } => self.funded(now, &client),
         }
         self.fill_unkept(now);
@@ -245,16 +263,12 @@ impl Dispatcher {
         usable.filter_map(|(class, _)| class.price().cost_max(limits, input_bytes).ok()).min()
     }
 
-    /// Why a request would be refused at once: no connected node fits and takes jobs, busy or not, and none that would is expected back; or none
-    /// has room, and no more jobs may wait.
+    /// Why a request would be refused at once: no connected node fits and takes jobs, busy or not, and none that would is expected back; or the
+    /// owners of all that do decline it; or none could end it by its deadline; or none has room, and no more jobs may wait.
     pub fn refusal(&self, id: JobId, request: &Request) -> Option<Refusal> {
         let job = Job::new(0, self.now, request);
-        if self.is_stranded(&job.demand) {
-            return Some(self.no_node_fits(&job));
-        }
-        let full = self.queue.admit(&job.client, &self.config).err()?;
         let found = self.search(self.now, id, &job).run_or(|| self.queue.is_first(&job.client));
-        found.chosen.is_none().then_some(full)
+        if found.chosen.is_some() { None } else { self.admit(self.now, id, &job, &found).err() }
     }
 
     /// The connected nodes, by key.
@@ -288,6 +302,7 @@ impl Dispatcher {
     fn node_joined(&mut self, now: Tick, key: PublicKey, offer: NodeOffer, state: NodeState, cached: &[Digest]) {
         self.disconnect(now, key, Deed::LeftWork, || Cause::Left);
         self.nodes.join(now, key, offer, state, cached);
+        self.may_have_again(&key);
         self.judge_again(now, key);
         // A trusted one may be back that takes no jobs now, for which barred ones were kept waiting.
         self.fill_barred(now);
@@ -369,10 +384,7 @@ impl Dispatcher {
         let Some(before) = self.nodes.get(&key).map(|node| node.state.clone()) else { return };
         let is_paused = matches!(state, NodeState::Paused(_));
         if state == NodeState::Ready && before != NodeState::Ready {
-            // What it gave back before, it may have again.
-            for id in self.queue.retries().collect::<Vec<_>>() {
-                self.job_mut(id).given_back.retain(|node| *node != key);
-            }
+            self.may_have_again(&key);
         }
         let is_ready = state == NodeState::Ready;
         self.nodes.set_state(&key, state);
@@ -392,6 +404,13 @@ impl Dispatcher {
             self.fill_barred(now);
         }
         self.fill(now, &key);
+    }
+
+    /// What a node gave back before, it may have again.
+    fn may_have_again(&mut self, key: &PublicKey) {
+        for id in self.queue.retries().collect::<Vec<_>>() {
+            self.job_mut(id).given_back.retain(|node| node != key);
+        }
     }
 
     /// Gives work to a node that may have more than before.
@@ -580,7 +599,7 @@ impl Dispatcher {
         if self.lease(id, attempt) == Some(node) {
             self.outcome(now, node, id, attempt, report);
         } else {
-            self.forget_loser(&node, id, attempt);
+            self.charge_loser(now, &node, id, attempt, report);
         }
         self.fill(now, &node);
     }
@@ -594,9 +613,7 @@ impl Dispatcher {
             self.lose_lease(now, id, &other);
         }
         let mut job = self.end(id);
-        if let Some(node) = self.nodes.get(&node) {
-            self.queue.settle(&job.client, job.charged_us, node.slot_us(&lease, job.ask.profile, &believed.report, elapsed_us));
-        }
+        self.settle_charge(now, &job.client, job.charged_us, job.ask.profile, &lease, report);
         self.nodes.learn_blob(&node, &job.ask.module.digest);
         for input in &job.ask.fetched {
             self.nodes.learn_blob(&node, &input.digest);
@@ -621,14 +638,44 @@ impl Dispatcher {
         }
     }
 
+    /// Sets right what a client was charged for a start, by what is believed of the report on it.
+    fn settle_charge(
+        &mut self,
+        now: Tick,
+        client: &PublicKey,
+        charged_us: u64,
+        profile: Profile,
+        lease: &Lease,
+        report: &Report,
+    ) {
+        let Some(node) = self.nodes.get(&lease.node) else { return };
+        let elapsed_us = now.since(lease.since);
+        let slot_us = node.slot_us(lease, profile, &lease.believed(report, elapsed_us).report, elapsed_us);
+        self.queue.settle(client, charged_us, slot_us);
+    }
+
     /// Stops an attempt whose job has ended by another one.
     fn lose_lease(&mut self, now: Tick, id: JobId, lease: &Lease) {
-        let Lease { node, attempt, .. } = *lease;
+        let Lease { node, attempt, charged_us, .. } = *lease;
+        let job = self.job_mut(id);
+        job.charged_us = job.charged_us.saturating_sub(charged_us);
+        let (client, profile) = (job.client, job.ask.profile);
         if !self.jobs[&id].is_stopping() {
             self.actions.push_back(Action::Stop { job: id, attempt, node });
         }
         let armed = self.timers.arm(now.after(self.config.cancel_grace_us), Timer::Loser(id, attempt));
-        self.losers.insert((id, attempt), Loser { node, armed });
+        self.losers.insert((id, attempt), Loser { node, armed, client, profile, lease: *lease });
+    }
+
+    /// Takes in what an attempt took that lost: its client had two slots.
+    fn charge_loser(&mut self, now: Tick, node: &PublicKey, id: JobId, attempt: Attempt, report: &Report) {
+        if !self.is_loser(node, id, attempt) {
+            return;
+        }
+        if let Some(Loser { armed, client, profile, lease, .. }) = self.losers.remove(&(id, attempt)) {
+            self.timers.disarm(&armed);
+            self.settle_charge(now, &client, lease.charged_us, profile, &lease, report);
+        }
     }
 
     /// Takes in that nothing more is awaited of an attempt that lost. Says whether it was one.
@@ -655,9 +702,12 @@ impl Dispatcher {
                 job.given_back.push(node);
             }
             job.demand = Arc::new(job.demand.after(spent));
+            job.charged_us = job.charged_us.saturating_sub(lease.charged_us);
+            let (client, profile) = (job.client, job.ask.profile);
+            self.settle_charge(now, &client, lease.charged_us, profile, &lease, report);
             self.cut_short(now, id, attempt, Cause::Preempted);
         } else {
-            self.forget_loser(&node, id, attempt);
+            self.charge_loser(now, &node, id, attempt, report);
         }
         self.fill(now, &node);
     }
@@ -686,7 +736,7 @@ impl Dispatcher {
             AttemptFailure::Node(why) => self.try_again(now, id, attempt, Cause::Failed(why)),
             AttemptFailure::Preempted(_) => self.given_back(now, node, id, attempt, Cause::Preempted),
             AttemptFailure::GpuAway(why) => self.given_back(now, node, id, attempt, Cause::GpuAway(why)),
-            AttemptFailure::Busy if self.jobs[&id].handed_back < GIVEN_BACK_MAX && self.nodes.note_busy(&node) => {
+            AttemptFailure::Busy if self.may_be_busy(now, id, attempt) && self.nodes.note_busy(&node) => {
                 self.handed_back(now, node, id, attempt);
             }
             AttemptFailure::Busy => self.given_back(now, node, id, attempt, Cause::GaveBack),
@@ -719,6 +769,14 @@ impl Dispatcher {
         }
     }
 
+    /// Whether a node may hand back an attempt now for want of a slot, which it does as soon as it knows: whoever sat on others' jobs until their
+    /// time was over would lose nothing by it.
+    fn may_be_busy(&self, now: Tick, id: JobId, attempt: Attempt) -> bool {
+        let is_soon =
+            self.lease_of(id, attempt).is_some_and(|lease| now <= lease.since.after(lease.before_us()).after(BUSY_GRACE_US));
+        is_soon && self.jobs[&id].handed_back < GIVEN_BACK_MAX
+    }
+
     /// Takes in that a job waited in vain for a slot of its node, as what is there takes longer than was thought.
     fn handed_back(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt) {
         let attempts_max = self.config.attempts_max;
@@ -728,6 +786,10 @@ impl Dispatcher {
         job.charged_us = job.charged_us.saturating_sub(lease.charged_us);
         self.queue.refund(&job.client, lease.charged_us);
         if !job.leases.is_empty() {
+            // It was no attempt, so the one that is left may have another beside it.
+            if job.phase == Phase::Leased {
+                self.arm(id, now.after(self.config.hedge_min_us), Timer::Hedge(id));
+            }
             return;
         }
         if job.is_stopping() {
@@ -767,19 +829,19 @@ impl Dispatcher {
         self.look_elsewhere(now, id, now);
     }
 
-    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, affordable: Microcredits) {
+    fn declined(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, most: Most) {
         if !self.nodes.release(&node, id, attempt) {
             return;
         }
         if self.lease(id, attempt) == Some(node) {
-            self.unaffordable(now, id, attempt, affordable);
+            self.unaffordable(now, id, attempt, most);
         }
         self.fill(now, &node);
     }
 
     /// Takes back an attempt for which its job's client cannot pay, and looks for one that it can. The job's wait goes on, so that it lasts no
     /// longer however often that happens.
-    fn unaffordable(&mut self, now: Tick, id: JobId, attempt: Attempt, affordable: Microcredits) {
+    fn unaffordable(&mut self, now: Tick, id: JobId, attempt: Attempt, most: Most) {
         let lease = self.take_lease(id, attempt);
         let job = self.jobs.get_mut(&id).expect("a job in hand is known");
         // Nobody heard of it. Attempts are numbered in the order of their starts, so it is the last one.
@@ -791,12 +853,12 @@ impl Dispatcher {
         }
         let since = lease.queued.unwrap_or(now);
         job.waited_us = job.waited_us.saturating_sub(lease.since.since(since));
-        let demand = Arc::new(job.demand.within(affordable, &job.ask.limits, job.ask.input_bytes));
+        let demand = Arc::new(job.demand.within(most.cost, &job.ask.limits, job.ask.input_bytes));
         if self.nodes.get(&lease.node).is_some_and(|node| node.fits(&demand)) {
             job.declined.insert(lease.node, UnfitReason::Price);
         }
         let turn = self.credit.push(job.client, id);
-        job.limited = Some(Limited { own: std::mem::replace(&mut job.demand, demand), turn });
+        job.limited = Some(Limited { own: std::mem::replace(&mut job.demand, demand), turn, is_by_job: most.is_by_job });
         // What it waits for is told anew where that was something else, or before an attempt that has ended.
         if lease.queued.is_none() || job.shortage.as_ref().is_some_and(|shortage| !shortage.is_of_price()) {
             job.shortage = None;
@@ -896,7 +958,7 @@ impl Dispatcher {
             deadline_missed(now, job, in_vain_us.or_else(|| self.needed_us(now, id, job)).unwrap_or(0))
         } else if job.queue_deadline(since) <= now {
             let waited_ms = now.since(since) / 1_000;
-            self.insufficient_credit(job).unwrap_or(Refusal::QueueTimeout { waited_ms })
+            self.too_dear(job).unwrap_or(Refusal::QueueTimeout { waited_ms })
         } else {
             // A faster node has come since.
             return self.arm_wait(now, id);
@@ -904,11 +966,17 @@ impl Dispatcher {
         self.give_up(id, refusal);
     }
 
-    /// What a job is told that waited as long as it may, where it fits nodes and its client can pay none of them.
-    fn insufficient_credit(&self, job: &Job) -> Option<Refusal> {
+    /// What a job is told that waited as long as it may, where it fits nodes and none of them is to be had for what is left.
+    fn too_dear(&self, job: &Job) -> Option<Refusal> {
+        let limited = job.limited.as_ref()?;
         let floor = |demand| self.cost_floor_of(demand, &job.ask.limits, job.ask.input_bytes);
-        let needed = floor(&job.limited.as_ref()?.own)?;
-        floor(&job.demand).is_none().then(|| Refusal::InsufficientCredit { available: job.demand.most(), needed })
+        let needed = floor(&limited.own)?;
+        let is_none_left = floor(&job.demand).is_none();
+        let refusal = || match limited.is_by_job {
+            true => self.no_node_fits(job),
+            false => Refusal::InsufficientCredit { available: job.demand.most(), needed },
+        };
+        is_none_left.then(refusal)
     }
 
     /// The slot stays taken until the node reports or leaves: it may well be busy with this job still.
@@ -1286,8 +1354,13 @@ impl Dispatcher {
         let job = self.job_mut(id);
         let setback = Setback { node: lease.node, cause };
         job.setbacks += 1;
-        // What an owner does is no fault of the node's.
-        let had = if matches!(setback.cause, Cause::NotVacated) { &mut job.given_back } else { &mut job.failed };
+        // What an owner does is no fault of the node's; and a connection that broke once says little of the job.
+        let may_again = match setback.cause {
+            Cause::NotVacated => true,
+            Cause::Left => job.setbacks == 1,
+            _ => false,
+        };
+        let had = if may_again { &mut job.given_back } else { &mut job.failed };
         if !had.contains(&lease.node) {
             had.push(lease.node);
         }
@@ -1346,7 +1419,9 @@ impl Dispatcher {
     }
 
     fn lose(&mut self, id: JobId, reason: String) {
-        let attempts = self.end(id).attempts;
+        let job = self.end(id);
+        // What was handed back was none.
+        let attempts = job.attempts - job.handed_back;
         self.actions.push_back(Action::Lost { job: id, attempts, reason });
     }
 
@@ -1398,7 +1473,7 @@ fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why:
         candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
         unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
         full: nodes.full_count() + found.let_count() - u32::from(is_next),
-        others: nodes.open_count().saturating_sub(found.seen_count() + found.let_count()),
+        others: nodes.open_count().saturating_sub(found.seen_count() + found.let_count() + found.unseen_count()),
     })
 }
 

@@ -164,7 +164,7 @@ impl Queue {
     /// Charges a client for a start that is predicted to take `us`. Returns what it was charged: nothing where nobody waits, and then nobody
     /// had more than another.
     pub(crate) fn charge(&mut self, client: &PublicKey, us: u64) -> u64 {
-        if self.lined_up == 0 {
+        if self.len() == 0 {
             self.shares.forget();
             return 0;
         }

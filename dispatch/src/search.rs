@@ -122,6 +122,12 @@ impl Found {
         self.seen.len() as u32 - self.crowded
     }
 
+    /// How many of the candidates had room and were not looked at.
+    pub(crate) fn unseen_count(&self) -> u32 {
+        let is_unseen = |(slot, candidate): &&(Slot, Candidate)| candidate.verdict == Verdict::Worse && !self.seen.contains(slot);
+        self.candidates.iter().filter(is_unseen).count() as u32
+    }
+
     /// What was found of each node that was looked at, and of some that were not.
     pub(crate) fn verdicts(&self) -> impl Iterator<Item = (Slot, Verdict)> {
         let told = self.candidates.iter().map(|(slot, candidate)| (*slot, candidate.verdict));

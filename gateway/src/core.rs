@@ -22,6 +22,7 @@ use adit_transport::BlobStore;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use self::attempts::TooDear;
 use crate::GatewayConfig;
 use crate::account;
 use crate::clock::{Clock, wall_time};
@@ -53,6 +54,10 @@ pub(crate) const FULL_RETRY_MS: u64 = 1_000;
 
 /// When to submit again what lacks blobs and a node that fits, in milliseconds: a node that left a moment ago is back by then, or is not expected.
 const NODES_RETURN_MS: u64 = 500;
+
+/// How long a gateway that had nodes waits for them after its start before it says of a job that none fits it: a node looks for one that was
+/// long away every 15 s, and its dial takes up to 3.
+const OPENING_GRACE_US: u64 = 20_000_000;
 
 /// Rows of an answer, or jobs looked at for it, that weigh as much as a question.
 const ROWS_A_QUESTION: usize = 16;
@@ -139,11 +144,14 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(config: &GatewayConfig, key: &SecretKey, store: BlobStore, books: LedgerAccess, log: LogAccess) -> Self {
-        let limits = Config { seed: seed_of(key), queue_max: config.queue_max, ..Config::default() };
         let (reader, ledger, ledger_stopped) = match books {
             LedgerAccess::Write(writer) => (writer.reader().clone(), Some(writer), None),
             LedgerAccess::Read(reader, why) => (reader, None, Some(why)),
         };
+        let mut limits = Config { seed: seed_of(key), queue_max: config.queue_max, ..Config::default() };
+        if had_nodes(&reader) {
+            limits.opening_grace_us = OPENING_GRACE_US;
+        }
         let key = SecretKey::from_seed(*key.seed());
         Self {
             key,
@@ -251,8 +259,9 @@ impl Core {
     }
 
     fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Arc<Decision>) {
-        if let Err(affordable) = self.put_aside(id, attempt, key) {
-            return self.dispatcher.handle(self.clock.now(), Event::Declined { node: key, job: id, attempt, affordable });
+        if let Err(TooDear { affordable, is_all_it_allows }) = self.put_aside(id, attempt, key) {
+            let declined = Event::Declined { node: key, job: id, attempt, affordable, is_all_it_allows };
+            return self.dispatcher.handle(self.clock.now(), declined);
         }
         let (Some(job), Some(node)) = (self.jobs.get_mut(&id), self.nodes.get(&key)) else {
             tracing::error!(job = %id, node = %key, "the dispatcher started a job or on a node that is not there");
@@ -689,7 +698,7 @@ impl Core {
         let owner = client.connection.peer();
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.client == owner) {
             client.send(&GatewayToClient::Accepted { job: id });
-            return job.follow(client);
+            return job.follow(client, self.dispatcher.leases_of(id));
         }
         let refusal = match self.reader.job(id) {
             Ok(Some(stored)) if stored.receipt.receipt.client == owner => return self.replay(client, stored),
@@ -752,7 +761,7 @@ impl Core {
             },
             Query::Jobs { limit } => {
                 let newest = self.jobs.of(&client).take((limit as usize).min(ANSWER_ROWS_MAX));
-                Answer::Jobs(fitting(newest.map(Job::status).collect()))
+                Answer::Jobs(fitting(newest.map(|job| job.status(self.dispatcher.leases_of(job.id))).collect()))
             }
             Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
             Query::Account => available(self.account(client).map(Answer::Account)),
@@ -780,13 +789,14 @@ impl Core {
 
     fn status(&self, client: PublicKey, id: JobId) -> Result<Option<JobStatus>, String> {
         if let Some(job) = self.jobs.get(&id) {
-            return Ok(Some(job).filter(|job| job.client == client).map(Job::status));
+            let is_own = job.client == client;
+            return Ok(is_own.then(|| job.status(self.dispatcher.leases_of(id))));
         }
         let stored = self.reader.job(id).map_err(|error| error.to_string())?;
         Ok(stored.filter(|stored| stored.receipt.receipt.client == client).map(|stored| JobStatus {
             job: id,
             module: stored.receipt.receipt.module,
-            submitted: stored.settled,
+            submitted: UnixMillis(0),
             state: done_state(&stored.receipt, true),
         }))
     }
@@ -1220,6 +1230,12 @@ fn kept_by(operation: &Operation) -> Option<JobId> {
         Operation::Void { job, .. } => Some(*job),
         _ => None,
     }
+}
+
+/// Whether nodes were paid here before, which come back by themselves. Where that cannot be read, nothing else can.
+fn had_nodes(reader: &Reader) -> bool {
+    let is_node = |(account, _): &(Account, _)| matches!(account, Account::Owner(_));
+    reader.balances().is_ok_and(|balances| balances.iter().any(is_node))
 }
 
 fn unavailable(error: StoreError) -> Refusal {

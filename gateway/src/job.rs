@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_dispatch::Tick;
+use adit_dispatch::{Lease, Tick};
 use adit_ledger::Entry;
 use adit_protocol::{
     Attempt, BlobRef, Decision, Digest, JobEvent, JobResult, JobSpec, JobState, JobStatus, Microcredits, PublicKey, Refusal,
@@ -247,16 +247,17 @@ impl Job {
         }
     }
 
-    /// Adds a follower and tells it all that it needs to know of the past.
-    pub(crate) fn follow(&mut self, client: &Client) {
+    /// Adds a follower and tells it all that it needs to know of the past. `leases` are the attempts that are out.
+    pub(crate) fn follow(&mut self, client: &Client, leases: &[Lease]) {
         if !self.followers.iter().any(|f| f.link == client.link) {
             self.followers.push(client.clone());
         }
         let tell = |event| client.send(&event_message(self.id, event));
         match &self.stage {
             Stage::Live(Live { running: None, .. }) => tell(JobEvent::Queued),
-            Stage::Live(Live { running: Some((node, attempt)), waits_again, .. }) => {
-                tell(JobEvent::Started { node: *node, attempt: *attempt });
+            Stage::Live(Live { running: Some(running), waits_again, .. }) => {
+                let (node, attempt) = shown(*running, leases);
+                tell(JobEvent::Started { node, attempt });
                 if *waits_again {
                     tell(JobEvent::Queued);
                 }
@@ -271,17 +272,25 @@ impl Job {
         }
     }
 
-    pub(crate) fn status(&self) -> JobStatus {
+    /// Where it stands. `leases` are the attempts that are out.
+    pub(crate) fn status(&self, leases: &[Lease]) -> JobStatus {
         let state = match &self.stage {
             Stage::Live(Live { running: None, .. } | Live { waits_again: true, .. }) => JobState::Queued,
-            Stage::Live(Live { running: Some((node, attempt)), progress, .. }) => {
-                JobState::Running { node: *node, attempt: *attempt, progress: *progress }
+            Stage::Live(Live { running: Some(running), progress, .. }) => {
+                let (node, attempt) = shown(*running, leases);
+                JobState::Running { node, attempt, progress: progress.filter(|_| (node, attempt) == *running) }
             }
             Stage::Done { result: JobResult::Done { receipt, .. }, settlement, .. } => done_state(receipt, settlement.is_some()),
             Stage::Done { result, .. } | Stage::Failed(result) => JobState::Failed(describe(result)),
         };
         JobStatus { job: self.id, module: self.module, submitted: self.submitted, state }
     }
+}
+
+/// The attempt that a job is shown with: the last one that was started, or the one beside it where that came to nothing.
+fn shown(last: (PublicKey, Attempt), leases: &[Lease]) -> (PublicKey, Attempt) {
+    let is_out = leases.iter().any(|lease| lease.attempt == last.1);
+    leases.last().filter(|_| !is_out).map_or(last, |other| (other.node, other.attempt))
 }
 
 /// The state of a job by its receipt.
@@ -295,8 +304,8 @@ fn describe(result: &JobResult) -> String {
     match result {
         JobResult::Done { .. } => "done".into(),
         JobResult::Refused(refusal) => refusal.to_string(),
-        JobResult::CancelledInQueue => "cancelled before it ran".into(),
-        JobResult::NodeLost { attempts, reason } => format!("node lost {attempts} times, last: {reason}"),
+        JobResult::CancelledInQueue => "cancelled before it came to an outcome".into(),
+        JobResult::NodeLost { attempts, reason } => format!("came to no outcome (attempts: {attempts}), last: {reason}"),
     }
 }
 

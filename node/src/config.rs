@@ -36,9 +36,11 @@ pub struct NodeConfig {
     pub slots: u32,
     /// Linear memory for each.
     pub memory: ByteCount,
-    /// Holds modules and inputs (`blobs/`), compiled modules (`code/`), and what one node at a time has there: a lock, the socket for its
-    /// owner's commands, the day's count, and a pause.
+    /// Holds modules and inputs (`blobs/`), compiled modules (`code/`), and what one node at a time has there: a lock, and the socket for its
+    /// owner's commands.
     pub cache_dir: PathBuf,
+    /// Holds what a node must remember: that its owner paused it, or keeps the GPU back, and the day's count.
+    pub state_dir: PathBuf,
     /// Bytes that modules, inputs and compiled modules may take together: half for the compiled ones, half for the others.
     pub cache_bytes_max: u64,
     /// Bytes of a module.
@@ -115,14 +117,16 @@ impl FromStr for JoinToken {
 }
 
 impl NodeConfig {
-    /// One slot of 1 GiB, 8 GiB of cache, modules of 8 MiB, the default price, deterministic jobs only, and no rules. Jobs may take whole
+    /// One slot of 1 GiB, 8 GiB of cache, what is remembered beside it, modules of 8 MiB, the default price, deterministic jobs only, and no rules. Jobs may take whole
     /// cores, where nothing else wants them.
     pub fn new(gateway: GatewayAddr, cache_dir: impl Into<PathBuf>) -> Self {
+        let cache_dir = cache_dir.into();
         Self {
             gateway,
             slots: 1,
             memory: ByteCount(1 << 30),
-            cache_dir: cache_dir.into(),
+            state_dir: cache_dir.clone(),
+            cache_dir,
             cache_bytes_max: 8 << 30,
             module_bytes_max: MODULE_BYTES_DEFAULT,
             price: default_price(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Mode, fchmod};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, listen, send, socket_with};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -37,6 +37,8 @@ const CONNECTIONS_MAX: usize = 16;
 const BACKLOG: i32 = 16;
 /// How long a command may take to say what it wants, and a node to answer what it need not wait for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether whoever waits for a drain is there still.
+const LOOK_FOR_CLIENT: Duration = Duration::from_secs(1);
 
 /// The longest pause that ends by itself: ten years. A longer one is a slip of the keys.
 pub const PAUSE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -287,7 +289,11 @@ async fn answer(node: &Rc<Shared>, mut stream: UnixStream) -> io::Result<()> {
         }
         let is_whole = line.ends_with(b"\n");
         let reply = match serde_json::from_slice(&line) {
-            Ok(request) if is_whole => carry_out(node, request).await,
+            Ok(request) if is_whole => tokio::select! {
+                reply = carry_out(node, request) => reply,
+                // That may take days, and those who gave up waiting would have all places.
+                () = left(write.as_ref()), if request == (Request::Drain { wait: true }) => return Ok(()),
+            },
             Err(error) if is_whole => Reply::Error(format!("not a command: {error}")),
             _ => Reply::Error(format!("a command is one line of at most {REQUEST_BYTES_MAX} bytes")),
         };
@@ -297,6 +303,14 @@ async fn answer(node: &Rc<Shared>, mut stream: UnixStream) -> io::Result<()> {
         if !is_whole {
             return Ok(());
         }
+    }
+}
+
+/// Waits until nobody is at the other end any more. Who has only said all that it wants, and closed that half, may read the answer still:
+/// to nobody, not even nothing can be sent.
+async fn left(stream: &UnixStream) {
+    while send(stream, &[], SendFlags::NOSIGNAL).is_ok() {
+        tokio::time::sleep(LOOK_FOR_CLIENT).await;
     }
 }
 
@@ -320,16 +334,16 @@ async fn carry_out(node: &Rc<Shared>, request: Request) -> Reply {
             Err(error) => return Reply::Error(error.to_string()),
         },
         Request::Pause { for_ms } => {
-            let paused = node.owner.pause(for_ms.map(Duration::from_millis));
+            node.owner.pause(for_ms.map(Duration::from_millis));
             node.refresh();
             // A guest that does not stop is killed soon; a result that is on its way to the gateway may take longer.
-            let _ = timeout(PATIENCE / 2, node.idle()).await;
-            paused
+            let (kept, _) = tokio::join!(node.owner.keep_pause(), timeout(PATIENCE / 2, node.idle()));
+            kept
         }
         Request::Resume => {
-            let resumed = node.owner.resume();
+            node.owner.resume();
             node.refresh();
-            resumed
+            node.owner.keep_pause().await
         }
         Request::Drain { wait } => {
             node.owner.drain();

@@ -1,10 +1,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::rc::Rc;
 
 use adit_protocol::{AttemptFailure, BlobRef, Digest, StreamReply, StreamRequest};
-use adit_transport::{BlobPin, TransferError, read_reply, receive_blob};
+use adit_transport::{BlobError, BlobPin, TransferError, read_reply, receive_blob};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
@@ -49,7 +50,18 @@ pub(crate) async fn fetch(link: &Link, blob: BlobRef) -> Result<BlobPin, Attempt
         transfer(link, blob).await?;
     }
     drop(mine);
-    link.node.blobs.pin(&blob.digest).ok_or_else(|| AttemptFailure::Node("the blob cache is too small for this job".into()))
+    // Others' blobs came before it could be pinned.
+    link.node.blobs.pin(&blob.digest).ok_or_else(|| no_room(link, "the blob cache is too small for all jobs that are here"))
+}
+
+/// A job's blobs find no room beside those that are in use, though they would alone: that is the other jobs' doing, and over with them. A node
+/// with a slot free is not believed to be busy, and no job waits for one.
+fn no_room(link: &Link, why: impl Display) -> AttemptFailure {
+    if link.leases() >= link.node.config.slots as usize {
+        AttemptFailure::Busy
+    } else {
+        AttemptFailure::Declined(format!("{why}; its owner can raise cache-max"))
+    }
 }
 
 /// Opens a cached blob for reading.
@@ -64,7 +76,10 @@ pub(crate) async fn open(link: &Link, blob: BlobRef) -> Result<File, AttemptFail
 }
 
 async fn transfer(link: &Link, blob: BlobRef) -> Result<(), AttemptFailure> {
-    let failed = |error: TransferError| AttemptFailure::Node(format!("fetching blob {}: {error}", blob.digest));
+    let failed = |error: TransferError| match error {
+        TransferError::Blob(full @ (BlobError::Full { .. } | BlobError::Crowded { .. })) => no_room(link, full),
+        error => AttemptFailure::Node(format!("fetching blob {}: {error}", blob.digest)),
+    };
     let mut transfer = link.connection.open_transfer(&StreamRequest::Get(blob.digest)).await.map_err(failed)?;
     // The request is all we say on it.
     let _ = transfer.send.finish();

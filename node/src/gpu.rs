@@ -80,7 +80,7 @@ impl Shared {
         if is_lent && self.config.gpu.is_none() {
             return Err("this node was started without a GPU; `gpu = \"on\"` in its config file, or --gpu, names it".to_owned());
         }
-        let kept = self.owner.lend_gpu(is_lent);
+        self.owner.lend_gpu(is_lent);
         if is_lent {
             self.runtime.set_gpu(true);
             self.settle_gpu().await;
@@ -92,7 +92,8 @@ impl Shared {
             }
             self.runtime.set_gpu(false);
         }
-        kept.map_err(|error| format!("it is done, but the node will not remember it when it is started again: {error}"))
+        let kept = self.owner.keep_gpu();
+        kept.await.map_err(|error| format!("it is done, but the node will not remember it when it is started again: {error}"))
     }
 
     pub(crate) fn gpu_status(&self) -> GpuStatus {

@@ -2,11 +2,45 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
+
+/// A pause that holds.
+pub(crate) const PAUSE: &str = "paused.json";
+/// There where the GPU is not lent.
+pub(crate) const GPU_OFF: &str = "gpu-off.json";
+/// What was moved and earned on the last days.
+pub(crate) const TODAY: &str = "today.json";
+
+/// The folder for all of these: `state`, with what an earlier version kept in the cache's folder; that one where there can be none.
+pub(crate) fn state_folder(state: &Path, cache: &Path) -> PathBuf {
+    match move_in(state, cache) {
+        Ok(()) => state.to_owned(),
+        Err(error) => {
+            let (folder, cache_folder) = (state.display(), cache.display());
+            tracing::warn!(%folder, %error, "an owner's word and the day's count are kept in {cache_folder}");
+            cache.to_owned()
+        }
+    }
+}
+
+fn move_in(state: &Path, cache: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(state)?;
+    let is_left = |name: &&str| !state.join(name).exists() && cache.join(name).exists();
+    let left: Vec<&str> = [PAUSE, GPU_OFF, TODAY].into_iter().filter(is_left).collect();
+    for name in &left {
+        // The folders may be on two disks. A half of a pause is one that cannot be read, which holds.
+        std::fs::copy(cache.join(name), state.join(name))?;
+        File::open(state.join(name))?.sync_all()?;
+    }
+    if !left.is_empty() {
+        sync_folder(state, Durable::Yes)?;
+    }
+    left.iter().try_for_each(|name| remove(&cache.join(name)))
+}
 
 /// Whether a file must be there after a power cut too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,5 +83,32 @@ fn sync_folder(folder: &Path, durable: Durable) -> io::Result<()> {
     match durable {
         Durable::Yes => File::open(folder)?.sync_all(),
         Durable::No => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They were in the cache's folder, which is there to be thrown away, and a pause with it.
+    #[test]
+    fn what_an_earlier_version_kept_in_the_cache_moves_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, cache) = (dir.path().join("node.state"), dir.path().join("cache"));
+        std::fs::create_dir(&cache).unwrap();
+        std::fs::write(cache.join(PAUSE), "old").unwrap();
+        assert_eq!(state_folder(&state, &cache), state);
+        assert_eq!(std::fs::read_to_string(state.join(PAUSE)).unwrap(), "old");
+        assert!(!cache.join(PAUSE).exists() && !state.join(TODAY).exists());
+        // What is there already stays.
+        std::fs::write(cache.join(PAUSE), "older").unwrap();
+        assert_eq!(state_folder(&state, &cache), state);
+        assert_eq!(std::fs::read_to_string(state.join(PAUSE)).unwrap(), "old");
+
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(state_folder(&file.join("node.state"), &cache), cache, "a node starts all the same");
+        assert_eq!(state_folder(&cache, &cache), cache);
+        assert_eq!(std::fs::read_to_string(cache.join(PAUSE)).unwrap(), "older");
     }
 }

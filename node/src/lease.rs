@@ -1,5 +1,6 @@
 //! The life of one attempt: fetch, compile, run, report.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +59,9 @@ async fn attempt(
     stop: &mut watch::Receiver<Stop>,
 ) -> Result<(), AttemptFailure> {
     check(link, lease, input.as_deref())?;
+    if let Some(why) = too_large(&lease.spec, input.is_some(), link.node.blobs.bytes_max()) {
+        return Err(AttemptFailure::Declined(why));
+    }
     let mut times = NodeTimes { started: wall_time(), ..NodeTimes::default() };
     let (mut run, _held) = tokio::select! {
         run = prepare(link, lease, input, &mut times) => run?,
@@ -109,6 +113,17 @@ fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input
     }
     let is_another = input.is_some_and(|bytes| BlobRef::of(bytes) != spec.input);
     is_another.then(|| "the input is not the one that the job names".to_owned())
+}
+
+/// Why a job's module and inputs, but for one that came with the lease, do not go into a cache of so many bytes, were they alone in it.
+fn too_large(spec: &JobSpec, is_input_here: bool, bytes_max: u64) -> Option<String> {
+    let stdin = (!is_input_here).then_some(spec.input);
+    let blobs = [spec.module].into_iter().chain(stdin).chain(spec.inputs.iter().map(|input| input.blob));
+    let blobs: BTreeMap<Digest, u64> = blobs.map(|blob| (blob.digest, blob.bytes)).collect();
+    let bytes = blobs.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+    (bytes > bytes_max).then(|| {
+        format!("module and inputs have {bytes} bytes, and the cache holds {bytes_max} of such; its owner can raise cache-max")
+    })
 }
 
 /// What a lease holds while it runs: its turn, and its inputs' places in the cache, so that what the cache takes of the disk is what its
@@ -230,7 +245,14 @@ async fn follow(
             }
         };
         match event {
-            RunEvent::Ended(report) => return speech.end(*report, &heard).await,
+            RunEvent::Ended(report) => {
+                let why = tokio::select! {
+                    ended = speech.end(RunReport::clone(&report), &heard) => return ended,
+                    why = waited_for(stop) => why,
+                };
+                speech.cut();
+                return speech.end(*report, &why).await;
+            }
             _ if matches!(heard, Stop::Preempted(_)) => speech.cut(),
             event => {
                 let why = tokio::select! {
@@ -268,6 +290,17 @@ async fn preempted(stop: &mut watch::Receiver<Stop>) -> Stop {
         Err(_) => std::future::pending().await,
     }
 }
+
+/// That the owner takes the machine back, some time after: a result that is on its way is worth more than a part of it, and an owner does not wait
+/// for a line on which it takes longer.
+async fn waited_for(stop: &mut watch::Receiver<Stop>) -> Stop {
+    let why = preempted(stop).await;
+    tokio::time::sleep(RESULT_GRACE).await;
+    why
+}
+
+/// How long a result may be on its way when the owner takes the machine back. A gateway waits for a second, and a node that ends for half of one.
+const RESULT_GRACE: Duration = Duration::from_millis(250);
 
 /// What a guest says, on its way to the gateway.
 struct Speech<'a> {
@@ -322,7 +355,7 @@ impl Speech<'_> {
     /// The end of the run, once the gateway has all of its output. Of a run that the owner cut short it has none, nor of one whose GPU was
     /// taken from under it; nor of one that ended by itself in the same moment, when something of what it said was dropped. A run that says
     /// itself what its output is goes with that, and not with what was sent before: it began again, and was stopped too soon.
-    async fn end(mut self, report: RunReport, heard: &Stop) -> Result<RunReport, AttemptFailure> {
+    async fn end(&mut self, report: RunReport, heard: &Stop) -> Result<RunReport, AttemptFailure> {
         if let Stop::Preempted(why) = heard
             && (self.is_cut || report.outcome == Outcome::Preempted)
         {
@@ -334,7 +367,7 @@ impl Speech<'_> {
             self.cut();
             return Ok(report);
         }
-        if let Some(transfer) = self.output {
+        if let Some(transfer) = &mut self.output {
             let written = BlobRef { digest: report.output_digest, bytes: report.usage.bytes_out.0 };
             end_output(transfer, written).await?;
         }
@@ -345,7 +378,7 @@ impl Speech<'_> {
 /// The application error code (RFC 9000, section 20.2) of an output that comes to no end.
 const CUT_SHORT: u32 = 3;
 
-async fn end_output(mut transfer: Transfer, written: BlobRef) -> Result<(), AttemptFailure> {
+async fn end_output(transfer: &mut Transfer, written: BlobRef) -> Result<(), AttemptFailure> {
     // The reply tells whether all arrived.
     let _ = transfer.send.finish();
     match read_reply(&mut transfer.recv).await.map_err(output_failure)? {
@@ -397,7 +430,7 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{ByteCount, GpuNeed, Price, Profile};
+    use adit_protocol::{ByteCount, GpuNeed, NamedInput, Price, Profile};
 
     use super::*;
 
@@ -410,6 +443,19 @@ mod tests {
         assert!(matches!(lost, AttemptFailure::GpuAway(_)), "{lost:?}");
         let failed = run_failure(RunError::GpuFailed { reason, usage: Box::default() });
         assert!(matches!(failed, AttemptFailure::Node(_)), "{failed:?}");
+    }
+
+    #[test]
+    fn module_and_inputs_go_into_the_cache_together_each_blob_once() {
+        let [module, input, named] = [b"module".as_slice(), b"input", b"named"].map(BlobRef::of);
+        let name = |name: &str| NamedInput { name: name.parse().unwrap(), blob: named };
+        let spec = JobSpec { inputs: vec![name("a"), name("b")], ..JobSpec::new(module, input) };
+        assert_eq!(too_large(&spec, false, 16), None);
+        let why = too_large(&spec, false, 15).unwrap();
+        assert_eq!(why, "module and inputs have 16 bytes, and the cache holds 15 of such; its owner can raise cache-max");
+        assert_eq!(too_large(&spec, true, 11), None, "an input that came with the lease takes no room");
+        let huge = BlobRef { bytes: u64::MAX, ..input };
+        assert!(too_large(&JobSpec::new(module, huge), false, u64::MAX - 1).is_some());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use adit_protocol::{AttemptFailure, GpuOffer, NodeMessage, NodeOffer, NodeState, SecretKey};
 use adit_runtime::{Runtime, RuntimeConfig};
 use adit_transport::{BlobStore, DialError, Dialer};
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_blocking};
 use tokio::time::{Instant, timeout};
@@ -29,12 +29,12 @@ use crate::times::{show_time, wall_time};
 use crate::today::Today;
 use crate::turns::Turns;
 use crate::watch::Watch;
-use crate::{AbsurdError, NodeConfig, NodeEvent, link};
+use crate::{AbsurdError, NodeConfig, NodeEvent, kept, link};
 
 /// The first pause before a lost gateway is dialled again; later ones double, with jitter.
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
 
-/// The longest pause. A gateway that was down for long finds its nodes again within this.
+/// The longest pause, with its jitter, which is as long as the pause itself. A gateway that was down for long finds its nodes again within this.
 const RECONNECT_MAX: Duration = Duration::from_secs(15);
 
 /// How long a node stays away after another machine came under its key.
@@ -144,7 +144,7 @@ pub(crate) struct Shared {
     pub(crate) turns: Rc<Turns>,
     /// Has the machine looked at now.
     pub(crate) look_now: Notify,
-    /// Tells that no lease is held any more, or that nobody need wait for that.
+    /// Tells that no lease is held any more, or that the node's state is another.
     pub(crate) became_idle: Notify,
     /// What the gateway and the owner were told last.
     state: RefCell<NodeState>,
@@ -251,8 +251,9 @@ impl Node {
             .map_err(|error| StartError::Control { path: config.cache_dir.clone(), error })?;
         let watch = Watch::new(sensors);
         let read = watch.read(config.rules.wanted());
-        let owner = Owner::open(&config.cache_dir, config.rules.clone());
-        let today = Today::open(config.cache_dir.join("today.json"), read.clock.date());
+        let state_dir = kept::state_folder(&config.state_dir, &config.cache_dir);
+        let owner = Owner::open(&state_dir, config.rules.clone());
+        let today = Today::open(state_dir.join(kept::TODAY), read.clock.date());
         owner.look(watch.elapsed(), &read, today.moved());
         if owner.is_gpu_kept_back() {
             runtime.set_gpu(false);
@@ -453,6 +454,17 @@ impl Shared {
         self.idle_or(|| *self.state.borrow() == NodeState::Ready).await;
     }
 
+    /// Waits until the node takes no jobs, or no more.
+    pub(crate) async fn unready(&self) {
+        loop {
+            let changed = self.became_idle.notified();
+            if *self.state.borrow() != NodeState::Ready {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Waits until no lease is held that has the GPU.
     pub(crate) async fn without_gpu_jobs(&self) {
         self.idle_or(|| self.link().is_none_or(|link| link.gpu_leases() == 0)).await;
@@ -569,19 +581,12 @@ fn labels(config: &NodeConfig, runtime: &Runtime) -> Vec<(String, String)> {
 
 /// Never returns: a node whose gateway rejects it today may be welcome tomorrow.
 async fn keep_working(shared: Rc<Shared>) {
-    let policy = || {
-        ExponentialBuilder::default()
-            .with_min_delay(RECONNECT_MIN)
-            .with_max_delay(RECONNECT_MAX)
-            .with_jitter()
-            .without_max_times()
-    };
-    let mut pauses = policy().build();
+    let mut pauses = pauses_between_dials();
     loop {
         let started = Instant::now();
         let Parted { reason, replaced } = link::work(&shared).await;
         if started.elapsed() >= GOOD_CONNECTION {
-            pauses = policy().build();
+            pauses = pauses_between_dials();
         }
         let mut retry_in = pauses.next().unwrap_or(RECONNECT_MAX);
         if replaced {
@@ -594,11 +599,24 @@ async fn keep_working(shared: Rc<Shared>) {
     }
 }
 
+fn pauses_between_dials() -> ExponentialBackoff {
+    let policy = ExponentialBuilder::default().with_min_delay(RECONNECT_MIN).with_max_delay(RECONNECT_MAX / 2);
+    policy.with_jitter().without_max_times().build()
+}
+
 #[cfg(test)]
 mod tests {
     use adit_transport::GatewayAddr;
 
     use super::*;
+
+    /// The jitter came on top of the longest pause, and made it twice as long.
+    #[test]
+    fn gateway_is_dialled_again_within_what_is_promised() {
+        let pauses: Vec<Duration> = pauses_between_dials().take(1_000).collect();
+        assert!(pauses.iter().all(|pause| *pause <= RECONNECT_MAX), "{pauses:?}");
+        assert!(pauses[10..].iter().all(|pause| *pause >= RECONNECT_MAX / 2), "{pauses:?}");
+    }
 
     #[test]
     fn owner_cannot_say_what_the_node_finds_out_itself() {

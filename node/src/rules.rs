@@ -14,7 +14,7 @@ use crate::AbsurdError;
 pub use hours::{Hours, ParseHoursError};
 pub(crate) use judge::Judge;
 
-/// The least traffic of a day: a connection that only stays takes about as much in an hour.
+/// The least traffic of a day: a connection that only stays takes as much in six hours.
 const TRAFFIC_MIN: ByteCount = ByteCount(1 << 20);
 
 /// What an owner lets others do with the machine. The default lets everybody do everything at any time.

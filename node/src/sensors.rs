@@ -7,7 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use adit_protocol::ByteCount;
 use jiff::Zoned;
+use rustix::fs::statvfs;
 
 use crate::rules::{Celsius, Readings, Share, Wanted};
 
@@ -73,6 +75,26 @@ impl Sensors for LinuxSensors {
             on_mains: wanted.mains.then(|| on_mains(&self.sys)).flatten(),
         }
     }
+}
+
+/// How much memory this process and its workers may have together: the machine's (proc(5), `meminfo`), or what is left of it by the control groups
+/// that they are in (`memory.max` of Documentation/admin-guide/cgroup-v2.rst). Nothing where the kernel does not say.
+pub fn memory_total(proc: &Path, sys: &Path) -> Option<ByteCount> {
+    let meminfo = fs::read_to_string(proc.join("meminfo")).ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.saturating_mul(1024);
+    let groups = fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let limit = |group: &Path| fs::read_to_string(sys.join("fs/cgroup").join(group).join("memory.max")).ok()?.trim().parse().ok();
+    let limits = Path::new(group).ancestors().filter_map(limit);
+    Some(ByteCount(limits.fold(machine, |least, limit: u64| least.min(limit))))
+}
+
+/// Bytes that are free for this user on the disk that a folder is on, or will be; nothing where that cannot be asked.
+pub fn disk_free(folder: &Path) -> Option<ByteCount> {
+    let folder = std::path::absolute(folder).ok()?;
+    let disk = folder.ancestors().find_map(|folder| statvfs(folder).ok())?;
+    Some(ByteCount(disk.f_bavail.saturating_mul(disk.f_frsize)))
 }
 
 /// How long the time is over which a load is the mean: long enough that the kernel's ticks of 10 ms do not show.
@@ -330,6 +352,32 @@ mod tests {
             let sys = folder(files);
             assert_eq!(warmest(sys.path()), want.map(Celsius), "{files:?}");
         }
+    }
+
+    #[test]
+    fn memory_is_the_machines_or_what_its_control_groups_leave() {
+        let meminfo = ("meminfo", "MemTotal:        1994752 kB\nMemFree:          100000 kB\n");
+        let group = ("self/cgroup", "1:name=systemd:/other\n0::/system.slice/adit-node.service\n");
+        let machine = 1_994_752 << 10;
+        for (files, limits, want) in [
+            (&[][..], &[][..], None),
+            (&[meminfo], &[], Some(machine)),
+            (&[meminfo, group], &[("fs/cgroup/system.slice/adit-node.service/memory.max", "max\n")], Some(machine)),
+            (&[meminfo, group], &[("fs/cgroup/system.slice/adit-node.service/memory.max", "3221225472\n")], Some(machine)),
+            (&[meminfo, group], &[("fs/cgroup/system.slice/memory.max", "536870912\n")], Some(512 << 20)),
+            // As in a container, which sees its own group as the root.
+            (&[meminfo, ("self/cgroup", "0::/\n")], &[("fs/cgroup/memory.max", "1048576\n")], Some(1 << 20)),
+        ] {
+            let (proc, sys) = (folder(files), folder(limits));
+            assert_eq!(memory_total(proc.path(), sys.path()), want.map(ByteCount), "{files:?} {limits:?}");
+        }
+    }
+
+    #[test]
+    fn disk_of_a_folder_that_is_not_there_yet_is_known() {
+        let dir = folder(&[]);
+        let free = disk_free(&dir.path().join("not/yet")).unwrap();
+        assert!(free > ByteCount(0));
     }
 
     #[test]

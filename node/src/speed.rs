@@ -51,9 +51,9 @@ impl Shared {
     }
 
     /// Measures this machine. Where that fails its speed stays what it was, at first 0, which gateways read as not measured; the node
-    /// works all the same.
+    /// works all the same. Ends where its owner or a rule wants the machine.
     pub(crate) async fn measure(&self) {
-        match self.runtime.measure_speed().await {
+        match self.runtime.measure_speed_until(self.unready()).await {
             Ok(speed) => {
                 tracing::info!(?speed, "measured");
                 self.measured.fuel_per_second.set(speed.fuel_per_second);
@@ -74,8 +74,8 @@ pub(crate) async fn measure_again(link: &Link) {
     let mut pause = AGAIN_MIN;
     while link.node.measured.may_be_more.get() {
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(AGAIN_MAX);
         if link.leases() == 0 && link.node.state() == NodeState::Ready {
+            pause = (pause * 2).min(AGAIN_MAX);
             link.node.measure().await;
             link.send(&NodeMessage::Offer(Box::new(link.node.offer_now())));
         }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::node::Shared;
@@ -16,6 +16,9 @@ use crate::sensors::{MissingSensor, Sensors};
 const LOOK_BUSY: Duration = Duration::from_millis(50);
 /// How often otherwise, so that an idle machine may sleep. Whoever brings a job has it looked at at once.
 const LOOK_IDLE: Duration = Duration::from_secs(1);
+
+/// How long a worker that has run jobs waits for more of its client's before a fresh one takes its place.
+const WORKER_REST: Duration = Duration::from_secs(300);
 
 /// How long a first reading may take: twice what a load is the mean of.
 const FIRST_READING: Duration = Duration::from_secs(2);
@@ -86,6 +89,13 @@ impl Watch {
                 node.look(self.elapsed(), &self.read(wanted));
             } else {
                 node.look_for(wanted).await;
+            }
+            if node.owner.has_pause_left() {
+                let node = Rc::clone(node);
+                spawn_local(async move { node.owner.forget_pause().await });
+            }
+            if let Err(error) = node.runtime.renew_worker(WORKER_REST) {
+                tracing::warn!(%error, "no fresh sandbox worker could be started");
             }
         }
     }

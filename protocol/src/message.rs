@@ -506,7 +506,7 @@ pub struct JobStatus {
     pub job: JobId,
     /// Its module.
     pub module: Digest,
-    /// When it was accepted, by the gateway's wall clock.
+    /// When it was accepted, by the gateway's wall clock; 0 where the gateway knows no more of it than its receipt.
     pub submitted: UnixMillis,
     /// Where it stands.
     pub state: JobState,

@@ -124,7 +124,7 @@ pub struct Decision {
     pub unfit: Vec<(UnfitReason, u32)>,
     /// Connected nodes that had no room.
     pub full: u32,
-    /// Connected nodes with room that were not compared, as the orders in which nodes are kept (by distance, speed and price) show no
+    /// Connected nodes with room beside the candidates, which were not compared, as the orders in which nodes are kept (by distance, speed and price) show no
     /// reason why they should be better.
     pub others: u32,
 }

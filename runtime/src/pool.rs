@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use adit_protocol::{ByteCount, Digest, PublicKey};
 use lru::LruCache;
@@ -23,6 +24,8 @@ pub(crate) struct SandboxWorker {
     tenant: Option<PublicKey>,
     pub(crate) modules: Modules,
     runs: u64,
+    /// Since when it has no job.
+    idle_since: Instant,
     accounts: Arc<Accounts>,
     /// There while it has a job, where it may not take all of a core.
     hold: Option<Hold>,
@@ -52,7 +55,8 @@ impl SandboxWorker {
             Err(error) => return Err(io::Error::other(error)),
         }
         let (live, accounts) = (Arc::new(live), Arc::clone(accounts));
-        Ok(Self { process, live, tenant: None, modules: Modules::new(), runs: 0, accounts, hold: None })
+        let (modules, idle_since) = (Modules::new(), Instant::now());
+        Ok(Self { process, live, tenant: None, modules, runs: 0, idle_since, accounts, hold: None })
     }
 
     /// Numbers the next job of this worker, which keeps to a slot's share of the processor until it is given back.
@@ -161,6 +165,7 @@ impl Pool {
     /// Takes back a worker whose job is over.
     pub(crate) fn give_back(&self, mut worker: SandboxWorker) {
         worker.hold = None;
+        worker.idle_since = Instant::now();
         self.idle().push(worker);
         self.trim();
     }
@@ -171,6 +176,22 @@ impl Pool {
             let fresh = self.spawn()?;
             self.idle().push(fresh);
             self.trim();
+        }
+        Ok(())
+    }
+
+    /// Ends a used worker that has waited for so long, if there is one: what it keeps of its modules' memory is the machine's again. A fresh one
+    /// takes its place where it was one of as many as there are slots.
+    pub(crate) fn renew(&self, rest: Duration) -> io::Result<()> {
+        let is_short = {
+            let mut idle = self.idle();
+            let Some(at) = idle.iter().position(|w| w.tenant.is_some() && w.idle_since.elapsed() >= rest) else { return Ok(()) };
+            drop(idle.remove(at));
+            idle.len() < self.slots
+        };
+        if is_short {
+            let fresh = self.spawn()?;
+            self.idle().push(fresh);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use adit_protocol::limits::MEMORY_BYTES_MAX;
 use adit_protocol::{ByteCount, Digest, GpuNeed, GpuOffer, UnfitReason};
@@ -243,6 +243,15 @@ impl Runtime {
     /// How many worker processes wait for a job.
     pub fn idle_workers(&self) -> usize {
         self.shared.pool.idle_workers()
+    }
+
+    /// Has a fresh worker in place of one that has run jobs and waited for so long since, where there is one: what it keeps of its modules'
+    /// memory is given back. To be called now and then.
+    ///
+    /// # Errors
+    /// Where no process can be started; the next job tries again.
+    pub fn renew_worker(&self, rest: Duration) -> io::Result<()> {
+        self.shared.pool.renew(rest)
     }
 
     /// Bytes of compiled modules on the disk. Reads the cache's folder.

@@ -97,6 +97,9 @@ pub enum MeasureError {
     /// It was not over in time.
     #[error("the machine is too busy: {} s were not enough", TIME_MAX.as_secs())]
     Busy,
+    /// Somebody wanted the machine before it was over.
+    #[error("the machine was wanted for something else")]
+    Stopped,
     /// It did nothing in its time.
     #[error("the kernel came to no fuel in its time")]
     Nothing,
@@ -105,7 +108,7 @@ pub enum MeasureError {
 impl MeasureError {
     /// Whether it may go another way at another time.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Busy | Self::Nothing)
+        matches!(self, Self::Busy | Self::Stopped | Self::Nothing)
     }
 }
 
@@ -121,13 +124,24 @@ impl Runtime {
     /// # Errors
     /// [`MeasureError`]; the runtime is as good as before.
     pub async fn measure_speed(&self) -> Result<Speed, MeasureError> {
+        self.measure_speed_until(std::future::pending()).await
+    }
+
+    /// As [`Self::measure_speed`], and ends with its workers as soon as `stop` does.
+    ///
+    /// # Errors
+    /// [`MeasureError`]; the runtime is as good as before.
+    pub async fn measure_speed_until(&self, stop: impl Future<Output = ()>) -> Result<Speed, MeasureError> {
         let begun = Instant::now();
         let measuring = async {
             self.compile_kernel().await?;
             self.rounds().await
         };
         // What is not over in time is dropped, and its workers end.
-        let measured = timeout(TIME_MAX, measuring).await.unwrap_or(Err(MeasureError::Busy));
+        let measured = tokio::select! {
+            measured = timeout(TIME_MAX, measuring) => measured.unwrap_or(Err(MeasureError::Busy)),
+            () = stop => Err(MeasureError::Stopped),
+        };
         if let Err(error) = self.shared.pool.dismiss(TENANT) {
             tracing::warn!(%error, "no fresh sandbox worker could be started");
         }

@@ -53,6 +53,7 @@ pub fn run_if_worker() {
     let mut arguments = std::env::args().skip(1);
     let Some(role) = arguments.next().as_deref().and_then(Role::of_argument) else { return };
     let arguments: Vec<_> = arguments.collect();
+    go_first_for_memory();
     let need = arguments.iter().find_map(|argument| Need::of_argument(argument)).unwrap_or_default();
     let priority = arguments.iter().find_map(|argument| Priority::of_argument(argument)).unwrap_or_default();
     let ended = priority.take().map_err(Into::into).and_then(|()| match role {
@@ -67,6 +68,13 @@ pub fn run_if_worker() {
         eprintln!("adit {}: {error:#}", role.argument());
     }
     std::process::exit(if ended.is_ok() { 0 } else { WORKER_FAILED });
+}
+
+/// Has the kernel end this process before all others where the machine is out of memory (proc(5), `oom_score_adj`): what is done here is done again
+/// elsewhere, at no cost to whoever owns the machine. Where it cannot be said, memory alone decides, as it does for others.
+fn go_first_for_memory() {
+    // Raising it takes no right.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 fn run_sandbox(need: Need) -> wasmtime::Result<()> {

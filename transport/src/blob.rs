@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -215,7 +216,7 @@ impl BlobStore {
         let arriving = Arriving { store: self.clone(), bytes: 0, share };
         let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
+        let file = self.0.with_room(bytes_max, || OpenOptions::new().write(true).create_new(true).open(&path))?;
         Ok(BlobWriter { arriving, temporary: Temporary(path), file, hasher: blake3::Hasher::new(), bytes_max })
     }
 
@@ -278,6 +279,23 @@ impl Store {
             index.blobs_arriving += 1;
         }
         Ok(has_place)
+    }
+
+    /// Does `what`; once more where the disk was full, which others fill too, and blobs that nobody uses made room on it: `bytes`, as far as
+    /// there are so many.
+    fn with_room<T>(&self, bytes: u64, what: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match what() {
+            Err(error) if is_full(&error) && self.give_way(bytes)? => what(),
+            done => done,
+        }
+    }
+
+    /// Drops the least recently used blobs that are not pinned until so many bytes are free that were not; says whether any were there.
+    fn give_way(&self, bytes: u64) -> io::Result<bool> {
+        let mut index = self.lock();
+        let before = index.bytes_used;
+        self.make_room(&mut index, |index| index.bytes_used > before.saturating_sub(bytes.max(1)))?;
+        Ok(index.bytes_used < before)
     }
 
     /// Drops the least recently used blobs that are not pinned while there `is_over` much; says whether that is over then.
@@ -397,9 +415,10 @@ impl BlobWriter {
         if !store.take_room(more, share)? {
             return Err(BlobError::Full { bytes: sum, bytes_max: share.unwrap_or(store.bytes_max) });
         }
-        self.arriving.bytes = sum;
+        let written = std::mem::replace(&mut self.arriving.bytes, sum);
         self.hasher.update(bytes);
-        self.file.write_all(bytes)?;
+        // All that is still to come wants room too. By its place, because a part may be written before the disk is full.
+        store.with_room(self.bytes_max - written, || self.file.write_all_at(bytes, written))?;
         Ok(())
     }
 
@@ -427,6 +446,11 @@ impl BlobWriter {
         }
         Ok(blob)
     }
+}
+
+/// Whether there is no more room on the disk, or none that this user may have.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The name and size of a file's bytes, read in pieces.
@@ -498,6 +522,36 @@ mod tests {
         drop(again);
         store.insert(b"bbbb").unwrap();
         assert_eq!((store.bytes_used(), store.bytes_pinned()), (8, 0));
+    }
+
+    /// A disk that others had filled failed every job, beside gigabytes of blobs that nobody used.
+    #[test]
+    fn disk_that_is_full_has_room_where_nobody_uses_what_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path(), 100);
+        let names = [b"aaaa", b"bbbb", b"cccc", b"dddd"].map(|bytes| store.insert(bytes).unwrap().digest);
+        let pin = store.pin(&names[0]);
+        let tries = std::cell::Cell::new(0);
+        let fails = |times: u32, kind: io::ErrorKind| {
+            tries.set(0);
+            store.0.with_room(5, || {
+                tries.set(tries.get() + 1);
+                if tries.get() <= times { Err(io::Error::from(kind)) } else { Ok(()) }
+            })
+        };
+        fails(1, io::ErrorKind::PermissionDenied).unwrap_err();
+        assert_eq!((tries.get(), store.bytes_used()), (1, 16));
+        fails(1, io::ErrorKind::StorageFull).unwrap();
+        assert_eq!(
+            names.map(|name| store.contains(&name)),
+            [true, false, false, true],
+            "the oldest go, and no more than it takes"
+        );
+        fails(2, io::ErrorKind::QuotaExceeded).unwrap_err();
+        assert_eq!((tries.get(), store.bytes_used()), (2, 4), "what is pinned stays");
+        fails(1, io::ErrorKind::StorageFull).unwrap_err();
+        assert_eq!(tries.get(), 1);
+        drop(pin);
     }
 
     #[test]

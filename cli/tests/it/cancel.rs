@@ -74,7 +74,7 @@ fn job_cancelled_in_the_queue_never_runs_and_costs_nothing() {
     assert_eq!(waiting["state"], "queued");
     let waiting = waiting["job"].as_str().unwrap();
     let told = network.adit(["cancel", waiting]).run().ok();
-    assert!(told.text().ends_with("cancelled before it ran"), "{told:?}");
+    assert!(told.text().ends_with("cancelled before it came to an outcome"), "{told:?}");
     network.adit(["cancel", &running]).run().ok();
     let receipts = network.adit(["receipts", "--json"]).run().ok().json_lines();
     assert_eq!(receipts.iter().map(|row| row["job"].as_str().unwrap()).collect::<Vec<_>>(), [running]);
@@ -95,7 +95,7 @@ fn run_that_is_interrupted_while_the_gateway_has_no_room_ends_at_once_and_leaves
     run.signal(Signal::INT);
     let ran = run.wait().code(14);
     let end = ran.json();
-    assert!(end["reason"].as_str().unwrap().ends_with("cancelled before it ran"), "{end}");
+    assert!(end["reason"].as_str().unwrap().ends_with("cancelled before it came to an outcome"), "{end}");
     // The gateway may remember that it refused the job, but has only the others to do.
     let jobs = network.adit(["status", "--json"]).run().ok().json_lines();
     let undone = jobs.iter().filter(|job| job["state"] == "running" || job["state"] == "queued");

@@ -79,6 +79,22 @@ fn jobs_give_way_to_what_the_owner_does_unless_the_owner_says_otherwise() {
     network.home.adit(["node", "--priority", "high"]).run().code(2).says("write `low` or `normal`");
 }
 
+/// They were no more likely to go than the node, whose end ends all of them.
+#[test]
+fn workers_go_first_where_the_machine_is_out_of_memory() {
+    let network = Network::with_slots(&[1]);
+    let node = &network.nodes[0].process;
+    let score = |pid: u32| {
+        let said = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap_or_default();
+        said.trim().parse::<i32>().ok()
+    };
+    until("workers go first", || {
+        let workers = node.children();
+        !workers.is_empty() && workers.into_iter().all(|pid| score(pid) == Some(1000))
+    });
+    assert_eq!(score(node.pid()), score(std::process::id()), "the node is as its owner started it");
+}
+
 #[test]
 fn worker_whose_slot_has_a_share_is_stopped_now_and_then() {
     let mut network = Network::empty();

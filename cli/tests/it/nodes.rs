@@ -67,13 +67,13 @@ fn job_that_loses_its_node_twice_is_given_up_with_the_reason() {
     assert_eq!(object["outcome"], "node_lost");
     assert_eq!(object["price_microcredits"], 0);
     let reason = object["reason"].as_str().unwrap();
-    assert!(reason.contains("node lost 2 times"), "{reason}");
+    assert!(reason.contains("came to no outcome (attempts: 2)"), "{reason}");
     assert!(reason.contains(&format!("node {} disconnected", &second.to_string()[..8])), "{reason}");
     assert!(reason.contains("no node is connected"), "{reason}");
     assert!(network.adit(["receipts", "--json"]).run().ok().stdout.is_empty());
     // Who asks later is told the same.
     let job = object["job"].as_str().unwrap();
-    network.adit(["output", job]).run().code(21).says("node lost 2 times");
+    network.adit(["output", job]).run().code(21).says("came to no outcome (attempts: 2)");
     assert_eq!(network.adit(["status", job, "--json"]).run().ok().json()["state"], "failed");
 }
 

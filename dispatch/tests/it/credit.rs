@@ -1,7 +1,7 @@
 //! Jobs whose clients cannot pay for each node: what they can pay is the driver's to say, when it is told to start one.
 
-use adit_dispatch::{Action, Request};
-use adit_protocol::{JobLimits, Microcredits, NodeOffer, Price, Refusal, UnfitReason};
+use adit_dispatch::{Action, Event, Request};
+use adit_protocol::{Attempt, JobLimits, Microcredits, NodeOffer, Price, Refusal, UnfitReason};
 
 use crate::world::*;
 
@@ -27,6 +27,23 @@ const DEAR: u64 = 50_000_000;
 fn price_is_what_it_is_called() {
     let world = priced_nodes(&[(1, 1, CHEAP), (2, 1, DEAR)]);
     assert_eq!(world.dispatcher.cost_floor(&request(1)), Some(Microcredits(CHEAP)));
+}
+
+/// It was told that its account had too little, which had plenty.
+#[test]
+fn job_that_allows_no_more_is_not_told_to_get_credits() {
+    let mut world = priced_nodes(&[(1, 1, CHEAP)]);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    let declined = Event::Declined {
+        node: node(1),
+        job: job(1),
+        attempt: Attempt(1),
+        affordable: Microcredits(CHEAP - 1),
+        is_all_it_allows: true,
+    };
+    assert_eq!(world.handle(declined), []);
+    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Price, 1)] };
+    assert_eq!(world.pass(300 * SECOND), [refuse(1, refusal)]);
 }
 
 /// Seventeen keys with an absurd price had every job refused that waited for a cheap node, for each was asked.

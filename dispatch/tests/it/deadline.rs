@@ -1,4 +1,4 @@
-use adit_dispatch::{Request, Tick};
+use adit_dispatch::{Action, Request, Tick};
 use adit_protocol::{AttemptFailure, JobLimits, Refusal};
 
 use crate::world::*;
@@ -127,4 +127,20 @@ fn deadlines_at_the_end_of_time_do_not_overflow() {
     assert_eq!(world.submit_with(1, request.clone()), [start(1, 1, 1)]);
     assert_eq!(world.submit_with(2, request), []);
     assert_eq!(world.dispatcher.poll_timeout(), Some(Tick(u64::MAX)));
+}
+
+/// Its client sent all inputs first, and was then told what was known before.
+#[test]
+fn what_no_node_could_end_in_time_is_told_before_its_inputs_are_asked_for() {
+    let mut world = knowing();
+    world.join(1, 1);
+    let within = |ms| {
+        let mut request = request(1);
+        request.placement.deadline_ms = Some(ms);
+        request
+    };
+    let told = world.dispatcher.refusal(job(1), &within(500));
+    assert!(matches!(told, Some(Refusal::DeadlineMissed { needed_ms, .. }) if needed_ms > 500), "{told:?}");
+    assert_eq!(world.dispatcher.refusal(job(1), &within(60_000)), None);
+    assert!(matches!(world.submit_with(1, within(500))[..], [Action::Refuse { .. }]));
 }

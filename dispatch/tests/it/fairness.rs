@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use adit_dispatch::{Action, Config, Event, GIVEN_BACK_MAX};
-use adit_protocol::{AttemptFailure, Refusal};
+use adit_protocol::{AttemptFailure, NodeOffer, Refusal};
 
 use crate::world::*;
 
@@ -270,6 +270,19 @@ fn node_that_hands_back_beside_a_free_slot_gives_back_unasked() {
     assert!(world.view(1).reputation < before, "its owner said nothing that explains it");
 }
 
+/// Whoever sat on what waits until its time was over, and then said that there was no slot, lost nothing by it.
+#[test]
+fn node_that_hands_back_late_gives_back_unasked() {
+    for (late_us, is_believed) in [(10 * SECOND, true), (11 * SECOND, false)] {
+        let mut world = crowded();
+        let whole = world.view(1).reputation;
+        world.pass(late_us);
+        world.fail(1, 1_002, 1, AttemptFailure::Busy);
+        world.pass(2 * SECOND);
+        assert_eq!(world.view(1).reputation == whole, is_believed, "after {late_us} us");
+    }
+}
+
 #[test]
 fn job_that_is_handed_back_while_its_client_withdraws_it_has_not_run() {
     let mut world = crowded();
@@ -332,6 +345,57 @@ fn tasks_of_a_batch_that_are_tried_again_do_not_delay_anothers_job_by_more_than_
     world.submit_for(2, 2);
     let started = fail_all(&mut world, &mut running);
     assert!(started.contains(&(1, 1)) && started.contains(&(2, 1)), "{started:?}");
+}
+
+/// Once nothing was counted where all that waited had had a turn: the client whose key is less had all of its jobs tried first.
+#[test]
+fn what_is_tried_again_is_shared_fairly_too() {
+    let mut world = World::settled(&[(1, 64)]);
+    for j in 0..63 {
+        world.submit_for(1, 1_000 + j);
+    }
+    world.submit_for(2, 1);
+    world.join(2, 1);
+    let mut running = world.leave(1);
+    let mut before = 0;
+    while let [Action::Start { job, attempt, .. }] = running[..] {
+        if number(job) == 1 {
+            break;
+        }
+        before += 1;
+        world.pass(SECOND);
+        running = world.finish_after(2, number(job), attempt.0, 1_000_000_000);
+    }
+    assert!(before <= 1, "{before} of the other's came first");
+}
+
+/// What the attempt took that lost was nobody's.
+#[test]
+fn both_of_two_attempts_count_as_their_clients() {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    world.rtt(2, 20 * MILLISECOND);
+    for j in 0..10 {
+        assert_eq!(world.submit(j), [start(j, 1, 1)]);
+        world.pass(100 * MILLISECOND);
+        world.finish_after(1, j, 1, 100_000_000);
+    }
+    for (n, key) in [(3, "x"), (4, "y")] {
+        world.join_with(n, NodeOffer { labels: vec![label(key)], ..offer(1) });
+        world.rtt(n, 50 * MILLISECOND);
+    }
+    // Two clients wait for one node, and have others meanwhile: one of them two at once.
+    assert_eq!(world.submit_with(300, labelled(3, "x")), [start(300, 1, 3)]);
+    assert_eq!([world.submit_with(11, labelled(1, "x")), world.submit_with(21, labelled(2, "x"))].concat(), []);
+    assert_eq!(world.submit_with(22, labelled(2, "y")), [start(22, 1, 4)]);
+    let mut hedged = request(1);
+    hedged.placement.hedge = true;
+    assert_eq!(world.submit_with(100, hedged), [start(100, 1, 1)]);
+    assert_eq!(world.pass(1_500 * MILLISECOND), [start(100, 2, 2)]);
+    assert_eq!(world.finish_after(4, 22, 1, 1_500_000_000), []);
+    assert_eq!(world.finish_after(1, 100, 1, 1_000_000_000), [stop(100, 2, 2)]);
+    assert_eq!(world.finish_after(2, 100, 2, 1_000_000_000), []);
+    assert_eq!(world.finish(3, 300, 1), [start(21, 1, 3)]);
 }
 
 #[test]

@@ -100,6 +100,33 @@ fn one_of_two_attempts_that_fails_leaves_the_job_to_the_other() {
     assert_eq!(world.join(3, 1), [start(100, 3, 3)], "two are lost, and a third is allowed");
 }
 
+/// It stayed without a second attempt for good.
+#[test]
+fn second_attempt_that_found_no_slot_is_made_again_elsewhere() {
+    let mut world = World::settled(&[(1, 1)]);
+    world.rtt(1, MILLISECOND);
+    world.join_with(2, NodeOffer { labels: vec![label("far")], ..offer(1) });
+    world.rtt(2, 20 * MILLISECOND);
+    for j in 0..10 {
+        assert_eq!(world.submit(j), [start(j, 1, 1)]);
+        world.pass(10 * MILLISECOND);
+        world.finish_after(1, j, 1, 10_000_000);
+    }
+    // Short jobs are sent ahead of a slot, and so is the second attempt.
+    assert_eq!(world.submit_with(10, labelled(1, "far")), [start(10, 1, 2)]);
+    world.pass(30 * MILLISECOND);
+    world.finish_after(2, 10, 1, 10_000_000);
+    for j in 11..13 {
+        assert_eq!(world.submit_with(j, labelled(1, "far")), [start(j, 1, 2)]);
+    }
+    assert_eq!(world.submit_with(100, hedged(1)), [start(100, 1, 1)]);
+    assert_eq!(world.pass(SECOND), [start(100, 2, 2)]);
+    world.join(3, 1);
+    world.rtt(3, 30 * MILLISECOND);
+    assert_eq!(world.fail(2, 100, 2, AttemptFailure::Busy), []);
+    assert_eq!(world.pass(20 * MILLISECOND), [start(100, 3, 3)]);
+}
+
 /// Found by simulation: setbacks that came while another attempt was out did not count when that one was cut short.
 #[test]
 fn job_that_had_all_its_setbacks_gets_no_further_attempt_when_the_last_one_out_is_cut_short() {

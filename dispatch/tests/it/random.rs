@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adit_dispatch::{Action, Config, NodeView, Phase, Request};
-use adit_protocol::{Attempt, AttemptFailure, Digest, GpuNeed, JobId, JobLimits, NodeOffer, PublicKey};
+use adit_dispatch::{Action, Config, GIVEN_BACK_MAX, NodeView, Phase, Request};
+use adit_protocol::{Attempt, AttemptFailure, Digest, GpuNeed, JobId, JobLimits, NodeOffer, Prediction, PublicKey};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -20,6 +20,7 @@ const CONFIG: Config = Config {
     attempts_max: 3,
     preemptions_max: 2,
     join_grace_us: 3 * SECOND,
+    opening_grace_us: 3 * SECOND,
     lease_grace_us: 600 * SECOND,
     cancel_grace_us: 10 * SECOND,
     vacate_grace_us: SECOND,
@@ -130,6 +131,12 @@ struct Model {
     clients: BTreeMap<Granted, PublicKey>,
     /// The job that this step's report gives back, for nobody's fault.
     given_back: Option<JobId>,
+    /// Nodes by whose fault an attempt came to nothing.
+    failed: BTreeSet<(PublicKey, JobId)>,
+    /// Jobs of which an attempt came to nothing.
+    set_back: BTreeSet<JobId>,
+    /// Nodes that may have a job again that they held, once they are there anew.
+    may_again: BTreeSet<(PublicKey, JobId)>,
     /// How often nodes handed jobs back that waited there for slots.
     handed_back: BTreeMap<JobId, u32>,
 }
@@ -159,7 +166,31 @@ impl Model {
 
     fn node_left(&mut self, key: PublicKey) {
         self.offers.remove(&key);
-        self.leases.retain(|_, (node, _)| *node != key);
+        let held: Vec<JobId> = self.leases.iter().filter(|(_, (node, _))| *node == key).map(|(job, _)| *job).collect();
+        for job in held {
+            self.leases.remove(&job);
+            // A connection may break once.
+            if self.set_back.insert(job) {
+                self.may_again.insert((key, job));
+            } else {
+                self.failed.insert((key, job));
+            }
+        }
+    }
+
+    fn set_back(&mut self, node: PublicKey, job: JobId) {
+        self.set_back.insert(job);
+        self.failed.insert((node, job));
+    }
+
+    fn joined(&mut self, key: PublicKey, offer: NodeOffer) {
+        self.node_left(key);
+        self.offers.insert(key, offer);
+        for (job, tried) in self.tried.iter_mut().filter(|(job, _)| !self.leases.contains_key(job)) {
+            if self.may_again.remove(&(key, *job)) && !self.failed.contains(&(key, *job)) {
+                tried.remove(&key);
+            }
+        }
         self.owed.retain(|(node, ..)| *node != key);
     }
 
@@ -181,6 +212,9 @@ impl Model {
         self.cancelled.remove(&job);
         self.tried.remove(&job);
         self.handed_back.remove(&job);
+        self.set_back.remove(&job);
+        self.may_again.retain(|(_, other)| *other != job);
+        self.failed.retain(|(_, other)| *other != job);
         if let Some((node, attempt)) = self.leases.remove(&job) {
             self.owed.insert((node, job, attempt));
         }
@@ -192,6 +226,7 @@ impl Model {
             Action::Stop { job, attempt, node } => {
                 assert_eq!(self.leases.get(&job), Some(&(node, attempt)), "only a lease that is out is stopped");
                 if !self.cancelled.contains(&job) {
+                    self.set_back(node, job);
                     self.leases.remove(&job);
                     self.owed.insert((node, job, attempt));
                 }
@@ -200,7 +235,8 @@ impl Model {
             Action::Waits { .. } => unreachable!("the world keeps these apart"),
             Action::Refuse { job, .. } | Action::CancelledInQueue { job } => self.ended(job),
             Action::Lost { job, attempts, ref reason } => {
-                assert_eq!(self.alive.get(&job), Some(&attempts));
+                let handed_back = self.handed_back.get(&job).copied().unwrap_or(0);
+                assert_eq!(self.alive.get(&job), Some(&(attempts + handed_back)));
                 let is_given_back = self.given_back == Some(job) && !reason.contains("; then ");
                 let is_last = !is_given_back || !self.has_fresh(&job);
                 assert!(is_last, "{job} is lost because it was given back, and a node is left that had it not");
@@ -306,8 +342,7 @@ fn take(world: &mut World, model: &mut Model, step: Step) -> Vec<Action> {
     match step {
         Step::Join { n, slots, gpu, one_tenant } => {
             let offer = NodeOffer { gpu: gpu.then(gpu_offer), one_tenant, ..offer(slots) };
-            model.node_left(node(n));
-            model.offers.insert(node(n), offer.clone());
+            model.joined(node(n), offer.clone());
             world.join_with(n, offer)
         }
         Step::Leave { n } => {
@@ -364,10 +399,24 @@ fn report(world: &mut World, model: &mut Model, granted: Granted, failure: Optio
     let (node, job, attempt) = granted;
     let is_given_back = matches!(failure, Some(AttemptFailure::Preempted(_) | AttemptFailure::GpuAway(_)));
     model.given_back = (is_given_back && model.leases.get(&job) == Some(&(node, attempt))).then_some(job);
+    let is_setback =
+        matches!(failure, Some(AttemptFailure::Node(_) | AttemptFailure::Withdrawn | AttemptFailure::ModuleInvalid(_)));
+    if is_setback && model.leases.get(&job) == Some(&(node, attempt)) {
+        model.set_back(node, job);
+    }
     let slots = model.offers.get(&node).map_or(0, |offer| offer.slots as usize);
-    let is_busy = model.due().iter().filter(|due| due.0 == node).count() > slots;
+    let is_late = world.dispatcher.lease_of(job, attempt).is_some_and(|lease| {
+        let Prediction { rtt_us, fetch_us, compile_us, .. } = lease.predicted;
+        let compile_us = (8 * compile_us).max(if compile_us > 0 { 250 * MILLISECOND } else { 20 * MILLISECOND });
+        world.now > lease.since.after(rtt_us + (8 * fetch_us).max(20 * MILLISECOND) + compile_us + 10 * SECOND)
+    });
+    let is_often = model.handed_back.get(&job).is_some_and(|times| *times >= GIVEN_BACK_MAX);
+    let is_busy = !is_late && !is_often && model.due().iter().filter(|due| due.0 == node).count() > slots;
     if is_busy && failure == Some(AttemptFailure::Busy) && model.leases.get(&job) == Some(&(node, attempt)) {
         *model.handed_back.entry(job).or_insert(0) += 1;
+    }
+    if (is_given_back || failure == Some(AttemptFailure::Busy) && !is_busy) && model.leases.get(&job) == Some(&(node, attempt)) {
+        model.may_again.insert((node, job));
     }
     model.reported(granted, failure.is_none());
     let (n, j) = (node.0[0], number(job));

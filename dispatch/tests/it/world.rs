@@ -162,7 +162,7 @@ impl World {
 
     pub(crate) fn decline_with(&mut self, n: u8, j: u32, attempt: u32, affordable: u64) -> Vec<Action> {
         let (node, job, attempt, affordable) = (node(n), job(j), Attempt(attempt), Microcredits(affordable));
-        self.handle(Event::Declined { node, job, attempt, affordable })
+        self.handle(Event::Declined { node, job, attempt, affordable, is_all_it_allows: false })
     }
 
     pub(crate) fn fund(&mut self, c: u8) -> Vec<Action> {

@@ -34,6 +34,15 @@ const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 /// two at once, and who is cut short again and again must not pay for ever.
 const ATTEMPTS_WORTH: u64 = 3;
 
+/// Why an attempt is not paid for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TooDear {
+    /// The most that one may cost now.
+    pub(super) affordable: Microcredits,
+    /// Whether the job allows no more, whatever its client has.
+    pub(super) is_all_it_allows: bool,
+}
+
 /// A receipt that holds, with what came beside it.
 struct Checked {
     receipt: VerifiedReceipt,
@@ -48,8 +57,8 @@ impl Core {
     /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can.
     ///
     /// # Errors
-    /// Where the client has not got that or does not allow it: the most that an attempt may cost now.
-    pub(super) fn put_aside(&mut self, id: JobId, attempt: Attempt, node: PublicKey) -> Result<(), Microcredits> {
+    /// Where the client has not got that or does not allow it.
+    pub(super) fn put_aside(&mut self, id: JobId, attempt: Attempt, node: PublicKey) -> Result<(), TooDear> {
         let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return Ok(()) };
         let Stage::Live(live) = &mut job.stage else { return Ok(()) };
         // Those whose node was lost promise nothing any more.
@@ -63,13 +72,15 @@ impl Core {
         let most = live.spec.max_price.unwrap_or(Microcredits(dearest.0.saturating_mul(ATTEMPTS_WORTH)));
         // What costs nothing is within any limit: a gateway before may have known of a dearer attempt.
         if promised.0 > 0 && needed.0.saturating_add(live.paid.0) > most.0 {
-            return Err(Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others.0)));
+            let left = most.0.saturating_sub(live.paid.0).saturating_sub(others.0);
+            // Beside another attempt there may be more once that has ended.
+            return Err(TooDear { affordable: Microcredits(left), is_all_it_allows: others.0 == 0 });
         }
         // Dearer than the cheapest that was here when the job came, or one attempt beside another.
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
             if self.afford(client, Microcredits(more)).is_err() {
                 let payable = reserved.0.saturating_add(self.payable(&client).0);
-                return Err(Microcredits(payable.saturating_sub(others.0)));
+                return Err(TooDear { affordable: Microcredits(payable.saturating_sub(others.0)), is_all_it_allows: false });
             }
             self.purses.add(&client, -i128::from(more));
         }
@@ -364,11 +375,12 @@ fn report(receipt: &VerifiedReceipt) -> Report {
 }
 
 /// How long a job's credits are held at most: each of its attempts may wait and run as long as its client allowed, and may wait anew after
-/// each node whose owner declines it.
+/// each node whose owner declines it. Those that are given back, handed back and declined are bounded apart, and each may have its whole time.
 fn hold_time_ms(limits: &JobLimits, config: &adit_dispatch::Config) -> u64 {
     let waits_ms = limits.queue_ms.saturating_mul(u64::from(GIVEN_BACK_MAX) + 1);
     let attempt_ms = waits_ms.saturating_add(limits.wall_ms).saturating_add(ATTEMPT_MARGIN_MS);
     let given_back = config.preemptions_max.max(GIVEN_BACK_MAX);
-    let attempts = u64::from(config.attempts_max) + u64::from(given_back) + 1;
+    let (handed_back, declined) = (GIVEN_BACK_MAX, GIVEN_BACK_MAX);
+    let attempts = [config.attempts_max, given_back, handed_back, declined, 1].map(u64::from).iter().sum::<u64>();
     attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
 }

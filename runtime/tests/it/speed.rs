@@ -64,6 +64,17 @@ async fn share_of_a_core_is_that_share_of_its_speed() {
     assert!((shared.fuel_per_second as f64) < whole / 2.0, "{shared:?} of {whole}");
 }
 
+/// An owner who paused the node had the machine at work until the measure was over.
+#[tokio::test]
+async fn measure_that_is_stopped_ends_with_its_workers() {
+    let host = Host::with(Arc::new(tempfile::tempdir().unwrap()), |config| config.cpu_share = CpuShare::of_percent(20).unwrap());
+    // By itself it takes a second, and what it takes to compile.
+    let stop = tokio::time::sleep(Duration::from_millis(300));
+    assert!(matches!(host.runtime.measure_speed_until(stop).await, Err(MeasureError::Stopped)));
+    assert_eq!(host.runtime.idle_workers(), 1);
+    host.run(echo().input(b"x")).await.assert_ok();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machine_that_does_other_things_is_told_to_be_busy() {
     let host = Host::new(1);

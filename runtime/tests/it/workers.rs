@@ -62,6 +62,28 @@ async fn worker_that_died_while_it_waited_is_not_used() {
     assert_eq!(finish(next).await.unwrap().output, b"next");
 }
 
+/// Used workers kept up to 8 MiB of their modules' memory each, for as long as the node ran.
+#[tokio::test]
+async fn worker_that_has_rested_makes_way_for_a_fresh_one() {
+    let host = Host::new(2);
+    let run = async || {
+        let run = host.start(echo()).await.unwrap();
+        let pid = run.worker_pid().unwrap();
+        finish(run).await.unwrap().assert_ok();
+        pid
+    };
+    let first = run().await;
+    // What the first job had started beside it.
+    host.runtime.renew_worker(Duration::from_secs(3600)).unwrap();
+    assert_eq!(run().await, first, "it has not rested");
+    for _ in 0..2 {
+        host.runtime.renew_worker(Duration::ZERO).unwrap();
+        assert_eq!(host.runtime.idle_workers(), 2, "one for each slot, and those that are fresh stay");
+    }
+    gone(first).await;
+    assert_ne!(run().await, first);
+}
+
 #[tokio::test]
 async fn worker_keeps_its_tenant_and_is_never_anothers() {
     let host = Host::new(1);
