@@ -211,13 +211,21 @@ pub(crate) fn run(args: &NodeArgs, common: &Common) -> anyhow::Result<Exit> {
     })
 }
 
+/// The folder beside a node's key in which its owner's word is kept: of another name for each key.
+fn state_dir(key_file: &Path) -> PathBuf {
+    let is_key = key_file.extension().is_some_and(|extension| extension == "key");
+    let mut name = if is_key { key_file.with_extension("") } else { key_file.to_owned() }.into_os_string();
+    name.push(".state");
+    name.into()
+}
+
 impl NodeArgs {
     /// The set-up that flags, environment and config file describe. The gateway is named last, so that what is wrong with the rest is
     /// told also where there is none yet.
     fn read(&self, config: &Config, quiet: bool) -> anyhow::Result<NodeConfig> {
         let gateway = GatewayAddr { host: String::new(), key: PublicKey([0; 32]) };
         let mut setup = self.offer.read(config, gateway, cache_dir(config, self.cache.as_deref()))?;
-        setup.state_dir = self.key_file(config).with_extension("state");
+        setup.state_dir = state_dir(&self.key_file(config));
         setup.cache_bytes_max = config.value(&NODE_CACHE_MAX, self.cache_max, parse_bytes)?.0;
         setup.join_token = config.find(&NODE_JOIN_TOKEN, self.join_token.clone(), str::parse::<JoinToken>)?.map(|f| f.value);
         setup.rules = self.rules.read(config)?;
@@ -364,13 +372,19 @@ impl OfferArgs {
                 setup.slots = slots.min(u32::try_from(fitting).unwrap_or(u32::MAX)).max(1);
             }
             let each = half / u64::from(setup.slots) / MIB * MIB;
-            setup.memory = memory.min(ByteCount(each.max(MIB)));
+            setup.memory = memory.min(ByteCount(each.max(JobLimits::default().memory.0)));
         }
         let (is_less, [each, before, total_words]) =
             ((setup.slots, setup.memory) != (slots, memory), [setup.memory, memory, total].map(show_bytes));
         if is_less {
             let now = format!("{} slots of {each} instead of {slots} of {before}", setup.slots);
-            let why = format!("so that all jobs together have at most half of this machine's memory ({total_words})");
+            let all = u64::from(setup.slots).saturating_mul(setup.memory.0);
+            let why = if all <= total.0 / 2 {
+                "so that all jobs together have at most half"
+            } else {
+                "the least that most jobs ask for; all together are more than half"
+            };
+            let why = format!("{why} of this machine's memory ({total_words})");
             return Ok(Some(format!("{now}, {why}; --slots and --memory say otherwise")));
         }
         let is_over = u64::from(slots).saturating_mul(memory.0) > total.0;

@@ -52,6 +52,8 @@ pub(crate) struct Job {
     pub(crate) preemptions: u32,
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
+    /// The node whose connection broke at its first attempt.
+    pub(crate) left_by: Option<PublicKey>,
     /// Nodes whose owner took the machine back before it began, whose GPU was away, or whose connection broke at its first attempt; at most one per
     /// attempt. They get it again where no other fits, or once they are there anew.
     pub(crate) given_back: Vec<PublicKey>,
@@ -235,6 +237,7 @@ impl Job {
             setbacks: 0,
             preemptions: 0,
             failed: Vec::new(),
+            left_by: None,
             given_back: Vec::new(),
             declined: BTreeMap::new(),
             handed_back: 0,

@@ -71,8 +71,8 @@
 //!   then first come first served. A job passes an older one of the same client only onto a node that the older one cannot use. A job
 //!   whose attempt was lost goes before all others of its client, and of clients that had as much. A second attempt beside a first counts as
 //!   its client's time too, as does one that an owner cut short.
-//! - A node whose connection broke may have the job again once, as soon as it is back: it may be the only one with room. The second time it is one
-//!   that failed the job.
+//! - A node whose connection broke may have the job again where that was the first that came to nothing of it, and the job waits when the node is back:
+//!   it may be the only one with room. The next time it is one that failed the job.
 //! - What an owner does costs a job an attempt and a node nothing: paused, drained, preempted and declined are no faults, and nor is a GPU
 //!   that another job's work has lost. A job that waited at a node in vain has had no attempt. A failure counts against a node when another one
 //!   has done the job.

@@ -1,5 +1,5 @@
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use adit_protocol::{
@@ -344,7 +344,7 @@ impl Dispatcher {
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
                 self.set_back(now, job, attempt, cause());
-            } else if self.forget_loser(&key, job, attempt) {
+            } else if self.take_loser(&key, job, attempt).is_some() {
                 self.actions.push_back(Action::Abandon { job, attempt, node: key });
             }
         }
@@ -612,7 +612,7 @@ impl Dispatcher {
         for other in self.jobs[&id].leases.clone() {
             self.lose_lease(now, id, &other);
         }
-        let mut job = self.end(id);
+        let job = self.end(id);
         self.settle_charge(now, &job.client, job.charged_us, job.ask.profile, &lease, report);
         self.nodes.learn_blob(&node, &job.ask.module.digest);
         for input in &job.ask.fetched {
@@ -632,8 +632,8 @@ impl Dispatcher {
         };
         self.note(now, &node, deed);
         // Only now is it known that it was not the job's own fault.
-        job.failed.retain(|other| *other != node);
-        for other in job.failed {
+        let failed: BTreeSet<PublicKey> = job.failed.into_iter().chain(job.left_by).filter(|other| *other != node).collect();
+        for other in failed {
             self.note(now, &other, Deed::Failed);
         }
     }
@@ -669,24 +669,16 @@ impl Dispatcher {
 
     /// Takes in what an attempt took that lost: its client had two slots.
     fn charge_loser(&mut self, now: Tick, node: &PublicKey, id: JobId, attempt: Attempt, report: &Report) {
-        if !self.is_loser(node, id, attempt) {
-            return;
-        }
-        if let Some(Loser { armed, client, profile, lease, .. }) = self.losers.remove(&(id, attempt)) {
-            self.timers.disarm(&armed);
+        if let Some(Loser { client, profile, lease, .. }) = self.take_loser(node, id, attempt) {
             self.settle_charge(now, &client, lease.charged_us, profile, &lease, report);
         }
     }
 
-    /// Takes in that nothing more is awaited of an attempt that lost. Says whether it was one.
-    fn forget_loser(&mut self, node: &PublicKey, id: JobId, attempt: Attempt) -> bool {
-        if !self.is_loser(node, id, attempt) {
-            return false;
-        }
-        if let Some(loser) = self.losers.remove(&(id, attempt)) {
-            self.timers.disarm(&loser.armed);
-        }
-        true
+    /// The attempt, where it is one that lost. Nothing more is awaited of it.
+    fn take_loser(&mut self, node: &PublicKey, id: JobId, attempt: Attempt) -> Option<Loser> {
+        let loser = self.is_loser(node, id, attempt).then(|| self.losers.remove(&(id, attempt))).flatten()?;
+        self.timers.disarm(&loser.armed);
+        Some(loser)
     }
 
     fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: Microcredits, report: &Report) {
@@ -718,8 +710,8 @@ impl Dispatcher {
         }
         if self.lease(id, attempt) == Some(node) {
             self.attempt_failed(now, node, id, attempt, failure);
-        } else {
-            self.forget_loser(&node, id, attempt);
+        } else if let Some(loser) = self.take_loser(&node, id, attempt) {
+            self.queue.refund(&loser.client, loser.lease.charged_us);
         }
         self.fill(now, &node);
     }
@@ -786,9 +778,11 @@ impl Dispatcher {
         job.charged_us = job.charged_us.saturating_sub(lease.charged_us);
         self.queue.refund(&job.client, lease.charged_us);
         if !job.leases.is_empty() {
-            // It was no attempt, so the one that is left may have another beside it.
+            // It was no attempt, so the one that is left may have another beside it, once that takes unusually long.
             if job.phase == Phase::Leased {
-                self.arm(id, now.after(self.config.hedge_min_us), Timer::Hedge(id));
+                let (module, left) = (Short::of(&job.ask.module.digest), job.leases[0]);
+                let unusual = left.since.after(self.histories.unusual_us(module, left.predicted.total_us()));
+                self.arm(id, unusual.max(now.after(self.config.hedge_min_us)), Timer::Hedge(id));
             }
             return;
         }
@@ -1360,6 +1354,9 @@ impl Dispatcher {
             Cause::Left => job.setbacks == 1,
             _ => false,
         };
+        if may_again && matches!(setback.cause, Cause::Left) {
+            job.left_by = Some(lease.node);
+        }
         let had = if may_again { &mut job.given_back } else { &mut job.failed };
         if !had.contains(&lease.node) {
             had.push(lease.node);

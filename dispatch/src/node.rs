@@ -185,6 +185,8 @@ struct Declined {
     with_gpu: bool,
     /// The most that it could earn there.
     worth: Microcredits,
+    /// What its node was to have room for: its module, and the inputs that are fetched.
+    bytes: u64,
     until: Tick,
 }
 
@@ -530,6 +532,7 @@ impl Nodes {
                 && let Some(before) = node.declines.remove(at)
             {
                 declined.worth = declined.worth.max(before.worth);
+                declined.bytes = declined.bytes.min(before.bytes);
             }
             node.declines.truncate(DECLINES_MAX - 1);
             node.declines.push_front(declined);
@@ -800,7 +803,7 @@ impl Node {
         self.explanations <= EXPLANATIONS_MAX
     }
 
-    /// Whether its owner declined a job like this one of its client not long ago: with the same module, and worth as much.
+    /// Whether its owner declined a job like this one of its client not long ago: with the same module, worth as much, and no larger than this one.
     pub(crate) fn declines(&self, now: Tick, job: &Job) -> bool {
         // Most nodes declined nothing, and of most jobs it is asked many times.
         let mut recent = self.declines.iter().filter(|declined| declined.client == job.client && declined.until > now).peekable();
@@ -809,7 +812,8 @@ impl Node {
         }
         let asked = self.as_declined(now, job);
         let is_like = |declined: &Declined| {
-            declined.module == asked.module && declined.worth >= asked.worth && (asked.with_gpu || !declined.with_gpu)
+            let is_of_kind = declined.module == asked.module && (asked.with_gpu || !declined.with_gpu);
+            is_of_kind && declined.worth >= asked.worth && declined.bytes <= asked.bytes
         };
         recent.any(is_like)
     }
@@ -817,7 +821,8 @@ impl Node {
     fn as_declined(&self, until: Tick, job: &Job) -> Declined {
         let (client, module, with_gpu) = (job.client, Short::of(&job.ask.module.digest), job.demand.needs_gpu());
         let worth = self.offer.price.cost_max(&job.ask.limits, job.ask.input_bytes).unwrap_or_default();
-        Declined { client, module, with_gpu, worth, until }
+        let bytes = job.ask.fetched.iter().fold(job.ask.module.bytes, |sum, blob| sum.saturating_add(blob.bytes));
+        Declined { client, module, with_gpu, worth, bytes, until }
     }
 
     pub(crate) fn view(&self, now: Tick, verdicts: Vec<(Verdict, u64)>) -> NodeView<'_> {

@@ -154,9 +154,7 @@ impl Queue {
 
     /// Takes out a job because it is started.
     pub(crate) fn serve(&mut self, job: &Job, now: Tick) {
-        if let Some(line) = self.lines.get(&job.client).filter(|_| !job.is_retry()) {
-            self.shares.advance(line.turn.0);
-        }
+        self.shares.advance(self.shares.of(&job.client));
         self.remove(job);
         self.pace.note(now, self.len());
     }

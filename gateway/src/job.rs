@@ -278,7 +278,7 @@ impl Job {
             Stage::Live(Live { running: None, .. } | Live { waits_again: true, .. }) => JobState::Queued,
             Stage::Live(Live { running: Some(running), progress, .. }) => {
                 let (node, attempt) = shown(*running, leases);
-                JobState::Running { node, attempt, progress: progress.filter(|_| (node, attempt) == *running) }
+                JobState::Running { node, attempt, progress: *progress }
             }
             Stage::Done { result: JobResult::Done { receipt, .. }, settlement, .. } => done_state(receipt, settlement.is_some()),
             Stage::Done { result, .. } | Stage::Failed(result) => JobState::Failed(describe(result)),

@@ -29,12 +29,13 @@ pub(crate) fn state_folder(state: &Path, cache: &Path) -> PathBuf {
 
 fn move_in(state: &Path, cache: &Path) -> io::Result<()> {
     std::fs::create_dir_all(state)?;
-    let is_left = |name: &&str| !state.join(name).exists() && cache.join(name).exists();
-    let left: Vec<&str> = [PAUSE, GPU_OFF, TODAY].into_iter().filter(is_left).collect();
-    for name in &left {
-        // The folders may be on two disks. A half of a pause is one that cannot be read, which holds.
-        std::fs::copy(cache.join(name), state.join(name))?;
-        File::open(state.join(name))?.sync_all()?;
+    let left: Vec<&str> = [PAUSE, GPU_OFF, TODAY].into_iter().filter(|name| cache.join(name).exists()).collect();
+    for name in left.iter().filter(|name| !state.join(name).exists()) {
+        // The folders may be on two disks. There is never half a file under the name.
+        let whole = state.join(format!("{name}.new"));
+        std::fs::copy(cache.join(name), &whole)?;
+        File::open(&whole)?.sync_all()?;
+        std::fs::rename(&whole, state.join(name))?;
     }
     if !left.is_empty() {
         sync_folder(state, Durable::Yes)?;

@@ -216,7 +216,8 @@ impl BlobStore {
         let arriving = Arriving { store: self.clone(), bytes: 0, share };
         let n = self.0.next_temporary.fetch_add(1, Ordering::Relaxed);
         let path = self.0.dir.join(format!("{}-{n}.tmp", std::process::id()));
-        let file = self.0.with_room(bytes_max, || OpenOptions::new().write(true).create_new(true).open(&path))?;
+        let file =
+            self.0.with_room(bytes_max.min(GIVES_WAY_BYTES), || OpenOptions::new().write(true).create_new(true).open(&path))?;
         Ok(BlobWriter { arriving, temporary: Temporary(path), file, hasher: blake3::Hasher::new(), bytes_max })
     }
 
@@ -230,6 +231,9 @@ impl BlobStore {
         writer.finish(None, false)
     }
 }
+
+/// How much is dropped at once for a blob that finds the disk full, as long as more of it comes.
+const GIVES_WAY_BYTES: u64 = 16 << 20;
 
 impl Store {
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -417,8 +421,10 @@ impl BlobWriter {
         }
         let written = std::mem::replace(&mut self.arriving.bytes, sum);
         self.hasher.update(bytes);
-        // All that is still to come wants room too. By its place, because a part may be written before the disk is full.
-        store.with_room(self.bytes_max - written, || self.file.write_all_at(bytes, written))?;
+        // What is still to come wants room too, which may be much less than the limit. By its place, because a part may be written before the
+        // disk is full.
+        let to_come = (self.bytes_max - written).min(more.max(GIVES_WAY_BYTES));
+        store.with_room(to_come, || self.file.write_all_at(bytes, written))?;
         Ok(())
     }
 

@@ -341,7 +341,7 @@ async fn pause_ends_the_measuring_of_speed() {
         node.children().into_iter().find(|pid| stat(*pid).contains(") T "))
     };
     until("it measures", || stopped().is_some());
-    hand.command(&["pause"]).run().ok();
+    control::ask(&hand.home.path("cache"), control::Request::Pause { for_ms: None }).unwrap();
     node.stderr.wait_for_text("speed not measured: the machine was wanted for something else");
     until("its worker has ended", || stopped().is_none());
     assert_eq!(hand.welcome().await.state, NodeState::Paused("its owner paused it".to_owned()));
@@ -1125,8 +1125,8 @@ fn sizes_that_nobody_asked_for_fit_a_small_machine() {
         home.adit(["node", "--check-config"]).args(args).run().ok()
     };
     let told = check("", &["--slots", "4"]);
-    assert!(told.text().contains("offers 4 slots of 243.0 MiB\n"), "{told:?}");
-    told.says("4 slots of 243.0 MiB instead of 4 of 1.0 GiB").says("half of this machine's memory (1.9 GiB)");
+    assert!(told.text().contains("offers 4 slots of 256.0 MiB\n"), "{told:?}");
+    told.says("4 slots of 256.0 MiB instead of 4 of 1.0 GiB").says("more than half of this machine's memory (1.9 GiB)");
     let told = check("", &["--slots", "1"]);
     assert!(told.text().contains("offers 1 slots of 974.0 MiB\n"), "{told:?}");
     // Slots that nobody asked for are no more than can have the memory that jobs ask for.

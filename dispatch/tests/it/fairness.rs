@@ -366,7 +366,34 @@ fn what_is_tried_again_is_shared_fairly_too() {
         world.pass(SECOND);
         running = world.finish_after(2, number(job), attempt.0, 1_000_000_000);
     }
-    assert!(before <= 1, "{before} of the other's came first");
+    let has_started = matches!(running[..], [Action::Start { job, .. }] if number(job) == 1);
+    assert!(has_started && before <= 1, "{before} of the other's came first");
+}
+
+/// Where all that waited had had a turn, who came late began at nothing, and went before the others for as long as those had had before.
+#[test]
+fn who_comes_late_begins_where_those_are_who_are_tried_again() {
+    let mut world = World::settled(&[(1, 64)]);
+    for j in 0..64 {
+        world.submit_for(1, 1_000 + j);
+    }
+    world.join(2, 1);
+    let mut running = world.leave(1);
+    let mut end_one = |world: &mut World| {
+        let [Action::Start { job, attempt, .. }] = running[..] else { panic!("{running:?}") };
+        world.pass(SECOND);
+        running = world.finish_after(2, number(job), attempt.0, 1_000_000_000);
+        number(job)
+    };
+    for _ in 0..32 {
+        end_one(&mut world);
+    }
+    for j in 0..32 {
+        world.submit_for(2, 1 + j);
+    }
+    end_one(&mut world);
+    let of_late = (0..20).filter(|_| end_one(&mut world) < 1_000).count();
+    assert!((9..=11).contains(&of_late), "{of_late} of 20");
 }
 
 /// What the attempt took that lost was nobody's.

@@ -314,6 +314,22 @@ fn owner_who_declines_a_module_or_a_small_job_is_asked_for_others_of_the_client(
 }
 
 /// A minute later it was listed as over the job's price limit, though there was none.
+/// One task with a large input had all of its client's tasks kept away from the nodes whose caches that does not fit.
+#[test]
+fn node_that_declines_a_large_job_is_asked_for_smaller_ones() {
+    let mut world = World::settled(&[(1, 4)]);
+    let of = |bytes| {
+        let mut request = request(1);
+        (request.is_inline, request.input.bytes) = (false, bytes);
+        request
+    };
+    assert_eq!(world.submit_with(1, of(1_000_000)), [start(1, 1, 1)]);
+    let declined = AttemptFailure::Declined("the cache holds less".into());
+    assert!(matches!(world.fail(1, 1, 1, declined)[..], [Action::Refuse { .. }]));
+    assert!(matches!(world.submit_with(2, of(1_000_000))[..], [Action::Refuse { .. }]));
+    assert_eq!(world.submit_with(3, of(999_999)), [start(3, 1, 1)]);
+}
+
 #[test]
 fn node_that_declined_a_job_is_listed_as_that_also_after_a_while() {
     let mut world = World::settled(&[(1, 1), (2, 1)]);

@@ -181,3 +181,19 @@ fn no_node_is_taken_for_faster_than_any_machine() {
     let speed = world.view(1).fuel_per_second.unwrap();
     assert!(speed <= 16_000_000_000, "{speed}");
 }
+
+/// It may have its jobs again, and had left with them for nothing.
+#[test]
+fn node_that_leaves_with_jobs_answers_for_each_that_another_does() {
+    let mut world = World::settled(&[(1, 8)]);
+    for j in 0..8 {
+        assert_eq!(world.submit(j), [start(j, 1, 1)]);
+    }
+    world.join(2, 8);
+    assert_eq!(world.leave(1).len(), 8);
+    assert_eq!(world.join(1, 8), []);
+    for j in 0..8 {
+        world.finish(2, j, 2);
+    }
+    assert!(world.view(1).reputation < 300, "{}", world.view(1).reputation);
+}
