@@ -29,6 +29,9 @@ pub(crate) fn state_folder(state: &Path, cache: &Path) -> PathBuf {
 
 fn move_in(state: &Path, cache: &Path) -> io::Result<()> {
     std::fs::create_dir_all(state)?;
+    if std::fs::canonicalize(state)? == std::fs::canonicalize(cache)? {
+        return Ok(());
+    }
     let left: Vec<&str> = [PAUSE, GPU_OFF, TODAY].into_iter().filter(|name| cache.join(name).exists()).collect();
     for name in left.iter().filter(|name| !state.join(name).exists()) {
         // The folders may be on two disks. There is never half a file under the name.
@@ -105,7 +108,9 @@ mod tests {
         std::fs::write(cache.join(PAUSE), "older").unwrap();
         assert_eq!(state_folder(&state, &cache), state);
         assert_eq!(std::fs::read_to_string(state.join(PAUSE)).unwrap(), "old");
+        assert!(!cache.join(PAUSE).exists(), "it would hold again when the other one is gone");
 
+        std::fs::write(cache.join(PAUSE), "older").unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
         assert_eq!(state_folder(&file.join("node.state"), &cache), cache, "a node starts all the same");

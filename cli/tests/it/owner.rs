@@ -341,7 +341,7 @@ async fn pause_ends_the_measuring_of_speed() {
         node.children().into_iter().find(|pid| stat(*pid).contains(") T "))
     };
     until("it measures", || stopped().is_some());
-    control::ask(&hand.home.path("cache"), control::Request::Pause { for_ms: None }).unwrap();
+    control::ask(&hand.home.path("cache/adit/node"), control::Request::Pause { for_ms: None }).unwrap();
     node.stderr.wait_for_text("speed not measured: the machine was wanted for something else");
     until("its worker has ended", || stopped().is_none());
     assert_eq!(hand.welcome().await.state, NodeState::Paused("its owner paused it".to_owned()));
