@@ -64,7 +64,8 @@
 //! # What is promised
 //! - Every submitted job ends exactly once. It has one attempt out at a time, or two where it asked for that, never two at one node.
 //! - A node with room is not left idle while a job that it fits is queued, unless it failed that job, owes a report on it, declined it or its
-//!   like, is too slow for its deadline or for those of sixteen like it that came before, or costs more than its client has. Jobs that wait for credits are tried again within moments
+//!   like, is too slow for its deadline or for those of sixteen like it that came before, or costs more than its client has,
+//!   and unless 64 wait before it that had an attempt, fit the node and may not have it. Jobs that wait for credits are tried again within moments
 //!   after some came. A job that none of them could end by its deadline is not kept. A node whose owner takes one client at a time has no room for
 //!   others' jobs while it has one's; where the turn is another's, it gets empty for that, as do three more that could have the job.
 //! - Among clients, by the time of slots that each had over its weight, beginning where the others are; inside a client by priority, and

@@ -10,8 +10,8 @@ use crate::plan::{Plan, Reduction};
 use crate::points::Points;
 use crate::world::{Report, run};
 
-/// Seeds that one task runs before it says how far it is.
-const BATCH: u64 = 50;
+/// How often it is told how far the runs are.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Which seeds, and what is left out of their plans.
 #[derive(Debug, Clone)]
@@ -27,8 +27,8 @@ pub struct Campaign {
 /// What is told while the runs go on.
 #[derive(Debug)]
 pub enum Progress<'a> {
-    /// So many are done.
-    Done(u64),
+    /// So many are done, after so long.
+    Done(u64, Duration),
     /// This seed failed, with the oracle's words.
     Failed(u64, &'a str),
 }
@@ -50,23 +50,35 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// Runs all seeds, on as many threads as there are processors. `progress` hears how many are done,
+/// Runs all seeds, on as many threads as there are processors. `progress` hears every few seconds how many are done,
 /// and of each failure at once: a search that is stopped has told what it found.
 pub fn run_many(campaign: &Campaign, progress: impl Fn(Progress<'_>) + Sync) -> Summary {
-    let (begun, done) = (Instant::now(), AtomicU64::new(0));
+    let (begun, done, pace) = (Instant::now(), AtomicU64::new(0), Pace::default());
     let seeds = campaign.from..campaign.from.saturating_add(campaign.seeds);
     let one = |seed: u64| {
         let summary = Summary::of(run(Plan::draw(seed, &campaign.reduction), false));
         summary.failures.iter().for_each(|(seed, what)| progress(Progress::Failed(*seed, what)));
-        let count = done.fetch_add(1, Ordering::Relaxed) + 1;
-        if count.is_multiple_of(BATCH) {
-            progress(Progress::Done(count));
+        let (count, elapsed) = (done.fetch_add(1, Ordering::Relaxed) + 1, begun.elapsed());
+        if pace.is_due(elapsed) {
+            progress(Progress::Done(count, elapsed));
         }
         summary
     };
     let mut summary = seeds.into_par_iter().map(one).reduce(Summary::default, Summary::and);
     summary.elapsed = begun.elapsed();
     summary
+}
+
+/// How many times it was told how far the runs are, or could have been.
+#[derive(Debug, Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    /// Whether it is to be told now, after so long: by one thread each time.
+    fn is_due(&self, elapsed: Duration) -> bool {
+        let times = elapsed.as_secs() / TELL_EVERY.as_secs();
+        self.0.fetch_max(times, Ordering::Relaxed) < times
+    }
 }
 
 impl Summary {
@@ -124,4 +136,16 @@ fn keep_if_fails(seed: u64, candidate: Reduction, least: &mut Reduction, report:
         (*least, *report) = (candidate, tried);
     }
     fails
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_the_runs_are_is_told_by_time_and_once_each_time() {
+        let pace = Pace::default();
+        let told: Vec<u64> = (0..45).chain([44, 90, 90]).filter(|seconds| pace.is_due(Duration::from_secs(*seconds))).collect();
+        assert_eq!(told, [10, 20, 30, 40, 90]);
+    }
 }

@@ -19,6 +19,8 @@ const TRIES_MAX: u32 = 20;
 pub(crate) struct Client {
     index: usize,
     pub(crate) public: PublicKey,
+    /// What its jobs count against others'.
+    pub(crate) weight: u32,
     link: Option<LinkId>,
     is_welcome: bool,
     pub(crate) jobs: Vec<ClientJob>,
@@ -62,7 +64,8 @@ impl Client {
     pub(crate) fn new(env: &mut Env, index: usize, modules: &[BlobRef], jobs: u32) -> Self {
         let public = SecretKey::from_seed(env.chance.bytes()).public();
         env.lay_path(Peer::Client(index));
-        let mut client = Self { index, public, link: None, is_welcome: false, jobs: Vec::new() };
+        let weight = env.chance.pick(&[1, 1, 1, 4]);
+        let mut client = Self { index, public, weight, link: None, is_welcome: false, jobs: Vec::new() };
         for at in 0..jobs as usize {
             let job = client.draw_job(env, modules);
             client.jobs.push(job);
@@ -70,7 +73,7 @@ impl Client {
             let when = match env.chance.below(4) {
                 0 => env.plan.active_us / 8,
                 1 => env.plan.active_us / 3,
-                _ if has_short_tasks(&env.plan) && index == 0 => env.plan.active_us / 2,
+                _ if has_short_tasks(&env.plan) => env.plan.active_us / 2,
                 _ => env.chance.below(env.plan.active_us * 9 / 10),
             };
             // Others come while one's short tasks wait.

@@ -85,6 +85,8 @@ pub(crate) enum Happening {
     },
     /// The gateway starts anew.
     GatewayStarts,
+    /// The gateway stands still no more.
+    GatewayGoesOn,
     Strikes(Strike),
     /// Faults stop.
     Quiet,

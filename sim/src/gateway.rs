@@ -35,6 +35,9 @@ pub(crate) const STARTED_MARGIN_MS: u64 = 24 * 60 * 60 * 1_000;
 /// What all attempts of a job may cost together, in times of the dearest of them, where its client set no price limit.
 pub(crate) const ATTEMPTS_WORTH: u64 = 3;
 
+/// Actions that one happening brings about, at most: a dispatcher that decides on more goes round in circles.
+const ACTIONS_MAX: usize = 1_000_000;
+
 /// How often the paths to nodes are measured.
 const PATHS_INTERVAL_US: u64 = SECOND;
 
@@ -189,7 +192,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Where the ledger does not open, which after a crash of this disk it must.
-    pub(crate) fn start(env: &mut Env, life: u64, disk: &Disk) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn start(env: &mut Env, life: u64, disk: &Disk, weights: &[(PublicKey, u32)]) -> Result<Self, Box<dyn Error>> {
         let mut ledger = Ledger::open_with(disk.backend(), gateway_key().public())?;
         // Before its first commit: after one that failed, redb reads only what it happens to have in memory.
         env.shadow.check_ledger(ledger.reader());
@@ -212,7 +215,7 @@ impl Gateway {
         }
         env.shadow.committed(ledger.reader(), env.now);
         let ppm = if env.plan.has(Fault::Clocks) { env.chance.within(0, 1_000) as i64 - 500 } else { 0 };
-        let gateway = Self {
+        let mut gateway = Self {
             life,
             clock: Clock { began: env.now, began_wall_ms: time.0, ppm },
             dispatcher: Dispatcher::new(dispatch_config(env)),
@@ -229,7 +232,13 @@ impl Gateway {
             clients: BTreeMap::new(),
             failed: None,
         };
-        env.shadow.begin(dispatch_config(env), env.now);
+        let now = gateway.clock.tick(env.now);
+        env.shadow.begin(dispatch_config(env), now);
+        gateway.dispatcher.open(now);
+        for (client, weight) in weights {
+            gateway.tell_dispatcher(env, Event::ClientWeight { client: *client, weight: *weight });
+        }
+        gateway.follow(env);
         env.note(format_args!("gateway starts its life {life} with {} holds to give back", holds.len()));
         gateway.alarm(env, PATHS_INTERVAL_US, GatewayAlarm::Paths);
         gateway.alarm(env, HOLD_DELAY_US, GatewayAlarm::HandOver);
@@ -302,7 +311,12 @@ impl Gateway {
     /// Carries out what the dispatcher decided.
     fn act(&mut self, env: &mut Env) {
         let now = self.clock.tick(env.now);
+        let mut actions = 0;
         while let Some(action) = self.dispatcher.poll_action() {
+            actions += 1;
+            if actions > ACTIONS_MAX {
+                return env.shadow.fault(format!("{ACTIONS_MAX} actions and no end, the last of them {}", line_of(&action)));
+            }
             env.trace.note(env.now, format_args!("{}", line_of(&action)));
             env.shadow.action(now, &action, &self.dispatcher, &mut env.points);
             match action {
@@ -320,9 +334,9 @@ impl Gateway {
     }
 
     fn start_attempt(&mut self, env: &mut Env, id: JobId, attempt: Attempt, key: PublicKey) {
-        if let Err(affordable) = self.put_aside(env, id, attempt, key) {
+        if let Err((affordable, is_all_it_allows)) = self.put_aside(env, id, attempt, key) {
             env.hit(Point::DeclinedForPrice);
-            return self.tell_dispatcher(env, Event::Declined { node: key, job: id, attempt, affordable });
+            return self.tell_dispatcher(env, Event::Declined { node: key, job: id, attempt, affordable, is_all_it_allows });
         }
         let Some(job) = self.jobs.get_mut(&id) else { return env.shadow.fault(format!("job {id} was started and is not known")) };
         let Stage::Live(live) = &mut job.stage else { return env.shadow.fault(format!("job {id} was started and has ended")) };
@@ -334,8 +348,9 @@ impl Gateway {
         self.tell(env, id, &JobEvent::Started { node: key, attempt });
     }
 
-    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can; else says how much it may cost.
-    fn put_aside(&mut self, env: &mut Env, id: JobId, attempt: Attempt, node: PublicKey) -> Result<(), Microcredits> {
+    /// Has the ledger hold the most that an attempt can cost on its node, beside what others that are out can; else says how much it may cost, and whether
+    /// that is all that the job allows.
+    fn put_aside(&mut self, env: &mut Env, id: JobId, attempt: Attempt, node: PublicKey) -> Result<(), (Microcredits, bool)> {
         let since = self.clock.tick(env.now);
         let (Some(job), Some(peer)) = (self.jobs.get_mut(&id), self.nodes.get(&node)) else { return Ok(()) };
         let Stage::Live(live) = &mut job.stage else { return Ok(()) };
@@ -353,13 +368,13 @@ impl Gateway {
             if live.spec.max_price.is_none() {
                 env.hit(Point::SpentEnough);
             }
-            return Err(Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others)));
+            return Err((Microcredits(most.0.saturating_sub(live.paid.0).saturating_sub(others)), others == 0));
         }
         if let Some(more) = needed.0.checked_sub(reserved.0).filter(|more| *more > 0) {
             let available = self.available(&client).unwrap_or(0);
             if available < i128::from(more) {
                 let payable = i128::from(reserved.0) + available - i128::from(others);
-                return Err(Microcredits(payable.clamp(0, u64::MAX.into()) as u64));
+                return Err((Microcredits(payable.clamp(0, u64::MAX.into()) as u64), false));
             }
             self.add(&client, -i128::from(more));
         }
@@ -690,7 +705,11 @@ impl Gateway {
     pub(crate) fn handle_node(&mut self, env: &mut Env, link: LinkId, message: NodeMessage) {
         let Some(key) = self.key_of(link) else {
             // Of a connection that was replaced or ended: what it says is not about the leases of the next.
-            return env.hit(Point::OldConnectionSpoke);
+            let is_replaced = self.nodes.values().any(|node| env.peer_of(node.link) == env.peer_of(link));
+            if is_replaced {
+                env.hit(Point::OldConnectionSpoke);
+            }
+            return;
         };
         let taken = match message {
             NodeMessage::Started { .. } | NodeMessage::Log { .. } | NodeMessage::Progress { .. } => Ok(()),
@@ -1170,7 +1189,7 @@ fn line_of_event(event: &Event) -> Option<String> {
         Event::AttemptPreempted { node, job, attempt, .. } => format!("{job} {attempt} was preempted on {}", short(node)),
         Event::AttemptFailed { node, job, attempt, failure } => format!("{job} {attempt} failed on {}: {failure}", short(node)),
         Event::ReceiptRefused { node } => format!("a receipt of {} was refused", short(node)),
-        Event::Declined { node, job, attempt, affordable } => {
+        Event::Declined { node, job, attempt, affordable, .. } => {
             format!("{job} {attempt} is not for {}: its client can pay {}", short(node), affordable.0)
         }
         Event::Funded { client } => format!("client {} has more to pay with", short(client)),

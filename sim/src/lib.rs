@@ -26,6 +26,7 @@ mod node;
 mod plan;
 mod points;
 mod shadow;
+mod stall;
 mod trace;
 mod vault;
 mod world;

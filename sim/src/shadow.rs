@@ -14,8 +14,8 @@ use crate::plan::SECOND;
 use crate::points::{Point, Points};
 use crate::vault::Vault;
 
-/// How much later than its deadline something may be seen: a gateway that stands still looks at its clock afterwards.
-const LATE_US: u64 = 10 * SECOND;
+/// How much later than its deadline something may be seen by a gateway that never stood still: its clock is a little off from the world's.
+const LATE_US: u64 = 10_000;
 
 /// How far a lease's begin and its attempt's are apart at most, in milliseconds: an attempt may wait for a slot, and its message for a path.
 const APART_SLACK_MS: u64 = 60_000;
@@ -26,8 +26,25 @@ const FEW_WAIT: usize = 32;
 /// Jobs that are predicted to take at least this, in microseconds, have nothing behind them at their node.
 const SHORT_JOB_US: u64 = 20_000;
 
-/// Leases for each slot that a node with short jobs may hold.
+/// Leases for each slot that a node with short jobs may hold; and one more for each of clients that have nothing else there.
 const LEASES_PER_SLOT: u32 = 5;
+
+/// Jobs that a node was too slow for, and behind which no other one like them is looked at.
+const LIKE_LOOKS: usize = 16;
+
+/// Jobs whose attempt was lost that may not have a node, and behind which no other one like them is looked at for it.
+const RETRY_LOOKS: usize = 64;
+
+/// What is believed of a node that has shown nothing: its round trip, in microseconds, until that is measured, the most that its claim of a
+/// speed counts, its speed without one, its bytes per second, and how long a byte of a module compiles, in thousandths of a microsecond.
+const RTT_GUESS_US: u64 = 30_000;
+const SPEED_CLAIM_MAX: u64 = 4_000_000_000;
+const SPEED_GUESS: u64 = 1_000_000_000;
+const BANDWIDTH_GUESS: u64 = 2_500_000;
+const COMPILE_MILLI_US_PER_BYTE: u64 = 400;
+
+/// Bytes that a connection sends before the first word comes back.
+const SLOW_START_BYTES: u64 = 14_720;
 
 /// The reputation from which on a node counts as one that gets jobs: a little over the bar, as the dispatcher looks at it when its timer
 /// comes.
@@ -44,8 +61,16 @@ const DISTRUSTED: u16 = 190;
 pub(crate) struct Shadow {
     config: Config,
     fault: Option<String>,
+    /// When the gateway began.
+    begun: Tick,
+    /// How much later than its deadline something may be seen: a gateway that stood still looks at its clock afterwards.
+    late_us: u64,
     jobs: BTreeMap<JobId, Job>,
     nodes: BTreeMap<PublicKey, Node>,
+    /// What each node offered that left, was taken back or offers something else now, and since when: it may be back in a moment.
+    gone: BTreeMap<PublicKey, (NodeOffer, Tick)>,
+    /// The longest compilation of each module that a node told of, in microseconds.
+    compiled_us: BTreeMap<Digest, u64>,
     /// Attempts whose job another one has ended, and since when.
     losers: BTreeMap<(JobId, Attempt), (PublicKey, Tick)>,
     /// What must come before the next event.
@@ -102,7 +127,7 @@ struct Job {
     /// What was paid for attempts that were cut short.
     spent: u64,
     submitted: Tick,
-    leases: Vec<(Attempt, PublicKey)>,
+    leases: Vec<Lease>,
     queued_since: Option<Tick>,
     /// Whether it was told why it waits.
     is_wait_told: bool,
@@ -132,10 +157,20 @@ struct Job {
     handed_back: u32,
 }
 
+/// An attempt that is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lease {
+    attempt: Attempt,
+    node: PublicKey,
+    since: Tick,
+}
+
 /// The most that a job's client could pay for an attempt of it.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
     most: u64,
+    /// Whether the job allows no more, whatever its client has.
+    is_by_job: bool,
     /// Since when it may be more.
     funded: Option<Tick>,
 }
@@ -144,6 +179,13 @@ struct Limit {
 struct Node {
     offer: NodeOffer,
     state: NodeState,
+    /// Since when its owner has it paused, where that was said on this connection.
+    paused: Option<Tick>,
+    /// The longest round trip that was ever believed of it.
+    rtt_max_us: u64,
+    /// Whether an attempt of it came to an outcome, and whether any showed how fast it is.
+    has_finished: bool,
+    has_shown: bool,
     /// What it was given and has not reported.
     owed: BTreeMap<JobId, Attempt>,
     /// Of these, the ones that are predicted to take their slots for long; and some that it owes no more.
@@ -167,6 +209,24 @@ impl Node {
         self.offer.one_tenant && self.owed.keys().any(|id| self.clients.get(id) != Some(client))
     }
 
+    /// The most that it would be predicted to take for a job, were it at nothing else; nothing where it has shown what it can do. A module
+    /// that was compiled before took up to `compiled_us`.
+    fn needed_most_us(&self, request: &Request, compiled_us: u64) -> Option<u64> {
+        if self.has_shown {
+            return None;
+        }
+        let bytes = request.named.iter().fold(request.module.bytes, |sum, blob| sum + blob.bytes);
+        let trips = 2 + (bytes / SLOW_START_BYTES).max(1).ilog2();
+        let fetch_us = self.rtt_max_us * u64::from(trips) + bytes * SECOND / BANDWIDTH_GUESS;
+        let compile_us = compiled_us.max(request.module.bytes * COMPILE_MILLI_US_PER_BYTE / 1_000);
+        let speed = match self.offer.fuel_per_second {
+            0 => SPEED_GUESS,
+            claimed => claimed.min(SPEED_CLAIM_MAX),
+        };
+        let run_us = request.limits.fuel.0.saturating_mul(SECOND) / speed + request.limits.gpu_ns / 1_000;
+        Some(self.rtt_max_us + fetch_us + compile_us + run_us)
+    }
+
     /// Whether its owner declined a job like this one.
     fn has_declined(&self, job: &Job) -> bool {
         let Request { client, gpu, .. } = job.request;
@@ -178,6 +238,17 @@ impl Job {
     /// Whether a node failed it, gave it back or declined it.
     fn had(&self, node: &PublicKey) -> bool {
         [&self.failed, &self.given_back, &self.declined].iter().any(|nodes| nodes.contains(node))
+    }
+
+    /// Its lease of an attempt.
+    fn lease(&self, attempt: Attempt, node: &PublicKey) -> Option<&Lease> {
+        self.leases.iter().find(|lease| (lease.attempt, lease.node) == (attempt, *node))
+    }
+
+    /// How long it has until its deadline, where it has one.
+    fn left_us(&self, now: Tick) -> Option<u64> {
+        let deadline_us = self.request.placement.deadline_ms?.saturating_mul(1_000);
+        Some(self.submitted.after(deadline_us).since(now))
     }
 
     /// Whether it had its turn.
@@ -213,9 +284,14 @@ impl Job {
 
 impl Shadow {
     /// A new gateway process begins: of the last one's jobs and nodes nothing is known.
-    pub(crate) fn begin(&mut self, config: Config, _now: u64) {
+    pub(crate) fn begin(&mut self, config: Config, begun: Tick) {
         let (fault, vault, barred) = (self.fault.take(), std::mem::take(&mut self.vault), BTreeSet::new());
-        *self = Self { config, fault, vault, barred, ..Self::default() };
+        *self = Self { config, begun, late_us: LATE_US, fault, vault, barred, ..Self::default() };
+    }
+
+    /// The gateway stood still for so long: from then on it may have been as late.
+    pub(crate) fn stood_still(&mut self, us: u64) {
+        self.late_us = self.late_us.max(us + LATE_US);
     }
 
     /// Notes that something is wrong. The first fault stands.
@@ -298,20 +374,22 @@ impl Shadow {
         }
         match event {
             Event::NodeJoined { node, offer, state, .. } => self.joined(now, *node, offer, state, points),
-            Event::NodeLeft { node } | Event::NodeExpelled { node, .. } => self.left(now, *node, points),
+            Event::NodeLeft { node } => self.left(now, *node, true, points),
+            Event::NodeExpelled { node, .. } => self.left(now, *node, false, points),
             Event::NodeOffers { node, offer } => {
-                if let Some(node) = self.nodes.get_mut(node) {
-                    node.slots_held = node.slots_held.max(offer.slots);
-                    node.offer = offer.clone();
+                if let Some(known) = self.nodes.get_mut(node) {
+                    known.slots_held = known.slots_held.max(offer.slots);
+                    let before = std::mem::replace(&mut known.offer, offer.clone());
+                    self.gone.insert(*node, (before, now));
                 }
             }
-            Event::NodeIs { node, state } => self.node_is(node, state),
+            Event::NodeIs { node, state } => self.node_is(now, node, state),
             Event::Submitted { job, request } => self.submitted(now, *job, request),
             Event::Cancelled { job } => self.cancelled(now, *job, points),
-            Event::AttemptFinished { node, job, attempt, .. } => {
+            Event::AttemptFinished { node, job, attempt, report } => {
                 let has_funded = std::mem::take(&mut self.has_funded);
                 self.window_before = dispatcher.node(node).filter(|_| has_funded).map(|view| (*node, view.window));
-                self.finished(now, *node, *job, *attempt, points);
+                self.finished(now, *node, *job, *attempt, report.compile_us, points);
             }
             Event::AttemptPreempted { node, job, attempt, spent, .. } => {
                 self.preempted(now, *node, *job, *attempt, spent.0, points);
@@ -319,28 +397,48 @@ impl Shadow {
             Event::AttemptFailed { node, job, attempt, failure } => {
                 self.failed(now, *node, *job, *attempt, failure, points);
             }
-            Event::Declined { node, job, attempt, affordable } => self.declined(now, *node, *job, *attempt, affordable.0),
+            Event::Declined { node, job, attempt, affordable, is_all_it_allows } => {
+                let limit = Limit { most: affordable.0, is_by_job: *is_all_it_allows, funded: None };
+                self.declined(now, *node, *job, *attempt, limit);
+            }
             Event::Funded { client } => {
                 self.has_funded = true;
                 self.funded(now, client);
             }
-            Event::NodePath { .. } | Event::ReceiptRefused { .. } | Event::ClientWeight { .. } => {}
+            Event::NodePath { node, rtt_us, .. } => {
+                if let Some(node) = self.nodes.get_mut(node) {
+                    node.rtt_max_us = node.rtt_max_us.max(*rtt_us);
+                }
+            }
+            Event::ReceiptRefused { .. } | Event::ClientWeight { .. } => {}
         }
         self.note_barred(dispatcher, points);
     }
 
-    fn node_is(&mut self, key: &PublicKey, state: &NodeState) {
+    fn node_is(&mut self, now: Tick, key: &PublicKey, state: &NodeState) {
         let Some(node) = self.nodes.get_mut(key) else { return };
         let before = std::mem::replace(&mut node.state, state.clone());
+        let is_paused = |state: &NodeState| matches!(state, NodeState::Paused(_));
+        if is_paused(state) != is_paused(&before) {
+            node.paused = is_paused(state).then_some(now);
+        }
+        if before == NodeState::Ready && *state != NodeState::Ready {
+            self.gone.insert(*key, (node.offer.clone(), now));
+        }
         // What it gave back before, it may have again.
         if *state == NodeState::Ready && before != NodeState::Ready {
-            let waiting = self.jobs.values_mut().filter(|job| job.queued_since.is_some());
-            waiting.for_each(|job| _ = job.given_back.remove(key));
+            self.may_have_again(key);
         }
     }
 
+    fn may_have_again(&mut self, key: &PublicKey) {
+        let waiting = self.jobs.values_mut().filter(|job| job.queued_since.is_some());
+        waiting.for_each(|job| _ = job.given_back.remove(key));
+    }
+
     fn joined(&mut self, now: Tick, key: PublicKey, offer: &NodeOffer, state: &NodeState, points: &mut Points) {
-        self.left(now, key, points);
+        self.left(now, key, true, points);
+        self.may_have_again(&key);
         let waits = |job: &Job| job.queued_since.is_some() && job.fits(offer);
         let is_alone = |job: &Job| !self.nodes.values().any(|node| job.fits(&node.offer));
         if self.jobs.values().any(|job| waits(job) && is_alone(job)) {
@@ -349,6 +447,10 @@ impl Shadow {
         let node = Node {
             offer: offer.clone(),
             state: state.clone(),
+            paused: None,
+            rtt_max_us: RTT_GUESS_US,
+            has_finished: false,
+            has_shown: false,
             owed: BTreeMap::new(),
             long: BTreeSet::new(),
             clients: BTreeMap::new(),
@@ -358,12 +460,18 @@ impl Shadow {
         self.nodes.insert(key, node);
     }
 
-    fn left(&mut self, now: Tick, key: PublicKey, points: &mut Points) {
+    /// Takes in that a node is gone. Where its connection `broke`, it may have what it had again once.
+    fn left(&mut self, now: Tick, key: PublicKey, broke: bool, points: &mut Points) {
         let Some(node) = self.nodes.remove(&key) else { return };
+        self.gone.insert(key, (node.offer, now));
         for (id, attempt) in node.owed {
             points.hit(Point::NodeLeftWithWork);
             if self.has_lease(id, attempt, key) {
                 self.set_back(now, id, attempt, points);
+                if let Some(job) = self.jobs.get_mut(&id).filter(|job| broke && job.setbacks == 1) {
+                    job.failed.remove(&key);
+                    job.given_back.insert(key);
+                }
             } else if self.losers.contains_key(&(id, attempt)) {
                 self.due.insert(Due::Abandon(id, attempt, key));
             }
@@ -409,11 +517,11 @@ impl Shadow {
         if job.leases.len() == 2 {
             points.hit(Point::CancelOfHedged);
         }
-        self.due.extend(job.leases.iter().map(|(attempt, node)| Due::Stop(id, *attempt, *node)));
+        self.due.extend(job.leases.iter().map(|lease| Due::Stop(id, lease.attempt, lease.node)));
     }
 
     fn has_lease(&self, id: JobId, attempt: Attempt, node: PublicKey) -> bool {
-        self.jobs.get(&id).is_some_and(|job| job.leases.contains(&(attempt, node)))
+        self.jobs.get(&id).is_some_and(|job| job.lease(attempt, &node).is_some())
     }
 
     /// Takes in that a node reported on an attempt that it was given. Says whether it is a lease still; of one that is none no job changes.
@@ -439,11 +547,16 @@ impl Shadow {
         false
     }
 
-    fn finished(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, points: &mut Points) {
+    fn finished(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, compile_us: u64, points: &mut Points) {
         if !self.reported(node, id, attempt, points) {
             return;
         }
         let Some(job) = self.jobs.remove(&id) else { return };
+        if let Some(node) = self.nodes.get_mut(&node) {
+            (node.has_finished, node.has_shown) = (true, true);
+        }
+        let compiled_us = self.compiled_us.entry(job.request.module.digest).or_default();
+        *compiled_us = compile_us.max(*compiled_us);
         if job.called_invalid > 0 {
             points.hit(Point::CalledInvalid);
         }
@@ -455,7 +568,7 @@ impl Shadow {
         if job.cancelled.is_some() {
             points.hit(Point::CancelledWhileRunning);
         }
-        for (other, holder) in job.leases.into_iter().filter(|(other, _)| *other != attempt) {
+        for Lease { attempt: other, node: holder, .. } in job.leases.into_iter().filter(|lease| lease.attempt != attempt) {
             points.hit(if other < attempt { Point::HedgeWonBySecond } else { Point::HedgeWonByFirst });
             self.losers.insert((id, other), (holder, now));
             // Where its client withdrew it, it was stopped before.
@@ -468,6 +581,9 @@ impl Shadow {
     fn preempted(&mut self, now: Tick, node: PublicKey, id: JobId, attempt: Attempt, spent: u64, points: &mut Points) {
         if self.reported(node, id, attempt, points) {
             points.hit(Point::Preempted);
+            if let Some(node) = self.nodes.get_mut(&node) {
+                node.has_shown = true;
+            }
             self.count_preemption(id, points);
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.spent += spent;
@@ -535,26 +651,26 @@ impl Shadow {
     }
 
     /// Nobody heard of the attempt. Where it was the only one, the job waits on as before, for a node that its client can pay.
-    fn declined(&mut self, now: Tick, key: PublicKey, id: JobId, attempt: Attempt, affordable: u64) {
+    fn declined(&mut self, now: Tick, key: PublicKey, id: JobId, attempt: Attempt, limit: Limit) {
         self.touched.insert(id);
         let Some(node) = self.nodes.get_mut(&key) else { return };
         node.owed.remove(&id);
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.leases.contains(&(attempt, key))) else { return };
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.lease(attempt, &key).is_some()) else { return };
         job.started -= 1;
         if job.leases.len() > 1 {
-            job.hedge_limit = Some((now, Limit { most: affordable, funded: None }));
+            job.hedge_limit = Some((now, limit));
             return self.unlease(now, id, attempt);
         }
-        let is_cause = !job.costs_within(&node.offer, affordable);
+        let is_cause = !job.costs_within(&node.offer, limit.most);
         job.was_declined = true;
-        job.limit = Some(Limit { most: affordable, funded: None });
+        job.limit = Some(limit);
         let waited = job.waited.filter(|(of, _)| *of == attempt).map(|(_, since)| since);
         let was_told = job.is_wait_told;
         self.unlease(now, id, attempt);
         if let (Some(job), Some(since)) = (self.jobs.get_mut(&id), waited) {
             (job.queued_since, job.is_wait_told) = (Some(since), was_told);
         }
-        self.check_that(is_cause, || format!("job {id} was kept from {key}, where its client can pay {affordable}"));
+        self.check_that(is_cause, || format!("job {id} was kept from {key}, where its client can pay {}", limit.most));
     }
 
     fn funded(&mut self, now: Tick, client: &PublicKey) {
@@ -585,7 +701,7 @@ impl Shadow {
         self.note_other_goes_on(id, points);
         let job = self.jobs.get_mut(&id).expect("it has a lease");
         job.setbacks += 1;
-        job.failed.extend(job.leases.iter().find(|(other, _)| *other == attempt).map(|(_, node)| *node));
+        job.failed.extend(job.leases.iter().find(|lease| lease.attempt == attempt).map(|lease| lease.node));
         self.unlease(now, id, attempt);
     }
 
@@ -599,7 +715,7 @@ impl Shadow {
     fn unlease(&mut self, now: Tick, id: JobId, attempt: Attempt) {
         self.touched.insert(id);
         let job = self.jobs.get_mut(&id).expect("it has a lease");
-        job.leases.retain(|(other, _)| *other != attempt);
+        job.leases.retain(|lease| lease.attempt != attempt);
         if job.leases.is_empty() {
             job.queued_since = Some(now);
             job.is_wait_told = false;
@@ -628,18 +744,18 @@ impl Shadow {
                 self.touched.insert(*job);
                 self.check_start(now, *job, *attempt, *node, decision, dispatcher);
                 self.note_start(now, *job, *node, decision, dispatcher, points);
-                self.start(*job, *attempt, *node, decision, points);
+                self.start(now, *job, *attempt, *node, decision, points);
             }
             Action::Waits { job, wait } => self.waits(*job, wait, dispatcher, points),
             Action::Stop { job, attempt, node } => self.stop(now, *job, *attempt, *node, points),
-            Action::Abandon { job, attempt, node } => self.abandon(*job, *attempt, *node, points),
+            Action::Abandon { job, attempt, node } => self.abandon(now, *job, *attempt, *node, points),
             Action::Refuse { job, refusal } => self.refuse(now, *job, refusal, dispatcher, points),
             Action::CancelledInQueue { job } => {
                 let is_cancelled = self.jobs.get(job).is_some_and(|job| job.cancelled.is_some());
                 self.check_that(is_cancelled, || format!("job {job} was cancelled, and nobody asked for that"));
                 self.end(*job);
             }
-            Action::Lost { job, attempts, reason } => self.lost(now, *job, *attempts, reason, points),
+            Action::Lost { job, attempts, reason } => self.lost(now, *job, *attempts, reason, dispatcher, points),
         }
     }
 
@@ -667,16 +783,20 @@ impl Shadow {
         let for_first = if !is_new || node.owed.keys().any(is_of_client) { 0 } else { node.offer.slots };
         let most = view.as_ref().map_or(0, |view| view.window.max(window_before).max(most) + for_first);
         let has_room = view.as_ref().is_some_and(|view| view.leases <= most);
+        // One that has finished nothing yet is taken for one with long jobs.
+        let own_most = node.offer.slots * if node.has_finished { LEASES_PER_SLOT + 1 } else { 1 };
         let is_hedge = decision.is_hedge;
         let (others, deadline_us) = (job.leases.len(), job.request.placement.deadline_ms.map(|ms| ms.saturating_mul(1_000)));
         let is_often = job.preemptions > self.config.preemptions_max;
         let had = job.had(&key) && !job.maybe_given_back.contains(&key);
+        let is_soon = job.leases.iter().any(|lease| now < lease.since.after(self.config.hedge_min_us));
         let rows = [
             (attempt.0 == job.started + 1, "its attempts are not numbered one by one"),
-            (job.leases.iter().all(|(other, holder)| *other != attempt && *holder != key), "the lease is out already"),
+            (job.leases.iter().all(|lease| lease.attempt != attempt && lease.node != key), "the lease is out already"),
             (is_hedge == (others == 1), "a second attempt is a hedge, and a hedge is a second attempt"),
             (others <= 1, "two attempts are out already"),
             (others == 0 || job.request.placement.hedge, "nobody asked for a hedge"),
+            (!is_soon, "the first attempt had no time yet"),
             (job.cancelled.is_none(), "its client withdrew it"),
             (self.trust(&key, job, dispatcher) != Trust::None, "the node is barred, and a trusted one fits"),
             (!node.owed.contains_key(&id), "the node owes a report on it"),
@@ -685,6 +805,7 @@ impl Shadow {
             (job.may_be_payable(&node.offer), "its client cannot pay there"),
             (!job.declined.contains(&key), "the node is not to have it"),
             (has_room, "the node has no room"),
+            (node.owed.len() < own_most as usize, "the node has as much as it may"),
             (!node.is_let_to_another(&job.request.client), "its owner takes one client at a time"),
             (node.owed.len() < node.offer.slots as usize || !node.is_at_long(), "it would wait behind a long job"),
             (others > 0 || job.setbacks < self.config.attempts_max, "it had all attempts that it may have"),
@@ -696,7 +817,7 @@ impl Shadow {
         }
     }
 
-    fn start(&mut self, id: JobId, attempt: Attempt, key: PublicKey, decision: &Decision, points: &mut Points) {
+    fn start(&mut self, now: Tick, id: JobId, attempt: Attempt, key: PublicKey, decision: &Decision, points: &mut Points) {
         let client = self.jobs.get(&id).map(|job| job.request.client);
         if let Some(node) = self.nodes.get_mut(&key) {
             if node.owed.is_empty() {
@@ -717,7 +838,7 @@ impl Shadow {
         let offer = self.nodes.get(&key).map(|node| &node.offer);
         if let Some(job) = self.jobs.get_mut(&id) {
             job.waited = job.queued_since.map(|since| (attempt, since));
-            job.leases.push((attempt, key));
+            job.leases.push(Lease { attempt, node: key, since: now });
             job.queued_since = None;
             job.started += 1;
             if offer.is_some_and(|offer| !job.is_payable(offer)) {
@@ -802,17 +923,23 @@ impl Shadow {
         if self.due.remove(&Due::Stop(id, attempt, key)) {
             return;
         }
-        // Only time takes a lease away from a node that is there.
-        if self.cause == Cause::Timeout && self.has_lease(id, attempt, key) {
-            let is_paused = self.nodes.get(&key).is_some_and(|node| matches!(node.state, NodeState::Paused(_)));
-            points.hit(if is_paused { Point::NotVacated } else { Point::LeaseExpired });
-            if is_paused {
-                self.jobs.get_mut(&id).expect("it has a lease").maybe_given_back.insert(key);
-            }
-            self.set_back(now, id, attempt, points);
-            return self.note_hedge_limit(now, id);
+        // Only time takes a lease away from a node that is there: its own, or that of a paused node to hand in what it has.
+        let lease = self.jobs.get(&id).and_then(|job| Some((job.lease(attempt, &key)?.since, job.request.limits.wall_ms)));
+        let Some((since, wall_ms)) = lease.filter(|_| self.cause == Cause::Timeout) else {
+            return self.fault(format!("attempt {attempt} of job {id} was stopped for no reason"));
+        };
+        let is_expired = now >= since.after(wall_ms.saturating_mul(1_000)).after(self.config.lease_grace_us);
+        let paused = self.nodes.get(&key).and_then(|node| node.paused);
+        let is_unvacated = paused.is_some_and(|since| now >= since.after(self.config.vacate_grace_us));
+        self.check_that(is_expired || is_unvacated, || {
+            format!("attempt {attempt} of job {id} was stopped after {} us, before its time", now.since(since))
+        });
+        points.hit(if is_unvacated { Point::NotVacated } else { Point::LeaseExpired });
+        if is_unvacated {
+            self.jobs.get_mut(&id).expect("it has a lease").maybe_given_back.insert(key);
         }
-        self.fault(format!("attempt {attempt} of job {id} was stopped for no reason"));
+        self.set_back(now, id, attempt, points);
+        self.note_hedge_limit(now, id);
     }
 
     /// Takes in that a second attempt that was declined for its price in this step was the only one by then: the first had been taken back, and
@@ -825,34 +952,42 @@ impl Shadow {
         }
     }
 
-    fn abandon(&mut self, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
+    fn abandon(&mut self, now: Tick, id: JobId, attempt: Attempt, key: PublicKey, points: &mut Points) {
         points.hit(Point::LoserAbandoned);
-        self.due.remove(&Due::Abandon(id, attempt, key));
-        let loser = self.losers.remove(&(id, attempt));
-        self.check_that(loser.is_some_and(|(node, _)| node == key), || {
-            format!("attempt {attempt} of job {id} was abandoned, and had not lost")
+        let has_left = self.due.remove(&Due::Abandon(id, attempt, key));
+        let Some((_, since)) = self.losers.remove(&(id, attempt)).filter(|(node, _)| *node == key) else {
+            return self.fault(format!("attempt {attempt} of job {id} was abandoned, and had not lost"));
+        };
+        let is_unanswered = self.cause == Cause::Timeout && now >= since.after(self.config.cancel_grace_us);
+        self.check_that(has_left || is_unanswered, || {
+            format!("attempt {attempt} of job {id} was abandoned after {} us, before its time", now.since(since))
         });
     }
 
     fn refuse(&mut self, now: Tick, id: JobId, refusal: &Refusal, dispatcher: &Dispatcher, points: &mut Points) {
         let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was refused and is not known")) };
         let is_new = self.cause == Cause::Submitted(id);
-        // Itself it counts too.
-        let waits = |other: &&Job| other.queued_since.is_some() && other.request.client == job.request.client;
-        let own = self.jobs.values().filter(waits).count().saturating_sub(1);
+        let others = || self.jobs.iter().filter(|(other, job)| **other != id && job.queued_since.is_some());
+        let own = others().filter(|(_, other)| other.request.client == job.request.client).count();
         if job.request.gpu.is_some() && matches!(refusal, Refusal::NoNodeFits { nodes } if is_only_gpu(nodes)) {
             points.hit(Point::GpuRefused);
         }
-        let is_full = dispatcher.queued() >= self.config.queue_max;
+        let is_full = others().count() >= self.config.queue_max;
+        // Who would not have to wait needs no room in the queue.
+        let has_to_wait = || self.idle_node_for(now, &id, job, &self.open_nodes(dispatcher), dispatcher).is_none();
+        let is_by_job = job.limit.is_some_and(|limit| limit.is_by_job);
+        let is_short = |by_job| has_waited(job, now) && self.is_too_dear(job) && is_by_job == by_job;
         let (holds, point) = match refusal {
-            Refusal::QueueFull { .. } if is_full => (is_new, Point::RefusedQueueFull),
-            Refusal::QueueFull { .. } => (is_new && own >= self.config.queue_per_client_max, Point::RefusedClientFull),
-            Refusal::NoNodeFits { .. } => (self.is_alone(job) || self.is_declined_by_all(job), Point::RefusedNoNode),
+            Refusal::QueueFull { .. } if is_full => (is_new && has_to_wait(), Point::RefusedQueueFull),
+            Refusal::QueueFull { .. } => {
+                (is_new && own >= self.config.queue_per_client_max && has_to_wait(), Point::RefusedClientFull)
+            }
+            Refusal::NoNodeFits { .. } => (self.has_no_node(now, job) || is_short(true), Point::RefusedNoNode),
             Refusal::QueueTimeout { .. } => (has_waited(job, now), Point::QueueTimeout),
-            Refusal::InsufficientCredit { .. } => (has_waited(job, now) && self.is_too_dear(job), Point::ShortOfCredits),
+            Refusal::InsufficientCredit { .. } => (is_short(false), Point::ShortOfCredits),
             Refusal::DeadlineMissed { left_ms, needed_ms } => {
                 let point = if is_new { Point::RefusedDeadline } else { Point::DeadlineInQueue };
-                (misses_deadline(job, now, *left_ms, *needed_ms), point)
+                (misses_deadline(job, now, *left_ms, *needed_ms) && !self.could_end(now, &id, job, dispatcher), point)
             }
             Refusal::ModuleInvalid(_) => (self.is_invalid(job), Point::ModuleInvalid),
             _ => (false, Point::RefusedNoNode),
@@ -864,21 +999,23 @@ impl Shadow {
         self.end(id);
     }
 
-    fn lost(&mut self, now: Tick, id: JobId, attempts: u32, reason: &str, points: &mut Points) {
+    fn lost(&mut self, now: Tick, id: JobId, attempts: u32, reason: &str, dispatcher: &Dispatcher, points: &mut Points) {
         let Some(job) = self.jobs.get(&id) else { return self.fault(format!("job {id} was lost and is not known")) };
         let grace_us = self.config.cancel_grace_us;
         let is_unanswered = job.cancelled.is_some_and(|at| now >= at.after(grace_us)) && self.cause == Cause::Timeout;
         let is_often = job.preemptions > self.config.preemptions_max;
         let is_given_back = is_often && (job.preemptions >= GIVEN_BACK_MAX || !self.has_fresh_node(job));
         let is_spent = job.setbacks >= self.config.attempts_max || is_given_back;
-        let has_no_node = self.is_alone(job) || self.is_declined_by_all(job);
         let is_in_vain = match deadline_told(reason) {
-            Some((left_ms, needed_ms)) => misses_deadline(job, now, left_ms, needed_ms),
-            None => has_waited(job, now) || has_no_node,
+            Some((left_ms, needed_ms)) => {
+                misses_deadline(job, now, left_ms, needed_ms) && !self.could_end(now, &id, job, dispatcher)
+            }
+            None => has_waited(job, now) || self.has_no_node(now, job),
         };
         let gives_up = job.has_started() && is_in_vain;
-        let (is_out, started) = (!job.leases.is_empty(), job.started);
-        let holds = attempts == started && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
+        // What was handed back was none.
+        let (is_out, counted) = (!job.leases.is_empty(), job.started - job.handed_back);
+        let holds = attempts == counted && (job.cancelled.is_some() || is_spent || gives_up) && (!is_out || is_unanswered);
         points.hit(match () {
             () if is_unanswered => Point::CancelUnanswered,
             () if reason.contains("; then no node fits") => Point::LostThenNoNode,
@@ -929,7 +1066,9 @@ impl Shadow {
             Some(Phase::Leased) => !job.leases.is_empty() && job.cancelled.is_none(),
             Some(Phase::Stopping) => !job.leases.is_empty() && job.cancelled.is_some(),
         };
-        let leases: Vec<_> = dispatcher.leases_of(id).iter().map(|lease| (lease.attempt, lease.node)).collect();
+        let leases = dispatcher.leases_of(id).iter();
+        let leases: Vec<Lease> =
+            leases.map(|lease| Lease { attempt: lease.attempt, node: lease.node, since: lease.since }).collect();
         let holds = is_same && leases == job.leases;
         let (phase, own) = (dispatcher.phase(id), format!("{:?} {:?}", job.queued_since, job.leases));
         self.check_that(holds, || format!("accepted job {id} went astray: {phase:?} {leases:?}, and should be {own}"));
@@ -947,21 +1086,28 @@ impl Shadow {
             points.hit(Point::KeptForAnother);
         }
         self.check_losers(now);
-        self.check_waits(now, dispatcher);
+        self.check_waits(now);
         self.check_credit(now, dispatcher);
-        if let Some((id, node)) = self.idle_for(dispatcher) {
+        if let Some((id, node)) = self.idle_for(now, dispatcher) {
             let ahead = self.ahead_of(id, node, now);
             self.fault(format!("job {id} waits, and node {node} has room for it; older ones of its client: {ahead}"));
         }
     }
 
-    /// Each node is at what it was given, and no attempt is at two.
+    /// Each node is at what it was given, and no attempt is at two. It may have as many as it has slots, or five times that where its jobs
+    /// are short; no more than it has where it gets empty for another client's job.
     fn check_nodes(&mut self, dispatcher: &Dispatcher) {
         let mut fault = None;
         for (key, node) in &self.nodes {
             let leases: BTreeMap<JobId, Attempt> = dispatcher.leases(key).collect();
             if leases != node.owed {
                 fault = Some(format!("node {key} is taken to be at {leases:?}, and is at {:?}", node.owed));
+            }
+            let (slots, window) = (node.offer.slots, dispatcher.node(key).map_or(0, |view| view.window));
+            let is_short = node.has_finished && !node.is_at_long() && window == slots * LEASES_PER_SLOT;
+            let is_kept = || window as usize == node.owed.len() && self.is_for_another(node);
+            if window != slots && !is_short && !is_kept() {
+                fault = Some(format!("node {key} has {slots} slots, is at {}, and may be at {window}", node.owed.len()));
             }
         }
         if dispatcher.nodes().count() != self.nodes.len() {
@@ -1004,8 +1150,14 @@ impl Shadow {
         self.check_that(holds, || format!("job {id} was taken into the queue, and {all} wait, {own} of them of its client"));
     }
 
+    /// Whether a node's owner takes one client at a time, and a job of another than whose it has waits for it.
+    fn is_for_another(&self, node: &Node) -> bool {
+        let may_wait = |job: &Job| job.queued_since.is_some() && job.fits(&node.offer);
+        self.jobs.values().any(|job| may_wait(job) && node.is_let_to_another(&job.request.client))
+    }
+
     fn check_losers(&mut self, now: Tick) {
-        let late_us = self.config.cancel_grace_us + LATE_US;
+        let late_us = self.config.cancel_grace_us + self.late_us;
         let late = self.losers.iter().find(|(_, (_, since))| now.since(*since) > late_us);
         if let Some(((id, attempt), _)) = late {
             let what = format!("nothing more was said of attempt {attempt} of job {id}, which lost");
@@ -1014,17 +1166,17 @@ impl Shadow {
     }
 
     /// Nothing lasts longer than it may: no wait, no lease, no stop that is not answered.
-    fn check_waits(&mut self, now: Tick, dispatcher: &Dispatcher) {
+    fn check_waits(&mut self, now: Tick) {
         let Config { lease_grace_us, cancel_grace_us, .. } = self.config;
-        let is_over = |since: Tick, us: u64| now.since(since) > us.saturating_add(LATE_US);
-        let overdue = |id: &JobId, job: &Job| {
+        let is_over = |since: Tick, us: u64| now.since(since) > us.saturating_add(self.late_us);
+        let overdue = |job: &Job| {
             let limits = &job.request.limits;
             let lease_us = limits.wall_ms.saturating_mul(1_000).saturating_add(lease_grace_us);
             let has_waited = job.queued_since.is_some_and(|since| is_over(since, limits.queue_ms.saturating_mul(1_000)));
             let was_stopped = job.cancelled.is_some_and(|since| is_over(since, cancel_grace_us));
-            has_waited || was_stopped || dispatcher.leases_of(*id).iter().any(|lease| is_over(lease.since, lease_us))
+            has_waited || was_stopped || job.leases.iter().any(|lease| is_over(lease.since, lease_us))
         };
-        if let Some((id, job)) = self.jobs.iter().find(|(id, job)| overdue(id, job)) {
+        if let Some((id, job)) = self.jobs.iter().find(|(_, job)| overdue(job)) {
             let what = format!("job {id} should have been given up: {job:?}");
             self.fault(what);
         }
@@ -1033,7 +1185,7 @@ impl Shadow {
     /// A job waits for credits only where its client could not pay, and not for long after there was more.
     fn check_credit(&mut self, now: Tick, dispatcher: &Dispatcher) {
         let is_wrong = |id: &JobId, job: &Job| match (dispatcher.is_short_of_credit(*id), job.limit) {
-            (true, Some(limit)) => limit.funded.is_some_and(|at| now.since(at) > SECOND + LATE_US),
+            (true, Some(limit)) => limit.funded.is_some_and(|at| now.since(at) > SECOND + self.late_us),
             (true, None) => true,
             (false, limit) => limit.is_some_and(|limit| limit.funded.is_none()),
         };
@@ -1043,33 +1195,67 @@ impl Shadow {
         }
     }
 
-    /// A node with room and a job that it could have, where there are such. Not where the job has a deadline, which may keep it from that
-    /// node, nor where it failed there, was given back or declined, or is still there, nor where its client cannot pay.
-    fn idle_for(&self, dispatcher: &Dispatcher) -> Option<(JobId, PublicKey)> {
+    /// A node with room and a job that it could have, where there are such. Not where the job stands behind many that have deadlines as it has,
+    /// or whose attempt was lost as its was: these may be kept from that node.
+    fn idle_for(&self, now: Tick, dispatcher: &Dispatcher) -> Option<(JobId, PublicKey)> {
         let waiting = || self.jobs.iter().filter(|(_, job)| job.queued_since.is_some());
         waiting().next()?;
-        let has_room = |key: &PublicKey, node: &Node| {
-            let view = dispatcher.node(key);
-            view.is_some_and(|view| view.leases < view.window) && node.state == NodeState::Ready
+        let has_deadline = |job: &Job| job.request.placement.deadline_ms.is_some();
+        let are_many = |is_like: &dyn Fn(&Job) -> bool, most| waiting().filter(|(_, job)| is_like(job)).count() > most;
+        let (many_like, many_lost) = (are_many(&has_deadline, LIKE_LOOKS), are_many(&Job::has_started, RETRY_LOOKS));
+        let is_behind = |job: &Job| many_like && has_deadline(job) || many_lost && job.has_started();
+        let open = self.open_nodes(dispatcher);
+        let mut asked = waiting().filter(|(_, job)| !is_behind(job));
+        asked.find_map(|(id, job)| Some((*id, self.idle_node_for(now, id, job, &open, dispatcher)?)))
+    }
+
+    /// The nodes with room.
+    fn open_nodes(&self, dispatcher: &Dispatcher) -> Vec<(&PublicKey, &Node)> {
+        let has_room = |key: &PublicKey| dispatcher.node(key).is_some_and(|view| view.leases < view.window);
+        self.nodes.iter().filter(|(key, _)| has_room(key)).collect()
+    }
+
+    /// Of the nodes with room, one that a job could have.
+    fn idle_node_for(
+        &self,
+        now: Tick,
+        id: &JobId,
+        job: &Job,
+        open: &[(&PublicKey, &Node)],
+        dispatcher: &Dispatcher,
+    ) -> Option<PublicKey> {
+        let is_let = |node: &Node| node.is_let_to_another(&job.request.client);
+        let is_trusted = |key: &PublicKey| matches!(self.trust(key, job, dispatcher), Trust::Whole | Trust::ForWantOfBetter);
+        let could_have = |key: &PublicKey, node: &Node| {
+            self.may_run(key, node, id, job, dispatcher) && !is_let(node) && self.is_in_time(now, node, job) && is_trusted(key)
         };
-        let is_open = |key: &PublicKey, job: &Job| {
-            let trust = self.trust(key, job, dispatcher);
-            trust == Trust::Whole || trust == Trust::ForWantOfBetter
+        open.iter().find(|(key, node)| could_have(key, node)).map(|(key, _)| **key)
+    }
+
+    /// Whether a node takes jobs, fits this one, and nothing is known against it: it did not fail there, was not given back or declined, is not
+    /// there still, and its client can pay.
+    fn may_run(&self, key: &PublicKey, node: &Node, id: &JobId, job: &Job, dispatcher: &Dispatcher) -> bool {
+        let is_ruled_out = job.had(key) || node.owed.contains_key(id) || node.has_declined(job);
+        // Of a job that ends now it is not known any more.
+        let is_short = || dispatcher.is_short_of_credit(*id) || dispatcher.phase(*id).is_none();
+        let is_dear = || !job.is_payable(&node.offer) && is_short();
+        node.state == NodeState::Ready && job.fits(&node.offer) && !is_ruled_out && !is_dear()
+    }
+
+    /// Whether a node would surely be believed to end a job by its deadline, where that has one.
+    fn is_in_time(&self, now: Tick, node: &Node, job: &Job) -> bool {
+        let Some(left_us) = job.left_us(now) else { return true };
+        let compiled_us = self.compiled_us.get(&job.request.module.digest).copied().unwrap_or(0);
+        node.needed_most_us(&job.request, compiled_us).is_some_and(|most_us| most_us <= left_us)
+    }
+
+    /// Whether a node, busy or not, would surely be believed to end a job by its deadline.
+    fn could_end(&self, now: Tick, id: &JobId, job: &Job, dispatcher: &Dispatcher) -> bool {
+        let is_trusted = |key: &PublicKey| self.trust(key, job, dispatcher) == Trust::Whole;
+        let could = |key: &PublicKey, node: &Node| {
+            self.may_run(key, node, id, job, dispatcher) && is_trusted(key) && self.is_in_time(now, node, job)
         };
-        let open = self.nodes.iter().filter(|(key, node)| has_room(key, node));
-        for (key, node) in open {
-            let is_ruled_out = |id: &JobId, job: &Job| {
-                let has_tried = job.had(key) || node.owed.contains_key(id);
-                let is_dear = dispatcher.is_short_of_credit(*id) && !job.is_payable(&node.offer);
-                let is_let = node.is_let_to_another(&job.request.client);
-                has_tried || is_dear || is_let || job.request.placement.deadline_ms.is_some() || node.has_declined(job)
-            };
-            let may_have = |id: &JobId, job: &Job| !is_ruled_out(id, job) && job.fits(&node.offer) && is_open(key, job);
-            if let Some((id, _)) = waiting().find(|(id, job)| may_have(id, job)) {
-                return Some((*id, *key));
-            }
-        }
-        None
+        self.nodes.iter().any(|(key, node)| could(key, node))
     }
 
     /// What stands before a job in its client's line.
@@ -1135,12 +1321,21 @@ impl Shadow {
         job.limit.is_some() && usable.all(|node| !job.is_payable(&node.offer))
     }
 
-    /// Whether no node that is there can have a job.
-    fn is_alone(&self, job: &Job) -> bool {
+    /// Whether a job may be given up for want of a node: none that is there can have it, and none that could is expected back; or it was
+    /// declined as often as it may.
+    fn has_no_node(&self, now: Tick, job: &Job) -> bool {
         let is_usable = |node: &Node| node.state == NodeState::Ready && job.fits(&node.offer);
         let count = job.declined.len();
         let is_often = count >= GIVEN_BACK_MAX as usize || !self.has_fresh_node(job);
-        count > adit_dispatch::DECLINED_MAX && is_often || !self.nodes.values().any(is_usable)
+        let has_none = || self.is_declined_by_all(job) || !self.nodes.values().any(is_usable);
+        count > adit_dispatch::DECLINED_MAX && is_often || has_none() && !self.is_awaited(now, job)
+    }
+
+    /// Whether a node that fits may still be on its way back: for a while after the start any node may, and after a departure that one.
+    fn is_awaited(&self, now: Tick, job: &Job) -> bool {
+        let is_recent = |since: Tick| now < since.after(self.config.join_grace_us);
+        let is_opening = now < self.begun.after(self.config.opening_grace_us);
+        is_opening || self.gone.values().any(|(offer, since)| is_recent(*since) && job.fits(offer))
     }
 }
 
@@ -1183,8 +1378,7 @@ fn has_waited(job: &Job, now: Tick) -> bool {
 
 /// Whether a job cannot end by its deadline, where it was told that so much is left and so much needed: 0 where no node fits any more.
 fn misses_deadline(job: &Job, now: Tick, left_ms: u64, needed_ms: u64) -> bool {
-    let Some(deadline_ms) = job.request.placement.deadline_ms else { return false };
-    let left_us = job.submitted.after(deadline_ms.saturating_mul(1_000)).since(now);
+    let Some(left_us) = job.left_us(now) else { return false };
     left_ms == left_us / 1_000 && (left_us == 0 || left_ms < needed_ms)
 }
 

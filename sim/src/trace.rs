@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
 
 /// The last lines that are told with a failure.
 const LINES_MAX: usize = 60;
@@ -27,7 +28,8 @@ impl Trace {
         write!(line, "{seconds:>4}.{micros:06} {what}").expect("a string takes what is written");
         self.hasher.update(line.as_bytes()).update(b"\n");
         if self.is_shown {
-            println!("{line}");
+            // Who reads may have seen enough.
+            let _ = writeln!(std::io::stdout(), "{line}");
         }
         self.lines.push_back(line);
     }

@@ -14,6 +14,7 @@ use crate::gateway::Gateway;
 use crate::node::Node;
 use crate::plan::{Fault, Plan, QUIET_MAX_US, SECOND};
 use crate::points::{Point, Points};
+use crate::stall::Stall;
 use crate::trace::Trace;
 
 /// Steps of one run, at most: a run that takes more goes round in circles.
@@ -129,8 +130,7 @@ struct World {
     disk: Disk,
     nodes: Vec<Node>,
     clients: Vec<Client>,
-    /// The gateway stands still until then.
-    stalled_until: u64,
+    stall: Stall,
     quiet_since: u64,
 }
 
@@ -156,8 +156,16 @@ impl World {
         let clients: Vec<Client> = shares.into_iter().map(|(n, jobs)| Client::new(&mut env, n, &modules, jobs)).collect();
         let keys: Vec<_> = clients.iter().map(|client| client.public).collect();
         let nodes = (0..env.plan.nodes as usize).map(|n| Node::new(&mut env, n, &keys)).collect();
-        let mut world =
-            Self { env, gateway: None, lives: 0, disk: Disk::default(), nodes, clients, stalled_until: 0, quiet_since: u64::MAX };
+        let mut world = Self {
+            env,
+            gateway: None,
+            lives: 0,
+            disk: Disk::default(),
+            nodes,
+            clients,
+            stall: Stall::default(),
+            quiet_since: u64::MAX,
+        };
         world.open_accounts();
         world.plan_strikes();
         world.start_gateway();
@@ -206,7 +214,8 @@ impl World {
     }
 
     fn start_gateway(&mut self) {
-        match Gateway::start(&mut self.env, self.lives, &self.disk) {
+        let weights: Vec<_> = self.clients.iter().map(|client| (client.public, client.weight)).collect();
+        match Gateway::start(&mut self.env, self.lives, &self.disk, &weights) {
             Ok(gateway) => {
                 self.gateway = Some(gateway);
                 self.lives += 1;
@@ -220,9 +229,14 @@ impl World {
     }
 
     fn step(&mut self, steps: &mut u64) -> Next {
-        let Some(happening) = self.env.next() else { return Next::Ends(Some("nothing happens any more".to_owned())) };
         *steps += 1;
-        self.handle(happening);
+        if let Some(happening) = self.stall.next() {
+            self.handle(happening);
+        } else if let Some(happening) = self.env.next() {
+            self.take(happening);
+        } else {
+            return Next::Ends(Some("nothing happens any more".to_owned()));
+        }
         if let Some(fault) = self.env.shadow.take_fault() {
             return Next::Ends(Some(fault));
         }
@@ -239,19 +253,26 @@ impl World {
         }
     }
 
-    fn handle(&mut self, happening: Happening) {
-        let is_stalled = self.env.now < self.stalled_until && self.gateway.is_some();
-        if is_stalled && is_for_gateway(&happening) {
-            self.env.hit(Point::Stalled);
-            return self.env.at(self.stalled_until, happening);
+    fn take(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrives { link, .. } if !self.env.is_up(link) => {}
+            _ if self.stall.is_on() && is_for_gateway(&happening) => {
+                self.env.hit(Point::Stalled);
+                // Each connection is read by itself: one that begins may be heard before the rest of the one that it replaces.
+                let is_heard_first = self.env.chance.permille(500);
+                self.stall.hold(happening, |held| is_heard_first && matches!(held, Happening::Greets { .. }));
+            }
+            _ => self.handle(happening),
         }
+    }
+
+    fn handle(&mut self, happening: Happening) {
         match happening {
             Happening::Greets { link, greeting } => match &mut self.gateway {
                 Some(gateway) if self.env.is_heard(link) => gateway.greeted(&mut self.env, link, greeting),
                 _ => self.env.break_link(link, Some(Side::Gateway)),
             },
-            Happening::Arrives { link, message } if self.env.is_up(link) => self.arrives(link, message),
-            Happening::Arrives { .. } => {}
+            Happening::Arrives { link, message } => self.arrives(link, message),
             Happening::Ends { link, side } => self.ends(link, side),
             Happening::Node { node, life, alarm } => self.nodes[node].handle_alarm(&mut self.env, life, alarm),
             Happening::Client { client, alarm } => self.clients[client].handle_alarm(&mut self.env, alarm),
@@ -261,6 +282,10 @@ impl World {
                 }
             }
             Happening::GatewayStarts => self.start_gateway(),
+            Happening::GatewayGoesOn => {
+                let stood_us = self.stall.end(self.env.now);
+                self.goes_on(stood_us);
+            }
             Happening::Strikes(strike) => self.strike(strike),
             Happening::Quiet => self.calm(),
         }
@@ -357,10 +382,16 @@ impl World {
                 self.nodes[node].crash(&mut self.env);
             }
             Strike::GatewayCrash => self.crash_gateway(),
+            Strike::Stall if self.gateway.is_none() => {}
             Strike::Stall => {
                 let us = self.env.chance.within_orders(10_000, 4 * SECOND);
                 self.env.note(format_args!("gateway stands still for {us} us"));
-                self.stalled_until = self.env.now + us;
+                if self.env.plan.has(Fault::Breaks) {
+                    // Whoever connects anew meanwhile finds it with what the old connection brought.
+                    self.env.after(us / 2, Happening::Strikes(Strike::Break));
+                }
+                let until = self.stall.begin(self.env.now, us);
+                self.env.at(until, Happening::GatewayGoesOn);
             }
             Strike::WallClock => {
                 let is_held = self.gateway.as_ref().is_some_and(Gateway::has_holds);
@@ -376,6 +407,14 @@ impl World {
                 let node = self.env.chance.below(self.nodes.len() as u64) as usize;
                 self.nodes[node].misbehave(&mut self.env, &known);
             }
+        }
+    }
+
+    /// The gateway stood still for so long, and reads next what came meanwhile.
+    fn goes_on(&mut self, stood_us: Option<u64>) {
+        if let Some(us) = stood_us {
+            self.env.note(format_args!("gateway goes on"));
+            self.env.shadow.stood_still(us);
         }
     }
 
@@ -409,6 +448,8 @@ impl World {
     /// The process and its machine die. What was not synced is lost, or kept in part.
     fn crash_gateway(&mut self) {
         let Some(mut gateway) = self.gateway.take() else { return };
+        // What it had not read yet nobody hears.
+        self.stall.cut(self.env.now);
         self.env.note(format_args!("gateway crashes in its life {}", gateway.life));
         if gateway.has_live_jobs() {
             self.env.hit(Point::GatewayCrashed);
@@ -455,7 +496,8 @@ impl World {
         self.env.note(format_args!("faults stop"));
         self.env.is_quiet = true;
         self.quiet_since = self.env.now;
-        self.stalled_until = 0;
+        let stood_us = self.stall.cut(self.env.now);
+        self.goes_on(stood_us);
         self.env.mend_paths();
         if self.env.gateway_wall_off_ms() != 0 {
             self.env.set_wall_clock(0);

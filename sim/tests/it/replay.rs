@@ -1,4 +1,4 @@
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use adit_sim::{Fault, Plan, Reduction, run};
 
@@ -46,14 +46,46 @@ fn fault_that_is_left_out_leaves_the_rest_of_the_plan() {
 
 #[test]
 fn command_line_is_checked() {
-    for args in [&["--sede", "1"][..], &["--seed"], &["--seed", "x"], &["--without", "rain"]] {
+    let rows: [(&[&str], &str); 14] = [
+        (&["--sede", "1"], "--sede"),
+        (&["--seed"], "--seed"),
+        (&["--seed", "x"], "--seed"),
+        (&["--seeds", "-1"], "--seeds"),
+        (&["--without", "rain"], "`rain` is not a fault"),
+        (&["--seeds", "0"], "--seeds"),
+        (&["--nodes", "0"], "--nodes"),
+        (&["--jobs", "0", "--seed", "1"], "--jobs"),
+        (&["--seed", "1", "--seeds", "2"], "--seed is for one run"),
+        (&["--from", "1", "--seed", "1"], "--seed is for one run"),
+        (&["--seeds", "2", "--from", "1", "--seed", "1"], "--seed is for one run"),
+        (&["--trace"], "--trace shows one run"),
+        (&["--trace", "--seeds", "5"], "--trace shows one run"),
+        (&["--from", "18446744073709551615"], "there are no 1000 seeds"),
+    ];
+    for (args, want) in rows {
         let output = sim(args);
-        assert_eq!(output.status.code(), Some(2), "{args:?}");
-        assert!(!output.stderr.is_empty(), "{args:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args:?}");
+        assert!(told.starts_with("sim: ") && told.contains(want), "{args:?}: {told}");
     }
     let output = sim(&["--seed", "3", "--trace", "--without", "loss", "--jobs", "5"]);
     assert!(output.status.success());
     assert!(String::from_utf8(output.stdout).unwrap().contains("faults stop"));
+}
+
+#[test]
+fn states_that_are_never_reached_are_not_taken_for_a_seed_that_failed() {
+    let output = sim(&["--seeds", "1000", "--jobs", "1", "--nodes", "1"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("states were never reached"));
+}
+
+#[test]
+fn trace_that_nobody_reads_to_its_end_is_no_failure() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit-sim"));
+    let mut child = command.args(["--seed", "3", "--trace"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
