@@ -53,7 +53,7 @@ pub(crate) struct Job {
     /// Nodes that lost or failed this job; at most one per attempt.
     pub(crate) failed: Vec<PublicKey>,
     /// The node whose connection broke at its first attempt.
-    pub(crate) left_by: Option<PublicKey>,
+    pub(crate) left_by: Option<Box<PublicKey>>,
     /// Nodes whose owner took the machine back before it began, whose GPU was away, or whose connection broke at its first attempt; at most one per
     /// attempt. They get it again where no other fits, or once they are there anew.
     pub(crate) given_back: Vec<PublicKey>,

@@ -632,7 +632,8 @@ impl Dispatcher {
         };
         self.note(now, &node, deed);
         // Only now is it known that it was not the job's own fault.
-        let failed: BTreeSet<PublicKey> = job.failed.into_iter().chain(job.left_by).filter(|other| *other != node).collect();
+        let failed: BTreeSet<PublicKey> =
+            job.failed.into_iter().chain(job.left_by.map(|node| *node)).filter(|other| *other != node).collect();
         for other in failed {
             self.note(now, &other, Deed::Failed);
         }
@@ -1355,7 +1356,7 @@ impl Dispatcher {
             _ => false,
         };
         if may_again && matches!(setback.cause, Cause::Left) {
-            job.left_by = Some(lease.node);
+            job.left_by = Some(Box::new(lease.node));
         }
         let had = if may_again { &mut job.given_back } else { &mut job.failed };
         if !had.contains(&lease.node) {
@@ -1470,7 +1471,7 @@ fn decision(job: &Job, nodes: &Nodes, histories: &Histories, found: &Found, why:
         candidates: found.candidates.iter().map(|(_, candidate)| *candidate).collect(),
         unfit: found.unfit.iter().map(|(reason, count)| (*reason, *count)).collect(),
         full: nodes.full_count() + found.let_count() - u32::from(is_next),
-        others: nodes.open_count().saturating_sub(found.seen_count() + found.let_count() + found.unseen_count()),
+        others: nodes.open_count().saturating_sub(found.seen_count() + found.let_count() + found.unseen),
     })
 }
 

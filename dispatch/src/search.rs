@@ -78,6 +78,8 @@ pub(crate) struct Found {
     seen: Vec<Slot>,
     /// How many of those seen had no room.
     crowded: u32,
+    /// How many of the candidates had room and were not looked at.
+    pub(crate) unseen: u32,
     /// Nodes that have another client's jobs and whose owners take one at a time.
     lets: Vec<Slot>,
     /// Of these, the one with the fewest jobs that could do this one, with how many it has.
@@ -120,12 +122,6 @@ impl Found {
     /// How many nodes with room were looked at.
     pub(crate) fn seen_count(&self) -> u32 {
         self.seen.len() as u32 - self.crowded
-    }
-
-    /// How many of the candidates had room and were not looked at.
-    pub(crate) fn unseen_count(&self) -> u32 {
-        let is_unseen = |(slot, candidate): &&(Slot, Candidate)| candidate.verdict == Verdict::Worse && !self.seen.contains(slot);
-        self.candidates.iter().filter(is_unseen).count() as u32
     }
 
     /// What was found of each node that was looked at, and of some that were not.
@@ -412,6 +408,7 @@ impl Search<'_> {
         let room = CANDIDATES_MAX - found.candidates.len();
         let added: Vec<_> = ruled_out.chain(others).take(room).collect();
         for (slot, verdict) in added {
+            found.unseen += u32::from(verdict == Verdict::Worse);
             let Summary { key, price, .. } = *self.nodes.summary(slot);
             let price = Microcredits(fine_cost(&price, &self.estimate.usage).div_ceil(FINE));
             let predicted = self.predict(slot, self.nodes.knows(slot, self.module));
