@@ -71,7 +71,21 @@ pub(crate) enum LedgerAccess {
     /// To record.
     Write(Writer),
     /// To read alone, and why: no job is taken.
-    Read(Reader, String),
+    Read(Reader, Halt),
+}
+
+/// Why a ledger records nothing any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Halt {
+    pub(crate) why: String,
+    /// Whether a witness contradicts it. What is signed then may be another word on what the newest copy of the ledger has signed for.
+    pub(crate) is_contradicted: bool,
+}
+
+impl From<String> for Halt {
+    fn from(why: String) -> Self {
+        Self { why, is_contradicted: false }
+    }
 }
 
 /// The log as the core has it.
@@ -120,7 +134,7 @@ pub(crate) struct Core {
     /// The ledger's queue had no room for an operation. No job is accepted until it has.
     ledger_full: bool,
     /// Why the ledger records nothing any more.
-    ledger_stopped: Option<String>,
+    ledger_stopped: Option<Halt>,
     jobs: Jobs,
     /// [`Live::bytes`] of all live jobs.
     live_bytes: LiveBytes,
@@ -573,7 +587,7 @@ impl Core {
                 Answer::OrderRefused("orders are the gateway's operator's: connect with the gateway's own key".to_owned());
             return client.send(&GatewayToClient::Answer { request, answer });
         }
-        if let Some(why) = &self.ledger_stopped {
+        if let Some(Halt { why, .. }) = &self.ledger_stopped {
             let answer = Answer::OrderRefused(format!("the ledger records nothing: {why}"));
             return client.send(&GatewayToClient::Answer { request, answer });
         }
@@ -665,8 +679,8 @@ impl Core {
 
     fn admit(&self, spec: &JobSpec, input: Option<&[u8]>) -> Result<(), Refusal> {
         spec.check().map_err(|error| Refusal::SpecTooLarge(error.to_string()))?;
-        if let Some(reason) = &self.ledger_stopped {
-            return Err(Refusal::LedgerUnavailable(reason.clone()));
+        if let Some(Halt { why, .. }) = &self.ledger_stopped {
+            return Err(Refusal::LedgerUnavailable(why.clone()));
         }
         if self.ledger_full {
             return Err(Refusal::QueueFull { queued: self.dispatcher.queued() as u32, retry_after_ms: 100 });
@@ -711,6 +725,10 @@ impl Core {
     /// Tells a client of a job that only the ledger remembers.
     fn replay(&self, client: &Client, stored: StoredJob) {
         let id = stored.receipt.receipt.job;
+        if let Some(Halt { why, .. }) = self.ledger_stopped.as_ref().filter(|halt| halt.is_contradicted) {
+            let refusal = Refusal::LedgerUnavailable(why.clone());
+            return client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
+        }
         let settlement = sign_settlements(&self.key, &[self.settlement(&stored)]).remove(0);
         client.send(&GatewayToClient::Accepted { job: id });
         let StoredJob { receipt, reason, output, queue_us, rtt_us, .. } = stored;
@@ -1073,17 +1091,18 @@ impl Core {
 
     /// A gateway that cannot record begins again, and only reads: its clients and nodes are not kept waiting for settlements that never
     /// come.
-    pub(crate) fn stop_ledger(&mut self, reason: String) {
+    pub(crate) fn stop_ledger(&mut self, halt: impl Into<Halt>) {
         if self.ledger_stopped.is_some() {
             return;
         }
-        tracing::error!(reason, "the ledger records nothing any more");
-        self.ledger_stopped = Some(reason);
+        let halt = halt.into();
+        tracing::error!(reason = halt.why, "the ledger records nothing any more");
+        self.ledger_stopped = Some(halt);
         self.stopping.notify_one();
     }
 
     /// Why the ledger records nothing any more, if so.
-    pub(crate) fn ledger_stopped(&self) -> Option<String> {
+    pub(crate) fn ledger_stopped(&self) -> Option<Halt> {
         self.ledger_stopped.clone()
     }
 
@@ -1480,7 +1499,7 @@ mod tests {
             let balance = core.reader.balance(Account::Customer(CUSTOMER)).unwrap();
             assert_eq!((balance.available(), balance.held), (100, 0));
             let why = core.ledger_stopped();
-            assert_eq!(why.is_some_and(|why| why.contains("expired while it ran")), is_running);
+            assert_eq!(why.is_some_and(|halt| halt.why.contains("expired while it ran")), is_running);
         }
     }
 

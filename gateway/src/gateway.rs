@@ -16,7 +16,7 @@ use tokio::task::LocalSet;
 use crate::admission::Admission;
 use crate::arrivals::Arrivals;
 use crate::clock::wall_time;
-use crate::core::{Core, LedgerAccess, LogAccess};
+use crate::core::{Core, Halt, LedgerAccess, LogAccess};
 use crate::crowd::{Crowd, Lines};
 use crate::link::{ARRIVALS_MAX, Entrance, SENDS_MAX, SUBSCRIBER_MAX};
 use crate::publisher::{Publisher, Signer};
@@ -57,7 +57,7 @@ enum Ending {
     Asked,
     Socket,
     /// The ledger records nothing any more, and why.
-    Ledger(String),
+    Ledger(Halt),
 }
 
 impl Gateway {
@@ -119,21 +119,21 @@ impl Gateway {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { config, key, listener, store, entrance, log_listener, log_url, published, engine, .. } = self;
         let (listener, mut shutdown) = (Rc::new(listener), std::pin::pin!(shutdown));
-        let reason = match engine.serve(&listener, &entrance, shutdown.as_mut()).await {
+        let halt = match engine.serve(&listener, &entrance, shutdown.as_mut()).await {
             Ending::Asked => return Ok(()),
             Ending::Socket => return Err(RunError::Socket),
-            Ending::Ledger(reason) => reason,
+            Ending::Ledger(halt) => halt,
         };
-        let stopped = || RunError::Ledger(reason.clone());
+        let stopped = || RunError::Ledger(halt.why.clone());
         let reader = reopen(&ledger_file(&config.data_dir), key.public()).await.map_err(|error| {
             tracing::error!(%error, "the ledger cannot be opened again; the gateway stops");
             stopped()
         })?;
         tracing::error!(
-            reason,
+            reason = halt.why,
             "the gateway only reads now: accounts, receipts and the log; it takes no jobs until it is started anew"
         );
-        let engine = Engine::read_only(&config, &key, store, reader, reason.clone(), published, log_listener.as_ref(), log_url);
+        let engine = Engine::read_only(&config, &key, store, reader, halt.clone(), published, log_listener.as_ref(), log_url);
         let ending = engine.map_err(|_| stopped())?.serve(&listener, &entrance, shutdown).await;
         debug_assert!(!matches!(ending, Ending::Ledger(_)), "what is only read does not fail to record");
         Err(stopped())
@@ -221,15 +221,15 @@ impl Engine {
         key: &SecretKey,
         store: BlobStore,
         ledger: Ledger,
-        reason: String,
+        halt: Halt,
         published: Published,
         log_listener: Option<&TcpListener>,
         log_url: Option<String>,
     ) -> Result<Self, StartError> {
         let http = serve_log(log_listener, ledger.reader(), &published)?;
         let log = LogAccess { published, url: log_url };
-        let reason = format!("the gateway only reads since its ledger failed: {reason}");
-        let access = LedgerAccess::Read(ledger.reader().clone(), reason);
+        let why = format!("the gateway only reads since its ledger failed: {}", halt.why);
+        let access = LedgerAccess::Read(ledger.reader().clone(), Halt { why, ..halt });
         let core = Rc::new(RefCell::new(Core::new(config, key, store, access, log)));
         let (commits, faults) = (mpsc::unbounded_channel().1, mpsc::unbounded_channel().1);
         Ok(Self { core, commits, publisher: None, faults, http, _idle: Some(ledger) })
@@ -254,7 +254,7 @@ impl Engine {
             .run_until(async {
                 tokio::select! {
                     () = accepting => Ending::Socket,
-                    () = stopping.notified() => Ending::Ledger(core.borrow().ledger_stopped().unwrap_or_default()),
+                    () = stopping.notified() => Ending::Ledger(core.borrow().ledger_stopped().expect("the ledger stopped")),
                     () = shutdown => Ending::Asked,
                 }
             })

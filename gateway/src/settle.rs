@@ -8,7 +8,7 @@ use adit_ledger::Batch;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::PublishError;
-use crate::core::Core;
+use crate::core::{Core, Halt};
 
 /// Bytes of a receipt's engine name: free text of the node's, which must not fill the ledger.
 pub(crate) const ENGINE_BYTES_MAX: usize = 64;
@@ -37,16 +37,17 @@ pub(crate) async fn take_in_commits(core: Rc<RefCell<Core>>, mut batches: Unboun
     }
     // Its thread ends before this task does only by a panic. Nobody hears then what became of the batch that it had, and who waits for that
     // would wait for ever.
-    core.borrow_mut().stop_ledger("the ledger's thread panicked".into());
+    core.borrow_mut().stop_ledger("the ledger's thread panicked".to_owned());
 }
 
 /// Hands on why nothing more must be signed.
 pub(crate) async fn take_in_faults(core: Rc<RefCell<Core>>, mut faults: UnboundedReceiver<PublishError>) {
     while let Some(fault) = faults.recv().await {
-        core.borrow_mut().stop_ledger(fault.to_string());
+        let is_contradicted = matches!(fault, PublishError::Contradicted { .. });
+        core.borrow_mut().stop_ledger(Halt { why: fault.to_string(), is_contradicted });
     }
     // As above.
-    core.borrow_mut().stop_ledger("the thread that signs checkpoints panicked".into());
+    core.borrow_mut().stop_ledger("the thread that signs checkpoints panicked".to_owned());
 }
 
 #[cfg(test)]
@@ -87,6 +88,6 @@ mod tests {
         let stopping = Arc::clone(&core.borrow().stopping);
         let stopped = tokio::time::timeout(Duration::from_secs(60), stopping.notified());
         tasks.run_until(stopped).await.expect("the gateway is told to stop");
-        assert!(core.borrow().ledger_stopped().unwrap().contains("panicked"));
+        assert!(core.borrow().ledger_stopped().unwrap().why.contains("panicked"));
     }
 }

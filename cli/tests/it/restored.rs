@@ -176,6 +176,10 @@ async fn grown_apart(jobs: usize, want: &str) {
     let reason = refused["reason"].as_str().unwrap();
     assert!(reason.contains(want) && reason.contains("clocktower"), "{reason}");
     assert_eq!(shown(&operator(&network).await).await, None);
+    // Its word on a job of either history would be another one beside what the newest ledger has under that number.
+    let paid = network.adit(["receipts", "--json"]).run().ok().json_lines();
+    let job = paid[0]["job"].as_str().unwrap().to_owned();
+    network.adit(["output", &job]).run().code(20).says("clocktower");
     network.gateway.process.signal(Signal::TERM);
     network.gateway.process.wait().code(1).says(want).says("restore the newest");
     // The next network's node takes its place.
