@@ -379,10 +379,10 @@ impl OfferArgs {
         if is_less {
             let now = format!("{} slots of {each} instead of {slots} of {before}", setup.slots);
             let all = u64::from(setup.slots).saturating_mul(setup.memory.0);
-            let why = if all <= total.0 / 2 {
-                "so that all jobs together have at most half"
-            } else {
-                "the least that most jobs ask for; all together are more than half"
+            let why = match all {
+                all if all <= total.0 / 2 => "so that all jobs together have at most half",
+                all if all <= total.0 => "the least that most jobs ask for; all together are more than half",
+                _ => "the least that most jobs ask for; all together are more than all",
             };
             let why = format!("{why} of this machine's memory ({total_words})");
             return Ok(Some(format!("{now}, {why}; --slots and --memory say otherwise")));

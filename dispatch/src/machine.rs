@@ -344,7 +344,8 @@ impl Dispatcher {
         for (job, attempt) in node.leases() {
             if self.lease(job, attempt) == Some(key) {
                 self.set_back(now, job, attempt, cause());
-            } else if self.take_loser(&key, job, attempt).is_some() {
+            } else if let Some(loser) = self.take_loser(&key, job, attempt) {
+                self.queue.refund(&loser.client, loser.lease.charged_us);
                 self.actions.push_back(Action::Abandon { job, attempt, node: key });
             }
         }

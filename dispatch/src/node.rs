@@ -526,14 +526,10 @@ impl Nodes {
     /// Notes that a node's owner declined a job.
     pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, job: &Job) {
         self.change(key, |node| {
-            let mut declined = node.as_declined(now.after(DECLINED_FOR_US), job);
-            node.declines.retain(|other| other.until > now);
-            if let Some(at) = node.declines.iter().position(|other| other.is_of_same(&declined))
-                && let Some(before) = node.declines.remove(at)
-            {
-                declined.worth = declined.worth.max(before.worth);
-                declined.bytes = declined.bytes.min(before.bytes);
-            }
+            let declined = node.as_declined(now.after(DECLINED_FOR_US), job);
+            // What was declined for its size says nothing of what is worth too little, and the other way round.
+            let covers = |other: &Declined| declined.worth >= other.worth && declined.bytes <= other.bytes;
+            node.declines.retain(|other| other.until > now && !(other.is_of_same(&declined) && covers(other)));
             node.declines.truncate(DECLINES_MAX - 1);
             node.declines.push_front(declined);
         });

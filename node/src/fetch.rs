@@ -3,13 +3,11 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use adit_protocol::{AttemptFailure, BlobRef, Digest, StreamReply, StreamRequest};
 use adit_transport::{BlobError, BlobPin, TransferError, read_reply, receive_blob};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
 
 use crate::link::Link;
 
@@ -49,7 +47,6 @@ pub(crate) async fn fetch(link: &Link, blob: BlobRef) -> Result<BlobPin, Attempt
     let mine = turn.lock.lock().await;
     // Whoever had the turn before may have brought it.
     if !link.node.blobs.contains(&blob.digest) {
-        await_room(link, blob).await?;
         transfer(link, blob).await?;
     }
     drop(mine);
@@ -57,34 +54,14 @@ pub(crate) async fn fetch(link: &Link, blob: BlobRef) -> Result<BlobPin, Attempt
     link.node.blobs.pin(&blob.digest).ok_or_else(|| no_room(link, "the blob cache is too small for all jobs that are here"))
 }
 
-/// Waits for room beside the blobs that other jobs here use, which is there when they end.
-async fn await_room(link: &Link, blob: BlobRef) -> Result<(), AttemptFailure> {
-    let began = Instant::now();
-    let bytes_max = link.node.blobs.bytes_max();
-    while link.node.blobs.bytes_pinned().saturating_add(blob.bytes) > bytes_max {
-        let waits_max = if is_busy(link) { ROOM_WAIT_BUSY } else { ROOM_WAIT };
-        if began.elapsed() > waits_max {
-            return Err(no_room(link, "other jobs use the blob cache"));
-        }
-        sleep(ROOM_LOOK).await;
-    }
-    Ok(())
-}
-
-/// How long a job waits for room in the cache: where all slots may be taken, another node may have it sooner, and a gateway believes that only for a
-/// while.
-const ROOM_WAIT_BUSY: Duration = Duration::from_secs(5);
-const ROOM_WAIT: Duration = Duration::from_secs(60);
-const ROOM_LOOK: Duration = Duration::from_millis(100);
-
 /// Whether the other leases may take all slots.
-fn is_busy(link: &Link) -> bool {
+pub(crate) fn is_busy(link: &Link) -> bool {
     link.leases() > link.node.config.slots as usize
 }
 
 /// A job's blobs find no room beside those that are in use, though they would alone: that is the other jobs' doing, and over with them. A node
 /// with a slot free is not believed to be busy.
-fn no_room(link: &Link, why: impl Display) -> AttemptFailure {
+pub(crate) fn no_room(link: &Link, why: impl Display) -> AttemptFailure {
     if is_busy(link) { AttemptFailure::Busy } else { AttemptFailure::Declined(format!("{why}; its owner can raise cache-max")) }
 }
 

@@ -33,7 +33,7 @@ fn move_in(state: &Path, cache: &Path) -> io::Result<()> {
         return Ok(());
     }
     let left: Vec<&str> = [PAUSE, GPU_OFF, TODAY].into_iter().filter(|name| cache.join(name).exists()).collect();
-    for name in left.iter().filter(|name| !state.join(name).exists()) {
+    for name in left.iter().filter(|name| is_newer(&cache.join(name), &state.join(name))) {
         // The folders may be on two disks. There is never half a file under the name.
         let whole = state.join(format!("{name}.new"));
         std::fs::copy(cache.join(name), &whole)?;
@@ -44,6 +44,16 @@ fn move_in(state: &Path, cache: &Path) -> io::Result<()> {
         sync_folder(state, Durable::Yes)?;
     }
     left.iter().try_for_each(|name| remove(&cache.join(name)))
+}
+
+/// Whether the one was written after the other, or there is no other. A node that could not write where it should has kept its owner's word in the
+/// cache.
+fn is_newer(one: &Path, other: &Path) -> bool {
+    let time = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified());
+    match (time(one), time(other)) {
+        (Ok(one), Ok(other)) => one > other,
+        (_, other) => other.is_err(),
+    }
 }
 
 /// Whether a file must be there after a power cut too.
@@ -92,6 +102,8 @@ fn sync_folder(folder: &Path, durable: Durable) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// They were in the cache's folder, which is there to be thrown away, and a pause with it.
@@ -104,11 +116,19 @@ mod tests {
         assert_eq!(state_folder(&state, &cache), state);
         assert_eq!(std::fs::read_to_string(state.join(PAUSE)).unwrap(), "old");
         assert!(!cache.join(PAUSE).exists() && !state.join(TODAY).exists());
-        // What is there already stays.
-        std::fs::write(cache.join(PAUSE), "older").unwrap();
-        assert_eq!(state_folder(&state, &cache), state);
-        assert_eq!(std::fs::read_to_string(state.join(PAUSE)).unwrap(), "old");
-        assert!(!cache.join(PAUSE).exists(), "it would hold again when the other one is gone");
+        // What is there already stays, but where a newer word was kept here because there it could not be.
+        let write = |text: &str, age: Duration| {
+            std::fs::write(cache.join(PAUSE), text).unwrap();
+            let file = File::options().write(true).open(cache.join(PAUSE)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - age).unwrap();
+        };
+        for (text, age, want) in [("older", 3_600, "old"), ("newer", 0, "newer")] {
+            std::thread::sleep(Duration::from_millis(20));
+            write(text, Duration::from_secs(age));
+            assert_eq!(state_folder(&state, &cache), state);
+            assert_eq!(std::fs::read_to_string(state.join(PAUSE)).unwrap(), want);
+            assert!(!cache.join(PAUSE).exists(), "it would hold again when the other one is gone");
+        }
 
         std::fs::write(cache.join(PAUSE), "older").unwrap();
         let file = dir.path().join("file");

@@ -16,8 +16,9 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 
-use crate::fetch::{fetch, open};
+use crate::fetch::{fetch, is_busy, no_room, open};
 use crate::link::Link;
+use crate::room::{NoRoom, Reserved};
 use crate::sign::Finished;
 use crate::times::wall_time;
 use crate::turns::{Busy, Turn};
@@ -117,13 +118,18 @@ fn outside_offer(spec: &JobSpec, offer: &NodeOffer, module_bytes_max: u64, input
 
 /// Why a job's module and inputs, but for one that came with the lease, do not go into a cache of so many bytes, were they alone in it.
 fn too_large(spec: &JobSpec, is_input_here: bool, bytes_max: u64) -> Option<String> {
-    let stdin = (!is_input_here).then_some(spec.input);
-    let blobs = [spec.module].into_iter().chain(stdin).chain(spec.inputs.iter().map(|input| input.blob));
-    let blobs: BTreeMap<Digest, u64> = blobs.map(|blob| (blob.digest, blob.bytes)).collect();
+    let blobs = fetched(spec, is_input_here);
     let bytes = blobs.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
     (bytes > bytes_max).then(|| {
         format!("module and inputs have {bytes} bytes, and the cache holds {bytes_max} of such; its owner can raise cache-max")
     })
+}
+
+/// What a job needs in the cache, each blob once: its module and inputs, but for one that came with the lease.
+fn fetched(spec: &JobSpec, is_input_here: bool) -> BTreeMap<Digest, u64> {
+    let stdin = (!is_input_here).then_some(spec.input);
+    let blobs = [spec.module].into_iter().chain(stdin).chain(spec.inputs.iter().map(|input| input.blob));
+    blobs.map(|blob| (blob.digest, blob.bytes)).collect()
 }
 
 /// What a lease holds while it runs: its turn, and its inputs' places in the cache, so that what the cache takes of the disk is what its
@@ -131,6 +137,7 @@ fn too_large(spec: &JobSpec, is_input_here: bool, bytes_max: u64) -> Option<Stri
 struct Held {
     _turn: Option<Turn>,
     _pins: Vec<BlobPin>,
+    _room: Reserved,
 }
 
 /// All that a job reads.
@@ -172,6 +179,9 @@ async fn prepare(
     times: &mut NodeTimes,
 ) -> Result<(Run, Held), AttemptFailure> {
     let spec = &lease.spec;
+    let blobs = fetched(spec, inline.is_some());
+    let room = link.node.room.take(&blobs, || is_busy(link)).await;
+    let room = room.map_err(|NoRoom| no_room(link, "other jobs use the blob cache"))?;
     let started = Instant::now();
     let module = fetch(link, spec.module).await?;
     let (mut inputs, pins) = fetch_inputs(link, spec, inline).await?;
@@ -211,7 +221,7 @@ async fn prepare(
         match runtime.start(request).await {
             Ok(run) => {
                 drop(module);
-                return Ok((run, Held { _turn: turn, _pins: pins }));
+                return Ok((run, Held { _turn: turn, _pins: pins, _room: room }));
             }
             Err(RunError::NotCompiled(_)) => inputs = again,
             // The offer goes first, so that the job does not come back here; that the GPU is gone is not the job's doing.

@@ -20,6 +20,7 @@ mod fetch;
 mod gpu;
 mod lease;
 mod link;
+mod room;
 mod sign;
 mod speed;
 mod turns;

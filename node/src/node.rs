@@ -22,6 +22,7 @@ use crate::fetch::Fetching;
 use crate::lease::Lease;
 use crate::link::{Link, Parted};
 use crate::owner::Owner;
+use crate::room::Room;
 use crate::rules::{Readings, Rules, Wanted};
 use crate::sensors::{LinuxSensors, MissingSensor, Sensors};
 use crate::speed::Measured;
@@ -136,6 +137,7 @@ pub(crate) struct Shared {
     pub(crate) dialer: Dialer,
     pub(crate) runtime: Runtime,
     pub(crate) blobs: BlobStore,
+    pub(crate) room: Rc<Room>,
     /// One entry for each blob on its way, so that leases that need the same one wait for one transfer.
     pub(crate) fetching: Fetching,
     pub(crate) owner: Owner,
@@ -265,6 +267,7 @@ impl Node {
             dialer,
             runtime,
             blobs,
+            room: Rc::new(Room::new(half)),
             fetching: Fetching::default(),
             state: RefCell::new(owner.state()),
             owner,

@@ -571,6 +571,31 @@ async fn one_tenant_waits_until_the_other_is_gone() {
     assert_eq!(ends, [(first, Outcome::Cancelled), (other, Outcome::Finished { exit_code: 0 })]);
 }
 
+/// It was fetched as far as there was room, and failed then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn job_waits_for_room_in_the_cache_until_another_leaves_it() {
+    let hand = Hand::open();
+    let node = hand.home.adit(["node", "--slots", "2", "--cache-max", "16MiB", "--gateway", &hand.address()]);
+    let _node = node.start();
+    let mut guest = hand.welcome().await;
+    let (module, [first_input, second_input]) = (guest::hold(), [1, 2].map(|byte| vec![byte; 5 << 20]));
+    let lease = |guest: &mut Guest, n, input: &[u8]| {
+        let spec = JobSpec { limits: endless(), ..JobSpec::new(BlobRef::of(&module), BlobRef::of(input)) };
+        guest.lease_spec(client(n), spec, None)
+    };
+    let first = lease(&mut guest, 1, &first_input);
+    guest.serve(&module).await;
+    guest.serve(&first_input).await;
+    guest.hear_ready(first).await;
+    let second = lease(&mut guest, 2, &second_input);
+    let asked = timeout(Duration::from_millis(300), guest.connection.accept_transfer()).await;
+    assert!(asked.is_err(), "nothing is fetched in vain");
+    guest.outbox.send(&GatewayToNode::Cancel { job: first, attempt: Attempt(1) }).unwrap();
+    assert_eq!(guest.hear_end().await.0.outcome, Outcome::Cancelled);
+    guest.serve(&second_input).await;
+    guest.hear_ready(second).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn traffic_of_a_day_is_counted_over_restarts_and_ends_it() {
     let hand = Hand::open();

@@ -313,7 +313,6 @@ fn owner_who_declines_a_module_or_a_small_job_is_asked_for_others_of_the_client(
     assert_eq!(world.submit_with(5, with(9, 2 * small)), [refuse(5, refusal)], "nor is that enough");
 }
 
-/// A minute later it was listed as over the job's price limit, though there was none.
 /// One task with a large input had all of its client's tasks kept away from the nodes whose caches that does not fit.
 #[test]
 fn node_that_declines_a_large_job_is_asked_for_smaller_ones() {
@@ -330,6 +329,7 @@ fn node_that_declines_a_large_job_is_asked_for_smaller_ones() {
     assert_eq!(world.submit_with(3, of(999_999)), [start(3, 1, 1)]);
 }
 
+/// A minute later it was listed as over the job's price limit, though there was none.
 #[test]
 fn node_that_declined_a_job_is_listed_as_that_also_after_a_while() {
     let mut world = World::settled(&[(1, 1), (2, 1)]);
