@@ -183,7 +183,7 @@ struct Declined {
     module: Short,
     /// Whether it needed a GPU: a client may be kept from a node's GPU and welcome to the rest of it.
     with_gpu: bool,
-    /// The most that it could earn there.
+    /// The most that it could earn there, but for its inputs.
     worth: Microcredits,
     /// What its node was to have room for: its module, and the inputs that are fetched.
     bytes: u64,
@@ -816,7 +816,8 @@ impl Node {
 
     fn as_declined(&self, until: Tick, job: &Job) -> Declined {
         let (client, module, with_gpu) = (job.client, Short::of(&job.ask.module.digest), job.demand.needs_gpu());
-        let worth = self.offer.price.cost_max(&job.ask.limits, job.ask.input_bytes).unwrap_or_default();
+        // Without its inputs, whose size is apart: else what is larger would be worth more, and nothing said of one would hold for another.
+        let worth = self.offer.price.cost_max(&job.ask.limits, 0).unwrap_or_default();
         let bytes = job.ask.fetched.iter().fold(job.ask.module.bytes, |sum, blob| sum.saturating_add(blob.bytes));
         Declined { client, module, with_gpu, worth, bytes, until }
     }

@@ -180,9 +180,10 @@ async fn prepare(
 ) -> Result<(Run, Held), AttemptFailure> {
     let spec = &lease.spec;
     let blobs = fetched(spec, inline.is_some());
-    let room = link.node.room.take(&blobs, || is_busy(link)).await;
-    let room = room.map_err(|NoRoom| no_room(link, "other jobs use the blob cache"))?;
+    // Waiting for room is a part of what fetching takes here.
     let started = Instant::now();
+    let room = link.node.room.take(&blobs, |blob| link.node.blobs.contains(blob), || is_busy(link)).await;
+    let mut room = room.map_err(|NoRoom| no_room(link, "other jobs use the blob cache"))?;
     let module = fetch(link, spec.module).await?;
     let (mut inputs, pins) = fetch_inputs(link, spec, inline).await?;
     times.fetch_us = micros(started.elapsed());
@@ -221,6 +222,11 @@ async fn prepare(
         match runtime.start(request).await {
             Ok(run) => {
                 drop(module);
+                if spec.inputs.iter().all(|input| input.blob.digest != spec.module.digest)
+                    && spec.input.digest != spec.module.digest
+                {
+                    room.leave(&spec.module.digest);
+                }
                 return Ok((run, Held { _turn: turn, _pins: pins, _room: room }));
             }
             Err(RunError::NotCompiled(_)) => inputs = again,
