@@ -410,6 +410,40 @@ async fn gateway_that_does_not_read_an_output_keeps_no_guest_running() {
     drop(output);
 }
 
+/// A guest that had ended was lost with all that it had done where its output took longer than the gateway waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn result_that_is_on_its_way_is_whole_soon_or_a_part() {
+    let hand = Hand::open();
+    let _node = hand.node(&[]);
+    let mut guest = hand.welcome().await;
+    let module = guest::flood(1);
+    let control = hand.home.path("cache/adit/node");
+    for is_stored in [true, false] {
+        let job = guest.lease(client(1), &module, b"", JobLimits { output: ByteCount(64 << 20), ..endless() });
+        if is_stored {
+            guest.serve(&module).await;
+        }
+        let mut output = timeout(PATIENCE, guest.connection.accept_transfer()).await.expect("the output comes").unwrap();
+        read_request(&mut output.recv).await.unwrap();
+        let bytes = output.recv.read_to_end(4 << 20).await.unwrap();
+        assert_eq!(guest.hear().await, NodeMessage::Started { job, attempt: Attempt(1) });
+        let control = control.clone();
+        let pause = std::thread::spawn(move || control::ask(&control, control::Request::Pause { for_ms: None }));
+        assert!(matches!(guest.hear_state().await, NodeState::Paused(_)));
+        let paused = Instant::now();
+        if is_stored {
+            write_frame(&mut output.send, &StreamReply::Stored(BlobRef::of(&bytes))).await.unwrap();
+            assert_eq!(guest.hear_end().await.0.outcome, Outcome::Finished { exit_code: 0 });
+        } else {
+            assert_partial(&guest.hear_end().await.0, job);
+            assert!(paused.elapsed() < Duration::from_secs(1), "a gateway waits no longer: {:?}", paused.elapsed());
+        }
+        pause.join().unwrap().unwrap();
+        hand.command(&["resume"]).run().ok();
+        assert_eq!(guest.hear_state().await, NodeState::Ready);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn owner_declines_clients_modules_and_jobs_that_earn_too_little() {
     let hand = Hand::open();
