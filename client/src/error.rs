@@ -34,14 +34,14 @@ pub enum JobError {
         /// The job.
         job: JobId,
     },
-    /// Every attempt lost its node.
+    /// No attempt came to an outcome: its node was lost or failed, or the owner took it back.
     #[error("job {job}: came to no outcome (attempts: {attempts}), last: {reason}")]
     NodeLost {
         /// The job.
         job: JobId,
         /// How many attempts there were.
         attempts: u32,
-        /// What the last of them died of.
+        /// What the last of them died of, and what kept the job from another.
         reason: String,
     },
     /// The gateway could not be reached again. The job may still end; submit it again under the same key to learn how.

@@ -115,7 +115,8 @@ pub enum Event {
         /// Whose it is.
         node: PublicKey,
     },
-    /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there, or the job does not allow it. The node
+    /// The driver does not let the node have the attempt that it was told to start, because the job's client cannot pay there, or the job does not
+    /// allow it. The node
     /// never heard of it, so it is no attempt, and the job goes elsewhere. Where no other attempt of it is out, it is kept from all nodes that
     /// its client cannot pay, until [`Event::Funded`].
     Declined {

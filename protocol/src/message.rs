@@ -198,9 +198,9 @@ pub enum JobResult {
     },
     /// It never ran.
     Refused(Refusal),
-    /// It was withdrawn before it ran.
+    /// It was withdrawn before an attempt ended it; those that were cut short are paid.
     CancelledInQueue,
-    /// Every attempt lost its node, or failed there through no fault of the guest.
+    /// No attempt ended it: nodes were lost, or failed through no fault of the guest, or their owners took them back.
     NodeLost {
         /// How many attempts there were.
         attempts: u32,

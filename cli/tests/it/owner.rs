@@ -142,12 +142,18 @@ impl Guest {
         timeout(PATIENCE, self.inbox.next()).await.expect("the node speaks").unwrap().expect("the node is there")
     }
 
-    /// Has a node run a job of the first client's that does not end by itself, whose module comes too, and keep another one waiting for its own.
-    async fn hold_two(&mut self) -> (Vec<u8>, JobId, JobId) {
+    /// Has a node run a job of the first client's that does not end by itself, whose module comes too.
+    async fn hold_one(&mut self) -> (Vec<u8>, JobId) {
         let module = guest::hold();
         let running = self.lease(client(1), &module, b"", endless());
         self.serve(&module).await;
         self.hear_ready(running).await;
+        (module, running)
+    }
+
+    /// Has a node run a job of the first client's that does not end by itself, whose module comes too, and keep another one waiting for its own.
+    async fn hold_two(&mut self) -> (Vec<u8>, JobId, JobId) {
+        let (module, running) = self.hold_one().await;
         let waiting = self.lease(client(1), &guest::echo(), b"", endless());
         (module, running, waiting)
     }
@@ -221,10 +227,7 @@ async fn machine_that_gets_too_warm_stops_its_guest_which_is_signed_for() {
     let _node = hand.node(&["--temperature-max", "80"]);
     let mut guest = hand.welcome().await;
     assert_eq!(guest.state, NodeState::Ready);
-    let module = guest::hold();
-    let job = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(job).await;
+    let (module, job) = guest.hold_one().await;
 
     set_temperature(&hand.home, 83);
     // The gateway hears first that nothing may come here any more.
@@ -306,10 +309,7 @@ async fn those_who_give_up_waiting_for_a_drain_keep_no_owner_out() {
     let hand = Hand::open();
     let _node = hand.node(&[]);
     let mut guest = hand.welcome().await;
-    let module = guest::hold();
-    let job = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(job).await;
+    guest.hold_one().await;
     let socket = hand.home.path("cache/adit/node/control.sock");
     let wait = || {
         let mut stream = UnixStream::connect(&socket).unwrap();
@@ -511,10 +511,7 @@ async fn what_waits_for_a_slot_that_stays_taken_is_handed_back_within_a_moment()
     let hand = Hand::open();
     let _node = hand.node(&[]);
     let mut guest = hand.welcome().await;
-    let module = guest::hold();
-    let running = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(running).await;
+    let (module, running) = guest.hold_one().await;
 
     let sent = Instant::now();
     let waiting: BTreeSet<JobId> = (1..=4).map(|n| guest.lease(client(n), &module, b"", endless())).collect();
@@ -738,10 +735,7 @@ async fn machine_that_others_use_stops_its_guest() {
     // A quarter of what has passed since: still within the limit.
     stat(1_010, 1_030);
     assert_eq!(guest.hear_state().await, NodeState::Ready);
-    let module = guest::hold();
-    let job = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(job).await;
+    let (_, job) = guest.hold_one().await;
     stat(1_000_000, 1_030);
     let NodeState::Paused(reason) = guest.hear_state().await else { panic!("others use it all") };
     assert!(reason.starts_with("others use ") && reason.ends_with("of the processors, over 25%"), "{reason}");
@@ -1101,10 +1095,7 @@ async fn sensor_that_breaks_is_no_reason_to_go_on() {
     let is_broken = Arc::new(AtomicBool::new(false));
     let (node, stop) = node_here(&hand, cool(), Fragile(Arc::clone(&is_broken)));
     let mut guest = hand.welcome().await;
-    let module = guest::hold();
-    let job = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(job).await;
+    let (_, job) = guest.hold_one().await;
     is_broken.store(true, Ordering::Release);
     assert_eq!(guest.hear_state().await, NodeState::Paused("the machine's temperature cannot be read".to_owned()));
     assert_partial(&guest.hear_end().await.0, job);
@@ -1304,10 +1295,7 @@ async fn rule_that_is_new_does_not_stop_a_job_for_want_of_a_first_reading() {
     let hand = Hand::open();
     let _node = hand.node(&[]);
     let mut guest = hand.welcome().await;
-    let module = guest::hold();
-    let job = guest.lease(client(1), &module, b"", endless());
-    guest.serve(&module).await;
-    guest.hear_ready(job).await;
+    let (_, job) = guest.hold_one().await;
     hand.home.file("config/adit/config.toml", "[node.rules]\nload-max = 100\n");
     hand.command(&["reload"]).run().ok();
     hand.command(&["pause"]).run().ok();

@@ -399,14 +399,7 @@ fn who_comes_late_begins_where_those_are_who_are_tried_again() {
 /// What the attempt took that lost was nobody's.
 #[test]
 fn both_of_two_attempts_count_as_their_clients() {
-    let mut world = World::settled(&[(1, 1), (2, 1)]);
-    world.rtt(1, MILLISECOND);
-    world.rtt(2, 20 * MILLISECOND);
-    for j in 0..10 {
-        assert_eq!(world.submit(j), [start(j, 1, 1)]);
-        world.pass(100 * MILLISECOND);
-        world.finish_after(1, j, 1, 100_000_000);
-    }
+    let mut world = near_and_far();
     for (n, key) in [(3, "x"), (4, "y")] {
         world.join_with(n, NodeOffer { labels: vec![label(key)], ..offer(1) });
         world.rtt(n, 50 * MILLISECOND);

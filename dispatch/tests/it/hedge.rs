@@ -9,16 +9,9 @@ fn hedged(c: u8) -> Request {
     request
 }
 
-/// Node 1 near, node 2 further away, with ten known jobs of a tenth of a second each, and job 100 hedged on node 1.
+/// As [`near_and_far`], with job 100 hedged on node 1.
 fn overdue() -> World {
-    let mut world = World::settled(&[(1, 1), (2, 1)]);
-    world.rtt(1, MILLISECOND);
-    world.rtt(2, 20 * MILLISECOND);
-    for j in 0..10 {
-        assert_eq!(world.submit(j), [start(j, 1, 1)]);
-        world.pass(100 * MILLISECOND);
-        world.finish_after(1, j, 1, 100_000_000);
-    }
+    let mut world = near_and_far();
     assert_eq!(world.submit_with(100, hedged(1)), [start(100, 1, 1)]);
     world
 }

@@ -190,6 +190,19 @@ pub(crate) fn knowing() -> World {
     world
 }
 
+/// Node 1 near, node 2 further away, and ten jobs of a tenth of a second each are known.
+pub(crate) fn near_and_far() -> World {
+    let mut world = World::settled(&[(1, 1), (2, 1)]);
+    world.rtt(1, MILLISECOND);
+    world.rtt(2, 20 * MILLISECOND);
+    for j in 0..10 {
+        assert_eq!(world.submit(j), [start(j, 1, 1)]);
+        world.pass(100 * MILLISECOND);
+        world.finish_after(1, j, 1, 100_000_000);
+    }
+    world
+}
+
 pub(crate) fn node(n: u8) -> PublicKey {
     PublicKey([n; 32])
 }
