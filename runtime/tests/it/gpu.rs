@@ -1057,13 +1057,13 @@ async fn trapped_guest_waits_for_its_gpu_until_its_deadline_and_no_longer() {
         (local.set $b (call $pipeline))
         (loop $more
             (call $dispatch (local.get $b) (local.get $a) (i32.const 16))
-            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 60))))
+            (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3000))))
         unreachable"
     );
-    // That takes some seconds on the device, which goes on with no more than it has.
+    // That takes many times as long on any device that a test has, which goes on with no more than it has.
     let ended = host.run(guest(WORKS, &body).with(|spec| spec.limits.wall_ms = 2_000)).await;
     assert_eq!(ended.outcome(), Outcome::TimedOut, "{}", ended.report.reason);
-    assert!(ended.report.run_us < 2_500_000, "{} us", ended.report.run_us);
+    assert!(ended.report.run_us < 10_000_000, "{} us", ended.report.run_us);
 }
 
 /// That was a failure of the node, which paid for it with its good name.
