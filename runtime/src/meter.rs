@@ -14,8 +14,8 @@
 //! - **Cheap.** Updates stand on few edges of the control-flow graph, chosen by a spanning tree; short loops are repeated so that
 //!   several rounds share one update; functions that end soon do nothing about limits ([`calls`], [`depths`]).
 //!
-//! The way of a function: decoded into a [`body`], made to have canonical NaNs ([`nan`]), its loops repeated ([`repeat`]), its
-//! graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.
+//! The way of a function: decoded into a [`body`], its calls of itself inlined ([`recursion`]), made to have canonical NaNs ([`nan`]), its
+//! loops repeated ([`repeat`]), its graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.
 
 mod body;
 mod calls;
@@ -28,6 +28,7 @@ mod nan;
 mod pending;
 mod pieces;
 mod place;
+mod recursion;
 mod repeat;
 mod stack;
 mod ways;
@@ -48,7 +49,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 8;
+const VERSION: u32 = 9;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]

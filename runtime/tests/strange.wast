@@ -711,3 +711,105 @@
     (f32.store (i32.const 16) (select (f32.const nan:0x3) (f32.sqrt (f32.const -1)) (local.get $n))) (f64.store (i32.const 24) (select (result f64) (f64.div (f64.const 0) (f64.const 0)) (f64.const -nan:0x7) (local.get $n)))
     (v128.store (i32.const 32) (select (v128.const i64x2 1 2) (f64x2.sqrt (v128.const f64x2 -1 4)) (local.get $n))) (table.set $t (i32.const 1) (select (result funcref) (ref.func $f) (ref.null func) (local.get $n))))
   (func (export "_start") (call $f (i32.const 0)) (call $f (i32.const 1))))
+
+;;; Short functions that call themselves, which the meter inlines into themselves once.
+
+;; recursion_with_locals_that_begin_at_zero: finished
+(module
+  (global $g (mut i32) (i32.const 0))
+  (func $f (param $n i32) (result i32)
+    (local $a i32) (local $b i64) (local $c f32) (local $d f64) (local $e v128) (local $h funcref) (local $i i32)
+    (if (i32.eqz (local.get $n)) (then (return (i32.const 1))))
+    ;; Each is what it was left as in the other copy, unless it is cleared.
+    (if (i32.or (local.get $a) (i64.ne (local.get $b) (i64.const 0))) (then unreachable))
+    (if (i32.or (f32.ne (local.get $c) (f32.const 0)) (f64.ne (local.get $d) (f64.const 0))) (then unreachable))
+    (if (i32.or (v128.any_true (local.get $e)) (i32.eqz (ref.is_null (local.get $h)))) (then unreachable))
+    (local.set $a (i32.const 1)) (local.set $b (i64.const 2)) (local.set $c (f32.const 3)) (local.set $d (f64.const 4))
+    (local.set $e (v128.const i64x2 5 6)) (local.set $h (ref.func $f))
+    (loop $l
+      (local.set $a (i32.add (local.get $a) (call $f (i32.sub (local.get $n) (i32.const 1)))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 3))))
+    (local.get $a))
+  (elem declare func $f)
+  (func (export "_start")
+    (if (i32.ne (call $f (i32.const 5)) (i32.const 364)) (then unreachable))))
+
+;; recursion_left_by_every_way: finished
+(module
+  (func $f (param $n i32) (param $m i32) (result i32)
+    (if (i32.eqz (local.get $n)) (then (return (i32.const 7) (i32.add (local.get $m) (i32.const 1)))))
+    (block $out (result i32)
+      (block $b (result i32)
+        (block $a (result i32)
+          (call $f (i32.sub (local.get $n) (i32.const 1)) (i32.mul (local.get $m) (i32.const 2)))
+          (br_table $a $b $out 3 (i32.rem_u (local.get $n) (i32.const 4))))
+        (i32.add (i32.const 10)))
+      (br_if 1 (local.get $n)) (drop)
+      (br 1 (i32.const 100)))
+    (i32.add (i32.const 1000)))
+  (func (export "_start")
+    (if (i32.ne (call $f (i32.const 9) (i32.const 1)) (i32.const 2533)) (then unreachable))))
+
+;; recursion_whose_parameters_depend_on_itself: finished
+(module
+  (func $ackermann (param $m i32) (param $n i32) (result i32)
+    (if (result i32) (i32.eqz (local.get $m))
+      (then (i32.add (local.get $n) (i32.const 1)))
+      (else
+        (call $ackermann
+          (i32.sub (local.get $m) (i32.const 1))
+          (if (result i32) (local.get $n)
+            (then (call $ackermann (local.get $m) (i32.sub (local.get $n) (i32.const 1))))
+            (else (i32.const 1)))))))
+  (func (export "_start")
+    (if (i32.ne (call $ackermann (i32.const 2) (i32.const 9)) (i32.const 21)) (then unreachable))))
+
+;; recursion_behind_a_trap: trapped
+(module
+  (func $f (param $n i32)
+    (if (local.get $n) (then (call $f (i32.sub (local.get $n) (i32.const 1))) (return)))
+    (unreachable) (call $f (i32.const 1)))
+  (func (export "_start") (call $f (i32.const 8))))
+
+;; recursion_that_divides_by_zero_in_the_copy: trapped
+(module (global $g (export "g") (mut i32) (i32.const 0))
+  (func $f (param $n i32) (result i32)
+    (global.set $g (i32.add (global.get $g) (i32.div_u (i32.const 60) (i32.sub (local.get $n) (i32.const 3)))))
+    (i32.add (call $f (i32.sub (local.get $n) (i32.const 1))) (local.get $n)))
+  (func (export "_start") (drop (call $f (i32.const 10)))))
+
+;; recursion_that_divides_by_zero_in_itself: trapped
+(module (global $g (export "g") (mut i32) (i32.const 0))
+  (func $f (param $n i32) (result i32)
+    (global.set $g (i32.add (global.get $g) (i32.div_u (i32.const 60) (i32.sub (local.get $n) (i32.const 3)))))
+    (i32.add (call $f (i32.sub (local.get $n) (i32.const 1))) (local.get $n)))
+  (func (export "_start") (drop (call $f (i32.const 9)))))
+
+;; recursion_of_three_results: finished
+(module
+  (func $f (param $n i32) (result i32 i64 f64)
+    (if (i32.eqz (local.get $n)) (then (return (i32.const 1) (i64.const 2) (f64.const 3))))
+    (call $f (i32.sub (local.get $n) (i32.const 1))) (f64.const 1) (f64.add))
+  (func (export "_start") (call $f (i32.const 6))
+    (if (f64.ne (f64.const 9)) (then unreachable)) (drop) (drop)))
+
+;; recursion_without_an_end: stack-overflow
+(module (func $f (param $n i32) (result i32) (i32.add (call $f (i32.add (local.get $n) (i32.const 1))) (local.get $n)))
+  (func (export "_start") (drop (call $f (i32.const 0)))))
+
+;; recursion_out_of_fuel: out-of-fuel
+(module (func $f (param $n i32) (result i32)
+    (if (i32.eqz (local.get $n)) (then (return (i32.const 1))))
+    (i32.add (call $f (i32.sub (local.get $n) (i32.const 1))) (call $f (i32.sub (local.get $n) (i32.const 1)))))
+  (func (export "_start") (drop (call $f (i32.const 60)))))
+
+;; recursion_of_nans: finished
+(module (memory (export "memory") 1)
+  (func $f (param $n i32) (param $x f64) (result f64)
+    (if (i32.eqz (local.get $n)) (then (return (f64.sub (local.get $x) (local.get $x)))))
+    (f64.store (i32.shl (local.get $n) (i32.const 3)) (local.get $x))
+    (local.set $x (f64.add (call $f (i32.sub (local.get $n) (i32.const 1)) (f64.div (local.get $x) (f64.const 0))) (local.get $x)))
+    (f64.store offset=512 (i32.shl (local.get $n) (i32.const 3)) (local.get $x))
+    (f64.neg (local.get $x)))
+  (func (export "_start")
+    (f64.store (i32.const 0) (call $f (i32.const 6) (f64.const 0)))))

@@ -13,8 +13,22 @@ pub(crate) struct Step<'a> {
     pub(crate) op: Operator<'a>,
     /// What it costs each time that it is reached, in units of the meter.
     pub(crate) weight: u32,
+    /// Whether it begins or ends what stands in the place of a call.
+    pub(crate) inlined: Inlined,
     /// What makes a NaN canonical before it. Few steps have that, and it would make all of them twice as large.
     pub(crate) mend: Option<Box<Mend>>,
+}
+
+/// Where a step stands in a function that was inlined into itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Inlined {
+    /// At neither end of a copy.
+    #[default]
+    No,
+    /// It is the block that a copy is.
+    Begins,
+    /// It is that block's end.
+    Ends,
 }
 
 /// A function body.
@@ -64,7 +78,7 @@ impl<'a> Body<'a> {
 impl<'a> Step<'a> {
     /// An operator with its price.
     pub(crate) fn new(weight: u32, op: Operator<'a>) -> Self {
-        Self { op, weight, mend: None }
+        Self { op, weight, inlined: Inlined::No, mend: None }
     }
 
     /// An operator that a pass adds.

@@ -283,14 +283,18 @@ mod tests {
     #[test]
     fn looks_are_as_few_as_their_bound_asks_for() {
         let down = "(i32.sub (local.get 0) (i32.const 1))";
-        let f = |body: &str| format!("(func $f (param i32) (result i32) (if (local.get 0) (then {body})) (i32.const 0))");
+        // So long that it is not inlined into itself.
+        let long = "nop ".repeat(64);
+        let f = |body: &str| format!("(func $f (param i32) (result i32) {long} (if (local.get 0) (then {body})) (i32.const 0))");
         let dear = "(drop (ref.func $e))";
         let half = dear.repeat(12);
         // A call, and what comes behind it.
-        let rows: [(&str, String, &[usize]); 14] = [
+        let rows: [(&str, String, &[usize]); 15] = [
             ("a leaf", "(func (param i32) (drop (i32.mul (local.get 0) (i32.const 3))))".to_owned(), &[0]),
             // Who calls itself looks before, and not behind where little is done.
             ("fib", f(&format!("(return (i32.add (call $f {down}) (call $f {down})))")), &[1]),
+            // In each body that stands in the place of a call, too.
+            ("fib, inlined", f(&format!("(return (i32.add (call $f {down}) (call $f {down})))")).replace(&long, ""), &[2]),
             ("much behind a call", f(&format!("(drop (call $f {down})) {dear}")), &[2]),
             ("the host behind a call", f(&format!("(drop (call $f {down})) (drop (call $yield))")), &[2]),
             ("much before a call", f(&format!("{dear} (drop (call $f {down}))")), &[1]),

@@ -9,7 +9,7 @@ use wasm_encoder::{BlockType, BranchHint, Function as Code, Instruction as I, Me
 use wasmparser::{Operator, ValType};
 
 use super::MeterError;
-use super::body::{Body, Signatures};
+use super::body::{Body, Inlined, Signatures};
 use super::calls::{Callees, Entry};
 use super::checks::Checks;
 use super::depths::{Depths, Enter};
@@ -90,7 +90,16 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
         if let Some(mend) = &step.mend {
             mend.write(&mut emitter.code, &mut emitter.hints);
         }
+        if step.inlined == Inlined::Begins {
+            emitter.tell(|wrappers, code| wrappers.tell_begin(code, context.signatures.imported_functions + index as u32));
+        }
+        if step.inlined == Inlined::Begins && emitter.is_load_open {
+            emitter.end_block();
+        }
         emitter.step(at, &step.op, repeated.peek().is_some_and(|range| range.contains(&at)))?;
+        if step.inlined == Inlined::Ends {
+            emitter.tell(|wrappers, code| wrappers.tell_end(code, 0));
+        }
         repeated.next_if(|range| *range.end() == at);
     }
     let Emitter { code, pending, hints, .. } = emitter;
@@ -342,6 +351,14 @@ impl Emitter<'_> {
         self.code.instruction(&I::I64Const(units)).instruction(&I::I64Add);
         self.pop_counter();
         self.sees_stores();
+    }
+
+    /// Tells the host of a call that was inlined, where the module is profiled. The count is exact meanwhile.
+    fn tell(&mut self, tell: impl Fn(Wrappers, &mut Code)) {
+        let Some(wrappers) = self.context.wrappers else { return };
+        self.add(self.lacking);
+        tell(wrappers, &mut self.code);
+        self.add(-self.lacking);
     }
 
     /// Whether an operator traps whatever its operands are, and compilers know.

@@ -7,7 +7,7 @@
 
 use wasmparser::Operator;
 
-use super::body::{Signatures, Step};
+use super::body::{Inlined, Signatures, Step};
 use super::calls::{Callee, Callees};
 
 /// Where the counter is exact.
@@ -227,7 +227,13 @@ impl Builder {
             self.blocks[current].weight += i64::from(step.weight);
         }
         match &step.op {
-            Operator::Block { blockty } => self.open(signatures.arity(*blockty).1),
+            Operator::Block { blockty } => {
+                self.open(signatures.arity(*blockty).1);
+                // What was a call ends a block as calls do.
+                if step.inlined == Inlined::Begins {
+                    self.split(at);
+                }
+            }
             Operator::Loop { blockty } => self.open_loop(at, signatures.arity(*blockty).0, step.weight),
             Operator::If { blockty } => self.open_if(at, signatures.arity(*blockty).1),
             Operator::Else => self.swap_arm(at),
@@ -378,6 +384,12 @@ impl Builder {
         let carries_values = frame.arity > 0;
         self.go(current, label, taken * TAKEN_DEARER, taken, carries_values, Site::Taken(at));
         self.frequency -= taken;
+        self.split(at);
+    }
+
+    /// Ends the block and goes on in another.
+    fn split(&mut self, at: usize) {
+        let Some(current) = self.current else { return };
         let next = self.begin(Site::After(at));
         self.edge(Block::left(current), Block::entered(next), self.frequency, false, Site::After(at));
     }

@@ -27,8 +27,8 @@ use super::nan::canonicalise;
 use super::pending::Pending;
 use super::pieces::{self, Pieces};
 use super::place::cheapest_debt;
+use super::recursion::inline_recursion;
 use super::repeat::repeat_loops;
-use super::weights::Weights;
 use super::wrappers::{self, Redirect, Wrappers};
 use super::{MeterError, Options};
 
@@ -219,13 +219,12 @@ struct Outline<'a> {
 
 impl<'a> Outline<'a> {
     fn read(wasm: &'a [u8], options: &Options) -> Result<Self, MeterError> {
-        let weights = &options.weights;
         let mut outline = Self { profile: options.profile, ..Self::default() };
         for payload in Parser::new(0).parse_all(wasm) {
             outline.take(payload?)?;
         }
         let look = |(index, body)| {
-            let body = Body::decode(outline.defined(index), body, |op| weights.of(op))?;
+            let body = outline.body(index, body, options)?;
             let fills = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryFill { .. }));
             let copies = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryCopy { .. }));
             Ok((calls::Outline::of(&body, &outline.signatures), fills, copies))
@@ -237,7 +236,7 @@ impl<'a> Outline<'a> {
         let (entries, levels) = calls::entries(&functions);
         outline.entries = entries;
         for circles in levels {
-            outline.owe(&circles, weights)?;
+            outline.owe(&circles, options)?;
         }
         Ok(outline)
     }
@@ -397,6 +396,14 @@ impl<'a> Outline<'a> {
         self.signatures.function(self.signatures.imported_functions + index as u32)
     }
 
+    /// The body of the function number `index` of those that the module defines, with what it costs.
+    fn body(&self, index: usize, function: &FunctionBody<'a>, options: &Options) -> Result<Body<'a>, MeterError> {
+        let ty = self.defined(index);
+        let mut body = Body::decode(ty, function, |op| options.weights.of(op))?;
+        inline_recursion(&mut body, self.signatures.imported_functions + index as u32, ty);
+        Ok(body)
+    }
+
     /// The functions of the meter's own, which come behind all others.
     fn pieces(&self) -> Pieces {
         let mut next = self.signatures.functions.len() as u32..;
@@ -435,29 +442,29 @@ impl<'a> Outline<'a> {
     }
 
     /// Decides what the functions of circles that do not call each other leave their callers to add.
-    fn owe(&mut self, circles: &[Circle], weights: &Weights) -> Result<(), MeterError> {
+    fn owe(&mut self, circles: &[Circle], options: &Options) -> Result<(), MeterError> {
         let (alone, others): (Vec<_>, Vec<_>) = circles.iter().partition(|circle| circle.len() == 1);
-        let debt = |circle: &&Circle| Ok((circle[0], self.debt(circle[0], weights)?));
+        let debt = |circle: &&Circle| Ok((circle[0], self.debt(circle[0], options)?));
         let debts: Vec<_> = alone.par_iter().map(debt).collect::<Result<_, MeterError>>()?;
         for (index, units) in debts {
             self.entries[index].owes = units;
         }
         // Within a circle each knows of those before it.
         for index in others.into_iter().flatten() {
-            self.entries[*index].owes = self.debt(*index, weights)?;
+            self.entries[*index].owes = self.debt(*index, options)?;
         }
         Ok(())
     }
 
     /// What a function leaves its callers to add. Nothing where a caller may not know which function it calls.
-    fn debt(&self, index: usize, weights: &Weights) -> Result<i64, MeterError> {
+    fn debt(&self, index: usize, options: &Options) -> Result<i64, MeterError> {
         if self.is_taken.contains(&(self.signatures.imported_functions + index as u32)) {
             return Ok(0);
         }
-        let ty = self.defined(index);
-        let body = Body::decode(ty, &self.bodies[index], |op| weights.of(op))?;
+        let body = self.body(index, &self.bodies[index], options)?;
         let callees = Callees { entries: &self.entries, imported_functions: self.signatures.imported_functions };
-        let function = Function { steps: &body.steps, results: ty.results().len(), signatures: &self.signatures, callees };
+        let function =
+            Function { steps: &body.steps, results: self.defined(index).results().len(), signatures: &self.signatures, callees };
         let graph = Graph::build(function, None);
         Ok(cheapest_debt(&graph).clamp(0, UNCHECKED_UNITS_MAX as i64))
     }
@@ -473,15 +480,14 @@ impl<'a> Outline<'a> {
             wrappers: self.wrappers(),
         };
         let count = |(index, body)| {
-            let ty = self.defined(index);
-            let mut body = Body::decode(ty, body, |op| options.weights.of(op))?;
+            let mut body = self.body(index, body, options)?;
             if options.canonical_nan {
                 canonicalise(&mut body, &self.signatures);
             }
             if options.repeat_loops {
                 repeat_loops(&mut body);
             }
-            emit(index, body, ty.results().len(), &context)
+            emit(index, body, self.defined(index).results().len(), &context)
         };
         let counted: Vec<Emitted> = self.bodies.par_iter().enumerate().map(count).collect::<Result<_, MeterError>>()?;
         let mut code = CodeSection::new();

@@ -20,7 +20,7 @@ use std::ops::RangeInclusive;
 
 use wasmparser::{BlockType, Operator};
 
-use super::body::{Body, Step};
+use super::body::{Body, Inlined, Step};
 use super::graph::is_root;
 
 /// Operators that all copies of a loop have together. Longer bodies gain nothing; and a hostile module of nothing but short loops
@@ -80,7 +80,7 @@ fn take_weight(steps: &mut [Step<'_>], mut frames: Frames) -> u32 {
         }
         weight += std::mem::take(&mut step.weight);
         let is_loop_end = frames.step(&step.op);
-        if is_loop_end == Some(false) || ends_block(&step.op) {
+        if is_loop_end == Some(false) || step.inlined == Inlined::Begins || ends_block(&step.op) {
             break;
         }
     }

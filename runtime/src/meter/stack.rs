@@ -22,7 +22,7 @@ const FRAME_BASE: u32 = 64;
 /// The most copies of operators that [`repeat`](super::repeat) makes of one loop.
 const REPEATED_BYTES: u64 = 8 * super::repeat::OPERATORS_MAX as u64;
 
-/// The nominal frame, in bytes, of a function as it was written.
+/// The nominal frame, in bytes, of a function before its loops are repeated.
 pub(super) fn frame(body: &Body<'_>, signatures: &Signatures) -> u32 {
     let locals: u64 = body.locals.iter().map(|ty| u64::from(value_bytes(*ty))).sum();
     // Whether an operand is a vector is not followed; there are few.

@@ -72,9 +72,9 @@ classes! {
     /// A direct call, with prologue and epilogue of the function called.
     Call = 496,
     /// A call through a table, with its checks.
-    CallIndirect = 1859,
+    CallIndirect = 1680,
     /// Integer and bitwise vector operators, comparisons, moves between lanes and scalars.
-    Vector = 50,
+    Vector = 100,
     /// Vector multiplication of integers, and what a processor does in several steps.
     VectorMultiply = 122,
     /// Vector float arithmetic.
@@ -126,9 +126,9 @@ impl Weights {
 }
 
 /// Units for each byte that is copied within memory or into it: what is read is rarely in a cache.
-pub(crate) const COPIED_BYTE_UNITS: i64 = 17;
+pub(crate) const COPIED_BYTE_UNITS: i64 = 14;
 /// Units for each byte that is filled.
-pub(crate) const FILLED_BYTE_UNITS: i64 = 6;
+pub(crate) const FILLED_BYTE_UNITS: i64 = 5;
 /// Units for each element that a bulk operation on a table touches.
 pub(crate) const BULK_ELEMENT_UNITS: i64 = 2 * UNITS_PER_FUEL as i64;
 /// Units for each page of 64 KiB that a memory grows by, or begins with beyond the first ones: sixteen page faults, which come when the guest

@@ -52,14 +52,24 @@ impl Wrappers {
         let (mut code, mut pending) = (Function::new([]), Pending::default());
         // The host's functions cannot trap, and where the wrapped one does the amount is its own.
         pending.set(0, 0);
-        self.tell(&mut code, ENTER, function.cast_signed());
+        self.tell_begin(&mut code, function);
         for param in 0..params {
             code.instruction(&I::LocalGet(param));
         }
         code.instruction(&I::Call(function));
-        self.tell(&mut code, LEAVE, i32::try_from(owes).expect("a function owes what little it does before it looks at a limit"));
+        self.tell_end(&mut code, owes);
         code.instruction(&I::End);
         (code, pending)
+    }
+
+    /// Tells that a function begins.
+    pub(super) fn tell_begin(self, code: &mut Function, function: u32) {
+        self.tell(code, ENTER, function.cast_signed());
+    }
+
+    /// Tells that it returns, while the counter lacks what it `owes`.
+    pub(super) fn tell_end(self, code: &mut Function, owes: i64) {
+        self.tell(code, LEAVE, i32::try_from(owes).expect("a function owes what little it does before it looks at a limit"));
     }
 
     fn tell(self, code: &mut Function, element: u32, argument: i32) {

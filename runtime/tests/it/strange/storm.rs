@@ -48,13 +48,20 @@ fn storm(make: impl Fn(u64) -> Option<Vec<u8>>) {
 
 #[test]
 fn woven_modules_count_what_the_reference_counts_under_every_compiler() {
-    storm(|seed| {
-        let wasm = weave::module(seed);
-        if let Err(error) = Validator::new_with_features(features()).validate_all(&wasm) {
-            panic!("seed {seed}: {error}\n{}", hex(&wasm));
-        }
-        Some(wasm)
-    });
+    storm(|seed| valid(seed, weave::module(seed)));
+}
+
+/// Whose calls of themselves are inlined, most of them.
+#[test]
+fn woven_recursions_count_what_the_reference_counts_under_every_compiler() {
+    storm(|seed| valid(seed, weave::recursive(seed)));
+}
+
+fn valid(seed: u64, wasm: Vec<u8>) -> Option<Vec<u8>> {
+    if let Err(error) = Validator::new_with_features(features()).validate_all(&wasm) {
+        panic!("seed {seed}: {error}\n{}", hex(&wasm));
+    }
+    Some(wasm)
 }
 
 fn hex(wasm: &[u8]) -> String {

@@ -39,6 +39,17 @@ type Signature = (Vec<ValType>, Vec<ValType>);
 pub(super) fn module(seed: u64) -> Vec<u8> {
     let mut dice = Dice { seed, at: 0 };
     let count = 2 + dice.below(5) as u32;
+    woven(dice, count, false)
+}
+
+/// The module that a seed makes, of one short function or two that call themselves.
+pub(super) fn recursive(seed: u64) -> Vec<u8> {
+    let mut dice = Dice { seed, at: 0 };
+    let count = 1 + dice.below(2) as u32;
+    woven(dice, count, true)
+}
+
+fn woven(mut dice: Dice, count: u32, is_short: bool) -> Vec<u8> {
     // Signatures of functions come first, then of blocks as they come.
     let mut types: Vec<Signature> = (0..count).map(|_| (dice.types(4), dice.types(3))).collect();
     let functions = count;
@@ -46,7 +57,9 @@ pub(super) fn module(seed: u64) -> Vec<u8> {
     let bodies: Vec<Function> = (0..functions)
         .map(|index| {
             let (params, results) = types[index as usize].clone();
-            Weaver::new(&mut dice, &mut types, functions, params, results).body()
+            let mut weaver = Weaver::new(&mut dice, &mut types, functions, params, results);
+            weaver.itself = is_short.then_some(index);
+            weaver.body()
         })
         .collect();
 
@@ -152,6 +165,8 @@ struct Weaver<'w> {
     dice: &'w mut Dice,
     types: &'w mut Vec<Signature>,
     functions: u32,
+    /// Itself, where it is short and calls itself.
+    itself: Option<u32>,
     results: Vec<ValType>,
     locals: Vec<ValType>,
     labels: Vec<Label>,
@@ -175,14 +190,30 @@ impl<'w> Weaver<'w> {
         locals.extend(declared.iter().flat_map(|(count, ty)| iter::repeat_n(*ty, *count as usize)));
         let left = 10 + dice.below(150);
         let labels = vec![Label { takes: results.clone() }];
-        Self { dice, types, functions, results, locals, labels, stack: Vec::new(), code: Function::new(declared), left }
+        Self {
+            dice,
+            types,
+            functions,
+            itself: None,
+            results,
+            locals,
+            labels,
+            stack: Vec::new(),
+            code: Function::new(declared),
+            left,
+        }
     }
 
     fn body(mut self) -> Function {
-        if self.dice.below(3) > 0 {
+        if self.itself.is_some() || self.dice.below(3) > 0 {
             self.count_down();
         }
-        let count = 6 + self.dice.below(25);
+        let count = if self.itself.is_some() {
+            self.left = 2 + self.dice.below(6);
+            self.left
+        } else {
+            6 + self.dice.below(25)
+        };
         self.statements(count);
         let results = self.results.clone();
         self.settle(&results);
@@ -216,6 +247,9 @@ impl<'w> Weaver<'w> {
 
     fn statement(&mut self) {
         let is_deep = self.labels.len() > 7;
+        if self.itself.is_some() && self.dice.below(3) == 0 {
+            return self.call();
+        }
         match self.dice.below(34) {
             0..=2 => self.push_any(),
             3..=9 => self.operate(),
@@ -657,13 +691,16 @@ impl<'w> Weaver<'w> {
     }
 
     fn call(&mut self) {
-        let callee = self.dice.below(self.functions as usize) as u32;
+        let any = self.dice.below(self.functions as usize) as u32;
+        let callee = self.itself.filter(|_| self.dice.below(8) > 0).unwrap_or(any);
         let (params, results) = self.types[callee as usize].clone();
         self.need(&params);
         self.pop(params.len());
         // Each call counts, so that none goes on for ever.
-        self.count_down();
-        if self.dice.below(4) == 0 {
+        if self.itself.is_none() {
+            self.count_down();
+        }
+        if self.dice.below(if self.itself.is_some() { 16 } else { 4 }) == 0 {
             self.push(ValType::I32);
             self.put(I::I32Const(7));
             self.put(I::I32And);
