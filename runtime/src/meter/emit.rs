@@ -9,7 +9,7 @@ use wasm_encoder::{BlockType, BranchHint, Function as Code, Instruction as I, Me
 use wasmparser::{Operator, ValType};
 
 use super::MeterError;
-use super::body::{Body, Inlined, Signatures};
+use super::body::{Body, Inlined, Signatures, Step};
 use super::calls::{Callees, Entry};
 use super::checks::Checks;
 use super::depths::{Depths, Enter};
@@ -91,15 +91,9 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
             mend.write(&mut emitter.code, &mut emitter.hints);
         }
         if step.inlined == Inlined::Begins {
-            emitter.tell(|wrappers, code| wrappers.tell_begin(code, context.signatures.imported_functions + index as u32));
+            emitter.begin_inlined(context.signatures.imported_functions + index as u32);
         }
-        if step.inlined == Inlined::Begins && emitter.is_load_open {
-            emitter.end_block();
-        }
-        emitter.step(at, &step.op, repeated.peek().is_some_and(|range| range.contains(&at)))?;
-        if step.inlined == Inlined::Ends {
-            emitter.tell(|wrappers, code| wrappers.tell_end(code, 0));
-        }
+        emitter.step(at, step, repeated.peek().is_some_and(|range| range.contains(&at)))?;
         repeated.next_if(|range| *range.end() == at);
     }
     let Emitter { code, pending, hints, .. } = emitter;
@@ -238,8 +232,8 @@ impl Emitter<'_> {
         }
     }
 
-    fn step(&mut self, at: usize, op: &Operator<'_>, is_repeated: bool) -> Result<(), MeterError> {
-        let updates = self.plan.steps[at];
+    fn step(&mut self, at: usize, step: &Step<'_>, is_repeated: bool) -> Result<(), MeterError> {
+        let (op, updates) = (&step.op, self.plan.steps[at]);
         if updates.before != 0 && !matches!(op, Operator::Unreachable) {
             self.add(updates.before);
             self.lacks(self.lacking - updates.before);
@@ -289,6 +283,9 @@ impl Emitter<'_> {
             }
         }
         self.is_in_local = is_repeated;
+        if step.inlined == Inlined::Ends {
+            self.end_inlined(updates);
+        }
         self.add(updates.after);
         if let Some((lacking, weight)) = updates.begins {
             self.lacks(lacking);
@@ -353,12 +350,23 @@ impl Emitter<'_> {
         self.sees_stores();
     }
 
-    /// Tells the host of a call that was inlined, where the module is profiled. The count is exact meanwhile.
-    fn tell(&mut self, tell: impl Fn(Wrappers, &mut Code)) {
-        let Some(wrappers) = self.context.wrappers else { return };
-        self.add(self.lacking);
-        tell(wrappers, &mut self.code);
-        self.add(-self.lacking);
+    /// Comes to what stands in the place of a call of `function`. The host is told as by a wrapper, with the exact count, where there is one.
+    fn begin_inlined(&mut self, function: u32) {
+        if self.is_load_open {
+            self.end_block();
+        }
+        if let Some(wrappers) = self.context.wrappers {
+            self.add(self.lacking);
+            wrappers.tell_begin(&mut self.code, function);
+            self.add(-self.lacking);
+        }
+    }
+
+    /// Leaves it: what the block behind costs is not paid as yet.
+    fn end_inlined(&mut self, updates: Updates) {
+        if let (Some(wrappers), Some((lacking, weight))) = (self.context.wrappers, updates.begins) {
+            wrappers.tell_end(&mut self.code, lacking + updates.after - weight);
+        }
     }
 
     /// Whether an operator traps whatever its operands are, and compilers know.

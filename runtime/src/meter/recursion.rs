@@ -18,14 +18,17 @@ use wasmparser::{BlockType, FuncType, Operator, ValType};
 
 use super::body::{Body, Inlined, Step};
 
-/// Operators of a function and of all its copies together, structure included. Longer ones do enough beside their calls.
+/// Operators of a function and of all its copies together, structure and what each copy begins with included; each target of a table counts as one.
+/// Longer ones do enough beside their calls, and a hostile module of nothing but such functions becomes at most some ten times as long.
 const OPERATORS_MAX: usize = 128;
 
 /// Inlines the calls of itself into the function of this index and type.
 pub(super) fn inline_recursion(body: &mut Body<'_>, function: u32, ty: &FuncType) {
     let is_own = |step: &Step<'_>| matches!(step.op, Operator::Call { function_index } if function_index == function);
     let calls = body.steps.iter().filter(|step| is_own(step)).count();
-    if calls == 0 || body.steps.len() * (calls + 1) > OPERATORS_MAX {
+    let begins = body.params as usize + 2 * (body.locals.len() - body.params as usize);
+    let operators = begins + body.steps.iter().map(operators).sum::<usize>();
+    if calls == 0 || operators * (calls + 1) > OPERATORS_MAX {
         return;
     }
     let block = match ty.results() {
@@ -51,6 +54,13 @@ pub(super) fn inline_recursion(body: &mut Body<'_>, function: u32, ty: &FuncType
     body.steps = out;
 }
 
+fn operators(step: &Step<'_>) -> usize {
+    match &step.op {
+        Operator::BrTable { targets } => 1 + targets.len() as usize,
+        _ => 1,
+    }
+}
+
 /// What a call does before the body: it takes its parameters off the stack and clears its other locals, which the copies have in turn.
 fn begin<'a>(body: &Body<'_>) -> Vec<Step<'a>> {
     let (first, params) = (body.locals.len() as u32, body.params as usize);
@@ -58,15 +68,13 @@ fn begin<'a>(body: &Body<'_>) -> Vec<Step<'a>> {
     let mut steps: Vec<_> = (0..params).rev().map(set).collect();
     for (local, ty) in body.locals.iter().enumerate().skip(params) {
         steps.push(Step::free(match ty {
-            ValType::I32 | ValType::V128 => Operator::I32Const { value: 0 },
+            ValType::I32 => Operator::I32Const { value: 0 },
             ValType::I64 => Operator::I64Const { value: 0 },
             ValType::F32 => Operator::F32Const { value: 0.0.into() },
             ValType::F64 => Operator::F64Const { value: 0.0.into() },
+            ValType::V128 => Operator::V128Const { value: 0_i128.into() },
             ValType::Ref(ty) => Operator::RefNull { hty: ty.heap_type() },
         }));
-        if *ty == ValType::V128 {
-            steps.push(Step::free(Operator::I8x16Splat));
-        }
         steps.push(set(local));
     }
     steps
@@ -136,6 +144,14 @@ mod tests {
                 format!("(func $f {} (call $f) (call $f))", "nop ".repeat(OPERATORS_MAX / 3 - 3)),
                 4,
             ),
+            (
+                "many locals",
+                "(func $f (local i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64) (call $f) (call $f))"
+                    .to_owned(),
+                4,
+            ),
+            ("more locals than are worth it", format!("(func $f (local {}) (call $f) (call $f))", "v128 ".repeat(64)), 2),
+            ("a table of many targets", format!("(func $f (call $f) (call $f) (br_table {} (i32.const 0)))", "0 ".repeat(64)), 2),
             ("too long, called twice", format!("(func $f {} (call $f) (call $f))", "nop ".repeat(OPERATORS_MAX / 3 - 2)), 2),
         ];
         for (what, functions, want) in rows {

@@ -24,7 +24,7 @@ use super::body::{Body, Inlined, Step};
 use super::graph::is_root;
 
 /// Operators that all copies of a loop have together. Longer bodies gain nothing; and a hostile module of nothing but short loops
-/// becomes at most [`COPIES_MAX`] times as long. What makes NaNs canonical is not counted, unless it is more than the operators.
+/// becomes at most [`COPIES_MAX`] times as long, behind what [`recursion`](super::recursion) made of it. What makes NaNs canonical is not counted, unless it is more than the operators.
 pub(super) const OPERATORS_MAX: usize = 128;
 /// Copies of a loop.
 const COPIES_MAX: usize = 8;

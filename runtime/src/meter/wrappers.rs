@@ -6,7 +6,8 @@
 //! large as its parameters are twice; a function's nominal frame has more native room than that for each parameter.
 //!
 //! The host's two functions are in a table of the meter's own, because an import would give every function another index. At both calls
-//! the counter is exact but for what the wrapped function owes, which is told beside.
+//! the counter is exact but for what the wrapped function owes, which is told beside. A call that was inlined has no wrapper: its function tells
+//! the same from where the call stood ([`emit`](super::emit)).
 
 use std::convert::Infallible;
 

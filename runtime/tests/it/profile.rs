@@ -70,6 +70,33 @@ const KNOWN: &str = r#"(module
     (func (export "_start")
         (call $one (i32.const 10000)) (call $three (i32.const 10000)) (call $three (i32.const 10000))))"#;
 
+/// What an inlined call costs is told as that of a call: a function that is too long to be inlined into itself has the same tree.
+#[tokio::test]
+async fn inlined_calls_have_the_tree_of_calls() {
+    let module = |long: &str| {
+        Job::wat(&format!(
+            r#"(module (memory (export "memory") 1) (elem declare func $f) (global $g (mut i32) (i32.const 0))
+                (func $f (param $n i32) (result i32) (local $i i32)
+                    {long}
+                    (if (i32.eqz (local.get $n)) (then (return (i32.const 1))))
+                    (global.set $g (i32.add (global.get $g) (call $f (i32.sub (local.get $n) (i32.const 1)))))
+                    (drop (ref.func $f))
+                    (loop $l
+                        (global.set $g (i32.div_u (global.get $g) (i32.const 3)))
+                        (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 4))))
+                    (if (i32.and (local.get $n) (i32.const 1)) (then (drop (call $f (i32.const 0)))))
+                    (global.get $g))
+                (func (export "_start") (drop (call $f (i32.const 5))) (drop (call $f (i32.const 2)))))"#
+        ))
+    };
+    let pair = Pair::new();
+    let (inlined, profile) = pair.run("inlined", module("")).await;
+    let (called, calls) = pair.run("called", module(&"nop ".repeat(128))).await;
+    assert_eq!(inlined.report.usage.fuel, called.report.usage.fuel);
+    assert_eq!(profile, calls);
+    assert!(profile.nodes.len() > 8, "{profile:?}");
+}
+
 #[tokio::test]
 async fn known_work_has_the_known_share() {
     let (ended, profile) = Pair::new().run("known", Job::wat(KNOWN)).await;

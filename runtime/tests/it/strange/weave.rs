@@ -51,15 +51,14 @@ pub(super) fn recursive(seed: u64) -> Vec<u8> {
 
 fn woven(mut dice: Dice, count: u32, is_short: bool) -> Vec<u8> {
     // Signatures of functions come first, then of blocks as they come.
-    let mut types: Vec<Signature> = (0..count).map(|_| (dice.types(4), dice.types(3))).collect();
+    let results_max = if is_short { 1 } else { 3 };
+    let mut types: Vec<Signature> = (0..count).map(|_| (dice.types(4), dice.types(results_max))).collect();
     let functions = count;
     let (pages_max, elements_max) = (dice.pick(&[None, Some(1), Some(2), Some(4)]), dice.pick(&[None, Some(6), Some(20)]));
     let bodies: Vec<Function> = (0..functions)
         .map(|index| {
             let (params, results) = types[index as usize].clone();
-            let mut weaver = Weaver::new(&mut dice, &mut types, functions, params, results);
-            weaver.itself = is_short.then_some(index);
-            weaver.body()
+            Weaver::new(&mut dice, &mut types, functions, is_short.then_some(index), params, results).body()
         })
         .collect();
 
@@ -182,26 +181,17 @@ impl<'w> Weaver<'w> {
         dice: &'w mut Dice,
         types: &'w mut Vec<Signature>,
         functions: u32,
+        itself: Option<u32>,
         params: Vec<ValType>,
         results: Vec<ValType>,
     ) -> Self {
-        let declared = HELD.map(|ty| (LOCALS_EACH, ty));
+        let each = if itself.is_some() { 1 } else { LOCALS_EACH };
+        let declared = HELD.map(|ty| (each, ty));
         let mut locals = params;
         locals.extend(declared.iter().flat_map(|(count, ty)| iter::repeat_n(*ty, *count as usize)));
         let left = 10 + dice.below(150);
         let labels = vec![Label { takes: results.clone() }];
-        Self {
-            dice,
-            types,
-            functions,
-            itself: None,
-            results,
-            locals,
-            labels,
-            stack: Vec::new(),
-            code: Function::new(declared),
-            left,
-        }
+        Self { dice, types, functions, itself, results, locals, labels, stack: Vec::new(), code: Function::new(declared), left }
     }
 
     fn body(mut self) -> Function {
