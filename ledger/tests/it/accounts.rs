@@ -1,5 +1,7 @@
 //! Money: what each operation does to whom, and random scripts against a model.
 
+use std::collections::BTreeMap;
+
 use adit_ledger::{Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Ledger, Operation, Refused};
 use adit_protocol::{
     Attempt, Grant, JobId, Leaf, Microcredits, Outcome, Payout, PublicKey, Receipt, Terms, TransferId, UnixMillis, VoidReason,
@@ -300,7 +302,7 @@ fn nothing_moves_before_the_gateway_has_stated_its_terms() {
     );
 }
 
-const JOBS: u64 = 32;
+const JOBS: u64 = 40;
 const STEPS: usize = 400;
 const SCRIPTS: u32 = 256;
 
@@ -309,16 +311,24 @@ fn scripts() -> u32 {
     std::env::var("ADIT_LEDGER_SCRIPTS").ok().map_or(SCRIPTS, |count| count.parse().expect("ADIT_LEDGER_SCRIPTS is a number"))
 }
 
+/// Of few amounts, so that the same is asked for again also by chance.
+fn amount<const N: usize>(amounts: [u64; N]) -> impl Strategy<Value = u64> {
+    prop::sample::select(amounts.to_vec())
+}
+
 fn step() -> impl Strategy<Value = Step> {
+    let (granted, held, paid_out) = (amount([0, 5_000, 8_999, 8_999]), amount([150, 300, 499]), amount([0, 70, 699]));
     prop_oneof![
-        1 => (0..12u8, 0..3u64, 0..9_000u64).prop_map(|(order, customer, amount)| Step::Grant { order, customer, amount }),
-        7 => (0..JOBS, 150..500u64, 0..100u64).prop_map(|(job, amount, expires)| Step::Hold { job, amount, expires }),
-        6 => (0..JOBS, 0..2u64).prop_map(|(job, variant)| Step::Settle { job, variant }),
-        4 => (0..JOBS, 1..5u64, 0..2u64).prop_map(|(job, number, variant)| Step::Attempt { job, number, variant }),
-        2 => (0..JOBS).prop_map(|job| Step::Void { job }),
+        2 => (0..12u8, 0..3u64, granted).prop_map(|(order, customer, amount)| Step::Grant { order, customer, amount }),
+        11 => (0..JOBS, held, amount([30, 70, 99])).prop_map(|(job, amount, expires)| Step::Hold { job, amount, expires }),
+        8 => (0..JOBS, 0..2u64).prop_map(|(job, variant)| Step::Settle { job, variant }),
+        7 => (0..JOBS, 1..5u64, 0..2u64).prop_map(|(job, number, variant)| Step::Attempt { job, number, variant }),
+        4 => (0..JOBS).prop_map(|job| Step::Void { job }),
         1 => (0..60u64).prop_map(|now| Step::Expire { now }),
-        1 => (0..12u8, 0..700u64).prop_map(|(order, amount)| Step::Payout { order, amount }),
+        2 => (0..12u8, paid_out).prop_map(|(order, amount)| Step::Payout { order, amount }),
         1 => prop_oneof![Just(0), Just(50_000), Just(1_000_000), Just(1_000_001)].prop_map(|fee_ppm| Step::State { fee_ppm }),
+        // The last few, while a job is still as it was, and any.
+        4 => (prop_oneof![0..4usize, 0..200usize], any::<bool>()).prop_map(|(back, is_changed)| Step::Repeat { back, is_changed }),
     ]
 }
 
@@ -343,17 +353,89 @@ proptest! {
         }
         prop_assert_eq!(ledger.reader().check_books().unwrap(), books);
     }
+
+    /// What happens to one job or order does not depend on when others have their turn, nor on how often each is asked for.
+    #[test]
+    fn independent_operations_come_to_the_same_in_any_order((chains, turns) in chains().prop_flat_map(|chains| {
+        let turns: Vec<usize> = chains.iter().enumerate().flat_map(|(at, chain)| vec![at; chain.len()]).collect();
+        (Just(chains), [Just(turns.clone()).prop_shuffle(), Just(turns).prop_shuffle()])
+    })) {
+        let ends = turns.map(|turns| end_of(&chains, &turns));
+        prop_assert_eq!(&ends[0], &ends[1]);
+    }
 }
 
-/// Scripts mean little if most of their steps are refused.
+/// Jobs of the chains, and those that are settled before them, so that there is something to pay out.
+const CHAINED: u64 = 16;
+
+/// Steps of one job or order each, which have their turns in this order: enough was granted and earned before for all of them.
+fn chains() -> impl Strategy<Value = Vec<Vec<Step>>> {
+    let attempt = |job| (1..4u64, 0..2u64).prop_map(move |(number, variant)| Step::Attempt { job, number, variant });
+    let ending = |job| {
+        prop_oneof![
+            3 => (0..2u64).prop_map(move |variant| vec![Step::Settle { job, variant }, Step::Settle { job, variant }]),
+            1 => Just(vec![Step::Void { job }, Step::Void { job }]),
+            1 => Just(Vec::new()),
+        ]
+    };
+    let of_job = move |job| {
+        let holds = prop::collection::vec(amount([150, 300, 499]), 1..4);
+        (holds, prop::collection::vec(attempt(job), 0..3), ending(job)).prop_map(move |(holds, attempts, ending)| {
+            let holds = holds.into_iter().map(|amount| Step::Hold { job, amount, expires: 99 });
+            holds.chain(attempts).chain(ending).collect::<Vec<_>>()
+        })
+    };
+    let order = (3..9u8, 0..3u64, amount([0, 70, 699]), any::<bool>()).prop_map(|(order, customer, amount, is_grant)| {
+        let step = if is_grant { Step::Grant { order, customer, amount } } else { Step::Payout { order, amount: amount / 7 } };
+        vec![step.clone(), step]
+    });
+    let orders = prop::collection::vec(order, 0..6).prop_map(|mut orders| {
+        let mut known = std::collections::BTreeSet::new();
+        orders.retain(|order| match order[0] {
+            Step::Grant { order, .. } | Step::Payout { order, .. } => known.insert(order),
+            _ => unreachable!("these are orders"),
+        });
+        orders
+    });
+    let jobs: Vec<_> = (0..CHAINED).map(of_job).collect();
+    (jobs, orders).prop_map(|(jobs, orders)| jobs.into_iter().chain(orders).collect())
+}
+
+/// What all accounts have, and what is held, after these turns of the chains.
+fn end_of(chains: &[Vec<Step>], turns: &[usize]) -> (Vec<(Account, Balance)>, Vec<adit_ledger::Hold>) {
+    let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway()).unwrap();
+    let (mut model, mut chains) = (Model::default(), chains.iter().map(|chain| chain.iter()).collect::<Vec<_>>());
+    let mut steps = vec![Step::State { fee_ppm: 50_000 }];
+    steps.extend((0..3).map(|n| Step::Grant { order: n as u8, customer: n, amount: 100_000 }));
+    for job in CHAINED..2 * CHAINED {
+        steps.extend([Step::Hold { job, amount: 499, expires: 99 }, Step::Settle { job, variant: 0 }]);
+    }
+    steps.extend(turns.iter().map(|chain| chains[*chain].next().unwrap().clone()));
+    let (operations, wanted): (Vec<_>, Vec<_>) = steps.iter().map(|step| model.step(step)).unzip();
+    for outcome in &wanted {
+        assert!(
+            !matches!(outcome, Err(Refused::Insufficient { .. } | Refused::Books(BooksError::Overdrawn { .. }))),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(ledger.apply(&operations).unwrap(), wanted);
+    model.check(&ledger, &mut Books::default(), &mut 0);
+    (ledger.reader().balances().unwrap(), ledger.reader().holds().unwrap())
+}
+
+/// Scripts mean little if most of their steps are refused, or if none of them is asked for twice.
 #[test]
 fn scripts_do_more_than_fail() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut done, mut settled, mut voided, mut tried, mut resumed) = (0, 0, 0, 0, 0);
+    let mut repeats = BTreeMap::<&str, usize>::new();
     for _ in 0..20 {
         let mut model = Model::default();
         for step in prop::collection::vec(step(), STEPS).new_tree(&mut runner).unwrap().current() {
-            let outcome = model.step(&step).1;
+            let (operation, outcome) = model.step(&step);
+            if let Some(what) = repetition(&operation, &outcome) {
+                *repeats.entry(what).or_default() += 1;
+            }
             done += usize::from(outcome.is_ok());
             settled += usize::from(matches!(outcome, Ok(Applied::Settled(Appended::New { .. }))));
             voided += usize::from(matches!((&step, &outcome), (Step::Void { .. }, Ok(_))));
@@ -364,6 +446,41 @@ fn scripts_do_more_than_fail() {
     }
     assert!(done > 20 * STEPS / 4 && settled > 20 * 8 && voided > 20 * 5, "{done} {settled} {voided}");
     assert!(tried > 20 * 8 && resumed > 20, "{tried} {resumed}");
+    println!("{repeats:?}");
+    for (what, floor) in REPEATS {
+        assert!(repeats.get(what).is_some_and(|count| *count >= floor), "{what}: {repeats:?}");
+    }
+}
+
+/// How often 20 scripts must ask for something again, and for something else under the same id.
+const REPEATS: [(&str, usize); 10] = [
+    ("a grant again", 20),
+    ("a payout again", 15),
+    ("an order otherwise", 100),
+    ("a hold again", 40),
+    ("a hold otherwise", 100),
+    ("a settlement again", 40),
+    ("a settlement otherwise", 40),
+    ("an attempt again", 20),
+    ("an attempt otherwise", 20),
+    ("terms again", 20),
+];
+
+/// What is asked for again, if it is that.
+fn repetition(operation: &Operation, outcome: &Result<Applied, Refused>) -> Option<&'static str> {
+    Some(match (operation, outcome) {
+        (Operation::Grant(_), Ok(Applied::Before { .. })) => "a grant again",
+        (Operation::Payout(_), Ok(Applied::Before { .. })) => "a payout again",
+        (Operation::Hold(_), Ok(Applied::Before { .. })) => "a hold again",
+        (Operation::Attempt(_), Ok(Applied::Before { .. })) => "an attempt again",
+        (Operation::State(_), Ok(Applied::Before { .. })) => "terms again",
+        (_, Ok(Applied::Settled(Appended::Existing(_)))) => "a settlement again",
+        (_, Err(Refused::OtherOrder { .. })) => "an order otherwise",
+        (_, Err(Refused::OtherHold { .. })) => "a hold otherwise",
+        (Operation::Attempt(_), Err(Refused::Entry(EntryError::Paid { .. }))) => "an attempt otherwise",
+        (_, Err(Refused::Entry(EntryError::Conflict { .. }))) => "a settlement otherwise",
+        _ => return None,
+    })
 }
 
 /// Jobs are not mixed up by the fixtures.

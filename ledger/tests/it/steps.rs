@@ -1,6 +1,6 @@
 //! Steps by small numbers, and the ledger as plain maps: what each step must come to, and what must be kept after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use adit_ledger::{
     Account, Appended, Applied, Balance, Books, BooksError, Entry, EntryError, Hold, Ledger, Operation, Refused, StoredJob,
@@ -51,6 +51,12 @@ pub(crate) enum Step {
     Unpaid {
         job: u64,
         reason_bytes: usize,
+    },
+    /// An earlier operation again: the one so many before the last, around the start. Where it is changed, under the same id with other
+    /// contents, as far as it has an id and contents.
+    Repeat {
+        back: usize,
+        is_changed: bool,
     },
 }
 
@@ -127,7 +133,12 @@ pub(crate) struct Model {
     pub(crate) statements: BTreeMap<Account, Vec<u64>>,
     /// The attempts that the node was not paid for.
     pub(crate) unpaid: Vec<UnpaidAttempt>,
+    /// What was given last, each as its step and as it was given.
+    given: VecDeque<(Step, Operation)>,
 }
+
+/// Operations that a step can repeat. Models are copied, so they do not remember all.
+const REMEMBERED_MAX: usize = 200;
 
 impl Step {
     /// A step by numbers below given bounds: from a generator, or from bytes. Most jobs meet more than once.
@@ -142,6 +153,18 @@ impl Step {
             19 => Self::Unpaid { job: below(jobs), reason_bytes: below(300) as usize },
             20..=22 => Self::Attempt { job: below(jobs), number: 1 + below(4), variant: below(2) },
             _ => Self::State { fee_ppm: [0, 50_000, 1_000_000, 1_000_001][below(4) as usize] },
+        }
+    }
+
+    /// The same id with other contents; the same step where it has none of both.
+    fn changed(&self) -> Self {
+        match self.clone() {
+            Self::Grant { order, customer, amount } => Self::Grant { order, customer, amount: amount + 1 },
+            Self::Payout { order, amount } => Self::Payout { order, amount: amount + 1 },
+            Self::Hold { job, amount, expires } => Self::Hold { job, amount: amount - 1, expires },
+            Self::Settle { job, variant } => Self::Settle { job, variant: 1 - variant },
+            Self::Attempt { job, number, variant } => Self::Attempt { job, number, variant: 1 - variant },
+            same => same,
         }
     }
 }
@@ -181,7 +204,25 @@ impl Model {
 
     /// The operation of a step, and what must become of it.
     pub(crate) fn step(&mut self, step: &Step) -> (Operation, Result<Applied, Refused>) {
+        let Step::Repeat { back, is_changed } = *step else {
+            let (operation, outcome) = self.carry_out(step);
+            self.given.push_back((step.clone(), operation.clone()));
+            if self.given.len() > REMEMBERED_MAX {
+                self.given.pop_front();
+            }
+            return (operation, outcome);
+        };
+        let at = back % self.given.len().max(1);
+        match self.given.iter().rev().nth(at).cloned() {
+            Some((earlier, _)) if is_changed => self.carry_out(&earlier.changed()),
+            Some((earlier, operation)) => (operation, self.carry_out(&earlier).1),
+            None => self.carry_out(&Step::Expire { now: 0 }),
+        }
+    }
+
+    fn carry_out(&mut self, step: &Step) -> (Operation, Result<Applied, Refused>) {
         match *step {
+            Step::Repeat { .. } => unreachable!("what is repeated is no repetition"),
             Step::State { fee_ppm } => {
                 let operation = Operation::State(Terms { fee_ppm, ..terms() });
                 let outcome = match self.fee_ppm {
