@@ -102,20 +102,41 @@ pub(crate) async fn ask(client: &Client, query: Query) -> anyhow::Result<Answer>
 /// How long a job's proof is waited for, where its gateway has signed no checkpoint over it yet.
 const PROOF_PATIENCE: Duration = Duration::from_millis(500);
 
+/// As [`PROOF_PATIENCE`], where witnesses cosign the checkpoints: those come once a second, and each when enough witnesses have answered.
+const WITNESSED_PROOF_PATIENCE: Duration = Duration::from_millis(2_500);
+
 /// How often it is asked for.
 const PROOF_EVERY: Duration = Duration::from_millis(25);
 
 /// The proof that a settled job is in the gateway's log. Nothing where it is not to be had soon: it can be asked for at any later time.
 pub(crate) async fn log_proof(client: &Client, job: JobId) -> Option<String> {
-    log_proof_within(client, job, PROOF_PATIENCE).await
+    let query = Query::Proof(job);
+    let soon = log_proof_within(client, query.clone(), PROOF_PATIENCE).await;
+    if soon.is_some() || !is_witnessed(client).await {
+        return soon;
+    }
+    log_proof_within(client, query, WITNESSED_PROOF_PATIENCE - PROOF_PATIENCE).await
 }
 
-/// As [`log_proof`], waited for as long as one likes; asked for once in any case.
-pub(crate) async fn log_proof_within(client: &Client, job: JobId, patience: Duration) -> Option<String> {
+/// Whether others than the gateway signed its last checkpoint. One that does not say so soon counts as alone.
+async fn is_witnessed(client: &Client) -> bool {
+    match tokio::time::timeout(PROOF_PATIENCE, client.ask(Query::Log)).await {
+        Ok(Ok(Answer::Log(log))) => log.checkpoint.is_some_and(|note| has_cosignatures(&note)),
+        _ => false,
+    }
+}
+
+/// Whether a signed note (<https://c2sp.org/signed-note>) has more than one signature.
+fn has_cosignatures(note: &str) -> bool {
+    note.split_once("\n\n").is_some_and(|(_, signatures)| signatures.lines().filter(|line| line.starts_with("— ")).count() > 1)
+}
+
+/// As [`log_proof`], by either question for a proof, waited for as long as one likes; asked for once in any case.
+pub(crate) async fn log_proof_within(client: &Client, query: Query, patience: Duration) -> Option<String> {
     let until = Instant::now() + patience;
     let asking = async {
         loop {
-            match client.ask(Query::Proof(job)).await {
+            match client.ask(query.clone()).await {
                 Ok(Answer::Proof(proof)) => return proof,
                 Ok(Answer::Unavailable(_)) if Instant::now() < until => tokio::time::sleep(PROOF_EVERY).await,
                 Ok(_) | Err(_) => return None,
@@ -129,4 +150,24 @@ pub(crate) async fn log_proof_within(client: &Client, job: JobId, patience: Dura
 /// What an answer to another question is.
 pub(crate) fn unexpected(answer: &Answer) -> anyhow::Error {
     RefusedError(format!("the gateway answered another question: {answer:?}")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_ledger::TreeHead;
+    use adit_tlog::{Cosigner, UnixSeconds, sign_checkpoint, with_cosignatures};
+
+    use super::*;
+
+    #[test]
+    fn checkpoint_that_a_witness_signed_too_shows_it() {
+        let (gateway, head) = (SecretKey::from_seed([9; 32]), TreeHead { size: 1, root: [0; 32] });
+        let note = sign_checkpoint(&gateway, &head);
+        let witness = Cosigner::new("witness.example", SecretKey::from_seed([5; 32])).unwrap();
+        let line = witness.cosign(&note, UnixSeconds(1)).unwrap().line;
+        let cosigned = with_cosignatures(&note, [line.as_str()]);
+        assert!(!has_cosignatures(std::str::from_utf8(&note).unwrap()));
+        assert!(has_cosignatures(std::str::from_utf8(&cosigned).unwrap()));
+        assert!(!has_cosignatures("") && !has_cosignatures("— a b\n— c d\n"));
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) struct ReceiptsArgs {
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
     /// Write each to DIR/JOB.receipt as well, with the proof that it is in the gateway's log; one that did not settle its job to
-    /// DIR/JOB.attempt-N.receipt. Where that holds another, to DIR/JOB.leaf-INDEX.receipt
+    /// DIR/JOB.attempt-N.receipt, with that proof too. Where that holds another, to DIR/JOB.leaf-INDEX.receipt
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Print one JSON object a line
@@ -180,7 +180,7 @@ impl<'a> List<'a> {
         if let Some(fault) = verify::fault(&kept).or(elsewhere) {
             self.blame(index, format!("{fault}; what shows it is in {}", path.display()));
         }
-        if ends_job && kept.log.is_none() {
+        if kept.log.is_none() {
             self.unproven.push(path);
         }
         Ok(())
@@ -188,23 +188,18 @@ impl<'a> List<'a> {
 
     /// Whether a receipt ended its job, and the proof that it is in the log.
     async fn find(&mut self, client: &Client, index: u64, signed: &SignedReceipt) -> anyhow::Result<(bool, Option<String>)> {
-        let receipt = &signed.receipt;
-        if receipt.outcome.is_interim() {
-            return Ok((false, None));
-        }
         let begun = Instant::now();
-        let settled = link::log_proof_within(client, receipt.job, self.patience).await;
-        let leaf = match settled.as_deref().and_then(proven_leaf) {
+        let attempt = Query::AttemptProof { job: signed.receipt.job, attempt: signed.receipt.attempt };
+        let log = link::log_proof_within(client, attempt, self.patience).await;
+        let leaf = match log.as_deref().and_then(proven_leaf) {
             Some(leaf) => leaf,
             None => {
                 self.patience = self.patience.saturating_sub(begun.elapsed());
                 leaf_at(client, index).await?
             }
         };
-        // The gateway proves what settled the job: another's proof says that this one did not.
         let is_its_own = leaf.paid().is_some_and(|paid| paid.receipt == signed.public());
-        let ends_job = is_its_own && matches!(leaf, Leaf::Settlement(_));
-        Ok((ends_job, settled.filter(|_| ends_job)))
+        Ok((is_its_own && matches!(leaf, Leaf::Settlement(_)), log))
     }
 
     fn finish(mut self) -> anyhow::Result<Exit> {

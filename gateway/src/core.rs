@@ -764,7 +764,7 @@ impl Core {
                 | Query::Statement { limit, .. }
                 | Query::Unpaid { limit, .. } => (*limit as usize).min(ANSWER_ROWS_MAX),
                 // Holds are in the order of their jobs, so those of one client are found among all.
-                Query::Holds => self.jobs.len(),
+                Query::Holds | Query::HoldsAfter { .. } => self.jobs.len(),
                 _ => 0,
             },
         };
@@ -792,9 +792,13 @@ impl Core {
                 }))
             }
             Query::Statement { from, limit } => available(account::statement(&self.reader, client, from, limit)),
-            Query::Holds => available(account::holds(&self.reader, client)),
+            Query::Holds => available(account::holds(&self.reader, client, None)),
+            Query::HoldsAfter { expires, job } => available(account::holds(&self.reader, client, Some((expires, job)))),
             Query::Unpaid { from, limit } => available(account::unpaid(&self.reader, client, from, limit)),
             Query::Proof(job) => available(account::proof(&self.reader, &self.published, client, job)),
+            Query::AttemptProof { job, attempt } => {
+                available(account::attempt_proof(&self.reader, &self.published, client, job, attempt))
+            }
             Query::Log => {
                 let checkpoint = self.published.get().map(|published| String::from_utf8_lossy(&published.note).into_owned());
                 Answer::Log(LogStatus { url: self.log_url.clone(), checkpoint })

@@ -111,6 +111,20 @@ pub enum Query {
     Why(JobId),
     /// What a node was considered for. The client must have the node's key or the gateway's.
     WhyNot(PublicKey),
+    /// As `Proof`, of one paid attempt at a job: of the one that settled it, or of one that did not.
+    AttemptProof {
+        /// The job.
+        job: JobId,
+        /// Which attempt.
+        attempt: Attempt,
+    },
+    /// As `Holds`, those behind the last one that was told.
+    HoldsAfter {
+        /// When that ends.
+        expires: UnixMillis,
+        /// The job that it is held for.
+        job: JobId,
+    },
 }
 
 /// What a gateway says to a client.
@@ -402,7 +416,7 @@ pub enum Answer {
         /// The index to ask from next; nothing where the end was reached.
         next: Option<u64>,
     },
-    /// To `Holds`, oldest end first.
+    /// To `Holds` and `HoldsAfter`, oldest end first. Where there are `ANSWER_ROWS_MAX`, more may be behind the last.
     Holds(Vec<HoldStatus>),
     /// To `Unpaid`: each with its number, and where to go on.
     Unpaid {
@@ -411,7 +425,7 @@ pub enum Answer {
         /// The number to ask from next; nothing where the end was reached.
         next: Option<u64>,
     },
-    /// To `Proof`; nothing where the job is unknown, not settled, or another's.
+    /// To `Proof` and `AttemptProof`; nothing where the job or the attempt is unknown, not paid, or another's.
     Proof(Option<String>),
     /// To `Log`.
     Log(LogStatus),

@@ -1,5 +1,7 @@
 //! A worker that stands still in the middle of a job: the job's second attempt, on another node, ends it.
 
+use std::path::PathBuf;
+
 use adit_client::{Client, Job, JobHandle, Source, Update};
 use adit_protocol::{Attempt, Outcome, PublicKey};
 use rustix::process::{Pid, Signal, kill_process};
@@ -81,6 +83,20 @@ async fn available(client: &Client) -> u64 {
     timeout(PATIENCE, looking).await.expect("a hold is left")
 }
 
+/// The receipt of the attempt that lost was saved without a proof, and `adit verify` refused what `adit receipts --save` had written.
+fn check_saved(network: &Network, story: &Story, lost: Attempt) {
+    network.adit(["receipts", "--save", "saved"]).run().ok();
+    let files: Vec<_> = std::fs::read_dir(network.home.path("saved")).unwrap().map(|file| file.unwrap().path()).collect();
+    let is_of_loser = |file: &&PathBuf| file.to_str().unwrap().ends_with(&format!(".attempt-{lost}.receipt"));
+    let loser = files.iter().find(is_of_loser).unwrap_or_else(|| panic!("{files:?}"));
+    let policy = network.home.file("none.policy", "quorum none\n");
+    for args in [vec![], vec!["--policy".as_ref(), policy.as_os_str()]] {
+        network.home.adit(["verify"]).args(&files).args(args).run().ok();
+    }
+    let told = network.home.adit(["verify", "--json"]).args([loser]).run().ok().json();
+    assert!(told.to_string().contains("as an attempt that did not end its job"), "{told} of {:?}", story.interim);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn job_whose_worker_stands_still_is_ended_by_its_second_attempt() {
     let network = Network::with_slots(&[1, 1]);
@@ -113,6 +129,7 @@ async fn job_whose_worker_stands_still_is_ended_by_its_second_attempt() {
         for handle in both {
             follow(handle, |_| {}).await;
         }
+        check_saved(&network, &story, first.1);
         return;
     }
     panic!("each of {TRIES} jobs ended before its worker was stopped");

@@ -16,7 +16,7 @@ use crate::restored::Site;
 use crate::twice::receipt;
 
 /// Starts a gateway that only answers questions, as `answer` likes. Its address.
-fn gateway(key: &SecretKey, answer: impl Fn(Query) -> Answer + Send + 'static) -> String {
+pub(crate) fn answering(key: &SecretKey, answer: impl Fn(Query) -> Answer + Send + 'static) -> String {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), key).unwrap();
     let address = format!("{}#{}", listener.local_addr(), key.public());
     tokio::spawn(async move {
@@ -70,9 +70,9 @@ async fn receipts_of_others_and_repeated_ones_are_told_not_summed_and_not_saved(
     let settled = Settled { receipt: mine.public(), held: mine.receipt.cost, fee: Microcredits(0), time: UnixMillis(1) };
     let leaf = Leaf::Settlement(Box::new(settled)).to_bytes();
     let rows: Vec<_> = (3..).zip([&mine].into_iter().chain(others.iter().map(|(other, _)| other)).cloned()).collect();
-    let address = gateway(&key, move |query| match query {
+    let address = answering(&key, move |query| match query {
         Query::Receipts { from: 0, .. } => Answer::Receipts { rows: rows.clone(), next: None },
-        Query::Proof(_) => Answer::Proof(None),
+        Query::AttemptProof { .. } => Answer::Proof(None),
         Query::Statement { from: 3, .. } => Answer::Statement { rows: vec![(3, LeafBytes(leaf.clone()))], next: None },
         other => panic!("{other:?}"),
     });
@@ -101,7 +101,7 @@ async fn list_that_does_not_get_ahead_ends() {
     ];
     for (page, want) in pages {
         let mine = mine.clone();
-        let address = gateway(&key, move |query| match query {
+        let address = answering(&key, move |query| match query {
             Query::Receipts { from, .. } => page(from, &mine),
             other => panic!("{other:?}"),
         });
@@ -126,6 +126,11 @@ async fn receipts_that_are_saved_at_once_hold_and_keep_their_promises() {
     let files: Vec<_> = fs::read_dir(network.home.path("saved")).unwrap().map(|file| file.unwrap().path()).collect();
     assert_eq!(files.len(), 2);
     network.home.adit(["verify"]).args(&files).run().ok();
+    // A run keeps one at once, though a checkpoint comes but once a second.
+    for input in 2..6 {
+        let ran = network.run(&guest::echo()).args(["--json", "--input", "-"]).input([input]).run().ok().json();
+        assert!(ran["log_proof"].is_string(), "{ran}");
+    }
 
     // No checkpoint comes any more.
     witness.kill();

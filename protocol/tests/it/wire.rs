@@ -503,6 +503,8 @@ pub(crate) fn query_pins() -> Vec<Pin<Query>> {
         (Query::Backup, "0b # Backup".into()),
         (Query::Why(JOB), "0c 0b*16 # Why: job".into()),
         (Query::WhyNot(NODE), "0d ed*32 # WhyNot: node".into()),
+        (Query::AttemptProof { job: JOB, attempt: Attempt(300) }, "0e 0b*16 ac02 # AttemptProof: job, attempt 300".into()),
+        (Query::HoldsAfter { expires: UnixMillis(300), job: JOB }, "0f ac02 0b*16 # HoldsAfter: expires 300 ms, job".into()),
     ]
 }
 
