@@ -2,18 +2,19 @@
 
 use adit_client::Client;
 use adit_protocol::limits::ANSWER_ROWS_MAX;
-use adit_protocol::{AccountStatus, Answer, Leaf, Microcredits, Order, PublicKey, Query, TransferId, UnixMillis, VoidReason};
-use anyhow::Context;
+use adit_protocol::{
+    AccountStatus, Answer, HoldStatus, Leaf, Microcredits, Order, PublicKey, Query, TransferId, UnixMillis, VoidReason,
+};
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::args::{Common, LinkArgs};
-use crate::exit::{Exit, RefusedError};
+use crate::exit::{Exit, ProofError, RefusedError};
 use crate::link::{self, ask, unexpected};
 use crate::quantity::{parse_credits, parse_moment, show_time};
 use crate::reactor::block_on;
 use crate::report::short;
-use crate::screen::show_note;
 use crate::statement::{Fact, Period, earned, facts};
 use crate::table::{Table, print_json, print_line};
 
@@ -64,8 +65,16 @@ pub(crate) struct CreditArgs {
 #[derive(Debug, Subcommand)]
 enum CreditCommand {
     /// Make credits for a customer
+    #[command(after_help = "\
+Examples:
+  adit credit grant CUSTOMER_KEY 25 --key ~/.config/adit/gateway.key
+  adit credit grant CUSTOMER_KEY 25 --id 00112233445566778899aabbccddeeff  # again, it moves nothing more")]
     Grant(OrderArgs),
     /// Take credits from a node's owner, to whom they are paid elsewhere
+    #[command(after_help = "\
+Examples:
+  adit credit payout NODE_KEY 3.5 --key ~/.config/adit/gateway.key
+  adit credit payout NODE_KEY 3.5 --id 00112233445566778899aabbccddeeff --json")]
     Payout(OrderArgs),
 }
 
@@ -217,24 +226,37 @@ fn signed(amount: i128) -> String {
 }
 
 async fn holds(client: &Client, args: &AccountArgs) -> anyhow::Result<()> {
-    let holds = match ask(client, Query::Holds).await? {
-        Answer::Holds(holds) => holds,
-        other => return Err(unexpected(&other)),
-    };
-    if args.json {
-        return holds.iter().try_for_each(|hold| {
-            let expires = show_time(hold.expires);
-            print_json(&HoldLine { job: hold.job.to_string(), held_microcredits: hold.amount.0, expires })
-        });
-    }
-    if holds.len() == ANSWER_ROWS_MAX {
-        show_note(format!("there may be more: the gateway tells the {ANSWER_ROWS_MAX} that end first"));
-    }
+    let mut page = hold_page(client, Query::Holds).await?;
     let mut table = Table::new(["job", "held", "given back at the latest"]);
-    for hold in holds {
-        table.push([hold.job.to_string(), hold.amount.to_string(), show_time(hold.expires)]);
+    loop {
+        for HoldStatus { job, amount, expires } in &page {
+            let (job, expires) = (job.to_string(), show_time(*expires));
+            if args.json {
+                print_json(&HoldLine { job, held_microcredits: amount.0, expires })?;
+            } else {
+                table.push([job, amount.to_string(), expires]);
+            }
+        }
+        let Some(HoldStatus { expires, job, .. }) = page.last().copied().filter(|_| page.len() >= ANSWER_ROWS_MAX) else { break };
+        page = hold_page(client, Query::HoldsAfter { expires, job }).await?;
+        // One that is told again would be told for ever.
+        if page.first().is_some_and(|next| (next.expires, next.job) <= (expires, job)) {
+            bail!(ProofError("the gateway tells of holds that it told of before".to_owned()));
+        }
     }
-    Ok(table.print()?)
+    if !args.json {
+        table.print()?;
+    }
+    Ok(())
+}
+
+/// A page of holds, in order.
+async fn hold_page(client: &Client, query: Query) -> anyhow::Result<Vec<HoldStatus>> {
+    match ask(client, query).await? {
+        Answer::Holds(holds) if holds.is_sorted_by_key(|hold| (hold.expires, hold.job)) => Ok(holds),
+        Answer::Holds(_) => Err(ProofError("the gateway tells of holds out of order".to_owned()).into()),
+        other => Err(unexpected(&other)),
+    }
 }
 
 pub(crate) fn credit(args: &CreditArgs, common: &Common) -> anyhow::Result<Exit> {
@@ -250,10 +272,11 @@ pub(crate) fn credit(args: &CreditArgs, common: &Common) -> anyhow::Result<Exit>
     };
     block_on(async {
         let client = link::connect(&config, &args.link).await?;
-        let given = give(&client, order).await;
+        let outcome = outcome(&client, order).await;
         client.close().await;
-        // Whoever loses the answer must be able to give the same order again.
-        let index = given.with_context(|| format!("order {id}; give it again with --id {id}"))?;
+        // Whoever loses the answer must be able to give the same order again; one that was refused would be refused again.
+        let outcome = outcome.with_context(|| format!("order {id}; give it again with --id {id}"))?;
+        let index = outcome.with_context(|| format!("order {id}"))?;
         if args.json {
             let report = serde_json::json!({ "order": id.to_string(), "leaf": index, "amount_microcredits": amount.0 });
             print_json(&report)?;
@@ -267,9 +290,14 @@ pub(crate) fn credit(args: &CreditArgs, common: &Common) -> anyhow::Result<Exit>
 
 /// Gives an order, and waits until it is durable. The index of its leaf.
 pub(crate) async fn give(client: &Client, order: Order) -> anyhow::Result<u64> {
+    Ok(outcome(client, order).await??)
+}
+
+/// The index of an order's leaf, or why it is not carried out. An error where the gateway does not say which.
+async fn outcome(client: &Client, order: Order) -> anyhow::Result<Result<u64, RefusedError>> {
     match ask(client, Query::Order(order)).await? {
-        Answer::Ordered(index) => Ok(index),
-        Answer::OrderRefused(why) => Err(RefusedError(format!("the gateway does not carry out the order: {why}")).into()),
+        Answer::Ordered(index) => Ok(Ok(index)),
+        Answer::OrderRefused(why) => Ok(Err(RefusedError(format!("the gateway does not carry out the order: {why}")))),
         other => Err(unexpected(&other)),
     }
 }

@@ -27,8 +27,9 @@ Examples:
   adit node earnings --since 7d --json | jq -s 'map(.earned_microcredits // 0) | add'
   adit node earnings --key /var/lib/adit/node.key --gateway gateway.example:4433#6f1d5b…
 
-Each payment stands in the gateway's public log with the receipt that this node signed. The newest
-1,000 unpaid attempts are kept.")]
+Each payment stands in the gateway's public log with the receipt that this node signed. The last row
+has the total of those that are listed, and what is not paid out yet. The newest 1,000 unpaid attempts
+are kept.")]
 pub(crate) struct EarningsArgs {
     /// The gateway and the key it must prove [env: ADIT_GATEWAY] [default: the running `adit up`]
     #[arg(long, value_name = "ADDR#KEY")]
@@ -91,13 +92,13 @@ pub(crate) fn run(args: &EarningsArgs, common: &Common) -> anyhow::Result<Exit> 
     if args.json {
         lines.iter().try_for_each(print_json)?;
     } else {
-        table(&lines).print()?;
-        let sum = |amount: fn(&Line) -> Option<u64>| total(lines.iter().filter_map(amount).map(Microcredits));
-        let earned =
-            sum(|line| if let Line::Paid { earned_microcredits, .. } = line { Some(*earned_microcredits) } else { None })?;
+        let paid = lines.iter().filter_map(|line| match line {
+            Line::Paid { earned_microcredits, .. } => Some(Microcredits(*earned_microcredits)),
+            Line::Unpaid { .. } | Line::PaidOut { .. } => None,
+        });
+        table(&lines, total(paid)?, left).print()?;
         let count = lines.iter().filter(|line| matches!(line, Line::Unpaid { .. })).count();
-        let screen = &mut Screen::new(common.quiet);
-        screen.note(format!("{earned} earned here, {count} attempts unpaid; {left} not paid out yet"));
+        Screen::new(common.quiet).note(format!("{count} attempts unpaid"));
     }
     Ok(Exit::Success)
 }
@@ -144,7 +145,8 @@ fn lines(facts: &[Fact], unpaid: &[UnpaidAttempt], node: PublicKey, period: Peri
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-fn table(lines: &[Line]) -> Table<4> {
+/// The lines, and the total: what was earned by these, and what of all that was ever earned is `left` to be paid out.
+fn table(lines: &[Line], earned: Microcredits, left: Microcredits) -> Table<4> {
     let mut table = Table::new(["time", "job", "earned", "what"]);
     for line in lines {
         table.push(match line {
@@ -167,6 +169,7 @@ fn table(lines: &[Line]) -> Table<4> {
             }
         });
     }
+    table.push(["total".to_owned(), "-".to_owned(), earned.to_string(), format!("{left} not paid out yet")]);
     table
 }
 

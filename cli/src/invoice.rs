@@ -28,7 +28,8 @@ Examples:
 
 The total is the sum of the receipts, each of which is checked again. A job has one for each attempt
 that was paid: one that its node's owner cut short, or that came second, does not end the job, and is
-on a line of its own. A month is told by the time of payment, in UTC. Exit code 23 where a receipt
+on a line of its own. The total is the last row, of the table and of the comma-separated values, with
+`total` in the first column and the sum in the last; --json has it as total_microcredits. A month is told by the time of payment, in UTC. Exit code 23 where a receipt
 does not hold.")]
 pub(crate) struct InvoiceArgs {
     /// The first moment: a date, a time, or how long ago, as in 2026-11-01, 2026-11-01T12:00:00Z or 30d
@@ -37,7 +38,7 @@ pub(crate) struct InvoiceArgs {
     /// The first moment that is not in it any more [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     until: Option<UnixMillis>,
-    /// Print comma-separated values (RFC 4180), the total as the last row
+    /// Print comma-separated values (RFC 4180), the total as the last row: leave that out of a sum over the column
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// Print one JSON object
@@ -97,8 +98,8 @@ pub(crate) fn run(args: &InvoiceArgs, common: &Common) -> anyhow::Result<Exit> {
     } else if args.csv {
         write_csv(io::stdout().lock(), &items, total)?;
     } else {
-        table(&items).print()?;
-        Screen::new(common.quiet).note(format!("{}, {total} in all", counts(&items)));
+        table(&items, total).print()?;
+        Screen::new(common.quiet).note(counts(&items));
     }
     Ok(Exit::Success)
 }
@@ -173,7 +174,7 @@ fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow
         "gpu_comparison",
         "cost_microcredits",
     ];
-    let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+    let mut csv = csv::WriterBuilder::new().has_headers(false).terminator(csv::Terminator::CRLF).from_writer(out);
     csv.write_record(HEAD)?;
     for item in items {
         csv.serialize(Item { gpu_class: item.gpu_class.as_deref().map(as_text), ..item.clone() })?;
@@ -186,7 +187,7 @@ fn write_csv(out: impl io::Write, items: &[Item], total: Microcredits) -> anyhow
     Ok(())
 }
 
-fn table(items: &[Item]) -> Table<7> {
+fn table(items: &[Item], total: Microcredits) -> Table<7> {
     let mut table = Table::new(["settled", "job", "node", "outcome", "fuel", "GPU", "cost"]);
     for item in items {
         table.push([
@@ -199,6 +200,9 @@ fn table(items: &[Item]) -> Table<7> {
             Microcredits(item.cost_microcredits).to_string(),
         ]);
     }
+    let [label, sum] = ["total".to_owned(), total.to_string()];
+    let [job, node, outcome, fuel, gpu] = [const { String::new() }; 5];
+    table.push([label, job, node, outcome, fuel, gpu, sum]);
     table
 }
 
@@ -246,8 +250,9 @@ mod tests {
         let mut out = Vec::new();
         write_csv(&mut out, &items, Microcredits(2 * cost)).unwrap();
         let text = String::from_utf8(out).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4);
+        // RFC 4180, section 2: each row, also the last, ends in CR and LF.
+        let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
+        assert!(lines.len() == 4 && lines.iter().all(|line| !line.contains(['\r', '\n'])), "{text:?}");
         assert!(lines[0].starts_with("leaf,settled,job,") && lines[0].ends_with(",cost_microcredits"));
         assert!(lines[1].starts_with("4,1970-01-01T00:00:01Z,") && lines[1].ends_with(&format!(",{cost}")));
         assert_eq!(lines[3], format!("total,,,,,,,,,,,,,,,,{}", 2 * cost));

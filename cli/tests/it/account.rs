@@ -1,11 +1,13 @@
 //! Who has what: credits are granted, held, paid and paid out, and never twice.
 
-use adit_protocol::{PublicKey, SecretKey};
+use adit_protocol::limits::ANSWER_ROWS_MAX;
+use adit_protocol::{Answer, HoldStatus, JobId, Microcredits, PublicKey, Query, SecretKey, UnixMillis};
 use serde_json::Value;
 
 use crate::guest;
-use crate::network::{Adit, Network};
-use crate::process::until;
+use crate::network::{Adit, Gateway, Home, Network};
+use crate::process::{Ran, until};
+use crate::receipts::answering;
 
 const CREDIT: u64 = 1_000_000;
 
@@ -71,7 +73,7 @@ fn what_a_running_job_can_cost_is_held_and_goes_back() {
     submit(&network);
     assert!(account(&network, &[])[1] > 1_000);
     network.gateway.process.kill_in_place();
-    network.gateway = crate::network::Gateway::start_with(&network.home, &network.gateway.address.host, &[]);
+    network.gateway = Gateway::start_with(&network.home, &network.gateway.address.host, &[]);
     assert_eq!(account(&network, &[]), [10 * CREDIT - cost(&ended), 0, 0]);
 }
 
@@ -93,22 +95,58 @@ fn jobs_that_together_cost_too_much_are_not_begun_together() {
 fn order_is_the_operators_and_is_carried_out_once() {
     let network = Network::of_the_poor(&[]);
     let (user, id) = (user(&network), "00112233445566778899aabbccddeeff");
-    let refused = network.adit(["credit", "grant", &user, "5"]).run().code(20).says("orders are the gateway's operator's");
-    refused.says("give it again with --id");
+    // Again it would be refused again.
+    let definite = |ran: Ran, why: &str| assert!(!ran.code(20).says(why).stderr.contains("give it again"));
+    definite(network.adit(["credit", "grant", &user, "5"]).run(), "orders are the gateway's operator's");
     let grant = |amount: &str| operator(&network, &["grant", &user, amount, "--id", id, "--json"]).run();
     let first = grant("5").ok().json();
     assert_eq!((&first["order"], &first["amount_microcredits"]), (&id.into(), &(5 * CREDIT).into()));
     assert_eq!(grant("5").ok().json(), first);
-    grant("6").code(20).says("was for something else");
+    definite(grant("6"), "was for something else");
     assert_eq!(account(&network, &[])[0], 5 * CREDIT);
 
     let stranger: PublicKey = SecretKey::from_seed([7; 32]).public();
-    operator(&network, &["payout", &stranger.to_string(), "0.1"])
-        .run()
-        .code(20)
-        .says(&format!("owner {stranger} has 0.000000 credits, and 0.100000 credits were asked"));
+    let overdrawn = format!("owner {stranger} has 0.000000 credits, and 0.100000 credits were asked");
+    definite(operator(&network, &["payout", &stranger.to_string(), "0.1"]).run(), &overdrawn);
     operator(&network, &["grant", "no key", "1"]).run().code(2);
     operator(&network, &["grant", &user, "-1"]).run().code(2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_without_an_answer_can_be_given_again() {
+    let (home, key) = (Home::new(), SecretKey::generate());
+    let address = answering(&key, |_| Answer::Unavailable("in a moment".to_owned()));
+    let stranger = SecretKey::from_seed([7; 32]).public().to_string();
+    let ran = home.adit(["credit", "grant", &stranger, "5", "--gateway", &address]).run().code(20);
+    ran.says("give it again with --id").says("in a moment");
+}
+
+/// Of more holds than one answer has, a program was told of the first 200 and of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_are_listed_to_the_last() {
+    let (home, key) = (Home::new(), SecretKey::generate());
+    let hold =
+        |n: usize| HoldStatus { job: JobId([n as u8; 16]), amount: Microcredits(n as u64), expires: UnixMillis(n as u64 / 8) };
+    let all: Vec<HoldStatus> = (0..ANSWER_ROWS_MAX + 3).map(hold).collect();
+    let honest = || {
+        let all = all.clone();
+        answering(&key, move |query| match query {
+            Query::Holds => Answer::Holds(all[..ANSWER_ROWS_MAX].to_vec()),
+            Query::HoldsAfter { expires, job } => {
+                let behind = all.iter().filter(|hold| (hold.expires, hold.job) > (expires, job));
+                Answer::Holds(behind.take(ANSWER_ROWS_MAX).copied().collect())
+            }
+            other => panic!("{other:?}"),
+        })
+    };
+    let told = home.adit(["account", "--holds", "--json", "--gateway", &honest()]).run().ok().json_lines();
+    let amounts: Vec<_> = told.iter().map(|line| line["held_microcredits"].as_u64().unwrap()).collect();
+    assert_eq!(amounts, (0..ANSWER_ROWS_MAX as u64 + 3).collect::<Vec<_>>());
+    let table = home.adit(["account", "--holds", "--gateway", &honest()]).run().ok();
+    assert_eq!(table.text().lines().count(), 1 + ANSWER_ROWS_MAX + 3);
+
+    let round = answering(&key, move |_| Answer::Holds((0..ANSWER_ROWS_MAX).map(hold).collect()));
+    home.adit(["account", "--holds", "--json", "--gateway", &round]).run().code(23).says("told of before");
 }
 
 /// A node whose price nobody can pay takes no job from others, and no attempt.
@@ -150,7 +188,7 @@ fn welcome_is_given_once() {
     let mut spent = cost(&run(&network));
     assert_eq!(account(&network, &[]), [3 * CREDIT - spent, 0, 0]);
     network.gateway.process.kill_in_place();
-    network.gateway = crate::network::Gateway::start_with(&network.home, &network.gateway.address.host, &["--welcome", "3"]);
+    network.gateway = Gateway::start_with(&network.home, &network.gateway.address.host, &["--welcome", "3"]);
     let client = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     client.block_on(async { crate::network::nodes_until(&network.client().await, |nodes| nodes.len() == 1).await });
     spent += cost(&run(&network));
@@ -173,7 +211,13 @@ fn invoice_is_the_sum_of_the_receipts_and_the_owner_sees_what_was_paid() {
     assert_eq!(listed, jobs.iter().map(|job| &job["job"]).collect::<Vec<_>>());
     let csv = network.adit(["invoice", "--since", "1h", "--csv"]).run().ok();
     assert_eq!(csv.text().lines().count(), 5);
-    assert_eq!(csv.text().lines().last().unwrap(), format!("total,,,,,,,,,,,,,,,,{sum}"));
+    assert_eq!(csv.text().trim_end().lines().last().unwrap(), format!("total,,,,,,,,,,,,,,,,{sum}"));
+    assert_eq!(csv.stdout.windows(2).filter(|end| end == b"\r\n").count(), 5, "RFC 4180");
+    // The totals are with what they are of, also where nothing else is said.
+    let last =
+        |network: &Network, args: &[&str]| network.adit(args).args(["-q"]).run().ok().text().lines().last().unwrap().to_owned();
+    let total = last(&network, &["invoice", "--since", "1h"]);
+    assert!(total.starts_with("total ") && total.ends_with(&Microcredits(sum).to_string()), "{total}");
     let before = network.adit(["invoice", "--since", "2000-01-01", "--until", "2001-01-01", "--json"]).run().ok().json();
     assert_eq!((before["total_microcredits"].as_u64(), before["jobs"].as_array().unwrap().len()), (Some(0), 0));
 
@@ -203,6 +247,10 @@ fn invoice_is_the_sum_of_the_receipts_and_the_owner_sees_what_was_paid() {
     let finished = earnings.iter().filter(|line| line["outcome"] == "finished");
     let earned: u64 = finished.filter_map(|line| line["earned_microcredits"].as_u64()).sum();
     assert_eq!(earned, costs.iter().map(|cost| cost - cost / 10).sum::<u64>());
+    let total = last(&network, &["node", "earnings", "--key", node_key.to_str().unwrap()]);
+    let earned = Microcredits(account(&network, &["--key", node_key.to_str().unwrap()])[2]);
+    let row: Vec<_> = total.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(row, ["total", "-", &earned.to_string(), &format!("{earned} not paid out yet")]);
     let unpaid = earnings.iter().find(|line| line["kind"] == "unpaid").unwrap();
     assert_eq!(
         (unpaid["job"].as_str(), unpaid["reason"].as_str()),
