@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
 use adit_ledger::{
-    Account, Appended, Applied, Batch, Entry, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError, Writer,
+    Account, Appended, Applied, Balance, Batch, Entry, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError, Writer,
 };
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
@@ -565,10 +565,14 @@ impl Core {
         Err(Refusal::InsufficientCredit { available: shown(available), needed: amount })
     }
 
-    /// Whether a key never had credits, as far as the ledger knows and what is on its way there.
+    /// Whether a key never had credits, as far as the ledger knows and what is on its way there. What it ran may have cost nothing. One that
+    /// was granted credits and spent them to the last millionth is taken for new too: once, as a welcome is one order.
     fn is_new(&self, client: &PublicKey) -> Result<bool, StoreError> {
-        let is_welcomed = self.ordered.contains_key(&welcome_id(client));
-        Ok(!is_welcomed && self.reader.statement(Account::Customer(*client), 0, 1)?.is_empty())
+        let welcome = welcome_id(client);
+        if self.ordered.contains_key(&welcome) || self.reader.order(welcome)?.is_some() {
+            return Ok(false);
+        }
+        Ok(self.reader.balance(Account::Customer(*client))? == Balance::default())
     }
 
     /// Grants a new key what this gateway gives to such.

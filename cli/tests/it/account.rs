@@ -195,6 +195,27 @@ fn welcome_is_given_once() {
     assert_eq!(account(&network, &[]), [3 * CREDIT - spent, 0, 0]);
 }
 
+/// A key whose first jobs cost nothing was no new one when it first had to pay, and got nothing.
+#[test]
+fn welcome_is_given_also_after_jobs_that_cost_nothing() {
+    let home = Home::new();
+    let gateway = Gateway::start_with(&home, "127.0.0.1:0", &["--welcome", "3"]);
+    let mut network = Network { home, gateway, nodes: Vec::new() };
+    let free = ["--price-per-minute", "--price-per-gib-minute", "--price-per-gib-in", "--price-per-gib-out"];
+    network.add_node(&free.map(|price| [price, "0"]).concat());
+    let run = |network: &Network| network.run(&guest::echo()).args(["--json"]).run().ok().json();
+    assert_eq!((cost(&run(&network)), account(&network, &[])), (0, [0; 3]));
+    let free = network.nodes[0].key;
+    network.take_node(free).kill();
+    network.add_node(&["--slots", "1"]);
+    let mut spent = 0;
+    for _ in 0..2 {
+        spent += cost(&run(&network));
+        assert!(spent > 0);
+        assert_eq!(account(&network, &[]), [3 * CREDIT - spent, 0, 0]);
+    }
+}
+
 #[test]
 fn invoice_is_the_sum_of_the_receipts_and_the_owner_sees_what_was_paid() {
     let mut network = Network::of_the_poor(&["--fee", "10"]);
