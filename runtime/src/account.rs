@@ -2,6 +2,7 @@
 //! worker over, so nothing is believed that can be counted here, and no count is billed beyond its limit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_protocol::limits::{INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{ByteCount, Digest, Fuel, GpuRun, JobSpec, Outcome, Usage};
@@ -10,6 +11,12 @@ use crate::gpu::wire::GpuUsed;
 use crate::ipc::{Ending, Used};
 use crate::profile::{FuelProfile, PROFILE_BYTES_MAX};
 use crate::run::{Bounds, RunReport};
+
+/// An honest worker tells of progress twenty times a second, and at the end: [`PROGRESS_INTERVAL`](crate::worker::PROGRESS_INTERVAL).
+const PROGRESS_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// Words of progress that may come together, where a machine was busy.
+const PROGRESS_AT_ONCE: u64 = 64;
+const _: () = assert!(PROGRESS_INTERVAL_MIN.as_millis() < crate::worker::PROGRESS_INTERVAL.as_millis());
 
 /// A worker sent what an honest one cannot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +29,10 @@ pub(crate) enum Lied {
     OutputWay,
     #[error("less output than when it began for the first time")]
     OutputAgain,
+    #[error("progress more often than anybody reads it")]
+    Progress,
+    #[error("a piece of nothing")]
+    Nothing,
     #[error("a longer reason than there is")]
     Reason,
     #[error("a profile that nobody asked for, or that is none")]
@@ -34,6 +45,11 @@ pub(crate) enum Lied {
     GpuOutcome,
 }
 
+/// Honest workers send no empty pieces, which would count as nothing and cost the node a turn each.
+fn something(bytes: &[u8]) -> Result<(), Lied> {
+    if bytes.is_empty() { Err(Lied::Nothing) } else { Ok(()) }
+}
+
 /// The count of one run.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -42,13 +58,14 @@ pub(crate) struct Account {
     log_bytes: u64,
     output_bytes: u64,
     output: blake3::Hasher,
+    progress: u64,
     /// The bytes of the profile so far; nothing where none is to come.
     profile: Option<Vec<u8>>,
 }
 
 impl Account {
     pub(crate) fn new(spec: Arc<JobSpec>, bounds: Bounds) -> Self {
-        Self { spec, bounds, log_bytes: 0, output_bytes: 0, output: blake3::Hasher::new(), profile: None }
+        Self { spec, bounds, log_bytes: 0, output_bytes: 0, output: blake3::Hasher::new(), progress: 0, profile: None }
     }
 
     /// The same, of a job that is profiled where `profile` says so.
@@ -58,6 +75,7 @@ impl Account {
 
     /// Takes in a piece of the profile.
     pub(crate) fn add_profile(&mut self, bytes: &[u8]) -> Result<(), Lied> {
+        something(bytes)?;
         let profile = self.profile.as_mut().ok_or(Lied::Profile)?;
         profile.extend_from_slice(bytes);
         if profile.len() > PROFILE_BYTES_MAX { Err(Lied::Profile) } else { Ok(()) }
@@ -65,12 +83,25 @@ impl Account {
 
     /// Counts a piece of log.
     pub(crate) fn add_log(&mut self, bytes: &[u8]) -> Result<(), Lied> {
+        something(bytes)?;
         self.log_bytes += bytes.len() as u64;
         if self.log_bytes > self.spec.limits.log.0 { Err(Lied::Log) } else { Ok(()) }
     }
 
+    /// Counts a word of how far the job is, `since` it began: it goes on to the gateway, whatever it is worth.
+    pub(crate) fn add_progress(&mut self, since: Duration) -> Result<(), Lied> {
+        self.progress += 1;
+        let due = since.as_millis() / PROGRESS_INTERVAL_MIN.as_millis();
+        if u128::from(self.progress) > u128::from(PROGRESS_AT_ONCE) + due { Err(Lied::Progress) } else { Ok(()) }
+    }
+
     /// Counts a piece of output.
-    pub(crate) fn add_output(&mut self, bytes: &[u8]) -> Result<(), Lied> {
+    pub(crate) fn add_piece(&mut self, bytes: &[u8]) -> Result<(), Lied> {
+        something(bytes)?;
+        self.add_output(bytes)
+    }
+
+    fn add_output(&mut self, bytes: &[u8]) -> Result<(), Lied> {
         self.output_bytes += bytes.len() as u64;
         self.output.update(bytes);
         if self.output_bytes > self.spec.limits.output.0 { Err(Lied::Output) } else { Ok(()) }
@@ -253,10 +284,25 @@ mod tests {
         }
     }
 
+    /// Each word goes on to the gateway, and the outbox of a node has an end: a flood of them cut the node off.
+    #[test]
+    fn progress_is_told_as_often_as_an_honest_worker_tells_it() {
+        let mut account = account();
+        for n in 0..1_000 {
+            account.add_progress(n * crate::worker::PROGRESS_INTERVAL).unwrap();
+        }
+        let mut hasty = self::account();
+        let told = (0..1_000).take_while(|_| hasty.add_progress(Duration::from_secs(1)) == Ok(())).count();
+        assert_eq!(told, 64 + 50);
+        assert_eq!(hasty.add_progress(Duration::from_secs(1)), Err(Lied::Progress));
+    }
+
     #[test]
     fn what_no_honest_worker_sends_is_refused() {
         assert_eq!(account().add_log(&[0; 11]), Err(Lied::Log));
         assert_eq!(account().add_output(&[0; 51]), Err(Lied::Output));
+        let mut pieces = account().profiling(true);
+        assert_eq!([pieces.add_log(b""), pieces.add_piece(b""), pieces.add_profile(b"")], [Err(Lied::Nothing); 3]);
         assert_eq!(account().close(ending(Some(&[0; 51])), None), Err(Lied::Output));
         assert_eq!(account().close(ending(Some(&[0; INLINE_BYTES_MAX + 1])), None), Err(Lied::OutputWay));
         assert_eq!(account().close(ending(None), None), Err(Lied::OutputWay));

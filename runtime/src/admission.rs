@@ -1,7 +1,7 @@
 //! Admission: what a module must be before anything of it is compiled. Runs first in the compile worker, on bytes that a stranger chose.
 //!
-//! The bytes are read twice. [`shape::measure`] reads what sections declare and checks it against limits, before a validator
-//! allocates for it; [`validation::validate`] then checks every item in the order of the file. What is refused is refused in the
+//! The bytes are read twice. [`shape::measure`] reads what sections declare and how code is nested, and checks it against
+//! limits before a validator allocates for it or takes its time; [`validation::validate`] then checks every item in the order of the file. What is refused is refused in the
 //! words of what was exceeded, asked for or broken, because they end up with the module's author.
 
 mod format;
@@ -20,7 +20,7 @@ use wasmparser::Error;
 use self::inspect::Faults;
 use self::limit::{MODULE_BYTES, Place};
 use self::shape::Unmeasured;
-use self::validation::{Scope, Stop};
+use self::validation::Scope;
 use crate::engine::FEATURES;
 
 pub use self::inspect::{Fault, Inspection, OverLimit, inspect};
@@ -116,10 +116,9 @@ pub(crate) fn admit(wasm: &[u8], limits: &ModuleLimits) -> Result<Admitted, Refu
     if let Err(Unmeasured::Refused(refusal)) = shape {
         return Err(refusal);
     }
-    let types = match validation::validate(wasm, FEATURES, Scope::All, faults) {
+    let types = match validation::validate(wasm, FEATURES, Scope::All) {
         Ok(types) => types.expect("a whole module ends with its types"),
-        Err(Stop::Refused(refusal)) => return Err(refusal),
-        Err(Stop::Invalid(error)) => return Err(proposal::explain(wasm, &error)),
+        Err(error) => return Err(proposal::explain(wasm, &error)),
     };
     match shape {
         Ok(shape) => interface::check(&shape, &types, faults).map(|()| shape.admitted),

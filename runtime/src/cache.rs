@@ -3,10 +3,10 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use adit_protocol::Digest;
 use lru::LruCache;
@@ -20,6 +20,8 @@ const TEMP_PREFIX: &str = ".tmp-";
 pub(crate) const TAG_BYTES: u64 = 32;
 /// Modules whose files stay open. They need not be checked again; each holds a descriptor.
 const OPEN_MAX: usize = 64;
+/// How often the use of a file that is open is noted.
+const NOTED_EVERY: Duration = Duration::from_secs(60);
 /// A temporary file older than this was left by a process that died; no compilation takes as long.
 const TEMP_AGE_MAX: Duration = Duration::from_secs(3600);
 
@@ -31,7 +33,15 @@ pub(crate) struct ModuleCache {
     key: [u8; KEY_BYTES],
     compatibility: Digest,
     bytes_max: u64,
-    open: Mutex<LruCache<Digest, Arc<File>>>,
+    open: Mutex<LruCache<Digest, Open>>,
+}
+
+/// A file that stays open.
+#[derive(Debug)]
+struct Open {
+    file: Arc<File>,
+    /// When its time of last use was written.
+    noted: Instant,
 }
 
 impl ModuleCache {
@@ -41,6 +51,7 @@ impl ModuleCache {
     /// Where the folder or its key cannot be made or read, or what is too much stays.
     pub(crate) fn new(folder: &Path, compatibility: Digest, bytes_max: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        refuse_others(folder, 0o022)?;
         let open = LruCache::new(NonZeroUsize::new(OPEN_MAX).expect("some files stay open"));
         let key = node_key(folder)?;
         let cache = Self { folder: folder.to_owned(), key, compatibility, bytes_max, open: Mutex::new(open) };
@@ -50,7 +61,13 @@ impl ModuleCache {
 
     /// The code of `module` where its file is open already.
     pub(crate) fn get(&self, module: Digest) -> Option<Arc<File>> {
-        self.open().get(&module).map(Arc::clone)
+        let mut open = self.open();
+        let open = open.get_mut(&module)?;
+        if open.noted.elapsed() >= NOTED_EVERY {
+            note_use(&open.file);
+            open.noted = Instant::now();
+        }
+        Some(Arc::clone(&open.file))
     }
 
     /// The code of `module` where it is in the folder and authentic. Reads the whole file; one that is not authentic is removed.
@@ -72,8 +89,7 @@ impl ModuleCache {
                 return None;
             }
         }
-        // The time of modification is the time of last use; where it cannot be set, this file is evicted sooner than it should be.
-        let _ = file.set_modified(SystemTime::now());
+        note_use(&file);
         Some(self.keep_open(module, file))
     }
 
@@ -122,7 +138,7 @@ impl ModuleCache {
     /// The modules whose code is here, those that were used last first; at most `most`. Reads no code, so one may yet turn out not to be
     /// authentic.
     pub(crate) fn modules(&self, most: usize) -> io::Result<Vec<Digest>> {
-        // What is open was used by this process; the times of files are those of first uses.
+        // What is open was used by this process, in this order.
         let mut modules: Vec<_> = self.open().iter().map(|(module, _)| *module).collect();
         let mut files = self.files()?;
         files.sort();
@@ -175,7 +191,7 @@ impl ModuleCache {
 
     fn keep_open(&self, module: Digest, file: File) -> Arc<File> {
         let file = Arc::new(file);
-        self.open().put(module, Arc::clone(&file));
+        self.open().put(module, Open { file: Arc::clone(&file), noted: Instant::now() });
         file
     }
 
@@ -226,9 +242,30 @@ impl ModuleCache {
         Ok(files)
     }
 
-    fn open(&self) -> MutexGuard<'_, LruCache<Digest, Arc<File>>> {
+    fn open(&self) -> MutexGuard<'_, LruCache<Digest, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A file's time of modification is that of its last use. Where it cannot be set, the file is evicted sooner than it should be.
+fn note_use(file: &File) {
+    let _ = file.set_modified(SystemTime::now());
+}
+
+/// Refuses a folder or a file that another user owns, or may do what `mode` says with: whoever can change it can run code in this node's
+/// sandboxes.
+fn refuse_others(path: &Path, mode: u32) -> io::Result<()> {
+    let metadata = fs::metadata(path)?;
+    let (owner, found) = (metadata.uid(), metadata.mode() & 0o7777);
+    let refused = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("{} {why}", path.display())));
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return refused(format!("belongs to another user (uid {owner}), who could run code in this node's sandboxes"));
+    }
+    if found & mode != 0 {
+        let remedy = format!("chmod {:o} {}", found & !mode, path.display());
+        return refused(format!("has mode {found:04o}, so others could run code in this node's sandboxes; run: {remedy}"));
+    }
+    Ok(())
 }
 
 fn remove_if_present(path: &Path) -> io::Result<()> {
@@ -253,6 +290,7 @@ fn node_key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
             _ => {}
         }
     }
+    refuse_others(&path, 0o077)?;
     let key = fs::read(&path)?;
     key.try_into().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{} is not {KEY_BYTES} bytes", path.display())))
 }
@@ -348,6 +386,44 @@ mod tests {
         assert_eq!(kept, [true, false, true]);
         // Nor is it held open, as its room on the disk would not be free.
         assert_eq!([a, b, c].map(|module| cache.get(module).is_some()), [true, false, true]);
+    }
+
+    /// A module that was always open kept the time of its first use, and went before one that hardly anybody asked for.
+    #[test]
+    fn code_that_stays_open_is_noted_as_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), 250);
+        let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        for module in [a, b] {
+            store(&cache, module, &[1; 80]);
+            File::open(cache.path(module)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3_600)).unwrap();
+        }
+        File::open(cache.path(b)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        let long_ago = Instant::now().checked_sub(NOTED_EVERY).unwrap();
+        cache.open().get_mut(&a).unwrap().noted = long_ago;
+        assert!(cache.get(a).is_some());
+        store(&cache, c, &[3; 80]);
+        assert_eq!([a, b, c].map(|module| cache.path(module).exists()), [true, false, true]);
+    }
+
+    #[test]
+    fn folder_or_key_that_others_can_change_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = folder.path().join("code");
+        let open = || ModuleCache::new(&code, Digest::of(b"engine"), 1 << 20);
+        open().unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for (path, open_to_others, safe) in [(code.clone(), 0o770, 0o755), (code.join(KEY_FILE), 0o640, 0o600)] {
+            set(&path, open_to_others);
+            let error = open().unwrap_err().to_string();
+            assert!(error.contains("others could run code") && error.contains("chmod"), "{error}");
+            set(&path, safe);
+            open().unwrap();
+        }
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&code, Some(12_345), None).unwrap();
+            assert!(open().unwrap_err().to_string().contains("belongs to another user (uid 12345)"));
+        }
     }
 
     /// Nothing was evicted before the first compilation, which has no room where the disk is full.

@@ -174,7 +174,7 @@ async fn collect(receiver: &mut Receiver, spec: &JobSpec) -> wasmtime::Result<Re
             FromSandbox::Progress { .. } => {}
             FromSandbox::Profile(piece) => account.add_profile(&piece)?,
             FromSandbox::Output(piece) => {
-                account.add_output(&piece)?;
+                account.add_piece(&piece)?;
                 output.extend(piece);
             }
             FromSandbox::Ended(ending) => {

@@ -225,6 +225,11 @@ impl WorkerProcess {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Kills the worker. What it has sent before can still be read, up to the end.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        self.child.start_kill()
+    }
+
     /// Makes sure that the worker is gone, and says what it died of. One that ended by itself keeps its own status.
     pub(crate) async fn kill(mut self) -> io::Result<ExitStatus> {
         self.child.start_kill()?;

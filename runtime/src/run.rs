@@ -344,6 +344,8 @@ struct Active {
     started: Instant,
     /// When the worker is killed.
     kill_at: Instant,
+    /// What became of a worker that did not end in time.
+    late: Late,
     /// What the worker was told.
     told: Stop,
     /// There while the job runs in baseline code and may begin again.
@@ -353,6 +355,17 @@ struct Active {
     /// How the guest ended, while it waits for its GPU's bill.
     ended: Option<Box<Ending>>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A worker that did not end in time, as far as was read: who reads rarely finds its last words later than they were said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// It is in time.
+    No,
+    /// What it has said is read on, for as long again.
+    Heard,
+    /// It was killed; what it sent before is read to the end.
+    Killed,
 }
 
 /// What a job needs to begin again in optimised code.
@@ -385,7 +398,8 @@ impl Run {
         let run = send_order(&mut worker, (&spec, bounds), inputs, &code, ends).await?;
         let kill_at = kill_at(bounds, started);
         let gauge = Gauge::new(bounds, &worker, run);
-        let active = Active { worker, run, started, kill_at, told: Stop::Not, again, gpu, ended: None, _permit: permit };
+        let active =
+            Active { worker, run, started, kill_at, late: Late::No, told: Stop::Not, again, gpu, ended: None, _permit: permit };
         Ok(Self {
             gauge,
             account: Account::new(Arc::clone(&spec), bounds).profiling(shared.is_profiling),
@@ -430,6 +444,7 @@ impl Run {
             let waits = active.again.as_ref().is_some_and(|again| again.timed_out.is_some());
             // A guest that has ended is over when its GPU is, which is not long after; only who was told to stop does not wait for it.
             let has_ended = active.ended.is_some();
+            let is_killed = active.late == Late::Killed;
             let message = tokio::select! {
                 biased;
                 stop = self.canceller.raised_over(active.told) => {
@@ -438,8 +453,14 @@ impl Run {
                     let Some(ending) = active.timed_out() else { continue };
                     return self.end(|run| run.conclude(ending.withdrawn())).await;
                 }
-                () = sleep_until(active.kill_at), if !waits && (!has_ended || active.told != Stop::Not) => return self.end(Self::give_up).await,
-                () = optimised(&mut active.again), if active.told == Stop::Not => match self.begin_again().await {
+                () = sleep_until(active.kill_at), if !waits && !is_killed && (!has_ended || active.told != Stop::Not) => {
+                    if has_ended {
+                        return self.end(Self::give_up).await;
+                    }
+                    active.be_late()?;
+                    continue;
+                }
+                () = optimised(&mut active.again), if active.told == Stop::Not && (waits || !is_killed) => match self.begin_again().await {
                     Some(ending) => Ok(Some(FromSandbox::Ended(ending))),
                     None => continue,
                 },
@@ -450,6 +471,9 @@ impl Run {
                 },
                 message = active.worker.process.receiver.recv::<FromSandbox>(), if !waits && !has_ended => message,
             };
+            if is_killed && !matches!(message, Ok(Some(_))) {
+                return self.end(Self::give_up).await;
+            }
             match self.handle(message) {
                 Ok(Some(event)) => return Ok(event),
                 Ok(None) => {}
@@ -473,9 +497,13 @@ impl Run {
                 self.account.add_log(&bytes)?;
                 Ok(self.given.log(bytes).map(RunEvent::Log))
             }
-            FromSandbox::Progress { done, total } => Ok(self.given.progress(done).then_some(RunEvent::Progress { done, total })),
+            FromSandbox::Progress { done, total } => {
+                let active = self.active.as_ref().expect("messages come from an active worker");
+                self.account.add_progress(active.started.elapsed())?;
+                Ok(self.given.progress(done).then_some(RunEvent::Progress { done, total }))
+            }
             FromSandbox::Output(bytes) => {
-                self.account.add_output(&bytes)?;
+                self.account.add_piece(&bytes)?;
                 Ok(self.given.output(bytes).map(RunEvent::Output))
             }
             FromSandbox::Profile(bytes) => {
@@ -538,7 +566,9 @@ impl Run {
     fn conclude(&mut self, ending: Ending) -> Result<RunEvent, Fault> {
         let report = self.close(ending)?;
         let active = self.active.take().expect("it was there");
-        self.shared.pool.give_back(active.worker);
+        if active.late != Late::Killed {
+            self.shared.pool.give_back(active.worker);
+        }
         Ok(ended(report, active.told))
     }
 
@@ -561,6 +591,7 @@ impl Run {
             Ok(Some((worker, run))) => {
                 active.started = Instant::now();
                 active.kill_at = kill_at(self.bounds, active.started);
+                active.late = Late::No;
                 active.run = run;
                 self.gauge.follow(&worker, run);
                 // The old worker is killed: its guest does not read the socket.
@@ -637,6 +668,17 @@ impl Active {
     /// What the job has used, as far as its worker noted.
     fn used(&self) -> Used {
         self.worker.live.used(self.run).unwrap_or_default()
+    }
+
+    /// Its time is over, and no end of it was read. Who was told to stop has no more; else what it said is read first.
+    fn be_late(&mut self) -> io::Result<()> {
+        if self.late == Late::No && self.told == Stop::Not {
+            self.late = Late::Heard;
+            self.kill_at = Instant::now() + GRACE;
+            return Ok(());
+        }
+        self.late = Late::Killed;
+        self.worker.process.end()
     }
 
     fn stop(&mut self, stop: Stop) -> io::Result<()> {

@@ -38,7 +38,7 @@ pub(crate) use compile::{Engines, prepare};
 pub(crate) use ending::{clip, words};
 pub(crate) use executor::{Executor, Program, Supplies};
 pub(crate) use named::NamedInputs;
-pub(crate) use outbox::Outbox;
+pub(crate) use outbox::{Outbox, PROGRESS_INTERVAL};
 pub(crate) use prices::{CALL_UNITS, host_prices};
 pub(crate) use sandbox::MODULE_SLOTS;
 pub(crate) use stdio::Input;

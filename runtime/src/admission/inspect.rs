@@ -4,7 +4,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 use super::limit::MODULE_BYTES;
 use super::shape::Unmeasured;
-use super::validation::{Scope, Stop};
+use super::validation::Scope;
 use super::{ModuleLimits, Place, Refusal, format, interface, proposal, shape, validation};
 use crate::engine::FEATURES;
 use crate::meter::{Options, instrument};
@@ -73,10 +73,9 @@ fn look(wasm: &[u8], limits: &ModuleLimits, faults: &mut Faults) -> Result<(), R
         Err(Unmeasured::Refused(refusal)) => return Err(refusal),
         Err(Unmeasured::Unreadable(_)) => None,
     };
-    let types = match validation::validate(wasm, FEATURES, Scope::All, faults) {
+    let types = match validation::validate(wasm, FEATURES, Scope::All) {
         Ok(types) => types,
-        Err(Stop::Refused(refusal)) => return Err(refusal),
-        Err(Stop::Invalid(error)) => return Err(proposal::explain(wasm, &error)),
+        Err(error) => return Err(proposal::explain(wasm, &error)),
     };
     if let (Some(shape), Some(types)) = (shape, types) {
         interface::check(&shape, &types, faults)?;

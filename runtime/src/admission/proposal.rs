@@ -4,8 +4,7 @@
 use wasmparser::{Error, WasmFeatures};
 
 use super::Refusal;
-use super::inspect::Faults;
-use super::validation::{Scope, Stop, validate};
+use super::validation::{Scope, validate};
 use crate::engine::FEATURES;
 
 /// The garbage collector's types, and the typed references on which they stand.
@@ -84,9 +83,8 @@ fn smallest_set(helps: impl Fn(WasmFeatures) -> bool) -> Vec<&'static str> {
 
 /// Whether the item that failed is valid with `features` in addition, or fails later.
 fn moves_on(wasm: &[u8], features: WasmFeatures, error: &Error) -> bool {
-    match validate(wasm, FEATURES.union(features), Scope::Item(error.offset()), &mut Faults::first()) {
+    match validate(wasm, FEATURES.union(features), Scope::Item(error.offset())) {
         Ok(_) => true,
-        Err(Stop::Invalid(other)) => other.offset() > error.offset(),
-        Err(Stop::Refused(_)) => false,
+        Err(other) => other.offset() > error.offset(),
     }
 }

@@ -2,13 +2,14 @@
 
 use wasmparser::{
     BinaryReader, CompositeInnerType, ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Error, Export, FunctionBody,
-    Global, Import, MemoryType, Parser, Payload, RecGroup, SectionLimited, Table, TableInit, TypeRef, ValType,
+    Global, Import, MemoryType, Operator, Parser, Payload, RecGroup, SectionLimited, Table, TableInit, TypeRef, ValType,
 };
 
 use super::inspect::Faults;
 use super::limit::{
-    CONST_EXPR_BYTES, CUSTOM_SECTIONS, DATA_SEGMENTS, ELEMENT_SEGMENTS, ELEMENTS, EXPORTS, FUNCTION_BYTES, FUNCTIONS, GLOBALS,
-    IMPORTS, LOCALS, Limit, MEMORY_PAGES, NAME_BYTES, PARAMS, Place, RESULTS, TABLE_ELEMENTS, TABLES, TYPES,
+    BR_TABLE_TARGETS, CONST_EXPR_BYTES, CUSTOM_SECTIONS, DATA_SEGMENTS, ELEMENT_SEGMENTS, ELEMENTS, EXPORTS, FUNCTION_BYTES,
+    FUNCTIONS, GLOBALS, IMPORTS, LOCALS, Limit, MEMORY_PAGES, NAME_BYTES, NESTING, PARAMS, Place, RESULTS, TABLE_ELEMENTS,
+    TABLES, TYPES,
 };
 use super::{Admitted, Refusal, proposal};
 use crate::engine::FEATURES;
@@ -201,8 +202,33 @@ impl<'a> Shape<'a> {
             faults.check(LOCALS, locals, place)?;
             reader.read::<ValType>()?;
         }
-        Ok(())
+        check_structure(body, place, faults)
     }
+}
+
+/// Checks how deep blocks nest and how many targets branches have: what a validator does for each target grows with both. What cannot be read
+/// is the validator's to tell.
+fn check_structure(body: &FunctionBody<'_>, place: Place, faults: &mut Faults) -> Measured {
+    let at = |offset| match place {
+        Place::Function { index, .. } => Place::Function { index, offset },
+        other => other,
+    };
+    let Ok(operators) = body.get_operators_reader() else { return Ok(()) };
+    let mut nesting = 0_u64;
+    for operator in operators.into_iter_with_offsets() {
+        let Ok((operator, offset)) = operator else { return Ok(()) };
+        match operator {
+            Operator::BrTable { targets } => faults.check(BR_TABLE_TARGETS, targets.len().into(), at(offset))?,
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => {
+                nesting += 1;
+                faults.check(NESTING, nesting, at(offset))?;
+            }
+            // The last one is the function's.
+            Operator::End => nesting = nesting.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Reads the groups by hand: the library's reader allocates for a group what the group's own count says.

@@ -1,6 +1,7 @@
 //! What workers and supervisors make of any bytes from the other, without sockets and processes: for fuzzing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adit_protocol::{BlobRef, JobLimits, JobSpec, encode_frame};
 use serde::Serialize;
@@ -65,9 +66,10 @@ fn settle(account: &mut Option<Account>, message: FromSandbox) -> Option<RunRepo
     let mut counting = account.take()?;
     let counted = match message {
         FromSandbox::Log(bytes) => counting.add_log(&bytes),
-        FromSandbox::Output(bytes) => counting.add_output(&bytes),
+        FromSandbox::Output(bytes) => counting.add_piece(&bytes),
         FromSandbox::Profile(bytes) => counting.add_profile(&bytes),
-        FromSandbox::Progress { .. } => Ok(()),
+        // All of it comes at once.
+        FromSandbox::Progress { .. } => counting.add_progress(Duration::ZERO),
         FromSandbox::Ended(ending) => return counting.close(*ending, None).ok(),
         FromSandbox::Unusable(_) | FromSandbox::Pipeline { .. } => return None,
     };

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use adit_protocol::Digest;
 use adit_protocol::limits::REASON_BYTES_MAX;
-use wasmtime::{Engine, Module};
+use wasmtime::Engine;
 
 use super::ending::{clip, words};
 use crate::admission::{ModuleLimits, admit};
@@ -65,8 +65,9 @@ fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) 
         (Tier::Baseline, Some(engine)) => (engine, Failure::Unsuited),
         (Tier::Baseline, None) => return Err(Failure::Unsuited("this machine has no baseline compiler".to_owned())),
     };
-    let module = Module::new(engine, &metered.wasm).map_err(|error| refused(words(&format!("{error:#}"))))?;
-    CodeFile::write(&mut code, &module.serialize()?, &metered)?;
+    // It is not loaded here: that this machine can run no code of its own making would be no fault of the module's.
+    let compiled = engine.precompile_module(&metered.wasm).map_err(|error| refused(words(&format!("{error:#}"))))?;
+    CodeFile::write(&mut code, &compiled, &metered)?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::ipc::{FromSandbox, OUTPUT_CHUNK_BYTES, Sender};
 const CONGESTED_BYTES: usize = 4 * OUTPUT_CHUNK_BYTES;
 
 /// Progress is news for a human: more often than this nobody can read it.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A line of log goes at once where the last went so long ago; else it waits for others, as each message costs the node and its gateway
 /// more than a line costs its guest. The watchdog's tick sends what waits.
@@ -106,16 +106,14 @@ impl Outbox {
     pub(super) fn set_progress(&self, done: u64, total: u64) {
         let job = &mut *self.job();
         job.progress = Some((done, total));
-        if job.progress_sent.is_none_or(|sent| sent.elapsed() >= PROGRESS_INTERVAL) {
-            self.push_progress(job);
-        }
+        self.push_progress_if_due(job);
     }
 
     /// Queues what waits for company. Called when some time has passed.
     pub(super) fn flush(&self) {
         let job = &mut *self.job();
         self.push_log(job);
-        self.push_progress(job);
+        self.push_progress_if_due(job);
         if job.output_bytes > INLINE_BYTES_MAX as u64 && !job.output.is_empty() {
             self.push(&FromSandbox::Output(std::mem::take(&mut job.output)));
         }
@@ -134,7 +132,8 @@ impl Outbox {
     /// Ends a job's streams.
     pub(super) fn close(&self) -> Remainder {
         self.flush();
-        let job = std::mem::take(&mut *self.job());
+        let mut job = std::mem::take(&mut *self.job());
+        self.push_progress(&mut job);
         let output = (job.output_bytes <= INLINE_BYTES_MAX as u64).then_some(job.output);
         Remainder { output, log_dropped: job.log_dropped }
     }
@@ -161,6 +160,12 @@ impl Outbox {
         for piece in std::mem::take(&mut job.log).chunks(LOG_CHUNK_BYTES_MAX) {
             job.log_sent = Some(Instant::now());
             self.push(&FromSandbox::Log(piece.to_vec()));
+        }
+    }
+
+    fn push_progress_if_due(&self, job: &mut JobOut) {
+        if job.progress_sent.is_none_or(|sent| sent.elapsed() >= PROGRESS_INTERVAL) {
+            self.push_progress(job);
         }
     }
 

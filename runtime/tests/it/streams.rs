@@ -153,6 +153,28 @@ async fn guest_that_nobody_reads_from_still_keeps_its_deadline() {
     }
 }
 
+/// A slow line between a node and its gateway is the reason. Such a job was killed two seconds after its time, with its end in the socket.
+#[tokio::test]
+async fn job_that_ended_in_time_has_ended_whenever_it_is_read() {
+    let host = Host::new(1);
+    let write = "(call $write (i32.const 1) (i32.const 65536) (i32.const 50000))";
+    for (writes, name) in [(2, "what the socket holds"), (9, "what the worker still holds")] {
+        let job = Job::body(&write.repeat(writes)).with(|spec| spec.limits.wall_ms = 200);
+        let mut run = host.start(job).await.unwrap();
+        let mut bytes = 0;
+        tokio::time::sleep(Duration::from_millis(2_700)).await;
+        let report = loop {
+            match run.next().await.unwrap() {
+                RunEvent::Output(piece) => bytes += piece.len(),
+                RunEvent::Ended(report) => break report,
+                _ => {}
+            }
+        };
+        assert_eq!(report.outcome, Outcome::Finished { exit_code: 0 }, "{name}: {}", report.reason);
+        assert_eq!((bytes, report.usage.bytes_out.0), (writes * 50_000, writes as u64 * 50_000), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn guest_that_nobody_reads_from_is_still_cancelled() {
     let host = Host::new(1);
