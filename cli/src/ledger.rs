@@ -90,7 +90,7 @@ struct RestoreArgs {
 /// Compute all balances and indexes again from the log alone, and compare them byte for byte. The gateway must not run
 #[derive(Debug, Args)]
 struct RebuildArgs {
-    /// Compare, and change nothing that the ledger says. One that fails is restored from a backup, so this must be given
+    /// Compare, and change nothing: the file is only read. One that fails is restored from a backup, so this must be given
     #[arg(long, required = true)]
     check: bool,
     /// The gateway's data [env: ADIT_SERVE_DATA] [default: ~/.local/share/adit/gateway]
@@ -213,11 +213,10 @@ fn rebuild(args: &RebuildArgs, config: &Config) -> anyhow::Result<Exit> {
 
 /// Reads every page of the ledger, folds its log, and compares. The last is how many accounts there are.
 fn check(path: &Path) -> anyhow::Result<(PublicKey, TreeHead, usize)> {
-    let gateway = open(path)?.gateway();
-    let ledger = Ledger::open_checked(path, gateway)?;
+    let ledger = Ledger::open_read_only(path).map_err(opening)?;
     let books = ledger.reader().check_books()?;
     let accounts = books.accounts().filter(|(account, _)| *account != Account::Issuer).count();
-    Ok((gateway, ledger.tree(), accounts))
+    Ok((ledger.gateway(), ledger.tree(), accounts))
 }
 
 fn is_damage(error: &OpenError) -> bool {
@@ -232,10 +231,14 @@ fn is_damage(error: &OpenError) -> bool {
 }
 
 fn open(path: &Path) -> anyhow::Result<Ledger> {
-    Ledger::open_existing(path).map_err(|error| match error {
+    Ledger::open_existing(path).map_err(opening)
+}
+
+fn opening(error: OpenError) -> anyhow::Error {
+    match error {
         OpenError::AlreadyOpen { .. } => usage(format!("{error}; stop the gateway first")),
         error => error.into(),
-    })
+    }
 }
 
 fn data(config: &Config, asked: Option<&Path>) -> PathBuf {

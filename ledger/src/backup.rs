@@ -9,6 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
 use crate::ledger::{CACHE_BYTES, caught};
+use crate::read_only::ReadOnlyFile;
 use crate::schema::{self, ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
 use crate::{Ledger, OpenError, Reader, StoreError, TreeHead, file};
 
@@ -167,6 +168,32 @@ impl Ledger {
             })?
         };
         Self::open(path, owner)
+    }
+
+    /// Opens the ledger in the file at `path`, whoever's it is, with the check of [`Ledger::open_checked`], and only reads the file: a backup
+    /// on a medium that cannot be written to, or of another user's, will do. What opening a database writes is kept in memory, and what the
+    /// ledger is given then is gone with it.
+    ///
+    /// # Errors
+    /// As [`Ledger::open_checked`]; also where there is no such file.
+    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let at_path = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::AlreadyOpen { path: path.to_owned() },
+            _ => OpenError::File { path: path.to_owned(), error },
+        };
+        let file = file::open_read_only(path).map_err(at_path)?;
+        let backend = || file.try_clone().and_then(ReadOnlyFile::new).map_err(at_path);
+        let first = backend()?;
+        let owner = caught(|| {
+            let database =
+                Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(first).map_err(|error| match error {
+                    redb::DatabaseError::Storage(redb::StorageError::Io(error)) => at_path(error),
+                    error => StoreError::from(error).into(),
+                })?;
+            let transaction = redb::ReadableDatabase::begin_read(&database).map_err(StoreError::from)?;
+            Ok(schema::owner(&transaction)?)
+        })?;
+        Self::open_checked_with(backend()?, owner)
     }
 }
 

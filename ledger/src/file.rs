@@ -13,12 +13,27 @@ use std::path::{Path, PathBuf};
 /// Where it cannot be opened, or is empty: no crash leaves it so, and to begin anew would be to forget what was signed.
 pub fn open(path: &Path) -> Result<Option<File>> {
     match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) if file.metadata()?.len() == 0 => {
-            Err(Error::new(ErrorKind::UnexpectedEof, "the file is empty; restore a backup, or remove it to begin anew"))
-        }
+        Ok(file) => not_empty(file).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        file => file.map(Some),
+        Err(error) => Err(error),
     }
+}
+
+/// The file at `path`, to read alone, and locked against whoever writes to it.
+///
+/// # Errors
+/// As [`open`], also where there is none; [`ErrorKind::WouldBlock`] where a ledger has it open.
+pub(crate) fn open_read_only(path: &Path) -> Result<File> {
+    let file = not_empty(File::open(path)?)?;
+    file.try_lock_shared()?;
+    Ok(file)
+}
+
+fn not_empty(file: File) -> Result<File> {
+    if file.metadata()?.len() == 0 {
+        return Err(Error::new(ErrorKind::UnexpectedEof, "the file is empty; restore a backup, or remove it to begin anew"));
+    }
+    Ok(file)
 }
 
 /// An empty draft of the file at `path`, locked, and readable by its owner only: outputs are their client's secret.

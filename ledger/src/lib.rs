@@ -35,6 +35,7 @@ mod entry;
 pub mod file;
 mod ledger;
 mod operation;
+mod read_only;
 mod reader;
 mod recent;
 mod row;

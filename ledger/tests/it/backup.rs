@@ -91,6 +91,47 @@ fn what_is_no_whole_backup_is_not_put_in_place() {
     Ledger::open(&place, gateway()).unwrap();
 }
 
+/// A backup on a medium that cannot be written to could not be checked, and one that could was changed by that.
+#[test]
+fn ledger_that_is_only_read_is_checked_and_is_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, copy] = ["ledger", "copy"].map(|name| dir.path().join(name));
+    let mut made = ledger(&path, 0..40);
+    assert!(matches!(Ledger::open_read_only(&path), Err(OpenError::AlreadyOpen { .. })));
+    // As a crash leaves it, and as a backup is.
+    fs::copy(&path, dir.path().join("crashed")).unwrap();
+    made.reader().backup(&copy).unwrap();
+    let head = made.tree();
+    append(&mut made, &entries(40..41)).unwrap();
+    for name in ["copy", "crashed"] {
+        let file = dir.path().join(name);
+        let before = fs::read(&file).unwrap();
+        let mut permissions = fs::metadata(&file).unwrap().permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&file, permissions).unwrap();
+        let [mut first, second] = [(); 2].map(|()| Ledger::open_read_only(&file).unwrap());
+        assert!(matches!(Ledger::open(&file, gateway()), Err(OpenError::AlreadyOpen { .. } | OpenError::File { .. })));
+        assert_eq!((first.gateway(), first.tree()), (gateway(), head));
+        first.reader().check_books().unwrap();
+        // What it is given is gone with it.
+        append(&mut first, &entries(40..60)).unwrap();
+        assert_eq!(second.tree(), head);
+        drop((first, second));
+        assert!(fs::read(&file).unwrap() == before, "{name}");
+    }
+
+    let mut flipped = fs::read(&copy).unwrap();
+    let at = flipped.windows(13).position(|bytes| bytes == b"wasmtime 48.0").unwrap();
+    flipped[at] ^= 1;
+    for bad in [&b""[..], b"no database", &flipped[..flipped.len() / 2], &flipped] {
+        let file = dir.path().join("bad");
+        fs::write(&file, bad).unwrap();
+        assert!(Ledger::open_read_only(&file).is_err(), "{} bytes", bad.len());
+        assert!(fs::read(&file).unwrap() == bad);
+    }
+    assert!(matches!(Ledger::open_read_only(&dir.path().join("nothing")), Err(OpenError::File { .. })));
+}
+
 #[test]
 fn ledger_is_opened_whoevers_it_is() {
     let dir = tempfile::tempdir().unwrap();
