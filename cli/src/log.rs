@@ -8,11 +8,10 @@ use std::time::Duration;
 use adit_ledger::{Account, TreeHead};
 use adit_protocol::{ByteCount, Microcredits, PublicKey};
 use adit_tlog::{
-    FsckError, LeafCounts, LogEvidence, Misbehaviour, Report, Seen, SourceError, UnkeptEvidence, Watch, WatchError, export, fsck,
-    open_source, parse_log_key,
+    ExportError, FsckError, LeafCounts, LogEvidence, MirrorRules, Misbehaviour, Report, Seen, SourceError, UnkeptEvidence, Watch,
+    WatchError, export, fsck, open_source, parse_log_key,
 };
 use anstyle::{AnsiColor, Style};
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::args::Common;
 use crate::exit::{Exit, ProofError, usage};
-use crate::quantity::{parse_duration, show_bytes, show_time};
+use crate::quantity::{parse_bytes, parse_duration, show_bytes, show_time};
 use crate::screen::{describe, show_error, show_note};
 use crate::table::{Table, print_json, print_line};
 
@@ -58,6 +57,9 @@ Examples:
   adit log fsck https://log.example/adit --gateway-key 6f1d5b…
   adit log fsck copy --gateway-key 6f1d5b… --balances
   adit log fsck copy --gateway-key 6f1d5b… --json | jq .faults
+
+Where its checkpoint is missing or is not the gateway's word, there is nothing to hold it to, and no
+leaf is read.
 
 Exit code 0 where the log is sound, 23 where it is not, 1 where it cannot be read to its end and
 nothing is wrong before.")]
@@ -98,8 +100,8 @@ struct WatchArgs {
     /// Where the last accepted checkpoint is kept [default: ~/.local/state/adit/logs/KEY/checkpoint]
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// How long to wait between two looks
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    /// How long to wait between two looks, at least 1s
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "10s")]
     interval: Duration,
     /// Look once, and end
     #[arg(long)]
@@ -113,16 +115,27 @@ struct WatchArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  adit log mirror https://log.example/adit copy
+  adit log mirror https://log.example/adit copy --gateway-key 6f1d5b…
   adit log mirror https://log.example/adit copy && adit log fsck copy --gateway-key 6f1d5b…
+  adit log mirror https://log.example/adit copy --gateway-key 6f1d5b… --max-bytes 500GB
 
-What is there already is not fetched again. Nothing is checked; `adit log fsck` does that.")]
+Each tile and bundle is checked against the root in the checkpoint before it is kept, and the
+checkpoint's signature where a key is given; the rules of the leaves, only `adit log fsck` checks.
+What is there already and right is not fetched again.
+
+Exit code 23 where the log is not what its checkpoint says, 1 where it cannot be read or copied.")]
 struct MirrorArgs {
     /// The log: a URL prefix, or a folder
     #[arg(value_name = "URL|DIR")]
     log: String,
     /// The copy
     dir: PathBuf,
+    /// The gateway whose log it must be: its key, or its log's verifier key
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    gateway_key: Option<PublicKey>,
+    /// How many bytes the copy may have, with what is there already
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "64GiB")]
+    max_bytes: ByteCount,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -159,6 +172,16 @@ fn parse_key(text: &str) -> Result<PublicKey, String> {
     parse_log_key(text).ok_or_else(|| "neither a public key, 64 hex digits, nor a log's verifier key".to_owned())
 }
 
+/// Least pause between two looks: a log's server is not ours to keep busy.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        interval if interval < INTERVAL_MIN => Err("a log is looked at once a second at most: give 1s or more".to_owned()),
+        interval => Ok(interval),
+    }
+}
+
 pub(crate) fn run(args: &LogArgs, common: &Common) -> anyhow::Result<Exit> {
     match &args.command {
         LogCommand::Fsck(args) => run_fsck(args, common),
@@ -178,8 +201,7 @@ fn run_fsck(args: &FsckArgs, common: &Common) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     let report = match checked {
         Ok(report) => report,
-        Err(FsckError::Source(error)) => return Err(unread(args, error)),
-        Err(error) => return Err(ProofError(format!("log {}: {error}", args.log)).into()),
+        Err(error) => return Err(uncheckable(args, error)?),
     };
     if args.json {
         print_json(&FsckReport::of(&report))?;
@@ -191,6 +213,21 @@ fn run_fsck(args: &FsckArgs, common: &Common) -> anyhow::Result<Exit> {
         return Ok(if report.faults.is_empty() { Exit::Failed } else { Exit::BadProof });
     }
     Ok(if report.faults.is_empty() { Exit::Success } else { Exit::BadProof })
+}
+
+/// Why nothing of a log could be checked, which is the log's fault unless its checkpoint cannot be reached.
+fn uncheckable(args: &FsckArgs, error: FsckError) -> anyhow::Result<anyhow::Error> {
+    let (faults, missed) = match &error {
+        FsckError::Source(missed) if !missed.is_fault() => (vec![], Some(missed.to_string())),
+        fault => (vec![fault.to_string()], None),
+    };
+    if args.json {
+        print_json(&json!({ "sound": missed.is_none().then_some(false), "faults": faults, "unread": missed }))?;
+    }
+    Ok(match error {
+        FsckError::Source(missed) if !missed.is_fault() => unread(args, missed),
+        fault => ProofError(format!("log {}: {fault}", args.log)).into(),
+    })
 }
 
 fn unread(args: &FsckArgs, error: SourceError) -> anyhow::Error {
@@ -413,12 +450,17 @@ fn misbehaviour_text(misbehaviour: &Misbehaviour) -> String {
 fn run_mirror(args: &MirrorArgs, common: &Common) -> anyhow::Result<Exit> {
     let source = open_source(&args.log).map_err(usage)?;
     let bar = progress_bar(common.quiet);
-    let exported = export(&*source, &args.dir, |done, of| {
+    let rules = MirrorRules { gateway: args.gateway_key, bytes_max: args.max_bytes.0 };
+    let exported = export(&*source, &args.dir, &rules, |done, of| {
         bar.set_length(of);
         bar.set_position(done);
     });
     bar.finish_and_clear();
-    let exported = exported.with_context(|| format!("log {}", args.log))?;
+    let exported = exported.map_err(|error| match error {
+        ExportError::TooLarge { .. } => anyhow::anyhow!("log {}: {error}; give more with --max-bytes", args.log),
+        fault if fault.is_fault() => ProofError(format!("log {}: {fault}", args.log)).into(),
+        error => anyhow::Error::from(error).context(format!("log {}", args.log)),
+    })?;
     if args.json {
         let report = json!({
             "size": exported.size, "fetched": exported.fetched, "kept": exported.kept, "bytes": exported.bytes,
@@ -427,28 +469,50 @@ fn run_mirror(args: &MirrorArgs, common: &Common) -> anyhow::Result<Exit> {
     } else {
         let bytes = show_bytes(ByteCount(exported.bytes));
         print_line(&format!(
-            "{} leaves: {} files fetched ({bytes}), {} there already; not checked",
-            exported.size, exported.fetched, exported.kept
+            "{} leaves: {} files fetched ({bytes}), {} there already; {}",
+            exported.size,
+            exported.fetched,
+            exported.kept,
+            if args.gateway_key.is_some() { "signed by the gateway" } else { "not checked by whom" }
         ))?;
     }
     Ok(Exit::Success)
 }
 
 fn run_check_evidence(args: &EvidenceArgs) -> anyhow::Result<Exit> {
-    let name = args.file.display();
-    let bytes = fs::read(&args.file).with_context(|| name.to_string())?;
+    let name = args.file.display().to_string();
+    // A file that cannot be read is neither.
+    let tell = |valid: Option<bool>, reason: String| match args.json {
+        true => print_json(&json!({ "file": name, "valid": valid, "reason": reason })),
+        false => Ok(()),
+    };
+    let bytes = match fs::read(&args.file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            tell(None, error.to_string())?;
+            return Err(anyhow::Error::from(error).context(name));
+        }
+    };
     let shown = LogEvidence::from_bytes(&bytes).and_then(|evidence| Ok((evidence.gateway, evidence.check()?)));
-    let (gateway, misbehaviour) = shown.map_err(|error| ProofError(format!("{name}: {error}")))?;
-    if let Some(want) = args.gateway_key.filter(|want| *want != gateway) {
-        return Err(ProofError(format!("{name}: it is about gateway {gateway}, not {want}")).into());
+    let shown = match shown {
+        Ok((gateway, _)) if args.gateway_key.is_some_and(|want| want != gateway) => Err(format!("it is about gateway {gateway}")),
+        shown => shown.map_err(|error| error.to_string()),
+    };
+    match shown {
+        Ok((gateway, misbehaviour)) => {
+            let what = misbehaviour_text(&misbehaviour);
+            if args.json {
+                print_json(&json!({ "file": name, "valid": true, "gateway": gateway.to_string(), "what": what }))?;
+            } else {
+                print_line(&format!("gateway {gateway} misbehaved: {what}"))?;
+            }
+            Ok(Exit::Success)
+        }
+        Err(reason) => {
+            tell(Some(false), reason.clone())?;
+            Err(ProofError(format!("{name}: {reason}")).into())
+        }
     }
-    let what = misbehaviour_text(&misbehaviour);
-    if args.json {
-        print_json(&json!({ "gateway": gateway.to_string(), "what": what }))?;
-    } else {
-        print_line(&format!("gateway {gateway} misbehaved: {what}"))?;
-    }
-    Ok(Exit::Success)
 }
 
 fn progress_bar(quiet: bool) -> ProgressBar {

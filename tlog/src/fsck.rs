@@ -112,7 +112,7 @@ pub enum Fault {
         at: usize,
     },
     /// The leaves make another root than the checkpoint has.
-    #[error("the leaves make the root {}; the checkpoint has {}", Hash(*computed), Hash(*signed))]
+    #[error("the leaves make the root {}; the checkpoint has {}", hex_of(computed), hex_of(signed))]
     Root {
         /// What the leaves make.
         computed: [u8; HASH_SIZE],
@@ -403,16 +403,21 @@ impl Tree {
         ended
     }
 
-    /// The root (RFC 6962, section 2.1): of each level, its last tile's hashes, and behind them what is left of the level below.
     fn root(&self) -> [u8; HASH_SIZE] {
-        let mut below = None;
-        for tile in &self.edge {
-            let (hashes, _) = tile.as_chunks::<HASH_SIZE>();
-            let hashes: Vec<Hash> = hashes.iter().copied().map(Hash).chain(below).collect();
-            below = tree_hash(&hashes);
-        }
-        below.unwrap_or(EMPTY_HASH).0
+        edge_root(&self.edge)
     }
+}
+
+/// The root (RFC 6962, section 2.1) by a tree's right edge: of each level, its last tile's hashes, where that is not full, and behind them
+/// what is left of the level below.
+pub(crate) fn edge_root(edge: &[Vec<u8>]) -> [u8; HASH_SIZE] {
+    let mut below = None;
+    for tile in edge {
+        let (hashes, _) = tile.as_chunks::<HASH_SIZE>();
+        let hashes: Vec<Hash> = hashes.iter().copied().map(Hash).chain(below).collect();
+        below = tree_hash(&hashes);
+    }
+    below.unwrap_or(EMPTY_HASH).0
 }
 
 /// The root over hashes; nothing over none.
@@ -433,6 +438,11 @@ fn first_difference(path: TilePath, served: &[u8], computed: &[u8]) -> Option<Fa
     let pairs = served.chunks(HASH_SIZE).zip(computed.chunks(HASH_SIZE));
     let at = pairs.take_while(|(served, computed)| served == computed).count();
     (served != computed).then_some(Fault::Tile { level, index, width, at })
+}
+
+/// As reports and tools for the log show a root.
+fn hex_of(root: &[u8; HASH_SIZE]) -> String {
+    root.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bundle_path(index: u64, width: u16) -> String {

@@ -17,6 +17,7 @@ mod lanes;
 mod source;
 
 mod fsck;
+mod mirror;
 
 mod evidence;
 mod watch;
@@ -32,9 +33,10 @@ pub use evidence::{LogEvidence, LogEvidenceError, Misbehaviour};
 pub use fsck::{FAULTS_MAX, Fault, FsckError, LeafCounts, Report, fsck};
 pub use http::{HttpMethod, HttpRequest, HttpResponse, HttpServer};
 pub use key::{KeyError, LogKey, NoteKey, WitnessKey};
+pub use mirror::{ExportError, Exported, MirrorRules, export};
 pub use policy::{Policy, PolicyError, PolicyFault, PolicyFileError, PolicyLog, PolicyWitness, Verdict, Witnessed};
 pub use proof::{LogProof, ProofError};
-pub use source::{BundleError, DirSource, Exported, HttpSource, Source, SourceError, export, open_source, split_bundle};
+pub use source::{BundleError, DirSource, HttpSource, Source, SourceError, open_source, split_bundle};
 pub use submit::{Cosigned, SubmitError, request_cosignature, witness_agent};
 pub use tiles::{LogService, Published, PublishedCheckpoint, TilePath};
 pub use watch::{Seen, UnkeptEvidence, Watch, WatchError};

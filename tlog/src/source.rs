@@ -1,21 +1,18 @@
 //! Where a log is read from: a URL prefix or a folder, both in the layout of tlog-tiles (<https://c2sp.org/tlog-tiles>).
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use signed_note::Note;
-use tlog_tiles::{Checkpoint, HASH_SIZE};
+use tlog_tiles::HASH_SIZE;
 use ureq::Agent;
 use ureq::tls::{TlsConfig, TlsProvider};
 
-use crate::lanes::in_order;
 use crate::tiles::{TILE_HASHES, TilePath};
 
 /// Leaves of the largest tree that is read. No log comes near, and the arithmetic of tiles does not overflow below.
@@ -25,7 +22,7 @@ pub(crate) const LEAVES_MAX: u64 = 1 << 48;
 const CHECKPOINT_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of an entry bundle: 256 of the largest leaves, each behind its length.
-const BUNDLE_BYTES_MAX: usize = TILE_HASHES as usize * (2 + LEAF_BYTES_MAX);
+pub(crate) const BUNDLE_BYTES_MAX: usize = TILE_HASHES as usize * (2 + LEAF_BYTES_MAX);
 
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,11 +30,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one request may take in all: a bundle is about 1 MiB at most.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a server may take to begin its answer once it has the request, and how long between two parts of it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Over how long the rate of an answer is measured.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Bytes that an answer has to bring each second, as they come over the network or decompressed. A server that brings fewer is not asked
+/// again either: whoever is kept waiting on purpose would be for seven times as long.
+const RATE_BYTES_MIN: u64 = 1024;
+
 /// The first pause before a request is made again; later ones double, with jitter.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 
 /// How often a request is made again: with the pauses, a server that is started anew is waited for.
 const RETRIES_MAX: usize = 6;
+
+/// How often one is that came to nothing in its time, each of which keeps whoever reads waiting.
+const LATE_MAX: usize = 2;
 
 /// A log's bytes, which nobody vouches for: whoever reads them checks them.
 pub trait Source: fmt::Debug + Send + Sync {
@@ -131,14 +141,6 @@ pub enum SourceError {
         /// How many there must be.
         due: usize,
     },
-    /// A bundle does not split into its leaves.
-    #[error("{path} is no bundle of its leaves: {error}")]
-    Bundle {
-        /// Behind the log's prefix.
-        path: String,
-        /// What is wrong.
-        error: BundleError,
-    },
     /// There is more than can be right.
     #[error("{path} has more than {bytes_max} bytes")]
     TooLarge {
@@ -162,6 +164,26 @@ pub enum SourceError {
         path: String,
         /// The status code (RFC 9110, section 15).
         status: u16,
+    },
+    /// The server names another place. Whoever reads a log says where it is.
+    #[error("the server answers {status} for {path} and sends on to {location}; give the URL that the log is at")]
+    Redirect {
+        /// Behind the log's prefix.
+        path: String,
+        /// The status code.
+        status: u16,
+        /// Where to, by the server's word.
+        location: String,
+    },
+    /// The server sends next to nothing.
+    #[error("the server sent {bytes} bytes of {path} in {} s; it must send {RATE_BYTES_MIN} each second", .time.as_secs())]
+    Slow {
+        /// Behind the log's prefix.
+        path: String,
+        /// How many in the last stretch.
+        bytes: u64,
+        /// How long that was.
+        time: Duration,
     },
     /// The server cannot be reached, or does not answer to the end.
     #[error("{path} cannot be fetched: {error}")]
@@ -203,6 +225,8 @@ pub enum BundleError {
 pub struct HttpSource {
     prefix: String,
     agent: Agent,
+    /// [`RATE_WINDOW`], but in tests.
+    window: Duration,
 }
 
 /// A log in a folder.
@@ -211,26 +235,13 @@ pub struct DirSource {
     dir: PathBuf,
 }
 
-/// What was copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exported {
-    /// Leaves of the tree that the checkpoint is of.
-    pub size: u64,
-    /// Tiles and bundles that were fetched.
-    pub fetched: u64,
-    /// Tiles and bundles that were there, whole, and were not fetched again.
-    pub kept: u64,
-    /// Bytes that were written.
-    pub bytes: u64,
-}
-
 impl SourceError {
     /// Whether this is the log's fault: another try, or another way to it, brings no better bytes.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::Missing { .. } | Self::Length { .. } | Self::Bundle { .. } => true,
-            Self::TooLarge { .. } | Self::Compression { .. } => true,
-            Self::Url { .. } | Self::Status { .. } | Self::Transport { .. } | Self::Io { .. } => false,
+            Self::Missing { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::Compression { .. } => true,
+            Self::Url { .. } | Self::Status { .. } | Self::Redirect { .. } | Self::Slow { .. } => false,
+            Self::Transport { .. } | Self::Io { .. } => false,
         }
     }
 }
@@ -262,10 +273,13 @@ impl HttpSource {
             .http_status_as_error(false)
             .user_agent(concat!("adit/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("gzip, identity")
+            .max_redirects(0)
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_per_read(Some(ANSWER_TIMEOUT))
             .timeout_global(Some(REQUEST_TIMEOUT))
             .build();
-        Ok(Self { prefix: prefix.trim_end_matches('/').to_owned(), agent: config.new_agent() })
+        Ok(Self { prefix: prefix.trim_end_matches('/').to_owned(), agent: config.new_agent(), window: RATE_WINDOW })
     }
 
     fn try_read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, SourceError> {
@@ -279,9 +293,45 @@ impl HttpSource {
         };
         let mut response = self.agent.get(format!("{}/{path}", self.prefix)).call().map_err(failed)?;
         match response.status().as_u16() {
-            200 => response.body_mut().with_config().limit(bytes_max as u64).read_to_vec().map(Some).map_err(failed),
+            200 => {
+                let body = response.body_mut().with_config().limit(bytes_max as u64).reader();
+                self.read_body(body, path, failed).map(Some)
+            }
             404 | 410 => Ok(None),
+            status @ 300..400 => {
+                let location = response.headers().get("location").and_then(|location| location.to_str().ok());
+                let location = location.unwrap_or("nowhere").to_owned();
+                Err(SourceError::Redirect { path: path.to_owned(), status, location })
+            }
             status => Err(SourceError::Status { path: path.to_owned(), status }),
+        }
+    }
+
+    /// Reads an answer to its end, as long as enough of it comes.
+    fn read_body(
+        &self,
+        mut body: impl Read,
+        path: &str,
+        failed: impl Fn(ureq::Error) -> SourceError,
+    ) -> Result<Vec<u8>, SourceError> {
+        let (mut bytes, mut part) = (Vec::new(), [0; 16 * 1024]);
+        let (mut begun, mut before) = (Instant::now(), 0);
+        loop {
+            match body.read(&mut part) {
+                Ok(0) => return Ok(bytes),
+                Ok(read) => bytes.extend_from_slice(&part[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+            let time = begun.elapsed();
+            if time < self.window {
+                continue;
+            }
+            let came = bytes.len() as u64 - before;
+            if u128::from(came) * 1_000 < u128::from(RATE_BYTES_MIN) * time.as_millis() {
+                return Err(SourceError::Slow { path: path.to_owned(), bytes: came, time });
+            }
+            (begun, before) = (Instant::now(), bytes.len() as u64);
         }
     }
 }
@@ -289,12 +339,17 @@ impl HttpSource {
 impl Source for HttpSource {
     fn read(&self, path: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, SourceError> {
         let policy = ExponentialBuilder::default().with_min_delay(RETRY_MIN).with_jitter().with_max_times(RETRIES_MAX);
-        let mut pauses = policy.build();
+        let (mut pauses, mut late) = (policy.build(), 0);
         loop {
             let error = match self.try_read(path, bytes_max) {
                 Err(error) if may_pass(&error) => error,
                 done => return done,
             };
+            late +=
+                usize::from(matches!(&error, SourceError::Transport { error, .. } if matches!(**error, ureq::Error::Timeout(_))));
+            if late > LATE_MAX {
+                return Err(error);
+            }
             thread::sleep(pauses.next().ok_or(error)?);
         }
     }
@@ -304,7 +359,7 @@ impl Source for HttpSource {
 fn may_pass(error: &SourceError) -> bool {
     match error {
         SourceError::Status { status, .. } => *status == 429 || *status >= 500,
-        SourceError::Transport { error, .. } => !matches!(**error, ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects),
+        SourceError::Transport { error, .. } => !matches!(**error, ureq::Error::BadUri(_)),
         _ => false,
     }
 }
@@ -365,75 +420,8 @@ fn take_leaves(mut bytes: &[u8], width: u16) -> (Vec<&[u8]>, &[u8]) {
     (leaves, bytes)
 }
 
-fn is_partial(width: u16) -> bool {
+pub(crate) fn is_partial(width: u16) -> bool {
     u64::from(width) < TILE_HASHES
-}
-
-/// Copies a log to a folder, in the same layout: for a mirror, which any web server can serve. Nothing is verified but that tiles and bundles
-/// are whole, so check the copy. Full ones that are there and whole are not fetched again, and the checkpoint is written last, when all that
-/// it covers is durable: a copy that was broken off is as good as the one before, and goes on where it was. `progress` is told leaves done,
-/// and of how many.
-///
-/// # Errors
-/// [`SourceError`]; [`SourceError::TooLarge`] also for a checkpoint that is none.
-pub fn export(source: &dyn Source, dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Exported, SourceError> {
-    let note = source.checkpoint()?;
-    let size = claimed_size(&note).ok_or(SourceError::TooLarge { path: "checkpoint".into(), bytes_max: CHECKPOINT_BYTES_MAX })?;
-    let mut exported = Exported { size, fetched: 0, kept: 0, bytes: 0 };
-    let dirs = Mutex::new(BTreeSet::new());
-    let copy = |bundle: u64| -> Result<Exported, SourceError> {
-        let mut copied = Exported { size: 0, fetched: 0, kept: 0, bytes: 0 };
-        for path in paths_ending_at(bundle, size) {
-            let file = dir.join(path.to_path());
-            // Of what an earlier copy left, too: it may have been broken off before they were made durable.
-            dirs.lock().unwrap_or_else(PoisonError::into_inner).extend(file.parent().map(Path::to_owned));
-            if is_whole(path, &file) {
-                copied.kept += 1;
-                continue;
-            }
-            let bytes = fetch_whole(source, path)?;
-            write_file(&file, &bytes).map_err(|error| SourceError::Io { path: file, error })?;
-            copied.fetched += 1;
-            copied.bytes += bytes.len() as u64;
-        }
-        Ok(copied)
-    };
-    let mut done = 0;
-    in_order(size.div_ceil(TILE_HASHES), copy, |copied| {
-        let copied = copied?;
-        exported.fetched += copied.fetched;
-        exported.kept += copied.kept;
-        exported.bytes += copied.bytes;
-        done = size.min(done + TILE_HASHES);
-        progress(done, size);
-        Ok::<(), SourceError>(())
-    })?;
-    sync_dirs(dir, dirs.into_inner().unwrap_or_else(PoisonError::into_inner))?;
-    let file = dir.join("checkpoint");
-    write_file(&file, &note).map_err(|error| SourceError::Io { path: file, error })?;
-    sync_dir(dir)?;
-    Ok(exported)
-}
-
-/// Makes the names durable that are in these folders, which lie below `root`, and their own.
-fn sync_dirs(root: &Path, dirs: BTreeSet<PathBuf>) -> Result<(), SourceError> {
-    let with_parents =
-        |dir: &PathBuf| dir.ancestors().take_while(|dir| dir.starts_with(root)).map(Path::to_owned).collect::<Vec<_>>();
-    let all: BTreeSet<PathBuf> = dirs.iter().flat_map(with_parents).collect();
-    all.iter().try_for_each(|dir| sync_dir(dir))
-}
-
-fn sync_dir(dir: &Path) -> Result<(), SourceError> {
-    // A relative path of one part has an empty folder.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| SourceError::Io { path: dir.to_owned(), error })
-}
-
-/// What a checkpoint says of its tree's size, by nobody's word; nothing where it is no checkpoint, or of no log that is read.
-fn claimed_size(note: &[u8]) -> Option<u64> {
-    let note = Note::from_bytes(note).ok()?;
-    let size = Checkpoint::from_bytes(note.text()).ok()?.size();
-    (size <= LEAVES_MAX).then_some(size)
 }
 
 pub(crate) fn fetch(source: &dyn Source, path: TilePath) -> Result<Vec<u8>, SourceError> {
@@ -441,39 +429,6 @@ pub(crate) fn fetch(source: &dyn Source, path: TilePath) -> Result<Vec<u8>, Sour
         TilePath::Hashes { level, index, width } => source.tile(level, index, width),
         TilePath::Entries { index, width } => source.bundle(index, width),
     }
-}
-
-/// As [`fetch`], where a bundle must be one of as many leaves.
-fn fetch_whole(source: &dyn Source, path: TilePath) -> Result<Vec<u8>, SourceError> {
-    let bytes = fetch(source, path)?;
-    if let TilePath::Entries { width, .. } = path {
-        split_bundle(&bytes, width).map_err(|error| SourceError::Bundle { path: path.to_path(), error })?;
-    }
-    Ok(bytes)
-}
-
-/// Whether a full tile or bundle is there already: a tile by its length, a bundle by those of its leaves.
-fn is_whole(path: TilePath, file: &Path) -> bool {
-    match path {
-        TilePath::Hashes { width, .. } => {
-            let bytes = fs::metadata(file).map_or(0, |file| file.len());
-            !is_partial(width) && bytes == TILE_HASHES * HASH_SIZE as u64
-        }
-        TilePath::Entries { width, .. } => {
-            !is_partial(width) && read_file(file, BUNDLE_BYTES_MAX).is_ok_and(|bytes| split_bundle(&bytes, width).is_ok())
-        }
-    }
-}
-
-/// Writes a file that appears whole or not at all, also where the system goes down: its bytes are durable before its name is.
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(dir)?;
-    let part = path.with_file_name(format!(".{}.part", path.file_name().unwrap_or_default().to_string_lossy()));
-    let mut file = File::create(&part)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&part, path)
 }
 
 /// The resources of a tree of `size` leaves that end with its bundle `bundle`: the bundle, its tile, the full tiles above it that it
@@ -499,6 +454,9 @@ pub(crate) fn paths_ending_at(bundle: u64, size: u64) -> Vec<TilePath> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -530,6 +488,42 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(split_bundle(&bytes[..cut], 3).is_err(), "{cut} bytes");
         }
+    }
+
+    /// Serves these bytes for every request, each piece after a pause, and says how often it was asked.
+    fn dribble(head: &'static str, pause: Duration) -> (String, Arc<AtomicUsize>) {
+        let (listener, asked) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicUsize::new(0)));
+        let (url, count) = (format!("http://{}", listener.local_addr().unwrap()), Arc::clone(&asked));
+        thread::spawn(move || {
+            for stream in listener.incoming().map(Result::unwrap) {
+                count.fetch_add(1, Ordering::Relaxed);
+                thread::spawn(move || {
+                    let mut stream = stream;
+                    let _ = stream.read(&mut [0; 4_096]);
+                    let _ = stream.write_all(head.as_bytes());
+                    // Until the client has enough of it.
+                    while stream.write_all(b"x").is_ok() {
+                        thread::sleep(pause);
+                    }
+                });
+            }
+        });
+        (url, asked)
+    }
+
+    /// A server that brought a byte now and then was waited for, seven times a minute for each path.
+    #[test]
+    fn server_that_dribbles_is_given_up_at_once() {
+        let (url, asked) = dribble("HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n", Duration::from_millis(20));
+        let source = HttpSource { window: Duration::from_millis(400), ..HttpSource::new(&url).unwrap() };
+        let begun = Instant::now();
+        let error = source.read("tile/0/000", 8_192).unwrap_err();
+        assert!(matches!(&error, SourceError::Slow { bytes: 1..200, .. }) && !error.is_fault(), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(5) && asked.load(Ordering::Relaxed) == 1);
+        assert!(error.to_string().contains("it must send 1024 each second"), "{error}");
+        // One that brings enough is heard to its end.
+        let (url, _) = dribble("HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n", Duration::ZERO);
+        assert_eq!(HttpSource::new(&url).unwrap().read("tile/0/000", 8_192).unwrap(), Some(vec![b'x'; 8_192]));
     }
 
     #[test]

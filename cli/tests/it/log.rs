@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use adit_ledger::TreeHead;
+use adit_protocol::SecretKey;
 use adit_tlog::sign_checkpoint;
 use adit_transport::load_key_file;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::guest;
 use crate::network::{Home, Network};
@@ -41,7 +42,12 @@ fn log_is_sound_and_a_changed_copy_is_not() {
     let table = network.home.adit(["log", "fsck", &url, "--gateway-key", &key, "--balances"]).run().ok();
     assert!(table.text().contains("customer") && table.text().ends_with("sound"), "{}", table.text());
 
-    network.home.adit(["log", "mirror", &url, "copy"]).run().ok();
+    let mirror = |args: &[&str]| network.home.adit(["log", "mirror", &url, "copy"]).args(args).run();
+    mirror(&["--gateway-key", &"11".repeat(32)]).code(23);
+    mirror(&["--gateway-key", &key, "--max-bytes", "10"]).code(1).says("give more with --max-bytes");
+    assert!(!network.home.path("copy").exists());
+    let copied = mirror(&["--gateway-key", &verifier_key]).ok();
+    assert!(copied.text().ends_with("signed by the gateway"), "{}", copied.text());
     let Network { home, gateway, nodes } = network;
     drop((gateway, nodes));
     let fsck = |key: &str| home.adit(["log", "fsck", "copy", "--gateway-key", key]).run();
@@ -72,6 +78,56 @@ fn log_is_sound_and_a_changed_copy_is_not() {
     assert_eq!(cut(23), (false.into(), 1));
     home.adit(["log", "fsck", "nowhere", "--gateway-key", &key]).run().code(1);
     home.adit(["log", "fsck", "ftp://log.example", "--gateway-key", &key]).run().code(2);
+}
+
+/// Scripts that read the object had none to read where the checkpoint itself was at fault.
+#[test]
+fn log_without_a_checkpoint_that_holds_is_told_as_json_too() {
+    let home = Home::new();
+    let secret = SecretKey::from_seed([9; 32]);
+    let key = secret.public().to_string();
+    fs::create_dir(home.path("log")).unwrap();
+    let head = TreeHead { size: 1 << 50, root: [1; 32] };
+    let good = String::from_utf8(sign_checkpoint(&secret, &TreeHead { size: 0, root: [1; 32] })).unwrap();
+    let rows = [
+        (None, "checkpoint is missing"),
+        (Some(good.replace("\n0\n", "\n1\n").into_bytes()), "the checkpoint is not signed by the gateway"),
+        (Some(sign_checkpoint(&SecretKey::from_seed([8; 32]), &head)), "the checkpoint is not signed by the gateway"),
+        (Some(b"nothing".to_vec()), "the checkpoint is not signed by the gateway"),
+        (Some(sign_checkpoint(&secret, &head)), "the checkpoint says 1125899906842624 leaves"),
+        (Some(vec![b'x'; 1 << 20]), "checkpoint has more than 65536 bytes"),
+    ];
+    for (checkpoint, fault) in rows {
+        if let Some(checkpoint) = checkpoint {
+            fs::write(home.path("log/checkpoint"), checkpoint).unwrap();
+        }
+        let ran = home.adit(["log", "fsck", "log", "--gateway-key", &key, "--json"]).run().code(23).says(fault).json();
+        assert_eq!((&ran["sound"], &ran["unread"]), (&false.into(), &Value::Null), "{ran}");
+        let faults = ran["faults"].as_array().unwrap();
+        assert!(faults.len() == 1 && faults[0].as_str().unwrap().starts_with(fault), "{ran}");
+        home.adit(["log", "mirror", "log", "copy", "--gateway-key", &key]).run().code(23).says(fault);
+        assert!(!home.path("copy").exists());
+    }
+    let ran = home.adit(["log", "fsck", "nowhere", "--gateway-key", &key, "--json"]).run().code(1).json();
+    assert_eq!((&ran["sound"], &ran["faults"]), (&Value::Null, &json!([])));
+    assert!(ran["unread"].as_str().unwrap().contains("nowhere"), "{ran}");
+
+    let check = |file: &str, code| home.adit(["log", "check-evidence", file, "--json"]).run().code(code).json();
+    home.file("evidence.json", "{}");
+    let ran = check("evidence.json", 23);
+    assert!(ran["valid"] == false && ran["file"] == "evidence.json" && ran["reason"].is_string(), "{ran}");
+    let ran = check("nothing-here", 1);
+    assert!(ran["valid"].is_null() && ran["reason"].is_string(), "{ran}");
+}
+
+#[test]
+fn log_is_looked_at_once_a_second_at_most() {
+    let home = Home::new();
+    let key = "11".repeat(32);
+    for interval in ["0s", "1ms", "999ms"] {
+        let ran = home.adit(["log", "watch", "log", "--gateway-key", &key, "--interval", interval, "--once"]).run();
+        ran.code(2).says("give 1s or more");
+    }
 }
 
 #[test]

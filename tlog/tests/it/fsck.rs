@@ -5,8 +5,8 @@ use std::time::Instant;
 use adit_ledger::{Account, Entry, Hold, Ledger, Operation, TreeHead};
 use adit_protocol::{Attempt, Leaf, Microcredits, Outcome, Receipt, SecretKey, SignedReceipt, Terms, UnixMillis, sign_receipts};
 use adit_tlog::{
-    DirSource, FAULTS_MAX, Fault, FsckError, HttpServer, HttpSource, LogService, Published, PublishedCheckpoint, Report, Source,
-    SourceError, export, fsck, sign_checkpoint,
+    DirSource, FAULTS_MAX, Fault, FsckError, HttpServer, HttpSource, LogService, MirrorRules, Published, PublishedCheckpoint,
+    Report, Source, SourceError, export, fsck, sign_checkpoint,
 };
 use redb::backends::InMemoryBackend;
 
@@ -90,13 +90,14 @@ fn log_of_a_ledger_is_sound_over_http_and_in_a_mirror_and_others_come_to_its_roo
         assert_eq!(report.head.root.to_vec(), their_root(&all), "{size}");
 
         let dir = tempfile::tempdir().unwrap();
-        let exported = export(&source, dir.path(), |_, _| {}).unwrap();
+        let rules = MirrorRules { gateway: Some(gateway().public()), bytes_max: u64::MAX };
+        let exported = export(&source, dir.path(), &rules, |_, _| {}).unwrap();
         assert_eq!((exported.size, exported.kept), (size, 0));
         let mirror = check(&DirSource::new(dir.path()));
         assert!(mirror.faults.is_empty(), "{size}: {:?}", mirror.faults);
         assert_eq!((mirror.head, mirror.bytes), (report.head, report.bytes));
         // Again, only what may have changed is fetched.
-        let again = export(&source, dir.path(), |_, _| {}).unwrap();
+        let again = export(&source, dir.path(), &rules, |_, _| {}).unwrap();
         assert_eq!(again.kept + again.fetched, exported.fetched);
         assert!(again.fetched <= 4, "{again:?}");
     }
@@ -478,4 +479,15 @@ fn rate_of_batches_against_a_loop_of_single_checks() {
     }
     let loops = single.len() as f64 / started.elapsed().as_secs_f64();
     println!("fsck: {whole:.0} leaves/s; single checks: {loops:.0}/s; {:.1} times", whole / loops);
+}
+
+/// The report had it in hex and the fault in base64, so that neither was found where the other was looked for.
+#[test]
+fn root_that_differs_is_shown_as_the_report_shows_it() {
+    let log = Log::of(&leaves(20, 64));
+    log.sign(&TreeHead { size: 20, root: [0xab; 32] });
+    let report = fsck(&log, &gateway().public(), |_, _| {}).unwrap();
+    let [fault @ Fault::Root { computed, .. }] = report.faults.as_slice() else { panic!("{:?}", report.faults) };
+    let due = format!("the leaves make the root {}; the checkpoint has {}", hex::encode(computed), "ab".repeat(32));
+    assert_eq!(fault.to_string(), due);
 }

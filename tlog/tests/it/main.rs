@@ -5,6 +5,7 @@
 mod fixture;
 mod fsck;
 mod fuzzing;
+mod mirror;
 mod oracle;
 mod serving;
 mod sigsum;

@@ -1,9 +1,10 @@
-use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use adit_tlog::{HttpRequest, HttpResponse, HttpServer, HttpSource, Source, SourceError, export, fsck};
+use adit_tlog::{HttpRequest, HttpResponse, HttpServer, HttpSource, Source, SourceError, fsck};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -112,29 +113,36 @@ fn partial_tile_is_cut_from_the_full_one() {
     assert!(faults(&source)[0].contains("is cut short within its leaf"));
 }
 
-/// A file that a power cut left empty or cut short was taken for a whole bundle as soon as it had one byte, and a mirror served it for good.
+/// A server of HTTPS could send whoever reads a log on to one of HTTP, or to a service within.
 #[test]
-fn mirror_fetches_a_full_bundle_again_that_is_not_whole() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&leaves(600, 64)));
-    let first = export(&log, dir.path(), |_, _| {}).unwrap();
-    let file = dir.path().join("tile/entries/001");
-    let good = fs::read(&file).unwrap();
-    for bad in [Vec::new(), vec![0; good.len()], good[..good.len() - 1].to_vec(), [good.as_slice(), &[0]].concat()] {
-        fs::write(&file, &bad).unwrap();
-        let again = export(&log, dir.path(), |_, _| {}).unwrap();
-        assert_eq!(fs::read(&file).unwrap(), good);
-        // Two full bundles and two full tiles are there; one of them is not whole.
-        assert_eq!((again.kept, again.kept + again.fetched), (3, first.fetched));
+fn nobody_is_sent_on_elsewhere() {
+    let (elsewhere, asked) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&asked);
+    let log = Log::of(&leaves(20, 64));
+    let elsewhere = HttpServer::spawn("elsewhere", elsewhere, move |request| {
+        count.fetch_add(1, Ordering::Relaxed);
+        answer(&log, &request, "", || unreachable!())
+    })
+    .unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let here = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (url, to) =
+            (format!("http://{}/log", here.local_addr().unwrap()), format!("http://{}/log/checkpoint", elsewhere.address()));
+        let location = to.clone();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = here.accept().unwrap();
+            let _ = stream.read(&mut [0; 4_096]).unwrap();
+            let head =
+                format!("HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+        });
+        let error = HttpSource::new(&url).unwrap().checkpoint().unwrap_err();
+        assert!(
+            matches!(&error, SourceError::Redirect { status: of, location, .. } if *of == status && *location == to),
+            "{error}"
+        );
+        assert!(!error.is_fault() && error.to_string().ends_with("give the URL that the log is at"), "{error}");
+        server.join().unwrap();
     }
-}
-
-#[test]
-fn mirror_takes_no_bundle_that_is_not_whole() {
-    for path in ["tile/entries/001", "tile/entries/002.p/88"] {
-        let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&leaves(600, 64)));
-        log.change(path, |bytes| bytes.truncate(bytes.len() - 1));
-        let error = export(&log, dir.path(), |_, _| {}).unwrap_err();
-        assert!(matches!(&error, SourceError::Bundle { path: of, .. } if of == path) && error.is_fault(), "{error}");
-        assert!(!dir.path().join(path).exists() && !dir.path().join("checkpoint").exists());
-    }
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
 }
