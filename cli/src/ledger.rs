@@ -49,6 +49,11 @@ enum LedgerCommand {
 
 /// Copy a ledger as of one moment, beside a gateway that runs, or of one that does not
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit ledger backup                                       # into backups/ of the running gateway's data
+  adit ledger backup --gateway 192.0.2.7:4433#6f1d5b… --key gateway.key
+  adit ledger backup --data /var/lib/adit --to today.redb  # of one that does not run")]
 struct BackupArgs {
     /// The gateway and the key it must prove; it puts the copy into backups/ of its data [env: ADIT_GATEWAY] [default: the running `adit up`]
     #[arg(long, value_name = "ADDR#KEY", conflicts_with_all = ["data", "to"])]
@@ -69,6 +74,13 @@ struct BackupArgs {
 
 /// Put a backup in the place of a ledger, after all of it was checked. The gateway must not run
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit ledger restore today.redb --data /var/lib/adit
+  adit ledger restore today.redb --data /var/lib/adit --replace  # the ledger that is there is kept beside it
+
+A gateway whose log has been seen to be larger than the backup refuses to start where it has witnesses:
+what was lost since must be found first, in a newer backup or a mirror.")]
 struct RestoreArgs {
     /// The backup, which is only read
     #[arg(value_name = "BACKUP")]
@@ -89,6 +101,12 @@ struct RestoreArgs {
 
 /// Compute all balances and indexes again from the log alone, and compare them byte for byte. The gateway must not run
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  adit ledger rebuild --check --data /var/lib/adit
+  adit ledger rebuild --check --file today.redb --json
+
+Exit code 0 where all is as the log makes it, 23 where it is not.")]
 struct RebuildArgs {
     /// Compare, and change nothing: the file is only read. One that fails is restored from a backup, so this must be given
     #[arg(long, required = true)]

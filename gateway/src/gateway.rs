@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_ledger::{BATCH_OPERATIONS_MAX, Ledger, OpenError, Operation, Reader, Writer};
+use adit_ledger::{BATCH_OPERATIONS_MAX, CommitError, Ledger, OpenError, Operation, Reader, Writer};
 use adit_protocol::{PublicKey, SecretKey, Terms, VoidReason};
 use adit_tlog::{HttpServer, LogService, Published};
 use adit_transport::{BlobStore, GatewayAddr, Listener};
@@ -37,6 +37,8 @@ pub struct Gateway {
     log_url: Option<String>,
     published: Published,
     engine: Engine,
+    /// Why the ledger recorded nothing at the start, so that the gateway only reads; nothing where it records.
+    halt: Option<Halt>,
 }
 
 /// What depends on the ledger, and begins again where that fails. Dropped in this order: nobody rings for a publisher that has ended.
@@ -62,7 +64,7 @@ enum Ending {
 
 impl Gateway {
     /// Opens the ledger and the blob store, asks the witnesses whether the ledger is the newest, and listens. To be called inside of a
-    /// tokio runtime.
+    /// tokio runtime. Where the ledger cannot record what a gateway begins with, as on a full disk, this is one that only reads.
     ///
     /// # Errors
     /// [`StartError`], for one where another gateway has the ledger open, or where a witness has seen more of its log.
@@ -81,7 +83,17 @@ impl Gateway {
             }
             signed => signed?,
         }
-        begin(&mut ledger, &config, &key)?;
+        let mut halt = None;
+        match begin(&mut ledger, &config, &key) {
+            // Without any terms there is no log to be read.
+            Err(StartError::Commit(error)) if ledger.tree().size > 0 => {
+                halt = Some(Halt::from(match error {
+                    CommitError::Failed { cause } | CommitError::Stopped { cause } => cause.to_string(),
+                    error => error.to_string(),
+                }));
+            }
+            begun => begun?,
+        }
         let nodes = Admission::open(&config.nodes, JoinTokens::of_gateway(&config.data_dir))?;
         let [clients_here, nodes_here] = [(); 2].map(|()| Crowd::new(SUBSCRIBER_MAX));
         let [sends_to_clients, sends_to_nodes] = [(); 2].map(|()| Lines::new(SENDS_MAX));
@@ -95,8 +107,18 @@ impl Gateway {
         let log_listener = config.log_listen.map(|addr| TcpListener::bind(addr).map_err(log_error(addr))).transpose()?;
         let log_at = log_listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let log_url = config.log_url.clone().or(log_at.map(|addr| format!("http://{addr}")));
-        let engine = Engine::new(&config, &key, store.clone(), ledger, signer, log_listener.as_ref(), log_url.clone())?;
-        Ok(Self { config, key, listener, address, store, entrance, log_listener, log_url, published, engine })
+        let (log_at, url) = (log_listener.as_ref(), log_url.clone());
+        let engine = match &halt {
+            None => Engine::new(&config, &key, store.clone(), ledger, signer, log_at, url)?,
+            Some(halt) => {
+                // Both have the failed ledger open.
+                drop((ledger, signer));
+                let ledger = reopen_here(&ledger_file(&config.data_dir), key.public())?;
+                tell_that_it_only_reads(halt);
+                Engine::read_only(&config, &key, store.clone(), ledger, halt.clone(), published.clone(), log_at, url)?
+            }
+        };
+        Ok(Self { config, key, listener, address, store, entrance, log_listener, log_url, published, engine, halt })
     }
 
     /// Where it listens and who it is.
@@ -117,10 +139,10 @@ impl Gateway {
     /// # Errors
     /// [`RunError`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, key, listener, store, entrance, log_listener, log_url, published, engine, .. } = self;
+        let Self { config, key, listener, store, entrance, log_listener, log_url, published, engine, halt, .. } = self;
         let (listener, mut shutdown) = (Rc::new(listener), std::pin::pin!(shutdown));
         let halt = match engine.serve(&listener, &entrance, shutdown.as_mut()).await {
-            Ending::Asked => return Ok(()),
+            Ending::Asked => return halt.map_or(Ok(()), |halt| Err(RunError::Ledger(halt.why))),
             Ending::Socket => return Err(RunError::Socket),
             Ending::Ledger(halt) => halt,
         };
@@ -129,15 +151,19 @@ impl Gateway {
             tracing::error!(%error, "the ledger cannot be opened again; the gateway stops");
             stopped()
         })?;
-        tracing::error!(
-            reason = halt.why,
-            "the gateway only reads now: accounts, receipts and the log; it takes no jobs until it is started anew"
-        );
+        tell_that_it_only_reads(&halt);
         let engine = Engine::read_only(&config, &key, store, reader, halt.clone(), published, log_listener.as_ref(), log_url);
         let ending = engine.map_err(|_| stopped())?.serve(&listener, &entrance, shutdown).await;
         debug_assert!(!matches!(ending, Ending::Ledger(_)), "what is only read does not fail to record");
         Err(stopped())
     }
+}
+
+fn tell_that_it_only_reads(halt: &Halt) {
+    tracing::error!(
+        reason = halt.why,
+        "the gateway only reads now: accounts, receipts and the log; it takes no jobs until it is started anew"
+    );
 }
 
 /// Opens a ledger that was open until now. Whoever still reads it, such as a backup, ends soon: its reads fail.
@@ -147,6 +173,19 @@ async fn reopen(path: &Path, gateway: PublicKey) -> Result<Ledger, OpenError> {
         match Ledger::open(path, gateway) {
             Err(OpenError::AlreadyOpen { .. }) if begun.elapsed() < REOPEN_PATIENCE => {
                 tokio::time::sleep(Duration::from_millis(50)).await
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// As [`reopen`], at the start, when nobody is served yet who would be kept waiting.
+fn reopen_here(path: &Path, gateway: PublicKey) -> Result<Ledger, OpenError> {
+    let begun = Instant::now();
+    loop {
+        match Ledger::open(path, gateway) {
+            Err(OpenError::AlreadyOpen { .. }) if begun.elapsed() < REOPEN_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
             }
             opened => return opened,
         }

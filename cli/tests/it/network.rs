@@ -87,6 +87,17 @@ impl Adit {
         self
     }
 
+    /// Lets it write in no file behind so many half kibibytes from the beginning.
+    pub(crate) fn with_files_of(mut self, halves: u64) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.command.get_current_dir().expect("a home"));
+        let limited = format!("ulimit -f {halves} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(self.command.get_program()).args(self.command.get_args());
+        self.command = command;
+        self
+    }
+
     /// What it reads from standard input.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();

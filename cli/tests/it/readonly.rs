@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use tokio::time::timeout;
 
 use crate::guest;
-use crate::network::{Gateway, Network, nodes_until};
-use crate::process::{PATIENCE, Process};
+use crate::network::{Gateway, Network, WELCOME, nodes_until};
+use crate::process::{PATIENCE, Process, until};
 
 /// Jobs at once.
 const IN_FLIGHT: usize = 4;
@@ -133,6 +133,56 @@ async fn gateway_whose_ledger_cannot_grow_only_reads_and_loses_nothing() {
     // What was held for the job that was lost went back in one leaf more.
     let after = check_ledger(&file, &told);
     assert!(after > jobs, "{after} {jobs}");
+}
+
+/// It has to give back what was held for the jobs that it lost, could not, and did not start: whoever starts it again when it ends did so for
+/// ever, and nobody could read the log meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn gateway_that_is_started_while_the_disk_is_full_only_reads() {
+    let mut network = Network::with_slots(&[2]);
+    let client = network.client().await;
+    nodes_until(&client, |nodes| nodes.len() == 1).await;
+    let told = client.submit(job(&client, 0)).settled().await.unwrap();
+    let mut held = Job::new(Source::bytes(guest::hold()), Source::bytes(b"".as_slice()));
+    held.spec.limits.fuel = Fuel(1_000_000_000_000);
+    held.spec.limits.wall_ms = 600_000;
+    let mut held = client.submit(client.salted(held));
+    while !matches!(held.next().await.unwrap(), Some(Update::Started { .. })) {}
+    until("a hold in the ledger", || network.adit(["account", "--holds", "--json"]).run().ok().json_lines().len() == 1);
+    let account = network.adit(["account", "--json"]).run().ok().json();
+    network.gateway.process.kill_in_place();
+    drop((held, client));
+
+    // The system takes what is written to the file's first page, and what is written behind it fails.
+    let host = network.gateway.address.host.clone();
+    let process = Gateway::command(&network.home, &host).args(WELCOME).with_files_of(8).start();
+    let address = process.stdout.wait_for_line("").parse().unwrap();
+    network.gateway = Gateway { process, address };
+    network.gateway.process.stderr.wait_for_text("the gateway only reads now: accounts, receipts and the log");
+    assert_eq!(network.adit(["account", "--json"]).run().ok().json(), account);
+    let job_id = told.done.receipt.receipt().job.to_string();
+    assert_eq!(network.adit(["output", &job_id]).run().ok().stdout.len(), BYTES);
+    let log = network.gateway.process.stderr.wait_for_line("adit: log at ");
+    let (url, _) = log.split_once("; its key is ").unwrap();
+    let key = network.gateway.address.key.to_string();
+    let fsck = network.home.adit(["log", "fsck", url, "--gateway-key", &key, "--json"]).run().ok().json();
+    assert_eq!((&fsck["sound"], &fsck["leaves"]["voids"]), (&true.into(), &0.into()));
+    let refused = network.run(&guest::echo()).args(["--json"]).run().code(20);
+    assert!(refused.json()["reason"].as_str().unwrap().contains(WHY), "{refused:?}");
+    network.gateway.process.signal(Signal::TERM);
+    let Network { home, gateway, nodes } = network;
+    gateway.process.wait().code(1).says("mend the cause and start the gateway again");
+
+    network = Network { gateway: Gateway::start(&home, &host), home, nodes };
+    let client = network.client().await;
+    nodes_until(&client, |nodes| nodes.len() == 1).await;
+    let account = network.adit(["account", "--json"]).run().ok().json();
+    assert_eq!(account["held_microcredits"], 0);
+    client.submit(job(&client, 1)).settled().await.unwrap();
+    network.gateway.process.signal(Signal::TERM);
+    let file = ledger_file(&network);
+    network.gateway.process.wait().ok();
+    check_ledger(&file, &[told]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ fn verify(home: &Home, name: &str, unit: &str) -> Option<String> {
 #[test]
 fn systemd_has_nothing_to_say_to_the_units_of_the_page_on_operating() {
     let home = Home::new();
-    for name in ["adit-node.service", "adit-gateway.service"] {
+    for name in ["adit-node.service", "adit-gateway.service", "adit-witness.service"] {
         let Some(told) = verify(&home, name, unit(name)) else {
             eprintln!("SKIPPED: {name} is not verified, because this machine has no systemd-analyze");
             return;
