@@ -147,6 +147,12 @@ pub enum SpecError {
     /// The named inputs stand in another order than that of their names, which is the order that guests number them by.
     #[error("the named inputs are not in the order of their names: `{1}` stands behind `{0}`")]
     InputOrder(InputName, InputName),
+    /// An argument is none that a WASI program can be given.
+    #[error("argument {0} holds a NUL, at which it would end for the program")]
+    ArgumentText(usize),
+    /// So is a variable.
+    #[error("the environment variable {0:?} has no name, or one with `=`, or a NUL in name or value")]
+    VariableText(String),
 }
 
 impl JobSpec {
@@ -232,8 +238,19 @@ impl JobSpec {
             ("the GPU time in nanoseconds", self.limits.gpu_ns, self.gpu.map_or(0, |_| limits::GPU_NS_MAX)),
         ];
         SpecError::first_of(rows)?;
+        self.check_text()?;
         self.check_inputs()?;
         self.gpu.map_or(Ok(()), |gpu| gpu.check())
+    }
+
+    /// WASI hands arguments and variables over as strings that end with a NUL, and a variable's name ends at its first `=`.
+    fn check_text(&self) -> Result<(), SpecError> {
+        let has_nul = |text: &String| text.contains('\0');
+        if let Some(at) = self.args.iter().position(has_nul) {
+            return Err(SpecError::ArgumentText(at + 1));
+        }
+        let is_bad = |(key, value): &&(String, String)| key.is_empty() || key.contains('=') || has_nul(key) || has_nul(value);
+        self.env.iter().find(is_bad).map_or(Ok(()), |(key, _)| Err(SpecError::VariableText(key.clone())))
     }
 
     /// Every name once, in the order of the names: so an input's number is the same for everybody.
@@ -326,6 +343,27 @@ mod tests {
         assert_eq!(spec.check(), Err(SpecError::InputOrder(name("01"), name("00"))));
         spec.inputs[1].name = name("01");
         assert_eq!(spec.check(), Err(SpecError::SameInputName(name("01"))));
+    }
+
+    /// A guest would be given more arguments or other variables than it is told of.
+    #[test]
+    fn text_that_no_program_can_be_given_is_refused() {
+        let blob = BlobRef::of(b"m");
+        let with = |args: &[&str], env: &[(&str, &str)]| {
+            let mut spec = JobSpec::new(blob, blob);
+            spec.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+            spec.env = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            spec.check()
+        };
+        assert_eq!(with(&["", "a=b", "\n"], &[("A", ""), ("B", "c=d")]), Ok(()));
+        assert_eq!(with(&["a", "b\0c"], &[]), Err(SpecError::ArgumentText(2)));
+        for (key, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")] {
+            assert_eq!(
+                with(&[], &[("OK", "1"), (key, value)]),
+                Err(SpecError::VariableText(key.to_owned())),
+                "{key:?}={value:?}"
+            );
+        }
     }
 
     #[test]

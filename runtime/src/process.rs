@@ -230,8 +230,8 @@ impl WorkerProcess {
         self.child.start_kill()
     }
 
-    /// Makes sure that the worker is gone, and says what it died of. One that ended by itself keeps its own status.
-    pub(crate) async fn kill(mut self) -> io::Result<ExitStatus> {
+    /// Makes sure that the worker is gone, and says what it died of. One that ended by itself keeps its own status. Cancel-safe.
+    pub(crate) async fn kill(&mut self) -> io::Result<ExitStatus> {
         self.child.start_kill()?;
         self.child.wait().await
     }

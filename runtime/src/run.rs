@@ -335,6 +335,8 @@ pub struct Run {
     account: Account,
     given: Given,
     is_optimised: bool,
+    /// What the run ends with once its worker is gone.
+    fault: Option<Fault>,
 }
 
 #[derive(Debug)]
@@ -410,6 +412,7 @@ impl Run {
             canceller: Canceller::default(),
             given: Given::default(),
             is_optimised: code.tier == Tier::Optimised,
+            fault: None,
         })
     }
 
@@ -439,6 +442,9 @@ impl Run {
     /// # Errors
     /// [`RunError`] where the node failed; the run is then over.
     pub async fn next(&mut self) -> Result<RunEvent, RunError> {
+        if self.fault.is_some() {
+            return Err(self.failed().await);
+        }
         loop {
             let active = self.active.as_mut().ok_or(RunError::Over)?;
             let waits = active.again.as_ref().is_some_and(|again| again.timed_out.is_some());
@@ -643,11 +649,18 @@ impl Run {
     }
 
     async fn fail(&mut self, fault: Fault) -> RunError {
-        let active = self.active.take().expect("an active run fails");
+        self.fault = Some(fault);
+        self.failed().await
+    }
+
+    /// Waits for the death of a worker that is at fault. Whoever stops waiting here is told when they ask again.
+    async fn failed(&mut self) -> RunError {
+        let active = self.active.as_mut().expect("an active run fails");
+        let status = active.worker.process.kill().await;
+        let (active, fault) = self.active.take().zip(self.fault.take()).expect("they were there");
         let module = self.spec.module.digest;
         // The worker's last note is read only now, so that it is the very last.
-        let SandboxWorker { process, live, .. } = active.worker;
-        let status = process.kill().await;
+        let SandboxWorker { live, .. } = active.worker;
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         let usage = Box::new(self.account.usage(live.used(active.run).unwrap_or_default()));
         let reason = match fault {

@@ -637,9 +637,9 @@ impl Serving {
     /// Ends the process, and with it every session; says why, now that it is known what it died of, and whose work that was.
     async fn end(self, over: Over) -> (Over, Option<Whose>) {
         let making = self.making();
-        let Self { process, live, sessions, .. } = self;
+        let Self { mut process, live, sessions, .. } = self;
         // The notes are the last ones only when nobody writes any more.
-        let status = timeout(KILL_TIME_MAX, tokio::spawn(process.kill())).await;
+        let status = timeout(KILL_TIME_MAX, tokio::spawn(async move { process.kill().await })).await;
         tracing::debug!(?status, "the GPU's process ended");
         let busy = |session: &Session| live.note(*session).is_some_and(|note| note.busy_since > 0);
         // A driver goes on with a pipeline whose session is closed.

@@ -320,6 +320,9 @@ async fn job_over_the_nodes_memory_is_refused() {
 
 #[tokio::test]
 async fn worker_inherits_nothing_but_its_socket() {
+    // What a library opened that does not know of `O_CLOEXEC`.
+    let left_open = tempfile::NamedTempFile::new().unwrap();
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).unwrap();
     let host = Host::new(1);
     let mut run = host.start(spin_after_log()).await.unwrap();
     first_log(&mut run).await;
