@@ -22,6 +22,8 @@ const FILL_LATE_MAX: Duration = Duration::from_millis(500);
 /// What a stop may come late in any case, where tests share a machine that others use too. Short of the 2 s after which a supervisor
 /// kills, so that who stopped the guest is not in doubt.
 const BUSY_LATE_MAX: Duration = Duration::from_millis(1_500);
+/// What a hostile guest may take for a unit of fuel, beside [`BUSY_LATE_MAX`]: on an idle machine less than half of it in baseline code.
+const NANOS_PER_FUEL_MAX: u64 = 20;
 /// How often a stop is tried until one is not late: what is asserted is the best of them, because other tests run at the same time, and of each
 /// that it is not later than above.
 const STOP_TRIES: usize = 5;
@@ -40,12 +42,15 @@ fn assert_holds_at_most(pid: u32, bytes: u64) {
     assert!(peak < bytes || is_emulated(), "the worker held {peak} bytes, and may {bytes}");
 }
 
-/// Runs a job, and checks its worker's memory after.
+/// Runs a job, and checks what its worker held and how long it took.
 async fn run(host: &Host, job: Job) -> Ended {
     let memory = job.spec.limits.memory.0;
     let started = host.start(job).await.unwrap();
-    let pid = started.worker_pid().unwrap();
+    let (pid, begun) = (started.worker_pid().unwrap(), Instant::now());
     let ended = finish(started).await.unwrap();
+    let (took, fuel) = (begun.elapsed(), ended.report.usage.fuel.0);
+    let paid_for = BUSY_LATE_MAX + Duration::from_nanos(NANOS_PER_FUEL_MAX * fuel);
+    assert!(took < paid_for || is_emulated(), "{took:?} for {fuel} fuel: {}", ended.report.reason);
     assert_holds_at_most(pid, memory + WORKER_BYTES_MAX);
     assert_ne!(ended.report.reason, "the sandbox worker did not answer and was killed");
     ended
