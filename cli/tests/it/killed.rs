@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use adit_client::{Client, Job, Settled, Source};
 use adit_ledger::{Account, Ledger};
-use adit_protocol::{Answer, GatewayToNode, JobId, Leaf, NodeMessage, Query, SecretKey, sign_receipts};
+use adit_protocol::{
+    Answer, GatewayToNode, Grant, JobId, Leaf, Microcredits, NodeMessage, Order, Payout, PublicKey, Query, SecretKey, TransferId,
+    sign_receipts,
+};
 use adit_tlog::{LogProof, verify_checkpoint};
-use adit_transport::{Dialer, GatewayAddr};
+use adit_transport::{Dialer, GatewayAddr, load_key_file};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustix::process::Signal;
@@ -31,10 +34,17 @@ const SEED: u64 = 7;
 /// How long one attempt to connect may take: a packet that a dead gateway did not get is not sent again for a second.
 const DIAL_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// Orders at once: grants, and payouts to the node's owner.
+const GRANTS: u8 = 4;
+const PAYOUTS: u8 = 2;
+
 /// What all tasks of the test share.
 struct Shared {
     client: Client,
+    operator: Client,
     told: Mutex<Vec<Settled>>,
+    /// Each order that was acknowledged, and the leaf that it was said to have.
+    ordered: Mutex<BTreeMap<TransferId, (Order, u64)>>,
     ends: AtomicBool,
 }
 
@@ -55,6 +65,45 @@ async fn submit(shared: Arc<Shared>, worker: u64) {
             sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// Gives one order after the other, each until it is acknowledged, and now and then once more.
+async fn give(shared: Arc<Shared>, worker: u8, order: fn(TransferId, u64) -> Order) {
+    for n in 0u64.. {
+        if shared.ends.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut id = TransferId([worker; 16]);
+        id.0[..8].copy_from_slice(&n.to_le_bytes());
+        let order = order(id, n);
+        let leaf = loop {
+            match timeout(PATIENCE, shared.operator.ask(Query::Order(order))).await.expect("no order hangs") {
+                Ok(Answer::Ordered(leaf)) if n.is_multiple_of(3) => {
+                    // Whoever asks again, such as one who was not told, moves nothing more.
+                    match timeout(PATIENCE, shared.operator.ask(Query::Order(order))).await.expect("no order hangs") {
+                        Ok(Answer::Ordered(again)) => assert_eq!(again, leaf, "an order has one leaf"),
+                        Ok(other) => panic!("{other:?}"),
+                        Err(error) => eprintln!("not ordered a second time: {error}"),
+                    }
+                    break Some(leaf);
+                }
+                Ok(Answer::Ordered(leaf)) => break Some(leaf),
+                // The owner has not earned so much yet.
+                Ok(Answer::OrderRefused(_)) if matches!(order, Order::Payout { .. }) => break None,
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => eprintln!("ordered once more: {error}"),
+            }
+            sleep(Duration::from_millis(20)).await;
+        };
+        if let Some(leaf) = leaf {
+            shared.ordered.lock().unwrap().insert(id, (order, leaf));
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn owner() -> SecretKey {
+    SecretKey::from_seed([80; 32])
 }
 
 /// An honest node that is back as soon as its gateway is: a process of ours would wait longer with each gateway that it loses.
@@ -105,11 +154,23 @@ async fn gateway_killed_a_hundred_times_under_load_keeps_its_word() {
     let mut network = Network::with_slots(&[2]);
     let GatewayAddr { host, key: gateway_key } = network.gateway.address.clone();
     let (restarted, restarts) = watch::channel(0);
-    let node = tokio::spawn(serve(SecretKey::from_seed([80; 32]), network.gateway.address.clone(), restarts));
-    let shared = Arc::new(Shared { client: network.client().await, told: Mutex::default(), ends: AtomicBool::new(false) });
+    let node = tokio::spawn(serve(owner(), network.gateway.address.clone(), restarts));
+    let operator = load_key_file(&network.home.path("gateway.key")).unwrap();
+    let shared = Arc::new(Shared {
+        client: network.client().await,
+        operator: Client::connect(operator, network.gateway.address.clone()).await.unwrap(),
+        told: Mutex::default(),
+        ordered: Mutex::default(),
+        ends: AtomicBool::new(false),
+    });
     let mut workers = JoinSet::new();
     for worker in 0..IN_FLIGHT {
         workers.spawn(submit(Arc::clone(&shared), worker));
+    }
+    let grant = |id, n| Order::Grant { id, customer: PublicKey([n as u8 % 5; 32]), amount: Microcredits(1 + n) };
+    let payout = |id, n| Order::Payout { id, owner: owner().public(), amount: Microcredits(1 + n % 3) };
+    for worker in 0..GRANTS + PAYOUTS {
+        workers.spawn(give(Arc::clone(&shared), worker, if worker < GRANTS { grant } else { payout }));
     }
 
     let (mut rng, mut checkpoints) = (StdRng::seed_from_u64(SEED), Vec::new());
@@ -149,20 +210,38 @@ async fn gateway_killed_a_hundred_times_under_load_keeps_its_word() {
     }
 
     // The log by itself: each job once, and every balance the sum of its leaves.
+    let ordered = shared.ordered.lock().unwrap();
     let (mut jobs, mut balances) = (BTreeSet::<JobId>::new(), BTreeMap::<Account, i128>::new());
+    let mut orders = BTreeMap::<TransferId, (Order, u64)>::new();
     for index in 0..reader.len().unwrap() {
         match Leaf::from_bytes(&reader.leaf(index).unwrap().unwrap()).unwrap() {
-            Leaf::Grant(grant) => *balances.entry(Account::Customer(grant.customer)).or_default() += i128::from(grant.amount.0),
+            Leaf::Grant(Grant { id, customer, amount, .. }) => {
+                *balances.entry(Account::Customer(customer)).or_default() += i128::from(amount.0);
+                // Others are the welcome of a key that came.
+                if customer != shared.client.key() {
+                    let before = orders.insert(id, (Order::Grant { id, customer, amount }, index));
+                    assert_eq!(before, None, "order {id} is carried out twice");
+                }
+            }
+            Leaf::Payout(Payout { id, owner, amount, .. }) => {
+                *balances.entry(Account::Owner(owner)).or_default() -= i128::from(amount.0);
+                let before = orders.insert(id, (Order::Payout { id, owner, amount }, index));
+                assert_eq!(before, None, "order {id} is carried out twice");
+            }
             Leaf::Settlement(settled) => {
                 let receipt = &settled.receipt.receipt;
                 assert!(jobs.insert(receipt.job), "job {} is settled twice", receipt.job);
                 *balances.entry(Account::Customer(receipt.client)).or_default() -= i128::from(receipt.cost.0);
                 *balances.entry(Account::Owner(receipt.node)).or_default() += i128::from(receipt.cost.0);
             }
-            Leaf::Terms(_) | Leaf::Void(_) | Leaf::Payout(_) | Leaf::Attempt(_) => {}
+            Leaf::Terms(_) | Leaf::Void(_) | Leaf::Attempt(_) => {}
         }
     }
     assert_eq!(jobs.len(), told.len(), "each job is settled, and its client was told");
+    assert_eq!(orders, *ordered, "each order is carried out, and its operator was told of its leaf");
+    let payouts = orders.values().filter(|(order, _)| matches!(order, Order::Payout { .. })).count();
+    eprintln!("{} grants, {payouts} payouts", orders.len() - payouts);
+    assert!(orders.len() - payouts > KILLS && payouts > KILLS / 2, "{} orders, {payouts} payouts", orders.len());
     for (account, due) in balances {
         assert_eq!(reader.balance(account).unwrap().available(), due, "{account:?}");
     }
