@@ -68,13 +68,17 @@ enum CreditCommand {
     #[command(after_help = "\
 Examples:
   adit credit grant CUSTOMER_KEY 25 --key ~/.config/adit/gateway.key
-  adit credit grant CUSTOMER_KEY 25 --id 00112233445566778899aabbccddeeff  # again, it moves nothing more")]
+  adit credit grant CUSTOMER_KEY 25 --key gateway.key --id 00112233445566778899aabbccddeeff
+
+The same id again moves nothing more.")]
     Grant(OrderArgs),
     /// Take credits from a node's owner, to whom they are paid elsewhere
     #[command(after_help = "\
 Examples:
   adit credit payout NODE_KEY 3.5 --key ~/.config/adit/gateway.key
-  adit credit payout NODE_KEY 3.5 --id 00112233445566778899aabbccddeeff --json")]
+  adit credit payout NODE_KEY 3.5 --key gateway.key --id 00112233445566778899aabbccddeeff
+
+The same id again moves nothing more.")]
     Payout(OrderArgs),
 }
 

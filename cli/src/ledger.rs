@@ -51,7 +51,7 @@ enum LedgerCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  adit ledger backup                                       # into backups/ of the running gateway's data
+  adit ledger backup                                       # into the gateway's backups/
   adit ledger backup --gateway 192.0.2.7:4433#6f1d5b… --key gateway.key
   adit ledger backup --data /var/lib/adit --to today.redb  # of one that does not run")]
 struct BackupArgs {
@@ -77,10 +77,9 @@ struct BackupArgs {
 #[command(after_help = "\
 Examples:
   adit ledger restore today.redb --data /var/lib/adit
-  adit ledger restore today.redb --data /var/lib/adit --replace  # the ledger that is there is kept beside it
+  adit ledger restore today.redb --data /var/lib/adit --replace  # keeps what is there beside it
 
-A gateway whose log has been seen to be larger than the backup refuses to start where it has witnesses:
-what was lost since must be found first, in a newer backup or a mirror.")]
+A gateway with witnesses that have seen more of its log than the backup has does not start.")]
 struct RestoreArgs {
     /// The backup, which is only read
     #[arg(value_name = "BACKUP")]
