@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use adit_protocol::Digest;
 use lru::LruCache;
+use rustix::fs::StatVfsMountFlags;
 use tempfile::NamedTempFile;
 
 const KEY_FILE: &str = "key";
@@ -52,6 +53,7 @@ impl ModuleCache {
     pub(crate) fn new(folder: &Path, compatibility: Digest, bytes_max: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         refuse_others(folder, 0o022)?;
+        refuse_noexec(folder)?;
         let open = LruCache::new(NonZeroUsize::new(OPEN_MAX).expect("some files stay open"));
         let key = node_key(folder)?;
         let cache = Self { folder: folder.to_owned(), key, compatibility, bytes_max, open: Mutex::new(open) };
@@ -268,6 +270,18 @@ fn refuse_others(path: &Path, mode: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Refuses a folder that no code can be run from: a node would join, and fail every job.
+fn refuse_noexec(folder: &Path) -> io::Result<()> {
+    if rustix::fs::statvfs(folder)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        let what = format!("{} is on a file system that is mounted noexec", folder.display());
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("{what}, so compiled modules cannot run from it; choose another cache"),
+        ));
+    }
+    Ok(())
+}
+
 fn remove_if_present(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -404,6 +418,21 @@ mod tests {
         assert!(cache.get(a).is_some());
         store(&cache, c, &[3; 80]);
         assert_eq!([a, b, c].map(|module| cache.path(module).exists()), [true, false, true]);
+    }
+
+    #[test]
+    fn folder_from_which_no_code_can_run_is_refused() {
+        let Some(noexec) = ["/proc", "/sys"].iter().map(Path::new).find(|path| refuse_noexec(path).is_err()) else {
+            // A machine may have no such mount.
+            let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+            return assert!(
+                !mounts.lines().any(|mount| mount.starts_with("proc /proc ") && mount.contains("noexec")),
+                "{mounts}"
+            );
+        };
+        let error = refuse_noexec(noexec).unwrap_err().to_string();
+        assert!(error.contains("noexec") && error.contains("choose another cache"), "{error}");
+        refuse_noexec(tempfile::tempdir().unwrap().path()).unwrap();
     }
 
     #[test]
