@@ -7,8 +7,8 @@ use adit_ledger::Ledger;
 use adit_protocol::SignedReceipt;
 use adit_protocol::limits::BATCH_LEAVES_MAX;
 use adit_tlog::{
-    DirSource, HttpMethod, HttpRequest, LogService, Published, PublishedCheckpoint, Source, SourceError, export, fsck,
-    sign_checkpoint,
+    DirSource, HttpMethod, HttpRequest, LogService, MirrorRules, Published, PublishedCheckpoint, Source, SourceError, export,
+    fsck, sign_checkpoint,
 };
 use anyhow::{Result, ensure};
 use bytes::Bytes;
@@ -40,7 +40,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     let mut ledger = Ledger::open_with(InMemoryBackend::new(), receipts.gateway().public())?;
     receipts.begin(&mut ledger)?;
     fill(&mut ledger, &mut receipts, plan.audit_receipts)?;
-    export(&ServiceSource(Arc::new(publish(&ledger, &receipts))), folder.path(), |_, _| {})?;
+    export(&ServiceSource(Arc::new(publish(&ledger, &receipts))), folder.path(), &mirror_rules(&receipts), |_, _| {})?;
     drop(ledger);
     let (source, gateway) = (DirSource::new(folder.path()), receipts.gateway().public());
     let unbatched = receipts.signed(UNBATCHED, 1);
@@ -103,6 +103,11 @@ pub(super) fn publish(ledger: &Ledger, receipts: &Receipts) -> LogService {
     let (published, head) = (Published::default(), ledger.tree());
     published.set(PublishedCheckpoint { head, note: sign_checkpoint(receipts.gateway(), &head).into() });
     LogService::new(ledger.reader().clone(), published)
+}
+
+/// How it is copied: checked against the gateway's key, whatever its size.
+pub(super) fn mirror_rules(receipts: &Receipts) -> MirrorRules {
+    MirrorRules { gateway: Some(receipts.gateway().public()), bytes_max: u64::MAX }
 }
 
 /// A log without a server between.

@@ -12,7 +12,7 @@ use adit_ledger::Ledger;
 use adit_tlog::{DirSource, HttpServer, HttpSource, LogProof, LogService, Source, export, fsck, sign_checkpoint};
 use anyhow::{Context, Result, ensure};
 
-use super::audit::{ServiceSource, fill, publish};
+use super::audit::{ServiceSource, fill, mirror_rules, publish};
 use super::receipts::Receipts;
 use crate::echo::micros;
 use crate::figure::{Figure, Goal, Rounds, Title};
@@ -58,7 +58,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<Vec<Figure>> {
     let mut figures = proofs(plan, &ledger, &receipts)?;
     let (log, service) = (folder.path().join("log"), publish(&ledger, &receipts));
     let start = Instant::now();
-    let exported = export(&ServiceSource(Arc::new(service.clone())), &log, |_, _| {})?;
+    let exported = export(&ServiceSource(Arc::new(service.clone())), &log, &mirror_rules(&receipts), |_, _| {})?;
     eprintln!("ledger_million: the log is copied to a folder after {:.1} s", start.elapsed().as_secs_f64());
     figures.push(audits(plan, &log, service, &receipts)?);
     drop(ledger);

@@ -64,17 +64,17 @@ fn spanning_tree(graph: &Graph) -> Vec<Branch> {
 
 /// Walks the tree from the root.
 fn potentials(graph: &Graph, tree: &[Branch]) -> Vec<i64> {
-    let mut neighbours = vec![Vec::new(); graph.points];
+    let mut neighbours = Neighbours::new(graph.points, 2 * tree.len());
     for branch in tree {
-        neighbours[branch.from].push((branch.to, branch.weight));
-        neighbours[branch.to].push((branch.from, -branch.weight));
+        neighbours.add(branch.from, branch.to, branch.weight);
+        neighbours.add(branch.to, branch.from, -branch.weight);
     }
     let mut potentials = vec![0; graph.points];
     let mut is_seen = vec![false; graph.points];
     is_seen[ROOT] = true;
     let mut open = vec![ROOT];
     while let Some(point) = open.pop() {
-        for &(next, weight) in &neighbours[point] {
+        for (next, weight) in neighbours.of(point) {
             if !std::mem::replace(&mut is_seen[next], true) {
                 potentials[next] = potentials[point] + weight;
                 open.push(next);
@@ -82,6 +82,36 @@ fn potentials(graph: &Graph, tree: &[Branch]) -> Vec<i64> {
         }
     }
     potentials
+}
+
+/// Which points are next to which: a chain for each, all in one allocation, as there are millions of points in a large module.
+struct Neighbours {
+    /// Where each point's chain begins; [`Self::END`] where it has none.
+    first: Vec<usize>,
+    /// A neighbour, how much more it lacks, and where the chain goes on.
+    links: Vec<(Point, i64, usize)>,
+}
+
+impl Neighbours {
+    const END: usize = usize::MAX;
+
+    fn new(points: usize, links: usize) -> Self {
+        Self { first: vec![Self::END; points], links: Vec::with_capacity(links) }
+    }
+
+    fn add(&mut self, point: Point, neighbour: Point, weight: i64) {
+        let next = std::mem::replace(&mut self.first[point], self.links.len());
+        self.links.push((neighbour, weight, next));
+    }
+
+    fn of(&self, point: Point) -> impl Iterator<Item = (Point, i64)> {
+        let mut at = self.first[point];
+        std::iter::from_fn(move || {
+            let (neighbour, weight, next) = *self.links.get(at)?;
+            at = next;
+            Some((neighbour, weight))
+        })
+    }
 }
 
 /// Which points are connected (union-find).

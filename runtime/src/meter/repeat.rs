@@ -31,6 +31,9 @@ const COPIES_MAX: usize = 8;
 
 /// Repeats the short innermost loops of a body.
 pub(super) fn repeat_loops(body: &mut Body<'_>) {
+    if !body.steps.iter().any(|step| is_loop(&step.op)) {
+        return;
+    }
     let mut steps = std::mem::take(&mut body.steps);
     let mut out = Vec::with_capacity(steps.len());
     let mut frames = Frames::default();
@@ -45,7 +48,7 @@ pub(super) fn repeat_loops(body: &mut Body<'_>) {
             }
             None => {
                 frames.step(&steps[next].op);
-                out.push(steps[next].clone());
+                out.push(std::mem::replace(&mut steps[next], Step::free(Operator::Nop)));
                 next += 1;
             }
         }
@@ -94,9 +97,14 @@ fn ends_block(op: &Operator<'_>) -> bool {
     is_branch || matches!(op, O::Return | O::Unreachable) || is_root(op)
 }
 
+/// Whether a loop begins that may be repeated.
+fn is_loop(op: &Operator<'_>) -> bool {
+    matches!(op, Operator::Loop { blockty: BlockType::Empty })
+}
+
 /// Where the loop that begins at the first step ends, and how often it is repeated; nothing where that is no such loop.
 fn repeatable(steps: &[Step<'_>]) -> Option<(usize, usize)> {
-    if !matches!(steps[0].op, Operator::Loop { blockty: BlockType::Empty }) {
+    if !is_loop(&steps[0].op) {
         return None;
     }
     let (mut nest, mut operators, mut mends, mut goes_back) = (0, 0, 0, false);
