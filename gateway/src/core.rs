@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use adit_dispatch::{Action, Config, Dispatcher, Event, Request, Tick};
 use adit_ledger::{
-    Account, Appended, Applied, Balance, Batch, Entry, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob, SubmitError, Writer,
+    Account, Appended, Applied, Balance, Batch, Entry, Operation, Reader, ReceiptPage, Refused, StoreError, StoredJob,
+    SubmitError, Writer,
 };
 use adit_protocol::limits::{ANSWER_ROWS_MAX, FRAME_BYTES_MAX, INLINE_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
