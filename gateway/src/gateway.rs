@@ -85,12 +85,12 @@ impl Gateway {
         }
         let mut halt = None;
         match begin(&mut ledger, &config, &key) {
-            // Without any terms there is no log to be read.
-            Err(StartError::Commit(error)) if ledger.tree().size > 0 => {
-                halt = Some(Halt::from(match error {
-                    CommitError::Failed { cause } | CommitError::Stopped { cause } => cause.to_string(),
-                    error => error.to_string(),
-                }));
+            // Without any terms there is no log to be read, and one that is damaged is not to be shown.
+            Err(StartError::Commit(CommitError::Failed { cause } | CommitError::Stopped { cause }))
+                if cause.is_of_the_disk() && ledger.tree().size > 0 =>
+            {
+                tracing::error!(reason = %cause, "the ledger records nothing any more");
+                halt = Some(Halt::from(cause.to_string()));
             }
             begun => begun?,
         }

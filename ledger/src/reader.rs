@@ -84,6 +84,17 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the disk failed, or is full, and nothing says that what is stored is wrong.
+    pub fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Database(redb::Error::Io(error)) => !matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+            Self::Database(error) => matches!(error, redb::Error::PreviousIo),
+            _ => false,
+        }
+    }
+}
+
 /// What helps where the file itself is wrong, and not the disk full or the process without a right.
 fn what_to_do(error: &redb::Error) -> &'static str {
     match error {

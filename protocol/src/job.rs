@@ -151,8 +151,8 @@ pub enum SpecError {
     #[error("argument {0} holds a NUL, at which it would end for the program")]
     ArgumentText(usize),
     /// So is a variable.
-    #[error("the environment variable {0:?} has no name, or one with `=`, or a NUL in name or value")]
-    VariableText(String),
+    #[error("environment variable {0} has no name, or one with `=`, or a NUL in name or value")]
+    VariableText(usize),
 }
 
 impl JobSpec {
@@ -250,7 +250,7 @@ impl JobSpec {
             return Err(SpecError::ArgumentText(at + 1));
         }
         let is_bad = |(key, value): &&(String, String)| key.is_empty() || key.contains('=') || has_nul(key) || has_nul(value);
-        self.env.iter().find(is_bad).map_or(Ok(()), |(key, _)| Err(SpecError::VariableText(key.clone())))
+        self.env.iter().position(|variable| is_bad(&variable)).map_or(Ok(()), |at| Err(SpecError::VariableText(at + 1)))
     }
 
     /// Every name once, in the order of the names: so an input's number is the same for everybody.
@@ -358,11 +358,7 @@ mod tests {
         assert_eq!(with(&["", "a=b", "\n"], &[("A", ""), ("B", "c=d")]), Ok(()));
         assert_eq!(with(&["a", "b\0c"], &[]), Err(SpecError::ArgumentText(2)));
         for (key, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")] {
-            assert_eq!(
-                with(&[], &[("OK", "1"), (key, value)]),
-                Err(SpecError::VariableText(key.to_owned())),
-                "{key:?}={value:?}"
-            );
+            assert_eq!(with(&[], &[("OK", "1"), (key, value)]), Err(SpecError::VariableText(2)), "{key:?}={value:?}");
         }
     }
 

@@ -413,7 +413,8 @@ mod tests {
             File::open(cache.path(module)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3_600)).unwrap();
         }
         File::open(cache.path(b)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
-        let long_ago = Instant::now().checked_sub(NOTED_EVERY).unwrap();
+        // A machine that began a moment ago has no such time.
+        let Some(long_ago) = Instant::now().checked_sub(NOTED_EVERY) else { return };
         cache.open().get_mut(&a).unwrap().noted = long_ago;
         assert!(cache.get(a).is_some());
         store(&cache, c, &[3; 80]);
@@ -449,8 +450,8 @@ mod tests {
             set(&path, safe);
             open().unwrap();
         }
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&code, Some(12_345), None).unwrap();
+        // Only root may give it away, and only to whom its namespace knows.
+        if std::os::unix::fs::chown(&code, Some(12_345), None).is_ok() {
             assert!(open().unwrap_err().to_string().contains("belongs to another user (uid 12345)"));
         }
     }

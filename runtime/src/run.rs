@@ -33,13 +33,16 @@ use crate::profile::FuelProfile;
 use crate::runtime::Shared;
 use crate::worker::words;
 
-/// A worker that should have stopped a job, at its deadline or when told to, and said nothing for so long is killed. Guests are
-/// looked at every few milliseconds; the rest is for machines under load.
+/// A worker that should have stopped a job when told to, and said nothing for so long, is killed; one that should have at its deadline,
+/// after twice as long. Guests are looked at every few milliseconds; the rest is for machines under load, and slow lines.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The same where the owner takes the machine back, who is promised it within 200 ms: what the job used after the worker's last note is
 /// then the owner's loss.
 const PREEMPTION_GRACE: Duration = Duration::from_millis(100);
+
+/// Messages that a worker may still be read that is late. An honest one has no more than its queue and its socket hold.
+const LATE_MESSAGES_MAX: u8 = 32;
 
 /// A job to run. Its module must have been compiled.
 #[derive(Debug)]
@@ -364,9 +367,9 @@ struct Active {
 enum Late {
     /// It is in time.
     No,
-    /// What it has said is read on, for as long again.
-    Heard,
-    /// It was killed; what it sent before is read to the end.
+    /// What it has said is read on, for as long again after each message, of which so many more may come.
+    Heard(u8),
+    /// It was killed; what it sent before is read to the end, or until a while later, where it takes long to die.
     Killed,
 }
 
@@ -459,8 +462,8 @@ impl Run {
                     let Some(ending) = active.timed_out() else { continue };
                     return self.end(|run| run.conclude(ending.withdrawn())).await;
                 }
-                () = sleep_until(active.kill_at), if !waits && !is_killed && (!has_ended || active.told != Stop::Not) => {
-                    if has_ended {
+                () = sleep_until(active.kill_at), if !waits && (!has_ended || is_killed || active.told != Stop::Not) => {
+                    if has_ended || is_killed {
                         return self.end(Self::give_up).await;
                     }
                     active.be_late()?;
@@ -479,6 +482,9 @@ impl Run {
             };
             if is_killed && !matches!(message, Ok(Some(_))) {
                 return self.end(Self::give_up).await;
+            }
+            if let Some(active) = &mut self.active {
+                active.hear();
             }
             match self.handle(message) {
                 Ok(Some(event)) => return Ok(event),
@@ -686,12 +692,21 @@ impl Active {
     /// Its time is over, and no end of it was read. Who was told to stop has no more; else what it said is read first.
     fn be_late(&mut self) -> io::Result<()> {
         if self.late == Late::No && self.told == Stop::Not {
-            self.late = Late::Heard;
+            self.late = Late::Heard(LATE_MESSAGES_MAX);
             self.kill_at = Instant::now() + GRACE;
             return Ok(());
         }
         self.late = Late::Killed;
+        self.kill_at = Instant::now() + if self.told == Stop::Preempted { PREEMPTION_GRACE / 2 } else { GRACE };
         self.worker.process.end()
+    }
+
+    /// Notes that something was read of a worker that is late: who reads over a slow line needs time for each message.
+    fn hear(&mut self) {
+        if let Late::Heard(left @ 1..) = self.late {
+            self.late = Late::Heard(left - 1);
+            self.kill_at = Instant::now() + GRACE;
+        }
     }
 
     fn stop(&mut self, stop: Stop) -> io::Result<()> {

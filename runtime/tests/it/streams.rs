@@ -158,7 +158,7 @@ async fn guest_that_nobody_reads_from_still_keeps_its_deadline() {
 async fn job_that_ended_in_time_has_ended_whenever_it_is_read() {
     let host = Host::new(1);
     let write = "(call $write (i32.const 1) (i32.const 65536) (i32.const 50000))";
-    for (writes, name) in [(2, "what the socket holds"), (9, "what the worker still holds")] {
+    for (writes, name) in [(2, "what the socket holds"), (6, "what the worker still holds")] {
         let job = Job::body(&write.repeat(writes)).with(|spec| spec.limits.wall_ms = 200);
         let mut run = host.start(job).await.unwrap();
         let mut bytes = 0;
