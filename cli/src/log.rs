@@ -121,9 +121,14 @@ Examples:
 
 Each tile and bundle is checked against the root in the checkpoint before it is kept, and the
 checkpoint's signature where a key is given; the rules of the leaves, only `adit log fsck` checks.
-What is there already and right is not fetched again.
+The whole copy is read and checked each time; what is there already and right is not fetched again.
 
-Exit code 23 where the log is not what its checkpoint says, 1 where it cannot be read or copied.")]
+With a key, a copy is only ever continued: where the log went back, or begins with other leaves than
+the gateway signed before, the copy stays as it was. Without, nothing that is there and whole is
+replaced by another.
+
+Exit code 23 where the log is not what its checkpoint says or does not continue the copy, 1 where it
+cannot be read or copied.")]
 struct MirrorArgs {
     /// The log: a URL prefix, or a folder
     #[arg(value_name = "URL|DIR")]
@@ -133,7 +138,7 @@ struct MirrorArgs {
     /// The gateway whose log it must be: its key, or its log's verifier key
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     gateway_key: Option<PublicKey>,
-    /// How many bytes the copy may have, with what is there already
+    /// How many bytes the copy may have, with what is there of it already
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes, default_value = "64GiB")]
     max_bytes: ByteCount,
     /// Print one JSON object
@@ -458,6 +463,9 @@ fn run_mirror(args: &MirrorArgs, common: &Common) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     let exported = exported.map_err(|error| match error {
         ExportError::TooLarge { .. } => anyhow::anyhow!("log {}: {error}; give more with --max-bytes", args.log),
+        ExportError::Differs { .. } => {
+            anyhow::anyhow!("log {}: {error}; give --gateway-key, or another folder", args.log)
+        }
         fault if fault.is_fault() => ProofError(format!("log {}: {fault}", args.log)).into(),
         error => anyhow::Error::from(error).context(format!("log {}", args.log)),
     })?;

@@ -12,25 +12,28 @@ use adit_protocol::PublicKey;
 use tlog_tiles::{HASH_SIZE, Tile, record_hash};
 
 use crate::checkpoint::{CheckpointError, SignedCheckpoint, verify_checkpoint};
+use crate::evidence::{Subtree, beginning, subtrees};
 use crate::fsck::edge_root;
 use crate::lanes::in_order;
 use crate::source::{
-    BUNDLE_BYTES_MAX, BundleError, LEAVES_MAX, Source, SourceError, fetch, is_partial, paths_ending_at, read_file, split_bundle,
+    BUNDLE_BYTES_MAX, BundleError, CHECKPOINT_BYTES_MAX, LEAVES_MAX, Source, SourceError, fetch, is_partial, paths_ending_at,
+    read_file, split_bundle,
 };
 use crate::tiles::{TILE_HASHES, TilePath};
 
 /// Bytes that a leaf takes in a copy at the least: its hash, and its length in its bundle.
 const LEAF_BYTES_MIN: u64 = HASH_SIZE as u64 + 2;
 
-/// Tiles that are remembered, of those above the leaves' level: each is needed for 256 others that follow one another.
+/// Tiles that are remembered of each level above the leaves': each is needed for 256 others that follow one another.
 const REMEMBERED_MAX: usize = 64;
 
 /// What is copied.
 #[derive(Debug, Clone)]
 pub struct MirrorRules {
-    /// Whose log it must be. Without, the root that all of the copy is checked against is nobody's word.
+    /// Whose log it must be, which continues the copy that is there. Without, the root that all of the copy is checked against is nobody's
+    /// word, and nothing that is there and whole is replaced.
     pub gateway: Option<PublicKey>,
-    /// Bytes that the copy may have, with what is there of it already.
+    /// Bytes that the copy may have, with what is there of this tree already.
     pub bytes_max: u64,
 }
 
@@ -77,6 +80,32 @@ pub enum ExportError {
     /// The last tiles of all levels do not make the root.
     #[error("the last tiles of the levels do not make the checkpoint's root")]
     Root,
+    /// The copy is of a larger tree that the gateway signed. The log may be an old answer from a cache.
+    #[error(
+        "the log went back from {copied} leaves, which the copy has, to {size}: an old answer, or leaves are lost; the copy stays as it was"
+    )]
+    WentBack {
+        /// Leaves of the copy, by its checkpoint.
+        copied: u64,
+        /// Leaves of the log, by its checkpoint.
+        size: u64,
+    },
+    /// The copy is of a tree that the gateway signed, and with which the log does not begin.
+    #[error(
+        "the log's {size} leaves do not begin with the {copied} that the copy has, and the gateway signed both; the copy stays as it was"
+    )]
+    Rewritten {
+        /// Leaves of the copy, by its checkpoint.
+        copied: u64,
+        /// Leaves of the log, by its checkpoint.
+        size: u64,
+    },
+    /// The copy has a whole tile or bundle that is another, and that the log's root is the gateway's word was not checked.
+    #[error("the copy has another {path}, which is whole, and nothing says that the log's is the gateway's")]
+    Differs {
+        /// Behind the log's prefix.
+        path: String,
+    },
     /// The copy would be too large.
     #[error("the copy of {size} leaves has over {bytes_max} bytes, which is the limit")]
     TooLarge {
@@ -92,17 +121,19 @@ impl ExportError {
     pub fn is_fault(&self) -> bool {
         match self {
             Self::Source(error) => error.is_fault(),
-            Self::TooLarge { .. } => false,
+            Self::TooLarge { .. } | Self::Differs { .. } => false,
             Self::Checkpoint(_) | Self::Size(_) | Self::Bundle { .. } | Self::Mismatch { .. } | Self::Root => true,
+            Self::WentBack { .. } | Self::Rewritten { .. } => true,
         }
     }
 }
 
 /// Copies a log to a folder, in the same layout: for a mirror, which any web server can serve. Each tile and bundle is checked against the
 /// checkpoint's root before it is written, from the top down, so that a server that lies is found before it fills a disk; the leaves' rules are
-/// not checked, as [`fsck`](crate::fsck) does. Full ones that are there and right are not fetched again, those that are wrong are, and
-/// the checkpoint is written last, when all that it covers is durable: a copy that was broken off is as good as the one before, and goes on
-/// where it was. `progress` is told leaves done, and of how many.
+/// not checked, as [`fsck`](crate::fsck) does. What is there is read and checked too. What is right is not fetched again, but for the last
+/// tile of each level, and what is wrong is replaced: with the gateway's key where the log continues the copy's checkpoint, or the gateway signed
+/// none there, and without where it is not whole. The checkpoint is written last, when all that it covers is durable: a copy that was broken
+/// off is as good as the one before, and goes on where it was. `progress` is told leaves done, and of how many.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -124,7 +155,11 @@ pub fn export(
     if size * LEAF_BYTES_MIN > rules.bytes_max {
         return Err(ExportError::TooLarge { size, bytes_max: rules.bytes_max });
     }
-    let copier = Copier::new(source, dir, head, rules)?;
+    let mut copier = Copier::new(source, dir, head, rules.bytes_max)?;
+    if let Some(gateway) = &rules.gateway {
+        copier.check_continues(gateway, &head)?;
+        copier.may_replace = true;
+    }
     let mut exported = Exported { size, fetched: 0, kept: 0, bytes: 0 };
     let mut done = 0;
     in_order(
@@ -149,17 +184,19 @@ pub fn export(
 
 type Bytes = Arc<Vec<u8>>;
 
+/// Full tiles above the leaves' level that were checked, by level and index.
+type Remembered = BTreeMap<(u8, u64), Bytes>;
+
 /// What all threads that copy share.
 struct Copier<'s> {
     source: &'s dyn Source,
     dir: &'s Path,
     size: u64,
-    /// Whether the gateway's signature of the root was checked.
-    is_signed: bool,
+    /// Whether what is there may go: the gateway signed the root, and that continues the copy.
+    may_replace: bool,
     /// The last tile of each level, where it is not full: together they make the root.
     edge: Vec<Vec<u8>>,
-    /// Full tiles above the leaves' level that were checked, by level and index.
-    checked: Mutex<BTreeMap<(u8, u64), Bytes>>,
+    checked: Mutex<Remembered>,
     /// Folders that have something of the log.
     dirs: Mutex<BTreeSet<PathBuf>>,
     bytes_max: u64,
@@ -167,7 +204,7 @@ struct Copier<'s> {
 }
 
 impl<'s> Copier<'s> {
-    fn new(source: &'s dyn Source, dir: &'s Path, head: TreeHead, rules: &MirrorRules) -> Result<Self, ExportError> {
+    fn new(source: &'s dyn Source, dir: &'s Path, head: TreeHead, bytes_max: u64) -> Result<Self, ExportError> {
         let mut edge = Vec::new();
         for level in (0u8..).take_while(|level| head.size >> (8 * level) > 0) {
             let hashes = head.size >> (8 * level);
@@ -178,8 +215,43 @@ impl<'s> Copier<'s> {
             return Err(ExportError::Root);
         }
         let (checked, dirs, bytes) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
-        let (is_signed, bytes_max) = (rules.gateway.is_some(), rules.bytes_max);
-        Ok(Self { source, dir, size: head.size, is_signed, edge, checked, dirs, bytes_max, bytes })
+        Ok(Self { source, dir, size: head.size, may_replace: false, edge, checked, dirs, bytes_max, bytes })
+    }
+
+    /// Holds the gateway to the copy's checkpoint, where it signed that: what a copy has may be all that is left of it.
+    fn check_continues(&self, gateway: &PublicKey, head: &TreeHead) -> Result<(), ExportError> {
+        let file = self.dir.join("checkpoint");
+        let note = match read_file(&file, CHECKPOINT_BYTES_MAX) {
+            Ok(note) => note,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(SourceError::Io { path: file, error }.into()),
+        };
+        let Ok(old) = verify_checkpoint(&note, gateway) else { return Ok(()) };
+        let (copied, size) = (old.size, head.size);
+        if size < copied {
+            return Err(ExportError::WentBack { copied, size });
+        }
+        let hashes = subtrees(copied, size).into_iter().map(|subtree| self.hash(subtree)).collect::<Result<Vec<_>, _>>()?;
+        match beginning(head, copied, &hashes) {
+            Some(root) if root == old.root => Ok(()),
+            Some(_) => Err(ExportError::Rewritten { copied, size }),
+            None => Err(ExportError::Root),
+        }
+    }
+
+    /// The hash of a perfect subtree that lies in the tree.
+    fn hash(&self, subtree: Subtree) -> Result<[u8; HASH_SIZE], ExportError> {
+        let (level, height) = (subtree.height / 8, subtree.height % 8);
+        // The first of the tile's hashes that are under the subtree's.
+        let first = subtree.index << height;
+        let (index, at) = (first / TILE_HASHES, (first % TILE_HASHES) as usize * HASH_SIZE);
+        let tile = self.hashes(level, index, self.width(level, index))?;
+        Ok(Tile::subtree_hash(&tile.bytes[at..at + (HASH_SIZE << height)]).0)
+    }
+
+    /// How many hashes the tree has of a tile.
+    fn width(&self, level: u8, index: u64) -> u16 {
+        TILE_HASHES.min((self.size >> (8 * u32::from(level))) - index * TILE_HASHES) as u16
     }
 
     /// Copies what ends with a bundle.
@@ -210,6 +282,10 @@ impl<'s> Copier<'s> {
                 copied.kept += 1;
                 continue;
             }
+            if !self.may_replace && read_file(&file, BUNDLE_BYTES_MAX).is_ok_and(|there| there != bytes && is_whole(path, &there))
+            {
+                return Err(ExportError::Differs { path: path.to_path() });
+            }
             write_file(&file, &bytes).map_err(|error| SourceError::Io { path: file, error })?;
             copied.fetched += 1;
             copied.bytes += bytes.len() as u64;
@@ -226,8 +302,7 @@ impl<'s> Copier<'s> {
             return Ok(Checked { bytes: Arc::clone(bytes), is_there: false });
         }
         let (above, at) = (index / TILE_HASHES, (index % TILE_HASHES) as usize);
-        let width_above = TILE_HASHES.min((self.size >> (8 * (u32::from(level) + 1))) - above * TILE_HASHES) as u16;
-        let parent = self.hashes(level + 1, above, width_above)?;
+        let parent = self.hashes(level + 1, above, self.width(level + 1, above))?;
         let due = &parent.bytes[at * HASH_SIZE..(at + 1) * HASH_SIZE];
         let path = TilePath::Hashes { level, index, width };
         let is_right =
@@ -235,11 +310,7 @@ impl<'s> Copier<'s> {
         let (bytes, is_there) = self.take(path, is_right)?;
         let bytes = Arc::new(bytes);
         if level > 0 {
-            let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-            checked.insert((level, index), Arc::clone(&bytes));
-            if checked.len() > REMEMBERED_MAX {
-                checked.pop_first();
-            }
+            remember(&mut self.checked.lock().unwrap_or_else(PoisonError::into_inner), (level, index), Arc::clone(&bytes));
         }
         Ok(Checked { bytes, is_there })
     }
@@ -256,10 +327,8 @@ impl<'s> Copier<'s> {
 
     /// What stands at a path, from the folder or else from the log, and whether it is in the folder.
     fn take(&self, path: TilePath, is_right: impl Fn(&Vec<u8>) -> bool) -> Result<(Vec<u8>, bool), ExportError> {
-        let (TilePath::Hashes { width, .. } | TilePath::Entries { width, .. }) = path;
         let file = self.dir.join(path.to_path());
-        if !is_partial(width)
-            && let Ok(bytes) = read_file(&file, BUNDLE_BYTES_MAX)
+        if let Ok(bytes) = read_file(&file, BUNDLE_BYTES_MAX)
             && is_right(&bytes)
         {
             return Ok((bytes, true));
@@ -268,8 +337,8 @@ impl<'s> Copier<'s> {
         if is_right(&bytes) {
             return Ok((bytes, false));
         }
-        // What is there is wrong too, and would be served. By a root that nobody signed, that cannot be said of it.
-        if self.is_signed {
+        // What is there is wrong too, and would be served. By a root that nobody signed, that cannot be said of it, nor by another history's.
+        if self.may_replace {
             let _ = fs::remove_file(&file);
         }
         if let TilePath::Entries { width, .. } = path {
@@ -290,6 +359,24 @@ struct Checked {
     bytes: Bytes,
     /// Whether it was read from the folder.
     is_there: bool,
+}
+
+/// Remembers a tile, and forgets the first of its level where that has too many: bundles are copied in their order.
+fn remember(checked: &mut Remembered, (level, index): (u8, u64), bytes: Bytes) {
+    checked.insert((level, index), bytes);
+    let mut of_level = checked.range((level, 0)..=(level, u64::MAX)).map(|(place, _)| *place);
+    let first = of_level.next();
+    if let Some(first) = first.filter(|_| of_level.count() >= REMEMBERED_MAX) {
+        checked.remove(&first);
+    }
+}
+
+/// Whether bytes may be what stands at a path of some log.
+fn is_whole(path: TilePath, bytes: &[u8]) -> bool {
+    match path {
+        TilePath::Hashes { width, .. } => bytes.len() == usize::from(width) * HASH_SIZE,
+        TilePath::Entries { width, .. } => split_bundle(bytes, width).is_ok(),
+    }
 }
 
 /// Makes the names durable that are in these folders, which lie below `root`, and their own.
@@ -315,4 +402,20 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Behind 64 full tiles of higher levels, those of level 1 were forgotten at once, and read anew for each bundle below.
+    #[test]
+    fn each_level_has_its_newest_tiles_remembered() {
+        let mut checked = Remembered::new();
+        for level in [2, 3, 1] {
+            (0..200).for_each(|index| remember(&mut checked, (level, index), Bytes::default()));
+        }
+        let due = (1..=3).flat_map(|level| (200 - REMEMBERED_MAX as u64..200).map(move |index| (level, index)));
+        assert!(checked.into_keys().eq(due));
+    }
 }

@@ -19,7 +19,7 @@ use crate::tiles::{TILE_HASHES, TilePath};
 pub(crate) const LEAVES_MAX: u64 = 1 << 48;
 
 /// Bytes of a checkpoint: its text, and a hundred signatures of witnesses.
-const CHECKPOINT_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const CHECKPOINT_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of an entry bundle: 256 of the largest leaves, each behind its length.
 pub(crate) const BUNDLE_BYTES_MAX: usize = TILE_HASHES as usize * (2 + LEAF_BYTES_MAX);
@@ -316,20 +316,23 @@ impl HttpSource {
     ) -> Result<Vec<u8>, SourceError> {
         let (mut bytes, mut part) = (Vec::new(), [0; 16 * 1024]);
         let (mut begun, mut before) = (Instant::now(), 0);
+        // What is wrong with the rate, which does not matter of an answer that is at its end.
+        let mut slow = None;
         loop {
-            match body.read(&mut part) {
-                Ok(0) => return Ok(bytes),
-                Ok(read) => bytes.extend_from_slice(&part[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(error.into())),
+            match (body.read(&mut part), slow.take()) {
+                (Ok(0), _) => return Ok(bytes),
+                (Err(error), still) if error.kind() == io::ErrorKind::Interrupted => slow = still,
+                (_, Some(slow)) => return Err(slow),
+                (Ok(read), None) => bytes.extend_from_slice(&part[..read]),
+                (Err(error), None) => return Err(failed(error.into())),
             }
             let time = begun.elapsed();
-            if time < self.window {
+            if time < self.window || slow.is_some() {
                 continue;
             }
             let came = bytes.len() as u64 - before;
             if u128::from(came) * 1_000 < u128::from(RATE_BYTES_MIN) * time.as_millis() {
-                return Err(SourceError::Slow { path: path.to_owned(), bytes: came, time });
+                slow = Some(SourceError::Slow { path: path.to_owned(), bytes: came, time });
             }
             (begun, before) = (Instant::now(), bytes.len() as u64);
         }
@@ -455,7 +458,7 @@ pub(crate) fn paths_ending_at(bundle: u64, size: u64) -> Vec<TilePath> {
 mod tests {
     use std::collections::HashSet;
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -490,40 +493,73 @@ mod tests {
         }
     }
 
-    /// Serves these bytes for every request, each piece after a pause, and says how often it was asked.
-    fn dribble(head: &'static str, pause: Duration) -> (String, Arc<AtomicUsize>) {
+    /// Answers every request by these means, and says how often it was asked.
+    fn serve(answer: impl Fn(TcpStream) + Clone + Send + 'static) -> (HttpSource, Arc<AtomicUsize>) {
         let (listener, asked) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(AtomicUsize::new(0)));
         let (url, count) = (format!("http://{}", listener.local_addr().unwrap()), Arc::clone(&asked));
         thread::spawn(move || {
-            for stream in listener.incoming().map(Result::unwrap) {
+            for mut stream in listener.incoming().map(Result::unwrap) {
                 count.fetch_add(1, Ordering::Relaxed);
+                let answer = answer.clone();
                 thread::spawn(move || {
-                    let mut stream = stream;
                     let _ = stream.read(&mut [0; 4_096]);
-                    let _ = stream.write_all(head.as_bytes());
-                    // Until the client has enough of it.
-                    while stream.write_all(b"x").is_ok() {
-                        thread::sleep(pause);
-                    }
+                    answer(stream);
                 });
             }
         });
-        (url, asked)
+        (HttpSource { window: Duration::from_millis(400), ..HttpSource::new(&url).unwrap() }, asked)
+    }
+
+    /// Brings a byte after each pause, until the client has enough of it.
+    fn dribble(pause: Duration) -> (HttpSource, Arc<AtomicUsize>) {
+        serve(move |mut stream| {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n");
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(pause);
+            }
+        })
     }
 
     /// A server that brought a byte now and then was waited for, seven times a minute for each path.
     #[test]
     fn server_that_dribbles_is_given_up_at_once() {
-        let (url, asked) = dribble("HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n", Duration::from_millis(20));
-        let source = HttpSource { window: Duration::from_millis(400), ..HttpSource::new(&url).unwrap() };
+        let (source, asked) = dribble(Duration::from_millis(20));
         let begun = Instant::now();
         let error = source.read("tile/0/000", 8_192).unwrap_err();
         assert!(matches!(&error, SourceError::Slow { bytes: 1..200, .. }) && !error.is_fault(), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(5) && asked.load(Ordering::Relaxed) == 1);
         assert!(error.to_string().contains("it must send 1024 each second"), "{error}");
         // One that brings enough is heard to its end.
-        let (url, _) = dribble("HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n", Duration::ZERO);
-        assert_eq!(HttpSource::new(&url).unwrap().read("tile/0/000", 8_192).unwrap(), Some(vec![b'x'; 8_192]));
+        let (source, _) = dribble(Duration::ZERO);
+        let source = HttpSource { window: RATE_WINDOW, ..source };
+        assert_eq!(source.read("tile/0/000", 8_192).unwrap(), Some(vec![b'x'; 8_192]));
+    }
+
+    /// All of it was there, and was thrown away for the time that it had taken.
+    #[test]
+    fn short_answer_that_comes_late_is_taken() {
+        for (head, body) in [
+            ("Content-Length: 8", "checksum"),
+            ("Connection: close", "checksum"),
+            ("Transfer-Encoding: chunked", "8\r\nchecksum\r\n0\r\n\r\n"),
+        ] {
+            let (source, asked) = serve(move |mut stream| {
+                stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n").as_bytes()).unwrap();
+                thread::sleep(Duration::from_millis(600));
+                stream.write_all(body.as_bytes()).unwrap();
+            });
+            assert_eq!(source.read("checkpoint", 8_192).unwrap().as_deref(), Some(b"checksum".as_slice()), "{head}");
+            assert_eq!(asked.load(Ordering::Relaxed), 1, "{head}");
+        }
+        // One that breaks off then is slow all the same, and not asked again.
+        let (source, asked) = serve(|mut stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").unwrap();
+            thread::sleep(Duration::from_millis(600));
+            stream.write_all(b"checksum").unwrap();
+            thread::sleep(Duration::from_millis(200));
+        });
+        let error = source.read("checkpoint", 8_192).unwrap_err();
+        assert!(matches!(error, SourceError::Slow { bytes: 8, .. }) && asked.load(Ordering::Relaxed) == 1, "{error}");
     }
 
     #[test]

@@ -22,18 +22,29 @@ fn copy(source: &dyn Source, dir: &Path) -> Result<Exported, ExportError> {
     export(source, dir, &rules(), |_, _| {})
 }
 
-/// All files below a folder, with their bytes.
+/// All files below a folder, with their bytes, in the order of their names.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() { found.extend(files(&entry)) } else { found.push((entry.clone(), fs::read(&entry).unwrap())) }
     }
+    found.sort();
     found
+}
+
+/// A log of so many small leaves, whose history is another from leaf `other` on.
+fn forked(size: u64, other: u64) -> Log {
+    let leaf = |n| adit_protocol::Leaf::Grant(grant(n, 1 + u64::from(n >= other))).to_bytes();
+    Log::of_bytes(&(0..size).map(leaf).collect::<Vec<_>>())
+}
+
+fn log_of(size: u64) -> Log {
+    forked(size, size)
 }
 
 /// A log of two levels of full tiles, of small leaves.
 fn two_levels() -> Log {
-    Log::of_bytes(&(0..66_000).map(|n| adit_protocol::Leaf::Grant(grant(n, 1)).to_bytes()).collect::<Vec<_>>())
+    log_of(66_000)
 }
 
 #[test]
@@ -45,8 +56,8 @@ fn copy_is_the_log_byte_for_byte() {
     }
     assert_eq!(copied.fetched as usize, log.paths().len() - 1);
     let again = copy(&log, dir.path()).unwrap();
-    // All but the last bundle, and the last tile of each of three levels.
-    assert_eq!((again.fetched, again.kept), (4, copied.fetched - 4));
+    // All but the last tile of each of three levels.
+    assert_eq!((again.fetched, again.kept), (3, copied.fetched - 3));
 }
 
 /// A mirror took whatever it was sent, and kept a tile for good that had as many bytes as it must.
@@ -86,20 +97,118 @@ fn nothing_is_kept_that_the_root_does_not_make() {
 /// Neither can be trusted any more, and only one of them can be served.
 #[test]
 fn what_is_there_goes_where_the_server_has_nothing_better() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), Log::of(&leaves(600, 64)));
+    let (dir, log) = (tempfile::tempdir().unwrap(), log_of(600));
     copy(&log, dir.path()).unwrap();
-    let (file, path) = (dir.path().join("tile/0/001"), "tile/0/001");
-    for is_signed in [false, true] {
-        fs::write(&file, vec![7; 8_192]).unwrap();
-        log.change(path, |bytes| bytes[0] ^= 1);
-        let gateway = is_signed.then(|| gateway().public());
-        let error = export(&log, dir.path(), &MirrorRules { gateway, ..rules() }, |_, _| {}).unwrap_err();
-        assert!(matches!(error, ExportError::Mismatch { .. }), "{error}");
-        assert_eq!(file.exists(), !is_signed);
-        log.change(path, |bytes| bytes[0] ^= 1);
+    for path in ["tile/0/001", "tile/entries/001", "tile/entries/002.p/88"] {
+        let (file, good) = (dir.path().join(path), log.get(path).unwrap());
+        for is_signed in [false, true] {
+            fs::write(&file, vec![7; 8_192]).unwrap();
+            log.change(path, |bytes| *bytes.last_mut().unwrap() ^= 1);
+            let gateway = is_signed.then(|| gateway().public());
+            let error = export(&log, dir.path(), &MirrorRules { gateway, ..rules() }, |_, _| {}).unwrap_err();
+            assert!(matches!(&error, ExportError::Mismatch { path: of } if of == path), "{error}");
+            assert_eq!(file.exists(), !is_signed, "{path}");
+            log.put(path, good.clone());
+        }
+        copy(&log, dir.path()).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), good, "{path}");
     }
+}
+
+/// A last bundle that was right was never looked at, and went when the server's was wrong.
+#[test]
+fn what_is_there_and_right_stays_whatever_the_server_has() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log_of(600));
     copy(&log, dir.path()).unwrap();
-    assert_eq!(fs::read(&file).ok(), log.get(path));
+    let before = files(dir.path());
+    for path in ["tile/0/001", "tile/entries/001", "tile/entries/002.p/88"] {
+        let good = log.get(path).unwrap();
+        log.change(path, |bytes| *bytes.last_mut().unwrap() ^= 1);
+        for gateway in [None, Some(gateway().public())] {
+            export(&log, dir.path(), &MirrorRules { gateway, ..rules() }, |_, _| {}).unwrap();
+            assert_eq!(files(dir.path()), before, "{path}");
+        }
+        log.put(path, good);
+    }
+}
+
+/// A gateway that was set back to a backup, and went on, had the history in its mirrors overwritten.
+#[test]
+fn copy_is_only_ever_continued() {
+    for (copied, size) in [(1, 1), (1, 700), (255, 256), (256, 257), (300, 700), (600, 600), (600, 65_700), (65_600, 65_800)] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&log_of(copied), dir.path()).unwrap();
+        let before = files(dir.path());
+        for other in [0, copied / 2, copied - 1] {
+            let error = copy(&forked(size, other), dir.path()).unwrap_err();
+            let is_told = matches!(error, ExportError::Rewritten { copied: of, size: now } if (of, now) == (copied, size));
+            assert!(is_told && error.is_fault(), "{copied} to {size}: {error}");
+            let text = format!("the log's {size} leaves do not begin with the {copied} that the copy has");
+            assert!(error.to_string().starts_with(&text), "{error}");
+            assert!(files(dir.path()) == before, "{copied} to {size}");
+        }
+        for (smaller, other) in [(0, 0), (copied / 2, copied), (copied - 1, 0)] {
+            let error = copy(&forked(smaller, other), dir.path()).unwrap_err();
+            let is_told = matches!(error, ExportError::WentBack { copied: of, size: now } if (of, now) == (copied, smaller));
+            assert!(is_told && error.is_fault(), "{copied} to {smaller}: {error}");
+            assert!(files(dir.path()) == before, "{copied} to {smaller}");
+        }
+        // What belongs to no other history is continued, also where this one has been copied already.
+        for other in [size, copied] {
+            let again = tempfile::tempdir().unwrap();
+            copy(&log_of(copied), again.path()).unwrap();
+            let log = forked(size, other);
+            copy(&log, again.path()).unwrap();
+            assert!(log.paths().iter().all(|path| fs::read(again.path().join(path)).ok() == log.get(path)), "{copied} to {size}");
+        }
+    }
+}
+
+/// As long as it is not known whose history is in the copy, nothing of it goes; what another gateway signed holds nobody to anything.
+#[test]
+fn copy_is_held_to_the_gateways_own_checkpoint() {
+    let (dir, path) = (tempfile::tempdir().unwrap(), "tile/0/001");
+    copy(&log_of(300), dir.path()).unwrap();
+    // As a copy that was broken off leaves it.
+    fs::write(dir.path().join(path), vec![7; 8_192]).unwrap();
+    let before = files(dir.path());
+    let fork = forked(700, 290);
+    let good = fork.get(path).unwrap();
+    fork.change(path, |bytes| bytes[0] ^= 1);
+    assert!(matches!(copy(&fork, dir.path()), Err(ExportError::Mismatch { path: of }) if of == path));
+    assert!(files(dir.path()) == before);
+    fork.put(path, good);
+    let others = sign_checkpoint(&SecretKey::from_seed([8; 32]), &TreeHead { size: 800, root: [1; 32] });
+    for checkpoint in [others, b"none".to_vec()] {
+        fs::write(dir.path().join("checkpoint"), checkpoint).unwrap();
+        copy(&fork, dir.path()).unwrap();
+    }
+    assert_eq!(fs::read(dir.path().join(path)).ok(), fork.get(path));
+    // A checkpoint that cannot be read may be anything.
+    fs::remove_file(dir.path().join("checkpoint")).unwrap();
+    fs::create_dir(dir.path().join("checkpoint")).unwrap();
+    assert!(matches!(copy(&fork, dir.path()), Err(ExportError::Source(SourceError::Io { .. }))));
+}
+
+/// Its root may be anybody's.
+#[test]
+fn log_that_nobody_vouches_for_replaces_nothing_that_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&log_of(600), dir.path()).unwrap();
+    let before = files(dir.path());
+    let unsigned = |log: &Log| export(log, dir.path(), &MirrorRules { gateway: None, ..rules() }, |_, _| {});
+    for (size, other) in [(600, 100), (700, 100), (1_000, 300), (65_700, 511), (600, 599), (512, 511)] {
+        let error = unsigned(&forked(size, other)).unwrap_err();
+        assert!(matches!(error, ExportError::Differs { .. }) && !error.is_fault(), "{size} from {other}: {error}");
+        assert!(before.iter().all(|(file, bytes)| fs::read(file).unwrap() == *bytes), "{size} from {other}");
+    }
+    for path in ["tile/0/001", "tile/entries/001", "tile/entries/002.p/88"] {
+        let file = dir.path().join(path);
+        let good = fs::read(&file).unwrap();
+        fs::write(&file, &good[..good.len() - 1]).unwrap();
+        unsigned(&log_of(600)).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), good, "{path}");
+    }
 }
 
 #[test]
@@ -194,8 +303,8 @@ fn mirror_fetches_a_full_bundle_again_that_is_not_whole() {
         fs::write(&file, &bad).unwrap();
         let again = copy(&log, dir.path()).unwrap();
         assert_eq!(fs::read(&file).unwrap(), good);
-        // Two full bundles and two full tiles are there; one of them is not whole.
-        assert_eq!((again.kept, again.kept + again.fetched), (3, first.fetched));
+        // Three bundles and two full tiles are there; one of them is not whole.
+        assert_eq!((again.kept, again.kept + again.fetched), (4, first.fetched));
     }
 }
 
