@@ -473,7 +473,10 @@ async fn hung_shader_ends_its_job_and_the_next_one_works() {
     assert_eq!(ended.outcome(), Outcome::GpuLost, "{}", ended.report.reason);
     // For as long as it held the GPU up, and no longer: a slice of a second, by two clocks.
     let billed = Duration::from_nanos(ended.report.usage.gpu_ns);
-    assert!(billed >= Duration::from_millis(900) && billed <= Duration::from_secs(60) && ended.report.gpu.is_some(), "{billed:?}");
+    assert!(
+        billed >= Duration::from_millis(900) && billed <= Duration::from_secs(60) && ended.report.gpu.is_some(),
+        "{billed:?}"
+    );
     assert!(said >= SAID_MIN, "a job without a GPU goes on, and is heard: {said} times");
     let lost = Instant::now();
     assert_doubled(&host.run(over_64_numbers(DOUBLES).tenant(3)).await);
