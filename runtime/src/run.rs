@@ -701,9 +701,10 @@ impl Active {
         self.worker.process.end()
     }
 
-    /// Notes that something was read of a worker that is late: who reads over a slow line needs time for each message.
+    /// Notes that something was read of a worker that is late: who reads over a slow line needs time for each message. One that was told to
+    /// stop since has no more.
     fn hear(&mut self) {
-        if let Late::Heard(left @ 1..) = self.late {
+        if let (Late::Heard(left @ 1..), Stop::Not) = (self.late, self.told) {
             self.late = Late::Heard(left - 1);
             self.kill_at = Instant::now() + GRACE;
         }

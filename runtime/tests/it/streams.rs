@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::{ByteCount, Outcome};
 use adit_runtime::RunEvent;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
 use crate::support::{Host, Job, echo, finish, first_log, next_log, spin_after_log};
@@ -173,6 +174,33 @@ async fn job_that_ended_in_time_has_ended_whenever_it_is_read() {
         assert_eq!(report.outcome, Outcome::Finished { exit_code: 0 }, "{name}: {}", report.reason);
         assert_eq!((bytes, report.usage.bytes_out.0), (writes * 50_000, writes as u64 * 50_000), "{name}");
     }
+}
+
+/// What is still read of a worker that is late gave it more time, also where its owner had taken the machine back since.
+#[tokio::test]
+async fn late_worker_that_is_heard_still_ends_when_its_owner_says_so() {
+    let host = Host::new(1);
+    let job = Job::body("(loop $more (call $write (i32.const 1) (i32.const 65536) (i32.const 50000)) (br $more))");
+    let mut run = host.start(job.with(|spec| spec.limits.wall_ms = 200)).await.unwrap();
+    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
+    // It stands in a write by then, its socket is full, and it will not end by itself.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    kill_process(Pid::from_raw(run.worker_pid().unwrap() as i32).unwrap(), Signal::STOP).unwrap();
+    tokio::time::sleep(Duration::from_millis(2_700)).await;
+    // It is late, and is heard.
+    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
+    run.canceller().preempt();
+    let begun = Instant::now();
+    let mut heard = 0;
+    let report = loop {
+        match run.next().await.unwrap() {
+            RunEvent::Ended(report) => break report,
+            _ => heard += 1,
+        }
+    };
+    assert_eq!(report.outcome, Outcome::Preempted, "{}", report.reason);
+    assert!(heard > 0, "nothing was read after the owner's word");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
