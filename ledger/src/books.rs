@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
-use adit_protocol::{Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, Voided};
+use adit_protocol::{
+    Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, Voided,
+};
 
 /// Bytes of an account as a key: a tag, and a public key or zeros.
 pub(crate) const ACCOUNT_BYTES: usize = 33;
@@ -37,6 +39,40 @@ pub struct Posting {
     pub account: Account,
     /// What is added, in microcredits; below zero where it is taken.
     pub amount: i128,
+}
+
+/// A leaf as a line of the books: all that they need of it, without what only its receipt's signature is about. Who reads many leaves and
+/// folds them elsewhere hands on no more than this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// [`Leaf::Terms`].
+    Terms(Terms),
+    /// [`Leaf::Grant`].
+    Grant(Grant),
+    /// [`Leaf::Settlement`].
+    Settlement(Paid),
+    /// [`Leaf::Void`].
+    Void(Voided),
+    /// [`Leaf::Payout`].
+    Payout(Payout),
+    /// [`Leaf::Attempt`].
+    Attempt(Paid),
+}
+
+/// What the books need of a [`Settled`] receipt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paid {
+    job: JobId,
+    attempt: Attempt,
+    client: PublicKey,
+    node: PublicKey,
+    gateway: PublicKey,
+    cost: Microcredits,
+    held: Microcredits,
+    left: Microcredits,
+    fee: Microcredits,
+    is_interim: bool,
+    time: UnixMillis,
 }
 
 /// A leaf that the rules do not allow, or a sum that they exclude.
@@ -241,49 +277,94 @@ impl Balance {
 /// # Errors
 /// [`BooksError`] for a leaf that those terms do not allow.
 pub fn postings(leaf: &Leaf, terms: Option<&Terms>) -> Result<Vec<Posting>, BooksError> {
-    let post = |account, amount: Microcredits, sign: i128| Posting { account, amount: sign * i128::from(amount.0) };
-    if let Leaf::Terms(new) = leaf {
-        let is_ours = terms.is_none_or(|terms| terms.gateway == new.gateway);
-        return if is_ours && new.is_sound() { Ok(Vec::new()) } else { Err(BooksError::Terms) };
-    }
-    let terms = terms.ok_or(BooksError::NoTerms)?;
-    Ok(match leaf {
-        Leaf::Grant(grant) => {
-            vec![post(Account::Issuer, grant.amount, -1), post(Account::Customer(grant.customer), grant.amount, 1)]
-        }
-        Leaf::Payout(payout) => {
-            vec![post(Account::Owner(payout.owner), payout.amount, -1), post(Account::Issuer, payout.amount, 1)]
-        }
-        Leaf::Settlement(settled) if settled.receipt.receipt.outcome.is_interim() => {
-            return Err(BooksError::Interim(settled.receipt.receipt.job));
-        }
-        Leaf::Settlement(settled) | Leaf::Attempt(settled) => {
-            let receipt = &settled.receipt.receipt;
-            check_paid(settled, terms)?;
-            vec![
-                post(Account::Customer(receipt.client), receipt.cost, -1),
-                post(Account::Owner(receipt.node), Microcredits(receipt.cost.0 - settled.fee.0), 1),
-                post(Account::Fee, settled.fee, 1),
-            ]
-        }
-        Leaf::Void(_) | Leaf::Terms(_) => Vec::new(),
-    })
+    Ok(Line::of(leaf).postings(terms)?.into_iter().flatten().collect())
 }
 
-/// Checks a payment by itself: to this gateway, the terms' fee, and no more than was held.
-fn check_paid(settled: &Settled, terms: &Terms) -> Result<(), BooksError> {
-    let receipt = &settled.receipt.receipt;
-    let (cost, fee, due) = (receipt.cost, settled.fee, terms.fee(receipt.cost));
-    if receipt.gateway != terms.gateway {
-        return Err(BooksError::ForeignGateway(receipt.job));
+impl Line {
+    /// The line of a leaf.
+    pub fn of(leaf: &Leaf) -> Self {
+        match leaf {
+            Leaf::Terms(terms) => Self::Terms(*terms),
+            Leaf::Grant(grant) => Self::Grant(*grant),
+            Leaf::Settlement(settled) => Self::Settlement(Paid::of(settled)),
+            Leaf::Void(voided) => Self::Void(*voided),
+            Leaf::Payout(payout) => Self::Payout(*payout),
+            Leaf::Attempt(settled) => Self::Attempt(Paid::of(settled)),
+        }
     }
-    if fee != due {
-        return Err(BooksError::Fee { claimed: fee.0, due: due.0 });
+
+    /// When, by the gateway's wall clock.
+    pub fn time(&self) -> UnixMillis {
+        match self {
+            Self::Terms(terms) => terms.time,
+            Self::Grant(grant) => grant.time,
+            Self::Settlement(paid) | Self::Attempt(paid) => paid.time,
+            Self::Void(voided) => voided.time,
+            Self::Payout(payout) => payout.time,
+        }
     }
-    if cost > settled.held {
-        return Err(BooksError::OverHold { cost: cost.0, held: settled.held.0 });
+
+    /// What it moves: no line has more than three postings.
+    fn postings(&self, terms: Option<&Terms>) -> Result<[Option<Posting>; 3], BooksError> {
+        let post = |account, amount: Microcredits, sign: i128| Some(Posting { account, amount: sign * i128::from(amount.0) });
+        if let Self::Terms(new) = self {
+            let is_ours = terms.is_none_or(|terms| terms.gateway == new.gateway);
+            return if is_ours && new.is_sound() { Ok([None; 3]) } else { Err(BooksError::Terms) };
+        }
+        let terms = terms.ok_or(BooksError::NoTerms)?;
+        Ok(match self {
+            Self::Grant(Grant { customer, amount, .. }) => {
+                [post(Account::Issuer, *amount, -1), post(Account::Customer(*customer), *amount, 1), None]
+            }
+            Self::Payout(Payout { owner, amount, .. }) => {
+                [post(Account::Owner(*owner), *amount, -1), post(Account::Issuer, *amount, 1), None]
+            }
+            Self::Settlement(paid) if paid.is_interim => return Err(BooksError::Interim(paid.job)),
+            Self::Settlement(paid) | Self::Attempt(paid) => {
+                paid.check(terms)?;
+                [
+                    post(Account::Customer(paid.client), paid.cost, -1),
+                    post(Account::Owner(paid.node), Microcredits(paid.cost.0 - paid.fee.0), 1),
+                    post(Account::Fee, paid.fee, 1),
+                ]
+            }
+            Self::Void(_) | Self::Terms(_) => [None; 3],
+        })
     }
-    Ok(())
+}
+
+impl Paid {
+    fn of(settled: &Settled) -> Self {
+        let receipt = &settled.receipt.receipt;
+        Self {
+            job: receipt.job,
+            attempt: receipt.attempt,
+            client: receipt.client,
+            node: receipt.node,
+            gateway: receipt.gateway,
+            cost: receipt.cost,
+            held: settled.held,
+            left: settled.left(),
+            fee: settled.fee,
+            is_interim: receipt.outcome.is_interim(),
+            time: settled.time,
+        }
+    }
+
+    /// Checks a payment by itself: to this gateway, the terms' fee, and no more than was held.
+    fn check(&self, terms: &Terms) -> Result<(), BooksError> {
+        let (cost, fee, due) = (self.cost, self.fee, terms.fee(self.cost));
+        if self.gateway != terms.gateway {
+            return Err(BooksError::ForeignGateway(self.job));
+        }
+        if fee != due {
+            return Err(BooksError::Fee { claimed: fee.0, due: due.0 });
+        }
+        if cost > self.held {
+            return Err(BooksError::OverHold { cost: cost.0, held: self.held.0 });
+        }
+        Ok(())
+    }
 }
 
 /// All balances, made from the leaves alone: what an auditor computes, and what a ledger must agree with. It knows that a job is settled
@@ -314,30 +395,36 @@ impl Books {
     /// # Errors
     /// [`BooksError`] for a leaf that the rules do not allow.
     pub fn apply(&mut self, leaf: &Leaf) -> Result<(), BooksError> {
-        let postings = postings(leaf, self.terms.as_ref())?;
-        self.check_once(leaf)?;
-        let mut changed = Vec::with_capacity(postings.len());
-        for posting in postings {
+        self.apply_line(&Line::of(leaf))
+    }
+
+    /// Takes in the next leaf by its line, as [`Books::apply`] does.
+    ///
+    /// # Errors
+    /// As [`Books::apply`].
+    pub fn apply_line(&mut self, line: &Line) -> Result<(), BooksError> {
+        let postings = line.postings(self.terms.as_ref())?;
+        self.check_once(line)?;
+        let mut changed = [None; 3];
+        for (changed, posting) in changed.iter_mut().zip(postings.into_iter().flatten()) {
             let before = Balance { posted: self.posted(posting.account), held: 0 };
-            changed.push((posting.account, before.post(posting)?.posted));
+            *changed = Some((posting.account, before.post(posting)?.posted));
         }
-        self.accounts.extend(changed);
-        match leaf {
-            Leaf::Terms(terms) => self.terms = Some(*terms),
-            Leaf::Grant(grant) => _ = self.ordered.insert(grant.id),
-            Leaf::Payout(payout) => _ = self.ordered.insert(payout.id),
-            Leaf::Settlement(settled) => {
-                let job = settled.receipt.receipt.job;
-                self.settled.insert(job);
-                self.tried.remove(&job);
+        self.accounts.extend(changed.into_iter().flatten());
+        match line {
+            Line::Terms(terms) => self.terms = Some(*terms),
+            Line::Grant(grant) => _ = self.ordered.insert(grant.id),
+            Line::Payout(payout) => _ = self.ordered.insert(payout.id),
+            Line::Settlement(paid) => {
+                self.settled.insert(paid.job);
+                self.tried.remove(&paid.job);
             }
-            Leaf::Attempt(settled) => {
-                let receipt = &settled.receipt.receipt;
-                let tried = self.tried.entry(receipt.job).or_default();
-                tried.attempts.insert(receipt.attempt);
-                tried.left = Some(settled.left());
+            Line::Attempt(paid) => {
+                let tried = self.tried.entry(paid.job).or_default();
+                tried.attempts.insert(paid.attempt);
+                tried.left = Some(paid.left);
             }
-            Leaf::Void(voided) => {
+            Line::Void(voided) => {
                 if let Some(tried) = self.tried.get_mut(&voided.job) {
                     tried.left = None;
                 }
@@ -347,17 +434,14 @@ impl Books {
     }
 
     /// Checks that a leaf does nothing a second time.
-    fn check_once(&self, leaf: &Leaf) -> Result<(), BooksError> {
-        match leaf {
-            Leaf::Grant(Grant { id, .. }) | Leaf::Payout(Payout { id, .. }) if self.ordered.contains(id) => {
+    fn check_once(&self, line: &Line) -> Result<(), BooksError> {
+        match line {
+            Line::Grant(Grant { id, .. }) | Line::Payout(Payout { id, .. }) if self.ordered.contains(id) => {
                 Err(BooksError::Ordered(*id))
             }
-            Leaf::Terms(_) | Leaf::Grant(_) | Leaf::Payout(_) => Ok(()),
-            Leaf::Settlement(settled) | Leaf::Attempt(settled) => {
-                let receipt = &settled.receipt.receipt;
-                self.check_job(receipt.job, settled.held, Some(receipt.attempt))
-            }
-            Leaf::Void(Voided { job, held, .. }) => self.check_job(*job, *held, None),
+            Line::Terms(_) | Line::Grant(_) | Line::Payout(_) => Ok(()),
+            Line::Settlement(paid) | Line::Attempt(paid) => self.check_job(paid.job, paid.held, Some(paid.attempt)),
+            Line::Void(Voided { job, held, .. }) => self.check_job(*job, *held, None),
         }
     }
 

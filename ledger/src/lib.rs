@@ -45,7 +45,7 @@ mod tree;
 mod writer;
 
 pub use backup::{BackupError, RestoreError};
-pub use books::{Account, Balance, Books, BooksError, Posting, postings};
+pub use books::{Account, Balance, Books, BooksError, Line, Paid, Posting, postings};
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
 pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};

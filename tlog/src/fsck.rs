@@ -1,6 +1,8 @@
 //! The whole check of a log by somebody who trusts nobody: from its leaves alone the tree, the balances and every signature.
 
-use adit_ledger::{Account, Books, BooksError, TreeHead};
+use std::ops::Range;
+
+use adit_ledger::{Account, Books, BooksError, Line, TreeHead};
 use adit_protocol::{KnownRoots, Leaf, LeafError, PublicKey, UnixMillis, VerifyError};
 use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, Tile, node_hash, record_hash};
 
@@ -8,6 +10,13 @@ use crate::checkpoint::{CheckpointError, verify_checkpoint};
 use crate::lanes::in_order;
 use crate::source::{BundleError, LEAVES_MAX, Source, SourceError, fetch, paths_ending_at, split_bundle};
 use crate::tiles::{TILE_HASHES, TilePath};
+
+/// Bundles that one thread reads one after another: batches of signed receipts go on from one into the next, and their signatures are
+/// checked once for all of them.
+const RUN_BUNDLES_MAX: u64 = 4;
+
+/// Runs of a log at least, where it has so many bundles: enough for all threads to be at work until its end.
+const RUNS_MIN: u64 = 32;
 
 /// Faults that are told: enough to see what is wrong, and an end for a log of which everything is.
 pub const FAULTS_MAX: usize = 20;
@@ -154,13 +163,16 @@ pub fn fsck(source: &dyn Source, gateway: &PublicKey, mut progress: impl FnMut(u
     }
     let mut audit = Audit::new(head, *gateway, note.len() as u64);
     let bundles = head.size.div_ceil(TILE_HASHES);
+    let run_bundles = (bundles / RUNS_MIN).clamp(1, RUN_BUNDLES_MAX);
     let ended = in_order(
-        bundles,
-        |bundle| Piece::read(source, bundle, head.size),
-        |piece| {
-            audit.take(piece)?;
-            progress(audit.done, head.size);
-            Ok(())
+        bundles.div_ceil(run_bundles),
+        |run| Piece::read_run(source, run * run_bundles..bundles.min((run + 1) * run_bundles), head.size),
+        |pieces: Vec<Piece>| {
+            pieces.into_iter().try_for_each(|piece| {
+                audit.take(piece)?;
+                progress(audit.done, head.size);
+                Ok(())
+            })
         },
     );
     match ended {
@@ -190,8 +202,8 @@ enum Stop {
 struct Piece {
     bundle: u64,
     width: u16,
-    /// The leaves with their indexes, as far as they decode.
-    leaves: Vec<(u64, Leaf)>,
+    /// The leaves by what the books need of them, with their indexes, as far as they decode.
+    lines: Vec<(u64, Line)>,
     receipts_verified: u64,
     /// The leaves' hashes; nothing where the bundle does not split.
     hashes: Option<Vec<u8>>,
@@ -204,10 +216,22 @@ struct Piece {
 }
 
 impl Piece {
-    fn read(source: &dyn Source, bundle: u64, size: u64) -> Self {
+    /// Bundles one after another, up to one that cannot be read.
+    fn read_run(source: &dyn Source, bundles: Range<u64>, size: u64) -> Vec<Self> {
+        let (mut pieces, mut known) = (Vec::new(), KnownRoots::default());
+        for bundle in bundles {
+            pieces.push(Self::read(source, bundle, size, &mut known));
+            if pieces.last().is_some_and(|piece| piece.unread.is_some()) {
+                break;
+            }
+        }
+        pieces
+    }
+
+    fn read(source: &dyn Source, bundle: u64, size: u64, known: &mut KnownRoots) -> Self {
         let width = TILE_HASHES.min(size - bundle * TILE_HASHES) as u16;
-        let (leaves, tiles, faults) = (Vec::with_capacity(width.into()), Vec::new(), Vec::new());
-        let mut piece = Self { bundle, width, leaves, receipts_verified: 0, hashes: None, tiles, bytes: 0, faults, unread: None };
+        let (lines, tiles, faults) = (Vec::with_capacity(width.into()), Vec::new(), Vec::new());
+        let mut piece = Self { bundle, width, lines, receipts_verified: 0, hashes: None, tiles, bytes: 0, faults, unread: None };
         for path in paths_ending_at(bundle, size) {
             let bytes = match fetch(source, path) {
                 Ok(bytes) => Some(bytes),
@@ -223,36 +247,35 @@ impl Piece {
             piece.bytes += bytes.as_ref().map_or(0, Vec::len) as u64;
             match (path, bytes) {
                 (TilePath::Hashes { .. }, bytes) => piece.tiles.push((path, bytes)),
-                (TilePath::Entries { .. }, Some(bytes)) => piece.check_bundle(&bytes),
+                (TilePath::Entries { .. }, Some(bytes)) => piece.check_bundle(&bytes, known),
                 (TilePath::Entries { .. }, None) => {}
             }
         }
         piece
     }
 
-    fn check_bundle(&mut self, bytes: &[u8]) {
+    fn check_bundle(&mut self, bytes: &[u8], known: &mut KnownRoots) {
         let leaves = match split_bundle(bytes, self.width) {
             Ok(leaves) => leaves,
             Err(error) => return self.faults.push(Fault::Bundle { bundle: self.bundle, width: self.width, error }),
         };
         let mut hashes = Vec::with_capacity(leaves.len() * HASH_SIZE);
-        let mut known = KnownRoots::default();
         for (index, bytes) in (self.bundle * TILE_HASHES..).zip(leaves) {
             hashes.extend_from_slice(&record_hash(bytes).0);
-            match Leaf::from_bytes_checked(bytes, &mut known) {
-                Ok((leaf, receipt)) => self.take_leaf(index, leaf, receipt),
+            match Leaf::from_bytes_checked(bytes, known) {
+                Ok((leaf, receipt)) => self.take_leaf(index, &leaf, receipt),
                 Err(error) => self.faults.push(Fault::Leaf { index, error }),
             }
         }
         self.hashes = Some(hashes);
     }
 
-    fn take_leaf(&mut self, index: u64, leaf: Leaf, receipt: Result<(), VerifyError>) {
+    fn take_leaf(&mut self, index: u64, leaf: &Leaf, receipt: Result<(), VerifyError>) {
         match receipt {
             Ok(()) => self.receipts_verified += u64::from(leaf.paid().is_some()),
             Err(error) => self.faults.push(Fault::Receipt { index, error }),
         }
-        self.leaves.push((index, leaf));
+        self.lines.push((index, Line::of(leaf)));
     }
 }
 
@@ -288,12 +311,12 @@ impl Audit {
         self.report.bytes += piece.bytes;
         self.report.receipts_verified += piece.receipts_verified;
         let mut faults = piece.faults;
-        for (index, leaf) in piece.leaves {
-            self.count(&leaf);
+        for (index, line) in piece.lines {
+            self.count(&line);
             // Behind a leaf that is not known the balances are not either, and each fault would make more.
             if self.report.folded == index {
                 self.report.folded += 1;
-                faults.extend(self.fold(&leaf).err().map(|error| Fault::Books { index, error }));
+                faults.extend(self.fold(&line).err().map(|error| Fault::Books { index, error }));
             }
         }
         if piece.unread.is_none() {
@@ -305,26 +328,26 @@ impl Audit {
         piece.unread.map_or(Ok(()), |error| Err(Stop::Source(error)))
     }
 
-    fn fold(&mut self, leaf: &Leaf) -> Result<(), BooksError> {
-        match leaf {
+    fn fold(&mut self, line: &Line) -> Result<(), BooksError> {
+        match line {
             // The books hold the gateway to its first terms; who it must be is known here alone.
-            Leaf::Terms(terms) if terms.gateway != self.gateway => Err(BooksError::Terms),
-            leaf => self.books.apply(leaf),
+            Line::Terms(terms) if terms.gateway != self.gateway => Err(BooksError::Terms),
+            line => self.books.apply_line(line),
         }
     }
 
-    fn count(&mut self, leaf: &Leaf) {
+    fn count(&mut self, line: &Line) {
         let leaves = &mut self.report.leaves;
-        *match leaf {
-            Leaf::Terms(_) => &mut leaves.terms,
-            Leaf::Grant(_) => &mut leaves.grants,
-            Leaf::Settlement(_) => &mut leaves.settlements,
-            Leaf::Void(_) => &mut leaves.voids,
-            Leaf::Payout(_) => &mut leaves.payouts,
-            Leaf::Attempt(_) => &mut leaves.attempts,
+        *match line {
+            Line::Terms(_) => &mut leaves.terms,
+            Line::Grant(_) => &mut leaves.grants,
+            Line::Settlement(_) => &mut leaves.settlements,
+            Line::Void(_) => &mut leaves.voids,
+            Line::Payout(_) => &mut leaves.payouts,
+            Line::Attempt(_) => &mut leaves.attempts,
         } += 1;
-        self.report.first.get_or_insert(leaf.time());
-        self.report.last = Some(leaf.time());
+        self.report.first.get_or_insert(line.time());
+        self.report.last = Some(line.time());
     }
 
     /// Lets the tree grow by a bundle, and compares what comes of it to the tiles.
@@ -460,5 +483,37 @@ fn leaves_under(level: u8, index: u64, at: usize) -> String {
     match height {
         0 => format!("leaf {first}"),
         _ => format!("leaves {first} to {}", first + (1 << height) - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A log of which one bundle cannot be read, and how often it was asked for anything.
+    #[derive(Debug)]
+    struct Broken {
+        bundle: u64,
+        reads: AtomicUsize,
+    }
+
+    impl Source for Broken {
+        fn read(&self, path: &str, _: usize) -> Result<Option<Vec<u8>>, SourceError> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            let is_broken = path == bundle_path(self.bundle, TILE_HASHES as u16);
+            if is_broken { Err(SourceError::Status { path: path.into(), status: 500 }) } else { Ok(None) }
+        }
+    }
+
+    #[test]
+    fn run_of_bundles_ends_at_the_one_that_cannot_be_read() {
+        let source = Broken { bundle: 6, reads: AtomicUsize::default() };
+        let pieces = Piece::read_run(&source, 4..8, 100 * TILE_HASHES);
+        let ends: Vec<_> = pieces.iter().map(|piece| (piece.bundle, piece.faults.len(), piece.unread.is_some())).collect();
+        // What is missing is a fault of the log, behind which the next is read.
+        assert_eq!(ends, [(4, 2, false), (5, 2, false), (6, 0, true)]);
+        assert_eq!(source.reads.load(Ordering::Relaxed), 5);
     }
 }
