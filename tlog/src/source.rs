@@ -393,8 +393,11 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Reads a file, and one byte more than `bytes_max` at most.
 pub(crate) fn read_file(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    // What is to come in one piece, and a byte in which its end is found: what a file says of its length is no more than a hint.
+    let due = file.metadata()?.len().min(bytes_max as u64);
+    let mut bytes = Vec::with_capacity(due as usize + 1);
+    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
