@@ -6,8 +6,9 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
+use crate::frame::{take, take_arrays};
 use crate::limits::BATCH_LEAVES_MAX;
-use crate::{PublicKey, SecretKey, Signature};
+use crate::{FrameError, PublicKey, SecretKey, Signature};
 
 type Hash = [u8; 32];
 
@@ -58,6 +59,11 @@ pub fn prove_batch<S: AsRef<[u8]>>(key: &SecretKey, domain: &str, statements: &[
 }
 
 impl BatchProof {
+    /// Takes a proof from the front of `bytes`, as its derived decoding would.
+    pub(crate) fn take(bytes: &mut &[u8]) -> Result<Self, FrameError> {
+        Ok(Self { index: take(bytes)?, size: take(bytes)?, path: take_arrays(bytes)?, signature: take(bytes)? })
+    }
+
     /// The root that this proof claims for `statement`.
     ///
     /// # Errors

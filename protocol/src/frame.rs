@@ -2,7 +2,7 @@
 
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 
 use crate::PROTOCOL_VERSION;
 use crate::limits::FRAME_BYTES_MAX;
@@ -87,6 +87,32 @@ pub fn decode_exact<M: DeserializeOwned>(bytes: &[u8]) -> Result<M, FrameError> 
     let (value, rest) = postcard::take_from_bytes(bytes).map_err(FrameError::Payload)?;
     if rest.is_empty() { Ok(value) } else { Err(FrameError::Trailing(rest.len())) }
 }
+
+/// Takes one value from the front of `bytes`.
+pub(crate) fn take<'b, M: Deserialize<'b>>(bytes: &mut &'b [u8]) -> Result<M, FrameError> {
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(FrameError::Payload)?;
+    *bytes = rest;
+    Ok(value)
+}
+
+/// Takes as many bytes as they stand: an array of bytes, which postcard would read one by one.
+pub(crate) fn take_array<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], FrameError> {
+    let (array, rest) = bytes.split_first_chunk().ok_or(ENDED)?;
+    *bytes = rest;
+    Ok(*array)
+}
+
+/// Takes a `Vec` of arrays of bytes.
+pub(crate) fn take_arrays<const N: usize>(bytes: &mut &[u8]) -> Result<Vec<[u8; N]>, FrameError> {
+    let count: usize = take(bytes)?;
+    let length = count.checked_mul(N).ok_or(ENDED)?;
+    let (arrays, rest) = bytes.split_at_checked(length).ok_or(ENDED)?;
+    *bytes = rest;
+    Ok(arrays.as_chunks().0.to_vec())
+}
+
+/// What postcard says of bytes that end within a value.
+const ENDED: FrameError = FrameError::Payload(postcard::Error::DeserializeUnexpectedEnd);
 
 /// Whether `value`, which was read from `bytes`, is written as just these.
 ///

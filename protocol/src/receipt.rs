@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{BatchError, BatchProof, KnownTree, prove_batch};
-use crate::frame::{decode_exact, is_written_as};
+use crate::frame::{decode_exact, is_written_as, take, take_array};
 use crate::limits::BATCH_LEAVES_MAX;
 use crate::{
     Attempt, Digest, FrameError, GpuRun, JobId, JobSpec, MeterId, Microcredits, Outcome, Price, PriceError, Profile, PublicKey,
@@ -144,6 +144,32 @@ impl Receipt {
         }
     }
 
+    /// Takes a receipt from the front of `bytes`, as its derived decoding would: the fields in their order, those that are bytes as they
+    /// stand, which are most of a receipt.
+    fn take(bytes: &mut &[u8]) -> Result<Self, FrameError> {
+        Ok(Self {
+            job: JobId(take_array(bytes)?),
+            attempt: take(bytes)?,
+            client: PublicKey(take_array(bytes)?),
+            node: PublicKey(take_array(bytes)?),
+            gateway: PublicKey(take_array(bytes)?),
+            spec: Digest(take_array(bytes)?),
+            module: Digest(take_array(bytes)?),
+            input: Digest(take_array(bytes)?),
+            output: Digest(take_array(bytes)?),
+            outcome: take(bytes)?,
+            profile: take(bytes)?,
+            meter: MeterId(take_array(bytes)?),
+            engine: take(bytes)?,
+            usage: take(bytes)?,
+            gpu: take(bytes)?,
+            times: take(bytes)?,
+            price: take(bytes)?,
+            cost: take(bytes)?,
+            salt: take(bytes)?,
+        })
+    }
+
     /// The statement that the node signs.
     fn statement(&self) -> Vec<u8> {
         if self.salt.is_some() { self.public().to_bytes() } else { self.to_bytes() }
@@ -161,6 +187,11 @@ pub fn sign_receipts(key: &SecretKey, receipts: Vec<Receipt>) -> Vec<SignedRecei
 }
 
 impl SignedReceipt {
+    /// Takes a receipt with its proof from the front of `bytes`, as its derived decoding would.
+    pub(crate) fn take(bytes: &mut &[u8]) -> Result<Self, FrameError> {
+        Ok(Self { receipt: Receipt::take(bytes)?, proof: BatchProof::take(bytes)? })
+    }
+
     /// The bytes that are stored and written to receipt files: postcard.
     pub fn to_bytes(&self) -> Vec<u8> {
         postcard::to_allocvec(self).expect("a receipt always encodes")
@@ -539,6 +570,30 @@ mod tests {
                 let bytes = leaf(Box::new(settled.clone())).to_bytes();
                 assert_eq!(settled.statement_in(&bytes), settled.receipt.receipt.to_bytes());
             }
+        }
+    }
+
+    /// Whatever the bytes, also those that nobody would write and such as end too early, and to the same error.
+    #[test]
+    fn leaf_is_read_as_its_derived_decoding_reads_it() {
+        let check = |bytes: &[u8]| assert_eq!(crate::Leaf::decode(bytes), decode_exact(bytes), "{bytes:x?}");
+        for (n, settled) in settlements().into_iter().step_by(7).enumerate() {
+            let leaf = [crate::Leaf::Settlement, crate::Leaf::Attempt][n % 2];
+            let bytes = &leaf(Box::new(settled)).to_bytes()[1..];
+            assert!(crate::Leaf::decode(bytes).is_ok());
+            for at in 0..bytes.len() {
+                check(&bytes[..at]);
+                for flip in [0x01, 0x02, 0x80, 0xff] {
+                    let mut changed = bytes.to_vec();
+                    changed[at] ^= flip;
+                    check(&changed);
+                }
+                // A number's last byte is followed by one that adds nothing.
+                check(&[&bytes[..at], &[bytes[at] | 0x80, 0], &bytes[at + 1..]].concat());
+                // Whatever stands here is said to be longer than there are bytes in the world.
+                check(&[&bytes[..at], &[0xff; 9], &[0x01], &bytes[at + 1..]].concat());
+            }
+            check(&[bytes, &[0]].concat());
         }
     }
 
