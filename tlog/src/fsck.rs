@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use adit_ledger::{Account, Books, BooksError, Line, TreeHead};
 use adit_protocol::{KnownRoots, Leaf, LeafError, PublicKey, UnixMillis, VerifyError};
-use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, Tile, node_hash, record_hash};
+use tlog_tiles::{EMPTY_HASH, HASH_SIZE, Hash, node_hash};
 
 use crate::checkpoint::{CheckpointError, verify_checkpoint};
+use crate::hashes::{record_hashes, subtree_hash};
 use crate::lanes::in_order;
 use crate::source::{BundleError, LEAVES_MAX, Source, SourceError, fetch, paths_ending_at, split_bundle};
 use crate::tiles::{TILE_HASHES, TilePath};
@@ -259,15 +260,13 @@ impl Piece {
             Ok(leaves) => leaves,
             Err(error) => return self.faults.push(Fault::Bundle { bundle: self.bundle, width: self.width, error }),
         };
-        let mut hashes = Vec::with_capacity(leaves.len() * HASH_SIZE);
+        self.hashes = Some(record_hashes(&leaves));
         for (index, bytes) in (self.bundle * TILE_HASHES..).zip(leaves) {
-            hashes.extend_from_slice(&record_hash(bytes).0);
             match Leaf::from_bytes_checked(bytes, known) {
                 Ok((leaf, receipt)) => self.take_leaf(index, &leaf, receipt),
                 Err(error) => self.faults.push(Fault::Leaf { index, error }),
             }
         }
-        self.hashes = Some(hashes);
     }
 
     fn take_leaf(&mut self, index: u64, leaf: &Leaf, receipt: Result<(), VerifyError>) {
@@ -416,7 +415,7 @@ impl Tree {
             let tile = &mut self.edge[level];
             tile.extend(pushed.take().into_iter().flatten());
             if tile.len() == FULL {
-                pushed = Some(Tile::subtree_hash(tile).0.to_vec());
+                pushed = Some(subtree_hash(tile).0.to_vec());
                 ended.push(std::mem::take(tile));
             } else if level == 0 || (is_last && !tile.is_empty()) {
                 ended.push(tile.clone());

@@ -13,6 +13,7 @@ mod submit;
 mod tiles;
 mod witness;
 
+mod hashes;
 mod lanes;
 mod source;
 

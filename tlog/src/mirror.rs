@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use adit_ledger::TreeHead;
 use adit_protocol::PublicKey;
-use tlog_tiles::{HASH_SIZE, Tile, record_hash};
+use tlog_tiles::{HASH_SIZE, Tile};
 
 use crate::checkpoint::{CheckpointError, SignedCheckpoint, verify_checkpoint};
 use crate::evidence::{Subtree, beginning, subtrees};
 use crate::fsck::edge_root;
+use crate::hashes::record_hashes;
 use crate::lanes::in_order;
 use crate::source::{
     BUNDLE_BYTES_MAX, BundleError, CHECKPOINT_BYTES_MAX, LEAVES_MAX, Source, SourceError, fetch, is_partial, paths_ending_at,
@@ -317,11 +318,7 @@ impl<'s> Copier<'s> {
 
     /// A bundle whose leaves have these hashes, and whether it is there already.
     fn bundle(&self, path: TilePath, width: u16, hashes: &[u8]) -> Result<(Vec<u8>, bool), ExportError> {
-        let is_right = |bytes: &Vec<u8>| {
-            split_bundle(bytes, width).is_ok_and(|leaves| {
-                leaves.iter().zip(hashes.chunks_exact(HASH_SIZE)).all(|(leaf, hash)| record_hash(leaf).0.as_slice() == hash)
-            })
-        };
+        let is_right = |bytes: &Vec<u8>| split_bundle(bytes, width).is_ok_and(|leaves| record_hashes(&leaves) == hashes);
         self.take(path, is_right)
     }
 
