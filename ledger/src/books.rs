@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use adit_protocol::{
-    Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, Voided,
+    Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Receipt, Settled, Terms, TransferId, UnixMillis, Voided,
 };
 
 /// Bytes of an account as a key: a tag, and a public key or zeros.
@@ -62,14 +62,15 @@ pub enum Line {
 /// What the books need of a [`Settled`] receipt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Paid {
-    job: JobId,
+    pub(crate) job: JobId,
     attempt: Attempt,
-    client: PublicKey,
-    node: PublicKey,
+    pub(crate) client: PublicKey,
+    pub(crate) node: PublicKey,
     gateway: PublicKey,
     cost: Microcredits,
     held: Microcredits,
-    left: Microcredits,
+    /// [`Settled::left`].
+    pub(crate) left: Microcredits,
     fee: Microcredits,
     is_interim: bool,
     time: UnixMillis,
@@ -293,6 +294,14 @@ impl Line {
         }
     }
 
+    /// What it pays, of a settlement, or of an attempt that did not end its job.
+    pub(crate) fn paid(&self) -> Option<&Paid> {
+        match self {
+            Self::Settlement(paid) | Self::Attempt(paid) => Some(paid),
+            Self::Terms(_) | Self::Grant(_) | Self::Void(_) | Self::Payout(_) => None,
+        }
+    }
+
     /// When, by the gateway's wall clock.
     pub fn time(&self) -> UnixMillis {
         match self {
@@ -305,7 +314,7 @@ impl Line {
     }
 
     /// What it moves: no line has more than three postings.
-    fn postings(&self, terms: Option<&Terms>) -> Result<[Option<Posting>; 3], BooksError> {
+    pub(crate) fn postings(&self, terms: Option<&Terms>) -> Result<[Option<Posting>; 3], BooksError> {
         let post = |account, amount: Microcredits, sign: i128| Some(Posting { account, amount: sign * i128::from(amount.0) });
         if let Self::Terms(new) = self {
             let is_ours = terms.is_none_or(|terms| terms.gateway == new.gateway);
@@ -335,7 +344,12 @@ impl Line {
 
 impl Paid {
     fn of(settled: &Settled) -> Self {
-        let receipt = &settled.receipt.receipt;
+        let Settled { receipt, held, fee, time } = settled;
+        Self::new(&receipt.receipt, *held, *fee, *time)
+    }
+
+    /// What the books need of a receipt, in its public form or not.
+    pub(crate) fn new(receipt: &Receipt, held: Microcredits, fee: Microcredits, time: UnixMillis) -> Self {
         Self {
             job: receipt.job,
             attempt: receipt.attempt,
@@ -343,11 +357,11 @@ impl Paid {
             node: receipt.node,
             gateway: receipt.gateway,
             cost: receipt.cost,
-            held: settled.held,
-            left: settled.left(),
-            fee: settled.fee,
+            held,
+            left: Microcredits(held.0.saturating_sub(receipt.cost.0)),
+            fee,
             is_interim: receipt.outcome.is_interim(),
-            time: settled.time,
+            time,
         }
     }
 
@@ -505,9 +519,7 @@ pub(crate) fn check_sum(mut posted: impl Iterator<Item = i128>) -> Result<(), Bo
 
 #[cfg(test)]
 mod tests {
-    use adit_protocol::{
-        Digest, MeterId, NodeTimes, Outcome, Price, Profile, Receipt, SecretKey, UnixMillis, Usage, VoidReason, sign_receipts,
-    };
+    use adit_protocol::{Digest, MeterId, NodeTimes, Outcome, Price, Profile, SecretKey, Usage, VoidReason, sign_receipts};
 
     use super::*;
 

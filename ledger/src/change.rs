@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use adit_protocol::limits::{LEAF_BYTES_MAX, REASON_BYTES_MAX};
 use adit_protocol::{
-    Attempt, Grant, JobId, Leaf, Microcredits, Payout, PublicKey, Settled, Terms, TransferId, UnixMillis, UnpaidAttempt,
+    Attempt, Grant, JobId, Leaf, Microcredits, PaidKind, Payout, PublicKey, Terms, TransferId, UnixMillis, UnpaidAttempt,
     VoidReason, Voided,
 };
 use redb::{ReadableTable, Table, WriteTransaction};
 
-use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Posting, postings};
+use crate::books::{ACCOUNT_BYTES, Account, Balance, BooksError, Line, Paid, Posting};
 use crate::operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};
 use crate::reader::{check_leaf, read_attempt, read_job, read_leaf};
 use crate::recent::{IndexKey, SharedRecent, Sweep, keys};
@@ -276,7 +276,7 @@ impl<'txn> Change<'txn> {
         if let Some(index) = self.paid(job, attempt)? {
             return Ok(Err(EntryError::Paid { job, attempt, index }.into()));
         }
-        let index = match self.pay(entry, Leaf::Settlement)? {
+        let index = match self.pay(entry, PaidKind::Settlement)? {
             Ok(index) => index,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -299,7 +299,7 @@ impl<'txn> Change<'txn> {
         if let Some(index) = self.settled(job)? {
             return Ok(Err(Refused::AlreadySettled { job, index }));
         }
-        let index = match self.pay(entry, Leaf::Attempt)? {
+        let index = match self.pay(entry, PaidKind::Attempt)? {
             Ok(index) => index,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -309,15 +309,20 @@ impl<'txn> Change<'txn> {
     }
 
     /// Pays for an attempt out of its job's hold, in a leaf of this kind, and keeps what the leaf does not say.
-    fn pay(&mut self, entry: &Entry, kind: fn(Box<Settled>) -> Leaf) -> Result<Result<u64, Refused>, StoreError> {
+    fn pay(&mut self, entry: &Entry, kind: PaidKind) -> Result<Result<u64, Refused>, StoreError> {
         let (job, receipt) = (entry.job(), entry.receipt.receipt());
         let Some(hold) = self.held(job)? else { return Ok(Err(Refused::NoHold { job })) };
         if hold.customer != receipt.client {
             return Ok(Err(Refused::ForeignHold { job }));
         }
         let fee = self.terms.ok_or(StoreError::Books(BooksError::NoTerms))?.fee(receipt.cost);
-        let settled = Settled { receipt: entry.receipt.signed().public(), held: hold.amount, fee, time: entry.settled };
-        let recorded = self.record(&kind(Box::new(settled)), Some(&hold))?;
+        let paid = Paid::new(receipt, hold.amount, fee, entry.settled);
+        let line = match kind {
+            PaidKind::Settlement => Line::Settlement(paid),
+            PaidKind::Attempt => Line::Attempt(paid),
+        };
+        let bytes = Leaf::paid_bytes(kind, &entry.receipt, hold.amount, fee, entry.settled);
+        let recorded = self.record_line(&line, &bytes, Some(&hold))?;
         if let Ok(index) = recorded {
             self.rows.insert(index, Row::of(entry).encode(index).as_slice())?;
             if let Some(output) = &entry.output {
@@ -397,28 +402,33 @@ impl<'txn> Change<'txn> {
 
     /// Adds a leaf and moves what it moves, out of `hold` where there is one, which ends with it or goes on with what is left.
     fn record(&mut self, leaf: &Leaf, hold: Option<&Hold>) -> Result<Result<u64, Refused>, StoreError> {
-        let bytes = leaf.to_bytes();
+        self.record_line(&Line::of(leaf), &leaf.to_bytes(), hold)
+    }
+
+    /// As [`Change::record`], of a leaf with these bytes that is this line of the books.
+    fn record_line(&mut self, line: &Line, bytes: &[u8], hold: Option<&Hold>) -> Result<Result<u64, Refused>, StoreError> {
         if bytes.len() > LEAF_BYTES_MAX {
-            return Ok(Err(too_large(leaf, bytes.len())));
+            return Ok(Err(too_large(line, bytes.len())));
         }
-        let postings = match postings(leaf, self.terms.as_ref()) {
+        debug_assert_eq!(Leaf::from_bytes(bytes).ok().map(|leaf| Line::of(&leaf)), Some(*line), "a leaf is the line that it is");
+        let postings = match line.postings(self.terms.as_ref()) {
             Ok(postings) => postings,
             Err(error) => return Ok(Err(error.into())),
         };
-        let rest = match leaf {
-            Leaf::Attempt(settled) => Some(settled.left()),
+        let rest = match line {
+            Line::Attempt(paid) => Some(paid.left),
             _ => None,
         };
-        if let Err(error) = self.post(&postings, hold, rest)? {
+        if let Err(error) = self.post(postings.into_iter().flatten(), hold, rest)? {
             // What is held is there to be spent: else the books are wrong, and nobody shall guess how.
             return if hold.is_some() { Err(error.into()) } else { Ok(Err(error.into())) };
         }
         let index = self.edge.size();
-        if self.leaves.insert(index, bytes.as_slice())?.is_some() {
+        if self.leaves.insert(index, bytes)?.is_some() {
             return Err(StoreError::Corrupt { index, fault: Corruption::Gap });
         }
-        self.edge.push(&bytes, &mut self.full);
-        self.fresh.extend(keys(leaf, index).map(|key| (key, index)));
+        self.edge.push(bytes, &mut self.full);
+        self.fresh.extend(keys(line, index).map(|key| (key, index)));
         match (hold, rest) {
             (Some(hold), Some(rest)) => _ = self.placed.insert(hold.job, Hold { amount: rest, ..*hold }),
             (Some(hold), None) => self.end_hold(hold.job)?,
@@ -441,7 +451,7 @@ impl<'txn> Change<'txn> {
     /// Changes balances, all or none. Of `hold` the `rest` stays held.
     fn post(
         &mut self,
-        postings: &[Posting],
+        postings: impl IntoIterator<Item = Posting>,
         hold: Option<&Hold>,
         rest: Option<Microcredits>,
     ) -> Result<Result<(), BooksError>, StoreError> {
@@ -457,7 +467,7 @@ impl<'txn> Change<'txn> {
                 Some(balance) => *balance,
                 None => self.balance(posting.account)?,
             };
-            match before.post(*posting) {
+            match before.post(posting) {
                 Ok(after) => changed.insert(posting.account, after),
                 Err(error) => return Ok(Err(error)),
             };
@@ -514,7 +524,7 @@ impl<'txn> Change<'txn> {
     }
 }
 
-fn too_large(leaf: &Leaf, bytes: usize) -> Refused {
-    let receipt = &leaf.paid().expect("only a receipt has a text of its node's").receipt.receipt;
-    EntryError::TooLarge { job: receipt.job, part: "receipt", bytes, bytes_max: LEAF_BYTES_MAX }.into()
+fn too_large(line: &Line, bytes: usize) -> Refused {
+    let paid = line.paid().expect("only a receipt has a text of its node's");
+    EntryError::TooLarge { job: paid.job, part: "receipt", bytes, bytes_max: LEAF_BYTES_MAX }.into()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use adit_protocol::{JobId, Leaf, PublicKey, Settled};
 use redb::{Key, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Value};
 
-use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError};
+use crate::books::{ACCOUNT_BYTES, Account, Balance, Books, BooksError, Line};
 use crate::operation::UNPAID_MAX;
 use crate::reader::{Corruption, StoreError, check_leaf, open_job, read_leaf, read_unpaid};
 use crate::recent::{IndexKey, indexed, keys};
@@ -105,8 +105,9 @@ impl Check {
         if let Some(settled) = leaf.paid() {
             self.paid(settled, index)?;
         }
-        self.entries(&leaf, index)?;
-        Ok(self.books.apply(&leaf)?)
+        let line = Line::of(&leaf);
+        self.entries(&line, index)?;
+        Ok(self.books.apply_line(&line)?)
     }
 
     fn order(&mut self, id: [u8; 16], index: u64) -> Result<(), StoreError> {
@@ -130,8 +131,8 @@ impl Check {
 
     /// The job that the leaf settles leads to it, and those whom it concerns find it in their statements: in the tables, or where it is so
     /// new that whoever opens the ledger reads it again.
-    fn entries(&mut self, leaf: &Leaf, index: u64) -> Result<(), StoreError> {
-        for key in keys(leaf, index) {
+    fn entries(&mut self, line: &Line, index: u64) -> Result<(), StoreError> {
+        for key in keys(line, index) {
             let (found, count, fault) = match key {
                 IndexKey::Job(job) => (self.jobs.get(&job)?.map(|found| found.value()), &mut self.due.jobs, Corruption::Missing),
                 IndexKey::Statement(account, is_other, index) => {

@@ -15,7 +15,7 @@ use adit_protocol::{JobId, Leaf};
 use redb::{ReadTransaction, ReadableTableMetadata};
 use tlog_tiles::record_hash;
 
-use crate::books::{ACCOUNT_BYTES, Account};
+use crate::books::{ACCOUNT_BYTES, Account, Line};
 use crate::reader::{Corruption, StoreError};
 use crate::schema::{JOBS, LEAVES, META, META_INDEXED, TILES};
 use crate::tree::{HASH_BYTES, TILE_HASHES, leaf_place, read_tile};
@@ -117,7 +117,7 @@ impl Recent {
         let from = indexed(transaction)?;
         let mut recent = Self { gathered_from: from, ..Self::default() };
         each_leaf(transaction, from, |index, leaf| {
-            for key in keys(leaf, index) {
+            for key in keys(&Line::of(leaf), index) {
                 // Of jobs it must be known how many there are; a statement that is swept again stays as it is.
                 let known = match key {
                     IndexKey::Job(job) => jobs.get(&job)?.map(|index| index.value()),
@@ -178,23 +178,23 @@ fn gathered_max(leaves: u64) -> u64 {
 }
 
 /// What leads to a leaf, but for orders and attempts, which are few and stand in their tables at once.
-pub(crate) fn keys(leaf: &Leaf, index: u64) -> impl Iterator<Item = IndexKey> {
-    let job = match leaf {
-        Leaf::Settlement(settled) => Some(IndexKey::Job(settled.receipt.receipt.job.0)),
+pub(crate) fn keys(line: &Line, index: u64) -> impl Iterator<Item = IndexKey> + use<> {
+    let job = match line {
+        Line::Settlement(paid) => Some(IndexKey::Job(paid.job.0)),
         _ => None,
     };
-    let is_other = leaf.paid().is_none();
-    job.into_iter().chain(parties(leaf).map(move |account| IndexKey::Statement(account.to_key(), is_other, index)))
+    let is_other = line.paid().is_none();
+    job.into_iter().chain(parties(line).map(move |account| IndexKey::Statement(account.to_key(), is_other, index)))
 }
 
 /// Whom a leaf concerns.
-fn parties(leaf: &Leaf) -> impl Iterator<Item = Account> + use<> {
-    let (customer, owner) = match leaf {
-        Leaf::Terms(_) => (None, None),
-        Leaf::Grant(grant) => (Some(grant.customer), None),
-        Leaf::Void(voided) => (Some(voided.customer), None),
-        Leaf::Payout(payout) => (None, Some(payout.owner)),
-        Leaf::Settlement(paid) | Leaf::Attempt(paid) => (Some(paid.receipt.receipt.client), Some(paid.receipt.receipt.node)),
+fn parties(line: &Line) -> impl Iterator<Item = Account> + use<> {
+    let (customer, owner) = match line {
+        Line::Terms(_) => (None, None),
+        Line::Grant(grant) => (Some(grant.customer), None),
+        Line::Void(voided) => (Some(voided.customer), None),
+        Line::Payout(payout) => (None, Some(payout.owner)),
+        Line::Settlement(paid) | Line::Attempt(paid) => (Some(paid.client), Some(paid.node)),
     };
     customer.map(Account::Customer).into_iter().chain(owner.map(Account::Owner))
 }

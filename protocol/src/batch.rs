@@ -64,6 +64,14 @@ impl BatchProof {
         Ok(Self { index: take(bytes)?, size: take(bytes)?, path: take_arrays(bytes)?, signature: take(bytes)? })
     }
 
+    /// Writes the proof behind `bytes`, as its derived encoding would.
+    pub(crate) fn append_to(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let append = "a proof always encodes";
+        let mut bytes = postcard::to_extend(&(self.index, self.size, self.path.len()), bytes).expect(append);
+        bytes.extend_from_slice(self.path.as_flattened());
+        postcard::to_extend(&self.signature, bytes).expect(append)
+    }
+
     /// The root that this proof claims for `statement`.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::frame::{decode_exact, is_written_as, take, written_length};
 use crate::id::{ParseIdError, hex_id};
 use crate::limits::LEAF_BYTES_MAX;
-use crate::{FrameError, JobId, KnownRoots, Microcredits, PublicKey, SignedReceipt, UnixMillis, VerifyError};
+use crate::{FrameError, JobId, KnownRoots, Microcredits, PublicKey, SignedReceipt, UnixMillis, VerifiedReceipt, VerifyError};
 
 /// The version of a leaf's bytes. Leaves are never rewritten, so a later version has to read this one too.
 const LEAF_VERSION: u8 = 1;
@@ -95,6 +95,15 @@ pub struct Settled {
     pub time: UnixMillis,
 }
 
+/// Which leaf a paid attempt comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaidKind {
+    /// [`Leaf::Settlement`]: it ended its job.
+    Settlement,
+    /// [`Leaf::Attempt`]: it did not.
+    Attempt,
+}
+
 /// A hold that ended without a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voided {
@@ -167,6 +176,22 @@ impl Leaf {
         let mut bytes = Vec::with_capacity(if self.paid().is_some() { 1024 } else { 128 });
         bytes.push(LEAF_VERSION);
         postcard::to_extend(self, bytes).expect("a leaf always encodes")
+    }
+
+    /// The canonical bytes of the leaf that has a [`Settled`] of these: what the receipt's node signed stands in it as it is, and is not
+    /// encoded again.
+    pub fn paid_bytes(
+        kind: PaidKind,
+        receipt: &VerifiedReceipt,
+        held: Microcredits,
+        fee: Microcredits,
+        time: UnixMillis,
+    ) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(1024);
+        bytes.extend_from_slice(&[LEAF_VERSION, if kind == PaidKind::Settlement { SETTLEMENT } else { ATTEMPT }]);
+        bytes.extend_from_slice(receipt.statement());
+        let bytes = receipt.signed().proof.append_to(bytes);
+        postcard::to_extend(&(held, fee, time), bytes).expect("a leaf always encodes")
     }
 
     /// Reads what [`Leaf::to_bytes`] wrote.

@@ -38,7 +38,7 @@ pub use id::{Attempt, Digest, IdempotencyKey, JobId, MeterId, ParseIdError, Salt
 pub use input::{InputName, InputNameError, NamedInput};
 pub use job::{BlobRef, JobLimits, JobSpec, Profile, SpecError};
 pub use key::{PublicKey, SecretKey, Signature, SignatureError};
-pub use leaf::{Grant, Leaf, LeafError, Payout, Settled, Terms, TransferId, VoidReason, Voided};
+pub use leaf::{Grant, Leaf, LeafError, PaidKind, Payout, Settled, Terms, TransferId, VoidReason, Voided};
 pub use message::{
     AccountStatus, Answer, AttemptFailure, ClientMessage, GatewayToClient, GatewayToNode, Greeting, HoldStatus, JobEvent,
     JobResult, JobState, JobStatus, LeafBytes, LogStatus, NodeMessage, NodeOffer, NodeState, NodeStatus, Order, Query, Refusal,

@@ -85,7 +85,11 @@ pub struct SignedReceipt {
 
 /// A receipt whose signature and cost hold. Made only by [`SignedReceipt::verify`], so that nothing else can be settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedReceipt(SignedReceipt);
+pub struct VerifiedReceipt {
+    signed: SignedReceipt,
+    /// What the node signed: the ledger writes it down as it is.
+    statement: Vec<u8>,
+}
 
 /// A receipt that proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -232,8 +236,9 @@ impl SignedReceipt {
     /// # Errors
     /// As [`SignedReceipt::verify`].
     pub fn verify_with(self, known: &mut KnownRoots) -> Result<VerifiedReceipt, VerifyError> {
-        self.check_with(known)?;
-        Ok(VerifiedReceipt(self))
+        let statement = self.receipt.statement();
+        self.check_statement(&statement, known)?;
+        Ok(VerifiedReceipt { signed: self, statement })
     }
 
     /// As [`SignedReceipt::verify_with`], for those who settle nothing.
@@ -303,12 +308,17 @@ impl KnownRoots {
 impl VerifiedReceipt {
     /// The receipt.
     pub fn receipt(&self) -> &Receipt {
-        &self.0.receipt
+        &self.signed.receipt
     }
 
     /// The receipt with its proof.
     pub fn signed(&self) -> &SignedReceipt {
-        &self.0
+        &self.signed
+    }
+
+    /// The canonical bytes of the receipt's public form, which its node signed.
+    pub fn statement(&self) -> &[u8] {
+        &self.statement
     }
 
     /// Checks that the receipt is about `spec`, and that its usage is within the limits that were asked.
@@ -409,7 +419,7 @@ impl SignedSettlement {
 mod tests {
     use super::*;
     use crate::limits::GPU_CLASS_BYTES_MAX;
-    use crate::{BlobRef, ByteCount, Comparison, Fuel, GpuNeed, Tolerance};
+    use crate::{BlobRef, ByteCount, Comparison, Fuel, GpuNeed, PaidKind, Tolerance};
 
     fn spec() -> JobSpec {
         JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"))
@@ -569,6 +579,28 @@ mod tests {
             for leaf in [crate::Leaf::Settlement, crate::Leaf::Attempt] {
                 let bytes = leaf(Box::new(settled.clone())).to_bytes();
                 assert_eq!(settled.statement_in(&bytes), settled.receipt.receipt.to_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn leaf_of_a_verified_receipt_is_written_as_any_other() {
+        let (node, price) = (SecretKey::from_seed([4; 32]), Price { per_compute_minute: 1_000, ..Price::default() });
+        let salted =
+            (0..3).map(|n| Receipt { price, attempt: Attempt(1 + 200 * n), salt: Some(Salt([7; 32])), ..receipt(&node) });
+        let public =
+            (0..130).map(|n| (n, receipt(&node).public())).map(|(n, receipt)| Receipt { attempt: Attempt(n), ..receipt });
+        for receipts in [salted.collect(), public.clone().take(1).collect(), public.take(BATCH_LEAVES_MAX).collect::<Vec<_>>()] {
+            for (receipt, n) in sign_receipts(&node, receipts).into_iter().zip(0..) {
+                let (held, fee, time) = (Microcredits(u64::MAX >> n), Microcredits(1 << n), UnixMillis(n * n));
+                let settled = Box::new(crate::Settled { receipt: receipt.public(), held, fee, time });
+                let receipt = receipt.verify().unwrap();
+                for (kind, leaf) in [
+                    (PaidKind::Settlement, crate::Leaf::Settlement(settled.clone())),
+                    (PaidKind::Attempt, crate::Leaf::Attempt(settled.clone())),
+                ] {
+                    assert_eq!(crate::Leaf::paid_bytes(kind, &receipt, held, fee, time), leaf.to_bytes());
+                }
             }
         }
     }
