@@ -431,7 +431,10 @@ impl Books {
             Line::Payout(payout) => _ = self.ordered.insert(payout.id),
             Line::Settlement(paid) => {
                 self.settled.insert(paid.job);
-                self.tried.remove(&paid.job);
+                // Of nearly all jobs one attempt is paid, and to look for it here is to hash its job once more.
+                if !self.tried.is_empty() {
+                    self.tried.remove(&paid.job);
+                }
             }
             Line::Attempt(paid) => {
                 let tried = self.tried.entry(paid.job).or_default();
