@@ -6,8 +6,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{FRAME_BYTES_MAX, NAMED_INPUTS_MAX};
 use adit_protocol::{Digest, FRAME_HEADER_BYTES, FrameError, JobSpec, Outcome, decode_frame, encode_frame, frame_length};
@@ -303,34 +301,6 @@ impl Receiver {
                 return Err(IpcError::Descriptors);
             }
         }
-    }
-
-    /// The same, for an answer that most often comes at once: it looks for it for so long before it sleeps, as to be woken takes longer.
-    ///
-    /// # Errors
-    /// [`IpcError`]; the connection is then of no more use.
-    pub(crate) async fn recv_soon<M: Serialize + DeserializeOwned>(
-        &mut self,
-        looks_for: Duration,
-    ) -> Result<Option<M>, IpcError> {
-        let until = Instant::now() + looks_for;
-        loop {
-            if let Some(message) = self.frames.next()? {
-                return Ok(Some(message));
-            }
-            match recv_fds(&self.socket, self.frames.space(), &mut self.fds, RecvFlags::DONTWAIT) {
-                // What it means is told again to whoever waits.
-                Ok(0) => break,
-                Ok(n) => self.frames.filled(n),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => thread::yield_now(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
-            }
-            if self.fds.len() > FDS_PER_MESSAGE_MAX {
-                return Err(IpcError::Descriptors);
-            }
-        }
-        self.recv().await
     }
 
     /// A descriptor that came with the message received last, in order.

@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use adit_protocol::encode_frame;
 use rustix::net::RecvFlags;
@@ -14,9 +12,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::ipc::{FDS_PER_MESSAGE_MAX, FrameBuffer, IpcError, recv_fds};
-
-/// How long a thread looks for the next message before it sleeps.
-const LOOKS_FOR: Duration = Duration::from_micros(50);
 
 /// What comes in over a socket.
 #[derive(Debug)]
@@ -39,17 +34,15 @@ impl Inbox {
         self.recv_or(|| ())
     }
 
-    /// The same, and calls `idle` where there is none yet, before it waits. It goes on looking for a moment before it sleeps: who was answered
-    /// just now most often asks again at once, and to wake a thread takes as long as a small dispatch.
+    /// The same, and calls `idle` where there is none yet, before it waits. It sleeps at once: to look again and again, and to yield in between,
+    /// costs a whole slice of whoever else computes on this machine.
     pub(super) fn recv_or<M: Serialize + DeserializeOwned>(&mut self, idle: impl FnOnce()) -> Result<Option<M>, IpcError> {
         let mut idle = Some(idle);
-        let mut looks_until = None;
         loop {
             if let Some(message) = self.frames.next()? {
                 return Ok(Some(message));
             }
-            let is_looking = idle.is_some() || looks_until.is_some_and(|until| Instant::now() < until);
-            let flags = if is_looking { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+            let flags = if idle.is_some() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
             match recv_fds(&self.socket, self.frames.space(), &mut self.fds, flags) {
                 Ok(0) if self.frames.is_empty() => return Ok(None),
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -57,9 +50,7 @@ impl Inbox {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Some(idle) = idle.take() {
                         idle();
-                        looks_until = Some(Instant::now() + LOOKS_FOR);
                     }
-                    thread::yield_now();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::time::Duration;
 
 use adit_protocol::limits::FRAME_BYTES_MAX;
 use tokio::net::UnixStream;
@@ -15,8 +14,6 @@ use crate::unchecked::SharedView;
 
 /// Commands that wait for company. More would keep the GPU waiting for longer than a turn of the socket costs.
 const BATCH_COMMANDS_MAX: usize = 64;
-/// How long a guest that waits for an answer looks for it before it sleeps: as long as the GPU worker looks for what is asked next.
-const LOOKS_FOR: Duration = Duration::from_micros(50);
 /// Their bytes.
 const BATCH_BYTES_MAX: usize = FRAME_BYTES_MAX / 2;
 
@@ -145,7 +142,7 @@ impl Link {
 
     /// What the GPU worker says next; a slot that is free again is taken note of.
     async fn reply(&mut self) -> Result<Reply, SessionClosed> {
-        let reply = self.receiver.recv_soon(LOOKS_FOR).await.ok().flatten().ok_or(SessionClosed)?;
+        let reply = self.receiver.recv().await.ok().flatten().ok_or(SessionClosed)?;
         if let Reply::Free { slot } = reply {
             if slot >= SLOTS || self.free.contains(&slot) {
                 return Err(SessionClosed);
@@ -163,6 +160,8 @@ fn slot_at(slot: u8) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
     use tokio::time::timeout;
 
