@@ -26,11 +26,17 @@ impl Meter {
     /// Takes over what the session's book counts.
     pub(super) fn count(&self, book: &Book) {
         let mut note = self.lock();
-        note.used.dispatches = book.dispatches();
-        note.used.bytes_moved = book.bytes_moved();
-        note.used.memory_peak = book.memory_peak();
-        note.used.has_floats = book.has_floats();
-        self.publish(&note);
+        let counted = GpuUsed {
+            ns: note.used.ns,
+            dispatches: book.dispatches(),
+            bytes_moved: book.bytes_moved(),
+            memory_peak: book.memory_peak(),
+            has_floats: book.has_floats(),
+        };
+        if counted != note.used {
+            note.used = counted;
+            self.publish(&note);
+        }
     }
 
     /// Something of the session's begins to run.

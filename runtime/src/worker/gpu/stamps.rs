@@ -118,7 +118,7 @@ impl Unsettled {
     pub(super) fn settle(&mut self, stamps: &Stamps, tick_ns: f32, meter: &Meter) {
         let over = mem::take(&mut self.0);
         let Some(ticks) = stamps.ticks() else { return };
-        over.iter().for_each(|over| meter.take_back(over.settle(&ticks, tick_ns)));
+        meter.take_back(over.iter().fold(0, |sum: u64, over| sum.saturating_add(over.settle(&ticks, tick_ns))));
     }
 }
 

@@ -95,8 +95,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.lock().queue.retain(|ticket| *ticket != self.ticket);
-        self.turns.wake.notify_all();
+        let mut tickets = self.turns.lock();
+        tickets.queue.retain(|ticket| *ticket != self.ticket);
+        // Whoever waits stands in the queue; to wake nobody is a call of the kernel too.
+        if !tickets.queue.is_empty() {
+            self.turns.wake.notify_all();
+        }
     }
 }
 
