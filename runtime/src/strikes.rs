@@ -5,7 +5,7 @@
 //! clock was seen to advance. A clock that is set back thus neither keeps a strike for years nor drops it: it stops until the clock
 //! advances again. One that is set forward by a day drops strikes early, which costs two more workers.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,12 +24,14 @@ pub(crate) const STRIKE_TIME: Duration = Duration::from_secs(24 * 3600);
 const ENTRIES_MAX: usize = 512;
 
 const STRIKE_FILE: &str = "strikes";
+/// Held by the process that changes that file.
+const LOCK_FILE: &str = "strikes.lock";
 const KEY_CONTEXT: &str = "adit compile strikes v1";
 /// A digest, a count, and two times in seconds.
 const ENTRY_BYTES: usize = 32 + 4 + 8 + 8;
 const TAG_BYTES: usize = 32;
 
-/// The strikes of a node. Several processes may share their file; each knows of the others' when it looks.
+/// The strikes of a node. Several processes may share their file: each knows of the others' when it looks, and changes it alone.
 #[derive(Debug)]
 pub(crate) struct Strikes {
     path: PathBuf,
@@ -62,6 +64,7 @@ impl Strikes {
     /// Until when `module` is refused, where it is. Reads the file.
     pub(crate) fn refused_until(&self, module: Digest) -> Option<SystemTime> {
         let mut entries = self.lock();
+        let _held = self.hold();
         let now = self.catch_up(&mut entries);
         entries.iter().find(|e| e.module == module && e.strikes >= STRIKES_MAX).map(|e| until(e, now))
     }
@@ -69,6 +72,7 @@ impl Strikes {
     /// Counts a strike against `module`. Says until when it is refused, where it is from now on. Writes the file.
     pub(crate) fn add(&self, module: Digest) -> Option<SystemTime> {
         let mut entries = self.lock();
+        let _held = self.hold();
         let now = self.catch_up(&mut entries);
         let before = entries.iter().position(|e| e.module == module).map_or(0, |at| entries.swap_remove(at).strikes);
         let entry = Entry { module, strikes: before.saturating_add(1), left: STRIKE_TIME.as_secs(), seen: now };
@@ -115,6 +119,12 @@ impl Strikes {
                 Vec::new()
             }
         }
+    }
+
+    /// Has other processes wait until what is given is dropped. Where the file cannot be locked, a strike may be lost that two add at once.
+    fn hold(&self) -> Option<File> {
+        let held = File::create(self.path.with_file_name(LOCK_FILE)).and_then(|file| file.lock().map(|()| file));
+        held.inspect_err(|error| tracing::warn!(file = %self.path.display(), %error, "the file of strikes cannot be locked")).ok()
     }
 
     /// A file that cannot be written costs what it would have told the next process.
@@ -218,6 +228,26 @@ mod tests {
     fn folder() -> TempDir {
         NOW.set(TODAY);
         tempfile::tempdir().unwrap()
+    }
+
+    /// Each had read the file before the other replaced it, and wrote it without the other's.
+    #[test]
+    fn no_strike_is_lost_where_several_write_at_once() {
+        const EACH: u8 = 40;
+        let folder = folder();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let folder = &folder;
+                scope.spawn(move || {
+                    // Each as another process has it.
+                    let strikes = Strikes::at(folder.path(), [1; 32], || time(TODAY));
+                    for n in 0..EACH {
+                        let _ = strikes.add(Digest([writer * EACH + n; 32]));
+                    }
+                });
+            }
+        });
+        assert_eq!(strikes(&folder).load().len(), 4 * usize::from(EACH));
     }
 
     #[test]
