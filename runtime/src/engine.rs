@@ -12,6 +12,7 @@ use wasmtime::{
 
 use crate::code::FILE_VERSION;
 use crate::meter::{DEPTH_MAX, NATIVE_BYTES, UNCOUNTED_BYTES_MAX};
+use crate::unchecked::align_functions;
 
 /// Address space reserved for a linear memory: all that a 32-bit index can reach, so that no access needs a bounds check.
 const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
@@ -211,6 +212,7 @@ fn config_in(room: Room, strategy: Strategy, opt_level: OptLevel) -> Config {
         .wasm_features(ENGINE_FEATURES.complement(), false)
         .wasm_features(ENGINE_FEATURES, true)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(room.slots)));
+    align_functions(&mut config);
     config
 }
 

@@ -8,6 +8,7 @@
 use wasmparser::Operator;
 
 use super::body::{Body, Signatures, Step};
+use super::debts::Debts;
 use super::stack::frame;
 use crate::worker::CALL_UNITS;
 
@@ -75,6 +76,8 @@ pub(super) struct Callees<'a> {
     pub(super) entries: &'a [Entry],
     /// How many others come before them.
     pub(super) imported_functions: u32,
+    /// Which of them return what they owe.
+    pub(super) debts: &'a Debts,
 }
 
 /// A function that may be called.
@@ -83,7 +86,10 @@ pub(super) enum Callee {
     /// This one.
     Known(Entry),
     /// Whatever a table holds.
-    Any,
+    Any {
+        /// Whether it returns what it owes.
+        is_debt_returned: bool,
+    },
     /// One of the host's. Some do not look at the limit.
     Host,
 }
@@ -93,16 +99,16 @@ impl Callee {
     pub(super) fn is_counted(self) -> bool {
         match self {
             Self::Known(entry) => entry.is_counted,
-            Self::Any => true,
+            Self::Any { .. } => true,
             Self::Host => false,
         }
     }
 
-    /// What the counter lacks when it returns.
+    /// What the counter lacks when it returns, beside what it may return.
     pub(super) fn owes(self) -> i64 {
         match self {
             Self::Known(entry) => entry.owes,
-            Self::Any | Self::Host => 0,
+            Self::Any { .. } | Self::Host => 0,
         }
     }
 
@@ -110,7 +116,7 @@ impl Callee {
     pub(super) fn comes_back_to(self, caller: Entry) -> bool {
         match self {
             Self::Known(entry) => entry.circle.is_some() && entry.circle == caller.circle,
-            Self::Any => true,
+            Self::Any { .. } => true,
             Self::Host => false,
         }
     }
@@ -119,7 +125,7 @@ impl Callee {
     pub(super) fn is_deep(self) -> bool {
         match self {
             Self::Known(entry) => entry.is_deep,
-            Self::Any => true,
+            Self::Any { .. } => true,
             Self::Host => false,
         }
     }
@@ -128,7 +134,7 @@ impl Callee {
     pub(super) fn unchecked(self) -> Option<u64> {
         match self {
             Self::Known(entry) => (!entry.checks_first).then_some(entry.unchecked),
-            Self::Any => Some(UNCHECKED_UNITS_MAX),
+            Self::Any { .. } => Some(UNCHECKED_UNITS_MAX),
             Self::Host => Some(CALL_UNITS),
         }
     }
@@ -142,7 +148,9 @@ impl Callees<'_> {
                 Some(index) => Callee::Known(self.entries[index as usize]),
                 None => Callee::Host,
             }),
-            Operator::CallIndirect { .. } => Some(Callee::Any),
+            Operator::CallIndirect { type_index, .. } => {
+                Some(Callee::Any { is_debt_returned: self.debts.of_type(*type_index).is_some() })
+            }
             _ => None,
         }
     }

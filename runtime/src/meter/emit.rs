@@ -6,12 +6,13 @@
 
 use wasm_encoder::reencode::{Reencode, RoundtripReencoder};
 use wasm_encoder::{BlockType, BranchHint, Function as Code, Instruction as I, MemArg};
-use wasmparser::{Operator, ValType};
+use wasmparser::{FuncType, Operator, ValType};
 
 use super::MeterError;
 use super::body::{Body, Inlined, Signatures, Step};
 use super::calls::{Callees, Entry};
 use super::checks::Checks;
+use super::debts::Debts;
 use super::depths::{Depths, Enter};
 use super::graph::{Function, Graph, Site, is_root, pays_by_size};
 use super::pending::{Pending, Stop};
@@ -39,6 +40,8 @@ pub(super) struct Context<'a> {
     pub(super) memory: u32,
     /// The meter's own functions.
     pub(super) pieces: Pieces,
+    /// Which functions return what they owe.
+    pub(super) debts: &'a Debts,
     /// What calls go to instead, where the module is profiled.
     pub(super) wrappers: Option<Wrappers>,
 }
@@ -56,14 +59,16 @@ pub(super) struct Emitted {
 /// Emits the function number `index` of those that the module defines.
 pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &Context<'_>) -> Result<Emitted, MeterError> {
     let entry = context.entries[index];
-    let callees = Callees { entries: context.entries, imported_functions: context.signatures.imported_functions };
-    let function = Function { steps: &body.steps, results, signatures: context.signatures, callees };
-    let mut graph = Graph::build(function, Some(entry.owes));
+    let imported_functions = context.signatures.imported_functions;
+    let callees = Callees { entries: context.entries, imported_functions, debts: context.debts };
+    let mut graph =
+        Graph::build(Function { steps: &body.steps, results, signatures: context.signatures, callees }, Some(entry.owes));
     let checks = Checks::of(&body.steps, &graph, callees, entry);
     graph.pull(|at| at.map_or(entry.checks_first, |at| checks.is_behind(at)));
+    let function = imported_functions + index as u32;
     let depths = Depths::of(&body.steps, callees, entry);
     let plan = Plan::new(&graph, &Placement::of(&graph), body.steps.len());
-    let locals = Locals::add(&mut body, &depths);
+    let locals = Locals::add(&mut body, &depths, context.debts);
     let declared = body.locals[body.params as usize..].iter().map(|ty| RoundtripReencoder.val_type(*ty));
     let declared = declared.collect::<Result<Vec<_>, _>>().map_err(MeterError::encode)?;
     let code = Code::new_with_locals_types(declared);
@@ -82,8 +87,11 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
         hints: Vec::new(),
         lacking: 0,
         weight: 0,
+        open: 0,
+        is_returned: context.debts.is_returned(function),
     };
 
+    emitter.begin_returned(context.signatures.function(function))?;
     emitter.prologue();
     let mut repeated = body.repeated.iter().peekable();
     for (at, step) in body.steps.iter().enumerate() {
@@ -91,11 +99,12 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
             mend.write(&mut emitter.code, &mut emitter.hints);
         }
         if step.inlined == Inlined::Begins {
-            emitter.begin_inlined(context.signatures.imported_functions + index as u32);
+            emitter.begin_inlined(function);
         }
         emitter.step(at, step, repeated.peek().is_some_and(|range| range.contains(&at)))?;
         repeated.next_if(|range| *range.end() == at);
     }
+    emitter.end_returned();
     let Emitter { code, pending, hints, .. } = emitter;
     Ok(Emitted { code, pending, hints })
 }
@@ -153,15 +162,21 @@ struct Locals {
     depth: Option<u32>,
     /// A size that is paid for (i32), where there is one.
     size: Option<u32>,
+    /// What a called function returned that it owes (i64), where one does.
+    debt: Option<u32>,
 }
 
 impl Locals {
-    fn add(body: &mut Body<'_>, depths: &Depths) -> Self {
+    fn add(body: &mut Body<'_>, depths: &Depths, debts: &Debts) -> Self {
         let pays_by_size = body.steps.iter().any(|step| pays_by_size(&step.op));
+        let is_told =
+            |step: &Step<'_>| matches!(step.op, Operator::CallIndirect { type_index, .. } if debts.of_type(type_index).is_some());
+        let is_told = body.steps.iter().any(is_told);
         Self {
             counter: (!body.repeated.is_empty()).then(|| body.add_local(ValType::I64)),
             depth: depths.is_noted().then(|| body.add_local(ValType::I32)),
             size: pays_by_size.then(|| body.add_local(ValType::I32)),
+            debt: is_told.then(|| body.add_local(ValType::I64)),
         }
     }
 }
@@ -216,6 +231,10 @@ struct Emitter<'c> {
     lacking: i64,
     /// What the block weighs that is emitted now.
     weight: i64,
+    /// The guest's structured operators that are open.
+    open: u32,
+    /// Whether the function returns what it owes, and so stands in a block.
+    is_returned: bool,
 }
 
 impl Emitter<'_> {
@@ -234,7 +253,7 @@ impl Emitter<'_> {
 
     fn step(&mut self, at: usize, step: &Step<'_>, is_repeated: bool) -> Result<(), MeterError> {
         let (op, updates) = (&step.op, self.plan.steps[at]);
-        if updates.before != 0 && !matches!(op, Operator::Unreachable) {
+        if updates.before != 0 && !matches!(op, Operator::Unreachable) && !pays_by_size(op) {
             self.add(updates.before);
             self.lacks(self.lacking - updates.before);
         }
@@ -261,13 +280,12 @@ impl Emitter<'_> {
             }
             _ => {
                 self.keep_store(op);
-                self.pay_by_size(op)?;
+                self.pay_by_size(op, updates.before)?;
                 if self.checks.is_before(at) {
                     self.check();
                 }
                 self.nest(at);
-                let mut redirect = Redirect(self.context.wrappers);
-                self.code.instruction(&redirect.instruction(op.clone()).map_err(MeterError::encode)?);
+                self.operator(op)?;
             }
         }
         if stored(op).is_some() {
@@ -286,7 +304,10 @@ impl Emitter<'_> {
         if step.inlined == Inlined::Ends {
             self.end_inlined(updates);
         }
-        self.add(updates.after);
+        match self.locals.debt.filter(|_| self.returns_debt(op)) {
+            Some(debt) => self.add_debt(debt, updates.after),
+            None => self.add(updates.after),
+        }
         if let Some((lacking, weight)) = updates.begins {
             self.lacks(lacking);
             self.weight = weight;
@@ -295,6 +316,60 @@ impl Emitter<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes an operator of the guest's.
+    fn operator(&mut self, op: &Operator<'_>) -> Result<(), MeterError> {
+        let debts = self.context.debts;
+        match op {
+            // The block in which the function stands ends there.
+            Operator::Return if self.is_returned => {
+                self.code.instruction(&I::Br(self.open));
+            }
+            Operator::CallIndirect { type_index, table_index } if let Some(ty) = debts.of_type(*type_index) => {
+                let debt = self.locals.debt.expect("who calls what returns a debt has a local for it");
+                self.code.instruction(&I::CallIndirect { type_index: ty, table_index: *table_index });
+                self.code.instruction(&I::LocalSet(debt));
+            }
+            op => {
+                let mut redirect = Redirect(self.context.wrappers);
+                self.code.instruction(&redirect.instruction(op.clone()).map_err(MeterError::encode)?);
+            }
+        }
+        match op {
+            // Who calls it by name knows what it owes.
+            Operator::Call { function_index } if debts.is_returned(*function_index) => {
+                self.code.instruction(&I::Drop);
+            }
+            Operator::Block { .. } | Operator::Loop { .. } | Operator::If { .. } => self.open += 1,
+            Operator::End => self.open = self.open.saturating_sub(1),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Begins the block in which a function stands that returns what it owes.
+    fn begin_returned(&mut self, ty: &FuncType) -> Result<(), MeterError> {
+        if self.is_returned {
+            let ty = match ty.results() {
+                [] => BlockType::Empty,
+                [result, ..] => BlockType::Result(RoundtripReencoder.val_type(*result).map_err(MeterError::encode)?),
+            };
+            self.code.instruction(&I::Block(ty));
+        }
+        Ok(())
+    }
+
+    /// Returns, behind the block, what the function owes.
+    fn end_returned(&mut self) {
+        if self.is_returned {
+            self.code.instruction(&I::I64Const(self.entry.owes)).instruction(&I::End);
+        }
+    }
+
+    /// Whether what an operator calls returns what it owes and its callers cannot know.
+    fn returns_debt(&self, op: &Operator<'_>) -> bool {
+        matches!(op, Operator::CallIndirect { type_index, .. } if self.context.debts.of_type(*type_index).is_some())
     }
 
     /// From here on the counter lacks `units`.
@@ -346,6 +421,18 @@ impl Emitter<'_> {
         self.code.instruction(&I::I32Const(0));
         self.push_counter();
         self.code.instruction(&I::I64Const(units)).instruction(&I::I64Add);
+        self.pop_counter();
+        self.sees_stores();
+    }
+
+    /// Adds what a called function returned that it owes, and `units`.
+    fn add_debt(&mut self, debt: u32, units: i64) {
+        self.code.instruction(&I::I32Const(0));
+        self.push_counter();
+        self.code.instruction(&I::LocalGet(debt)).instruction(&I::I64Add);
+        if units != 0 {
+            self.code.instruction(&I::I64Const(units)).instruction(&I::I64Add);
+        }
         self.pop_counter();
         self.sees_stores();
     }
@@ -463,8 +550,9 @@ impl Emitter<'_> {
         }
     }
 
-    /// Charges, before an operator acts, for the size on top of the stack, and stops where that is too much.
-    fn pay_by_size(&mut self, op: &Operator<'_>) -> Result<(), MeterError> {
+    /// Charges, before an operator acts, for the size on top of the stack and what else is to be added there, and stops where that is too
+    /// much.
+    fn pay_by_size(&mut self, op: &Operator<'_>, update: i64) -> Result<(), MeterError> {
         let Some(size) = self.locals.size else { return Ok(()) };
         let (units, fits) = match op {
             Operator::MemoryGrow { .. } => (GROW_PAGE_UNITS, Some(I::I64Load(self.word(PAGES_MAX)))),
@@ -486,7 +574,11 @@ impl Emitter<'_> {
             self.code.instruction(&I::I64Mul);
         }
         self.code.instruction(&I::I64Add);
+        if update != 0 {
+            self.code.instruction(&I::I64Const(update)).instruction(&I::I64Add);
+        }
         self.pop_counter();
+        self.lacks(self.lacking - update);
         self.check();
         self.code.instruction(&I::LocalGet(size));
         self.go_in_pieces(op, size);

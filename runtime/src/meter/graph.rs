@@ -9,6 +9,7 @@ use wasmparser::Operator;
 
 use super::body::{Inlined, Signatures, Step};
 use super::calls::{Callee, Callees};
+use super::likely::Outlook;
 
 /// Where the counter is exact.
 pub(super) const ROOT: Point = 0;
@@ -109,7 +110,7 @@ pub(super) struct Function<'a> {
 impl Graph {
     /// The graph of a function that leaves its callers `owes` to add, or what is cheapest. Nothing pulls as yet.
     pub(super) fn build(function: Function<'_>, owes: Option<i64>) -> Self {
-        let mut builder = Builder::new(function.results);
+        let mut builder = Builder::new(function);
         if let Some(owes) = owes {
             builder.edges.push(Edge { weight: owes, ..Edge::fixed(ROOT, EXIT, Site::Entry) });
         }
@@ -155,7 +156,7 @@ const OUT: f64 = 0.1;
 /// What an update on a taken `br_if` costs beyond others: the branch becomes two.
 const TAKEN_DEARER: f64 = 1.3;
 /// What a check that need not add what the counter lacks saves, in updates.
-const PULL: f64 = 0.4;
+const PULL: f64 = 0.03;
 /// Nesting multiplies frequencies; from here on they are all the same.
 const FREQUENCY_MAX: f64 = 1e30;
 
@@ -164,6 +165,8 @@ const FREQUENCY_MAX: f64 = 1e30;
 struct Block {
     weight: i64,
     frequency: f64,
+    /// Whether an update where it begins costs nothing, because the counter is changed there in any case.
+    is_updated: bool,
     /// Where it begins; nothing where it is not reached.
     start: Option<Site>,
 }
@@ -184,6 +187,8 @@ struct Frame {
     is_loop: bool,
     /// The block that a branch to this label enters; the function's own label has none.
     target: Option<usize>,
+    /// The step behind which that block begins; of a loop and of the function's own label nothing.
+    leads: Option<usize>,
     /// What enters the block behind the `end`.
     frequency: f64,
     is_entered: bool,
@@ -201,18 +206,24 @@ struct Builder {
     loops: Vec<usize>,
     /// The block that the next step belongs to; nothing where it cannot be reached.
     current: Option<usize>,
+    /// The block that pays for it.
+    payer: usize,
+    outlook: Outlook,
     frequency: f64,
 }
 
 impl Builder {
-    fn new(results: usize) -> Self {
-        let function = Frame { is_loop: false, target: None, frequency: 0.0, is_entered: false, arity: results, no_else: None };
+    fn new(Function { results, steps, .. }: Function<'_>) -> Self {
+        let function =
+            Frame { is_loop: false, target: None, leads: None, frequency: 0.0, is_entered: false, arity: results, no_else: None };
         let mut builder = Self {
             blocks: Vec::new(),
             edges: Vec::new(),
             frames: vec![function],
             loops: Vec::new(),
             current: None,
+            payer: 0,
+            outlook: Outlook::of(steps),
             frequency: 1.0,
         };
         let entry = builder.begin(Site::Entry);
@@ -223,12 +234,12 @@ impl Builder {
     fn step(&mut self, at: usize, step: &Step<'_>, is_last: bool, function: Function<'_>) {
         let Function { signatures, callees, .. } = function;
         // The head of a loop is paid for each time round, so by the block that begins there.
-        if let (Some(current), false) = (self.current, matches!(step.op, Operator::Loop { .. })) {
-            self.blocks[current].weight += i64::from(step.weight);
+        if self.current.is_some() && !matches!(step.op, Operator::Loop { .. }) {
+            self.blocks[self.payer].weight += i64::from(step.weight);
         }
         match &step.op {
             Operator::Block { blockty } => {
-                self.open(signatures.arity(*blockty).1);
+                self.open(at, signatures.arity(*blockty).1);
                 // What was a call ends a block as calls do.
                 if step.inlined == Inlined::Begins {
                     self.split(at);
@@ -248,7 +259,8 @@ impl Builder {
             Operator::Return => self.leave(self.frequency, Site::Before(at)),
             // Nothing is updated before it: after a trap the potential tells what the counter lacks.
             Operator::Unreachable => self.leave(0.0, Site::Before(at)),
-            op if is_root(op) => self.call(at, callees.of(op).map_or(0, Callee::owes)),
+            op if is_root(op) => self.call(at, op, callees.of(op)),
+            op if pays_by_size(op) => self.pay(at),
             _ => {}
         }
     }
@@ -260,7 +272,8 @@ impl Builder {
         for (id, block) in blocks.iter().enumerate() {
             if let Some(site) = block.start {
                 let (from, to) = (Block::entered(id), Block::left(id));
-                edges.push(Edge { from, to, weight: block.weight, frequency: block.frequency, is_fixed: false, site });
+                let frequency = if block.is_updated { 0.0 } else { block.frequency };
+                edges.push(Edge { from, to, weight: block.weight, frequency, is_fixed: false, site });
             }
         }
         Graph { blocks: (first..edges.len()).collect(), edges, points, pulls: Vec::new() }
@@ -268,7 +281,7 @@ impl Builder {
 
     /// A block that nothing enters yet.
     fn make_block(&mut self) -> usize {
-        self.blocks.push(Block { weight: 0, frequency: 0.0, start: None });
+        self.blocks.push(Block { weight: 0, frequency: 0.0, is_updated: false, start: None });
         self.blocks.len() - 1
     }
 
@@ -283,6 +296,7 @@ impl Builder {
         self.blocks[id].start = Some(start);
         self.blocks[id].frequency = self.frequency;
         self.current = Some(id);
+        self.payer = id;
     }
 
     fn edge(&mut self, from: Point, to: Point, frequency: f64, is_fixed: bool, site: Site) {
@@ -290,9 +304,10 @@ impl Builder {
         self.edges.push(Edge { from, to, weight: 0, frequency, is_fixed, site });
     }
 
-    fn open(&mut self, arity: usize) {
+    fn open(&mut self, at: usize, arity: usize) {
         let target = Some(self.make_block());
-        self.frames.push(Frame { is_loop: false, target, frequency: 0.0, is_entered: false, arity, no_else: None });
+        let leads = Some(self.outlook.end_of(at));
+        self.frames.push(Frame { is_loop: false, target, leads, frequency: 0.0, is_entered: false, arity, no_else: None });
     }
 
     fn open_loop(&mut self, at: usize, arity: usize, weight: u32) {
@@ -307,14 +322,15 @@ impl Builder {
         }
         self.loops.push(self.frames.len());
         let target = Some(head);
-        self.frames.push(Frame { is_loop: true, target, frequency: 0.0, is_entered: true, arity, no_else: None });
+        self.frames.push(Frame { is_loop: true, target, leads: None, frequency: 0.0, is_entered: true, arity, no_else: None });
     }
 
     fn open_if(&mut self, at: usize, arity: usize) {
-        self.open(arity);
+        self.open(at, arity);
         let Some(before) = self.current else { return };
-        self.frequency *= 0.5;
-        self.frames.last_mut().expect("a frame was opened").no_else = Some((before, self.frequency));
+        let first = self.outlook.first_arm(at);
+        self.frames.last_mut().expect("a frame was opened").no_else = Some((before, self.frequency * (1.0 - first)));
+        self.frequency *= first;
         let arm = self.begin(Site::After(at));
         self.edge(Block::left(before), Block::entered(arm), self.frequency, false, Site::After(at));
     }
@@ -373,12 +389,10 @@ impl Builder {
         let label = self.label(depth);
         let frame = &self.frames[label];
         let innermost = self.loops.last().copied().unwrap_or(0);
-        let share = if frame.is_loop {
-            BACK
-        } else if label < innermost {
-            OUT
-        } else {
-            0.5
+        let share = match frame.leads {
+            _ if frame.is_loop => BACK,
+            Some(leads) if label >= innermost || self.outlook.traps_behind(at) => self.outlook.taken(at, leads),
+            _ => OUT,
         };
         let taken = self.frequency * share;
         let carries_values = frame.arity > 0;
@@ -409,12 +423,23 @@ impl Builder {
         }
     }
 
-    /// Calls what leaves `owes` to add, or comes back at once.
-    fn call(&mut self, at: usize, owes: i64) {
+    /// Calls `callee`, or grows something.
+    fn call(&mut self, at: usize, op: &Operator<'_>, callee: Option<Callee>) {
         let Some(current) = self.current else { return };
-        self.edge(Block::left(current), ROOT, self.frequency, false, Site::Before(at));
+        let cost = if pays_by_size(op) { 0.0 } else { self.frequency };
+        self.edge(Block::left(current), ROOT, cost, false, Site::Before(at));
         let next = self.begin(Site::After(at));
+        self.blocks[next].is_updated = matches!(callee, Some(Callee::Any { is_debt_returned: true }));
+        let owes = callee.map_or(0, Callee::owes);
         self.edges.push(Edge { weight: owes, ..Edge::fixed(ROOT, Block::entered(next), Site::After(at)) });
+    }
+
+    /// Pays by a size: there an update costs nothing. What the block weighs was paid where it was entered.
+    fn pay(&mut self, at: usize) {
+        let Some(current) = self.current else { return };
+        let next = self.make_block();
+        self.edge(Block::left(current), Block::left(next), 0.0, false, Site::Before(at));
+        self.current = Some(next);
     }
 
     fn label(&self, depth: u32) -> usize {

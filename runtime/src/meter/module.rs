@@ -21,6 +21,7 @@ use wasmparser::{
 
 use super::body::{Body, Signatures};
 use super::calls::{self, Callees, Circle, Entry, UNCHECKED_UNITS_MAX};
+use super::debts::Debts;
 use super::emit::{Context, Emitted, emit};
 use super::graph::{Function, Graph};
 use super::nan::canonicalise;
@@ -203,8 +204,11 @@ struct Outline<'a> {
     start: Option<u32>,
     bodies: Vec<FunctionBody<'a>>,
     entries: Vec<Entry>,
-    /// The functions that are not only called by name.
-    is_taken: HashSet<u32>,
+    /// The functions that are known outside of the module.
+    exported: HashSet<u32>,
+    /// Those of which there may be references.
+    referenced: HashSet<u32>,
+    debts: Debts,
     data: ActiveData,
     elements: u64,
     computed_elements: u64,
@@ -227,11 +231,20 @@ impl<'a> Outline<'a> {
             let body = outline.body(index, body, options)?;
             let fills = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryFill { .. }));
             let copies = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryCopy { .. }));
-            Ok((calls::Outline::of(&body, &outline.signatures), fills, copies))
+            let references = body.steps.iter().filter_map(|step| match step.op {
+                Operator::RefFunc { function_index } => Some(function_index),
+                _ => None,
+            });
+            Ok((calls::Outline::of(&body, &outline.signatures), fills, copies, references.collect::<Vec<_>>()))
         };
         let seen: Vec<_> = outline.bodies.par_iter().enumerate().map(look).collect::<Result<_, MeterError>>()?;
-        outline.fills = seen.iter().any(|(_, fills, _)| *fills);
-        outline.copies = seen.iter().any(|(.., copies)| *copies);
+        outline.fills = seen.iter().any(|(_, fills, ..)| *fills);
+        outline.copies = seen.iter().any(|(_, _, copies, _)| *copies);
+        outline.referenced.extend(seen.iter().flat_map(|(.., references)| references));
+        if !outline.is_profiled() {
+            let first = outline.pieces().ty + u32::from(outline.fills || outline.copies);
+            outline.debts = Debts::find(&outline.signatures, &outline.referenced, &outline.exported, first);
+        }
         let functions: Vec<calls::Outline> = seen.into_iter().map(|(function, ..)| function).collect();
         let (entries, levels) = calls::entries(&functions);
         outline.entries = entries;
@@ -289,13 +302,13 @@ impl<'a> Outline<'a> {
                     let export = export?;
                     self.exports.insert(export.name);
                     if export.kind == ExternalKind::Func {
-                        self.is_taken.insert(export.index);
+                        self.exported.insert(export.index);
                     }
                 }
             }
             Payload::StartSection { func, .. } => {
                 self.start = Some(func);
-                self.is_taken.insert(func);
+                self.exported.insert(func);
             }
             Payload::ElementSection(elements) => {
                 for element in elements {
@@ -341,7 +354,7 @@ impl<'a> Outline<'a> {
         match items {
             ElementItems::Functions(functions) => {
                 for function in functions.clone() {
-                    self.is_taken.insert(function?);
+                    self.referenced.insert(function?);
                 }
             }
             ElementItems::Expressions(_, expressions) => {
@@ -358,7 +371,7 @@ impl<'a> Outline<'a> {
         let mut is_reference = false;
         for op in expression.get_operators_reader() {
             if let Operator::RefFunc { function_index } = op? {
-                self.is_taken.insert(function_index);
+                self.referenced.insert(function_index);
                 is_reference = true;
             }
         }
@@ -434,6 +447,13 @@ impl<'a> Outline<'a> {
         })
     }
 
+    /// The types of the functions that the module defines, as they become.
+    fn defined_types(&self) -> impl Iterator<Item = u32> {
+        let defined = self.signatures.functions.iter().zip(0..).skip(self.signatures.imported_functions as usize);
+        let other = |function, ty| self.debts.of_type(ty).filter(|_| self.debts.is_returned(function));
+        defined.map(move |(ty, function)| other(function, *ty).unwrap_or(*ty))
+    }
+
     /// The types of the functions that are the meter's own, in the order of their indices.
     fn own_types(&self) -> Vec<u32> {
         let pieces = [self.fills, self.copies].into_iter().filter(|needed| *needed).map(|_| self.pieces().ty);
@@ -458,15 +478,21 @@ impl<'a> Outline<'a> {
 
     /// What a function leaves its callers to add. Nothing where a caller may not know which function it calls.
     fn debt(&self, index: usize, options: &Options) -> Result<i64, MeterError> {
-        if self.is_taken.contains(&(self.signatures.imported_functions + index as u32)) {
+        let function = self.signatures.imported_functions + index as u32;
+        let is_unknown = self.referenced.contains(&function) && !self.debts.is_returned(function);
+        if is_unknown || self.exported.contains(&function) {
             return Ok(0);
         }
         let body = self.body(index, &self.bodies[index], options)?;
-        let callees = Callees { entries: &self.entries, imported_functions: self.signatures.imported_functions };
+        let callees = self.callees();
         let function =
             Function { steps: &body.steps, results: self.defined(index).results().len(), signatures: &self.signatures, callees };
         let graph = Graph::build(function, None);
         Ok(cheapest_debt(&graph).clamp(0, UNCHECKED_UNITS_MAX as i64))
+    }
+
+    fn callees(&self) -> Callees<'_> {
+        Callees { entries: &self.entries, imported_functions: self.signatures.imported_functions, debts: &self.debts }
     }
 
     fn code(&self, options: &Options) -> Result<(CodeSection, BranchHints, Vec<Pending>), MeterError> {
@@ -477,6 +503,7 @@ impl<'a> Outline<'a> {
             memory_bytes_max: self.memory_pages_max << 16,
             memory: self.memories,
             pieces: self.pieces(),
+            debts: &self.debts,
             wrappers: self.wrappers(),
         };
         let count = |(index, body)| {
@@ -550,7 +577,7 @@ fn assemble(
             module.section(&with_meter_exports(ExportSection::new(), outline, facts));
         }
         match payload {
-            Payload::TypeSection(reader) if !own_types.is_empty() => {
+            Payload::TypeSection(reader) if !own_types.is_empty() || !outline.debts.added.is_empty() => {
                 let mut section = TypeSection::new();
                 redirect.parse_type_section(&mut section, reader).map_err(MeterError::encode)?;
                 if outline.fills || outline.copies {
@@ -561,13 +588,15 @@ fn assemble(
                     let (params, results) = wrappers::TYPE;
                     section.ty().function(params, results);
                 }
+                for ty in &outline.debts.added {
+                    section.ty().func_type(&redirect.func_type(ty.clone()).map_err(MeterError::encode)?);
+                }
                 module.section(&section);
             }
-            Payload::FunctionSection(reader) if !own_types.is_empty() => {
+            Payload::FunctionSection(_) if !own_types.is_empty() || !outline.debts.added.is_empty() => {
                 let mut section = FunctionSection::new();
-                redirect.parse_function_section(&mut section, reader).map_err(MeterError::encode)?;
-                for ty in &own_types {
-                    section.function(*ty);
+                for ty in outline.defined_types().chain(own_types.iter().copied()) {
+                    section.function(ty);
                 }
                 module.section(&section);
             }

@@ -43,6 +43,7 @@ fn made_bytes(op: &Operator<'_>) -> u64 {
             Operator::F32Const { .. } | Operator::F64Const { .. } => 8,
             _ => 0,
         },
+        Class::FloatConvert if matches!(op, Operator::F32x4DemoteF64x2Zero | Operator::F64x2PromoteLowF32x4) => 64,
         Class::Float | Class::FloatDivide | Class::FloatRoot | Class::FloatConvert => 32,
         Class::Load | Class::Vector | Class::VectorMultiply | Class::WideMultiply | Class::WideAdd => 16,
         Class::VectorFloat | Class::VectorFloatDivide => 64,

@@ -72,7 +72,7 @@ classes! {
     /// A direct call, with prologue and epilogue of the function called.
     Call = 496,
     /// A call through a table, with its checks.
-    CallIndirect = 1680,
+    CallIndirect = 1500,
     /// Integer and bitwise vector operators, comparisons, moves between lanes and scalars.
     Vector = 100,
     /// Vector multiplication of integers, and what a processor does in several steps.
@@ -338,7 +338,7 @@ fn vector_class(op: &Operator<'_>) -> Option<Class> {
         O::F32x4ConvertI32x4S | O::F64x2ConvertLowI32x4S | O::F64x2ConvertLowI32x4U => Class::VectorFloat,
         O::I32x4TruncSatF32x4S | O::I32x4TruncSatF32x4U | O::F32x4ConvertI32x4U => Class::VectorMultiply,
         O::I32x4TruncSatF64x2SZero | O::I32x4TruncSatF64x2UZero => Class::VectorMultiply,
-        O::F32x4DemoteF64x2Zero | O::F64x2PromoteLowF32x4 => Class::VectorFloat,
+        O::F32x4DemoteF64x2Zero | O::F64x2PromoteLowF32x4 => Class::FloatConvert,
         O::I16x8Mul | O::I32x4Mul | O::I64x2Mul | O::I32x4DotI16x8S | O::I16x8Q15MulrSatS => Class::VectorMultiply,
         O::I8x16Shl | O::I8x16ShrS | O::I8x16ShrU | O::I64x2ShrS | O::I8x16Popcnt => Class::VectorMultiply,
         _ => Class::Vector,

@@ -35,30 +35,57 @@ const ELEMENTS: u64 = 6;
 
 type Signature = (Vec<ValType>, Vec<ValType>);
 
+/// What the functions of a module are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Known outside, most of them.
+    Known,
+    /// Short, and each calls itself.
+    Short,
+    /// Known to the module alone but for the first, and called through the table more often than by name.
+    Hidden,
+}
+
 /// The module that a seed makes.
 pub(super) fn module(seed: u64) -> Vec<u8> {
     let mut dice = Dice { seed, at: 0 };
     let count = 2 + dice.below(5) as u32;
-    woven(dice, count, false)
+    woven(dice, count, Kind::Known)
 }
 
 /// The module that a seed makes, of one short function or two that call themselves.
 pub(super) fn recursive(seed: u64) -> Vec<u8> {
     let mut dice = Dice { seed, at: 0 };
     let count = 1 + dice.below(2) as u32;
-    woven(dice, count, true)
+    woven(dice, count, Kind::Short)
 }
 
-fn woven(mut dice: Dice, count: u32, is_short: bool) -> Vec<u8> {
+/// The module that a seed makes, of functions that only the module itself knows, in a table.
+pub(super) fn hidden(seed: u64) -> Vec<u8> {
+    let mut dice = Dice { seed, at: 0 };
+    let count = 3 + dice.below(5) as u32;
+    woven(dice, count, Kind::Hidden)
+}
+
+fn woven(mut dice: Dice, count: u32, kind: Kind) -> Vec<u8> {
     // Signatures of functions come first, then of blocks as they come.
-    let results_max = if is_short { 1 } else { 3 };
-    let mut types: Vec<Signature> = (0..count).map(|_| (dice.types(4), dice.types(results_max))).collect();
+    let results_max = match kind {
+        Kind::Known => 3,
+        Kind::Short => 1,
+        Kind::Hidden => 1 + usize::from(dice.below(4) == 0),
+    };
+    let mut types: Vec<Signature> = Vec::new();
+    for index in 0..count as usize {
+        // Several of a type, so that calls through the table find what they ask for.
+        let again = (kind == Kind::Hidden && index > 1 && dice.below(2) == 0).then(|| 1 + dice.below(index - 1));
+        types.push(again.map_or_else(|| (dice.types(4), dice.types(results_max)), |again| types[again].clone()));
+    }
     let functions = count;
     let (pages_max, elements_max) = (dice.pick(&[None, Some(1), Some(2), Some(4)]), dice.pick(&[None, Some(6), Some(20)]));
     let bodies: Vec<Function> = (0..functions)
         .map(|index| {
             let (params, results) = types[index as usize].clone();
-            Weaver::new(&mut dice, &mut types, functions, is_short.then_some(index), params, results).body()
+            Weaver::new(&mut dice, &mut types, functions, kind, index, params, results).body()
         })
         .collect();
 
@@ -70,7 +97,7 @@ fn woven(mut dice: Dice, count: u32, is_short: bool) -> Vec<u8> {
     let mut exports = ExportSection::new();
     for index in 0..functions {
         declared.function(index);
-        if dice.below(3) > 0 || index == 0 {
+        if index == 0 || kind != Kind::Hidden && dice.below(3) > 0 {
             exports.export(&format!("f{index}"), ExportKind::Func, index);
         }
     }
@@ -93,7 +120,8 @@ fn woven(mut dice: Dice, count: u32, is_short: bool) -> Vec<u8> {
     exports.export("memory", ExportKind::Memory, 0);
     exports.export("table", ExportKind::Table, 0);
     let mut elements = ElementSection::new();
-    let some: Vec<u32> = (0..4).map(|_| dice.below(functions as usize) as u32).collect();
+    let first = u32::from(kind == Kind::Hidden);
+    let some: Vec<u32> = (0..4).map(|_| first + dice.below((functions - first) as usize) as u32).collect();
     elements.active(Some(0), &ConstExpr::i32_const(1), Elements::Functions(some.as_slice().into()));
     elements.passive(Elements::Functions(some.as_slice().into()));
     let mut code = CodeSection::new();
@@ -164,6 +192,7 @@ struct Weaver<'w> {
     dice: &'w mut Dice,
     types: &'w mut Vec<Signature>,
     functions: u32,
+    kind: Kind,
     /// Itself, where it is short and calls itself.
     itself: Option<u32>,
     results: Vec<ValType>,
@@ -181,17 +210,31 @@ impl<'w> Weaver<'w> {
         dice: &'w mut Dice,
         types: &'w mut Vec<Signature>,
         functions: u32,
-        itself: Option<u32>,
+        kind: Kind,
+        index: u32,
         params: Vec<ValType>,
         results: Vec<ValType>,
     ) -> Self {
+        let itself = (kind == Kind::Short).then_some(index);
         let each = if itself.is_some() { 1 } else { LOCALS_EACH };
         let declared = HELD.map(|ty| (each, ty));
         let mut locals = params;
         locals.extend(declared.iter().flat_map(|(count, ty)| iter::repeat_n(*ty, *count as usize)));
         let left = 10 + dice.below(150);
         let labels = vec![Label { takes: results.clone() }];
-        Self { dice, types, functions, itself, results, locals, labels, stack: Vec::new(), code: Function::new(declared), left }
+        Self {
+            dice,
+            types,
+            functions,
+            kind,
+            itself,
+            results,
+            locals,
+            labels,
+            stack: Vec::new(),
+            code: Function::new(declared),
+            left,
+        }
     }
 
     fn body(mut self) -> Function {
@@ -690,7 +733,12 @@ impl<'w> Weaver<'w> {
         if self.itself.is_none() {
             self.count_down();
         }
-        if self.dice.below(if self.itself.is_some() { 16 } else { 4 }) == 0 {
+        let by_table = match self.kind {
+            Kind::Known => self.dice.below(4) == 0,
+            Kind::Short => self.dice.below(16) == 0,
+            Kind::Hidden => self.dice.below(4) > 0,
+        };
+        if by_table {
             self.push(ValType::I32);
             self.put(I::I32Const(7));
             self.put(I::I32And);
