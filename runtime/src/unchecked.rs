@@ -40,8 +40,8 @@ pub(crate) fn load_code(engine: &Engine, code: File) -> wasmtime::Result<Module>
 /// Has compiled functions begin at multiples of 64 bytes, a line of the caches of most processors, and not of 32 or less: what a function
 /// costs does not depend then on how long those before it are.
 pub(crate) fn align_functions(config: &mut Config) {
-    // SAFETY: this setting of Cranelift's moves functions apart and changes nothing else; the engine knows it, and asks for it when code
-    // is loaded.
+    // SAFETY: this setting of Cranelift's moves functions apart and changes nothing else. Wasmtime knows it: code may be loaded whatever its
+    // alignment.
     unsafe { config.cranelift_flag_set("log2_min_function_alignment", "6") };
 }
 

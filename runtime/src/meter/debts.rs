@@ -6,8 +6,10 @@
 //!
 //! A function has another type for that, and a call through a table asks for the other type. Both change together: of one type, either all
 //! functions that have a reference do so, or none does. So a call finds a function exactly where it found one before, as no type of the
-//! guest's own is like one of the others, and what tables hold is the same functions. Nobody else may look at them: a type is left alone
-//! where one of its functions that have a reference is imported or exported.
+//! guest's own is like one of the others, and what tables hold is the same functions. Nobody else may look at them: there are no such types
+//! where references can come in or go out, as by a table that is exported; and a type is left alone where one of its functions that have a
+//! reference is imported, exported or the start function, where it has more than one result, and where its other would be like another of
+//! the guest's own.
 
 use std::collections::{HashMap, HashSet};
 
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn functions_of_a_type_return_what_they_owe_where_only_the_module_has_references_of_them() {
         let table = "(table 4 funcref) (elem (i32.const 0) $f $g)";
-        let rows: [(&str, String, &[bool]); 12] = [
+        let rows: [(&str, String, &[bool]); 15] = [
             ("in a table", format!("{table} (func $f) (func $g) (func $h)"), &[true, true, false]),
             ("in a global", "(global funcref (ref.func $f)) (func $f) (func $g)".to_owned(), &[true, false]),
             ("in a body", "(elem declare func $f) (func $f (drop (ref.func $f)))".to_owned(), &[true]),
@@ -135,6 +137,17 @@ mod tests {
             ),
             // It would answer to calls that ask for the type of the guest's.
             ("a type like the other", format!("{table} (func $f) (func $g (result i64) (i64.const 0))"), &[false, true]),
+            ("a table that is exported", format!("(export \"t\" (table 0)) {table} (func $f) (func $g)"), &[false, false]),
+            (
+                "a global that is exported",
+                format!("(global (export \"g\") funcref (ref.func $f)) {table} (func $f) (func $g)"),
+                &[false, false],
+            ),
+            (
+                "a reference that is given away",
+                format!("{table} (func $f) (func $g) (func (export \"h\") (result funcref) (ref.func $f))"),
+                &[false, false, false],
+            ),
             ("two results", format!("{table} (func $f (result i32 i32) (i32.const 0) (i32.const 0)) (func $g)"), &[false, true]),
         ];
         for (what, text, want) in rows {

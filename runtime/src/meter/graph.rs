@@ -151,7 +151,7 @@ impl Graph {
 const ROUNDS: f64 = 10.0;
 /// How often a branch back to a loop's head is taken.
 const BACK: f64 = 0.9;
-/// How often a branch out of the innermost loop is taken.
+/// How often a branch out of the innermost loop is taken, where it does not pass by a trap.
 const OUT: f64 = 0.1;
 /// What an update on a taken `br_if` costs beyond others: the branch becomes two.
 const TAKEN_DEARER: f64 = 1.3;
@@ -187,7 +187,7 @@ struct Frame {
     is_loop: bool,
     /// The block that a branch to this label enters; the function's own label has none.
     target: Option<usize>,
-    /// The step behind which that block begins; of a loop and of the function's own label nothing.
+    /// The step behind which that block begins; of the function's own label its last. Of a loop nothing.
     leads: Option<usize>,
     /// What enters the block behind the `end`.
     frequency: f64,
@@ -214,8 +214,15 @@ struct Builder {
 
 impl Builder {
     fn new(Function { results, steps, .. }: Function<'_>) -> Self {
-        let function =
-            Frame { is_loop: false, target: None, leads: None, frequency: 0.0, is_entered: false, arity: results, no_else: None };
+        let function = Frame {
+            is_loop: false,
+            target: None,
+            leads: steps.len().checked_sub(1),
+            frequency: 0.0,
+            is_entered: false,
+            arity: results,
+            no_else: None,
+        };
         let mut builder = Self {
             blocks: Vec::new(),
             edges: Vec::new(),

@@ -41,7 +41,7 @@ impl Outlook {
                 Operator::Unreachable => Ahead { traps: true, ..Ahead::default() },
                 Operator::Loop { .. } => Ahead { loops: true, ..Ahead::default() },
                 op if is_call(op) => Ahead { calls: true, ..next },
-                op if ends_block(op) => Ahead::default(),
+                op if branches(op) => Ahead::default(),
                 _ => next,
             };
             match &step.op {
@@ -86,8 +86,8 @@ impl Outlook {
     }
 }
 
-/// Whether code that comes to an operator goes on elsewhere, or not only there.
-fn ends_block(op: &Operator<'_>) -> bool {
+/// Whether code that comes to an operator goes on elsewhere, or others come to what is behind it.
+fn branches(op: &Operator<'_>) -> bool {
     use Operator as O;
     matches!(op, O::If { .. } | O::Else | O::End | O::Br { .. } | O::BrIf { .. } | O::BrTable { .. } | O::Return)
 }

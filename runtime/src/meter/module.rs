@@ -204,8 +204,10 @@ struct Outline<'a> {
     start: Option<u32>,
     bodies: Vec<FunctionBody<'a>>,
     entries: Vec<Entry>,
-    /// The functions that are known outside of the module.
-    exported: HashSet<u32>,
+    /// The functions that are known outside of the module: those that are exported, and the start function.
+    known: HashSet<u32>,
+    /// Whether references may come in or go out.
+    shares_references: bool,
     /// Those of which there may be references.
     referenced: HashSet<u32>,
     debts: Debts,
@@ -241,9 +243,9 @@ impl<'a> Outline<'a> {
         outline.fills = seen.iter().any(|(_, fills, ..)| *fills);
         outline.copies = seen.iter().any(|(_, _, copies, _)| *copies);
         outline.referenced.extend(seen.iter().flat_map(|(.., references)| references));
-        if !outline.is_profiled() {
+        if !outline.is_profiled() && !outline.shares_references {
             let first = outline.pieces().ty + u32::from(outline.fills || outline.copies);
-            outline.debts = Debts::find(&outline.signatures, &outline.referenced, &outline.exported, first);
+            outline.debts = Debts::find(&outline.signatures, &outline.referenced, &outline.known, first);
         }
         let functions: Vec<calls::Outline> = seen.into_iter().map(|(function, ..)| function).collect();
         let (entries, levels) = calls::entries(&functions);
@@ -302,13 +304,14 @@ impl<'a> Outline<'a> {
                     let export = export?;
                     self.exports.insert(export.name);
                     if export.kind == ExternalKind::Func {
-                        self.exported.insert(export.index);
+                        self.known.insert(export.index);
                     }
+                    self.shares_references |= self.is_of_references(export.kind, export.index);
                 }
             }
             Payload::StartSection { func, .. } => {
                 self.start = Some(func);
-                self.exported.insert(func);
+                self.known.insert(func);
             }
             Payload::ElementSection(elements) => {
                 for element in elements {
@@ -379,17 +382,40 @@ impl<'a> Outline<'a> {
     }
 
     fn import(&mut self, ty: TypeRef) -> Result<(), MeterError> {
-        match ty {
+        let (kind, index) = match ty {
             TypeRef::Func(ty) => {
                 self.signatures.functions.push(ty);
                 self.signatures.imported_functions += 1;
+                (ExternalKind::Func, self.signatures.functions.len() - 1)
             }
-            TypeRef::Table(ty) => self.table(ty),
-            TypeRef::Memory(ty) => self.memory(ty),
-            TypeRef::Global(ty) => self.signatures.globals.push(ty.content_type),
+            TypeRef::Table(ty) => {
+                self.table(ty);
+                (ExternalKind::Table, 0)
+            }
+            TypeRef::Memory(ty) => {
+                self.memory(ty);
+                (ExternalKind::Memory, 0)
+            }
+            TypeRef::Global(ty) => {
+                self.signatures.globals.push(ty.content_type);
+                (ExternalKind::Global, self.signatures.globals.len() - 1)
+            }
             _ => return Err(MeterError::Unsupported("an import of a kind that no profile has")),
-        }
+        };
+        self.shares_references |= self.is_of_references(kind, index as u32);
         Ok(())
+    }
+
+    /// Whether what is imported or exported can hold a reference, or take or give one.
+    fn is_of_references(&self, kind: ExternalKind, index: u32) -> bool {
+        match kind {
+            ExternalKind::Func => {
+                let ty = self.signatures.function(index);
+                ty.params().iter().chain(ty.results()).any(|ty| ty.is_reference_type())
+            }
+            ExternalKind::Global => self.signatures.globals[index as usize].is_reference_type(),
+            kind => kind == ExternalKind::Table,
+        }
     }
 
     fn table(&mut self, ty: wasmparser::TableType) {
@@ -480,7 +506,7 @@ impl<'a> Outline<'a> {
     fn debt(&self, index: usize, options: &Options) -> Result<i64, MeterError> {
         let function = self.signatures.imported_functions + index as u32;
         let is_unknown = self.referenced.contains(&function) && !self.debts.is_returned(function);
-        if is_unknown || self.exported.contains(&function) {
+        if is_unknown || self.known.contains(&function) {
             return Ok(0);
         }
         let body = self.body(index, &self.bodies[index], options)?;

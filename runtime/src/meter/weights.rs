@@ -55,7 +55,7 @@ classes! {
     FloatDivide = 161,
     /// Square root.
     FloatRoot = 287,
-    /// Rounding, minimum and maximum, conversions between floats and integers.
+    /// Rounding, minimum and maximum, conversions between floats and integers and from one size of float to the other, also of vectors.
     FloatConvert = 279,
     /// A load from linear memory.
     Load = 16,
@@ -77,7 +77,7 @@ classes! {
     Vector = 100,
     /// Vector multiplication of integers, and what a processor does in several steps.
     VectorMultiply = 122,
-    /// Vector float arithmetic.
+    /// Other vector float arithmetic.
     VectorFloat = 30,
     /// Vector float division and square root.
     VectorFloatDivide = 853,

@@ -42,7 +42,7 @@ enum Kind {
     Known,
     /// Short, and each calls itself.
     Short,
-    /// Known to the module alone but for the first, and called through the table more often than by name.
+    /// Known to the module alone but for the first two, and called through the table more often than by name.
     Hidden,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn recursive(seed: u64) -> Vec<u8> {
 /// The module that a seed makes, of functions that only the module itself knows, in a table.
 pub(super) fn hidden(seed: u64) -> Vec<u8> {
     let mut dice = Dice { seed, at: 0 };
-    let count = 3 + dice.below(5) as u32;
+    let count = 4 + dice.below(5) as u32;
     woven(dice, count, Kind::Hidden)
 }
 
@@ -77,7 +77,7 @@ fn woven(mut dice: Dice, count: u32, kind: Kind) -> Vec<u8> {
     let mut types: Vec<Signature> = Vec::new();
     for index in 0..count as usize {
         // Several of a type, so that calls through the table find what they ask for.
-        let again = (kind == Kind::Hidden && index > 1 && dice.below(2) == 0).then(|| 1 + dice.below(index - 1));
+        let again = (kind == Kind::Hidden && index > 2 && dice.below(2) == 0).then(|| 2 + dice.below(index - 2));
         types.push(again.map_or_else(|| (dice.types(4), dice.types(results_max)), |again| types[again].clone()));
     }
     let functions = count;
@@ -97,7 +97,11 @@ fn woven(mut dice: Dice, count: u32, kind: Kind) -> Vec<u8> {
     let mut exports = ExportSection::new();
     for index in 0..functions {
         declared.function(index);
-        if index == 0 || kind != Kind::Hidden && dice.below(3) > 0 {
+        let is_exported = match kind {
+            Kind::Hidden => index < 2,
+            Kind::Known | Kind::Short => index == 0 || dice.below(3) > 0,
+        };
+        if is_exported {
             exports.export(&format!("f{index}"), ExportKind::Func, index);
         }
     }
@@ -118,9 +122,11 @@ fn woven(mut dice: Dice, count: u32, kind: Kind) -> Vec<u8> {
         exports.export(&format!("g{at}"), ExportKind::Global, at as u32 + 1);
     }
     exports.export("memory", ExportKind::Memory, 0);
-    exports.export("table", ExportKind::Table, 0);
+    if kind != Kind::Hidden {
+        exports.export("table", ExportKind::Table, 0);
+    }
     let mut elements = ElementSection::new();
-    let first = u32::from(kind == Kind::Hidden);
+    let first = if kind == Kind::Hidden { 2 } else { 0 };
     let some: Vec<u32> = (0..4).map(|_| first + dice.below((functions - first) as usize) as u32).collect();
     elements.active(Some(0), &ConstExpr::i32_const(1), Elements::Functions(some.as_slice().into()));
     elements.passive(Elements::Functions(some.as_slice().into()));
