@@ -1,11 +1,13 @@
 //! Every setting of the engine, in a file: a change is made on purpose or not at all.
 
+use adit_protocol::{ByteCount, Digest, Fuel, Price, Usage};
 use adit_runtime::lab::{BACKTRACE_FRAMES_MAX, OptLevel, Strategy, config, description, features};
 use object::{Object, ObjectSection};
 use wasmtime::{Engine, WasmFeatures};
 use wasmtime_environ::{FlagValue, Tunables};
 
 use crate::golden::{blesses, path};
+use crate::oracle::modules::word;
 
 /// The file.
 const FILE: &str = "engine.txt";
@@ -23,12 +25,46 @@ const CRATES: [&str; 5] = ["wasmtime", "wasmtime-wasi", "cranelift-codegen", "re
 /// The meter, what code is made by, and the settings, one a line; those of baseline code where they differ.
 fn settings() -> Vec<String> {
     let mut lines = vec![format!("meter {}", adit_runtime::meter_id())];
+    lines.push(format!("price {} {}", price_formula(), prices()));
     lines.extend(CRATES.map(|name| format!("crate {name} {}", locked(name))));
     lines.extend(settings_under(Strategy::Cranelift));
     let baseline = settings_under(Strategy::Winch).into_iter().filter(|line| !lines.contains(line));
     let baseline: Vec<String> = baseline.map(|line| format!("baseline {line}")).collect();
     lines.extend(baseline);
     lines
+}
+
+/// What the meter calls the formula by which usage is priced.
+fn price_formula() -> String {
+    let text = description();
+    let (_, rest) = text.split_once("price formula ").expect("the meter names the formula");
+    rest.split(';').next().unwrap_or(rest).to_owned()
+}
+
+/// A digest of what a thousand usages cost, small ones and such as no job has.
+fn prices() -> Digest {
+    let mut costs = String::new();
+    for seed in 0..1_000 {
+        let draw = |at: u64, bits: u64| word(seed, at) >> (64 - 1 - word(seed, at + 100) % bits);
+        let usage = Usage {
+            fuel: Fuel(draw(0, 62)),
+            memory_peak: ByteCount(draw(1, 40)),
+            memory_fuel: u128::from(draw(2, 60)) << 20,
+            bytes_in: ByteCount(draw(3, 60)),
+            bytes_out: ByteCount(draw(4, 60)),
+            host_calls: draw(5, 60),
+            gpu_ns: draw(6, 60),
+        };
+        let price = Price {
+            per_compute_minute: draw(7, 33),
+            per_gib_compute_minute: draw(8, 33),
+            per_gib_in: draw(9, 33),
+            per_gib_out: draw(10, 33),
+            per_gpu_minute: draw(11, 33),
+        };
+        costs.push_str(&format!("{:?}\n", price.cost(&usage)));
+    }
+    Digest::of(costs.as_bytes())
 }
 
 /// The version of a crate that this workspace is built with.
@@ -87,6 +123,14 @@ fn names(features: WasmFeatures) -> impl Iterator<Item = String> {
 fn settings_of_the_engine_are_those_of_the_file() {
     let new = settings();
     if blesses() {
+        // The formula is part of what names the meter: it does not change under its name.
+        let old = std::fs::read_to_string(path(FILE)).unwrap();
+        let formula = format!("price {} ", price_formula());
+        let is_other = |line: &str| line.starts_with(&formula) && !new.iter().any(|new| new == line);
+        assert!(
+            !old.lines().any(is_other),
+            "what usage costs has changed: its formula needs another version in runtime/src/meter.rs"
+        );
         std::fs::write(path(FILE), new.join("\n") + "\n").unwrap();
     }
     let text = std::fs::read_to_string(path(FILE)).unwrap();
