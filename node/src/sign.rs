@@ -50,19 +50,19 @@ impl Signer {
     /// Signs and sends until the task is aborted.
     pub(crate) async fn sign_for(&self, link: &Link) {
         loop {
-            self.filled.notified().await;
-            if link.leases() > self.ready.borrow().len() {
-                self.gather().await;
-            }
-            let mut ready = std::mem::take(&mut *self.ready.borrow_mut()).into_iter();
-            loop {
-                let batch: Vec<Finished> = ready.by_ref().take(BATCH_LEAVES_MAX).collect();
-                if batch.is_empty() {
-                    break;
-                }
-                sign_batch(link, batch);
-            }
+            self.batches(|| link.leases()).await.into_iter().for_each(|batch| sign_batch(link, batch));
         }
+    }
+
+    /// What is to be signed next, batch by batch. Of `leases` those that are not ready may become so soon.
+    async fn batches(&self, leases: impl Fn() -> usize) -> Vec<Vec<Finished>> {
+        self.filled.notified().await;
+        if leases() > self.ready.borrow().len() {
+            self.gather().await;
+        }
+        let mut ready = std::mem::take(&mut *self.ready.borrow_mut()).into_iter();
+        let next = || Some(ready.by_ref().take(BATCH_LEAVES_MAX).collect()).filter(|batch: &Vec<_>| !batch.is_empty());
+        std::iter::from_fn(next).collect()
     }
 }
 
@@ -139,6 +139,39 @@ mod tests {
             assert_eq!(signer.ready.borrow().len(), receipts, "they are left to whoever signs");
         }
         assert_eq!(COMPANY, Duration::from_millis(1));
+    }
+
+    /// How many receipts each signature is for.
+    async fn sizes(signer: &Signer, leases: usize) -> Vec<usize> {
+        signer.batches(|| leases).await.iter().map(Vec::len).collect()
+    }
+
+    #[tokio::test]
+    async fn lone_receipt_is_signed_at_once_and_a_backlog_in_full_batches() {
+        for (receipts, want) in [(1, &[1][..]), (2, &[2]), (64, &[64]), (65, &[64, 1]), (130, &[64, 64, 2])] {
+            let signer = ready(receipts);
+            let mut batches = pin!(signer.batches(|| receipts));
+            let done = tokio::select! {
+                biased;
+                batches = &mut batches => Some(batches),
+                () = std::future::ready(()) => None,
+            };
+            let sizes: Vec<usize> = done.expect("nobody else's job runs").iter().map(Vec::len).collect();
+            assert_eq!(sizes, want, "{receipts}");
+        }
+    }
+
+    #[tokio::test]
+    async fn jobs_that_end_within_a_millisecond_share_a_signature() {
+        let signer = ready(1);
+        let late = async {
+            tokio::task::yield_now().await;
+            (0..4).for_each(|_| signer.push(finished()));
+        };
+        // A sixth runs on.
+        let (shared, ()) = tokio::join!(sizes(&signer, 6), late);
+        assert_eq!(shared, [5]);
+        assert!(signer.ready.borrow().is_empty());
     }
 
     #[tokio::test]
