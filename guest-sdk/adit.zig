@@ -85,6 +85,7 @@ pub const GPU_DIMENSION_MAX = 65535;
 pub const GPU_SHADER_BYTES_MAX = 65536;
 pub const GPU_ENTRY_BYTES_MAX = 1024;
 pub const GPU_VARIABLE_BYTES_MAX = 8192;
+pub const GPU_SHADER_OPERATIONS_MAX = 180000;
 
 /// What the job may use.
 pub const GpuLimits = extern struct {

@@ -139,6 +139,8 @@ constants! {
     GPU_ENTRY_BYTES_MAX = 1_024;
     /// Bytes of private variables, and of a function's variables.
     GPU_VARIABLE_BYTES_MAX = 8_192;
+    /// Operations of an entry point, with those of each function that it calls once per call.
+    GPU_SHADER_OPERATIONS_MAX = 180_000;
 }
 
 /// A record in the guest's memory: little-endian, without padding.

@@ -278,6 +278,30 @@ fn shader_has_nothing_but_buffers_of_group_0_and_core_wgsl() {
     assert_eq!(main(other_group, "").map(drop), Ok(()), "what is not used is not bound");
 }
 
+/// A few lines that each call the one above twice double with each: a driver puts every function in the place of each of its calls, and
+/// one shader of 755 bytes held it for seconds.
+#[test]
+fn entry_point_has_180000_operations_with_its_calls_and_no_more() {
+    let gpu = gpu();
+    let calls: String = (1..=10).map(|n| format!("fn f{n}() {{ f{0}(); f{0}(); }}", n - 1)).collect();
+    // A call, a block and the return that ends a function are an operation each.
+    let called = 1024 * 166 + 1023 * 3;
+    let main = |operations: usize| {
+        let own = operations - called - 2;
+        let wgsl = format!(
+            "fn f0() {{ {} }} {calls} @compute @workgroup_size(1) fn main() {{ f10(); {} }}",
+            "{}".repeat(165),
+            "{}".repeat(own)
+        );
+        gpu.pipeline(&wgsl, "main")
+    };
+    assert_eq!(main(180_000).map(drop), Ok(()));
+    is_refused(
+        main(180_001),
+        "180001 operations, with those of each function once per call of it; an entry point has at most 180000",
+    );
+}
+
 #[test]
 fn entry_point_uses_eight_storage_buffers_and_no_more() {
     let gpu = gpu();

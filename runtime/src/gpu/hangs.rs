@@ -1,5 +1,6 @@
 //! Whose work hung the GPU or made it lose its device: who did it again is kept away from it for a while, so that a stranger cannot take it
-//! from everybody. Kept in memory: a node that starts anew forgives.
+//! from everybody. A client, and not a module for all: two inputs of a stranger's would take a public module from those who use it well, and
+//! whoever means harm brings another module by one byte that does nothing. Kept in memory: a node that starts anew forgives.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,9 +11,9 @@ use tokio::time::Instant;
 
 /// How long a hang counts.
 const COUNTS_FOR: Duration = Duration::from_secs(3600);
-/// Hangs at which a module is kept away. One may be a slow moment of the node, two are the module.
+/// Hangs at which a client is kept away with the module that it had at each. One may be a slow moment of the node, two are its work.
 const MODULE_HANGS_MAX: usize = 2;
-/// Hangs at which a client is: fewer than the losses in a row after which the GPU is withdrawn from all.
+/// Hangs at which a client is with any: fewer than the losses in a row after which the GPU is withdrawn from all.
 const CLIENT_HANGS_MAX: usize = 3;
 /// Hangs that are remembered; of more, the oldest is forgotten. At two seconds for each, that takes longer than they count.
 const HANGS_MAX: usize = 2048;
@@ -62,7 +63,8 @@ impl Hangs {
             let times = of_it.len();
             Some(format!("{who} hung this node's GPU {times} times within an hour, and is kept away from it for {minutes} min"))
         };
-        refused("this module", MODULE_HANGS_MAX, &|other| other.module.is_some() && other.module == whose.module)
+        let is_same = |other: &Whose| other.module.is_some() && other == whose;
+        refused("this client's work with this module", MODULE_HANGS_MAX, &is_same)
             .or_else(|| refused("this client's work", CLIENT_HANGS_MAX, &|other| other.client == whose.client))
     }
 
@@ -84,16 +86,23 @@ mod tests {
         Whose { client: PublicKey([client; 32]), module: Some(Digest([module; 32])) }
     }
 
+    /// Two hangs kept a module away for every client, so a stranger with two inputs took it from those who used it well.
     #[test]
-    fn module_is_kept_away_from_its_second_hang_on_whoever_brings_it() {
+    fn client_is_kept_away_with_a_module_from_its_second_hang_on_and_another_is_not() {
         let (hangs, start) = (Hangs::default(), Instant::now());
         hangs.add(start, whose(1, 1));
-        assert_eq!(hangs.refusal(start, &whose(1, 1)), None);
-        hangs.add(start + 10 * MINUTE, whose(2, 1));
-        let told = hangs.refusal(start + 10 * MINUTE, &whose(3, 1)).unwrap();
-        assert_eq!(told, "this module hung this node's GPU 2 times within an hour, and is kept away from it for 50 min");
-        assert_eq!(hangs.refusal(start + 10 * MINUTE, &whose(1, 2)), None, "another module is not");
-        assert_eq!(hangs.refusal(start + 60 * MINUTE, &whose(3, 1)), None);
+        hangs.add(start, whose(2, 1));
+        for client in 1..=3 {
+            assert_eq!(hangs.refusal(start, &whose(client, 1)), None);
+        }
+        hangs.add(start + 10 * MINUTE, whose(1, 1));
+        let told = hangs.refusal(start + 10 * MINUTE, &whose(1, 1)).unwrap();
+        let wanted = "this client's work with this module hung this node's GPU 2 times within an hour, and is kept away from it for 50 min";
+        assert_eq!(told, wanted);
+        for other in [whose(1, 2), whose(2, 1), whose(3, 1)] {
+            assert_eq!(hangs.refusal(start + 10 * MINUTE, &other), None, "{other:?}");
+        }
+        assert_eq!(hangs.refusal(start + 60 * MINUTE, &whose(1, 1)), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a shader is, by the compiler that a node has it read by, and by the rules that a node keeps.
 
+mod inlined;
+
 use std::collections::HashSet;
 use std::error::Error as _;
 
@@ -20,12 +22,17 @@ const WGSL_BYTES_MAX: usize = adit_abi::GPU_SHADER_BYTES_MAX as usize;
 const ENTRY_BYTES_MAX: usize = adit_abi::GPU_ENTRY_BYTES_MAX as usize;
 /// Bytes of all private variables of a shader, and of all variables of a function.
 const VARIABLE_BYTES_MAX: u64 = adit_abi::GPU_VARIABLE_BYTES_MAX as u64;
+/// Operations of an entry point with those of every function that it calls, once for each call.
+const OPERATIONS_MAX: u64 = adit_abi::GPU_SHADER_OPERATIONS_MAX as u64;
 /// Binding numbers are below this.
 const BINDING_NUMBERS: u32 = 1000;
 /// What sizes of workgroup variables are rounded up to.
 const WORKGROUP_ALIGN: u64 = 16;
 /// What core WGSL has beyond the least that the compiler can check: halves that are packed into words.
 const CORE: Capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+
+/// What is counted of an entry point.
+const OPERATIONS: &str = "operations, with those of each function once per call of it";
 
 /// What an entry point uses of group 0.
 #[derive(Debug)]
@@ -63,6 +70,8 @@ impl Shape {
         let (at, _) = (module.entry_points.iter().enumerate())
             .find(|(_, point)| is_entry(point))
             .ok_or_else(|| Error::Shader(format!("the shader has no compute entry point `{entry}`")))?;
+        let operations = inlined::operations(&module, &info, at);
+        within(OPERATIONS, operations, OPERATIONS_MAX, "an entry point has at most")?;
         let uses = info.get_entry_point(at);
         let mut bindings = Vec::new();
         for (handle, global) in module.global_variables.iter() {

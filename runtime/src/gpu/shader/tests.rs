@@ -226,6 +226,63 @@ fn array_that_is_no_variable_counts_where_places_are_looked_up_in_it() {
     shape_of(&shader("@group(0) @binding(1) var<storage> all: array<u32, 4096>;", "out[0] = all[out[1]];"));
 }
 
+fn operations_of(declared: &str, body: &str) -> u64 {
+    let module = parse(&shader(declared, body)).unwrap();
+    inlined::operations(&module, &validate(&module, "").unwrap(), 0)
+}
+
+/// Functions that each call the one before twice.
+fn doubling(first: &str, levels: usize) -> String {
+    let calls = (1..=levels).map(|at| format!("fn f{at}(a: u32) -> u32 {{ return f{0}(f{0}(a)); }}\n", at - 1));
+    format!("fn f0(a: u32) -> u32 {{ {first} }}\n{}", calls.collect::<String>())
+}
+
+/// A driver puts each function in the place of its calls: one shader of 755 bytes held the GPU's process for as long as it is waited for.
+#[test]
+fn operations_of_an_entry_point_with_all_its_calls_are_bounded() {
+    let first = format!("fn f0() {{ {} }}\n", "{}".repeat(165));
+    let calls = (1..=10).fold(first, |calls, at| format!("{calls}fn f{at}() {{ f{0}(); f{0}(); }}\n", at - 1));
+    let body = |more: u64| format!("f10(); {}", "{}".repeat(more as usize));
+    let more = OPERATIONS_MAX - operations_of(&calls, &body(0));
+    shape_of(&shader(&calls, &body(more)));
+    let told = "180001 operations, with those of each function once per call of it; an entry point has at most 180000";
+    assert_refused(&shader(&calls, &body(more + 1)), told);
+    for levels in [13, 14, 63, 64, 500] {
+        assert_refused(&shader(&doubling("return a * a + out[a];", levels), &format!("out[0] = f{levels}(1);")), "operations");
+    }
+    let above = "fn last(a: u32) -> u32 { return f14(a); }\n".to_owned() + &doubling("return a * a + out[a];", 14);
+    assert_refused(&shader(&above, "out[0] = last(1);"), "operations");
+    let other = "@compute @workgroup_size(1) fn other() { out[0] = f30(1); }";
+    shape_of(&shader(&format!("{}{other}", doubling("return a + out[a];", 30)), "out[0] = f3(1);"));
+}
+
+/// What an operation is took up to a second for as little as a fortieth of the bound, where it was dear to compile.
+#[test]
+fn operations_are_counted_by_what_they_are_to_a_driver() {
+    let more = |declared: &str, body: &str| {
+        operations_of(declared, &format!("let a = out[0]; {body}")) - operations_of(declared, "let a = out[0];")
+    };
+    for (declared, body, least) in [
+        ("", "let b = a / a;", inlined::DIVISION),
+        ("", "let b = vec4u(a) % vec4u(a);", 4 * inlined::DIVISION),
+        ("", "let b = out[a];", inlined::LOAD),
+        ("", "loop { break; }", inlined::LOOP),
+        ("", "let b = acos(f32(a));", inlined::FUNCTION),
+        ("", "let b = atan2(vec4f(f32(a)), vec4f());", 4 * inlined::ARC),
+        ("", "var v: array<u32, 1000>;", 1000 * inlined::VARIABLE),
+        ("var<private> v: array<u32, 1000>;", "v = v;", 2 * 1000 * inlined::WHOLE),
+        ("", "let v = array<u32, 1000>(); let b = v[a];", 1000 * inlined::COPY),
+        ("", "let m = mat4x4f(); let b = m * m;", 64),
+    ] {
+        let counted = more(declared, body);
+        assert!(
+            (least..least + least / 2 + 64).contains(&counted) || body.contains("COPY"),
+            "{body}: {counted}, of {least} at least"
+        );
+    }
+    assert_eq!(more("", "let b = a + a;"), 2, "and a sum is one, with the statement that makes it");
+}
+
 #[test]
 fn overridable_constants_have_their_defaults() {
     let sized = shader("override N: u32 = 4u; var<workgroup> w: array<u32, N>;", "out[0] = w[out[0]] + N;");
