@@ -161,6 +161,8 @@ pub fn export(
         copier.check_continues(gateway, &head)?;
         copier.may_replace = true;
     }
+    // First, as what is reached last counts as well.
+    copier.bytes = copier.there()?.into();
     let mut exported = Exported { size, fetched: 0, kept: 0, bytes: 0 };
     let mut done = 0;
     in_order(
@@ -201,6 +203,7 @@ struct Copier<'s> {
     /// Folders that have something of the log.
     dirs: Mutex<BTreeSet<PathBuf>>,
     bytes_max: u64,
+    /// Bytes of what the folder has of this tree, and of what is being written to it.
     bytes: AtomicU64,
 }
 
@@ -255,6 +258,20 @@ impl<'s> Copier<'s> {
         TILE_HASHES.min((self.size >> (8 * u32::from(level))) - index * TILE_HASHES) as u16
     }
 
+    /// Bytes that the folder has of this tree already.
+    fn there(&self) -> Result<u64, ExportError> {
+        if !self.dir.join("tile").exists() {
+            return Ok(0);
+        }
+        let paths = (0..self.size.div_ceil(TILE_HASHES)).flat_map(|bundle| paths_ending_at(bundle, self.size));
+        let there = paths.map(|path| file_bytes(&self.dir.join(path.to_path()))).sum();
+        if there > self.bytes_max { Err(self.too_large()) } else { Ok(there) }
+    }
+
+    fn too_large(&self) -> ExportError {
+        ExportError::TooLarge { size: self.size, bytes_max: self.bytes_max }
+    }
+
     /// Copies what ends with a bundle.
     fn copy(&self, bundle: u64) -> Result<Exported, ExportError> {
         let mut copied = Exported { size: 0, fetched: 0, kept: 0, bytes: 0 };
@@ -275,10 +292,6 @@ impl<'s> Copier<'s> {
                 }
                 TilePath::Entries { width, .. } => self.bundle(path, width, &leaves.bytes)?,
             };
-            let total = self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
-            if total > self.bytes_max {
-                return Err(ExportError::TooLarge { size: self.size, bytes_max: self.bytes_max });
-            }
             if is_there {
                 copied.kept += 1;
                 continue;
@@ -287,7 +300,13 @@ impl<'s> Copier<'s> {
             {
                 return Err(ExportError::Differs { path: path.to_path() });
             }
+            // What it replaces goes only when it is there.
+            let (new, old) = (bytes.len() as u64, file_bytes(&file));
+            if self.bytes.fetch_add(new.saturating_sub(old), Ordering::Relaxed) + new.saturating_sub(old) > self.bytes_max {
+                return Err(self.too_large());
+            }
             write_file(&file, &bytes).map_err(|error| SourceError::Io { path: file, error })?;
+            self.bytes.fetch_sub(old.saturating_sub(new), Ordering::Relaxed);
             copied.fetched += 1;
             copied.bytes += bytes.len() as u64;
         }
@@ -366,6 +385,11 @@ fn remember(checked: &mut Remembered, (level, index): (u8, u64), bytes: Bytes) {
     if let Some(first) = first.filter(|_| of_level.count() >= REMEMBERED_MAX) {
         checked.remove(&first);
     }
+}
+
+/// Bytes of a file; none where it is not there.
+fn file_bytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// Whether bytes may be what stands at a path of some log.

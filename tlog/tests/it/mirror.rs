@@ -292,6 +292,32 @@ fn copy_ends_at_the_bytes_that_it_may_have() {
     }
 }
 
+/// What was there was counted only when it was reached, after what comes before it was written.
+#[test]
+fn what_is_there_counts_before_anything_is_written() {
+    let log = Log::of(&leaves(600, 64));
+    let all: u64 = log.paths().iter().filter(|path| *path != "checkpoint").map(|path| log.get(path).unwrap().len() as u64).sum();
+    for missing in ["tile/entries/000", "tile/0/000", "tile/entries/002.p/88"] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&log, dir.path()).unwrap();
+        for gone in [missing, "checkpoint"] {
+            fs::remove_file(dir.path().join(gone)).unwrap();
+        }
+        let before = files(dir.path());
+        let bytes = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+        for bytes_max in [bytes(&before) - 1, bytes(&before), all - 1] {
+            let error = export(&log, dir.path(), &MirrorRules { bytes_max, ..rules() }, |_, _| {}).unwrap_err();
+            assert!(matches!(error, ExportError::TooLarge { size: 600, .. }), "{missing}, {bytes_max}: {error}");
+            assert!(files(dir.path()) == before, "{missing}, {bytes_max}");
+        }
+        // What is wrong there is replaced, and not counted twice.
+        let (wrong, good) = (dir.path().join("tile/entries/001"), log.get("tile/entries/001").unwrap());
+        fs::write(&wrong, &good[1..]).unwrap();
+        export(&log, dir.path(), &MirrorRules { bytes_max: all, ..rules() }, |_, _| {}).unwrap();
+        assert_eq!(fs::read(&wrong).unwrap(), good, "{missing}");
+    }
+}
+
 /// A file that a power cut left empty or cut short was taken for a whole bundle as soon as it had one byte, and a mirror served it for good.
 #[test]
 fn mirror_fetches_a_full_bundle_again_that_is_not_whole() {
