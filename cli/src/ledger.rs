@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use adit_client::Client;
-use adit_ledger::{Account, Ledger, OpenError, RestoreError, TreeHead};
+use adit_ledger::{Account, DamageMark, Ledger, OpenError, RestoreError, TreeHead};
 use adit_protocol::{Answer, PublicKey, Query};
 use adit_transport::GatewayAddr;
 use anyhow::{Context, bail};
@@ -47,7 +47,7 @@ enum LedgerCommand {
     Rebuild(RebuildArgs),
 }
 
-/// Copy a ledger as of one moment, beside a gateway that runs, or of one that does not
+/// Copy a ledger as of one moment, beside a gateway that runs, or of one that does not, and check the copy
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -105,9 +105,10 @@ Examples:
   adit ledger rebuild --check --data /var/lib/adit
   adit ledger rebuild --check --file today.redb --json
 
-Exit code 0 where all is as the log makes it, 23 where it is not.")]
+Exit code 0 where all is as the log makes it, 23 where it is not. A gateway that found damage before
+starts reading only, for a file ledger.redb.damaged; a check that finds none takes that away.")]
 struct RebuildArgs {
-    /// Compare, and change nothing: the file is only read. One that fails is restored from a backup, so this must be given
+    /// Compare, and change nothing in it: the file is only read. One that fails is restored from a backup, so this must be given
     #[arg(long, required = true)]
     check: bool,
     /// The gateway's data [env: ADIT_SERVE_DATA] [default: ~/.local/share/adit/gateway]
@@ -134,7 +135,10 @@ fn backup(args: &BackupArgs, config: &Config) -> anyhow::Result<Exit> {
     let (path, leaves) = match (&args.data, &args.to) {
         (Some(data), Some(to)) => {
             let ledger = open(&ledger_file(data))?;
-            let head = ledger.reader().backup(to)?;
+            let head = ledger.reader().backup(to).map_err(|error| match error.is_damage() {
+                true => ProofError(error.to_string()).into(),
+                false => anyhow::Error::from(error),
+            })?;
             (to.display().to_string(), head.size)
         }
         _ => backup_of_running(args, config)?,
@@ -157,6 +161,8 @@ fn backup_of_running(args: &BackupArgs, config: &Config) -> anyhow::Result<(Stri
         client.close().await;
         match answer? {
             Answer::BackedUp { path, leaves } => Ok((path, leaves)),
+            // What is damaged says so with what to do, and nothing else does.
+            Answer::OrderRefused(why) if why.contains("restore a backup (adit ledger restore)") => bail!(ProofError(why)),
             Answer::OrderRefused(why) => bail!(RefusedError(why)),
             other => Err(unexpected(&other)),
         }
@@ -212,6 +218,10 @@ fn rebuild(args: &RebuildArgs, config: &Config) -> anyhow::Result<Exit> {
         }
     };
     let took = show_micros(begun.elapsed().as_micros() as u64);
+    let mark = DamageMark::of(&path);
+    if mark.clear().with_context(|| mark.path().display().to_string())? {
+        show_note(format!("{} is gone: the gateway records again once it is started anew", mark.path().display()));
+    }
     if args.json {
         let (file, root) = (path.display().to_string(), hex::encode(head.root));
         let gateway = gateway.to_string();
@@ -248,7 +258,8 @@ fn is_damage(error: &OpenError) -> bool {
 }
 
 fn open(path: &Path) -> anyhow::Result<Ledger> {
-    Ledger::open_existing(path).map_err(opening)
+    Ledger::open_existing(path)
+        .map_err(|error| if is_damage(&error) { ProofError(error.to_string()).into() } else { opening(error) })
 }
 
 fn opening(error: OpenError) -> anyhow::Error {

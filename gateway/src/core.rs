@@ -79,13 +79,14 @@ pub(crate) enum LedgerAccess {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Halt {
     pub(crate) why: String,
-    /// Whether a witness contradicts it. What is signed then may be another word on what the newest copy of the ledger has signed for.
-    pub(crate) is_contradicted: bool,
+    /// Whether nothing is signed any more, of what was recorded either: a witness contradicts the ledger, and what is signed may be another
+    /// word on what the newest copy of it has signed for; or it is damaged.
+    pub(crate) signs_nothing: bool,
 }
 
 impl From<String> for Halt {
     fn from(why: String) -> Self {
-        Self { why, is_contradicted: false }
+        Self { why, signs_nothing: false }
     }
 }
 
@@ -639,12 +640,19 @@ impl Core {
         });
     }
 
-    /// What a key has.
-    fn account(&self, key: PublicKey) -> Result<AccountStatus, StoreError> {
+    /// What a key has. Granted again and again it may be more than an answer has room for: that is said, and no other sum.
+    fn account(&self, key: PublicKey) -> Result<Answer, StoreError> {
         let customer = self.reader.balance(Account::Customer(key))?;
         let available = self.purses.available(&key, &self.reader)?;
         let earned = self.reader.balance(Account::Owner(key))?.posted;
-        Ok(AccountStatus { available: shown(available), held: shown(customer.posted - available), earned: shown(earned) })
+        let held = customer.posted - available;
+        if [available, held, earned].into_iter().any(|amount| amount > u64::MAX.into()) {
+            return Ok(Answer::Unavailable(format!(
+                "the account has more than the {} microcredits that an answer tells: available {available}, held {held}, earned {earned}",
+                u64::MAX
+            )));
+        }
+        Ok(Answer::Account(AccountStatus { available: shown(available), held: shown(held), earned: shown(earned) }))
     }
 
     /// Whether the key names a job already, and the same one.
@@ -730,7 +738,8 @@ impl Core {
     /// Tells a client of a job that only the ledger remembers.
     fn replay(&self, client: &Client, stored: StoredJob) {
         let id = stored.receipt.receipt.job;
-        if let Some(Halt { why, .. }) = self.ledger_stopped.as_ref().filter(|halt| halt.is_contradicted) {
+        let damaged = || self.reader.found_damage().is_some();
+        if let Some(Halt { why, .. }) = self.ledger_stopped.as_ref().filter(|halt| halt.signs_nothing || damaged()) {
             let refusal = Refusal::LedgerUnavailable(why.clone());
             return client.send(&event_message(id, JobEvent::Ended(JobResult::Refused(refusal))));
         }
@@ -787,7 +796,7 @@ impl Core {
                 Answer::Jobs(fitting(newest.map(|job| job.status(self.dispatcher.leases_of(job.id))).collect()))
             }
             Query::Nodes => Answer::Nodes(fitting(self.node_rows())),
-            Query::Account => available(self.account(client).map(Answer::Account)),
+            Query::Account => available(self.account(client)),
             Query::Order(_) => Answer::Unavailable("an order is answered when it is carried out".to_owned()),
             Query::Receipts { from, limit } => {
                 let page = self.reader.receipts_of(&client, from, (limit as usize).min(ANSWER_ROWS_MAX));
@@ -1104,7 +1113,10 @@ impl Core {
         if self.ledger_stopped.is_some() {
             return;
         }
-        let halt = halt.into();
+        let mut halt = halt.into();
+        if let Some(damage) = self.reader.found_damage().filter(|_| !halt.signs_nothing) {
+            halt = Halt { why: damage.to_string(), signs_nothing: true };
+        }
         tracing::error!(reason = halt.why, "the ledger records nothing any more");
         self.ledger_stopped = Some(halt);
         self.stopping.notify_one();
@@ -1390,6 +1402,19 @@ mod tests {
         let store = BlobStore::open(&folder.path().join("blobs"), 1 << 20).unwrap();
         let log = LogAccess { published: Published::default(), url: None };
         (Core::new(&config, &key, store, LedgerAccess::Write(writer), log), folder, batches)
+    }
+
+    /// The most that an answer has room for was shown, and nothing said that it is not the sum.
+    #[tokio::test]
+    async fn account_that_has_more_than_an_answer_tells_is_said_to() {
+        let (mut core, _folder, batches) = opened();
+        assert!(matches!(core.answer(CUSTOMER, Query::Account), Answer::Account(status) if status.available.0 == 100));
+        let grant = Grant { id: TransferId([2; 16]), customer: CUSTOMER, amount: Microcredits(u64::MAX), time: UnixMillis(0) };
+        core.record(Operation::Grant(grant));
+        commit_until(&mut core, &batches, |operation| matches!(operation, Operation::Grant(_)));
+        let said = core.answer(CUSTOMER, Query::Account);
+        let sum = (u128::from(u64::MAX) + 100).to_string();
+        assert!(matches!(&said, Answer::Unavailable(why) if why.contains(&sum)), "{said:?}");
     }
 
     /// Has the ledger do all that was noted, up to the operation that `is_last`.

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_ledger::{BATCH_OPERATIONS_MAX, CommitError, Ledger, OpenError, Operation, Reader, Writer};
+use adit_ledger::{BATCH_OPERATIONS_MAX, CommitError, DamageMark, Ledger, OpenError, Operation, Reader, Writer};
 use adit_protocol::{PublicKey, SecretKey, Terms, VoidReason};
 use adit_tlog::{HttpServer, LogService, Published};
 use adit_transport::{BlobStore, GatewayAddr, Listener};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use crate::admission::Admission;
@@ -49,6 +49,8 @@ struct Engine {
     /// Nothing where nothing is signed any more.
     publisher: Option<Publisher>,
     faults: mpsc::UnboundedReceiver<PublishError>,
+    /// Told when anybody who reads the ledger finds damage.
+    damaged: Arc<Notify>,
     http: Option<HttpServer>,
     /// A ledger that is only read, so that nobody else opens it.
     _idle: Option<Ledger>,
@@ -64,7 +66,8 @@ enum Ending {
 
 impl Gateway {
     /// Opens the ledger and the blob store, asks the witnesses whether the ledger is the newest, and listens. To be called inside of a
-    /// tokio runtime. Where the ledger cannot record what a gateway begins with, as on a full disk, this is one that only reads.
+    /// tokio runtime. Where the ledger cannot record what a gateway begins with, as on a full disk, this is one that only reads; and where
+    /// damage was found in it before, which nobody has mended, one that signs nothing either.
     ///
     /// # Errors
     /// [`StartError`], for one where another gateway has the ledger open, or where a witness has seen more of its log.
@@ -76,24 +79,10 @@ impl Gateway {
         let mut ledger = Ledger::open(&ledger_file(&config.data_dir), key.public())?;
         let published = Published::default();
         let mut signer = Signer::new(&key, ledger.reader().clone(), published.clone(), config.witnesses.clone());
-        // Before anything is added: what was signed before is signed again, and shows whether it is all there.
-        match signer.publish_first() {
-            Err(error) if error.is_passing() && config.starts_without_witnesses => {
-                tracing::warn!(%error, "the gateway starts without a quorum of witnesses");
-            }
-            signed => signed?,
-        }
-        let mut halt = None;
-        match begin(&mut ledger, &config, &key) {
-            // Without any terms there is no log to be read, and one that is damaged is not to be shown.
-            Err(StartError::Commit(CommitError::Failed { cause } | CommitError::Stopped { cause }))
-                if cause.is_of_the_disk() && ledger.tree().size > 0 =>
-            {
-                tracing::error!(reason = %cause, "the ledger records nothing any more");
-                halt = Some(Halt::from(cause.to_string()));
-            }
-            begun => begun?,
-        }
+        let halt = match DamageMark::of(&ledger_file(&config.data_dir)).read().map_err(data)? {
+            Some(found) => Some(marked(&config.data_dir, &found)),
+            None => start(&mut ledger, &mut signer, &config, &key)?,
+        };
         let nodes = Admission::open(&config.nodes, JoinTokens::of_gateway(&config.data_dir))?;
         let [clients_here, nodes_here] = [(); 2].map(|()| Crowd::new(SUBSCRIBER_MAX));
         let [sends_to_clients, sends_to_nodes] = [(); 2].map(|()| Lines::new(SENDS_MAX));
@@ -133,7 +122,7 @@ impl Gateway {
 
     /// Serves until `shutdown`. Then every connection is told, and what was queued for the ledger is recorded before this returns.
     ///
-    /// Where the ledger fails, it begins again as a gateway that only reads: accounts, receipts and the log are served, and no job is
+    /// Where the ledger fails, or whoever reads it finds it damaged, it begins again as a gateway that only reads: accounts, receipts and the log are served, and no job is
     /// taken. It ends with the error then, at `shutdown`, and at once where the ledger cannot even be opened.
     ///
     /// # Errors
@@ -162,7 +151,7 @@ impl Gateway {
 fn tell_that_it_only_reads(halt: &Halt) {
     tracing::error!(
         reason = halt.why,
-        "the gateway only reads now: accounts, receipts and the log; it takes no jobs until it is started anew"
+        "the gateway only reads now: accounts, receipts and the log; it takes no jobs until the cause is mended and it is started anew"
     );
 }
 
@@ -195,14 +184,16 @@ fn reopen_here(path: &Path, gateway: PublicKey) -> Result<Ledger, OpenError> {
 /// How long a failed ledger's last readers are waited for.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A folder without a ledger has nothing of an earlier one either: a ledger that was moved aside, a backup.
+/// A folder without a ledger has nothing of an earlier one either: a ledger that was moved aside, the mark of a damaged one, a backup.
 fn check_beginning(data_dir: &Path) -> Result<(), StartError> {
     let ledger = ledger_file(data_dir);
     if ledger.exists() {
         return Ok(());
     }
     let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
-    let is_left = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ledger.redb.replaced-"));
+    let starts = ["ledger.redb.replaced-", "ledger.redb.damaged"];
+    let is_start = |name: &str| starts.iter().any(|start| name.starts_with(start));
+    let is_left = |path: &Path| path.file_name().is_some_and(|name| is_start(&name.to_string_lossy()));
     let found = entries(data_dir).find(|path| is_left(path)).or_else(|| entries(&data_dir.join("backups")).next());
     found.map_or(Ok(()), |found| Err(StartError::LedgerGone { ledger, found }))
 }
@@ -231,6 +222,7 @@ impl Engine {
         log_url: Option<String>,
     ) -> Result<Self, StartError> {
         let published = signer.published().clone();
+        let damaged = watch_damage(ledger.reader(), &config.data_dir);
         let http = serve_log(log_listener, ledger.reader(), &published)?;
         let (tell_fault, faults) = mpsc::unbounded_channel();
         // The receiver is gone only when the gateway stops.
@@ -247,7 +239,7 @@ impl Engine {
         let writer = Writer::spawn(ledger, on_commit).map_err(StartError::Thread)?;
         let log = LogAccess { published, url: log_url };
         let core = Rc::new(RefCell::new(Core::new(config, key, store, LedgerAccess::Write(writer), log)));
-        Ok(Self { core, commits, publisher: Some(publisher), faults, http, _idle: None })
+        Ok(Self { core, commits, publisher: Some(publisher), faults, damaged, http, _idle: None })
     }
 
     /// A gateway over a ledger that is only read, because of `reason`.
@@ -265,23 +257,25 @@ impl Engine {
         log_listener: Option<&TcpListener>,
         log_url: Option<String>,
     ) -> Result<Self, StartError> {
+        let damaged = watch_damage(ledger.reader(), &config.data_dir);
         let http = serve_log(log_listener, ledger.reader(), &published)?;
         let log = LogAccess { published, url: log_url };
         let why = format!("the gateway only reads since its ledger failed: {}", halt.why);
         let access = LedgerAccess::Read(ledger.reader().clone(), Halt { why, ..halt });
         let core = Rc::new(RefCell::new(Core::new(config, key, store, access, log)));
         let (commits, faults) = (mpsc::unbounded_channel().1, mpsc::unbounded_channel().1);
-        Ok(Self { core, commits, publisher: None, faults, http, _idle: Some(ledger) })
+        Ok(Self { core, commits, publisher: None, faults, damaged, http, _idle: Some(ledger) })
     }
 
     /// Serves until `shutdown` or until the ledger fails. All connections are gone then, and all that was read is let go.
     async fn serve(self, listener: &Rc<Listener>, entrance: &Rc<Entrance>, shutdown: impl Future<Output = ()>) -> Ending {
         // Dropped from the last to the first, also where this is cancelled: the writer, which rings for the publisher, before that.
-        let Self { _idle, http, faults, publisher, commits, core } = self;
+        let Self { _idle, http, damaged, faults, publisher, commits, core } = self;
         let tasks = LocalSet::new();
         if _idle.is_none() {
             tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
             tasks.spawn_local(settle::take_in_faults(Rc::clone(&core), faults));
+            tasks.spawn_local(settle::take_in_damage(Rc::clone(&core), damaged));
             tasks.spawn_local(settle::hand_over_receipts(Rc::clone(&core)));
             tasks.spawn_local(expire_holds(Rc::clone(&core)));
             tasks.spawn_local(record_holds(Rc::clone(&core)));
@@ -316,6 +310,52 @@ impl Engine {
         drop(http);
         ending
     }
+}
+
+/// Signs what was recorded before, and records what a gateway begins with. Why the ledger records nothing, where that is no reason not to start.
+fn start(ledger: &mut Ledger, signer: &mut Signer, config: &GatewayConfig, key: &SecretKey) -> Result<Option<Halt>, StartError> {
+    // Before anything is added: what was signed before is signed again, and shows whether it is all there.
+    match signer.publish_first() {
+        Err(error) if error.is_passing() && config.starts_without_witnesses => {
+            tracing::warn!(%error, "the gateway starts without a quorum of witnesses");
+        }
+        signed => signed?,
+    }
+    match begin(ledger, config, key) {
+        // Without any terms there is no log to be read, and one that is damaged is not to be shown.
+        Err(StartError::Commit(CommitError::Failed { cause } | CommitError::Stopped { cause }))
+            if cause.is_of_the_disk() && ledger.tree().size > 0 =>
+        {
+            tracing::error!(reason = %cause, "the ledger records nothing any more");
+            Ok(Some(Halt::from(cause.to_string())))
+        }
+        begun => begun.map(|()| None),
+    }
+}
+
+/// Why a gateway only reads in whose ledger damage was found before: the start looks at too little to find it again, or to find it gone.
+fn marked(data_dir: &Path, found: &str) -> Halt {
+    let (data, mark) = (data_dir.display(), DamageMark::of(&ledger_file(data_dir)));
+    let why = format!(
+        "damage was found before ({}: {found}); restore a backup (adit ledger restore), or see whether it was the machine's \
+         (adit ledger rebuild --check --data {data}), which takes the mark away where the ledger is whole",
+        mark.path().display()
+    );
+    tracing::error!(reason = why, "the ledger records nothing any more");
+    Halt { why, signs_nothing: true }
+}
+
+/// Has the first damage that is found in a ledger marked beside it, for the next start, and told.
+fn watch_damage(reader: &Reader, data_dir: &Path) -> Arc<Notify> {
+    let (damaged, mark) = (Arc::new(Notify::new()), DamageMark::of(&ledger_file(data_dir)));
+    let tell = Arc::clone(&damaged);
+    reader.on_damage(move |words| {
+        if let Err(error) = mark.set(words) {
+            tracing::error!(%error, path = %mark.path().display(), "the damage cannot be marked; the next start will not know of it");
+        }
+        tell.notify_one();
+    });
+    damaged
 }
 
 /// States the gateway's terms, and gives back what is held for jobs of which this process knows nothing: their clients submit them again.

@@ -154,6 +154,7 @@ impl Signer {
     }
 
     fn publish_with(&mut self, needs_witness: bool) -> Result<(), PublishError> {
+        self.check_whole()?;
         self.take_in_late()?;
         let head = self.reader.tree()?;
         if self.published.get().is_some_and(|published| published.head == head) {
@@ -164,8 +165,15 @@ impl Signer {
             Some(witnesses) => witnesses.cosign(note, head, needs_witness)?,
             None => note,
         };
+        // It may have been found while the witnesses were waited for.
+        self.check_whole()?;
         self.published.set(PublishedCheckpoint { head, note: note.into() });
         Ok(())
+    }
+
+    /// Nothing is signed over a ledger in which somebody found damage.
+    fn check_whole(&self) -> Result<(), PublishError> {
+        self.reader.found_damage().map_or(Ok(()), |damage| Err(damage.into()))
     }
 
     /// Takes in what witnesses answered for which no checkpoint waited. A cosignature of what is shown is shown too.

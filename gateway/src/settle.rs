@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use adit_ledger::Batch;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::PublishError;
@@ -43,11 +44,17 @@ pub(crate) async fn take_in_commits(core: Rc<RefCell<Core>>, mut batches: Unboun
 /// Hands on why nothing more must be signed.
 pub(crate) async fn take_in_faults(core: Rc<RefCell<Core>>, mut faults: UnboundedReceiver<PublishError>) {
     while let Some(fault) = faults.recv().await {
-        let is_contradicted = matches!(fault, PublishError::Contradicted { .. });
-        core.borrow_mut().stop_ledger(Halt { why: fault.to_string(), is_contradicted });
+        let signs_nothing = matches!(fault, PublishError::Contradicted { .. });
+        core.borrow_mut().stop_ledger(Halt { why: fault.to_string(), signs_nothing });
     }
     // As above.
     core.borrow_mut().stop_ledger("the thread that signs checkpoints panicked".to_owned());
+}
+
+/// Stops recording once anybody who reads the ledger has found damage in it.
+pub(crate) async fn take_in_damage(core: Rc<RefCell<Core>>, found: Arc<Notify>) {
+    found.notified().await;
+    core.borrow_mut().stop_ledger("the ledger is damaged".to_owned());
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use adit_protocol::PublicKey;
 use redb::backends::FileBackend;
-use redb::{Builder, Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{Builder, Key, ReadTransaction, ReadableTable, StorageError, TableDefinition, Value, WriteTransaction};
 
 use crate::ledger::{CACHE_BYTES, caught};
 use crate::read_only::ReadOnlyFile;
 use crate::schema::{self, ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID};
-use crate::{Ledger, OpenError, Reader, StoreError, TreeHead, file};
+use crate::{DamageMark, Ledger, OpenError, Reader, StoreError, TreeHead, file};
 
 /// A copy that was not made.
 #[derive(Debug, thiserror::Error)]
@@ -28,17 +28,38 @@ pub enum BackupError {
     /// The ledger cannot be read, or the copy cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was written does not open as a ledger, or as another one.
-    #[error("the copy is not the ledger: {0}")]
-    Copy(String),
+    /// What was written does not open as a ledger.
+    #[error("the copy is not to be used: {0}")]
+    Open(#[from] OpenError),
+    /// What was written is another tree.
+    #[error("the copy has {found} leaves instead of {due}, or others; restore a backup (adit ledger restore)")]
+    Tree {
+        /// How many it has.
+        found: u64,
+        /// How many it should have.
+        due: u64,
+    },
+}
+
+impl BackupError {
+    /// Whether the ledger, or what was just written, is damaged: another try makes no better copy.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::File { .. } => false,
+            Self::Store(error) => error.is_damage(),
+            Self::Open(error) => error.is_damage(),
+            Self::Tree { .. } => true,
+        }
+    }
 }
 
 impl Reader {
-    /// Copies the ledger, as of one commit, into a new file for its owner's eyes only. The copy has its name once it is whole, durable and
-    /// was opened as a ledger. Returns the tree that it has.
+    /// Copies the ledger, as of one commit, into a new file for its owner's eyes only. The copy has its name once it is durable and was
+    /// checked as [`Ledger::restore`] does. Returns the tree that it has.
     ///
     /// # Errors
-    /// [`BackupError`]; nothing is at `path` then that was not there before.
+    /// [`BackupError`]; nothing is at `path` then that was not there before. Where the copy is damaged the ledger is read to its end, so
+    /// that it is known whose damage it is.
     pub fn backup(&self, path: &Path) -> Result<TreeHead, BackupError> {
         let at_path = |error| BackupError::File { path: path.to_owned(), error };
         if path.exists() {
@@ -53,25 +74,28 @@ impl Reader {
             // Half a copy is of no use, and takes the room that may be what was missing.
             let _ = fs::remove_file(file::draft_path(path));
         }
+        if copied.as_ref().is_err_and(BackupError::is_damage) {
+            self.check_books()?;
+        }
         copied
     }
 
     fn copy_into(&self, draft: fs::File) -> Result<TreeHead, BackupError> {
-        let handle = draft.try_clone().map_err(|error| BackupError::Copy(error.to_string()))?;
-        let (head, gateway) = {
+        let handle = draft.try_clone().map_err(StorageError::Io).map_err(StoreError::from)?;
+        let (head, gateway) = self.damage().watch(|| {
             let backend = FileBackend::new(draft).map_err(StoreError::from)?;
             let database = Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(StoreError::from)?;
             let from = redb::ReadableDatabase::begin_read(self.database()).map_err(StoreError::from)?;
             let to = schema::begin_durable(&database)?;
             copy_tables(&from, &to)?;
             to.commit().map_err(StoreError::from)?;
-            (Self::head_in(&from)?, schema::owner(&from)?)
-        };
-        let copy = FileBackend::new(handle).map_err(StoreError::from)?;
-        match Ledger::open_with(copy, gateway) {
-            Ok(copy) if copy.tree() == head => Ok(head),
-            Ok(copy) => Err(BackupError::Copy(format!("it has {} leaves instead of {}", copy.tree().size, head.size))),
-            Err(error) => Err(BackupError::Copy(error.to_string())),
+            Ok((Self::head_in(&from)?, schema::owner(&from)?))
+        })?;
+        let copy = Ledger::open_checked_with(FileBackend::new(handle).map_err(StoreError::from)?, gateway)?;
+        copy.reader().check_books()?;
+        match copy.tree() {
+            tree if tree == head => Ok(head),
+            tree => Err(BackupError::Tree { found: tree.size, due: head.size }),
         }
     }
 }
@@ -142,6 +166,8 @@ impl Ledger {
                 fs::hard_link(path, aside).map_err(at_path)?;
             }
             file::publish(path).map_err(at_path)?;
+            // What was found in the one before is not in this one.
+            DamageMark::of(path).clear().map_err(at_path)?;
             Ok(head)
         });
         if restored.is_err() {
@@ -158,7 +184,7 @@ impl Ledger {
         let owner = {
             let already_open = |error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => OpenError::AlreadyOpen { path: path.to_owned() },
-                redb::DatabaseError::Storage(redb::StorageError::Io(error)) => OpenError::File { path: path.to_owned(), error },
+                redb::DatabaseError::Storage(StorageError::Io(error)) => OpenError::File { path: path.to_owned(), error },
                 error => StoreError::from(error).into(),
             };
             caught(|| {
@@ -187,7 +213,7 @@ impl Ledger {
         let owner = caught(|| {
             let database =
                 Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(first).map_err(|error| match error {
-                    redb::DatabaseError::Storage(redb::StorageError::Io(error)) => at_path(error),
+                    redb::DatabaseError::Storage(StorageError::Io(error)) => at_path(error),
                     error => StoreError::from(error).into(),
                 })?;
             let transaction = redb::ReadableDatabase::begin_read(&database).map_err(StoreError::from)?;

@@ -73,6 +73,11 @@ fn locked_draft(path: &Path) -> Result<File> {
 /// Where it cannot be moved.
 pub fn publish(path: &Path) -> Result<()> {
     fs::rename(draft_path(path), path)?;
+    sync_folder(path)
+}
+
+/// Makes durable what names are in the folder in which `path` is.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -21,7 +21,7 @@ pub(crate) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 ///
 /// **Invariant:** an operation is acknowledged only when it is on the disk, and a batch is there whole or not at all: leaf, balances,
 /// hold and the record of what was done before change in one transaction. After an error of the store nothing more is written: the
-/// ledger does not guess what the disk holds, the next open reads it.
+/// ledger does not guess what the disk holds, the next open reads it. So it is after damage that a [`Reader`] finds.
 #[derive(Debug)]
 pub struct Ledger {
     reader: Reader,
@@ -95,7 +95,7 @@ pub enum CommitError {
         /// What failed.
         cause: Arc<StoreError>,
     },
-    /// The store failed before, and the batch was not tried.
+    /// The store failed before, or a reader found it damaged, and the batch was not tried.
     #[error("the ledger has stopped: {cause}; restart to go on")]
     Stopped {
         /// What failed.
@@ -104,6 +104,15 @@ pub enum CommitError {
 }
 
 impl OpenError {
+    /// Whether what is stored is not what was written.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::NotALedger | Self::Inconsistent { .. } | Self::Books(_) => true,
+            Self::Store(error) => error.is_damage(),
+            Self::File { .. } | Self::AlreadyOpen { .. } | Self::Format { .. } | Self::ForeignGateway { .. } => false,
+        }
+    }
+
     fn already_open(path: &Path) -> Self {
         Self::AlreadyOpen { path: path.to_owned() }
     }
@@ -246,7 +255,14 @@ impl Ledger {
         if let Some(cause) = &self.stopped {
             return Err(CommitError::Stopped { cause: Arc::clone(cause) });
         }
+        // Who reads finds damage where the writer never looks: nothing more is built on it.
+        if let Some(found) = self.reader.found_damage() {
+            let cause = Arc::new(found);
+            self.stopped = Some(Arc::clone(&cause));
+            return Err(CommitError::Stopped { cause });
+        }
         self.try_commit(work).map_err(|error| {
+            self.reader.damage().take_in(&error);
             let cause = Arc::new(error);
             self.stopped = Some(Arc::clone(&cause));
             CommitError::Failed { cause }

@@ -31,6 +31,7 @@ mod backup;
 mod books;
 mod change;
 mod check;
+mod damage;
 mod entry;
 pub mod file;
 mod ledger;
@@ -46,6 +47,7 @@ mod writer;
 
 pub use backup::{BackupError, RestoreError};
 pub use books::{Account, Balance, Books, BooksError, Line, Paid, Posting, postings};
+pub use damage::DamageMark;
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};
 pub use operation::{Applied, EXPIRED_MAX, Hold, Operation, Refused, UNPAID_MAX};

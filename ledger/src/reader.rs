@@ -13,6 +13,7 @@ use tlog_tiles::{prove_record, prove_tree, record_hash};
 use crate::StoredJob;
 use crate::books::{Account, Balance, Books, BooksError};
 use crate::check::check;
+use crate::damage::Damage;
 use crate::operation::Hold;
 use crate::recent::SharedRecent;
 use crate::row::Row;
@@ -28,6 +29,7 @@ use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, re
 pub struct Reader {
     db: Arc<Database>,
     recent: SharedRecent,
+    damage: Damage,
 }
 
 /// A client's receipts, as many as were asked for: of its settled jobs, and of attempts that were paid and did not end their jobs.
@@ -82,9 +84,20 @@ pub enum StoreError {
         /// How it shows.
         fault: Corruption,
     },
+    /// Damage that was found before, by whoever read the ledger.
+    #[error("{0}")]
+    Found(Arc<str>),
 }
 
 impl StoreError {
+    /// Whether what is stored is not what was written. The words say then that a backup is to be restored.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Books(_) | Self::Inconsistent { .. } | Self::Altered { .. } | Self::Corrupt { .. } | Self::Found(_) => true,
+            Self::Database(error) => is_damaged(error),
+        }
+    }
+
     /// Whether the disk failed, or is full, and nothing says that what is stored is wrong.
     pub fn is_of_the_disk(&self) -> bool {
         match self {
@@ -97,12 +110,14 @@ impl StoreError {
 
 /// What helps where the file itself is wrong, and not the disk full or the process without a right.
 fn what_to_do(error: &redb::Error) -> &'static str {
+    if is_damaged(error) { "; restore a backup (adit ledger restore)" } else { "" }
+}
+
+fn is_damaged(error: &redb::Error) -> bool {
     match error {
-        redb::Error::Corrupted(_) | redb::Error::RepairAborted => "; restore a backup (adit ledger restore)",
-        redb::Error::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-            "; restore a backup (adit ledger restore)"
-        }
-        _ => "",
+        redb::Error::Corrupted(_) | redb::Error::RepairAborted => true,
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => false,
     }
 }
 
@@ -167,7 +182,26 @@ from_redb!(CommitError, DatabaseError, SetDurabilityError, StorageError, TableEr
 
 impl Reader {
     pub(crate) fn new(db: Arc<Database>) -> Self {
-        Self { db, recent: SharedRecent::default() }
+        Self { db, recent: SharedRecent::default(), damage: Damage::default() }
+    }
+
+    /// What is known of the ledger's damage.
+    pub(crate) fn damage(&self) -> &Damage {
+        &self.damage
+    }
+
+    /// The first damage that this reader, another or the writer found; nothing where none did. Nothing is recorded any more then.
+    pub fn found_damage(&self) -> Option<StoreError> {
+        self.damage.found()
+    }
+
+    /// Has `tell` told of the first damage, in words, on the thread that finds it; now, where it was found before. To be called once for a
+    /// ledger and all of its readers.
+    ///
+    /// # Panics
+    /// Where it was called before.
+    pub fn on_damage(&self, tell: impl Fn(&str) + Send + Sync + 'static) {
+        self.damage.on_damage(Box::new(tell));
     }
 
     /// What leads to the newest leaves.
@@ -206,7 +240,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn len(&self) -> Result<u64, StoreError> {
-        Ok(self.db.begin_read()?.open_table(LEAVES)?.len()?)
+        self.damage.watch(|| Ok(self.db.begin_read()?.open_table(LEAVES)?.len()?))
     }
 
     /// Whether nothing was ever recorded.
@@ -222,7 +256,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tree(&self) -> Result<TreeHead, StoreError> {
-        Self::head_in(&self.db.begin_read()?)
+        self.damage.watch(|| Self::head_in(&self.db.begin_read()?))
     }
 
     /// A settled job; nothing where it is unknown.
@@ -230,19 +264,21 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn job(&self, job: JobId) -> Result<Option<StoredJob>, StoreError> {
-        let (transaction, recent) = {
-            let recent = self.recent.read();
-            (self.db.begin_read()?, recent.job(job))
-        };
-        let leaves = transaction.open_table(LEAVES)?;
-        let known = match recent {
-            Some(index) if index < leaves.len()? => Some(index),
-            _ => transaction.open_table(JOBS)?.get(&job.0)?.map(|index| index.value()),
-        };
-        let Some(index) = known else { return Ok(None) };
-        check_leaf(&leaves, &transaction.open_table(TILES)?, index)?;
-        let (rows, outputs) = (transaction.open_table(ROWS)?, transaction.open_table(OUTPUTS)?);
-        read_job(&leaves, &rows, &outputs, index, job).map(Some)
+        self.damage.watch(|| {
+            let (transaction, recent) = {
+                let recent = self.recent.read();
+                (self.db.begin_read()?, recent.job(job))
+            };
+            let leaves = transaction.open_table(LEAVES)?;
+            let known = match recent {
+                Some(index) if index < leaves.len()? => Some(index),
+                _ => transaction.open_table(JOBS)?.get(&job.0)?.map(|index| index.value()),
+            };
+            let Some(index) = known else { return Ok(None) };
+            check_leaf(&leaves, &transaction.open_table(TILES)?, index)?;
+            let (rows, outputs) = (transaction.open_table(ROWS)?, transaction.open_table(OUTPUTS)?);
+            read_job(&leaves, &rows, &outputs, index, job).map(Some)
+        })
     }
 
     /// The attempts of a job that were paid and did not end it, each with the index of its leaf, by their numbers. Also those from before a
@@ -251,9 +287,13 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn attempts(&self, job: JobId) -> Result<Vec<(Attempt, u64)>, StoreError> {
-        let attempts = self.db.begin_read()?.open_table(ATTEMPTS)?;
-        let entries = attempts.range((&job.0, 0)..=(&job.0, u32::MAX))?;
-        entries.map(|entry| entry.map(|(key, index)| (Attempt(key.value().1), index.value())).map_err(StoreError::from)).collect()
+        self.damage.watch(|| {
+            let attempts = self.db.begin_read()?.open_table(ATTEMPTS)?;
+            let entries = attempts.range((&job.0, 0)..=(&job.0, u32::MAX))?;
+            entries
+                .map(|entry| entry.map(|(key, index)| (Attempt(key.value().1), index.value())).map_err(StoreError::from))
+                .collect()
+        })
     }
 
     /// The receipts of `client`, of settled jobs and of other paid attempts, from index `from` on, oldest first, at most `limit`.
@@ -261,20 +301,22 @@ impl Reader {
     /// # Errors
     /// [`StoreError`]. A damaged receipt ends the page with an error that has its index; asking again from behind it goes on.
     pub fn receipts_of(&self, client: &PublicKey, from: u64, limit: usize) -> Result<ReceiptPage, StoreError> {
-        let (transaction, [indexes]) = self.about(Account::Customer(*client), [false], from, limit.saturating_add(1))?;
-        let (leaves, tiles, rows) =
-            (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?, transaction.open_table(ROWS)?);
-        let mut indexes = indexes.into_iter();
-        let mut page = Vec::new();
-        for index in indexes.by_ref().take(limit) {
-            check_leaf(&leaves, &tiles, index)?;
-            let receipt = open_receipt(read_paid(&leaves, index)?.receipt, &read_row(&rows, index)?, index)?;
-            if receipt.receipt.client != *client {
-                return Err(StoreError::Corrupt { index, fault: Corruption::Index });
+        self.damage.watch(|| {
+            let (transaction, [indexes]) = self.about(Account::Customer(*client), [false], from, limit.saturating_add(1))?;
+            let (leaves, tiles, rows) =
+                (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?, transaction.open_table(ROWS)?);
+            let mut indexes = indexes.into_iter();
+            let mut page = Vec::new();
+            for index in indexes.by_ref().take(limit) {
+                check_leaf(&leaves, &tiles, index)?;
+                let receipt = open_receipt(read_paid(&leaves, index)?.receipt, &read_row(&rows, index)?, index)?;
+                if receipt.receipt.client != *client {
+                    return Err(StoreError::Corrupt { index, fault: Corruption::Index });
+                }
+                page.push((index, receipt));
             }
-            page.push((index, receipt));
-        }
-        Ok(ReceiptPage { rows: page, next: indexes.next() })
+            Ok(ReceiptPage { rows: page, next: indexes.next() })
+        })
     }
 
     /// What an account has.
@@ -282,9 +324,11 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn balance(&self, account: Account) -> Result<Balance, StoreError> {
-        let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
-        let stored = accounts.get(&account.to_key())?;
-        Ok(stored.map_or(Balance::default(), |balance| Balance::from_bytes(balance.value())))
+        self.damage.watch(|| {
+            let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
+            let stored = accounts.get(&account.to_key())?;
+            Ok(stored.map_or(Balance::default(), |balance| Balance::from_bytes(balance.value())))
+        })
     }
 
     /// Every account and what it has, in order.
@@ -292,14 +336,17 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn balances(&self) -> Result<Vec<(Account, Balance)>, StoreError> {
-        let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
-        let mut balances = Vec::new();
-        for row in accounts.iter()? {
-            let (key, balance) = row?;
-            let account = Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?;
-            balances.push((account, Balance::from_bytes(balance.value())));
-        }
-        Ok(balances)
+        self.damage.watch(|| {
+            let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
+            let mut balances = Vec::new();
+            for row in accounts.iter()? {
+                let (key, balance) = row?;
+                let account =
+                    Account::from_key(key.value()).ok_or(StoreError::Corrupt { index: 0, fault: Corruption::Encoding })?;
+                balances.push((account, Balance::from_bytes(balance.value())));
+            }
+            Ok(balances)
+        })
     }
 
     /// The index of the leaf of an order; nothing where it was not carried out.
@@ -307,7 +354,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn order(&self, id: TransferId) -> Result<Option<u64>, StoreError> {
-        Ok(self.db.begin_read()?.open_table(ORDERS)?.get(&id.0)?.map(|index| index.value()))
+        self.damage.watch(|| Ok(self.db.begin_read()?.open_table(ORDERS)?.get(&id.0)?.map(|index| index.value())))
     }
 
     /// The holds that have not ended.
@@ -315,19 +362,21 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn holds(&self) -> Result<Vec<Hold>, StoreError> {
-        let holds = self.db.begin_read()?.open_table(HOLDS)?;
-        let mut open = Vec::new();
-        for row in holds.iter()? {
-            let (job, hold) = row?;
-            let (customer, amount, expires) = hold.value();
-            open.push(Hold {
-                job: JobId(*job.value()),
-                customer: PublicKey(*customer),
-                amount: Microcredits(amount),
-                expires: UnixMillis(expires),
-            });
-        }
-        Ok(open)
+        self.damage.watch(|| {
+            let holds = self.db.begin_read()?.open_table(HOLDS)?;
+            let mut open = Vec::new();
+            for row in holds.iter()? {
+                let (job, hold) = row?;
+                let (customer, amount, expires) = hold.value();
+                open.push(Hold {
+                    job: JobId(*job.value()),
+                    customer: PublicKey(*customer),
+                    amount: Microcredits(amount),
+                    expires: UnixMillis(expires),
+                });
+            }
+            Ok(open)
+        })
     }
 
     /// The attempts of `node` that were not paid, from number `from` on, oldest first, at most `limit`; and the number to ask from next.
@@ -335,16 +384,18 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn unpaid(&self, node: &PublicKey, from: u64, limit: usize) -> Result<UnpaidPage, StoreError> {
-        let unpaid = self.db.begin_read()?.open_table(UNPAID)?;
-        let mut entries = unpaid.range((&node.0, from)..=(&node.0, u64::MAX))?;
-        let mut rows = Vec::new();
-        for entry in entries.by_ref().take(limit) {
-            let (key, attempt) = entry?;
-            let number = key.value().1;
-            rows.push((number, read_unpaid(number, attempt.value())?));
-        }
-        let next = entries.next().transpose()?.map(|(key, _)| key.value().1);
-        Ok(UnpaidPage { rows, next })
+        self.damage.watch(|| {
+            let unpaid = self.db.begin_read()?.open_table(UNPAID)?;
+            let mut entries = unpaid.range((&node.0, from)..=(&node.0, u64::MAX))?;
+            let mut rows = Vec::new();
+            for entry in entries.by_ref().take(limit) {
+                let (key, attempt) = entry?;
+                let number = key.value().1;
+                rows.push((number, read_unpaid(number, attempt.value())?));
+            }
+            let next = entries.next().transpose()?.map(|(key, _)| key.value().1);
+            Ok(UnpaidPage { rows, next })
+        })
     }
 
     /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`.
@@ -398,7 +449,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] names the first leaf, account or table that is wrong.
     pub fn check_books(&self) -> Result<Books, StoreError> {
-        check(&self.db.begin_read()?)
+        self.damage.watch(|| check(&self.db.begin_read()?))
     }
 
     /// The bytes of a leaf, which are those in the tree; nothing where there is none.
@@ -406,12 +457,14 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn leaf(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.db.begin_read()?;
-        let leaves = transaction.open_table(LEAVES)?;
-        if index >= leaves.len()? {
-            return Ok(None);
-        }
-        check_leaf(&leaves, &transaction.open_table(TILES)?, index).map(Some)
+        self.damage.watch(|| {
+            let transaction = self.db.begin_read()?;
+            let leaves = transaction.open_table(LEAVES)?;
+            if index >= leaves.len()? {
+                return Ok(None);
+            }
+            check_leaf(&leaves, &transaction.open_table(TILES)?, index).map(Some)
+        })
     }
 
     /// The bytes of leaves from `from` on, at most `limit`: fewer where the log ends.
@@ -419,10 +472,12 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
-        let transaction = self.db.begin_read()?;
-        let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
-        let end = leaves.len()?.min(from.saturating_add(limit as u64));
-        (from..end).map(|index| check_leaf(&leaves, &tiles, index)).collect()
+        self.damage.watch(|| {
+            let transaction = self.db.begin_read()?;
+            let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
+            let end = leaves.len()?.min(from.saturating_add(limit as u64));
+            (from..end).map(|index| check_leaf(&leaves, &tiles, index)).collect()
+        })
     }
 
     /// The first `width` hashes of a tile, one behind the other; nothing where the tree has not so many.
@@ -430,14 +485,16 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tile(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.db.begin_read()?;
-        let hashes = transaction.open_table(LEAVES)?.len()?.checked_shr(8 * u32::from(level)).unwrap_or(0);
-        let first = index.checked_mul(TILE_HASHES as u64);
-        let has = first.and_then(|first| first.checked_add(width as u64)).is_some_and(|end| end <= hashes);
-        if !has || width == 0 || width > TILE_HASHES {
-            return Ok(None);
-        }
-        read_tile(&transaction.open_table(TILES)?, (level, index), width).map(Some)
+        self.damage.watch(|| {
+            let transaction = self.db.begin_read()?;
+            let hashes = transaction.open_table(LEAVES)?.len()?.checked_shr(8 * u32::from(level)).unwrap_or(0);
+            let first = index.checked_mul(TILE_HASHES as u64);
+            let has = first.and_then(|first| first.checked_add(width as u64)).is_some_and(|end| end <= hashes);
+            if !has || width == 0 || width > TILE_HASHES {
+                return Ok(None);
+            }
+            read_tile(&transaction.open_table(TILES)?, (level, index), width).map(Some)
+        })
     }
 
     /// The proof that leaf `index` is in the tree of `size` leaves (RFC 6962, section 2.1.1); nothing where there is no such tree or leaf.
@@ -445,11 +502,13 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn prove_leaf(&self, index: u64, size: u64) -> Result<Option<Vec<[u8; HASH_BYTES]>>, StoreError> {
-        let transaction = self.db.begin_read()?;
-        if index >= size || size > transaction.open_table(LEAVES)?.len()? {
-            return Ok(None);
-        }
-        Tiles::new(&transaction.open_table(TILES)?).prove(|tiles| prove_record(size, index, tiles)).map(Some)
+        self.damage.watch(|| {
+            let transaction = self.db.begin_read()?;
+            if index >= size || size > transaction.open_table(LEAVES)?.len()? {
+                return Ok(None);
+            }
+            Tiles::new(&transaction.open_table(TILES)?).prove(|tiles| prove_record(size, index, tiles)).map(Some)
+        })
     }
 
     /// The proof that the tree of `old` leaves is the beginning of that of `new` (RFC 6962, section 2.1.2); nothing where there are no such
@@ -458,11 +517,13 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn prove_growth(&self, old: u64, new: u64) -> Result<Option<Vec<[u8; HASH_BYTES]>>, StoreError> {
-        let transaction = self.db.begin_read()?;
-        if old == 0 || old > new || new > transaction.open_table(LEAVES)?.len()? {
-            return Ok(None);
-        }
-        Tiles::new(&transaction.open_table(TILES)?).prove(|tiles| prove_tree(new, old, tiles)).map(Some)
+        self.damage.watch(|| {
+            let transaction = self.db.begin_read()?;
+            if old == 0 || old > new || new > transaction.open_table(LEAVES)?.len()? {
+                return Ok(None);
+            }
+            Tiles::new(&transaction.open_table(TILES)?).prove(|tiles| prove_tree(new, old, tiles)).map(Some)
+        })
     }
 }
 

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use adit_ledger::{BackupError, Ledger, OpenError, RestoreError};
-use adit_protocol::SecretKey;
+use adit_ledger::{BackupError, DamageMark, Ledger, OpenError, Operation, RestoreError};
+use adit_protocol::{Grant, SecretKey, TransferId};
 
-use crate::fixture::{FIRST, append, begun, entries, entry, gateway};
+use crate::fixture::{FIRST, append, begun, entries, entry, gateway, grant};
 
 fn ledger(path: &Path, numbers: std::ops::Range<u64>) -> Ledger {
     let mut ledger = begun(Ledger::open(path, gateway()).unwrap());
@@ -143,4 +143,48 @@ fn ledger_is_opened_whoevers_it_is() {
     let opened = Ledger::open_existing(&path).unwrap();
     assert_eq!((opened.gateway(), opened.tree()), (gateway(), head));
     assert!(matches!(Ledger::open_existing(&dir.path().join("nothing")), Err(OpenError::File { .. })));
+}
+
+/// A copy was opened and no more, and so a damaged ledger had backups that no `restore` took, until the last good one was gone.
+#[test]
+fn copy_of_a_damaged_ledger_gets_no_name_and_stops_the_ledger() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, copy] = ["ledger", "copy"].map(|name| dir.path().join(name));
+    let mut made = ledger(&path, 0..4);
+    let grants = |from: u64| {
+        let id = |n: u64| TransferId(u128::from(from + n).to_le_bytes());
+        (0..300).map(|n| Operation::Grant(Grant { id: id(n), ..grant(n % 3) })).collect::<Vec<_>>()
+    };
+    for from in [1_000, 2_000] {
+        made.apply(&grants(from)).unwrap();
+    }
+    let leaf = made.reader().leaf(FIRST + 20).unwrap().unwrap();
+    drop(made);
+    let mut bytes = fs::read(&path).unwrap();
+    while let Some(at) = bytes.windows(leaf.len()).position(|window| window == leaf) {
+        bytes[at + 5] ^= 4;
+    }
+    fs::write(&path, &bytes).unwrap();
+    let mut opened = Ledger::open(&path, gateway()).unwrap();
+    let error = opened.reader().backup(&copy).unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains(&format!("damaged at index {}", FIRST + 20)), "{error}");
+    assert!(!copy.exists() && !dir.path().join("copy.new").exists());
+    assert!(opened.reader().found_damage().is_some() && opened.apply(&grants(3_000)).is_err());
+}
+
+#[test]
+fn mark_of_damage_stays_until_a_whole_ledger_is_in_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let [path, copy] = ["ledger", "copy"].map(|name| dir.path().join(name));
+    let mark = DamageMark::of(&path);
+    assert_eq!(mark.read().unwrap(), None);
+    ledger(&path, 0..9).reader().backup(&copy).unwrap();
+    mark.set("first").unwrap();
+    mark.set("second").unwrap();
+    assert_eq!(mark.read().unwrap().as_deref(), Some("first"));
+    let aside = dir.path().join("aside");
+    assert!(Ledger::restore(&dir.path().join("nothing"), &path, gateway(), Some(&aside)).is_err());
+    assert!(mark.read().unwrap().is_some());
+    Ledger::restore(&copy, &path, gateway(), Some(&aside)).unwrap();
+    assert_eq!((mark.read().unwrap(), mark.clear().unwrap()), (None, false));
 }

@@ -1,6 +1,7 @@
 //! Bytes that are not what was written are reported, and never become an answer.
 
 use std::borrow::Borrow;
+use std::sync::{Arc, Mutex};
 
 use adit_ledger::{Account, BooksError, CommitError, Corruption, Hold, Ledger, OpenError, Operation, StoreError};
 use adit_protocol::{Digest, Grant, Microcredits, PublicKey, TransferId, UnixMillis, VoidReason};
@@ -729,4 +730,47 @@ fn leaves_that_are_read_again_though_they_are_in_the_tables_change_nothing() {
     damage(&disk, |t| drop(t.open_table(META).unwrap().insert("indexed", 271u64.to_le_bytes().as_slice()).unwrap()));
     let error = Ledger::open_with(disk.backend(), gateway()).unwrap_err();
     assert!(matches!(error, OpenError::Store(StoreError::Corrupt { index: 271, .. })), "{error}");
+}
+
+/// Leaves and rows that only readers look at: a gateway went on recording while it told them that its ledger is damaged.
+#[test]
+fn damage_that_a_reader_finds_stops_the_writer() {
+    type Read = fn(&Ledger) -> bool;
+    let rows: [(Change, Read); 5] = [
+        (|transaction| rewrite(transaction, LEAVES, FIRST, |leaf| leaf[9] ^= 1), |ledger| ledger.reader().leaf(FIRST).is_err()),
+        (
+            |transaction| rewrite(transaction, LEAVES, FIRST, |leaf| leaf[9] ^= 1),
+            |ledger| ledger.reader().leaves(0, 256).is_err(),
+        ),
+        (|transaction| rewrite(transaction, ROWS, FIRST, |row| row[9] ^= 1), |ledger| ledger.reader().job(job(0)).is_err()),
+        (
+            |transaction| rewrite(transaction, ROWS, FIRST, |row| row[9] ^= 1),
+            |ledger| ledger.reader().receipts_of(&client(0), 0, 9).is_err(),
+        ),
+        (|transaction| rewrite(transaction, LEAVES, FIRST, |leaf| leaf[9] ^= 1), |ledger| ledger.reader().check_books().is_err()),
+    ];
+    for (n, (change, finds)) in rows.into_iter().enumerate() {
+        let disk = indexed();
+        damage(&disk, change);
+        let mut ledger = open(&disk);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        ledger.reader().on_damage({
+            let told = Arc::clone(&told);
+            move |words| told.lock().unwrap().push(words.to_owned())
+        });
+        let more = |n| [Operation::Grant(Grant { id: TransferId([n; 16]), ..grant(1) })];
+        assert!(ledger.apply(&more(201)).unwrap()[0].is_ok(), "row {n}: nobody has found it");
+        // What is asked for and is not there is no damage.
+        assert!(ledger.reader().leaf(u64::MAX).unwrap().is_none() && ledger.reader().prove_leaf(5, 4).unwrap().is_none());
+        assert!(ledger.reader().found_damage().is_none());
+
+        assert!(finds(&ledger) && finds(&ledger), "row {n}");
+        let size = ledger.tree().size;
+        let error = ledger.apply(&more(202)).unwrap_err();
+        assert!(matches!(&error, CommitError::Stopped { cause } if cause.is_damage()), "row {n}: {error}");
+        assert_eq!((ledger.tree().size, ledger.reader().len().unwrap()), (size, size));
+        let [words] = told.lock().unwrap().clone().try_into().unwrap();
+        assert!(words.contains("the ledger is damaged") && words.ends_with("restore a backup (adit ledger restore)"), "{words}");
+        assert_eq!(ledger.reader().found_damage().unwrap().to_string(), words);
+    }
 }
