@@ -72,6 +72,8 @@ const RULES: &[Rule] = &[
     ("a name that is longer", INVALID, |gpu| gpu.pipeline(EMPTY, &"x".repeat(1025)).map(drop)),
     ("a shader as long as any", 0, |gpu| long(gpu, 65_536)),
     ("a shader that is longer", SHADER, |gpu| long(gpu, 65_537)),
+    ("as many operations as any", 0, |gpu| doubling(gpu, 180_000)),
+    ("an operation more", SHADER, |gpu| doubling(gpu, 180_001)),
     ("an extension", SHADER, |gpu| shader(gpu, "enable f16;", "")),
     ("a texture", SHADER, |gpu| shader(gpu, "@group(0) @binding(0) var t: texture_2d<f32>;", "")),
     ("a buffer of group 1", SHADER, |gpu| shader(gpu, "@group(1) @binding(0) var<uniform> a: u32;", "_ = a;")),
@@ -158,6 +160,16 @@ fn shader(gpu: &Gpu, declared: &str, used: &str) -> Outcome {
 }
 
 /// A shader of so many bytes.
+/// A shader of so many operations, once for each call: of most there are 1,024 calls, by ten functions that call the one before twice.
+fn doubling(gpu: &Gpu, operations: usize) -> Outcome {
+    let calls: String = (1..=10).map(|n| format!("fn f{n}() {{ f{0}(); f{0}(); }}", n - 1)).collect();
+    // A call, a block and the return that ends a function are an operation each.
+    let own = operations - (1024 * 166 + 1023 * 3) - 2;
+    let blocks = |count: usize| "{}".repeat(count);
+    let main = format!("@compute @workgroup_size(1) fn main() {{ f10(); {} }}", blocks(own));
+    gpu.pipeline(&format!("fn f0() {{ {} }} {calls} {main}", blocks(165)), "main").map(drop)
+}
+
 fn long(gpu: &Gpu, bytes: usize) -> Outcome {
     gpu.pipeline(&format!("{EMPTY}{}", " ".repeat(bytes - EMPTY.len())), "main").map(drop)
 }
