@@ -122,8 +122,8 @@ impl Gateway {
 
     /// Serves until `shutdown`. Then every connection is told, and what was queued for the ledger is recorded before this returns.
     ///
-    /// Where the ledger fails, or whoever reads it finds it damaged, it begins again as a gateway that only reads: accounts, receipts and the log are served, and no job is
-    /// taken. It ends with the error then, at `shutdown`, and at once where the ledger cannot even be opened.
+    /// Where the ledger fails, or whoever reads it finds it damaged, it begins again as a gateway that only reads: accounts, receipts and the
+    /// log are served, and no job is taken. It ends with the error then, at `shutdown`, and at once where the ledger cannot even be opened.
     ///
     /// # Errors
     /// [`RunError`].
