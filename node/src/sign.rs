@@ -37,8 +37,8 @@ impl Signer {
     }
 
     /// Waits until the time is over or a batch is full.
-    async fn gather(&self) {
-        let mut over = pin!(sleep(COMPANY));
+    async fn gather(&self, over: impl Future<Output = ()>) {
+        let mut over = pin!(over);
         while self.ready.borrow().len() < BATCH_LEAVES_MAX {
             tokio::select! {
                 () = &mut over => return,
@@ -50,20 +50,25 @@ impl Signer {
     /// Signs and sends until the task is aborted.
     pub(crate) async fn sign_for(&self, link: &Link) {
         loop {
-            self.batches(|| link.leases()).await.into_iter().for_each(|batch| sign_batch(link, batch));
+            self.batches(|| link.leases(), company()).await.into_iter().for_each(|batch| sign_batch(link, batch));
         }
     }
 
-    /// What is to be signed next, batch by batch. Of `leases` those that are not ready may become so soon.
-    async fn batches(&self, leases: impl Fn() -> usize) -> Vec<Vec<Finished>> {
+    /// What is to be signed next, batch by batch. Of `leases` those that are not ready may become so until the time is over.
+    async fn batches(&self, leases: impl Fn() -> usize, over: impl Future<Output = ()>) -> Vec<Vec<Finished>> {
         self.filled.notified().await;
         if leases() > self.ready.borrow().len() {
-            self.gather().await;
+            self.gather(over).await;
         }
         let mut ready = std::mem::take(&mut *self.ready.borrow_mut()).into_iter();
         let next = || Some(ready.by_ref().take(BATCH_LEAVES_MAX).collect()).filter(|batch: &Vec<_>| !batch.is_empty());
         std::iter::from_fn(next).collect()
     }
+}
+
+/// Is over after [`COMPANY`], which begins when this is first waited for.
+async fn company() {
+    sleep(COMPANY).await;
 }
 
 fn sign_batch(link: &Link, batch: Vec<Finished>) {
@@ -82,9 +87,11 @@ fn sign_batch(link: &Link, batch: Vec<Finished>) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
     use std::time::Instant;
 
     use adit_protocol::{Attempt, Digest, JobId, MeterId, Microcredits, NodeTimes, Outcome, Price, Profile, PublicKey, Usage};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -120,13 +127,19 @@ mod tests {
         signer
     }
 
-    /// Whether a future is done when it is polled once more.
-    async fn is_done(future: &mut (impl Future<Output = ()> + Unpin)) -> bool {
+    /// What a future has come to when it is polled once more. The clock is not looked at between two polls, only by the runtime when it has
+    /// nothing else to do.
+    async fn polled<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
         tokio::select! {
             biased;
-            () = future => true,
-            () = std::future::ready(()) => false,
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
         }
+    }
+
+    /// How many receipts each signature is for.
+    fn sizes(batches: &[Vec<Finished>]) -> Vec<usize> {
+        batches.iter().map(Vec::len).collect()
     }
 
     #[tokio::test]
@@ -134,30 +147,19 @@ mod tests {
         for receipts in [1, BATCH_LEAVES_MAX - 1] {
             let signer = ready(receipts);
             let begun = Instant::now();
-            signer.gather().await;
+            signer.gather(company()).await;
             assert!(begun.elapsed() >= COMPANY, "{receipts}: {:?}", begun.elapsed());
             assert_eq!(signer.ready.borrow().len(), receipts, "they are left to whoever signs");
         }
         assert_eq!(COMPANY, Duration::from_millis(1));
     }
 
-    /// How many receipts each signature is for.
-    async fn sizes(signer: &Signer, leases: usize) -> Vec<usize> {
-        signer.batches(|| leases).await.iter().map(Vec::len).collect()
-    }
-
     #[tokio::test]
     async fn lone_receipt_is_signed_at_once_and_a_backlog_in_full_batches() {
         for (receipts, want) in [(1, &[1][..]), (2, &[2]), (64, &[64]), (65, &[64, 1]), (130, &[64, 64, 2])] {
             let signer = ready(receipts);
-            let mut batches = pin!(signer.batches(|| receipts));
-            let done = tokio::select! {
-                biased;
-                batches = &mut batches => Some(batches),
-                () = std::future::ready(()) => None,
-            };
-            let sizes: Vec<usize> = done.expect("nobody else's job runs").iter().map(Vec::len).collect();
-            assert_eq!(sizes, want, "{receipts}");
+            let batches = polled(&mut pin!(signer.batches(|| receipts, pending()))).await;
+            assert_eq!(sizes(&batches.expect("nobody else's job runs")), want, "{receipts}");
         }
     }
 
@@ -169,20 +171,47 @@ mod tests {
             (0..4).for_each(|_| signer.push(finished()));
         };
         // A sixth runs on.
-        let (shared, ()) = tokio::join!(sizes(&signer, 6), late);
-        assert_eq!(shared, [5]);
+        let (batches, ()) = tokio::join!(signer.batches(|| 6, company()), late);
+        assert_eq!(sizes(&batches), [5]);
         assert!(signer.ready.borrow().is_empty());
+    }
+
+    /// The time is one for all of a batch: a job that ends now and then does not keep those before it waiting.
+    #[tokio::test]
+    async fn company_is_waited_for_once_and_not_anew_for_each_receipt() {
+        for receipts in [1, 2, BATCH_LEAVES_MAX - 1] {
+            let (signer, (end, over)) = (ready(1), oneshot::channel::<()>());
+            let mut gathering = pin!(signer.gather(async { over.await.unwrap() }));
+            assert!(polled(&mut gathering).await.is_none());
+            for _ in 1..receipts {
+                signer.push(finished());
+                assert!(polled(&mut gathering).await.is_none(), "its time is not over");
+            }
+            end.send(()).unwrap();
+            assert!(polled(&mut gathering).await.is_some(), "{receipts} receipts wait on when their time is over");
+        }
+    }
+
+    #[tokio::test]
+    async fn batch_that_fills_up_is_signed_before_its_time_is_over() {
+        for (receipts, want) in [(64, &[64][..]), (65, &[64, 1]), (129, &[64, 64, 1])] {
+            let signer = ready(1);
+            // More run on, and the time is never over.
+            let mut batches = pin!(signer.batches(|| 200, pending()));
+            assert!(polled(&mut batches).await.is_none(), "it waits for company");
+            (1..receipts).for_each(|_| signer.push(finished()));
+            assert_eq!(sizes(&polled(&mut batches).await.expect("a batch is full")), want, "{receipts}");
+        }
     }
 
     #[tokio::test]
     async fn full_batch_waits_for_nobody() {
         let full = ready(64);
-        assert!(is_done(&mut pin!(full.gather())).await);
+        assert!(polled(&mut pin!(full.gather(pending()))).await.is_some());
         let signer = ready(63);
-        let mut gathering = pin!(signer.gather());
-        assert!(!is_done(&mut gathering).await);
-        // The clock is not looked at between two polls, only by the runtime when it has nothing else to do.
+        let mut gathering = pin!(signer.gather(pending()));
+        assert!(polled(&mut gathering).await.is_none());
         signer.push(finished());
-        assert!(is_done(&mut gathering).await);
+        assert!(polled(&mut gathering).await.is_some());
     }
 }
