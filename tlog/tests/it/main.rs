@@ -2,9 +2,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod document;
 mod fixture;
 mod fsck;
 mod fuzzing;
+mod limits;
 mod mirror;
 mod oracle;
 mod serving;

@@ -18,13 +18,13 @@ use redb::backends::InMemoryBackend;
 
 const TIME: UnixMillis = UnixMillis(1_800_000_000_000);
 
-fn key(seed: u8) -> SecretKey {
+pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
 }
 
 /// Three receipts. One node signed the first two together: of a job that is settled by it, and of an attempt at another job that its owner
 /// cut short. The third is of that job's next attempt.
-fn receipts() -> Vec<SignedReceipt> {
+pub(crate) fn receipts() -> Vec<SignedReceipt> {
     let (gateway, node, client) = (key(9), key(4), key(2));
     let mut spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
     spec.salt = Salt([0x5a; 32]);
@@ -76,7 +76,7 @@ fn with_named_input() -> JobSpec {
 }
 
 /// A log with a leaf of each kind.
-fn ledger(receipts: &[SignedReceipt]) -> Ledger {
+pub(crate) fn ledger(receipts: &[SignedReceipt]) -> Ledger {
     let (gateway, customer, owner) = (key(9).public(), key(2).public(), key(4).public());
     let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
     let (job, other, retried) = (receipts[0].receipt.job, JobId([0x0b; 16]), receipts[1].receipt.job);
