@@ -110,6 +110,8 @@ int32_t adit_input_read(int32_t index, uint64_t offset, void *ptr, uint32_t len)
 #define ADIT_GPU_ENTRY_BYTES_MAX 1024
 #define ADIT_GPU_VARIABLE_BYTES_MAX 8192
 #define ADIT_GPU_SHADER_OPERATIONS_MAX 180000
+#define ADIT_GPU_JOB_OPERATIONS_MAX 1800000
+#define ADIT_GPU_PIPELINE_OPERATIONS_MIN 1000
 
 /* What the job may use. */
 struct adit_gpu_limits {

@@ -86,6 +86,8 @@ pub const GPU_SHADER_BYTES_MAX = 65536;
 pub const GPU_ENTRY_BYTES_MAX = 1024;
 pub const GPU_VARIABLE_BYTES_MAX = 8192;
 pub const GPU_SHADER_OPERATIONS_MAX = 180000;
+pub const GPU_JOB_OPERATIONS_MAX = 1800000;
+pub const GPU_PIPELINE_OPERATIONS_MIN = 1000;
 
 /// What the job may use.
 pub const GpuLimits = extern struct {

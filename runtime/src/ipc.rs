@@ -40,9 +40,18 @@ pub(crate) enum ToSandbox {
     Pipeline {
         /// The order that it was asked in.
         run: u64,
-        /// What the guest has now; or what is wrong with its shader.
-        made: Result<Made, String>,
+        /// What the guest has now; or why it has nothing.
+        made: Result<Made, NotMade>,
     },
+}
+
+/// Why a guest has no pipeline, in words for its author.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NotMade {
+    /// Something is wrong with its shader.
+    Shader(String),
+    /// A limit of the job would be exceeded.
+    Limit(String),
 }
 
 /// A pipeline that the GPU worker has.

@@ -26,7 +26,7 @@ use crate::given::Given;
 use crate::gpu::lent::{Lent, News};
 use crate::gpu::session::{SandboxEnds, Verdict};
 use crate::inputs::{Input, Inputs};
-use crate::ipc::{Ending, FromSandbox, IpcError, Made, RunOrder, ToSandbox, Used};
+use crate::ipc::{Ending, FromSandbox, IpcError, Made, NotMade, RunOrder, ToSandbox, Used};
 use crate::live::Live;
 use crate::pool::SandboxWorker;
 use crate::profile::FuelProfile;
@@ -742,7 +742,7 @@ impl Active {
     }
 
     /// Tells the guest of a pipeline that it waits for.
-    fn answer(&mut self, made: Result<Made, String>) -> Result<(), Fault> {
+    fn answer(&mut self, made: Result<Made, NotMade>) -> Result<(), Fault> {
         let sender = &self.worker.process.sender;
         // Who waits reads; so what is still there was sent to who does not.
         if sender.pending_bytes() > 0 {

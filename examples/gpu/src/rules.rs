@@ -95,6 +95,10 @@ const RULES: &[Rule] = &[
     ("a word more than that", SHADER, |gpu| shader(gpu, "", "var a: array<u32, 2049>; a[1] = 1;")),
     ("a constant with a default", 0, |gpu| shader(gpu, "override n: u32 = 3;", "var x = n;")),
     ("a constant without one", SHADER, |gpu| shader(gpu, "override n: u32;", "var x = n;")),
+    ("SPIR-V", SHADER, |gpu| gpu.pipeline(SPIR_V, "main").map(drop)),
+    // The last two: no pipeline is made behind them. Those before have a third of what there may be.
+    ("half of all operations of a job", 0, |gpu| many(5, || doubling(gpu, 180_000)).map(drop)),
+    ("and another half", LIMIT, |gpu| many(5, || doubling(gpu, 180_000)).map(drop)),
 ];
 
 /// How many rules there are, or those that are broken, a line for each. The job is to have the limits that it gets when it asks for a
@@ -112,6 +116,9 @@ fn violation(gpu: &Gpu, (name, code, call): &Rule) -> Option<String> {
     let returned = outcome.as_ref().map_or_else(Error::code, |()| 0);
     (returned != *code).then(|| format!("{name}: {returned} and not {code} ({outcome:?})\n"))
 }
+
+/// What a module begins with that does nothing: text, as it happens.
+const SPIR_V: &str = "\u{3}\u{2}\u{23}\u{7}\0\0\u{1}\0\0\0\0\0\u{1}\0\0\0\0\0\0\0";
 
 const EMPTY: &str = "@compute @workgroup_size(1) fn main() {}";
 
@@ -159,7 +166,6 @@ fn shader(gpu: &Gpu, declared: &str, used: &str) -> Outcome {
     gpu.pipeline(&format!("{declared}\n@compute @workgroup_size(1) fn main() {{ {used} }}"), "main").map(drop)
 }
 
-/// A shader of so many bytes.
 /// A shader of so many operations, once for each call: of most there are 1,024 calls, by ten functions that call the one before twice.
 fn doubling(gpu: &Gpu, operations: usize) -> Outcome {
     let calls: String = (1..=10).map(|n| format!("fn f{n}() {{ f{0}(); f{0}(); }}", n - 1)).collect();
@@ -170,6 +176,7 @@ fn doubling(gpu: &Gpu, operations: usize) -> Outcome {
     gpu.pipeline(&format!("fn f0() {{ {} }} {calls} {main}", blocks(165)), "main").map(drop)
 }
 
+/// A shader of so many bytes.
 fn long(gpu: &Gpu, bytes: usize) -> Outcome {
     gpu.pipeline(&format!("{EMPTY}{}", " ".repeat(bytes - EMPTY.len())), "main").map(drop)
 }

@@ -141,6 +141,10 @@ constants! {
     GPU_VARIABLE_BYTES_MAX = 8_192;
     /// Operations of an entry point, with those of each function that it calls once per call.
     GPU_SHADER_OPERATIONS_MAX = 180_000;
+    /// Operations of all pipelines that a job makes, whatever becomes of them.
+    GPU_JOB_OPERATIONS_MAX = 1_800_000;
+    /// What each of them counts there at the least.
+    GPU_PIPELINE_OPERATIONS_MIN = 1_000;
 }
 
 /// A record in the guest's memory: little-endian, without padding.

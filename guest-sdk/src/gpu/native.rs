@@ -88,6 +88,7 @@ impl Session {
         let state = &mut *self.0.borrow_mut();
         state.book.has_room_for_pipeline()?;
         let shape = Shape::of(wgsl, entry, &state.book.limits)?;
+        state.book.compiled_with(&shape)?;
         let pipeline = state.device.pipeline(wgsl, entry)?;
         let handle = state.book.add_pipeline(shape)?;
         put(&mut state.pipelines, handle, pipeline);

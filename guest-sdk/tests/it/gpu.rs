@@ -267,6 +267,9 @@ fn shader_has_nothing_but_buffers_of_group_0_and_core_wgsl() {
     is_invalid(gpu.pipeline(SQUARE, &"x".repeat(1025)), "at most 1024");
     assert_eq!(main("override n: u32 = 3;", "var x = n;").map(drop), Ok(()));
     is_refused(main("override n: u32;", "var x = n;"), "`override`");
+    // Its words are text, too.
+    let spir_v: Vec<u8> = [0x0723_0203_u32, 0x0001_0000, 0, 1, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
+    is_refused(gpu.pipeline(str::from_utf8(&spir_v).unwrap(), "main"), "the shader is SPIR-V, and a guest's is WGSL");
     is_refused(main("", "var x: array<u32, 2049>;"), "8196 bytes of variables in a function");
     let looked_up = |words: u32| main("var<private> i: u32;", &format!("let x = array<u32, {words}>(); i = x[i];"));
     is_refused(looked_up(2049), "8196 bytes of variables in a function, with the arrays of others'");
@@ -283,23 +286,34 @@ fn shader_has_nothing_but_buffers_of_group_0_and_core_wgsl() {
 #[test]
 fn entry_point_has_180000_operations_with_its_calls_and_no_more() {
     let gpu = gpu();
-    let calls: String = (1..=10).map(|n| format!("fn f{n}() {{ f{0}(); f{0}(); }}", n - 1)).collect();
-    // A call, a block and the return that ends a function are an operation each.
-    let called = 1024 * 166 + 1023 * 3;
-    let main = |operations: usize| {
-        let own = operations - called - 2;
-        let wgsl = format!(
-            "fn f0() {{ {} }} {calls} @compute @workgroup_size(1) fn main() {{ f10(); {} }}",
-            "{}".repeat(165),
-            "{}".repeat(own)
-        );
-        gpu.pipeline(&wgsl, "main")
-    };
-    assert_eq!(main(180_000).map(drop), Ok(()));
+    assert_eq!(gpu.pipeline(&idles(180_000), "main").map(drop), Ok(()));
     is_refused(
-        main(180_001),
+        gpu.pipeline(&idles(180_001), "main"),
         "180001 operations, with those of each function once per call of it; an entry point has at most 180000",
     );
+}
+
+/// A shader that does nothing, of so many operations: most are calls, by ten functions that call the one before twice.
+fn idles(operations: usize) -> String {
+    let calls: String = (1..=10).map(|n| format!("fn f{n}() {{ f{0}(); f{0}(); }}", n - 1)).collect();
+    // A call, a block and the return that ends a function are an operation each.
+    let (called, own) = ("{}".repeat(165), "{}".repeat(operations - (1024 * 166 + 1023 * 3) - 2));
+    format!("fn f0() {{ {called} }} {calls} @compute @workgroup_size(1) fn main() {{ f10(); {own} }}")
+}
+
+/// What was dropped counts, what was refused does not, and each counts for a thousand at the least.
+#[test]
+fn pipelines_of_a_job_have_1800000_operations_together() {
+    let gpu = gpu();
+    let make = |operations: usize| gpu.pipeline(&idles(operations), "main").map(drop);
+    for _ in 0..9 {
+        assert_eq!(make(180_000), Ok(()));
+        is_refused(gpu.pipeline("nonsense", "main"), "line 1");
+    }
+    assert_eq!(gpu.pipeline(SQUARE, "square").map(drop), Ok(()));
+    is_over_limit(make(179_001), "operations of all pipelines that were made: 1800001, over the job's limit of 1800000");
+    assert_eq!(make(179_000), Ok(()));
+    is_over_limit(gpu.pipeline(SQUARE, "square"), "operations of all pipelines that were made: 1801000");
 }
 
 #[test]

@@ -20,6 +20,12 @@ const UNIFORM_BYTES_MAX: u64 = adit_abi::GPU_UNIFORM_BYTES_MAX as u64;
 /// Bindings that a dispatch may list: all that a pipeline can use, and some that it does not.
 pub(crate) const BINDINGS_MAX: usize = adit_abi::GPU_BINDINGS_MAX as usize;
 
+/// Operations of all pipelines that a job makes: a pipeline that is destroyed makes room for one more, and none for its driver's time. As
+/// many as ten of the largest have, which is 13 s of lavapipe's at the worst.
+const JOB_OPERATIONS_MAX: u64 = adit_abi::GPU_JOB_OPERATIONS_MAX as u64;
+/// What a pipeline counts there at the least: no driver makes one of nothing in no time.
+const PIPELINE_OPERATIONS_MIN: u64 = adit_abi::GPU_PIPELINE_OPERATIONS_MIN as u64;
+
 /// A call that is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -43,6 +49,8 @@ pub(crate) struct Book {
     dispatches: u64,
     bytes_moved: u64,
     has_floats: bool,
+    /// Operations of all pipelines that there ever were.
+    compiled: u64,
 }
 
 impl Book {
@@ -56,6 +64,7 @@ impl Book {
             dispatches: 0,
             bytes_moved: 0,
             has_floats: false,
+            compiled: 0,
         }
     }
 
@@ -131,6 +140,7 @@ impl Book {
     /// Adds a pipeline that was made, and returns its handle.
     pub(crate) fn add_pipeline(&mut self, shape: Shape) -> Result<u32, Fault> {
         let handle = free_handle("GPU pipelines", &mut self.pipelines, self.need.pipelines)?;
+        self.compiled = compiled(self.compiled, &shape)?;
         self.has_floats |= shape.has_floats;
         self.pipelines[handle as usize] = Some(shape);
         Ok(handle)
@@ -241,6 +251,13 @@ impl Book {
     }
 }
 
+/// Operations of all that a job has had compiled, with a pipeline more; where it may have that.
+pub(crate) fn compiled(before: u64, shape: &Shape) -> Result<u64, Fault> {
+    let all = before.saturating_add(shape.operations.max(PIPELINE_OPERATIONS_MIN));
+    within("operations of all pipelines that were made", all, JOB_OPERATIONS_MAX)?;
+    Ok(all)
+}
+
 fn invalid(message: String) -> Fault {
     Fault::Invalid(message)
 }
@@ -282,7 +299,7 @@ mod tests {
     fn shape(kinds: &[BindingKind]) -> Shape {
         let bindings = kinds.iter().enumerate();
         let bindings = bindings.map(|(at, kind)| BindingShape { binding: at as u32, kind: *kind, bytes_min: 16 }).collect();
-        Shape { bindings, workgroup: [64, 1, 1], has_floats: false, uses_atomic_results: false }
+        Shape { bindings, workgroup: [64, 1, 1], has_floats: false, uses_atomic_results: false, operations: 1 }
     }
 
     fn binding(binding: u32, buffer: u32, offset: u64, bytes: u64) -> Binding {
@@ -389,6 +406,31 @@ mod tests {
         assert!(is_invalid(book.drop_pipeline(1)));
         assert!(book.has_floats(), "what it computed with floats may be in the output");
         assert_eq!(book.has_room_for_pipeline(), Ok(()));
+    }
+
+    /// A guest that destroyed each pipeline and made the next had its driver compile for ever.
+    #[test]
+    fn pipelines_of_a_job_have_so_many_operations_together() {
+        let of = |operations: u64| Shape { operations, ..shape(&[]) };
+        // What is made, each destroyed before the next, and how many operations the last of them may have.
+        let rows: [(&[u64], u64); 3] = [
+            (&[180_000; 9], 180_000),
+            (&[180_000, 1_001, 1_617_999], 1_000),
+            // Each counts for a thousand.
+            (&[0; 1_799], 1_000),
+        ];
+        for (made, most) in rows {
+            for (operations, is_made) in [(most, true), (most + 1, false)] {
+                let mut book = Book::new(need());
+                for operations in made {
+                    let pipeline = book.add_pipeline(of(*operations)).unwrap();
+                    book.drop_pipeline(pipeline).unwrap();
+                }
+                let last = book.add_pipeline(of(operations));
+                assert_eq!((last.is_ok(), is_limit(last)), (is_made, !is_made), "{} and {operations}", made.len());
+            }
+        }
+        assert!(compiled(u64::MAX, &of(u64::MAX)).is_err());
     }
 
     #[test]

@@ -81,6 +81,9 @@ pub struct GpuConfig {
     /// For tests: the pipeline with which its driver does not come back.
     #[doc(hidden)]
     pub stuck_in_pipeline: u32,
+    /// For tests: the pipeline that its driver refuses, in words that name the adapter.
+    #[doc(hidden)]
+    pub refused_pipeline: u32,
     /// For tests: bytes that the adapter has for all jobs, where that is not 0.
     #[doc(hidden)]
     pub memory_of_all: u64,
@@ -98,6 +101,7 @@ impl Default for GpuConfig {
             lost_in_submission: 0,
             lost_in_pipeline: 0,
             stuck_in_pipeline: 0,
+            refused_pipeline: 0,
             memory_of_all: 0,
         }
     }
@@ -106,8 +110,14 @@ impl Default for GpuConfig {
 impl GpuConfig {
     fn setup(&self) -> GpuSetup {
         let slice_ms = u64::try_from(self.slice.as_millis()).unwrap_or(u64::MAX);
-        let Self { lost_in_submission, lost_in_pipeline, stuck_in_pipeline, memory_of_all: memory_max, .. } = *self;
-        let faults = Faults { no_timestamps: false, lost_in_submission, lost_in_pipeline, stuck_in_pipeline, memory_max };
+        let faults = Faults {
+            no_timestamps: false,
+            lost_in_submission: self.lost_in_submission,
+            lost_in_pipeline: self.lost_in_pipeline,
+            stuck_in_pipeline: self.stuck_in_pipeline,
+            refused_pipeline: self.refused_pipeline,
+            memory_max: self.memory_of_all,
+        };
         GpuSetup { adapter: self.adapter.clone(), software: self.software, memory: self.memory.0, slice_ms, faults }
     }
 }
@@ -142,7 +152,7 @@ pub(crate) enum Request {
     /// To begin.
     Open { whose: Whose, need: GpuNeed, time_max_ns: u64, answer: oneshot::Sender<Result<(GpuSession, SandboxEnds), String>> },
     /// For a pipeline of a shader that was checked. The answer is its serial number.
-    Pipeline { session: Session, shader: Box<Shader>, answer: oneshot::Sender<Result<u64, String>> },
+    Pipeline { session: Session, shader: Box<Shader>, answer: oneshot::Sender<u64> },
     /// To end.
     Close { session: Session },
 }
@@ -169,7 +179,7 @@ struct Making {
     whose: Whose,
     serial: u64,
     shader: Box<Shader>,
-    answer: oneshot::Sender<Result<u64, String>>,
+    answer: oneshot::Sender<u64>,
 }
 
 /// Why a GPU worker's time is over.
@@ -510,12 +520,7 @@ impl Serving {
     }
 
     /// Has a pipeline made, once those before it are: the driver is asked for one at a time, so that it is known whose takes long.
-    async fn make(
-        &mut self,
-        session: Session,
-        shader: Box<Shader>,
-        answer: oneshot::Sender<Result<u64, String>>,
-    ) -> Result<(), Over> {
+    async fn make(&mut self, session: Session, shader: Box<Shader>, answer: oneshot::Sender<u64>) -> Result<(), Over> {
         // Of one that is over nothing is made, and who asked hears of that.
         let Some(entry) = self.sessions.get_mut(&session) else { return Ok(()) };
         entry.serials += 1;
@@ -586,7 +591,7 @@ impl Serving {
         let is_it = |making: &mut Making| (making.session, making.serial) == (session, serial);
         let Some(making) = self.pipelines.pop_front_if(is_it) else { return };
         match made {
-            Ok(()) => drop(making.answer.send(Ok(serial))),
+            Ok(()) => drop(making.answer.send(serial)),
             // Not for the guest, which would learn something of the adapter by it: another node's driver may make it.
             Err(error) => {
                 let verdict = Verdict::Failed(format!("the driver makes no pipeline of a shader: {}", words(&error)));

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use adit_protocol::{GpuNeed, limits::REASON_BYTES_MAX};
 
-use super::session::{GpuSession, Verdict};
+use super::book::compiled;
+use super::session::{GpuSession, Maker, Verdict};
 use super::shaders::Shaders;
 use super::wire::{GpuUsed, Shader, ShaderOrder};
 use crate::account::Lied;
-use crate::ipc::Made;
+use crate::ipc::{Made, NotMade};
 use crate::worker::clip;
 
 /// What a guest is told of its shader, at most.
@@ -31,10 +32,12 @@ pub(crate) struct Lent {
     is_closed: bool,
     /// Whether a shader that a pipeline was made of makes anything of what atomics return.
     uses_atomic_results: bool,
+    /// Operations of all pipelines that were made: before the driver sees what is too much.
+    compiled: u64,
 }
 
-/// A pipeline, or what is wrong with its shader; an error where this machine could not tell.
-type Answer = io::Result<Result<Made, String>>;
+/// A pipeline, or why the guest has none; an error where this machine could not tell.
+type Answer = io::Result<Result<Made, NotMade>>;
 
 /// What a run has to know of its GPU.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ impl Lent {
             is_judged: false,
             is_closed: false,
             uses_atomic_results: false,
+            compiled: 0,
         }
     }
 
@@ -75,7 +79,7 @@ impl Lent {
             return Err(Lied::Pipelines);
         }
         let order = ShaderOrder { wgsl, entry, need: self.need };
-        self.making = Some(Box::pin(make(Arc::clone(&self.shaders), order, self.session.maker())));
+        self.making = Some(Box::pin(make(Arc::clone(&self.shaders), order, self.session.maker(), self.compiled)));
         Ok(())
     }
 
@@ -96,8 +100,10 @@ impl Lent {
                     self.making = None;
                     match answer {
                         Some(answer) => {
-                            self.uses_atomic_results |=
-                                matches!(&answer, Ok(Ok(made)) if made.shape.uses_atomic_results);
+                            if let Ok(Ok(Made { shape, .. })) = &answer {
+                                self.uses_atomic_results |= shape.uses_atomic_results;
+                                self.compiled = compiled(self.compiled, shape).unwrap_or(self.compiled);
+                            }
                             return News::Made(answer);
                         }
                         None => self.is_stranded = true,
@@ -146,14 +152,17 @@ async fn answered(making: &mut Option<Pin<Box<dyn Future<Output = Option<Answer>
     }
 }
 
-/// Has a shader checked, and a pipeline made of it; nothing where the session is over.
-async fn make(shaders: Arc<Shaders>, order: ShaderOrder, maker: super::session::Maker) -> Option<Answer> {
+/// Has a shader checked, and a pipeline made of it after others of so many operations; nothing where the session is over.
+async fn make(shaders: Arc<Shaders>, order: ShaderOrder, maker: Maker, before: u64) -> Option<Answer> {
     let shape = match shaders.check(&order).await {
         Ok(Ok(shape)) => shape,
-        Ok(Err(message)) => return Some(Ok(Err(clip(message, MESSAGE_BYTES_MAX)))),
+        Ok(Err(message)) => return Some(Ok(Err(NotMade::Shader(clip(message, MESSAGE_BYTES_MAX))))),
         Err(error) => return Some(Err(error)),
     };
+    if let Err(fault) = compiled(before, &shape) {
+        return Some(Ok(Err(NotMade::Limit(fault.to_string()))));
+    }
     let ShaderOrder { wgsl, entry, .. } = order;
-    let made = maker.make(Box::new(Shader { wgsl, entry, shape: shape.clone() })).await?;
-    Some(Ok(made.map(|serial| Made { serial, shape })))
+    let serial = maker.make(Box::new(Shader { wgsl, entry, shape: shape.clone() })).await?;
+    Some(Ok(Ok(Made { serial, shape })))
 }

@@ -114,8 +114,8 @@ pub(crate) struct Maker {
 }
 
 impl Maker {
-    /// Has the GPU worker make a pipeline: its serial number, or the driver's refusal; nothing where the session is over.
-    pub(crate) async fn make(self, shader: Box<Shader>) -> Option<Result<u64, String>> {
+    /// Has the GPU worker make a pipeline: its serial number; nothing where the session is over, as it is where the driver refuses.
+    pub(crate) async fn make(self, shader: Box<Shader>) -> Option<u64> {
         let (answer, answered) = oneshot::channel();
         let _ = self.requests.send(Request::Pipeline { session: self.session, shader, answer });
         answered.await.ok()

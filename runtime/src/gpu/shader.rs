@@ -23,6 +23,8 @@ use super::wire::{BindingKind, BindingShape, ShaderOrder, Shape};
 
 /// Bytes of a shader's source.
 pub(crate) const SHADER_BYTES_MAX: usize = adit_abi::GPU_SHADER_BYTES_MAX as usize;
+/// What SPIR-V begins with (SPIR-V specification, section 2.3). Nothing here reads more of it.
+pub(crate) const SPIR_V: [u8; 4] = 0x0723_0203_u32.to_le_bytes();
 /// Bytes of an entry point's name.
 pub(crate) const ENTRY_BYTES_MAX: usize = adit_abi::GPU_ENTRY_BYTES_MAX as usize;
 /// Storage buffers of a pipeline (WebGPU, section 3.6.2: `maxStorageBuffersPerShaderStage`).
@@ -82,7 +84,8 @@ fn check_shader(order: &ShaderOrder) -> Result<Shape, String> {
     let info = validate(&module, &order.wgsl)?;
     check_spaces(&module, &order.wgsl)?;
     let entry = find_entry(&module, &order.entry)?;
-    within(OPERATIONS, inlined::operations(&module, &info, entry), OPERATIONS_MAX, "an entry point has at most")?;
+    let operations = inlined::operations(&module, &info, entry);
+    within(OPERATIONS, operations, OPERATIONS_MAX, "an entry point has at most")?;
     let bindings = bindings(&module, info.get_entry_point(entry), &order.wgsl)?;
     let (reached, reached_info) = reach(&module, &info, &order.entry)?;
     check_memory(&reached, &reached_info, &order.need)?;
@@ -95,7 +98,8 @@ fn check_shader(order: &ShaderOrder) -> Result<Shape, String> {
             "the shader computes with floats{by}, and the job declares its results comparable between any adapters (`exact`)"
         ));
     }
-    Ok(Shape { bindings, workgroup, has_floats, uses_atomic_results: uses_atomic_results(&reached, &reached_info) })
+    let uses_atomic_results = uses_atomic_results(&reached, &reached_info);
+    Ok(Shape { bindings, workgroup, has_floats, uses_atomic_results, operations })
 }
 
 fn parse(source: &str) -> Result<Module, String> {

@@ -117,6 +117,8 @@ pub(crate) struct Faults {
     pub(crate) lost_in_pipeline: u32,
     /// Which of them its driver does not come back from.
     pub(crate) stuck_in_pipeline: u32,
+    /// Which of them its driver refuses, in words that name the adapter.
+    pub(crate) refused_pipeline: u32,
     /// Bytes that the adapter has for all, where that is not 0.
     pub(crate) memory_max: u64,
 }
@@ -151,6 +153,8 @@ pub(crate) struct Shape {
     pub(crate) has_floats: bool,
     /// Whether it makes anything of what atomics return.
     pub(crate) uses_atomic_results: bool,
+    /// What its driver has to compile.
+    pub(crate) operations: u64,
 }
 
 /// A binding that a shader declares.

@@ -11,9 +11,9 @@ use tokio::sync::Mutex;
 
 use super::outbox::Outbox;
 use crate::gpu::book::{Book, Fault};
-use crate::gpu::shader::{ENTRY_BYTES_MAX, SHADER_BYTES_MAX};
+use crate::gpu::shader::{ENTRY_BYTES_MAX, SHADER_BYTES_MAX, SPIR_V};
 use crate::gpu::wire::{Binding, Command};
-use crate::ipc::{FromSandbox, Receiver, ToSandbox};
+use crate::ipc::{FromSandbox, Made, NotMade, Receiver, ToSandbox};
 
 pub(super) use calls::add_to;
 pub(crate) use link::Link;
@@ -57,6 +57,15 @@ impl From<Fault> for Trouble {
         match fault {
             Fault::Invalid(message) => Self::Refused(INVALID, message),
             Fault::Limit(message) => Self::Refused(LIMIT, message),
+        }
+    }
+}
+
+impl From<NotMade> for Trouble {
+    fn from(not_made: NotMade) -> Self {
+        match not_made {
+            NotMade::Shader(message) => Self::Refused(SHADER, message),
+            NotMade::Limit(message) => Self::Refused(LIMIT, message),
         }
     }
 }
@@ -121,6 +130,9 @@ impl Gpu {
         if wgsl.len() > SHADER_BYTES_MAX {
             return Err(Trouble::Refused(SHADER, format!("the shader has {} bytes; it may have {SHADER_BYTES_MAX}", wgsl.len())));
         }
+        if wgsl.starts_with(&SPIR_V) {
+            return Err(Trouble::Refused(SHADER, "the shader is SPIR-V, and a guest's is WGSL".to_owned()));
+        }
         let wgsl = std::str::from_utf8(wgsl).map_err(|error| Trouble::Refused(SHADER, format!("the shader: {error}")))?;
         let entry = std::str::from_utf8(entry).ok().filter(|entry| entry.len() <= ENTRY_BYTES_MAX);
         let Some(entry) = entry else {
@@ -129,13 +141,13 @@ impl Gpu {
         };
         self.book.has_room_for_pipeline()?;
         self.outbox.ask(&FromSandbox::Pipeline { wgsl: wgsl.to_owned(), entry: entry.to_owned() }).await;
-        let made = self.made().await?.map_err(|message| Trouble::Refused(SHADER, message))?;
+        let made = self.made().await??;
         let pipeline = self.book.add_pipeline(made.shape)?;
         self.record(&Command::Adopt { pipeline, serial: made.serial }).await?;
         Ok(pipeline)
     }
 
-    async fn made(&mut self) -> Result<Result<crate::ipc::Made, String>, SessionClosed> {
+    async fn made(&mut self) -> Result<Result<Made, NotMade>, SessionClosed> {
         let mut supervisor = self.supervisor.lock().await;
         loop {
             match supervisor.recv().await {

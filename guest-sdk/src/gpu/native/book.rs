@@ -15,6 +15,10 @@ const ALIGN: u64 = 4;
 const UNIFORM_BYTES_MAX: u64 = adit_abi::GPU_UNIFORM_BYTES_MAX as u64;
 /// Bindings that a dispatch may list.
 const BINDINGS_MAX: usize = adit_abi::GPU_BINDINGS_MAX as usize;
+/// Operations of all pipelines that a job makes.
+const JOB_OPERATIONS_MAX: u64 = adit_abi::GPU_JOB_OPERATIONS_MAX as u64;
+/// What a pipeline counts there at the least.
+const PIPELINE_OPERATIONS_MIN: u64 = adit_abi::GPU_PIPELINE_OPERATIONS_MIN as u64;
 
 #[derive(Debug)]
 pub(super) struct Book {
@@ -24,11 +28,13 @@ pub(super) struct Book {
     pipelines: Vec<Option<Shape>>,
     memory: u64,
     dispatches: u64,
+    /// Operations of all pipelines that there ever were.
+    compiled: u64,
 }
 
 impl Book {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, buffers: Vec::new(), pipelines: Vec::new(), memory: 0, dispatches: 0 }
+        Self { limits, buffers: Vec::new(), pipelines: Vec::new(), memory: 0, dispatches: 0, compiled: 0 }
     }
 
     /// Makes a buffer, and returns its handle.
@@ -75,9 +81,17 @@ impl Book {
         free_handle("GPU pipelines", &mut self.pipelines, self.limits.pipelines).map(drop)
     }
 
+    /// Operations of all that was compiled, with a pipeline more: to be asked before a driver sees it.
+    pub(super) fn compiled_with(&self, shape: &Shape) -> Result<u64, Error> {
+        let all = self.compiled + shape.operations.max(PIPELINE_OPERATIONS_MIN);
+        within("operations of all pipelines that were made", all, JOB_OPERATIONS_MAX)?;
+        Ok(all)
+    }
+
     /// Adds a pipeline that was made, and returns its handle.
     pub(super) fn add_pipeline(&mut self, shape: Shape) -> Result<u32, Error> {
         let handle = free_handle("GPU pipelines", &mut self.pipelines, self.limits.pipelines)?;
+        self.compiled = self.compiled_with(&shape)?;
         self.pipelines[handle as usize] = Some(shape);
         Ok(handle)
     }

@@ -24,6 +24,8 @@ const ENTRY_BYTES_MAX: usize = adit_abi::GPU_ENTRY_BYTES_MAX as usize;
 const VARIABLE_BYTES_MAX: u64 = adit_abi::GPU_VARIABLE_BYTES_MAX as u64;
 /// Operations of an entry point with those of every function that it calls, once for each call.
 const OPERATIONS_MAX: u64 = adit_abi::GPU_SHADER_OPERATIONS_MAX as u64;
+/// What SPIR-V begins with (SPIR-V specification, section 2.3): a program may take it for text.
+const SPIR_V: [u8; 4] = 0x0723_0203_u32.to_le_bytes();
 /// Binding numbers are below this.
 const BINDING_NUMBERS: u32 = 1000;
 /// What sizes of workgroup variables are rounded up to.
@@ -38,6 +40,8 @@ const OPERATIONS: &str = "operations, with those of each function once per call 
 #[derive(Debug)]
 pub(super) struct Shape {
     pub(super) bindings: Vec<BindingShape>,
+    /// What a driver has to compile.
+    pub(super) operations: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,9 @@ impl Shape {
                 entry.len()
             )));
         }
+        if wgsl.as_bytes().starts_with(&SPIR_V) {
+            return Err(Error::Shader("the shader is SPIR-V, and a guest's is WGSL".to_owned()));
+        }
         let (module, info) = read(wgsl)?;
         let is_entry = |point: &&_| is_compute(point, entry);
         let (at, _) = (module.entry_points.iter().enumerate())
@@ -82,7 +89,7 @@ impl Shape {
             bindings.extend(binding);
         }
         check_memory(&module, &info, entry, limits)?;
-        Ok(Self { bindings })
+        Ok(Self { bindings, operations })
     }
 }
 

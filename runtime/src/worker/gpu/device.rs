@@ -50,6 +50,8 @@ pub(super) struct Gpu {
     pipelines_left: AtomicU32,
     /// Until the driver does not come back.
     pipelines_until_stuck: AtomicU32,
+    /// Until it refuses one.
+    pipelines_until_refused: AtomicU32,
 }
 
 /// The sessions whose work is on the device, in its order: the first one's runs.
@@ -149,6 +151,7 @@ impl Gpu {
             submissions_left: AtomicU32::new(faults.lost_in_submission),
             pipelines_left: AtomicU32::new(faults.lost_in_pipeline),
             pipelines_until_stuck: AtomicU32::new(faults.stuck_in_pipeline),
+            pipelines_until_refused: AtomicU32::new(faults.refused_pipeline),
         });
         let timing = Arc::clone(&gpu);
         thread::Builder::new().name("device".to_owned()).spawn(move || timing.wait_for_all(&waiting))?;
@@ -208,6 +211,9 @@ impl Gpu {
             loop {
                 thread::park();
             }
+        }
+        if is_last(&self.pipelines_until_refused) {
+            return Err(SessionEnd::Failed(format!("{} takes no such shader", self.device.adapter_info().name)));
         }
         let entries: Vec<_> = shader.shape.bindings.iter().map(layout_entry).collect();
         checked(|| {

@@ -721,7 +721,8 @@ mod tests {
         let bindings = vec![binding(0, BindingKind::Read), binding(1, BindingKind::ReadWrite)];
         let mut book = Book::new(GpuNeed::default());
         for _ in 0..pipelines {
-            let shape = Shape { bindings: bindings.clone(), workgroup: [1; 3], has_floats: false, uses_atomic_results: false };
+            let (bindings, workgroup) = (bindings.clone(), [1; 3]);
+            let shape = Shape { bindings, workgroup, has_floats: false, uses_atomic_results: false, operations: 1 };
             book.add_pipeline(shape).unwrap();
         }
         book
