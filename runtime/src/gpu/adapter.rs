@@ -411,10 +411,29 @@ mod tests {
     }
 
     #[test]
-    fn raspberry_pi_is_refused_with_its_reason() {
-        let pi = refusal(&info(DeviceType::IntegratedGpu, BROADCOM, "V3DV Mesa"), &Limits::defaults(), all()).unwrap();
-        assert!(pi.contains("Raspberry Pi"), "{pi}");
-        assert_eq!(refusal(&info(DeviceType::IntegratedGpu, 0x8086, ""), &Limits::defaults(), all()), None);
+    fn raspberry_pi_is_refused_with_its_reason_and_no_other_is() {
+        // By its maker, and by its name where a driver tells another maker.
+        for (vendor, name, is_refused) in [
+            (BROADCOM, "V3D 4.2.14", true),
+            (BROADCOM, "another name", true),
+            (0x1_0005, "V3D 7.1.7.0", true),
+            (0x1_0005, "llvmpipe (LLVM 15.0.6, 256 bits)", false),
+            (0x8086, "Intel(R) UHD Graphics 620, no V3D", false),
+            (0x10de, "NVIDIA GeForce RTX 3080", false),
+        ] {
+            let info = AdapterInfo { name: name.to_owned(), ..info(DeviceType::IntegratedGpu, vendor, "V3DV Mesa") };
+            let refused = refusal(&info, &Limits::defaults(), all());
+            let why = "the Raspberry Pi's GPU hangs under compute work, and takes the machine with it";
+            assert_eq!(refused.as_deref(), is_refused.then_some(why), "{vendor:x} {name}");
+        }
+    }
+
+    #[test]
+    fn driver_without_compute_shaders_is_refused() {
+        for lacking in [DownlevelFlags::COMPUTE_SHADERS, DownlevelFlags::SHADER_F16_IN_F32] {
+            let refused = refusal(&info(DeviceType::DiscreteGpu, 0x1002, ""), &Limits::defaults(), all() - lacking);
+            assert_eq!(refused.as_deref(), Some("its driver lacks what compute shaders need"), "{lacking:?}");
+        }
     }
 
     #[test]

@@ -307,8 +307,15 @@ fn loop_that_nothing_ends_has_an_end_all_the_same() {
     }
 }
 
+/// Sizes of buffers, in words: a single one, one more than a read is padded to, a page, and what takes an allocation of its own.
+const CANARY_WORDS: [u32; 5] = [1, 65, 1_024, 16_384, 262_144];
+/// Dispatches that look, all in all.
+const LOOKS: usize = 1_000;
+
+/// Who looks only when the other is gone for good sees what was cleaned up once: so a tenant and one that looks take turns, each in buffers as
+/// the other's were.
 #[test]
-fn nothing_is_left_of_a_tenant_for_the_next() {
+fn nothing_is_left_of_a_tenant_for_whoever_looks_after_each_of_its_dispatches() {
     const FILL: &str = "
         var<workgroup> shared_words: array<u32, 4096>;
         @group(0) @binding(0) var<storage, read_write> words: array<u32>;
@@ -316,7 +323,7 @@ fn nothing_is_left_of_a_tenant_for_the_next() {
         fn main(@builtin(local_invocation_index) at: u32, @builtin(workgroup_id) group: vec3u) {
             for (var i = at; i < 4096u; i += 64u) { shared_words[i] = 0xcafef00du; }
             workgroupBarrier();
-            words[group.x * 64u + at] = shared_words[(at * 61u) % 4096u];
+            for (var i = group.x * 64u + at; i < arrayLength(&words); i += 1024u) { words[i] = shared_words[(at * 61u) % 4096u]; }
         }";
     const LOOK: &str = "
         var<workgroup> shared_words: array<u32, 4096>;
@@ -325,27 +332,36 @@ fn nothing_is_left_of_a_tenant_for_the_next() {
         @compute @workgroup_size(64)
         fn main(@builtin(local_invocation_index) at: u32, @builtin(workgroup_id) group: vec3u) {
             for (var i = at; i < 4096u; i += 64u) { atomicOr(&seen, shared_words[i]); }
-            atomicOr(&seen, fresh[group.x * 64u + at]);
+            for (var i = group.x * 64u + at; i < arrayLength(&fresh); i += 1024u) { atomicOr(&seen, fresh[i]); }
         }";
-    const GROUPS: u32 = 16;
-    const BYTES: u64 = 4 * 64 * GROUPS as u64;
-    let mut gpu = Gpu::start();
-    let mut tenant = session(&mut gpu, 1, FILL, &vec![0; BYTES as usize / 4]);
-    for _ in 0..32 {
-        tenant.dispatch(0, &[0], [GROUPS, 1, 1], &[BYTES]);
+    const GROUPS: [u32; 3] = [16, 1, 1];
+    let mut gpu = Gpu::with(&GpuSetup { slice_ms: 60_000, ..setup() });
+    let mut looker = session(&mut gpu, 1, LOOK, &[0]);
+    let mut tenant = session(&mut gpu, 2, FILL, &[0]);
+    for look in 0..LOOKS {
+        // Now and then the tenant is another one.
+        if look % 200 == 199 {
+            gpu.close(&tenant);
+            tenant = session(&mut gpu, look as u64 + 2, FILL, &[0]);
+        }
+        let words = CANARY_WORDS[look % CANARY_WORDS.len()];
+        let bytes = 4 * u64::from(words);
+        tenant.create(1, bytes);
+        tenant.write(1, &bytes_of(&vec![0xcafe_f00d; words as usize]));
+        tenant.dispatch(0, &[1], GROUPS, &[bytes]);
+        assert_eq!(tenant.read(1, bytes - 4, 4), 0xcafe_f00d_u32.to_le_bytes(), "the tenant has its canaries");
+        tenant.tell(&Command::Destroy { buffer: 1 });
+        tenant.finish();
+        looker.create(1, bytes);
+        looker.dispatch(0, &[1, 0], GROUPS, &[bytes, 4]);
+        assert_eq!(looker.read_words(0, 1), [0], "none is seen in {words} words, look {look}");
+        // Nor does one come with what is read.
+        let read = looker.read(1, 0, bytes);
+        assert!(read.len() as u64 == bytes && read.iter().all(|byte| *byte == 0), "read of {words} words, look {look}");
+        looker.tell(&Command::Destroy { buffer: 1 });
+        looker.finish();
     }
-    assert_eq!(tenant.read_words(0, 1), [0xcafe_f00d], "the tenant has its canaries");
-    gpu.close(&tenant);
-    let mut next = gpu.open(2, need());
-    gpu.pipeline(&next, 0, LOOK);
-    next.create(0, 4);
-    for _ in 0..1000 {
-        next.create(1, BYTES);
-        next.dispatch(0, &[1, 0], [GROUPS, 1, 1], &[BYTES, 4]);
-        next.tell(&Command::Destroy { buffer: 1 });
-    }
-    assert_eq!(next.read_words(0, 1), [0], "none is seen");
-    assert_eq!(gpu.close(&next).dispatches, 1000);
+    assert_eq!(gpu.close(&looker).dispatches, LOOKS as u64);
 }
 
 /// Has a session turn, and says what that is billed.
@@ -379,13 +395,36 @@ fn billed(gpu: &Gpu, pair: &[Sandbox; 2]) -> u64 {
     pair.iter().map(|sandbox| gpu.live.note(sandbox.session).unwrap().used.ns).sum()
 }
 
+/// Whose work is on the device, one after the other, until both are done with so many dispatches. What is between two looks is left out, so
+/// what is told took turns at the least as often.
+fn turns_of(gpu: &Gpu, pair: &[Sandbox; 2], dispatches: u64) -> Vec<u64> {
+    let mut turns = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let notes = pair.iter().map(|sandbox| (sandbox.session, gpu.live.note(sandbox.session).unwrap()));
+        let (mut is_over, mut since) = (true, None);
+        for (session, note) in notes {
+            is_over &= note.busy_since == 0 && note.used.dispatches == dispatches;
+            // Of two that were seen at work the one that began first ended meanwhile.
+            since = since.max((note.busy_since > 0).then_some((note.busy_since, session)));
+        }
+        if let Some((_, session)) = since.filter(|(_, session)| turns.last() != Some(session)) {
+            turns.push(session);
+        }
+        if is_over {
+            return turns;
+        }
+        assert!(Instant::now() < deadline, "{turns:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
-fn two_sessions_are_billed_what_the_device_did() {
-    const DISPATCHES: usize = 5;
+fn two_sessions_that_take_turns_are_billed_what_the_device_did() {
+    const DISPATCHES: u64 = 5;
     let mut gpu = Gpu::start();
     let workgroups = calibrate(&mut gpu);
     let mut shares = Vec::new();
-    // A machine that does other things too leaves the device idle between two dispatches; never does it bill more than it did.
     for attempt in 0..5 {
         let mut pair = [1, 2].map(|number| session(&mut gpu, 10 * attempt + number, TURN, &[1, 1]));
         pair.iter_mut().for_each(|sandbox| _ = turn(&gpu, sandbox, 1, 1));
@@ -394,18 +433,21 @@ fn two_sessions_are_billed_what_the_device_did() {
         for _ in 0..DISPATCHES {
             pair.iter().for_each(|sandbox| sandbox.dispatch(0, &[0], [4 * workgroups, 1, 1], &[8]));
         }
+        let turns = turns_of(&gpu, &pair, 1 + DISPATCHES);
         pair.iter_mut().for_each(Sandbox::finish);
         let busy = began.elapsed();
         let used = billed(&gpu, &pair) - before;
+        // Each is on the device between two dispatches of the other.
+        assert!(turns.len() >= 4, "they never took turns: {turns:?}");
+        // A machine that does other things too leaves the device idle between two dispatches; never does it bill more than it did.
         let share = used as f64 / busy.as_nanos() as f64;
         assert!(share < 1.05, "{used} ns in {busy:?}");
-        pair.iter().for_each(|sandbox| _ = gpu.close(sandbox));
         shares.push(share);
-        if share > 0.95 {
-            return;
-        }
+        pair.iter().for_each(|sandbox| _ = gpu.close(sandbox));
     }
-    panic!("of the device's time this part was billed: {shares:?}");
+    shares.sort_by(f64::total_cmp);
+    println!("of the device's time this part was billed: {shares:?}");
+    assert!(shares[shares.len() / 2] > 0.95, "of the device's time this part was billed: {shares:?}");
 }
 
 /// Who closed waited for a turn behind everybody's dispatches, and a session that does not close counts as stuck.
