@@ -36,13 +36,24 @@ pub(crate) struct Trailer {
 impl CodeFile {
     /// Writes machine code and meter. The cache adds its tag.
     pub(crate) fn write(mut file: impl Write, code: &[u8], metered: &Metered) -> io::Result<()> {
+        Self::parts(code, metered, |part| file.write_all(part))
+    }
+
+    /// How many bytes [`Self::write`] writes.
+    pub(crate) fn bytes(code: &[u8], metered: &Metered) -> io::Result<u64> {
+        let mut bytes = 0;
+        Self::parts(code, metered, |part| {
+            bytes += part.len() as u64;
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    fn parts(code: &[u8], metered: &Metered, each: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let pending = metered.pending.to_bytes();
         let facts = postcard::to_allocvec(&metered.facts).map_err(io::Error::other)?;
         let trailer = [code.len(), pending.len(), facts.len()].map(|bytes| (bytes as u64).to_le_bytes());
-        for part in [code, &pending, &facts, trailer.as_flattened()] {
-            file.write_all(part)?;
-        }
-        Ok(())
+        [code, &pending, &facts, trailer.as_flattened()].into_iter().try_for_each(each)
     }
 
     /// Reads what stands behind the machine code of a file from the cache.

@@ -17,15 +17,14 @@ use adit_protocol::Digest;
 use adit_protocol::limits::MODULE_BYTES_MAX;
 use humantime::format_rfc3339_seconds;
 use rustix::process::Signal;
-use tempfile::NamedTempFile;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
-use crate::cache::ModuleCache;
+use crate::cache::{ModuleCache, NewCode};
 use crate::engine::Tier;
-use crate::ipc::{CompileOrder, FromCompiler};
-use crate::process::{Role, WorkerProcess, WorkerSetup};
+use crate::ipc::{CompileOrder, FromCompiler, IpcError, ToCompiler};
+use crate::process::{Role, Used, WorkerProcess, WorkerSetup, ended_for_memory};
 use crate::share::{Accounts, CpuShare};
 use crate::strikes::Strikes;
 use crate::unchecked::process_time;
@@ -39,6 +38,8 @@ const COMPILE_UNIT_BYTES: u64 = MODULE_BYTES_DEFAULT;
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
 /// A worker that had less than this part of the time that it was given was kept waiting by the machine.
 const BUSY_PART: u32 = 2;
+/// How often compiled modules make room for another on a full disk: what goes may still be open in a sandbox, or the disk fills for others.
+const EVICTIONS_MAX: usize = 2;
 /// Compilations of one tier at once. Each uses every core; one more hides the time that a small module waits for a large one.
 const COMPILES_MAX: usize = 2;
 /// Modules of fewer bytes are compiled once: their optimised code is there within a tenth of a second.
@@ -247,7 +248,7 @@ impl Compiler {
                     Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
                     Answer::Unsuited(reason)
                     | Answer::Failed(reason)
-                    | Answer::Died(Death::Node(reason) | Death::Module(reason)) => {
+                    | Answer::Died(Death::Node(reason) | Death::Module(reason) | Death::Crowd(reason)) => {
                         tracing::debug!(%module, reason, "no baseline code");
                         return Ok(Begun::Not);
                     }
@@ -296,40 +297,60 @@ impl Compiler {
         self.module_limits.check_bytes(wasm_bytes).map_err(|refusal| CompileError::Invalid(refusal.to_string()))?;
         let limits = self.limits.of(wasm_bytes);
         let order = CompileOrder { module, tier, limits: self.module_limits, profile: self.profile };
-        let code = self.cache.temp_file()?;
+        let mut code = self.cache.new_code()?;
+        let ended_before = ended_for_memory();
         let mut worker = self.setup.spawn(Role::Compile)?;
         worker.limit_processor(limits.cpu)?;
         worker.limit_memory(limits.memory)?;
         let _hold = worker.pid().map(|pid| self.accounts.hold(pid)).transpose()?;
         // The time is the compiler's to use; when it was stopped it had none.
         let wall = self.accounts.share().wall_for(limits.wall);
+        let order = ToCompiler::Compile(order);
         let answer = timeout(wall, async {
-            worker.sender.send_with_fds(&order, &[wasm.as_fd(), code.as_file().as_fd()]).await?;
-            worker.receiver.recv::<FromCompiler>().await
+            worker.sender.send_with_fds(&order, &[wasm.as_fd(), code.file().as_fd()]).await?;
+            for evictions_left in (0..=EVICTIONS_MAX).rev() {
+                match worker.receiver.recv().await? {
+                    Some(FromCompiler::Full(bytes)) => code = self.room_for(bytes, evictions_left > 0).await?,
+                    answer => return Ok::<_, Unanswered>(answer),
+                }
+                worker.sender.send_with_fds(&ToCompiler::WriteAgain, &[code.file().as_fd()]).await?;
+            }
+            Ok(worker.receiver.recv().await?)
         });
         Ok(match answer.await {
             Ok(Ok(Some(FromCompiler::Compiled))) => Answer::Code(code),
             Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Answer::Invalid(words(&reason)),
             Ok(Ok(Some(FromCompiler::Unsuited(reason)))) => Answer::Unsuited(words(&reason)),
             Ok(Ok(Some(FromCompiler::Failed(reason)))) => Answer::Failed(words(&reason)),
-            Ok(Ok(None) | Err(_)) => Answer::Died(death(worker.kill().await?, limits)),
+            Ok(Err(Unanswered::NoRoom(error))) => return Err(error),
+            // In memory there is room for all that it spoke of.
+            Ok(Ok(Some(FromCompiler::Full(_)))) => Answer::Failed("the compile worker wrote more than it said".to_owned()),
+            Ok(Ok(None) | Err(Unanswered::Ipc)) => Answer::Died(death(&mut worker, limits, ended_before).await?),
             Err(_) => Answer::Died(timed_out(&worker, limits)),
         })
     }
 
+    /// Another file for code of so many bytes, for which there was no room in the one before.
+    async fn room_for(&self, bytes: u64, may_evict: bool) -> Result<NewCode, CompileError> {
+        let cache = Arc::clone(&self.cache);
+        Ok(off_thread(move || cache.new_code_on_full_disk(bytes, may_evict)).await??)
+    }
+
     /// Makes a worker's death an error, and where it was the module's doing a strike against it.
     async fn blame(&self, module: Digest, death: Death) -> Result<(), CompileError> {
-        let reason = match death {
+        let (reason, is_certain) = match death {
             Death::Node(reason) => return Err(CompileError::Node(reason)),
-            Death::Module(reason) => reason,
+            Death::Module(reason) => (reason, true),
+            Death::Crowd(reason) => (reason, false),
         };
         let strikes = Arc::clone(&self.strikes);
         let until = off_thread(move || strikes.add(module)).await?;
         tracing::warn!(%module, reason, struck_out = until.is_some(), "a module killed its compile worker");
-        Err(CompileError::Invalid(match until {
-            Some(until) => format!("{reason}; refused until {}: {STRUCK}", format_rfc3339_seconds(until)),
-            None => reason,
-        }))
+        Err(match until {
+            Some(until) => CompileError::Invalid(format!("{reason}; refused until {}: {STRUCK}", format_rfc3339_seconds(until))),
+            None if is_certain => CompileError::Invalid(reason),
+            None => CompileError::Node(reason),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Compilation>> {
@@ -380,11 +401,31 @@ enum Begun {
 
 /// What came of a compile worker.
 enum Answer {
-    Code(NamedTempFile),
+    Code(NewCode),
     Unsuited(String),
     Invalid(String),
     Failed(String),
     Died(Death),
+}
+
+/// Why a compile worker's answer is not waited for.
+enum Unanswered {
+    /// It died, or said what is no message.
+    Ipc,
+    /// There is no room for its code, nor in memory.
+    NoRoom(CompileError),
+}
+
+impl From<IpcError> for Unanswered {
+    fn from(_: IpcError) -> Self {
+        Self::Ipc
+    }
+}
+
+impl From<CompileError> for Unanswered {
+    fn from(error: CompileError) -> Self {
+        Self::NoRoom(error)
+    }
 }
 
 /// Why a module is refused without another try.
@@ -404,23 +445,45 @@ impl CompileLimits {
 ///
 /// The module is, for what it does again wherever it is compiled: processor time or memory over the limits, a crash or a panic of the
 /// compiler. The node is, for what may happen to any module: a worker that could not do its part, one that had to wait for a
-/// processor, and one that was killed by SIGKILL. The kernel sends that when the machine is out of memory, to whom it likes,
-/// and the worker's own memory limit makes itself known otherwise; so an innocent module gets no strike from a crowded machine.
+/// processor, and one that somebody killed.
+///
+/// The kernel's SIGKILL is between them. It comes where memory is short, and compile workers are what it ends first, so that a crowded
+/// machine may lose one over any module. But a worker that had taken much of what it may have was a good part of the crowd. So the module
+/// gets a strike for that and no more: it is tried again, and refused when it comes to the same.
 #[derive(Debug, PartialEq, Eq)]
 enum Death {
     Module(String),
+    Crowd(String),
     Node(String),
 }
 
-/// What to make of a compile worker that ended without an answer.
-fn death(status: ExitStatus, limits: CompileLimits) -> Death {
+/// The part of its memory from which on a worker is to blame that the machine ran out of it. Modules that are made to be dear within the
+/// limits of admission come to 450 MiB, but for some of 610 to 790.
+const CROWD_PART: u64 = 2;
+
+/// What to make of a compile worker that ended without an answer. Before, the kernel had ended so many processes for want of memory.
+async fn death(worker: &mut WorkerProcess, limits: CompileLimits, ended_before: Option<u64>) -> Result<Death, CompileError> {
+    let used = worker.used_until_end().await.ok();
+    let status = worker.kill().await?;
+    // Whoever else kills with this signal does not count there.
+    let for_memory = ended_before.zip(ended_for_memory()).is_some_and(|(before, now)| before < now);
+    Ok(cause(status, limits, used, for_memory))
+}
+
+/// Why a worker ended; `for_memory` where the kernel ended a process for want of that meanwhile.
+fn cause(status: ExitStatus, limits: CompileLimits, used: Option<Used>, for_memory: bool) -> Death {
+    let over_time = || Death::Module(format!("compilation took over {} s of processor time", limits.cpu.as_secs()));
     match (status.signal().map(Signal::from_named_raw), status.code()) {
-        (Some(Some(Signal::KILL)), _) => {
-            Death::Node("the compile worker was killed, perhaps because the machine is out of memory".to_owned())
-        }
-        (Some(Some(Signal::XCPU)), _) => {
-            Death::Module(format!("compilation took over {} s of processor time", limits.cpu.as_secs()))
-        }
+        // What is left of the limit once SIGXCPU did nothing, which only a worker that was taken over can bring about.
+        (Some(Some(Signal::KILL)), _) if used.is_some_and(|used| used.cpu >= limits.cpu) => over_time(),
+        (Some(Some(Signal::KILL)), _) => match used.filter(|_| for_memory) {
+            Some(used) if used.memory >= limits.memory / CROWD_PART => {
+                Death::Crowd(format!("the machine ran out of memory when the compiler had {} bytes of it", used.memory))
+            }
+            Some(_) => Death::Node("the compile worker was killed, because the machine ran out of memory".to_owned()),
+            None => Death::Node("the compile worker was killed".to_owned()),
+        },
+        (Some(Some(Signal::XCPU)), _) => over_time(),
         // What the allocator does where there is no more memory.
         (Some(Some(Signal::ABORT)), _) => {
             Death::Module(format!("the compiler died of it, probably over its limit of {} bytes of memory", limits.memory))
@@ -452,24 +515,34 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::future::poll_fn;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
     use std::task::Poll;
     use std::time::SystemTime;
+
+    use rustix::process::{Pid, kill_process};
 
     use super::*;
     use crate::process::{Priority, WorkerProgram};
     use crate::walls::Need;
 
+    /// A compiler whose workers do not start.
+    fn compiler(folder: &Path) -> Arc<Compiler> {
+        let program = WorkerProgram::at("/no/such/program");
+        let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
+        let cache = Arc::new(ModuleCache::new(folder, Digest::of(b"engine"), 1 << 20).unwrap());
+        let strikes = Strikes::new(&cache, SystemTime::now);
+        let limits = CompileLimits::default();
+        Arc::new(Compiler::new(setup, CpuShare::WHOLE, cache, strikes, MODULE_BYTES_DEFAULT, limits, None))
+    }
+
     /// An entry stayed for ever where its only caller was withdrawn while the module compiled.
     #[tokio::test]
     async fn compilation_that_nobody_waits_for_any_more_leaves_no_entry() {
         let folder = tempfile::tempdir().unwrap();
-        let program = WorkerProgram::at("/no/such/program");
-        let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
-        let cache = Arc::new(ModuleCache::new(folder.path(), Digest::of(b"engine"), 1 << 20).unwrap());
-        let strikes = Strikes::new(&cache, SystemTime::now);
-        let limits = CompileLimits::default();
-        let compiler = Arc::new(Compiler::new(setup, CpuShare::WHOLE, cache, strikes, MODULE_BYTES_DEFAULT, limits, None));
+        let compiler = compiler(folder.path());
         let (module, wasm) = (Digest::of(b"module"), folder.path().join("module"));
         std::fs::write(&wasm, b"module").unwrap();
         // So that none of them comes further than to wait for its turn.
@@ -485,18 +558,115 @@ mod tests {
         assert!(compiler.lock().is_empty());
     }
 
+    /// A worker that does what a script says; it takes no order.
+    fn scripted(folder: &Path, script: &str) -> WorkerProcess {
+        let program = folder.join("worker");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        let setup = WorkerSetup { program: WorkerProgram::at(program), need: Need::Strong, priority: Priority::Normal };
+        setup.spawn(Role::Compile).unwrap()
+    }
+
+    /// Waits for the end of a worker.
+    async fn death_of(worker: &mut WorkerProcess, limits: CompileLimits, ended_before: Option<u64>) -> Death {
+        assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
+        death(worker, limits, ended_before).await.unwrap()
+    }
+
     #[tokio::test]
     async fn worker_over_its_processor_time_is_the_modules_fault() {
-        // `yes` takes no order and never rests.
-        let program = WorkerProgram::at("/usr/bin/yes");
-        let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
-        let mut worker = setup.spawn(Role::Compile).unwrap();
         let limits = CompileLimits { cpu: Duration::from_secs(1), ..CompileLimits::default() };
-        worker.limit_processor(limits.cpu).unwrap();
-        worker.limit_memory(limits.memory).unwrap();
-        assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
-        let death = death(worker.kill().await.unwrap(), limits);
-        assert_eq!(death, Death::Module("compilation took over 1 s of processor time".to_owned()));
+        // The second is one that was taken over: it dies of the last of the limit, by SIGKILL.
+        for script in ["while :; do :; done", "trap '' XCPU; while :; do :; done"] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut worker = scripted(folder.path(), script);
+            worker.limit_processor(limits.cpu).unwrap();
+            worker.limit_memory(limits.memory).unwrap();
+            let death = death_of(&mut worker, limits, ended_for_memory()).await;
+            assert_eq!(death, Death::Module("compilation took over 1 s of processor time".to_owned()), "{script}");
+        }
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    #[tokio::test]
+    async fn worker_that_somebody_kills_is_not_the_modules_fault_whatever_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = CompileLimits { memory: 128 * MIB, ..CompileLimits::default() };
+        let mut worker = scripted(folder.path(), "exec dd if=/dev/zero of=/dev/null bs=100M");
+        let pid = Pid::from_raw(worker.pid().unwrap().cast_signed()).unwrap();
+        let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+        let most_held = || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+        };
+        while most_held() < 100 * MIB {
+            tokio::task::yield_now().await;
+        }
+        kill_process(pid, Signal::KILL).unwrap();
+        let used = worker.used_until_end().await.unwrap();
+        assert!((100 * MIB..128 * MIB).contains(&used.memory) && used.cpu > Duration::ZERO, "{used:?}");
+        // Asked again, as its status is.
+        assert_eq!(death(&mut worker, limits, None).await, Ok(Death::Node("the compile worker was killed".to_owned())));
+    }
+
+    /// A control group of so much memory, where this process may make one.
+    struct Group(PathBuf);
+
+    impl Group {
+        fn new(bytes: u64) -> Option<Self> {
+            let name = format!("adit-test-{}", std::process::id());
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")].into_iter().find_map(
+                |(root, limit)| {
+                    let group = Self(Path::new(root).join(&name));
+                    std::fs::create_dir(&group.0).ok()?;
+                    // One of another kind is removed.
+                    std::fs::write(group.0.join(limit), bytes.to_string()).ok().map(|()| group)
+                },
+            )
+        }
+    }
+
+    impl Drop for Group {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn worker_that_the_kernel_ends_for_its_memory_may_be_the_modules_fault() {
+        let Some(group) = Group::new(64 * MIB) else {
+            return println!("not tried: this process may make no control group");
+        };
+        // `dd` closes its standard input, which is the socket.
+        let script = format!("echo $$ >{}/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs=100M 3<&0", group.0.display());
+        for (memory, is_crowd) in [(100 * MIB, true), (1024 * MIB, false)] {
+            let folder = tempfile::tempdir().unwrap();
+            let limits = CompileLimits { memory, ..CompileLimits::default() };
+            let ended_before = ended_for_memory();
+            let mut worker = scripted(folder.path(), &script);
+            let death = death_of(&mut worker, limits, ended_before).await;
+            match &death {
+                Death::Crowd(reason) if is_crowd => assert!(reason.starts_with("the machine ran out of memory when"), "{reason}"),
+                Death::Node(reason) if !is_crowd => assert!(reason.ends_with("the machine ran out of memory"), "{reason}"),
+                _ => panic!("{memory}: {death:?}"),
+            }
+        }
+    }
+
+    /// One may be the machine's bad day, two are the module.
+    #[tokio::test]
+    async fn module_that_the_machine_had_no_memory_for_is_tried_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let compiler = compiler(folder.path());
+        let module = Digest::of(b"module");
+        let blame = async |death| compiler.blame(module, death).await.unwrap_err();
+        let crowd = || Death::Crowd("crowded".to_owned());
+        assert_eq!(blame(Death::Node("killed".to_owned())).await, CompileError::Node("killed".to_owned()));
+        assert_eq!(blame(crowd()).await, CompileError::Node("crowded".to_owned()));
+        let CompileError::Invalid(reason) = blame(crowd()).await else { panic!("it is the second time") };
+        assert!(reason.starts_with("crowded; refused until 2") && reason.ends_with(STRUCK), "{reason}");
     }
 
     #[test]
@@ -511,18 +681,30 @@ mod tests {
     fn only_what_the_module_does_again_is_its_fault() {
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
         let signal = |signal: Signal| ExitStatus::from_raw(signal.as_raw());
-        for (status, of_module) in [
-            (signal(Signal::KILL), false),
-            (signal(Signal::SYS), false),
-            (exit(WORKER_FAILED), false),
-            (exit(0), false),
-            (signal(Signal::XCPU), true),
-            (signal(Signal::ABORT), true),
-            (signal(Signal::SEGV), true),
+        let limits = CompileLimits::default();
+        let [little, much] = [1, limits.memory / 2].map(|memory| Used { cpu: Duration::ZERO, memory });
+        let long = Used { cpu: limits.cpu, memory: 1 };
+        for (status, used, for_memory, blamed) in [
+            (signal(Signal::KILL), Some(much), false, "node"),
+            (signal(Signal::KILL), Some(little), true, "node"),
+            (signal(Signal::KILL), None, true, "node"),
+            (signal(Signal::KILL), Some(much), true, "crowd"),
+            (signal(Signal::KILL), Some(long), false, "module"),
+            (signal(Signal::SYS), Some(much), true, "node"),
+            (exit(WORKER_FAILED), Some(much), true, "node"),
+            (exit(0), None, false, "node"),
+            (signal(Signal::XCPU), None, false, "module"),
+            (signal(Signal::ABORT), None, false, "module"),
+            (signal(Signal::SEGV), None, false, "module"),
             // A panic.
-            (exit(101), true),
+            (exit(101), None, false, "module"),
         ] {
-            assert_eq!(matches!(death(status, CompileLimits::default()), Death::Module(_)), of_module, "{status}");
+            let found = match cause(status, limits, used, for_memory) {
+                Death::Module(_) => "module",
+                Death::Crowd(_) => "crowd",
+                Death::Node(_) => "node",
+            };
+            assert_eq!(found, blamed, "{status} {used:?} {for_memory}");
         }
     }
 }

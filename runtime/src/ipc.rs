@@ -150,7 +150,16 @@ pub(crate) struct Ending {
     pub(crate) log_dropped: u64,
 }
 
-/// What a supervisor says to a compile worker, with two descriptors: the module, and where its code goes.
+/// What a supervisor says to a compile worker.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum ToCompiler {
+    /// The first message, with two descriptors: the module, and where its code goes.
+    Compile(CompileOrder),
+    /// Answers [`FromCompiler::Full`], with another descriptor for the code.
+    WriteAgain,
+}
+
+/// A module as a compile worker gets it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CompileOrder {
     /// What the module's bytes must hash to.
@@ -174,6 +183,8 @@ pub(crate) enum FromCompiler {
     Unsuited(String),
     /// The worker could not do its part.
     Failed(String),
+    /// There is code, of so many bytes, and no room for it where it goes. The worker waits for the answer.
+    Full(u64),
 }
 
 /// A broken connection between supervisor and worker.
@@ -455,8 +466,9 @@ mod tests {
         file.write_all(b"code").unwrap();
         let limits = ModuleLimits { module_bytes_max: 8 << 20 };
         let order = CompileOrder { module: Digest::of(b"m"), tier: Tier::Optimised, limits, profile: true };
+        let order = ToCompiler::Compile(order);
         sender.send_with_fds(&order, &[file.as_fd(), file.as_fd()]).await.unwrap();
-        assert_eq!(receiver.recv::<CompileOrder>().await.unwrap(), Some(order));
+        assert_eq!(receiver.recv::<ToCompiler>().await.unwrap(), Some(order));
         let mut got = File::from(receiver.take_fd().unwrap());
         got.rewind().unwrap();
         let mut text = String::new();

@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::process::Child;
 
 use crate::ipc::{Receiver, Sender, connection};
-use crate::unchecked::schedule_when_idle;
+use crate::unchecked::{schedule_when_idle, used_until_end};
 use crate::walls::{Need, SandboxReport};
 
 /// How long a worker that only tells of its walls may take on a machine that is busy with other things.
@@ -185,6 +185,15 @@ impl WorkerSetup {
     }
 }
 
+/// What a worker used until it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// Of all its threads.
+    pub(crate) cpu: Duration,
+    /// The most bytes that it had in memory.
+    pub(crate) memory: u64,
+}
+
 /// A running worker, killed when dropped. It also ends by itself when its socket closes.
 #[derive(Debug)]
 pub(crate) struct WorkerProcess {
@@ -230,6 +239,15 @@ impl WorkerProcess {
         self.child.start_kill()
     }
 
+    /// Makes sure that the worker is gone, and says what it had used. Its status can still be asked for.
+    pub(crate) async fn used_until_end(&mut self) -> io::Result<Used> {
+        self.child.start_kill()?;
+        let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
+        // It takes a moment to give back a gibibyte.
+        let (cpu, memory) = tokio::task::spawn_blocking(move || used_until_end(pid)).await??;
+        Ok(Used { cpu, memory })
+    }
+
     /// Makes sure that the worker is gone, and says what it died of. One that ended by itself keeps its own status. Cancel-safe.
     pub(crate) async fn kill(&mut self) -> io::Result<ExitStatus> {
         self.child.start_kill()?;
@@ -265,6 +283,13 @@ fn read_report(ours: StdUnixStream) -> io::Result<SandboxReport> {
         (_, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         _ => Err(io::Error::other("the program does not behave like a worker; its `main` must call `run_if_worker` first")),
     }
+}
+
+/// How many processes the kernel has ended since its start because memory was short, of the machine or of a control group. Nothing where it
+/// does not say.
+pub(crate) fn ended_for_memory() -> Option<u64> {
+    let counts = std::fs::read_to_string("/proc/vmstat").ok()?;
+    counts.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
 }
 
 /// Where a worker's complaints go: to whoever debugs, else nowhere, since a guest could fill any file.

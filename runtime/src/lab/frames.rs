@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::account::Account;
-use crate::ipc::{CompileOrder, FromCompiler, FromSandbox, IpcError, ToSandbox, receive_pieces};
+use crate::ipc::{FromCompiler, FromSandbox, IpcError, ToCompiler, ToSandbox, receive_pieces};
 use crate::run::{Bounds, RunReport};
 
 /// Who reads.
@@ -39,7 +39,7 @@ pub struct Received {
 pub fn receive(reader: Reader, pieces: &[&[u8]], limits: &JobLimits) -> Received {
     match reader {
         Reader::SandboxWorker => read::<ToSandbox>(pieces, |_| {}),
-        Reader::CompileWorker => read::<CompileOrder>(pieces, |_| {}),
+        Reader::CompileWorker => read::<ToCompiler>(pieces, |_| {}),
         Reader::SupervisorOfCompiler => read::<FromCompiler>(pieces, |_| {}),
         Reader::SupervisorOfSandbox => {
             let spec = JobSpec { limits: *limits, ..JobSpec::new(BlobRef::of(b""), BlobRef::of(b"")) };

@@ -1,7 +1,7 @@
 //! The compile worker: reads one module, writes its machine code, and is gone.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 
 use adit_protocol::Digest;
 use adit_protocol::limits::REASON_BYTES_MAX;
@@ -9,9 +9,10 @@ use wasmtime::Engine;
 
 use super::ending::{clip, words};
 use crate::admission::{ModuleLimits, admit};
+use crate::cache::is_full;
 use crate::code::CodeFile;
 use crate::engine::Tier;
-use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender};
+use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender, ToCompiler};
 use crate::meter::{Metered, Options, instrument};
 use crate::walls::Walls;
 
@@ -25,16 +26,42 @@ pub(crate) struct Engines {
 /// Serves one order.
 pub(super) async fn serve(engines: Engines, walls: Walls, sender: Sender, mut receiver: Receiver) -> wasmtime::Result<()> {
     walls.seal()?;
-    let Some(order) = receiver.recv::<CompileOrder>().await? else { return Ok(()) };
+    let Some(ToCompiler::Compile(order)) = receiver.recv().await? else { return Ok(()) };
     let (wasm, code) = (File::from(receiver.take_fd()?), File::from(receiver.take_fd()?));
-    let answer = match compile(&engines, &order, wasm, code) {
-        Ok(()) => FromCompiler::Compiled,
+    let answer = match compile(&engines, &order, wasm) {
+        Ok(made) => hand_over(&made, code, &sender, &mut receiver).await?,
         Err(Failure::Invalid(reason)) => FromCompiler::Invalid(reason),
         Err(Failure::Unsuited(reason)) => FromCompiler::Unsuited(reason),
-        Err(Failure::Worker(error)) => FromCompiler::Failed(clip(format!("{error:#}"), REASON_BYTES_MAX)),
+        Err(Failure::Worker(error)) => failed(&error),
     };
     sender.push(&answer)?;
     Ok(sender.drain().await?)
+}
+
+fn failed(error: &wasmtime::Error) -> FromCompiler {
+    FromCompiler::Failed(clip(format!("{error:#}"), REASON_BYTES_MAX))
+}
+
+/// Machine code, and what belongs to its meter.
+struct Made {
+    code: Vec<u8>,
+    metered: Metered,
+}
+
+/// Writes code to `file`, or where there is no room, to those that the supervisor gives for it: it is not compiled again for that.
+async fn hand_over(made: &Made, mut file: File, sender: &Sender, receiver: &mut Receiver) -> wasmtime::Result<FromCompiler> {
+    loop {
+        match CodeFile::write(&mut file, &made.code, &made.metered) {
+            Ok(()) => return Ok(FromCompiler::Compiled),
+            // The latter from a file in memory whose size is sealed.
+            Err(error) if is_full(&error) || error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Ok(failed(&error.into())),
+        }
+        sender.push(&FromCompiler::Full(CodeFile::bytes(&made.code, &made.metered)?))?;
+        sender.drain().await?;
+        let Some(ToCompiler::WriteAgain) = receiver.recv().await? else { wasmtime::bail!("no room for the code was found") };
+        file = File::from(receiver.take_fd()?);
+    }
 }
 
 /// Why there is no code.
@@ -53,7 +80,7 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
     }
 }
 
-fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) -> Result<(), Failure> {
+fn compile(engines: &Engines, order: &CompileOrder, wasm: File) -> Result<Made, Failure> {
     let wasm = read(order, wasm)?;
     let mut metered =
         prepare(&wasm, &order.limits, &Options { profile: order.profile, ..Options::default() }).map_err(Failure::Invalid)?;
@@ -66,9 +93,8 @@ fn compile(engines: &Engines, order: &CompileOrder, wasm: File, mut code: File) 
         (Tier::Baseline, None) => return Err(Failure::Unsuited("this machine has no baseline compiler".to_owned())),
     };
     // It is not loaded here: that this machine can run no code of its own making would be no fault of the module's.
-    let compiled = engine.precompile_module(&metered.wasm).map_err(|error| refused(words(&format!("{error:#}"))))?;
-    CodeFile::write(&mut code, &compiled, &metered)?;
-    Ok(())
+    let code = engine.precompile_module(&metered.wasm).map_err(|error| refused(words(&format!("{error:#}"))))?;
+    Ok(Made { code, metered })
 }
 
 /// Admits a module and makes it count; else why it is not one that runs here.
@@ -117,7 +143,7 @@ mod tests {
             limits: ModuleLimits { module_bytes_max: 1 << 20 },
             profile: false,
         };
-        let refused = compile(&engines, &order, file, tempfile::tempfile().unwrap());
+        let refused = compile(&engines, &order, file);
         assert!(matches!(refused, Err(Failure::Unsuited(_))));
     }
 
