@@ -488,6 +488,12 @@ impl Books {
         self.settled.contains(&job)
     }
 
+    /// Forgets which jobs were settled and which orders carried out: whoever finds each leaf by its job or order knows that it is the only one.
+    pub(crate) fn forget_ended(&mut self) {
+        self.settled.clear();
+        self.ordered.clear();
+    }
+
     /// Jobs with a hold out of which attempts were paid, and what those left of it.
     pub(crate) fn left(&self) -> impl Iterator<Item = (JobId, Microcredits)> + '_ {
         self.tried.iter().filter_map(|(job, tried)| Some((*job, tried.left?)))

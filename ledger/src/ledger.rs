@@ -182,7 +182,7 @@ impl Ledger {
 
     fn open_database(database: Database, gateway: PublicKey) -> Result<Self, OpenError> {
         schema::prepare(&database, gateway)?;
-        let reader = Reader::new(Arc::new(database));
+        let reader = Reader::new(database);
         let (edge, terms) = reader.edge_and_terms()?;
         let transaction = reader.database().begin_read().map_err(StoreError::from)?;
         reader.recent().load(&transaction)?;

@@ -47,6 +47,7 @@ mod writer;
 
 pub use backup::{BackupError, RestoreError};
 pub use books::{Account, Balance, Books, BooksError, Line, Paid, Posting, postings};
+pub use check::Scrub;
 pub use damage::DamageMark;
 pub use entry::{Appended, Entry, EntryError, StoredJob};
 pub use ledger::{CommitError, Ledger, OpenError};

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use adit_protocol::limits::LEAF_BYTES_MAX;
@@ -12,24 +13,36 @@ use tlog_tiles::{prove_record, prove_tree, record_hash};
 
 use crate::StoredJob;
 use crate::books::{Account, Balance, Books, BooksError};
-use crate::check::check;
+use crate::check::{Scrub, check};
 use crate::damage::Damage;
 use crate::operation::Hold;
-use crate::recent::SharedRecent;
+use crate::recent::{IndexKey, SharedRecent, leads_here};
 use crate::row::Row;
 use crate::schema::{
     ACCOUNTS, ATTEMPTS, HOLDS, JOBS, LEAVES, META, META_TERMS, ORDERS, OUTPUTS, ROWS, STATEMENTS, TILES, UNPAID,
 };
-use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_hash, read_tile};
+use crate::tree::{Edge, HASH_BYTES, TILE_HASHES, Tiles, TreeHead, leaf_place, read_full_tile, read_hash, read_tile};
 
 /// Reads a ledger beside its writer. Each call sees the ledger as of one commit.
 ///
 /// The file stays open, and locked against a second ledger, until the ledger and all of its readers are gone.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    db: Arc<Database>,
+    db: Arc<Open>,
     recent: SharedRecent,
     damage: Damage,
+}
+
+/// The database. Where redb has panicked it does so again when it is closed; the file is closed and unlocked all the same, and whoever only
+/// lets go of a ledger goes on.
+#[derive(Debug)]
+struct Open(Option<Database>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
 }
 
 /// A client's receipts, as many as were asked for: of its settled jobs, and of attempts that were paid and did not end their jobs.
@@ -181,8 +194,8 @@ macro_rules! from_redb {
 from_redb!(CommitError, DatabaseError, SetDurabilityError, StorageError, TableError, TransactionError);
 
 impl Reader {
-    pub(crate) fn new(db: Arc<Database>) -> Self {
-        Self { db, recent: SharedRecent::default(), damage: Damage::default() }
+    pub(crate) fn new(db: Database) -> Self {
+        Self { db: Arc::new(Open(Some(db))), recent: SharedRecent::default(), damage: Damage::default() }
     }
 
     /// What is known of the ledger's damage.
@@ -193,6 +206,11 @@ impl Reader {
     /// The first damage that this reader, another or the writer found; nothing where none did. Nothing is recorded any more then.
     pub fn found_damage(&self) -> Option<StoreError> {
         self.damage.found()
+    }
+
+    /// Has it known that the ledger is damaged, where that was found before it was opened.
+    pub fn set_damaged(&self, words: &str) {
+        self.damage.take_in(&StoreError::Found(words.into()));
     }
 
     /// Has `tell` told of the first damage, in words, on the thread that finds it; now, where it was found before. To be called once for a
@@ -210,7 +228,7 @@ impl Reader {
     }
 
     pub(crate) fn database(&self) -> &Database {
-        &self.db
+        self.db.0.as_ref().expect("it is there until it is dropped")
     }
 
     /// The tree as a transaction has it.
@@ -221,7 +239,7 @@ impl Reader {
 
     /// The tree's right edge and the terms, for a ledger that is opened.
     pub(crate) fn edge_and_terms(&self) -> Result<(Edge, Option<Terms>), StoreError> {
-        let transaction = self.db.begin_read()?;
+        let transaction = self.database().begin_read()?;
         let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
         let edge = Edge::read(leaves.len()?, &tiles)?;
         let meta = transaction.open_table(META)?;
@@ -240,7 +258,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn len(&self) -> Result<u64, StoreError> {
-        self.damage.watch(|| Ok(self.db.begin_read()?.open_table(LEAVES)?.len()?))
+        self.damage.watch(|| Ok(self.database().begin_read()?.open_table(LEAVES)?.len()?))
     }
 
     /// Whether nothing was ever recorded.
@@ -256,7 +274,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError`].
     pub fn tree(&self) -> Result<TreeHead, StoreError> {
-        self.damage.watch(|| Self::head_in(&self.db.begin_read()?))
+        self.damage.watch(|| Self::head_in(&self.database().begin_read()?))
     }
 
     /// A settled job; nothing where it is unknown.
@@ -267,7 +285,7 @@ impl Reader {
         self.damage.watch(|| {
             let (transaction, recent) = {
                 let recent = self.recent.read();
-                (self.db.begin_read()?, recent.job(job))
+                (self.database().begin_read()?, recent.job(job))
             };
             let leaves = transaction.open_table(LEAVES)?;
             let known = match recent {
@@ -288,7 +306,7 @@ impl Reader {
     /// [`StoreError::Database`].
     pub fn attempts(&self, job: JobId) -> Result<Vec<(Attempt, u64)>, StoreError> {
         self.damage.watch(|| {
-            let attempts = self.db.begin_read()?.open_table(ATTEMPTS)?;
+            let attempts = self.database().begin_read()?.open_table(ATTEMPTS)?;
             let entries = attempts.range((&job.0, 0)..=(&job.0, u32::MAX))?;
             entries
                 .map(|entry| entry.map(|(key, index)| (Attempt(key.value().1), index.value())).map_err(StoreError::from))
@@ -325,7 +343,7 @@ impl Reader {
     /// [`StoreError::Database`].
     pub fn balance(&self, account: Account) -> Result<Balance, StoreError> {
         self.damage.watch(|| {
-            let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
+            let accounts = self.database().begin_read()?.open_table(ACCOUNTS)?;
             let stored = accounts.get(&account.to_key())?;
             Ok(stored.map_or(Balance::default(), |balance| Balance::from_bytes(balance.value())))
         })
@@ -337,7 +355,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn balances(&self) -> Result<Vec<(Account, Balance)>, StoreError> {
         self.damage.watch(|| {
-            let accounts = self.db.begin_read()?.open_table(ACCOUNTS)?;
+            let accounts = self.database().begin_read()?.open_table(ACCOUNTS)?;
             let mut balances = Vec::new();
             for row in accounts.iter()? {
                 let (key, balance) = row?;
@@ -354,7 +372,7 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Database`].
     pub fn order(&self, id: TransferId) -> Result<Option<u64>, StoreError> {
-        self.damage.watch(|| Ok(self.db.begin_read()?.open_table(ORDERS)?.get(&id.0)?.map(|index| index.value())))
+        self.damage.watch(|| Ok(self.database().begin_read()?.open_table(ORDERS)?.get(&id.0)?.map(|index| index.value())))
     }
 
     /// The holds that have not ended.
@@ -363,7 +381,7 @@ impl Reader {
     /// [`StoreError::Database`].
     pub fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         self.damage.watch(|| {
-            let holds = self.db.begin_read()?.open_table(HOLDS)?;
+            let holds = self.database().begin_read()?.open_table(HOLDS)?;
             let mut open = Vec::new();
             for row in holds.iter()? {
                 let (job, hold) = row?;
@@ -385,7 +403,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn unpaid(&self, node: &PublicKey, from: u64, limit: usize) -> Result<UnpaidPage, StoreError> {
         self.damage.watch(|| {
-            let unpaid = self.db.begin_read()?.open_table(UNPAID)?;
+            let unpaid = self.database().begin_read()?.open_table(UNPAID)?;
             let mut entries = unpaid.range((&node.0, from)..=(&node.0, u64::MAX))?;
             let mut rows = Vec::new();
             for entry in entries.by_ref().take(limit) {
@@ -398,16 +416,30 @@ impl Reader {
         })
     }
 
-    /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`.
+    /// The indexes of the leaves that concern an account, from `from` on, oldest first, at most `limit`. That each does is looked at; that
+    /// none is missing, [`Reader::scrub`] finds.
     ///
     /// # Errors
-    /// [`StoreError::Database`].
+    /// [`StoreError`].
     pub fn statement(&self, account: Account, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        let (_, both) = self.about(account, [false, true], from, limit)?;
-        let mut indexes: Vec<u64> = both.into_iter().flatten().collect();
-        indexes.sort_unstable();
-        indexes.truncate(limit);
-        Ok(indexes)
+        self.damage.watch(|| {
+            let kinds = [false, true];
+            let (transaction, both) = self.about(account, kinds, from, limit)?;
+            let entries =
+                both.into_iter().zip(kinds).flat_map(|(indexes, kind)| indexes.into_iter().map(move |index| (index, kind)));
+            let mut entries: Vec<(u64, bool)> = entries.collect();
+            entries.sort_unstable();
+            entries.truncate(limit);
+            let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
+            for (index, is_other) in &entries {
+                let bytes = check_leaf(&leaves, &tiles, *index)?;
+                let leaf = decode_leaf(&bytes, *index)?;
+                if !leads_here(&leaf, *index, IndexKey::Statement(account.to_key(), *is_other, *index)) {
+                    return Err(StoreError::Corrupt { index: *index, fault: Corruption::Index });
+                }
+            }
+            Ok(entries.into_iter().map(|(index, _)| index).collect())
+        })
     }
 
     /// The indexes of the leaves that concern an account, of each of these kinds (whether they pay no receipt), from `from` on, in order,
@@ -422,7 +454,7 @@ impl Reader {
         let key = account.to_key();
         let (transaction, recent) = {
             let recent = self.recent.read();
-            let transaction = self.db.begin_read()?;
+            let transaction = self.database().begin_read()?;
             let leaves = transaction.open_table(LEAVES)?.len()?;
             (transaction, kinds.map(|is_other| recent.statement(&key, is_other, from, leaves)))
         };
@@ -449,7 +481,12 @@ impl Reader {
     /// # Errors
     /// [`StoreError`] names the first leaf, account or table that is wrong.
     pub fn check_books(&self) -> Result<Books, StoreError> {
-        self.damage.watch(|| check(&self.db.begin_read()?))
+        self.damage.watch(|| check(&self.database().begin_read()?))
+    }
+
+    /// Begins the same check in steps, for a ledger that is written to meanwhile.
+    pub fn scrub(&self) -> Scrub {
+        Scrub::new(self.clone())
     }
 
     /// The bytes of a leaf, which are those in the tree; nothing where there is none.
@@ -458,7 +495,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn leaf(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.damage.watch(|| {
-            let transaction = self.db.begin_read()?;
+            let transaction = self.database().begin_read()?;
             let leaves = transaction.open_table(LEAVES)?;
             if index >= leaves.len()? {
                 return Ok(None);
@@ -473,27 +510,34 @@ impl Reader {
     /// [`StoreError`].
     pub fn leaves(&self, from: u64, limit: usize) -> Result<Vec<Vec<u8>>, StoreError> {
         self.damage.watch(|| {
-            let transaction = self.db.begin_read()?;
+            let transaction = self.database().begin_read()?;
             let (leaves, tiles) = (transaction.open_table(LEAVES)?, transaction.open_table(TILES)?);
             let end = leaves.len()?.min(from.saturating_add(limit as u64));
             (from..end).map(|index| check_leaf(&leaves, &tiles, index)).collect()
         })
     }
 
-    /// The first `width` hashes of a tile, one behind the other; nothing where the tree has not so many.
+    /// The first `width` hashes of a tile, one behind the other; nothing where the tree has not so many. Those of a full tile are the ones of
+    /// which the level above has the hash. Nothing is above one that still grows: [`Reader::scrub`] compares that to all leaves.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn tile(&self, level: u8, index: u64, width: usize) -> Result<Option<Vec<u8>>, StoreError> {
         self.damage.watch(|| {
-            let transaction = self.db.begin_read()?;
+            let transaction = self.database().begin_read()?;
             let hashes = transaction.open_table(LEAVES)?.len()?.checked_shr(8 * u32::from(level)).unwrap_or(0);
             let first = index.checked_mul(TILE_HASHES as u64);
             let has = first.and_then(|first| first.checked_add(width as u64)).is_some_and(|end| end <= hashes);
             if !has || width == 0 || width > TILE_HASHES {
                 return Ok(None);
             }
-            read_tile(&transaction.open_table(TILES)?, (level, index), width).map(Some)
+            let tiles = transaction.open_table(TILES)?;
+            if first.is_some_and(|first| first + TILE_HASHES as u64 <= hashes) {
+                let mut tile = read_full_tile(&tiles, (level, index))?;
+                tile.truncate(width * HASH_BYTES);
+                return Ok(Some(tile));
+            }
+            read_tile(&tiles, (level, index), width).map(Some)
         })
     }
 
@@ -503,7 +547,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn prove_leaf(&self, index: u64, size: u64) -> Result<Option<Vec<[u8; HASH_BYTES]>>, StoreError> {
         self.damage.watch(|| {
-            let transaction = self.db.begin_read()?;
+            let transaction = self.database().begin_read()?;
             if index >= size || size > transaction.open_table(LEAVES)?.len()? {
                 return Ok(None);
             }
@@ -518,7 +562,7 @@ impl Reader {
     /// [`StoreError`].
     pub fn prove_growth(&self, old: u64, new: u64) -> Result<Option<Vec<[u8; HASH_BYTES]>>, StoreError> {
         self.damage.watch(|| {
-            let transaction = self.db.begin_read()?;
+            let transaction = self.database().begin_read()?;
             if old == 0 || old > new || new > transaction.open_table(LEAVES)?.len()? {
                 return Ok(None);
             }
@@ -599,8 +643,12 @@ fn read_row(rows: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result
 /// The leaf at `index`, whose bytes were not compared to the tree.
 pub(crate) fn read_leaf(leaves: &impl ReadableTable<u64, &'static [u8]>, index: u64) -> Result<Leaf, StoreError> {
     let bytes = leaves.get(index)?.ok_or(StoreError::Corrupt { index, fault: Corruption::Missing })?;
-    debug_assert!(bytes.value().len() <= LEAF_BYTES_MAX);
-    Leaf::from_bytes(bytes.value()).map_err(|_| StoreError::Corrupt { index, fault: Corruption::LeafEncoding })
+    decode_leaf(bytes.value(), index)
+}
+
+fn decode_leaf(bytes: &[u8], index: u64) -> Result<Leaf, StoreError> {
+    debug_assert!(bytes.len() <= LEAF_BYTES_MAX);
+    Leaf::from_bytes(bytes).map_err(|_| StoreError::Corrupt { index, fault: Corruption::LeafEncoding })
 }
 
 /// The unpaid attempt of this number.

@@ -187,6 +187,11 @@ pub(crate) fn keys(line: &Line, index: u64) -> impl Iterator<Item = IndexKey> + 
     job.into_iter().chain(parties(line).map(move |account| IndexKey::Statement(account.to_key(), is_other, index)))
 }
 
+/// Whether an entry is one of those that lead to this leaf.
+pub(crate) fn leads_here(leaf: &Leaf, index: u64, key: IndexKey) -> bool {
+    keys(&Line::of(leaf), index).any(|due| due == key)
+}
+
 /// Whom a leaf concerns.
 fn parties(line: &Line) -> impl Iterator<Item = Account> + use<> {
     let (customer, owner) = match line {

@@ -69,6 +69,16 @@ impl Sums {
             holds: compared(transaction, HOLDS, META_HOLDS_SUM, "holds", |_| true)?,
         })
     }
+
+    /// Compares who has what, and what is held, to their sums.
+    ///
+    /// # Errors
+    /// As [`Sums::read`].
+    pub(crate) fn check_balances(transaction: &ReadTransaction) -> Result<(), StoreError> {
+        compared(transaction, ACCOUNTS, META_ACCOUNTS_SUM, "accounts", |_| true)?;
+        compared(transaction, HOLDS, META_HOLDS_SUM, "holds", |_| true)?;
+        Ok(())
+    }
 }
 
 /// The sum over a table's entries, each of which must be found by its key. Over those that are in the sum that was written it must be that.

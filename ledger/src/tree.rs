@@ -148,6 +148,19 @@ pub(crate) fn read_tile(
     Ok(tile.value().get(..width * HASH_BYTES).ok_or_else(|| damaged(place))?.to_vec())
 }
 
+/// Reads a full tile, of which the level above has the hash as soon as it is full.
+pub(crate) fn read_full_tile(
+    tiles: &impl ReadableTable<Place, &'static [u8]>,
+    place @ (level, index): Place,
+) -> Result<Vec<u8>, StoreError> {
+    let tile = read_tile(tiles, place, TILE_HASHES)?;
+    let above = (level + 1, index >> TILE_HEIGHT);
+    if read_hash(tiles, above, index as usize % TILE_HASHES)? != Tile::subtree_hash(&tile).0 {
+        return Err(StoreError::Corrupt { index, fault: Corruption::Hashes { level } });
+    }
+    Ok(tile)
+}
+
 /// Reads one hash of a tile.
 pub(crate) fn read_hash(
     tiles: &impl ReadableTable<Place, &'static [u8]>,

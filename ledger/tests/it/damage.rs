@@ -9,6 +9,7 @@ use redb::{Database, Key, ReadableDatabase, ReadableTable, TableDefinition, Valu
 
 use crate::disk::Disk;
 use crate::fixture::{FIRST, append, client, disk_with, entry, gateway, grant, hold, job, open, rival, settle};
+use crate::scrub::{grant_of, scrub};
 use crate::steps::{attempt, hold_of, trying};
 
 const LEAVES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("leaves");
@@ -772,5 +773,143 @@ fn damage_that_a_reader_finds_stops_the_writer() {
         let [words] = told.lock().unwrap().clone().try_into().unwrap();
         assert!(words.contains("the ledger is damaged") && words.ends_with("restore a backup (adit ledger restore)"), "{words}");
         assert_eq!(ledger.reader().found_damage().unwrap().to_string(), words);
+    }
+}
+
+/// What nobody read was not found until somebody did. Each row is one that a start lets pass, and that is written on top of.
+#[test]
+fn what_nobody_reads_is_found_by_a_scrub() {
+    let rows: [(&str, Change, &str); 10] = [
+        ("a leaf", |t| rewrite(t, LEAVES, FIRST, |leaf| leaf[9] ^= 1), "at index 4: the leaf is not the one in the tree"),
+        ("a row", |t| rewrite(t, ROWS, FIRST + 2, |row| row[20] ^= 1), "at index 6: the row's checksum"),
+        ("an output", |t| rewrite(t, OUTPUTS, FIRST, |output| output[0] ^= 1), "at index 4: the output is not the one"),
+        (
+            "an output of no job",
+            |t| drop(t.open_table(OUTPUTS).unwrap().insert(1, b"".as_slice())),
+            "3 outputs where there should be 2",
+        ),
+        (
+            "whose a statement's line is",
+            |t| move_statement(t, (&customer(1), false, FIRST + 1), (&customer(2), false, FIRST + 1)),
+            "at index 5: an index leads to another's",
+        ),
+        (
+            "where a statement's line is",
+            |t| move_statement(t, (&customer(1), false, FIRST + 1), (&customer(1), false, FIRST + 1 + (1 << 40))),
+            "at index 5: an index leads to another's",
+        ),
+        (
+            "a line too many",
+            |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), true, 0), ())),
+            "12 statements where there should be 11",
+        ),
+        (
+            "a line of a new leaf too many",
+            |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), false, 200), ())),
+            "at index 200: an index leads to another's",
+        ),
+        (
+            "a job's name",
+            |t| {
+                rename(t, JOBS, job(2).0, [7; 16]);
+                sum_up(t);
+            },
+            "at index 6: it is missing",
+        ),
+        (
+            "an order too many",
+            |t| {
+                t.open_table(ORDERS).unwrap().insert(&[7; 16], 2).unwrap();
+                sum_up(t);
+            },
+            "264 orders where there should be 263",
+        ),
+    ];
+    for (what, change, want) in rows {
+        for writes in [false, true] {
+            let disk = indexed();
+            assert_eq!(scrub(&mut open(&disk), |_| {}).unwrap(), FIRST + 4 + GRANTS_BEHIND);
+            damage(&disk, change);
+            let mut ledger = open(&disk);
+            let mut next = 0;
+            let error = scrub(&mut ledger, |ledger| {
+                if writes {
+                    ledger.apply(&[grant_of(next)]).unwrap()[0].as_ref().unwrap();
+                    next += 1;
+                }
+            });
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(want) || writes && what == "an order too many", "{what}: {error}");
+            let stopped = ledger.apply(&[grant_of(900)]).unwrap_err();
+            assert!(matches!(&stopped, CommitError::Stopped { cause } if cause.to_string() == error), "{what}: {stopped}");
+        }
+    }
+}
+
+fn move_statement(transaction: &WriteTransaction, from: (&[u8; 33], bool, u64), to: (&[u8; 33], bool, u64)) {
+    let mut statements = transaction.open_table(STATEMENTS).unwrap();
+    statements.remove(from).unwrap().unwrap();
+    statements.insert(to, ()).unwrap();
+}
+
+/// A line of another's leaf, or of none, was part of a statement.
+#[test]
+fn statement_with_a_line_that_is_not_the_accounts_is_damage() {
+    let rows: [(&str, Change, Corruption, u64); 4] = [
+        (
+            "another's",
+            |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), false, FIRST), ())),
+            Corruption::Index,
+            FIRST,
+        ),
+        (
+            "of another kind",
+            |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), true, FIRST + 1), ())),
+            Corruption::Index,
+            FIRST + 1,
+        ),
+        ("of nobody", |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), true, 0), ())), Corruption::Index, 0),
+        (
+            "of no leaf",
+            |t| drop(t.open_table(STATEMENTS).unwrap().insert((&customer(1), false, 999), ())),
+            Corruption::Missing,
+            999,
+        ),
+    ];
+    for (what, change, want, at) in rows {
+        let disk = indexed();
+        damage(&disk, change);
+        let ledger = open(&disk);
+        let reader = ledger.reader();
+        assert!(!reader.statement(Account::Customer(client(0)), 0, 999).unwrap().is_empty(), "{what}");
+        assert_eq!(fault(reader.statement(Account::Customer(client(1)), 0, 999)), (at, want), "{what}");
+        assert!(reader.found_damage().is_some(), "{what}");
+    }
+}
+
+/// A hash that had flipped in a full tile was served, and whoever checked the log took the gateway for a liar. A start compares only the
+/// tiles under the edge, which is above the first 65,536 leaves here.
+#[test]
+fn full_tile_that_is_not_the_one_under_the_level_above_is_no_answer_and_found_by_a_scrub() {
+    let disk = Disk::default();
+    let mut ledger = open(&disk);
+    let operations: Vec<Operation> = (0..66_000).map(grant_of).collect();
+    operations.chunks(6_000).for_each(|batch| assert!(ledger.apply(batch).unwrap().iter().all(Result::is_ok)));
+    assert_eq!(ledger.reader().tile(0, 5, 256).unwrap().unwrap().len(), 32 * 256);
+    drop(ledger);
+    let image = disk.image();
+    for (at, width) in [(0, 256), (255, 256), (200, 9)] {
+        let disk = Disk::with_image(image.clone());
+        damage(&disk, |t| rewrite(t, TILES, (0, 5), |tile| tile[32 * at + 3] ^= 4));
+        let reader = open(&disk).reader().clone();
+        assert!(
+            [(0, 4, 256), (0, 6, 3), (1, 0, 256), (1, 1, 1)].iter().all(|(l, n, w)| reader.tile(*l, *n, *w).unwrap().is_some())
+        );
+        assert!(reader.found_damage().is_none());
+        assert_eq!(fault(reader.tile(0, 5, width)), (5, Corruption::Hashes { level: 0 }), "hash {at}, {width} asked for");
+        assert!(reader.found_damage().is_some());
+        drop(reader);
+        let found = fault(scrub(&mut open(&disk), |_| {}));
+        assert_eq!(found, (5 * 256 + at as u64, Corruption::Leaf));
     }
 }

@@ -18,6 +18,7 @@ mod oracle;
 mod paging;
 mod record;
 mod script;
+mod scrub;
 mod steps;
 mod tree;
 mod unpaid;
