@@ -1,5 +1,6 @@
 //! What is known of a ledger's damage: by all who read it and by its writer, and, in a mark beside its file, by the next start.
 
+use std::any::Any;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Result, Write};
@@ -29,18 +30,17 @@ struct State {
 }
 
 impl Damage {
-    /// Reads, and keeps in mind where what is read is damaged. redb asserts some of what it takes a file to be: that is damage too.
+    /// Reads or writes, and keeps in mind where what is read is damaged. redb asserts some of what it takes a file to be: that is damage too.
     pub(crate) fn watch<T>(
         &self,
-        read: impl FnOnce() -> std::result::Result<T, StoreError>,
+        work: impl FnOnce() -> std::result::Result<T, StoreError>,
     ) -> std::result::Result<T, StoreError> {
-        // Nothing that is read is changed, so nothing is left half-way.
-        let read = catch_unwind(AssertUnwindSafe(read))
-            .unwrap_or_else(|_| Err(StorageError::Corrupted("the file is not what was written".to_owned()).into()));
-        if let Err(error) = &read {
+        // Who only reads leaves nothing half-way, and who writes writes nothing more.
+        let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(asserted(&*panic)));
+        if let Err(error) = &done {
             self.take_in(error);
         }
-        read
+        done
     }
 
     /// Keeps an error in mind where it is damage, and tells of the first.
@@ -67,6 +67,13 @@ impl Damage {
             tell(words);
         }
     }
+}
+
+/// The damage that a panic shows, with what was asserted.
+pub(crate) fn asserted(panic: &(dyn Any + Send)) -> StoreError {
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let what = words.map_or(String::new(), |words| format!(" ({words})"));
+    StorageError::Corrupted(format!("the file is not what was written{what}")).into()
 }
 
 impl fmt::Debug for Damage {

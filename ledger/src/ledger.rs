@@ -9,6 +9,8 @@ use redb::{Builder, Database, ReadableDatabase, StorageBackend, StorageError};
 
 use crate::books::BooksError;
 use crate::change::{Change, Ended};
+use crate::damage::asserted;
+use crate::read_only::ReadOnlyFile;
 use crate::sums::Sums;
 use crate::tree::{Edge, TreeHead};
 use crate::{Applied, FORMAT_VERSION, Operation, Reader, Refused, StoreError, file, schema};
@@ -119,7 +121,8 @@ impl OpenError {
 }
 
 impl Ledger {
-    /// Opens the ledger of `gateway` in the file at `path`; makes it, for its owner's eyes only, where there is none.
+    /// Opens the ledger of `gateway` in the file at `path`; makes it, for its owner's eyes only, where there is none. One that is not to be
+    /// written to, as on a read-only file system, is opened and has stopped: it is read, and records nothing.
     ///
     /// # Errors
     /// [`OpenError`]; in particular [`OpenError::AlreadyOpen`] while another ledger or a [`Reader`] of one holds the file.
@@ -147,12 +150,24 @@ impl Ledger {
     fn open_or_make(path: &Path, gateway: PublicKey, builder: &mut Builder) -> Result<Self, OpenError> {
         let at_path = |error| OpenError::File { path: path.to_owned(), error };
         let backend = |file| FileBackend::new(file).map_err(StoreError::from);
-        if let Some(file) = file::open(path).map_err(at_path)? {
-            return Self::open_backend(backend(file)?, gateway, builder);
+        match file::open(path) {
+            Ok(Some(file)) => return Self::open_backend(backend(file)?, gateway, builder),
+            Ok(None) => {}
+            Err(error) if is_unwritable(&error) => return Self::open_unwritable(path, gateway, builder, error),
+            Err(error) => return Err(at_path(error)),
         }
         let draft = file::draft(path).map_err(at_path)?;
         let ledger = Self::open_backend(backend(draft)?, gateway, builder)?;
         file::publish(path).map_err(at_path)?;
+        Ok(ledger)
+    }
+
+    /// Opens a ledger that is not to be written to, to be read: it has stopped, because of `error`.
+    fn open_unwritable(path: &Path, gateway: PublicKey, builder: &mut Builder, error: io::Error) -> Result<Self, OpenError> {
+        let at_path = |error| OpenError::File { path: path.to_owned(), error };
+        let file = file::open_read_only(path).and_then(ReadOnlyFile::new).map_err(at_path)?;
+        let mut ledger = Self::open_backend(file, gateway, builder)?;
+        ledger.stopped = Some(Arc::new(StorageError::Io(error).into()));
         Ok(ledger)
     }
 
@@ -261,8 +276,9 @@ impl Ledger {
             self.stopped = Some(Arc::clone(&cause));
             return Err(CommitError::Stopped { cause });
         }
-        self.try_commit(work).map_err(|error| {
-            self.reader.damage().take_in(&error);
+        // A transaction in which redb panics is gone with the panic, and nothing more is written after it.
+        let damage = self.reader.damage().clone();
+        damage.watch(|| self.try_commit(work)).map_err(|error| {
             let cause = Arc::new(error);
             self.stopped = Some(Arc::clone(&cause));
             CommitError::Failed { cause }
@@ -294,12 +310,16 @@ impl Ledger {
     }
 }
 
+/// Whether the system lets nobody here write, which says nothing of reading.
+fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+}
+
 /// Opens a database. redb asserts some of what it takes a file to be, such as one that ends within a page that is in use: whoever opens a
 /// ledger is told that it is damaged, as of all else that is found.
 pub(crate) fn caught<T>(open: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
     // What was half opened is gone with the panic.
-    let damaged = || StoreError::from(StorageError::Corrupted("the file is not what was written".to_owned()));
-    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|_| Err(damaged().into()))
+    catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| Err(asserted(&*panic).into()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{Error, ErrorKind, Result};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use adit_protocol::Digest;
 use redb::StorageBackend;
@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     NoBlocks,
     /// From then on nothing can be changed. What is there can be read.
     ReadOnly,
+    /// At one operation it panics, as redb does where the file is not what it takes it to be.
+    Panic,
 }
 
 /// What was not synced, and is there after a power cut all the same.
@@ -137,7 +139,8 @@ impl Disk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+        // [`Fault::Panic`] comes before anything is changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,6 +151,7 @@ impl State {
         let fault = self.fault.take_if(|(at, _)| *at == self.operations).map(|(_, fault)| fault);
         match fault {
             Some(Fault::Once) => return Err(Error::other("the disk failed")),
+            Some(Fault::Panic) => panic!("a page is not what it was"),
             Some(fault) => self.broken = Some(fault),
             None => {}
         }
@@ -156,7 +160,7 @@ impl State {
             Some(Fault::NoBlocks) => change.is_some_and(|change| self.lacks_blocks(change)).then_some(ErrorKind::StorageFull),
             Some(Fault::ReadOnly) => Some(ErrorKind::ReadOnlyFilesystem),
             Some(Fault::Dead) => Some(ErrorKind::Other),
-            Some(Fault::Once) | None => None,
+            Some(Fault::Once | Fault::Panic) | None => None,
         };
         fails.map_or(Ok(()), |kind| Err(kind.into()))
     }

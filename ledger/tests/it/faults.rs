@@ -3,6 +3,7 @@
 
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use adit_ledger::{CommitError, Ledger, OpenError, StoreError};
@@ -97,6 +98,43 @@ fn one_error_stops_the_ledger_and_the_next_open_goes_on() {
         });
         assert!(stopped > 50, "stopped only {stopped} scripts");
     }
+}
+
+/// The writer's thread was gone then: nothing was marked, and nobody who waited was told what had failed.
+#[test]
+fn panic_in_a_commit_stops_the_ledger_as_damage_does() {
+    let script = script();
+    let image = empty().image();
+    let whole = Disk::with_image(image.clone());
+    assert_eq!(script.run(&whole, 0), script.len());
+    let mut stopped = 0;
+    for n in (1..=whole.operations()).step_by(STEP) {
+        let disk = Disk::with_image(image.clone());
+        let mut ledger = Ledger::open_with(disk.backend(), gateway()).unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        ledger.reader().on_damage(move |words| tell.lock().unwrap().push(words.to_owned()));
+        disk.fail_at(n, Fault::Panic);
+        let mut acknowledged = 0;
+        let failed = script.batches().iter().find_map(|batch| match ledger.apply(&batch.operations) {
+            Ok(_) => {
+                acknowledged += 1;
+                None
+            }
+            Err(error) => Some(error),
+        });
+        let Some(CommitError::Failed { cause }) = failed else { continue };
+        assert!(cause.is_damage() && cause.to_string().contains("a page is not what it was"), "{cause}");
+        assert_eq!(*told.lock().unwrap(), [cause.to_string()]);
+        let operations = disk.operations();
+        let error = ledger.apply(&script.batches()[acknowledged].operations).unwrap_err();
+        assert!(matches!(error, CommitError::Stopped { .. }) && disk.operations() == operations, "{error}");
+        drop(ledger);
+        let batches = script.check(&disk, acknowledged);
+        script.check_end(&disk, batches);
+        stopped += 1;
+    }
+    assert!(stopped > 50, "stopped only {stopped} scripts");
 }
 
 /// What redb has in memory it still reads after the disk has failed, and what a gateway's clients ask for is mostly there.
