@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adit_protocol::{Microcredits, PublicKey};
 use adit_tlog::Policy;
@@ -35,11 +36,14 @@ pub struct GatewayConfig {
     pub witnesses: Option<Policy>,
     /// Whether to start also where fewer than the quorum of witnesses answer: then nobody may have seen that leaves were lost.
     pub starts_without_witnesses: bool,
+    /// How long after its start it begins to look through the whole ledger, which it does each day from then on.
+    pub check_delay: Duration,
 }
 
 impl GatewayConfig {
     /// A gateway with 16 GiB of blobs and the dispatcher's own queue bound, which all nodes may join, and which keeps nothing of a cost,
-    /// grants nobody anything, and serves no log.
+    /// grants nobody anything, and serves no log. It looks through its ledger a minute after its start: who comes back to it first has the
+    /// whole machine.
     pub fn new(listen: SocketAddr, data_dir: impl Into<PathBuf>) -> Self {
         let queue_max = adit_dispatch::Config::default().queue_max;
         Self {
@@ -56,6 +60,7 @@ impl GatewayConfig {
             log_url: None,
             witnesses: None,
             starts_without_witnesses: false,
+            check_delay: Duration::from_secs(60),
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 
 use crate::admission::Admission;
 use crate::arrivals::Arrivals;
+use crate::checker::Checker;
 use crate::clock::wall_time;
 use crate::core::{Core, Halt, LedgerAccess, LogAccess};
 use crate::crowd::{Crowd, Lines};
@@ -51,6 +52,8 @@ struct Engine {
     faults: mpsc::UnboundedReceiver<PublishError>,
     /// Told when anybody who reads the ledger finds damage.
     damaged: Arc<Notify>,
+    /// Nothing where the gateway only reads.
+    checker: Option<Checker>,
     http: Option<HttpServer>,
     /// A ledger that is only read, so that nobody else opens it.
     _idle: Option<Ledger>,
@@ -236,10 +239,11 @@ impl Engine {
             // As above; what was committed is found at the next start.
             let _ = sender.send(batch);
         };
+        let checker = Checker::spawn(ledger.reader().clone(), config.check_delay).map_err(StartError::Thread)?;
         let writer = Writer::spawn(ledger, on_commit).map_err(StartError::Thread)?;
         let log = LogAccess { published, url: log_url };
         let core = Rc::new(RefCell::new(Core::new(config, key, store, LedgerAccess::Write(writer), log)));
-        Ok(Self { core, commits, publisher: Some(publisher), faults, damaged, http, _idle: None })
+        Ok(Self { core, commits, publisher: Some(publisher), faults, damaged, checker: Some(checker), http, _idle: None })
     }
 
     /// A gateway over a ledger that is only read, because of `reason`.
@@ -258,19 +262,23 @@ impl Engine {
         log_url: Option<String>,
     ) -> Result<Self, StartError> {
         let damaged = watch_damage(ledger.reader(), &config.data_dir);
+        if let Ok(Some(found)) = DamageMark::of(&ledger_file(&config.data_dir)).read() {
+            // Whoever reads the log is told why nothing is signed.
+            ledger.reader().set_damaged(&found);
+        }
         let http = serve_log(log_listener, ledger.reader(), &published)?;
         let log = LogAccess { published, url: log_url };
         let why = format!("the gateway only reads since its ledger failed: {}", halt.why);
         let access = LedgerAccess::Read(ledger.reader().clone(), Halt { why, ..halt });
         let core = Rc::new(RefCell::new(Core::new(config, key, store, access, log)));
         let (commits, faults) = (mpsc::unbounded_channel().1, mpsc::unbounded_channel().1);
-        Ok(Self { core, commits, publisher: None, faults, damaged, http, _idle: Some(ledger) })
+        Ok(Self { core, commits, publisher: None, faults, damaged, checker: None, http, _idle: Some(ledger) })
     }
 
     /// Serves until `shutdown` or until the ledger fails. All connections are gone then, and all that was read is let go.
     async fn serve(self, listener: &Rc<Listener>, entrance: &Rc<Entrance>, shutdown: impl Future<Output = ()>) -> Ending {
         // Dropped from the last to the first, also where this is cancelled: the writer, which rings for the publisher, before that.
-        let Self { _idle, http, damaged, faults, publisher, commits, core } = self;
+        let Self { _idle, http, checker, damaged, faults, publisher, commits, core } = self;
         let tasks = LocalSet::new();
         if _idle.is_none() {
             tasks.spawn_local(settle::take_in_commits(Rc::clone(&core), commits));
@@ -292,6 +300,7 @@ impl Engine {
                 }
             })
             .await;
+        drop(checker);
         if !matches!(ending, Ending::Ledger(_)) {
             listener.close("the gateway stops");
             tasks.run_until(listener.flush()).await;
@@ -455,6 +464,18 @@ mod tests {
         TransferId(*Digest::of(&n.to_le_bytes()).0.first_chunk().unwrap())
     }
 
+    /// The gateway's terms as operation 0, and grants.
+    fn operations(numbers: impl Iterator<Item = u64>) -> Vec<Operation> {
+        let operation = |n: u64| match n {
+            0 => Operation::State(Terms { gateway: key().public(), fee_ppm: 0, time: UnixMillis(1) }),
+            n => {
+                let (customer, amount) = (PublicKey([(n % 3) as u8; 32]), Microcredits(5));
+                Operation::Grant(Grant { id: order(n), customer, amount, time: UnixMillis(2) })
+            }
+        };
+        numbers.map(operation).collect()
+    }
+
     /// Flips a bit wherever a file has these bytes.
     fn flip(path: &Path, part: &[u8]) {
         let mut bytes = std::fs::read(path).unwrap();
@@ -470,16 +491,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (config, path) = (GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path()), ledger_file(folder.path()));
         let mut ledger = Ledger::open(&path, key().public()).unwrap();
-        let operations: Vec<Operation> = (0..600)
-            .map(|n| match n {
-                0 => Operation::State(Terms { gateway: key().public(), fee_ppm: 0, time: UnixMillis(1) }),
-                n => {
-                    let (customer, amount) = (PublicKey([n as u8 % 3; 32]), Microcredits(5));
-                    Operation::Grant(Grant { id: order(n), customer, amount, time: UnixMillis(2) })
-                }
-            })
-            .collect();
-        assert!(ledger.apply(&operations).unwrap().iter().all(Result::is_ok));
+        assert!(ledger.apply(&operations(0..600)).unwrap().iter().all(Result::is_ok));
         let tile = ledger.reader().tile(1, 0, 2).unwrap().unwrap();
         let leaf = ledger.reader().leaf(590).unwrap().unwrap();
         drop(ledger);
@@ -493,5 +505,48 @@ mod tests {
         }
         std::fs::write(&path, &image).unwrap();
         drop(Gateway::open(config, key()).unwrap());
+    }
+
+    /// Damage that nobody came upon stayed, and what was recorded and signed meanwhile was lost with the ledger it was in. A start compares
+    /// the newest leaves and the tiles under the tree's edge, which is above the first 65,536 leaves here.
+    #[tokio::test]
+    async fn damage_that_nobody_reads_is_found_by_the_gateway_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = GatewayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path());
+        let path = ledger_file(folder.path());
+        let mut ledger = Ledger::open(&path, key().public()).unwrap();
+        for batch in (0..66_000).collect::<Vec<u64>>().chunks(6_000) {
+            assert!(ledger.apply(&operations(batch.iter().copied())).unwrap().iter().all(Result::is_ok));
+        }
+        let leaf = ledger.reader().leaf(900).unwrap().unwrap();
+        let hash = ledger.reader().tile(0, 5, 1).unwrap().unwrap();
+        drop(ledger);
+        // Whose leaf that is: a customer, that it pays no receipt, and its index.
+        let line = [[2].as_slice(), &[1; 32], &[1], &1_000u64.to_le_bytes()].concat();
+        config.check_delay = Duration::from_secs(24 * 60 * 60);
+        drop(Gateway::open(config.clone(), key()).unwrap());
+        let image = std::fs::read(&path).unwrap();
+        config.check_delay = Duration::ZERO;
+        for (what, part, want) in [
+            ("a leaf", leaf, "index 900: the leaf is not the one in the tree"),
+            ("a hash of a full tile", hash, "index 1280: the leaf is not the one in the tree"),
+            ("a statement's line", line, "an index leads to another's"),
+        ] {
+            std::fs::write(&path, &image).unwrap();
+            flip(&path, &part);
+            let Gateway { engine, listener, entrance, .. } = Gateway::open(config.clone(), key()).expect(what);
+            let listener = Rc::new(listener);
+            let ending = engine.serve(&listener, &entrance, std::future::pending());
+            let ending = tokio::time::timeout(Duration::from_secs(120), ending).await.expect(what);
+            let Ending::Ledger(halt) = ending else { panic!("{what}: asked by nobody") };
+            assert!(
+                halt.signs_nothing && halt.why.contains(want) && halt.why.contains("adit ledger restore"),
+                "{what}: {}",
+                halt.why
+            );
+            let mark = DamageMark::of(&path);
+            assert_eq!(mark.read().unwrap().unwrap(), halt.why, "{what}");
+            mark.clear().unwrap();
+        }
     }
 }

@@ -13,6 +13,7 @@
 mod account;
 mod admission;
 mod arrivals;
+mod checker;
 mod clock;
 mod config;
 mod core;

@@ -116,7 +116,7 @@ impl LogService {
         if path == "checkpoint" {
             return match self.published.get() {
                 Some(published) => HttpResponse { body: published.note, ..HttpResponse::text(200, "") },
-                None => HttpResponse::text(404, "no checkpoint is signed yet\n"),
+                None => self.unsigned(),
             };
         }
         let Some(path) = TilePath::from_path(path) else { return not_found() };
@@ -127,11 +127,20 @@ impl LogService {
                 let bytes = if compressed { gzip(&bytes) } else { bytes };
                 HttpResponse { is_gzip: compressed, is_negotiated: true, ..immutable(bytes) }
             }
+            Ok(None) if self.published.get().is_none() => self.unsigned(),
             Ok(None) => not_found(),
             Err(error) => {
                 tracing::error!(%error, "the log cannot be served");
                 HttpResponse::text(500, format!("{error}\n"))
             }
+        }
+    }
+
+    /// What is told before anything is signed, which may never be.
+    fn unsigned(&self) -> HttpResponse {
+        match self.reader.found_damage() {
+            Some(damage) => HttpResponse::text(503, format!("no checkpoint is signed: {damage}\n")),
+            None => HttpResponse::text(404, "no checkpoint is signed yet\n"),
         }
     }
 

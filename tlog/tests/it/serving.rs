@@ -128,6 +128,34 @@ fn nothing_is_shown_that_no_checkpoint_covers() {
     assert_eq!((silent.read(hashes(0, 0, 1)).unwrap(), silent.read(entries(0, 1)).unwrap()), (None, None));
 }
 
+/// Over a ledger in which damage was found before, nothing is ever signed: that none is signed *yet* kept whoever reads the log waiting.
+#[test]
+fn who_asks_before_the_first_checkpoint_is_told_whether_to_wait() {
+    for (damage, status, text) in [
+        (None, "HTTP/1.1 404", "no checkpoint is signed yet\n"),
+        (Some("the ledger is damaged at index 9"), "HTTP/1.1 503", "no checkpoint is signed: the ledger is damaged at index 9\n"),
+    ] {
+        let ledger = ledger(600);
+        damage.into_iter().for_each(|words| ledger.reader().set_damaged(words));
+        let service = LogService::new(ledger.reader().clone(), Published::default());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = HttpServer::spawn("log", listener, move |request| service.answer(&request)).unwrap();
+        for path in ["checkpoint", "tile/0/000", "tile/entries/000"] {
+            let answer = get(server.address(), path, "");
+            assert!(answer.status.starts_with(status), "{path}: {}", answer.status);
+            assert_eq!((String::from_utf8(answer.body).unwrap().as_str(), "no-store"), (text, &*answer.headers["cache-control"]));
+        }
+        assert!(get(server.address(), "elsewhere", "").status.starts_with("HTTP/1.1 404"));
+    }
+    // What was signed before the damage was found stays.
+    let ledger = ledger(600);
+    let server = serve(&ledger);
+    ledger.reader().set_damaged("the ledger is damaged at index 9");
+    for path in ["checkpoint", "tile/0/000", "tile/entries/000"] {
+        assert!(get(server.address(), path, "").status.starts_with("HTTP/1.1 200"), "{path}");
+    }
+}
+
 /// A tile's or a bundle's path, by the text of C2SP's tlog-tiles.
 fn path_of(level: &str, index: u64, width: u64) -> String {
     let mut place = format!("{:03}", index % 1_000);
