@@ -98,6 +98,26 @@ impl Adit {
         self
     }
 
+    /// Has it see a folder as on a file system that is mounted read-only. Nothing where the system lets nobody mount.
+    pub(crate) fn with_read_only(mut self, folder: &Path) -> Option<Self> {
+        let mounted = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+        let unshare = || {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "/bin/sh", "-c", mounted]).arg(folder);
+            command
+        };
+        if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+            eprintln!("left out: unshare does not mount a folder read-only");
+            return None;
+        }
+        let mut command = unshare();
+        command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.command.get_current_dir().expect("a home"));
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        self.command = command;
+        Some(self)
+    }
+
     /// What it reads from standard input.
     pub(crate) fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();

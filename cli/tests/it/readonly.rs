@@ -185,6 +185,48 @@ async fn gateway_that_is_started_while_the_disk_is_full_only_reads() {
     check_ledger(&file, &[told]);
 }
 
+/// It did not start, so that nobody saw accounts or the log of a disk that the system, or a careful operator, had made read-only.
+#[tokio::test(flavor = "multi_thread")]
+async fn gateway_that_is_started_on_a_read_only_file_system_only_reads() {
+    let mut network = Network::with_slots(&[1]);
+    let client = network.client().await;
+    nodes_until(&client, |nodes| nodes.len() == 1).await;
+    let told = client.submit(job(&client, 0)).settled().await.unwrap();
+    drop(client);
+    network.gateway.process.kill_in_place();
+    let (file, host) = (ledger_file(&network), network.gateway.address.host.clone());
+    let before = std::fs::read(&file).unwrap();
+    let command = Gateway::command(&network.home, &host).args(WELCOME).with_read_only(&network.home.path("gateway"));
+    let Some(command) = command else { return };
+    let process = command.start();
+    let address = process.stdout.wait_for_line("").parse().unwrap();
+    network.gateway = Gateway { process, address };
+    network.gateway.process.stderr.wait_for_text("the gateway only reads now: accounts, receipts and the log");
+    let job_id = told.done.receipt.receipt().job.to_string();
+    assert_eq!(network.adit(["output", &job_id]).run().ok().stdout.len(), BYTES);
+    assert_eq!(network.adit(["receipts", "--json"]).run().ok().json_lines().len(), 1);
+    let log = network.gateway.process.stderr.wait_for_line("adit: log at ");
+    let (url, _) = log.split_once("; its key is ").unwrap();
+    let key = network.gateway.address.key.to_string();
+    let fsck = network.home.adit(["log", "fsck", url, "--gateway-key", &key, "--json"]).run().ok().json();
+    assert_eq!(fsck["sound"], true);
+    let refused = network.run(&guest::echo()).args(["--json"]).run().code(20).json();
+    let reason = refused["reason"].as_str().unwrap();
+    assert!(reason.contains(WHY) && reason.contains("Read-only file system"), "{reason}");
+    network.gateway.process.signal(Signal::TERM);
+    let Network { home, gateway, nodes } = network;
+    gateway.process.wait().code(1).says("mend the cause and start the gateway again");
+    assert!(std::fs::read(&file).unwrap() == before, "nothing is written");
+
+    network = Network { gateway: Gateway::start(&home, &host), home, nodes };
+    let client = network.client().await;
+    nodes_until(&client, |nodes| nodes.len() == 1).await;
+    client.submit(job(&client, 1)).settled().await.unwrap();
+    network.gateway.process.signal(Signal::TERM);
+    network.gateway.process.wait().ok();
+    check_ledger(&file, &[told]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gateway_whose_ledger_cannot_even_be_opened_again_ends_and_says_so() {
     let network = Network::with_slots(&[1]);
