@@ -152,7 +152,7 @@ impl Invocation {
         let workspace = Workspace::load()?;
         match self {
             Self::Help(_) => Ok(()),
-            Self::Setup => wasm::set_up(&workspace).and_then(|()| vulkan::set_up()).and_then(|()| strace::set_up()),
+            Self::Setup => wasm::set_up(&workspace).and_then(|()| vulkan::set_up()).and_then(|()| strace::set_up()).map(drop),
             Self::Guests => {
                 wasm::build_guests(&workspace)?;
                 wasm::build_templates(&workspace)?;

@@ -21,7 +21,7 @@ pub(crate) fn run(workspace: &Workspace, runner_args: &[OsString]) -> Result<()>
     wasm::build_templates(workspace)?;
     strangers::fetch(workspace)?;
     vulkan::set_up()?;
-    strace::set_up()?;
+    let has_strace = strace::set_up()?;
     fetch_model(workspace);
     if runner_args.is_empty() {
         say("running the doc tests");
@@ -39,6 +39,7 @@ pub(crate) fn run(workspace: &Workspace, runner_args: &[OsString]) -> Result<()>
     let runner: &[&str] = if nextest { &["nextest", "run"] } else { &["test"] };
     let mut command = workspace.cargo();
     command.args(runner);
+    strace::promise(&mut command, has_strace);
     if !names_packages(runner_args) {
         command.arg("--workspace");
     }

@@ -10,7 +10,7 @@ use adit_relay::{Path as Way, Relay};
 use adit_transport::{GatewayAddr, load_key_file, load_or_create_key_file};
 use tempfile::TempDir;
 
-use crate::process::{LOOK_EVERY, PATIENCE, Process, Ran};
+use crate::process::{LOOK_EVERY, PATIENCE, Process, Ran, has_strace};
 
 /// A user's home: a folder with nothing in it, and the program run from it.
 pub(crate) struct Home(TempDir);
@@ -88,34 +88,38 @@ impl Adit {
     }
 
     /// Lets it write in no file behind so many half kibibytes from the beginning.
-    pub(crate) fn with_files_of(mut self, halves: u64) -> Self {
-        let mut command = Command::new("/bin/sh");
-        command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(self.command.get_current_dir().expect("a home"));
+    pub(crate) fn with_files_of(self, halves: u64) -> Self {
         let limited = format!("ulimit -f {halves} && exec \"$0\" \"$@\"");
-        command.args(["-c", &limited]).arg(self.command.get_program()).args(self.command.get_args());
-        self.command = command;
-        self
+        self.run_by("/bin/sh", &["-c".as_ref(), limited.as_ref()])
+    }
+
+    /// Has strace write to a file which of these calls it makes, in all of its threads. Nothing where [`has_strace`] says that there is none.
+    pub(crate) fn traced(self, calls: &str, file: &Path) -> Option<Self> {
+        let traced = format!("trace={calls}");
+        let args = ["--follow-forks", "--quiet=all", "-e", &traced, "--output"].map(OsStr::new);
+        has_strace().then(|| self.run_by("strace", &[&args[..], &[file.as_os_str()]].concat()))
     }
 
     /// Has it see a folder as on a file system that is mounted read-only. Nothing where the system lets nobody mount.
-    pub(crate) fn with_read_only(mut self, folder: &Path) -> Option<Self> {
+    pub(crate) fn with_read_only(self, folder: &Path) -> Option<Self> {
         let mounted = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
-        let unshare = || {
-            let mut command = Command::new("unshare");
-            command.args(["--map-root-user", "--mount", "/bin/sh", "-c", mounted]).arg(folder);
-            command
-        };
-        if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+        let args = ["--map-root-user", "--mount", "/bin/sh", "-c", mounted].map(OsStr::new);
+        let args = [&args[..], &[folder.as_os_str()]].concat();
+        let may_mount = Command::new("unshare").args(&args).arg("true").output().is_ok_and(|output| output.status.success());
+        if !may_mount {
             eprintln!("left out: unshare does not mount a folder read-only");
-            return None;
         }
-        let mut command = unshare();
+        may_mount.then(|| self.run_by("unshare", &args))
+    }
+
+    /// Has another program run it, which is given it behind `args`.
+    fn run_by(mut self, program: &str, args: &[&OsStr]) -> Self {
+        let mut command = Command::new(program);
         command.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.current_dir(self.command.get_current_dir().expect("a home"));
-        command.arg(self.command.get_program()).args(self.command.get_args());
+        command.args(args).arg(self.command.get_program()).args(self.command.get_args());
         self.command = command;
-        Some(self)
+        self
     }
 
     /// What it reads from standard input.
@@ -133,11 +137,16 @@ impl Adit {
         Process::start_into(self.command, self.input, stdout.into())
     }
 
-    /// Runs it to its end on a terminal, whose content is its standard output.
-    #[track_caller]
-    pub(crate) fn run_on_terminal(mut self) -> Ran {
+    /// Starts it on a terminal, whose content is its standard output.
+    pub(crate) fn start_on_terminal(mut self) -> Process {
         self.command.env("TERM", "xterm");
-        Process::start_on_terminal(self.command).wait()
+        Process::start_on_terminal(self.command)
+    }
+
+    /// Runs it to its end on a terminal.
+    #[track_caller]
+    pub(crate) fn run_on_terminal(self) -> Ran {
+        self.start_on_terminal().wait()
     }
 
     /// Runs it to its end.

@@ -46,6 +46,23 @@ pub(crate) fn without_landlock(test: impl FnOnce() + Send) {
     });
 }
 
+/// Whether there is strace, for tests that cannot do without.
+pub(crate) fn has_strace() -> bool {
+    let is_here = Command::new("strace").arg("-V").output().is_ok();
+    if !is_here {
+        left_out("strace is not installed");
+    }
+    is_here
+}
+
+/// Says that a test does not do its work for want of strace. Where `ADIT_STRACE=1` says that there is one, as `cargo xtask test` does where
+/// it found it and continuous integration does in any case, the test fails instead: nobody would notice that it shows nothing.
+fn left_out(why: &str) {
+    let is_due = std::env::var_os("ADIT_STRACE").is_some_and(|value| value == "1");
+    assert!(!is_due, "{why}; ADIT_STRACE=1 says that tests have strace: install it and let it attach, or set ADIT_STRACE=0");
+    eprintln!("left out: {why}");
+}
+
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process {
     what: String,
@@ -127,10 +144,9 @@ impl Process {
     }
 
     /// Has the system refuse some of its calls about a file from here on, of one of its threads or of all: by strace, which this returns and
-    /// with which it ends. Nothing where there is no strace, or it may not look at other processes.
+    /// with which it ends. Nothing where there is no strace, or it may not look at other processes, unless [`left_out`] has it otherwise.
     pub(crate) fn refuse_calls(&self, thread: Option<&str>, file: &Path, refusal: &str) -> Option<Self> {
-        if Command::new("strace").arg("-V").output().is_err() {
-            eprintln!("left out: strace is not installed");
+        if !has_strace() {
             return None;
         }
         let pid = self.pid();
@@ -149,7 +165,7 @@ impl Process {
             text.contains(" attached").then_some(true).or(text.contains("ptrace(").then_some(false))
         });
         if !is_attached {
-            eprintln!("left out: {}", strace.stderr.text());
+            left_out(&strace.stderr.text());
         }
         is_attached.then_some(strace)
     }
