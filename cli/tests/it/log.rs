@@ -1,17 +1,20 @@
 //! `adit log`: a gateway's log as anybody checks it, and what becomes of one that is not honest.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::process::Command;
 
-use adit_ledger::TreeHead;
-use adit_protocol::SecretKey;
-use adit_tlog::sign_checkpoint;
+use adit_ledger::{Hold, Ledger, Operation, TreeHead};
+use adit_protocol::{Grant, JobId, Microcredits, PublicKey, SecretKey, Terms, TransferId, UnixMillis, VoidReason};
+use adit_tlog::{HttpServer, LogService, Published, PublishedCheckpoint, sign_checkpoint};
 use adit_transport::load_key_file;
+use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
 use crate::guest;
 use crate::network::{Home, Network};
-use crate::process::until;
+use crate::process::{Ran, until};
 
 /// Where the gateway serves its log, and the log's verifier key.
 fn log_of(network: &Network) -> (String, String) {
@@ -118,6 +121,113 @@ fn log_without_a_checkpoint_that_holds_is_told_as_json_too() {
     assert!(ran["valid"] == false && ran["file"] == "evidence.json" && ran["reason"].is_string(), "{ran}");
     let ran = check("nothing-here", 1);
     assert!(ran["valid"].is_null() && ran["reason"].is_string(), "{ran}");
+}
+
+fn log_key() -> SecretKey {
+    SecretKey::from_seed([9; 32])
+}
+
+/// A ledger of 600 leaves, in three bundles: terms, grants to two customers, and a hold that was given back.
+fn ledger() -> Ledger {
+    let gateway = log_key().public();
+    let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
+    let customer = |n: u64| PublicKey([n as u8 % 2 + 1; 32]);
+    let grant = |n: u64| {
+        let (id, amount, time) = ([n.to_be_bytes(); 2].concat().try_into().unwrap(), Microcredits(n), UnixMillis(n * 1_000));
+        Operation::Grant(Grant { id: TransferId(id), customer: customer(n), amount, time })
+    };
+    let (job, customer, time) = (JobId([7; 16]), customer(1), UnixMillis(599_000));
+    let mut operations = vec![Operation::State(Terms { gateway, fee_ppm: 50_000, time: UnixMillis(0) })];
+    operations.extend((1..599).map(grant));
+    operations.push(Operation::Hold(Hold { job, customer, amount: Microcredits(5), expires: time }));
+    operations.push(Operation::Void { job, customer, reason: VoidReason::Expired, time });
+    assert!(ledger.apply(&operations).unwrap().iter().all(Result::is_ok));
+    assert_eq!(ledger.tree().size, 600);
+    ledger
+}
+
+/// Serves a ledger's log. With its address.
+fn serve(ledger: &Ledger) -> (HttpServer, String) {
+    let (head, published) = (ledger.tree(), Published::default());
+    published.set(PublishedCheckpoint { head, note: sign_checkpoint(&log_key(), &head).into() });
+    let service = LogService::new(ledger.reader().clone(), published);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = HttpServer::spawn("log", listener, move |request| service.answer(&request)).unwrap();
+    let url = format!("http://{}", server.address());
+    (server, url)
+}
+
+#[test]
+fn fsck_tells_how_far_it_is_on_a_terminal_and_nowhere_else() {
+    let (home, ledger) = (Home::new(), ledger());
+    let (_server, url) = serve(&ledger);
+    home.adit(["log", "mirror", &url, "copy"]).run().ok();
+    let fsck = |flags: &[&str]| home.adit(["log", "fsck", "copy", "--gateway-key", &log_key().public().to_string()]).args(flags);
+    // The last bundle comes when the test writes it, and not before the others are told of.
+    let last = home.path("copy/tile/entries/002.p/88");
+    let bytes = fs::read(&last).unwrap();
+    fs::remove_file(&last).unwrap();
+    assert!(Command::new("mkfifo").arg(&last).status().unwrap().success());
+    let shown = fsck(&[]).start_on_terminal();
+    shown.stdout.wait_for_text("512/600 leaves");
+    fs::write(&last, &bytes).unwrap();
+    let shown = shown.wait().ok();
+    let report = shown.text().split("log        600 leaves").nth(1).unwrap();
+    assert!(report.contains("sound") && !report.contains("/600 leaves"), "the bar is gone: {shown:?}");
+
+    fs::remove_file(&last).unwrap();
+    fs::write(&last, &bytes).unwrap();
+    let piped = fsck(&[]).run().ok();
+    assert!(piped.stderr.is_empty() && piped.text().starts_with("log        600 leaves, root "), "{piped:?}");
+    let quiet = fsck(&["-q"]).run_on_terminal().ok();
+    assert!(quiet.text().contains("sound") && !quiet.text().contains("/600 leaves"), "{quiet:?}");
+    let is_coloured = |ran: Ran| ran.text().contains("\u{1b}[32m");
+    assert!(is_coloured(fsck(&[]).run_on_terminal()) && !is_coloured(fsck(&[]).env("NO_COLOR", "1").run_on_terminal()));
+}
+
+/// What scripts read of a check: every field, as it is of a log that is always the same.
+#[test]
+fn fsck_has_all_that_it_says_in_its_object_too() {
+    let (home, ledger) = (Home::new(), ledger());
+    let (_server, url) = serve(&ledger);
+    let key = log_key().public().to_string();
+    let fsck = |flag: &str| home.adit(["log", "fsck", &url, "--gateway-key", &key, flag]).run().ok();
+    let mut report = fsck("--json").json();
+    let bytes = report.as_object_mut().unwrap().remove("bytes").unwrap();
+    assert!(bytes.as_u64().is_some_and(|bytes| bytes > 600 * 32), "{bytes}");
+    let root = hex::encode(ledger.tree().root);
+    let (even, odd) = ((1..599).filter(|n| n % 2 == 0).sum::<i64>(), (1..599).filter(|n| n % 2 == 1).sum::<i64>());
+    let want = json!({
+        "sound": true,
+        "size": 600,
+        "root": root,
+        "leaves": { "terms": 1, "grants": 598, "settlements": 0, "attempts": 0, "voids": 1, "payouts": 0 },
+        "receipts_verified": 0,
+        "first": "1970-01-01T00:00:00Z",
+        "last": "1970-01-01T00:09:59Z",
+        "balances": [
+            { "account": "issuer", "key": null, "microcredits": -even - odd },
+            { "account": "customer", "key": "01".repeat(32), "microcredits": even },
+            { "account": "customer", "key": "02".repeat(32), "microcredits": odd },
+        ],
+        "balances_until": 600,
+        "faults": [],
+        "unread": null,
+    });
+    assert_eq!(report, want);
+    let text = fsck("--balances").text().to_owned();
+    let lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for line in [
+        format!("log 600 leaves, root {root}"),
+        "leaves 1 terms, 598 grants, 0 settlements, 0 attempts, 1 voids, 0 payouts".to_owned(),
+        "written 1970-01-01T00:00:00Z to 1970-01-01T00:09:59Z".to_owned(),
+        "receipts 0 verified: signature and cost".to_owned(),
+        format!("issuer - -{}", Microcredits((even + odd) as u64)),
+        format!("customer {} {}", "01".repeat(32), Microcredits(even as u64)),
+        "sound".to_owned(),
+    ] {
+        assert!(lines.contains(&line), "{line}: {text}");
+    }
 }
 
 #[test]

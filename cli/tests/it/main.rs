@@ -38,6 +38,7 @@ mod nodes;
 mod owner;
 mod peaks;
 mod placement;
+mod quote;
 mod readonly;
 mod reasons;
 mod receipts;

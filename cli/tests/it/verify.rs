@@ -1,12 +1,21 @@
 //! `adit verify`: accepts what was settled, and nothing else.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adit_protocol::{SecretKey, SignedReceipt, sign_receipts};
+use adit_ledger::{Entry, Hold, Ledger, Operation};
+use adit_protocol::limits::FUEL_MAX;
+use adit_protocol::{
+    Attempt, BatchProof, Fuel, Grant, Microcredits, Receipt, SecretKey, Settlement, SignedReceipt, SignedSettlement, Terms,
+    TransferId, UnixMillis, sign_receipts, sign_settlements,
+};
+use adit_tlog::{Cosigner, LogProof, UnixSeconds, sign_checkpoint, with_cosignatures};
+use adit_transport::load_key_file;
+use redb::backends::InMemoryBackend;
 use serde_json::{Value, json};
 
 use crate::guest;
-use crate::network::Network;
+use crate::network::{Home, Network};
+use crate::restored::Site;
 
 /// Runs a job and gives its receipt's file.
 fn receipt_of(network: &Network, input: &str) -> PathBuf {
@@ -37,7 +46,7 @@ fn stored_receipt_is_accepted_without_a_network() {
     assert_eq!(checks, [&own[..], &["gateway", "module", "input", "output"]].concat());
     assert!(checked["checks"].as_array().unwrap().iter().all(|check| check["absent"] == false), "{checked}");
     // Elsewhere the job's own file is not there, which is said and is no fault.
-    let away = crate::network::Home::new();
+    let away = Home::new();
     away.adit(["verify"]).args([&file]).run().ok();
     let seen = away.adit(["verify", "--json"]).args([&file]).run().ok().json();
     let absent: Vec<&Value> = seen["checks"].as_array().unwrap().iter().filter(|check| check["absent"] == true).collect();
@@ -146,4 +155,190 @@ fn bad_file_among_good_ones_is_found() {
         network.adit(["verify", flag, "nothing-here"]).args([&good]).run().code(2).says("nothing-here: No such file");
     }
     network.adit(["verify", "--with", "a=nothing-here"]).args([&good]).run().code(2).says("nothing-here: No such file");
+}
+
+/// Every check of a receipt that has all that can be checked, in the order of their lines.
+const CHECKS: [&str; 7] = ["node signature", "limits", "cost", "settlement", "log inclusion", "log checkpoint", "log witnesses"];
+
+/// What a receipt's file has.
+struct Parts {
+    receipt: SignedReceipt,
+    settlement: SignedSettlement,
+    log: LogProof,
+}
+
+/// The keys of all who sign something of a receipt, to sign what they never would.
+struct Keys {
+    node: SecretKey,
+    gateway: SecretKey,
+    witness: Cosigner,
+}
+
+impl Keys {
+    fn of(home: &Home) -> Self {
+        let key = |name: &str| load_key_file(&home.path(name)).unwrap();
+        let witness = Cosigner::new("witness.example/clocktower", key("w.key")).unwrap();
+        Self { node: key("node-0.key"), gateway: key("gateway.key"), witness }
+    }
+
+    /// A receipt that is settled, logged and witnessed as any other, whatever it says of what was used. Its node signed it with another one.
+    fn settle(&self, receipt: Receipt) -> Parts {
+        let receipt = Receipt { cost: receipt.price.cost(&receipt.usage).unwrap(), ..receipt };
+        let twin = Receipt { attempt: Attempt(99), ..receipt.clone() };
+        let receipt = sign_receipts(&self.node, vec![receipt, twin]).remove(0);
+        let (gateway, time, held) = (self.gateway.public(), UnixMillis(1), receipt.receipt.cost);
+        let (job, customer) = (receipt.receipt.job, receipt.receipt.client);
+        let verified = receipt.clone().verify().unwrap();
+        let entry = Entry { receipt: verified, settled: time, reason: String::new(), output: None, queue_us: 0, rtt_us: 0 };
+        let mut ledger = Ledger::open_with(InMemoryBackend::new(), gateway).unwrap();
+        let operations = [
+            Operation::State(Terms { gateway, fee_ppm: 0, time }),
+            Operation::Grant(Grant { id: TransferId([1; 16]), customer, amount: held, time }),
+            Operation::Hold(Hold { job, customer, amount: held, expires: time }),
+            Operation::Settle(Box::new(entry)),
+        ];
+        assert!(ledger.apply(&operations).unwrap().iter().all(Result::is_ok));
+        let (reader, head) = (ledger.reader(), ledger.tree());
+        let checkpoint = sign_checkpoint(&self.gateway, &head);
+        let log = LogProof {
+            extra: reader.leaf(2).unwrap().unwrap(),
+            index: 2,
+            hashes: reader.prove_leaf(2, head.size).unwrap().unwrap(),
+            checkpoint: self.cosigned(&checkpoint, &self.witness),
+        };
+        Parts { settlement: self.promise(&receipt), receipt, log }
+    }
+
+    /// The gateway's word that a receipt is stored at this index.
+    fn promise(&self, receipt: &SignedReceipt) -> SignedSettlement {
+        let (gateway, job, time) = (self.gateway.public(), receipt.receipt.job, UnixMillis(1));
+        let settlement = Settlement { gateway, job, receipt: receipt.digest(), index: 2, time };
+        sign_settlements(&self.gateway, &[settlement]).remove(0)
+    }
+
+    fn cosigned(&self, checkpoint: &[u8], witness: &Cosigner) -> Vec<u8> {
+        let cosignature = witness.cosign(checkpoint, UnixSeconds(1_800_000_000)).unwrap();
+        with_cosignatures(checkpoint, [cosignature.line.as_str()])
+    }
+}
+
+impl Parts {
+    /// Has its gateway promise it with another proof than its node's.
+    fn prove(&mut self, keys: &Keys, change: fn(&mut BatchProof)) {
+        change(&mut self.receipt.proof);
+        self.settlement = keys.promise(&self.receipt);
+    }
+
+    fn write(&self, home: &Home, name: &str) -> PathBuf {
+        let settlement = hex::encode(postcard::to_allocvec(&self.settlement).unwrap());
+        let log = String::from_utf8(self.log.to_bytes()).unwrap();
+        let receipt = hex::encode(self.receipt.to_bytes());
+        home.file(name, json!({ "version": 1, "receipt": receipt, "settlement": settlement, "log_proof": log }).to_string())
+    }
+}
+
+/// What is wrong with a receipt, how it comes to be, and the checks that fail for it.
+type Fault = (&'static str, fn(&mut Parts, &Keys), &'static [&'static str]);
+
+/// One line for each check, in order, that says whether it holds; an exit code that says whether all do.
+#[test]
+fn each_check_has_one_line_and_a_broken_receipt_fails_those_that_it_breaks() {
+    const FAULTS: [Fault; 12] = [
+        ("nothing", |_, _| {}, &[]),
+        ("its node's signature", |parts, keys| parts.prove(keys, |proof| proof.signature.0[0] ^= 1), &["node signature"]),
+        ("its path in the batch", |parts, keys| parts.prove(keys, |proof| proof.path[0][0] ^= 1), &["node signature"]),
+        ("its place in the batch", |parts, keys| parts.prove(keys, |proof| proof.index = 1), &["node signature"]),
+        ("another's word", |parts, _| parts.receipt.proof.index = 1, &["node signature", "settlement"]),
+        ("fuel over the limit", |parts, keys| *parts = keys.settle(over_its_fuel(&parts.receipt.receipt)), &["limits"]),
+        ("a microcredit more", dearer, &["cost", "log inclusion"]),
+        ("when it was stored", |parts, _| parts.settlement.settlement.time.0 += 1, &["settlement"]),
+        ("a hash of its proof", |parts, _| parts.log.hashes[0][0] ^= 1, &["log inclusion"]),
+        ("its checkpoint's signature", checkpoint_of_another, &["log checkpoint", "log witnesses"]),
+        ("no witness", |parts, keys| parts.log.checkpoint = bare(&parts.log, keys), &["log witnesses"]),
+        ("a witness of no policy's", strange_witness, &["log witnesses"]),
+    ];
+    let (site, _witness) = Site::open();
+    let network = site.start(&[]);
+    let file = receipt_of(&network, "checked");
+    let kept = read(&file);
+    let receipt = SignedReceipt::from_bytes(&hex::decode(kept["receipt"].as_str().unwrap()).unwrap()).unwrap().receipt;
+    let Network { home, gateway, nodes } = network;
+    drop((gateway, nodes));
+    let keys = Keys::of(&home);
+
+    let verify = |file: &Path| home.adit(["verify", "--policy", "policy"]).args([file]).run();
+    assert_eq!(failing(&verify(&file).ok().text()), Vec::<String>::new(), "as it was kept");
+    for (what, breaks, want) in FAULTS {
+        let mut parts = keys.settle(receipt.clone());
+        breaks(&mut parts, &keys);
+        let ran = verify(&parts.write(&home, what)).code(if want.is_empty() { 0 } else { 23 });
+        assert_eq!(failing(&ran.text()), want, "{what}: {}", ran.text());
+    }
+}
+
+/// The checks that fail, by the lines of a receipt, of which each check has one.
+fn failing(text: &str) -> Vec<String> {
+    let (head, lines) = text.split_once('\n').unwrap();
+    assert!(head.contains(": job ") && head.contains(" credits"), "{head}");
+    let lines: Vec<(&str, &str)> = lines.lines().map(|line| line.trim_start().split_once("  ").unwrap()).collect();
+    let names = lines.iter().map(|(_, line)| line.trim_start().split_once(": ").unwrap().0);
+    assert!(names.clone().eq(CHECKS), "{text}");
+    // Of a receipt that is not its node's word no limit holds, and none is broken.
+    assert!(lines.iter().all(|(word, _)| ["ok", "FAIL", "none"].contains(word)), "{text}");
+    lines.iter().zip(names).filter(|((word, _), _)| *word == "FAIL").map(|(_, name)| name.to_owned()).collect()
+}
+
+/// As much as any job may use.
+fn over_its_fuel(receipt: &Receipt) -> Receipt {
+    let mut receipt = receipt.clone();
+    receipt.usage.fuel = Fuel(FUEL_MAX);
+    receipt
+}
+
+fn dearer(parts: &mut Parts, keys: &Keys) {
+    let receipt = &parts.receipt.receipt;
+    let dear = Receipt { cost: Microcredits(receipt.cost.0 + 1), ..receipt.clone() };
+    parts.receipt = sign_receipts(&keys.node, vec![dear]).remove(0);
+    parts.settlement = keys.promise(&parts.receipt);
+}
+
+/// The checkpoint as its gateway alone signed it.
+fn bare(log: &LogProof, keys: &Keys) -> Vec<u8> {
+    sign_checkpoint(&keys.gateway, &log.verify(&log.extra).unwrap())
+}
+
+/// Cosigned by the right witness, signed by a gateway that is another's.
+fn checkpoint_of_another(parts: &mut Parts, keys: &Keys) {
+    let head = parts.log.verify(&parts.log.extra).unwrap();
+    parts.log.checkpoint = keys.cosigned(&sign_checkpoint(&SecretKey::from_seed([8; 32]), &head), &keys.witness);
+}
+
+fn strange_witness(parts: &mut Parts, keys: &Keys) {
+    let witness = Cosigner::new("witness.example/clocktower", SecretKey::from_seed([5; 32])).unwrap();
+    parts.log.checkpoint = keys.cosigned(&bare(&parts.log, keys), &witness);
+}
+
+/// That it asks nobody shows in the system's calls, and so does that it is no more work than reading three files.
+#[test]
+fn receipt_is_checked_without_a_socket_and_from_its_own_files_alone() {
+    let network = Network::with_slots(&[1]);
+    let file = receipt_of(&network, "alone");
+    let Network { home, gateway, nodes } = network;
+    drop((gateway, nodes));
+    let policy = home.file("policy", "quorum none\n");
+    let jobs: Vec<_> = std::fs::read_dir(home.path("data/adit/jobs")).unwrap().map(|job| job.unwrap().path()).collect();
+    let job = jobs.iter().find(|path| path.extension().is_some_and(|is| is == "job")).unwrap();
+    let trace = home.path("trace");
+    let verify = home.adit(["verify"]).args(["--policy".as_ref(), policy.as_os_str(), file.as_os_str()]);
+    let Some(traced) = verify.traced("%network,%process,%file", &trace) else { return };
+    traced.run().ok();
+    let calls = std::fs::read_to_string(&trace).unwrap();
+    assert!(calls.contains("execve("), "{calls}");
+    for never in ["socket", "connect(", "clone", "fork(", "O_WRONLY", "O_RDWR", "O_CREAT", "mkdir", "rename", "unlink"] {
+        assert!(!calls.contains(never), "{never}: {calls}");
+    }
+    let opened = calls.lines().filter(|line| line.contains("open") && !line.contains(" = -1 "));
+    let own: Vec<&str> =
+        opened.filter_map(|line| line.split('"').nth(1)).filter(|path| Path::new(path).starts_with(home.path(""))).collect();
+    assert_eq!(own, [&policy, &file, job].map(|path| path.to_str().unwrap()), "{calls}");
 }
