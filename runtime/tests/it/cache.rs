@@ -113,3 +113,38 @@ fn job_runs_whose_code_has_no_room_on_the_disk() {
         assert_eq!(compiled(disk).len(), 1);
     });
 }
+
+/// Calls that run whatever bytes say.
+const LOADERS: [&str; 5] =
+    ["::deserialize(", "::deserialize_file(", "::deserialize_open_file(", "::deserialize_raw(", "::from_trusted_file("];
+/// Where they may be: on files of this cache, and on what the benches of the bare engine have just compiled.
+const LOADING: [&str; 3] = ["bench/src/cold.rs", "bench/src/worker/bare.rs", "runtime/src/unchecked.rs"];
+
+/// Each line of a source file of ours that loads compiled code.
+fn lines_that_load(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true if name != "target" && !name.to_string_lossy().starts_with('.') => lines_that_load(&path, found),
+            false if path.extension().is_some_and(|end| end == "rs") => {
+                let text = fs::read_to_string(&path).unwrap();
+                let loads = |line: &&str| {
+                    let is_of_engine = ["Module::", "Component::"].iter().any(|of| line.contains(of));
+                    is_of_engine && LOADERS.iter().any(|call| line.contains(call)) && !line.trim_start().starts_with("//")
+                };
+                found.extend(text.lines().filter(loads).map(|_| path.clone()));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Beside the lint, which holds for one crate: bytes from outside are never loaded as compiled code.
+#[test]
+fn compiled_code_is_loaded_in_one_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    lines_that_load(root, &mut found);
+    found.sort();
+    assert_eq!(found, LOADING.map(|path| root.join(path)));
+}
