@@ -267,12 +267,12 @@ fn each_check_has_one_line_and_a_broken_receipt_fails_those_that_it_breaks() {
     let keys = Keys::of(&home);
 
     let verify = |file: &Path| home.adit(["verify", "--policy", "policy"]).args([file]).run();
-    assert_eq!(failing(&verify(&file).ok().text()), Vec::<String>::new(), "as it was kept");
+    assert_eq!(failing(verify(&file).ok().text()), Vec::<String>::new(), "as it was kept");
     for (what, breaks, want) in FAULTS {
         let mut parts = keys.settle(receipt.clone());
         breaks(&mut parts, &keys);
         let ran = verify(&parts.write(&home, what)).code(if want.is_empty() { 0 } else { 23 });
-        assert_eq!(failing(&ran.text()), want, "{what}: {}", ran.text());
+        assert_eq!(failing(ran.text()), want, "{what}: {}", ran.text());
     }
 }
 
