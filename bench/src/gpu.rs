@@ -6,8 +6,8 @@ mod guests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use adit_protocol::{BlobRef, ByteCount, GpuNeed, JobLimits, JobSpec, PublicKey, SecretKey};
-use adit_runtime::{GpuConfig, Input, RunEvent, RunRequest, Runtime, RuntimeConfig, gpu_adapters};
+use adit_protocol::{BlobRef, ByteCount, Digest, GpuNeed, JobLimits, JobSpec, PublicKey, SecretKey};
+use adit_runtime::{GpuConfig, Input, RunEvent, RunReport, RunRequest, Runtime, RuntimeConfig, gpu_adapters};
 use anyhow::{Context, Result, ensure};
 
 use self::direct::Direct;
@@ -19,6 +19,10 @@ use crate::plan::Plan;
 const BULK_BYTES: usize = 16 << 20;
 /// Bytes of a matrix of 256 x 256 `f32`.
 const MATRIX_BYTES: usize = 256 * 256 * 4;
+/// How often each work is done before its results are compared: more than once, as one step may hide another.
+const COMPARED_TIMES: u32 = 3;
+/// What buffers hold before that: `f32` from 0 up to this, over and over. All their products, and the sums of them, are whole and exact.
+const NUMBERS: usize = 17;
 
 /// One workgroup, and four bytes read back: out to the GPU and home.
 const STEP: Title = Title { name: "gpu_step", unit: "us", reference: "wgpu itself", goal: Goal::MoreByAtMost(100.0) };
@@ -56,6 +60,20 @@ impl Work {
             Self::BulkOut => BULK_OUT,
             Self::Matmul => MATMUL,
         }
+    }
+
+    /// Bytes of each buffer; all of them are bound, the first to binding 0.
+    fn buffers(self) -> Vec<usize> {
+        match self {
+            Self::Step => vec![256],
+            Self::Matmul => vec![MATRIX_BYTES; 3],
+            Self::BulkIn | Self::BulkOut => vec![BULK_BYTES],
+        }
+    }
+
+    /// Which of them has what it comes to.
+    fn result(self) -> usize {
+        self.buffers().len() - 1
     }
 
     /// How often it is done in a round: tens of milliseconds on a slow adapter.
@@ -117,8 +135,9 @@ struct Program {
 
 impl Bench {
     async fn figure(&self, work: Work, plan: &Plan) -> Result<Figure> {
-        let (few, many) = (self.program(work, 1)?, self.program(work, 1 + work.times())?);
+        let (few, many) = (self.program(work, 1, false)?, self.program(work, 1 + work.times(), false)?);
         let mut direct = Direct::open(work, &self.adapter)?;
+        self.compare(work, &mut direct).await?;
         let mut rounds = Rounds::default();
         // The first of each compiles and fills caches.
         self.micros(&few).await?;
@@ -131,18 +150,34 @@ impl Bench {
         Ok(rounds.figure(work.title()))
     }
 
-    fn program(&self, work: Work, times: u32) -> Result<Program> {
-        let wasm = guests::guest(work, times)?;
-        let file = self.folder.join(format!("{work:?}-{times}.wasm"));
+    /// Checks that both sides come to the same: else they are not measured doing the same.
+    async fn compare(&self, work: Work, direct: &mut Direct) -> Result<()> {
+        let ours = self.run(&self.program(work, COMPARED_TIMES, true)?).await?.output_digest;
+        direct.fill();
+        direct.time(COMPARED_TIMES)?;
+        let result = direct.result()?;
+        ensure!(result.iter().any(|byte| *byte != 0), "{work:?} comes to nothing at all");
+        ensure!(ours == Digest::of(&result), "{work:?} comes to one thing in a guest and to another straight through wgpu");
+        Ok(())
+    }
+
+    /// A guest that does `work` so many times, and tells where that is asked what it comes to.
+    fn program(&self, work: Work, times: u32, tells: bool) -> Result<Program> {
+        let wasm = guests::guest(work, times, tells)?;
+        let file = self.folder.join(format!("{work:?}-{times}-{tells}.wasm"));
         std::fs::write(&file, &wasm)?;
         let gpu = GpuNeed { memory: ByteCount(64 << 20), ..GpuNeed::default() };
-        let limits = JobLimits { gpu_ns: 60_000_000_000, ..JobLimits::default() };
+        let limits = JobLimits { gpu_ns: 60_000_000_000, output: ByteCount(BULK_BYTES as u64), ..JobLimits::default() };
         let spec = JobSpec { gpu: Some(gpu), limits, ..JobSpec::new(BlobRef::of(&wasm), BlobRef::of(b"")) };
         Ok(Program { file, spec: Arc::new(spec) })
     }
 
     /// How long the guest ran, in microseconds.
     async fn micros(&self, program: &Program) -> Result<f64> {
+        Ok(self.run(program).await?.run_us as f64)
+    }
+
+    async fn run(&self, program: &Program) -> Result<Box<RunReport>> {
         self.runtime.compile(program.spec.module.digest, &program.file).await?;
         let request = RunRequest {
             tenant: self.tenant,
@@ -154,7 +189,7 @@ impl Bench {
         loop {
             if let RunEvent::Ended(report) = run.next().await? {
                 ensure!(report.outcome.is_success(), "the guest {}: {}", report.outcome, report.reason);
-                return Ok(report.run_us as f64);
+                return Ok(report);
             }
         }
     }

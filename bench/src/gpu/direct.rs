@@ -10,7 +10,7 @@ use wgpu::{
     ShaderModuleDescriptor, ShaderSource,
 };
 
-use super::{BULK_BYTES, MATRIX_BYTES, Work};
+use super::{BULK_BYTES, NUMBERS, Work};
 use crate::echo::micros;
 
 /// A device, with the buffers and the pipeline of one kind of work.
@@ -34,17 +34,12 @@ impl Direct {
         let adapter = adapters.into_iter().find(|adapter| adapter.get_info().name == name);
         let adapter = adapter.with_context(|| format!("the GPU {name} is gone"))?;
         let (device, queue) = pollster::block_on(adapter.request_device(&DeviceDescriptor::default()))?;
-        let sizes = match work {
-            Work::Step => vec![256],
-            Work::Matmul => vec![MATRIX_BYTES; 3],
-            Work::BulkIn | Work::BulkOut => vec![BULK_BYTES],
-        };
         let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let buffer = |size: usize, usage| {
             device.create_buffer(&BufferDescriptor { label: None, size: size as u64, usage, mapped_at_creation: false })
         };
-        let staging = buffer(if work == Work::Step { 4 } else { BULK_BYTES }, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
-        let buffers: Vec<_> = sizes.into_iter().map(|size| buffer(size, usage)).collect();
+        let staging = buffer(if work == Work::Step { 256 } else { BULK_BYTES }, BufferUsages::MAP_READ | BufferUsages::COPY_DST);
+        let buffers: Vec<_> = work.buffers().into_iter().map(|size| buffer(size, usage)).collect();
         let pipeline = work.shader().map(|shader| pipeline(&device, shader, &buffers));
         Ok(Self { device, queue, work, buffers, pipeline, staging, data: vec![0; BULK_BYTES] })
     }
@@ -58,6 +53,23 @@ impl Direct {
         Ok(micros(started.elapsed()) / f64::from(times))
     }
 
+    /// Fills all buffers, and what goes to them, with numbers.
+    pub(super) fn fill(&mut self) {
+        let numbers = (0..NUMBERS).map(|n| n as f32).cycle().flat_map(f32::to_le_bytes);
+        self.data = numbers.take(BULK_BYTES).collect();
+        for buffer in &self.buffers {
+            self.queue.write_buffer(buffer, 0, &self.data[..buffer.size() as usize]);
+        }
+    }
+
+    /// What its work comes to.
+    pub(super) fn result(&mut self) -> Result<Vec<u8>> {
+        let index = self.work.result();
+        let bytes = self.buffers[index].size() as usize;
+        self.read(index, bytes, None)?;
+        Ok(self.data[..bytes].to_vec())
+    }
+
     fn once(&mut self) -> Result<()> {
         match self.work {
             Work::Step => self.compute(1, Some(4)),
@@ -67,7 +79,7 @@ impl Direct {
                 self.queue.submit([]);
                 self.wait()
             }
-            Work::BulkOut => self.read(BULK_BYTES, None),
+            Work::BulkOut => self.read(0, BULK_BYTES, None),
         }
     }
 
@@ -81,7 +93,7 @@ impl Direct {
             pass.dispatch_workgroups(side, side, 1);
         }
         match read {
-            Some(bytes) => self.read(bytes, Some(encoder)),
+            Some(bytes) => self.read(0, bytes, Some(encoder)),
             None => {
                 self.queue.submit([encoder.finish()]);
                 self.wait()
@@ -89,9 +101,9 @@ impl Direct {
         }
     }
 
-    fn read(&mut self, bytes: usize, encoder: Option<wgpu::CommandEncoder>) -> Result<()> {
+    fn read(&mut self, buffer: usize, bytes: usize, encoder: Option<wgpu::CommandEncoder>) -> Result<()> {
         let mut encoder = encoder.unwrap_or_else(|| self.device.create_command_encoder(&CommandEncoderDescriptor::default()));
-        encoder.copy_buffer_to_buffer(&self.buffers[0], 0, &self.staging, 0, bytes as u64);
+        encoder.copy_buffer_to_buffer(&self.buffers[buffer], 0, &self.staging, 0, bytes as u64);
         self.queue.submit([encoder.finish()]);
         let (sender, mapped) = mpsc::channel();
         self.staging.slice(..bytes as u64).map_async(MapMode::Read, move |result| {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 
-use super::{BULK_BYTES, MATRIX_BYTES, Work};
+use super::{BULK_BYTES, NUMBERS, Work};
 
 /// Where the shader stands in the guest's memory; its entry point is before it.
 const SHADER_AT: usize = 1024;
@@ -15,9 +15,10 @@ const BINDINGS_AT: usize = 64;
 const DATA_AT: usize = 65_536;
 const PAGE_BYTES: usize = 65_536;
 
-/// A guest that does `work` so many times.
-pub(super) fn guest(work: Work, times: u32) -> Result<Vec<u8>> {
-    let Parts { buffers, shader, each, data_bytes } = parts(work);
+/// A guest that does `work` so many times. One that tells what it comes to has filled its buffers with numbers before.
+pub(super) fn guest(work: Work, times: u32, tells: bool) -> Result<Vec<u8>> {
+    let Parts { each, mut data_bytes } = parts(work);
+    let (buffers, shader) = (work.buffers(), work.shader());
     let mut setup = String::new();
     for bytes in &buffers {
         writeln!(setup, "(call $ok (call $create (i64.const {bytes})))")?;
@@ -25,6 +26,13 @@ pub(super) fn guest(work: Work, times: u32) -> Result<Vec<u8>> {
     if let Some(shader) = shader {
         let bytes = shader.len();
         writeln!(setup, "(call $ok (call $pipeline (i32.const {SHADER_AT}) (i32.const {bytes}) (i32.const 16) (i32.const 4)))")?;
+    }
+    let mut told = String::new();
+    if tells {
+        let result = buffers[work.result()];
+        data_bytes = data_bytes.max(result);
+        setup.push_str(&fill(&buffers));
+        told = tell(work.result(), result);
     }
     let data = shader.map_or_else(String::new, |shader| format!("(data (i32.const {SHADER_AT}) {shader:?})"));
     let bindings: String = (0..buffers.len() as u32).map(binding).collect();
@@ -37,6 +45,7 @@ pub(super) fn guest(work: Work, times: u32) -> Result<Vec<u8>> {
           (import "adit_1" "gpu_pipeline_create" (func $pipeline (param i32 i32 i32 i32) (result i32)))
           (import "adit_1" "gpu_dispatch" (func $dispatch (param i32 i32 i32 i32 i32 i32) (result i32)))
           (import "adit_1" "gpu_finish" (func $finish (result i32)))
+          (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
           (memory (export "memory") {pages})
           (data (i32.const 16) "main")
           (data (i32.const {BINDINGS_AT}) "{bindings}")
@@ -47,16 +56,43 @@ pub(super) fn guest(work: Work, times: u32) -> Result<Vec<u8>> {
             (loop $again
               {each}
               (local.set $n (i32.add (local.get $n) (i32.const 1)))
-              (br_if $again (i32.lt_u (local.get $n) (i32.const {times}))))))"#
+              (br_if $again (i32.lt_u (local.get $n) (i32.const {times}))))
+            {told}))"#
     );
     wat::parse_str(text).context("a guest that uses a GPU")
 }
 
+/// Writes numbers to the guest's memory, and from there to all buffers. They are of one size.
+fn fill(buffers: &[usize]) -> String {
+    let bytes = buffers[0];
+    let writes = (0..buffers.len()).map(|buffer| {
+        format!("(call $ok (call $write (i32.const {buffer}) (i64.const 0) (i32.const {DATA_AT}) (i32.const {bytes})))")
+    });
+    format!(
+        "(loop $fill
+          (f32.store (i32.add (i32.const {DATA_AT}) (i32.mul (local.get $n) (i32.const 4)))
+            (f32.convert_i32_u (i32.rem_u (local.get $n) (i32.const {NUMBERS}))))
+          (br_if $fill (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const {}))))
+        (local.set $n (i32.const 0))
+        {}",
+        bytes / 4,
+        writes.collect::<String>()
+    )
+}
+
+/// Puts out what is in a buffer.
+fn tell(buffer: usize, bytes: usize) -> String {
+    format!(
+        "(call $ok (call $read (i32.const {buffer}) (i64.const 0) (i32.const {DATA_AT}) (i32.const {bytes})))
+        (i32.store (i32.const 0) (i32.const {DATA_AT}))
+        (i32.store (i32.const 4) (i32.const {bytes}))
+        (if (i32.or (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)) (i32.ne (i32.load (i32.const 8)) (i32.const {bytes})))
+          (then unreachable))"
+    )
+}
+
 /// What the guests differ in.
 struct Parts {
-    /// Bytes of each buffer; all of them are bound, the first to binding 0.
-    buffers: Vec<usize>,
-    shader: Option<&'static str>,
     /// What is done each time.
     each: String,
     /// Memory for data.
@@ -72,31 +108,20 @@ fn parts(work: Work) -> Parts {
     let finish = "(call $ok (call $finish))";
     match work {
         Work::Step => Parts {
-            buffers: vec![256],
-            shader: work.shader(),
             each: format!(
                 "{} (call $ok (call $read (i32.const 0) (i64.const 0) (i32.const {DATA_AT}) (i32.const 4)))",
                 dispatch(1, 1)
             ),
             data_bytes: 4,
         },
-        Work::Matmul => Parts {
-            buffers: vec![MATRIX_BYTES; 3],
-            shader: work.shader(),
-            each: format!("{} {finish}", dispatch(3, 16)),
-            data_bytes: 0,
-        },
+        Work::Matmul => Parts { each: format!("{} {finish}", dispatch(3, 16)), data_bytes: 0 },
         Work::BulkIn => Parts {
-            buffers: vec![BULK_BYTES],
-            shader: None,
             each: format!(
                 "(call $ok (call $write (i32.const 0) (i64.const 0) (i32.const {DATA_AT}) (i32.const {BULK_BYTES}))) {finish}"
             ),
             data_bytes: BULK_BYTES,
         },
         Work::BulkOut => Parts {
-            buffers: vec![BULK_BYTES],
-            shader: None,
             each: format!("(call $ok (call $read (i32.const 0) (i64.const 0) (i32.const {DATA_AT}) (i32.const {BULK_BYTES})))"),
             data_bytes: BULK_BYTES,
         },
@@ -117,8 +142,8 @@ mod tests {
 
     #[test]
     fn guests_are_valid() {
-        for work in Work::ALL {
-            Validator::new_with_features(WasmFeatures::WASM1).validate_all(&guest(work, 3).unwrap()).unwrap();
+        for (work, tells) in Work::ALL.into_iter().flat_map(|work| [(work, false), (work, true)]) {
+            Validator::new_with_features(WasmFeatures::WASM1).validate_all(&guest(work, 3, tells).unwrap()).unwrap();
         }
     }
 }
