@@ -264,6 +264,12 @@ impl AdapterReport {
     }
 
     fn show(&self) -> anyhow::Result<()> {
+        print_line(&visible(&self.name))?;
+        self.lines().iter().try_for_each(|line| print_line(&format!("  {}", visible(line))))
+    }
+
+    /// What is told of it, below its name.
+    fn lines(&self) -> [String; 5] {
         let [buffer, shared] = [self.buffer_bytes, self.workgroup_memory_bytes.into()].map(|bytes| show_bytes(ByteCount(bytes)));
         let times = if self.timestamps { "yes" } else { "no: the time from the begin of work to its end is billed" };
         let lent = match (&self.offer, &self.refused, &self.withheld) {
@@ -275,15 +281,13 @@ impl AdapterReport {
             (None, Some(reason), _) => format!("refused     {reason}"),
             (None, None, reason) => format!("not lent    {}", reason.as_deref().unwrap_or_default()),
         };
-        let lines = [
+        [
             format!("class       {}", self.class),
             format!("driver      {} {}", self.driver, self.driver_info),
             format!("limits      buffers of {buffer}, {} invocations in a workgroup, which share {shared}", self.invocations),
             format!("timestamps  {times}"),
             lent,
-        ];
-        print_line(&visible(&self.name))?;
-        lines.iter().try_for_each(|line| print_line(&format!("  {}", visible(line))))
+        ]
     }
 }
 
@@ -370,6 +374,33 @@ mod tests {
         let named = GpuConfig { adapter: Some("RTX 3080".into()), ..GpuConfig::default() };
         let told: Vec<_> = report(&whole, &named).into_iter().map(|report| report.withheld).collect();
         assert_eq!(told, [Some("its name is not `RTX 3080` (--gpu-adapter)".into()), None]);
+    }
+
+    #[test]
+    fn each_adapter_says_last_whether_it_is_lent_and_why_not() {
+        let mut silent = adapter("silent", "integrated", None);
+        silent.has_timestamps = false;
+        let adapters = [silent, adapter("soft", "software", None), adapter("V3D 4.2", "integrated", Some("it hangs"))];
+        let lines: Vec<_> = report(&adapters, &GpuConfig::default()).iter().map(AdapterReport::lines).collect();
+        let lent = "lent        1.0 GiB for each job, 2s for a dispatch, by `adit node --gpu`";
+        let soft = "not lent    it is software, which is for tests: --gpu-software lends it";
+        assert_eq!([&lines[0][4], &lines[1][4], &lines[2][4]], [lent, soft, "refused     it hangs"]);
+        assert_eq!(lines[0][3], "timestamps  no: the time from the begin of work to its end is billed");
+        assert_eq!(
+            lines[2][..4],
+            [
+                "class       integrated/maker/V3D 4.2",
+                "driver      driver 1.0",
+                "limits      buffers of 2.0 GiB, 1024 invocations in a workgroup, which share 32.0 KiB",
+                "timestamps  yes",
+            ]
+        );
+        // As programs read it: why, and no offer.
+        let pi = serde_json::to_value(&report(&adapters, &GpuConfig::default())[2]).unwrap();
+        assert_eq!(
+            (&pi["refused"], &pi["offer"], &pi["slice_ms"]),
+            (&"it hangs".into(), &serde_json::Value::Null, &serde_json::Value::Null)
+        );
     }
 
     #[test]

@@ -185,6 +185,7 @@ impl Dispatcher {
         // Once, and not per node: when a network splits, thousands leave at a time.
         if is_grace_shorter {
             self.give_up_stranded();
+            self.give_up_all_declined(now);
         }
         self.fill_unkept(now);
         self.note_waits();
@@ -1032,6 +1033,16 @@ impl Dispatcher {
             self.queue.push(id, job);
             self.arm_wait(now, id);
             self.place(now, id);
+        }
+    }
+
+    /// Gives up the jobs that were declined while another node might still have come, and none did.
+    fn give_up_all_declined(&mut self, now: Tick) {
+        // Whoever only lacks credits may get some.
+        let was_declined = |id: &JobId| !self.jobs[id].declined.is_empty() && self.jobs[id].limited.is_none();
+        let declined: Vec<JobId> = self.queue.retries().filter(was_declined).collect();
+        for id in declined {
+            self.give_up_declined(now, id);
         }
     }
 

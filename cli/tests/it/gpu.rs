@@ -3,12 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use adit_protocol::{Receipt, SecretKey, SignedReceipt, sign_receipts};
+use adit_transport::limits::IDLE_TIMEOUT;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::guest;
 use crate::network::{Home, Network};
+use crate::process::{Process, until};
 
 /// What a node is started with that lends the software adapter.
 const LENT: [&str; 7] = ["--slots", "2", "--gpu", "--gpu-software", "--gpu-adapter", "llvmpipe", "--gpu-memory=64MiB"];
@@ -161,7 +165,9 @@ fn floats_compare_on_one_class_or_within_a_tolerance() {
     let module = guest::shader(guest::ROOTS);
     let audit = |file: &Path, flags: &[&str]| network.adit(["audit", "--json"]).args(flags).args([file]).run();
 
-    let by_class = receipt_file(&network, &run(&network, &module, input(), &[], 0));
+    let by_class = run(&network, &module, input(), &[], 0);
+    assert_eq!(by_class["gpu"]["comparison"], "class");
+    let by_class = receipt_file(&network, &by_class);
     assert_eq!(audit(&by_class, &[]).ok().json()["verdict"], "holds");
     // What runs here can confirm a claim of another class, and not refute it.
     let elsewhere = |claim: fn(&mut Receipt)| {
@@ -178,7 +184,9 @@ fn floats_compare_on_one_class_or_within_a_tolerance() {
     let over = audit(&elsewhere(|receipt| receipt.usage.gpu_ns = 61_000_000_000), &[]).code(23).json();
     assert_eq!(faults(&over), ["gpu_ns"]);
 
-    let near = receipt_file(&network, &run(&network, &module, input(), &["--gpu-compare", "1e-6,1e-5"], 0));
+    let near = run(&network, &module, input(), &["--gpu-compare", "1e-6,1e-5"], 0);
+    assert_eq!(near["gpu"]["comparison"], "0.000001,0.00001");
+    let near = receipt_file(&network, &near);
     assert_eq!(audit(&near, &[]).ok().json()["verdict"], "holds");
     // Another adapter's last bit.
     let output = std::fs::read(network.home.path("out")).unwrap();
@@ -223,6 +231,68 @@ fn work_that_hangs_the_gpu_ends_as_gpu_lost_and_the_next_job_works() {
     assert_eq!(next["gpu"]["class"], class());
 }
 
+/// It was told only that an owner declines it, and nothing of what its own work had done.
+#[test]
+fn client_that_is_kept_from_a_gpu_is_told_why() {
+    let mut network = Network::empty();
+    network.add_node(&[&LENT[..], &["--gpu-slice", "500ms"]].concat());
+    let hangs = guest::workgroups(guest::ENDLESS);
+    for _ in 0..2 {
+        run(&network, &hangs, vec![0; 256], &[], 17);
+    }
+    let kept = network.run(&hangs).args(ASKED).args(["--gpu", "60s", "--input", "-"]).input(vec![0; 256]).run().code(20);
+    let why = "declined: this client's work with this module hung this node's GPU 2 times within an hour";
+    let kept = kept.says("no node fits: 1 whose owner declines this client or module");
+    assert!(kept.stderr.contains(&format!("[adit] node {} {why}", network.nodes[0].key)), "{kept:?}");
+    // Another module of its is none of that.
+    run(&network, &guest::shader(guest::SQUARES), numbers([7], u32::to_le_bytes), &[], 0);
+}
+
+/// The GPU's process of a node.
+fn gpu_process(node: &Process) -> u32 {
+    let is_it =
+        |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0__adit-gpu-worker\0"));
+    node.children().into_iter().find(is_it).expect("the node lends a GPU")
+}
+
+/// Processor time of a process, in the kernel's ticks of 10 ms: lavapipe computes in the GPU's.
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A gateway takes its jobs from a node that is silent for so long, so whoever waits for a GPU must not be who answers it.
+#[test]
+fn node_answers_its_gateway_while_its_gpu_hangs_for_longer_than_a_silent_connection_lives() {
+    let mut network = Network::empty();
+    network.add_node(&[&LENT[..], &["--gpu-slice", "8s"]].concat());
+    let module = network.module(&guest::workgroups(guest::ENDLESS));
+    // A shader that does not end, and a driver that holds its whole process.
+    for stopped in [false, true] {
+        let job = network.adit(["submit", "--gpu", "60s", "--input", "-"]).args(ASKED).args([&module]);
+        let job = job.input(vec![u8::from(stopped); 256]).run().ok().text().to_owned();
+        let pid = gpu_process(&network.nodes[0].process);
+        let before = ticks(pid);
+        until("the GPU is at work", || ticks(pid) >= before + 20);
+        if stopped {
+            kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::STOP).unwrap();
+        }
+        let hangs_since = Instant::now();
+        let mut others = 0_u32;
+        while hangs_since.elapsed() < IDLE_TIMEOUT * 5 / 4 {
+            network.run(&guest::echo()).args(["--input", "-"]).input(others.to_le_bytes()).run().ok();
+            others += 1;
+        }
+        let status = network.adit(["status", "--json", &job]).run().ok().json();
+        assert_eq!((&status["state"], others > 1), (&"running".into(), true), "{others} others ended meanwhile: {status}");
+        let lost = network.adit(["output", "--json", &job]).run().code(17).json();
+        assert_eq!(lost["outcome"], "gpu_lost", "{lost}");
+    }
+    let said = network.nodes[0].process.stderr.text();
+    assert_eq!(said.matches("connected to").count(), 1, "it is connected all the while: {said}");
+}
+
 #[test]
 fn gpu_time_over_the_limit_ends_the_job_and_its_bill_is_plausible() {
     let network = network(1);
@@ -251,7 +321,7 @@ fn gpu_that_its_owner_takes_back_is_paid_for_and_the_job_goes_elsewhere() {
 
     // An attempt that was cut short is paid, and the other node has the job.
     let second = network.nodes[1 - first].key.to_string();
-    crate::process::until("the other node has it", || node_of() == second.as_str());
+    until("the other node has it", || node_of() == second.as_str());
     let paid = network.adit(["receipts", "--json"]).run().ok().json_lines();
     assert_eq!((paid.len(), &paid[0]["outcome"], &paid[0]["gpu"]["class"]), (1, &"preempted".into(), &class().into()));
     let status = command(&["status", "--json"]).run().ok().json();
@@ -260,7 +330,7 @@ fn gpu_that_its_owner_takes_back_is_paid_for_and_the_job_goes_elsewhere() {
     let with_gpu = || offers().iter().filter(|node| !node["gpu"].is_null()).count();
     assert_eq!(with_gpu(), 1);
     command(&["gpu", "on"]).run().ok().says(&format!("GPU lent: {}, 64.0 MiB for each job", class()));
-    crate::process::until("it is offered again", || with_gpu() == 2);
+    until("it is offered again", || with_gpu() == 2);
     network.adit(["cancel", &job]).run().ok();
     network.adit(["output", &job]).run().code(14);
 }

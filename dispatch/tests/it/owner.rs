@@ -285,6 +285,17 @@ fn owner_who_declines_a_client_is_not_asked_for_it_for_a_while() {
     assert_eq!(world.view(1).reputation, 1_000);
 }
 
+/// Another node might have come, so it waited; when none came, it waited on.
+#[test]
+fn job_that_all_have_declined_is_refused_once_no_other_node_may_come() {
+    let mut world = World::new();
+    world.join(1, 2);
+    assert_eq!(world.submit_for(1, 1), [start(1, 1, 1)]);
+    assert_eq!(world.fail(1, 1, 1, AttemptFailure::Declined("not for you".into())), []);
+    let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Declined, 1)] };
+    assert_eq!(world.pass(3 * SECOND), [refuse(1, refusal)]);
+}
+
 /// One module that an owner does not take kept its client's other jobs away for a minute, and had them refused.
 #[test]
 fn owner_who_declines_a_module_or_a_small_job_is_asked_for_others_of_the_client() {

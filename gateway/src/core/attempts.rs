@@ -13,7 +13,7 @@ use adit_protocol::{
 };
 use adit_transport::BlobPin;
 
-use super::{Core, truncate};
+use super::{Core, LOG_BYTES_MAX, truncate};
 use crate::clock::wall_time;
 use crate::job::{Contest, Job, Live, Out, Stage};
 use crate::peer::LinkId;
@@ -180,10 +180,25 @@ impl Core {
         if let Some(live) = self.jobs.get_mut(&id).and_then(|job| job.stage.live_mut()) {
             live.out.retain(|out| (out.attempt, out.node) != (attempt, node));
         }
+        if let AttemptFailure::Declined(why) = &failure {
+            self.tell_declined(node, id, why);
+        }
         self.dispatch(Event::AttemptFailed { node, job: id, attempt, failure });
         if has_lost {
             self.loser_gone(id, attempt);
             self.follow();
+        }
+    }
+
+    /// Tells a client in its job's log why a node declined it. A refusal only counts those that did, and who is kept from a GPU for what its
+    /// own work did is to hear of that.
+    fn tell_declined(&mut self, node: PublicKey, id: JobId, why: &str) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Stage::Live(live) = &job.stage else { return };
+        let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = format!("[adit] node {node} declined: {why}\n");
+        if self.log_bytes + line.len() <= LOG_BYTES_MAX {
+            self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
         }
     }
 
