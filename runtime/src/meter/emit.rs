@@ -16,7 +16,7 @@ use super::debts::Debts;
 use super::depths::{Depths, Enter};
 use super::graph::{Function, Graph, Site, is_root, pays_by_size};
 use super::pending::{Pending, Stop};
-use super::pieces::{PIECE_BYTES, Pieces};
+use super::pieces::{self, PIECE_BYTES, Pieces};
 use super::place::Placement;
 use super::stack::DEPTH_MAX;
 use super::ways::Ways;
@@ -101,7 +101,8 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
         if step.inlined == Inlined::Begins {
             emitter.begin_inlined(function);
         }
-        emitter.step(at, step, repeated.peek().is_some_and(|range| range.contains(&at)))?;
+        let constant = at.checked_sub(1).and_then(|before| constant(&body.steps[before].op));
+        emitter.step(at, step, constant, repeated.peek().is_some_and(|range| range.contains(&at)))?;
         repeated.next_if(|range| *range.end() == at);
     }
     emitter.end_returned();
@@ -160,7 +161,7 @@ struct Locals {
     counter: Option<u32>,
     /// The depth of this call (i32), in functions that call others which look at it.
     depth: Option<u32>,
-    /// A size that is paid for (i32), where there is one.
+    /// A size that is paid for (i32), where the function does that itself.
     size: Option<u32>,
     /// What a called function returned that it owes (i64), where one does.
     debt: Option<u32>,
@@ -168,14 +169,15 @@ struct Locals {
 
 impl Locals {
     fn add(body: &mut Body<'_>, depths: &Depths, debts: &Debts) -> Self {
-        let pays_by_size = body.steps.iter().any(|step| pays_by_size(&step.op));
+        let is_own = |op: &Operator<'_>| matches!(op, Operator::MemoryFill { .. } | Operator::MemoryCopy { .. });
+        let pays_here = body.steps.iter().any(|step| pays_by_size(&step.op) && !is_own(&step.op));
         let is_told =
             |step: &Step<'_>| matches!(step.op, Operator::CallIndirect { type_index, .. } if debts.of_type(type_index).is_some());
         let is_told = body.steps.iter().any(is_told);
         Self {
             counter: (!body.repeated.is_empty()).then(|| body.add_local(ValType::I64)),
             depth: depths.is_noted().then(|| body.add_local(ValType::I32)),
-            size: pays_by_size.then(|| body.add_local(ValType::I32)),
+            size: pays_here.then(|| body.add_local(ValType::I32)),
             debt: is_told.then(|| body.add_local(ValType::I64)),
         }
     }
@@ -187,6 +189,14 @@ fn size_units(op: &Operator<'_>) -> Option<i64> {
         Operator::MemoryFill { .. } => Some(FILLED_BYTE_UNITS),
         Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => Some(COPIED_BYTE_UNITS),
         Operator::TableFill { .. } | Operator::TableCopy { .. } | Operator::TableInit { .. } => Some(BULK_ELEMENT_UNITS),
+        _ => None,
+    }
+}
+
+/// What an operator pushes, where that is a constant size.
+fn constant(op: &Operator<'_>) -> Option<u32> {
+    match op {
+        Operator::I32Const { value } => Some(value.cast_unsigned()),
         _ => None,
     }
 }
@@ -251,7 +261,8 @@ impl Emitter<'_> {
         }
     }
 
-    fn step(&mut self, at: usize, step: &Step<'_>, is_repeated: bool) -> Result<(), MeterError> {
+    /// Writes the step number `at`, before which the stack has `constant` on top where that is known.
+    fn step(&mut self, at: usize, step: &Step<'_>, constant: Option<u32>, is_repeated: bool) -> Result<(), MeterError> {
         let (op, updates) = (&step.op, self.plan.steps[at]);
         if updates.before != 0 && !matches!(op, Operator::Unreachable) && !pays_by_size(op) {
             self.add(updates.before);
@@ -280,12 +291,14 @@ impl Emitter<'_> {
             }
             _ => {
                 self.keep_store(op);
-                self.pay_by_size(op, updates.before)?;
+                let is_done = self.pay_by_size(op, constant, updates.before);
                 if self.checks.is_before(at) {
                     self.check();
                 }
                 self.nest(at);
-                self.operator(op)?;
+                if !is_done {
+                    self.operator(op)?;
+                }
             }
         }
         if stored(op).is_some() {
@@ -551,28 +564,70 @@ impl Emitter<'_> {
     }
 
     /// Charges, before an operator acts, for the size on top of the stack and what else is to be added there, and stops where that is too
-    /// much.
-    fn pay_by_size(&mut self, op: &Operator<'_>, update: i64) -> Result<(), MeterError> {
-        let Some(size) = self.locals.size else { return Ok(()) };
-        let (units, fits) = match op {
-            Operator::MemoryGrow { .. } => (GROW_PAGE_UNITS, Some(I::I64Load(self.word(PAGES_MAX)))),
-            Operator::TableGrow { table } => {
-                let most = self.context.table_elements_max[*table as usize];
-                (BULK_ELEMENT_UNITS, Some(I::I64Const(most as i64)))
+    /// much. Says whether the operator is done with that.
+    fn pay_by_size(&mut self, op: &Operator<'_>, constant: Option<u32>, update: i64) -> bool {
+        let constant = constant.filter(|size| *size <= PIECE_BYTES);
+        match (op, size_units(op), self.context.pieces.function(op)) {
+            (Operator::MemoryGrow { .. }, ..) => {
+                let most = I::I64Load(self.word(PAGES_MAX));
+                self.pay_for_growth(op, GROW_PAGE_UNITS, &most, update);
             }
-            op => match size_units(op) {
-                Some(units) => (units, None),
-                None => return Ok(()),
-            },
-        };
+            (Operator::TableGrow { table }, ..) => {
+                let most = I::I64Const(self.context.table_elements_max[*table as usize] as i64);
+                self.pay_for_growth(op, BULK_ELEMENT_UNITS, &most, update);
+            }
+            // The engine moves little without a call where it knows the size, so that stays a constant.
+            (_, Some(units), Some(_)) if let Some(size) = constant => {
+                self.add(update + i64::from(size) * units);
+                self.lacks(self.lacking - update);
+                self.check();
+            }
+            (_, Some(_), Some(function)) => {
+                self.call_piece(function, update);
+                return true;
+            }
+            (_, Some(units), None) => {
+                let size = self.begin_paying(units);
+                self.end_paying(size, update);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Has a function of the meter's own fill or copy, which pays for that and `update`.
+    fn call_piece(&mut self, function: u32, update: i64) {
+        let units = i32::try_from(update).unwrap_or_else(|_| {
+            self.add(update);
+            0
+        });
+        self.lacks(self.lacking - update);
+        self.code.instruction(&I::I64Const(pieces::due(units, self.lacking))).instruction(&I::Call(function));
+        self.sees_stores();
+        if self.is_in_local {
+            self.load_counter();
+        }
+    }
+
+    fn pay_for_growth(&mut self, op: &Operator<'_>, units: i64, most: &I<'_>, update: i64) {
+        let size = self.begin_paying(units);
+        self.push_whether_growth_fits(op, size, most);
+        self.code.instruction(&I::I64Mul);
+        self.end_paying(size, update);
+    }
+
+    /// Takes the size off the stack, and pushes an address of 0, the counter, and `units` for each of the size.
+    fn begin_paying(&mut self, units: i64) -> u32 {
+        let size = self.locals.size.expect("who pays by a size has a local for it");
         self.code.instruction(&I::LocalSet(size)).instruction(&I::I32Const(0));
         self.push_counter();
         self.push_wide(size);
         self.code.instruction(&I::I64Const(units)).instruction(&I::I64Mul);
-        if let Some(most) = fits {
-            self.push_whether_growth_fits(op, size, &most);
-            self.code.instruction(&I::I64Mul);
-        }
+        size
+    }
+
+    /// Pays what is on top of the stack, with `update`, looks at the limit, and pushes the size again.
+    fn end_paying(&mut self, size: u32, update: i64) {
         self.code.instruction(&I::I64Add);
         if update != 0 {
             self.code.instruction(&I::I64Const(update)).instruction(&I::I64Add);
@@ -581,22 +636,6 @@ impl Emitter<'_> {
         self.lacks(self.lacking - update);
         self.check();
         self.code.instruction(&I::LocalGet(size));
-        self.go_in_pieces(op, size);
-        Ok(())
-    }
-
-    /// Lets much memory be filled or copied in pieces, all but the last.
-    fn go_in_pieces(&mut self, op: &Operator<'_>, size: u32) {
-        let Pieces { ty, fill, copy } = self.context.pieces;
-        let function = match op {
-            Operator::MemoryFill { .. } => fill,
-            Operator::MemoryCopy { .. } => copy,
-            _ => None,
-        };
-        if let Some(function) = function {
-            self.code.instruction(&I::LocalGet(size)).instruction(&I::I32Const(PIECE_BYTES as i32)).instruction(&I::I32GtU);
-            self.code.instruction(&I::If(BlockType::FunctionType(ty))).instruction(&I::Call(function)).instruction(&I::End);
-        }
     }
 
     /// Pushes an i32 local as an i64.

@@ -244,7 +244,7 @@ impl<'a> Outline<'a> {
         outline.copies = seen.iter().any(|(_, _, copies, _)| *copies);
         outline.referenced.extend(seen.iter().flat_map(|(.., references)| references));
         if !outline.is_profiled() && !outline.shares_references {
-            let first = outline.pieces().ty + u32::from(outline.fills || outline.copies);
+            let first = outline.pieces().ty + outline.pieces().types_count();
             outline.debts = Debts::find(&outline.signatures, &outline.referenced, &outline.known, first);
         }
         let functions: Vec<calls::Outline> = seen.into_iter().map(|(function, ..)| function).collect();
@@ -445,7 +445,7 @@ impl<'a> Outline<'a> {
 
     /// The functions of the meter's own, which come behind all others.
     fn pieces(&self) -> Pieces {
-        let mut next = self.signatures.functions.len() as u32..;
+        let mut next = (self.signatures.functions.len() as u32..).step_by(pieces::TYPES.len());
         Pieces {
             ty: self.signatures.types.len() as u32,
             fill: self.fills.then(|| next.next()).flatten(),
@@ -461,7 +461,7 @@ impl<'a> Outline<'a> {
     /// The indices of [`Self::pieces`].
     fn piece_indices(&self) -> Range<u32> {
         let first = self.signatures.functions.len() as u32;
-        first..first + u32::from(self.fills) + u32::from(self.copies)
+        first..first + self.pieces().types().count() as u32
     }
 
     /// The wrappers, which come behind the pieces.
@@ -469,7 +469,7 @@ impl<'a> Outline<'a> {
         self.is_profiled().then(|| Wrappers {
             first: self.piece_indices().end,
             table: self.table_elements_max.len() as u32,
-            ty: self.signatures.types.len() as u32 + u32::from(self.fills || self.copies),
+            ty: self.signatures.types.len() as u32 + self.pieces().types_count(),
         })
     }
 
@@ -482,9 +482,8 @@ impl<'a> Outline<'a> {
 
     /// The types of the functions that are the meter's own, in the order of their indices.
     fn own_types(&self) -> Vec<u32> {
-        let pieces = [self.fills, self.copies].into_iter().filter(|needed| *needed).map(|_| self.pieces().ty);
         let wrapped = if self.is_profiled() { &self.signatures.functions[..] } else { &[] };
-        pieces.chain(wrapped.iter().copied()).collect()
+        self.pieces().types().chain(wrapped.iter().copied()).collect()
     }
 
     /// Decides what the functions of circles that do not call each other leave their callers to add.
@@ -606,9 +605,8 @@ fn assemble(
             Payload::TypeSection(reader) if !own_types.is_empty() || !outline.debts.added.is_empty() => {
                 let mut section = TypeSection::new();
                 redirect.parse_type_section(&mut section, reader).map_err(MeterError::encode)?;
-                if outline.fills || outline.copies {
-                    let (params, results) = pieces::TYPE;
-                    section.ty().function(params, results);
+                for params in pieces::TYPES.iter().take(outline.pieces().types_count() as usize) {
+                    section.ty().function(params.iter().copied(), []);
                 }
                 if wrappers.is_some() {
                     let (params, results) = wrappers::TYPE;

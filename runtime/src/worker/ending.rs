@@ -39,8 +39,8 @@ pub(super) struct Circumstances {
 
 /// The outcome of a job, with what a human should know beyond the outcome's name.
 ///
-/// Functions from number `functions` on are the meter's own, where some are; a guest did nothing in them.
-pub(super) fn judge(end: &End, seen: Circumstances, limits: &JobLimits, functions: Option<u32>) -> (Outcome, String) {
+/// Functions from number `functions` on are the meter's own: what happens in them is the doing of who called them.
+pub(super) fn judge(end: &End, seen: Circumstances, limits: &JobLimits, functions: u32) -> (Outcome, String) {
     let outcome = outcome(end, seen);
     (outcome, clip(reason(outcome, end, limits, functions), REASON_BYTES_MAX))
 }
@@ -89,7 +89,7 @@ fn trap_kind(trap: &Trap) -> TrapKind {
     }
 }
 
-fn reason(outcome: Outcome, end: &End, limits: &JobLimits, functions: Option<u32>) -> String {
+fn reason(outcome: Outcome, end: &End, limits: &JobLimits, functions: u32) -> String {
     let JobLimits { fuel, memory: ByteCount(memory), output: ByteCount(output), wall_ms, gpu_ns, .. } = *limits;
     match outcome {
         Outcome::Finished { .. } => String::new(),
@@ -114,9 +114,9 @@ fn reason(outcome: Outcome, end: &End, limits: &JobLimits, functions: Option<u32
 
 /// Where in the module the guest ended: ` in function render`, or nothing where that is unknown. The engine's offsets are those of the
 /// rewritten module and would mislead.
-fn place(end: &End, functions: Option<u32>) -> String {
+fn place(end: &End, functions: u32) -> String {
     let (End::Itself(Err(error)) | End::TooDeep(error) | End::OverBudget(Some(error))) = end else { return String::new() };
-    let is_own = |frame: &&FrameInfo| functions.is_none_or(|functions| frame.func_index() < functions);
+    let is_own = |frame: &&FrameInfo| frame.func_index() < functions;
     let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
     let Some(frame) = frames.iter().find(is_own) else {
         return String::new();

@@ -184,8 +184,7 @@ impl Executor {
             output_over: self.outbox.is_output_over(),
             over_budget: counted > budget,
         };
-        let functions = program.facts.profile.as_ref().map(|profile| profile.functions);
-        let (outcome, reason) = judge(&end, seen, &bounds.within(spec.limits), functions);
+        let (outcome, reason) = judge(&end, seen, &bounds.within(spec.limits), program.facts.pieces.start);
         // The block in which the budget ended was entered, but nothing is owed beyond the limit.
         let used = counters.used(counted.min(budget));
         if program.facts.profile.is_some() {
@@ -306,10 +305,9 @@ fn place(error: &wasmtime::Error, program: &Program) -> wasmtime::Result<(i64, O
     }
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], |trace| trace.frames());
     let offset = |frame: Option<&FrameInfo>| frame.and_then(FrameInfo::module_offset).map(u32::try_from).transpose();
-    let Some(innermost) = offset(frames.first())? else { return Ok((0, None)) };
     let table = program.pending.table()?;
     // What is lacking while the meter fills or copies for a guest is what its caller lacks.
     let lacks = frames.iter().find(|frame| !program.facts.pieces.contains(&frame.func_index()));
     let lacking = offset(lacks)?.map_or(0, |offset| table.at(offset));
-    Ok((lacking, table.stop_at(innermost)))
+    Ok((lacking, offset(frames.first())?.and_then(|innermost| table.stop_at(innermost))))
 }

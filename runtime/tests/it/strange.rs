@@ -4,6 +4,7 @@
 mod crowded;
 mod depths;
 mod everywhere;
+mod moves;
 mod places;
 mod sizes;
 mod storm;

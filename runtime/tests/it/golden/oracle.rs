@@ -2,9 +2,9 @@
 //! A generator of modules in front of it makes a fuzz target.
 
 use wasmparser::Validator;
-use wasmtime::{Engine, Extern, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, WasmBacktrace};
+use wasmtime::{Engine, Extern, FrameInfo, Instance, Module, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, WasmBacktrace};
 
-use adit_runtime::lab::{COUNTER_AT, DEPTH_AT, LIMIT_AT, Options, PAGES_MAX_AT, Pending, Stop, class, features};
+use adit_runtime::lab::{COUNTER_AT, DEPTH_AT, LIMIT_AT, Metered, Options, PAGES_MAX_AT, Stop, class, features};
 
 use super::reference::{self, Prices};
 use crate::oracle::subject::COUNT;
@@ -46,7 +46,7 @@ pub(crate) fn check(engine: &Engine, wasm: &[u8], options: &Options) -> Compared
     let counted = reference::instrument(wasm, &prices(&weight, pages_max));
     let Some(mut original) = Subject::new(engine, &without_start(wasm), None) else { return Compared::default() };
     let mut reference = Subject::new(engine, &counted, None).expect("the reference instantiates as the original does");
-    let mut ours = Subject::new(engine, &metered.wasm, Some((&metered.facts.meter_export, &metered.pending, pages_max)))
+    let mut ours = Subject::new(engine, &metered.wasm, Some((&metered, pages_max)))
         .expect("the metered module instantiates as the original does");
 
     let mut compared = Compared::default();
@@ -90,23 +90,23 @@ pub(crate) enum Ended {
 struct Subject<'a> {
     store: Store<StoreLimits>,
     instance: Instance,
-    meter: Option<(&'a str, &'a Pending)>,
+    meter: Option<&'a Metered>,
 }
 
 impl<'a> Subject<'a> {
     /// An instance; nothing where it needs more than it is given, or its segments do not fit.
-    fn new(engine: &Engine, wasm: &[u8], meter: Option<(&'a str, &'a Pending, u64)>) -> Option<Self> {
+    fn new(engine: &Engine, wasm: &[u8], meter: Option<(&'a Metered, u64)>) -> Option<Self> {
         let limits = StoreLimitsBuilder::new().memory_size(PAGES_MAX as usize * 65536).table_elements(100_000).build();
         let mut store = Store::new(engine, limits);
         store.limiter(|limits| limits);
         let module = Module::new(engine, wasm).unwrap();
         let instance = Instance::new(&mut store, &module, &[]).ok()?;
-        if let Some((name, _, pages_max)) = meter {
-            let memory = instance.get_memory(&mut store, name).unwrap();
+        if let Some((metered, pages_max)) = meter {
+            let memory = instance.get_memory(&mut store, &metered.facts.meter_export).unwrap();
             memory.write(&mut store, LIMIT_AT as usize, &(u64::MAX / 4).to_le_bytes()).unwrap();
             memory.write(&mut store, PAGES_MAX_AT as usize, &pages_max.to_le_bytes()).unwrap();
         }
-        Some(Self { store, instance, meter: meter.map(|(name, pending, _)| (name, pending)) })
+        Some(Self { store, instance, meter: meter.map(|(metered, _)| metered) })
     }
 
     /// The names of the exported functions.
@@ -134,14 +134,16 @@ impl<'a> Subject<'a> {
         if trap == Trap::StackOverflow {
             return Ended::TooDeep;
         }
-        if let Some((_, pending)) = self.meter {
-            let offset = error.downcast_ref::<WasmBacktrace>().unwrap().frames()[0].module_offset().unwrap() as u32;
-            match pending.stop_at(offset) {
+        if let Some(Metered { pending, facts, .. }) = self.meter {
+            let frames = error.downcast_ref::<WasmBacktrace>().unwrap().frames();
+            let offset = |frame: &FrameInfo| frame.module_offset().unwrap() as u32;
+            match pending.stop_at(offset(&frames[0])) {
                 Some(Stop::Depth { .. }) => return Ended::TooDeep,
                 Some(Stop::Limit) => panic!("the limit is ample"),
                 None => {}
             }
-            let counted = self.units().wrapping_add_signed(pending.at(offset));
+            let lacks = frames.iter().find(|frame| !facts.pieces.contains(&frame.func_index())).unwrap();
+            let counted = self.units().wrapping_add_signed(pending.at(offset(lacks)));
             self.write_word(COUNTER_AT, counted);
             self.write_word(DEPTH_AT, 0);
         }
@@ -150,16 +152,16 @@ impl<'a> Subject<'a> {
 
     /// Writes a word of the meter's, where there is one.
     fn write_word(&mut self, at: u64, word: u64) {
-        if let Some((name, _)) = self.meter {
-            let memory = self.instance.get_memory(&mut self.store, name).unwrap();
+        if let Some(metered) = self.meter {
+            let memory = self.instance.get_memory(&mut self.store, &metered.facts.meter_export).unwrap();
             memory.write(&mut self.store, at as usize, &word.to_le_bytes()).unwrap();
         }
     }
 
     fn units(&mut self) -> u64 {
         match self.meter {
-            Some((name, _)) => {
-                let memory = self.instance.get_memory(&mut self.store, name).unwrap();
+            Some(metered) => {
+                let memory = self.instance.get_memory(&mut self.store, &metered.facts.meter_export).unwrap();
                 u64::from_le_bytes(memory.data(&self.store)[..8].try_into().unwrap())
             }
             None => {
@@ -175,7 +177,7 @@ impl<'a> Subject<'a> {
         let mut state = Vec::new();
         for (name, export) in exports {
             let shown = match export {
-                _ if name == COUNT || self.meter.is_some_and(|(meter, _)| meter == name) => continue,
+                _ if name == COUNT || self.meter.is_some_and(|metered| metered.facts.meter_export == name) => continue,
                 Extern::Memory(memory) => {
                     let data = memory.data(&self.store);
                     format!("{} bytes, {}", data.len(), adit_protocol::Digest::of(data))

@@ -1,13 +1,14 @@
 //! An instance under test, whose functions are called one by one, and all of it that can be seen.
 
+use std::ops::Range;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use adit_protocol::Digest;
 use adit_runtime::lab::{COUNTER_AT, DEPTH_AT, LIMIT_AT, Metered, PAGES_MAX_AT, Pending, Stop};
 use wasmtime::{
-    Engine, Extern, ExternType, Instance, Memory, Module, Ref, Store, StoreLimits, StoreLimitsBuilder, Trap, Val, ValType,
-    WasmBacktrace,
+    Engine, Extern, ExternType, FrameInfo, Instance, Memory, Module, Ref, Store, StoreLimits, StoreLimitsBuilder, Trap, Val,
+    ValType, WasmBacktrace,
 };
 
 use super::modules::word;
@@ -47,6 +48,8 @@ struct Meter {
     memory: Memory,
     export: String,
     pending: Pending,
+    /// The functions of the meter's own that fill and copy for who calls them.
+    pieces: Range<u32>,
     budget: u64,
 }
 
@@ -62,7 +65,8 @@ impl Subject {
         let mut subject = Self::new(engine, &metered.wasm, None).ok_or(None)?;
         let export = metered.facts.meter_export.clone();
         let memory = subject.instance.get_memory(&mut subject.store, &export).expect("a metered module exports its meter");
-        subject.meter = Some(Meter { memory, export, pending: metered.pending.clone(), budget });
+        subject.meter =
+            Some(Meter { memory, export, pending: metered.pending.clone(), pieces: metered.facts.pieces.clone(), budget });
         subject.write_word(LIMIT_AT, budget);
         subject.write_word(PAGES_MAX_AT, metered.facts.memory_pages_max.min(PAGES_MAX));
         match metered.facts.start_export.as_ref().map(|start| subject.call(start, 0)) {
@@ -110,8 +114,8 @@ impl Subject {
 
     fn stopped(&mut self, error: &wasmtime::Error) -> End {
         let trap = *error.downcast_ref::<Trap>().unwrap_or_else(|| panic!("{error:?}"));
-        let innermost = error.downcast_ref::<WasmBacktrace>().and_then(|trace| trace.frames().first());
-        let offset = innermost.and_then(|frame| frame.module_offset()).map(|offset| offset as u32);
+        let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], |trace| trace.frames());
+        let offset = |frame: Option<&FrameInfo>| frame.and_then(|frame| frame.module_offset()).map(|offset| offset as u32);
         let Some(meter) = &self.meter else {
             return match trap {
                 Trap::StackOverflow => End::StackEnded,
@@ -120,7 +124,9 @@ impl Subject {
             };
         };
         // A load without a place stands where nothing is lacking.
-        let (lacking, stop) = offset.map_or((0, None), |at| (meter.pending.at(at), meter.pending.stop_at(at)));
+        let lacks = frames.iter().find(|frame| !meter.pieces.contains(&frame.func_index()));
+        let stop = offset(frames.first()).and_then(|at| meter.pending.stop_at(at));
+        let lacking = offset(lacks).map_or(0, |at| meter.pending.at(at));
         let budget = meter.budget;
         let counted = self.units().wrapping_add_signed(lacking);
         let depth = self.word(DEPTH_AT) as u32;
