@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::apt;
 use crate::process::{self, say};
@@ -13,16 +13,31 @@ const VARIABLE: &str = "ADIT_STRACE";
 /// Finds or installs strace, and says whether it is here. Tests of failing disks are left out where it is missing; so to be without it is
 /// no failure, unless the variable asks for it.
 pub(crate) fn set_up() -> Result<bool> {
-    if process::succeeds(Command::new("strace").arg("-V")) {
-        say("tests have strace, to let disks fail");
-        return Ok(true);
-    }
-    if apt::is_here() && rustix::process::geteuid().is_root() {
+    let is_installed = || process::succeeds(Command::new("strace").arg("-V"));
+    if !is_installed() && apt::is_here() && rustix::process::geteuid().is_root() {
         apt::install(&["strace"], "tests of failing disks", "see what apt-get says")?;
-        return Ok(true);
     }
-    say("tests of failing disks are left out: strace is not installed; every distribution has it in its package `strace`");
+    let lacks = match is_installed() {
+        false => "strace is not installed; every distribution has it in its package `strace`",
+        true if !attaches()? => {
+            "strace may not look at other processes; see /proc/sys/kernel/yama/ptrace_scope, or the container's rules"
+        }
+        true => {
+            say("tests have strace, to let disks fail");
+            return Ok(true);
+        }
+    };
+    say(format!("tests of failing disks are left out: {lacks}"));
     Ok(false)
+}
+
+/// Whether strace may look at a process that it did not start: it ends well with one that it looks at.
+fn attaches() -> Result<bool> {
+    let mut looked_at = Command::new("sleep").arg("0.5").spawn().context("sleep cannot be started")?;
+    let looks =
+        process::succeeds(Command::new("strace").args(["--output", "/dev/null", "--attach"]).arg(looked_at.id().to_string()));
+    looked_at.wait().context("sleep cannot be waited for")?;
+    Ok(looks)
 }
 
 /// Has tests that cannot use strace fail, where it is here and nobody said otherwise.
