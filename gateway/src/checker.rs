@@ -1,5 +1,5 @@
 //! Looks through the whole ledger once a day: a leaf, a hash or an entry that nobody reads may have changed on the disk long before somebody
-//! does, or a backup is made of it.
+//! does, or a backup is made of it. What the database holds in memory is not read from the disk again.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use adit_ledger::{Reader, StoreError};
 /// From one check to the next.
 const INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often as long as a step took it rests behind that: what is settled meanwhile has the disk and, of one core, four fifths.
+/// Behind a step it rests for so many times as long as that took: what is settled meanwhile has four fifths of a core and of the disk.
 const RESTS: u32 = 4;
 
 /// The thread. Dropping it ends the thread, for which a step is waited at most.
@@ -52,7 +52,11 @@ fn check_daily(reader: &Reader, delay: Duration, stopped: &Receiver<()>) {
         match check(reader, stopped) {
             Ok(true) => time = INTERVAL,
             Ok(false) => return,
-            Err(error) => return tracing::error!(%error, "the check of the whole ledger failed"),
+            Err(error) if error.is_damage() => return tracing::error!(%error, "the check of the whole ledger found damage"),
+            // After a read that failed redb does nothing more, so this comes before the words with which recording ends.
+            Err(error) => {
+                return tracing::error!(%error, "the check of the whole ledger could not read it: nothing more is recorded");
+            }
         }
     }
 }

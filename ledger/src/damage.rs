@@ -69,11 +69,14 @@ impl Damage {
     }
 }
 
-/// The damage that a panic shows, with what was asserted.
+/// The damage that a panic may show, with what was asserted: by redb, of the file, or by us, of what we made of it. A check says which.
 pub(crate) fn asserted(panic: &(dyn Any + Send)) -> StoreError {
     let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     let what = words.map_or(String::new(), |words| format!(" ({words})"));
-    StorageError::Corrupted(format!("the file is not what was written{what}")).into()
+    StorageError::Corrupted(format!(
+        "something that must hold did not{what}; adit ledger rebuild --check says whether the file is whole"
+    ))
+    .into()
 }
 
 impl fmt::Debug for Damage {
