@@ -1,18 +1,31 @@
 //! Guests that mean harm. Each ends with the outcome that its tenant pays for, in bounded time, in a worker of bounded memory that
 //! goes on to serve; the worker's death would be a `RunError`, on which every helper here panics.
+//!
+//! Other tests of such guests are beside what these attack:
+//! - one more than a limit of admission (a giant function, many functions, many locals, a bomb of `br_table`, deep nesting), every form of
+//!   a proposal that is off, native code, components and text: `runtime/src/admission/tests.rs`;
+//! - as many of these as are admitted, in what order is worst for a compiler: `heavy.rs`;
+//! - modules within the limits that are slow to compile, or take their compiler's memory, and compiled code by its name: `admission.rs`;
+//! - every kind of trap, refused growth, and what is billed after them: `limits.rs`, `workers.rs`, `meter.rs`;
+//! - NaNs wherever a guest can see their bits: `runtime/src/meter/nan/tests/`;
+//! - a million bytes of escapes in one line, before a terminal: `terminal_is_shown_all_escapes_and_obeys_none` (`cli/tests/it/logs.rs`);
+//! - what a guest can do that has taken over its worker: `walls.rs`, `workers.rs`;
+//! - modules, pointers and messages that nobody thought of: `fuzzing.rs` and the targets in `fuzz/`;
+//! - shaders, and memory of a GPU after another tenant: `gpu.rs`.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{FUEL_MAX, LOG_CHUNK_BYTES_MAX};
 use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, Profile, TrapKind};
 use adit_runtime::lab::{Lab, OptLevel, Options, Strategy, config, fuel, host_functions, instrument};
-use adit_runtime::{CompileError, RunError, RunEvent};
+use adit_runtime::{CompileError, Run, RunError, RunEvent};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Ended, Host, Job, echo, finish, first_log, is_emulated, spin_after_log};
 
-/// What a worker may hold beside its guest's memory: its program, the engine, one module's code, its queues.
+/// What a worker may hold beside its guest's memory: its program, the engine, one module's code, its queues. A supervisor holds less.
 const WORKER_BYTES_MAX: u64 = 96 << 20;
 
 /// What a stop may come late on an idle machine.
@@ -24,36 +37,80 @@ const FILL_LATE_MAX: Duration = Duration::from_millis(500);
 const BUSY_LATE_MAX: Duration = Duration::from_millis(1_500);
 /// What a hostile guest may take for a unit of fuel, beside [`BUSY_LATE_MAX`]: on an idle machine less than half of it in baseline code.
 const NANOS_PER_FUEL_MAX: u64 = 20;
+/// What the refusal of a small module may take: a process is started for it, which takes a tenth of this.
+const REFUSAL_TIME_MAX: Duration = Duration::from_millis(250);
 /// How often a stop is tried until one is not late: what is asserted is the best of them, because other tests run at the same time, and of each
 /// that it is not later than above.
 const STOP_TRIES: usize = 5;
 
-/// The most memory that a worker ever held, in bytes.
-fn peak_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+/// The most memory that a process ever held, in bytes; none where it has ended.
+pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(kib.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10)
 }
 
-/// Checks the most that a worker ever held, and prints it. Under an emulator the figure is not the worker's.
+/// Checks the most that a process ever held, and prints it. Under an emulator the figure is not the worker's.
 fn assert_holds_at_most(pid: u32, bytes: u64) {
-    let peak = peak_bytes(pid);
-    println!("the worker held {peak} bytes at most");
-    assert!(peak < bytes || is_emulated(), "the worker held {peak} bytes, and may {bytes}");
+    let peak = peak_bytes(pid).unwrap();
+    println!("process {pid} held {peak} bytes at most");
+    assert!(peak < bytes || is_emulated(), "process {pid} held {peak} bytes, and may {bytes}");
+}
+
+/// Whether no other test runs in this process: nextest says so.
+pub(crate) fn is_alone() -> bool {
+    std::env::var_os("NEXTEST").is_some()
+}
+
+/// Checks the most that this process held, which keeps nothing of what guests send.
+fn assert_host_holds_little() {
+    if is_alone() {
+        assert_holds_at_most(std::process::id(), WORKER_BYTES_MAX);
+    }
 }
 
 /// Runs a job, and checks what its worker held and how long it took.
 async fn run(host: &Host, job: Job) -> Ended {
-    let memory = job.spec.limits.memory.0;
-    let started = host.start(job).await.unwrap();
+    let memory = job.spec.limits.memory;
+    judged(host.start(job).await.unwrap(), memory).await
+}
+
+/// Follows a run of a job that may have so much memory to its end, with the same checks.
+async fn judged(started: Run, memory: ByteCount) -> Ended {
     let (pid, begun) = (started.worker_pid().unwrap(), Instant::now());
     let ended = finish(started).await.unwrap();
     let (took, fuel) = (begun.elapsed(), ended.report.usage.fuel.0);
     let paid_for = BUSY_LATE_MAX + Duration::from_nanos(NANOS_PER_FUEL_MAX * fuel);
     assert!(took < paid_for || is_emulated(), "{took:?} for {fuel} fuel: {}", ended.report.reason);
-    assert_holds_at_most(pid, memory + WORKER_BYTES_MAX);
+    assert_holds_at_most(pid, memory.0 + WORKER_BYTES_MAX);
     assert_ne!(ended.report.reason, "the sandbox worker did not answer and was killed");
     ended
+}
+
+/// A host whose compile workers may have as little memory as a sandbox worker has beside its guest. An emulator needs more for itself.
+fn sparing_host() -> Host {
+    Host::with(Arc::new(tempfile::tempdir().unwrap()), |config| {
+        if !is_emulated() {
+            config.compile_limits.memory = WORKER_BYTES_MAX;
+        }
+    })
+}
+
+/// Has a module refused, soon and not for what it costs, and says why.
+async fn refusal(host: &Host, wasm: &[u8]) -> String {
+    let mut least = Duration::MAX;
+    for _ in 0..STOP_TRIES {
+        let begun = Instant::now();
+        let refused = host.compile(wasm).await;
+        least = least.min(begun.elapsed());
+        let Err(CompileError::Invalid(reason)) = refused else { panic!("{}: {refused:?}", wasm.escape_ascii()) };
+        assert!(!reason.starts_with("the compiler died of it"), "{}: {reason}", wasm.escape_ascii());
+        if least < REFUSAL_TIME_MAX || is_emulated() {
+            println!("refused after {least:?}: {reason}");
+            return reason;
+        }
+    }
+    panic!("{} was refused after {least:?}", wasm.escape_ascii());
 }
 
 /// What a job pays before its guest does anything: much memory is dear.
@@ -197,8 +254,8 @@ async fn huge_memory_and_tables_take_nothing() {
     let ended = run(&host, over(65_536, "", "").with(|spec| spec.limits.memory = ByteCount(1 << 20))).await;
     assert_eq!((ended.outcome(), ended.report.usage.memory_peak), (Outcome::OutOfMemory, ByteCount(0)));
     for declarations in ["(table 100001 funcref)", "(table 4294967295 funcref)"] {
-        let refused = host.compile(&over(1, declarations, "").wasm).await;
-        assert!(matches!(&refused, Err(CompileError::Invalid(reason)) if reason.contains("table")), "{refused:?}");
+        let reason = refusal(&host, &over(1, declarations, "").wasm).await;
+        assert!(reason.contains("table"), "{reason}");
     }
 }
 
@@ -356,7 +413,7 @@ fn empty_module(code_size: &[u8], name: &[u8; 6]) -> Vec<u8> {
 
 #[tokio::test]
 async fn odd_encodings_are_refused_or_mean_the_same() {
-    let host = Host::new(1);
+    let host = sparing_host();
     let minimal = empty_module(b"\x04", b"_start");
     let plain = run(&host, Job::of(minimal.clone())).await;
     // Longer than need be, yet within what the format allows: another module with the same bill.
@@ -369,9 +426,36 @@ async fn odd_encodings_are_refused_or_mean_the_same() {
     refused.push(b"\x7fELF\x02\x01\x01".to_vec());
     refused.push(std::fs::read(&host.compiled_files()[0]).unwrap());
     for wasm in refused {
-        let result = host.compile(&wasm).await;
-        assert!(matches!(result, Err(CompileError::Invalid(_))), "{wasm:?}: {result:?}");
+        refusal(&host, &wasm).await;
     }
+}
+
+/// What else each of them may be asked for with is in `runtime/src/admission/tests.rs`, without a worker.
+#[tokio::test]
+async fn proposals_that_are_off_are_refused_by_name_at_once() {
+    let host = sparing_host();
+    for (name, module) in [
+        ("threads", "(memory 1 1 shared)"),
+        ("shared-everything threads", "(global (shared i32) (i32.const 0))"),
+        ("relaxed SIMD", "(func (drop (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0))))"),
+        ("memory64", "(memory i64 1)"),
+        ("multi-memory", "(memory 1) (memory 1)"),
+        ("custom page sizes", "(memory 1 (pagesize 1))"),
+        ("tail calls", "(func $f (return_call $f))"),
+        ("exceptions", "(tag $t) (func (throw $t))"),
+        ("legacy exceptions", "(func try catch_all end)"),
+        ("function references", "(type $t (func)) (func (param (ref null $t)))"),
+        ("externref", "(func (param externref))"),
+        ("GC", "(type (struct (field i32)))"),
+        ("stack switching", "(type $f (func)) (type $c (cont $f))"),
+        ("custom descriptors", "(type $t (func)) (func (param (ref null (exact $t))))"),
+    ] {
+        let wasm = wat::parse_str(format!(r#"(module {module} (func (export "_start")))"#)).unwrap();
+        let reason = refusal(&host, &wasm).await;
+        assert!(reason.contains(&format!("the proposal {name}, which")), "{name}: {reason}");
+    }
+    let reason = refusal(&host, &wat::parse_str("(component)").unwrap()).await;
+    assert!(reason.contains("the proposal component model;"), "{reason}");
 }
 
 #[tokio::test]
@@ -386,6 +470,9 @@ async fn names_that_are_no_text_do_no_harm() {
     }
 }
 
+/// A gibibyte takes 7 s beside other tests, and 20 where the machine is full of them.
+const GIBIBYTE_TIME_MAX: Duration = Duration::from_secs(100);
+
 #[tokio::test]
 async fn a_gibibyte_of_output_goes_through_a_small_worker() {
     let write = "(i32.store (i32.const 4) (i32.const 1048576))
@@ -394,7 +481,7 @@ async fn a_gibibyte_of_output_goes_through_a_small_worker() {
         (spec.limits.output, spec.limits.memory, spec.limits.wall_ms) = (ByteCount(1 << 30), ByteCount(2 << 20), 120_000);
     });
     let mut started = Host::new(1).start(job).await.unwrap();
-    let (pid, mut bytes) = (started.worker_pid().unwrap(), 0);
+    let (pid, mut bytes, begun) = (started.worker_pid().unwrap(), 0, Instant::now());
     let report = loop {
         match started.next().await.unwrap() {
             RunEvent::Output(piece) => bytes += piece.len(),
@@ -402,8 +489,12 @@ async fn a_gibibyte_of_output_goes_through_a_small_worker() {
             _ => {}
         }
     };
+    let took = begun.elapsed();
+    println!("a gibibyte after {took:?}");
     assert_eq!((report.outcome, bytes), (Outcome::OutputTooLarge, 1 << 30));
+    assert!(took < GIBIBYTE_TIME_MAX, "{took:?}");
     assert_holds_at_most(pid, WORKER_BYTES_MAX);
+    assert_host_holds_little();
 }
 
 #[tokio::test]
@@ -696,8 +787,13 @@ async fn endless_calls_of_the_host_end_at_their_limits() {
     }
 }
 
+/// What a job may take where tenants take turns, of which every second one has a process started: five times as long as it does.
+const TURN_TIME_MAX: Duration = Duration::from_millis(25);
+
 #[tokio::test]
 async fn nobody_reads_what_another_wrote() {
+    // An emulator takes a second for each worker.
+    let turns: u32 = if is_emulated() { 120 } else { 10_000 };
     // Looks through memory that it began with and memory that it grew, then leaves a canary all over it.
     let body = "(drop (memory.grow (i32.const 15)))
         (loop $look
@@ -705,15 +801,29 @@ async fn nobody_reads_what_another_wrote() {
             (local.set $i (i32.add (local.get $i) (i32.const 8)))
             (br_if $look (i32.lt_u (local.get $i) (i32.const 2097152))))
         (memory.fill (i32.const 0) (i32.const 0xca) (i32.const 2097152))";
-    let (host, job) = (Host::new(1), over(17, "", body));
-    for n in 0..120 {
-        // Twice each: in a worker that has served the same tenant, and in one that is new.
-        run(&host, job.clone().tenant(n / 2 % 3)).await.assert_ok();
+    let (host, job, mut pids, begun) = (Host::new(1), over(17, "", body), [None; 2], Instant::now());
+    for n in 0..turns {
+        // Twice each: in a worker that is new, and in one that has served the same tenant.
+        let (tenant, is_again) = (n / 2 % 2, n % 2 == 1);
+        let started = host.start(job.clone().tenant(tenant as u8)).await.unwrap();
+        let (pid, [own, others]) = (started.worker_pid(), [tenant, 1 - tenant].map(|tenant| pids[tenant as usize]));
+        assert_eq!((pid == own, pid == others), (is_again, false), "job {n}: {pid:?} of {pids:?}");
+        pids[tenant as usize] = pid;
+        finish(started).await.unwrap().assert_ok();
+        let peak = peak_bytes(pid.unwrap()).unwrap();
+        assert!(peak < (2 << 20) + WORKER_BYTES_MAX || is_emulated(), "job {n}: its worker held {peak} bytes");
     }
+    let took = begun.elapsed();
+    println!("{turns} jobs in {took:?}");
+    assert!(took < turns * TURN_TIME_MAX || is_emulated(), "{took:?}");
+    assert_host_holds_little();
 }
 
 /// Modules that take turns in one process: more than its engine has places for, so that each place goes from one to another.
 const STRANGERS: u64 = 9;
+
+/// What one of their jobs may take: ten times as long as it does, a tenth of which it takes on an idle machine.
+const LAB_JOB_TIME_MAX: Duration = Duration::from_millis(10);
 
 /// A guest that looks at all that it begins with and all that it grows by, and then leaves a canary everywhere.
 fn canary(stranger: u64) -> String {
@@ -753,7 +863,7 @@ fn ten_thousand_jobs_in_one_process_find_nothing_of_each_other() {
         .map(|stranger| lab.compile(&wat::parse_str(canary(stranger)).unwrap(), &Options::default()).unwrap())
         .collect();
     let spec = Job::wat("(module)").spec;
-    let mut first = vec![None; programs.len()];
+    let (mut first, begun) = (vec![None; programs.len()], Instant::now());
     for n in 0..10_000 {
         // Twice each: where another was, and where it has been itself.
         let stranger = n / 2 % programs.len();
@@ -762,6 +872,10 @@ fn ten_thousand_jobs_in_one_process_find_nothing_of_each_other() {
         // The meter's own memory is a place like others.
         assert_eq!(*first[stranger].get_or_insert(run.usage), run.usage, "job {n}");
     }
+    let took = begun.elapsed();
+    println!("10,000 jobs in {took:?}");
+    assert!(took < 10_000 * LAB_JOB_TIME_MAX || is_emulated(), "{took:?}");
+    assert_host_holds_little();
 }
 
 /// NaNs of this processor's choice would tell two machines apart: what arithmetic makes of any NaN is the canonical one, however it is
@@ -838,20 +952,30 @@ async fn exit_codes_out_of_any_range_are_told_as_they_are() {
 /// not a guest's for one that comes again, and a signal sent from outside does not.
 #[tokio::test]
 async fn death_of_a_worker_harms_nobody_else() {
+    let mut least = Duration::MAX;
     for signal in [Signal::ABORT, Signal::SYS, Signal::KILL] {
         let host = Host::new(2);
         let mut doomed = host.start(spin_after_log()).await.unwrap();
         let mut other = host.start(spin_after_log().tenant(2)).await.unwrap();
         first_log(&mut doomed).await;
         first_log(&mut other).await;
-        let pid = doomed.worker_pid().unwrap();
+        let (pid, others) = (doomed.worker_pid().unwrap(), other.worker_pid().unwrap());
+        assert_holds_at_most(pid, WORKER_BYTES_MAX);
         kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+        let killed = Instant::now();
         let said = doomed.next().await;
+        let late = killed.elapsed();
         assert!(matches!(said, Err(RunError::WorkerDied { .. })), "{signal:?}: {said:?}");
+        assert!(late < BUSY_LATE_MAX, "{signal:?}: {late:?}");
+        least = least.min(late);
         let next = host.start(echo().input(b"again")).await.unwrap();
         assert_ne!(next.worker_pid(), Some(pid));
-        assert_eq!(finish(next).await.unwrap().assert_ok().output, b"again");
+        assert_eq!(judged(next, ByteCount(2 * 65536)).await.assert_ok().output, b"again");
+        assert_holds_at_most(others, WORKER_BYTES_MAX);
         other.canceller().cancel();
         assert_eq!(finish(other).await.unwrap().outcome(), Outcome::Cancelled);
     }
+    println!("a worker's death is told after {least:?}");
+    assert!(least <= LATE_MAX, "{least:?}");
+    assert_host_holds_little();
 }
