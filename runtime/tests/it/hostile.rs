@@ -15,6 +15,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::{FUEL_MAX, LOG_CHUNK_BYTES_MAX};
@@ -87,11 +88,16 @@ async fn judged(started: Run, memory: ByteCount) -> Ended {
     ended
 }
 
-/// A host whose compile workers may have as little memory as a sandbox worker has beside its guest. An emulator needs more for itself.
+/// What the stack of a compiler's thread counts as, used or not.
+const STACK_BYTES: u64 = 2 << 20;
+
+/// A host whose compile workers may have as little memory as a sandbox worker has beside its guest, and a stack for each core. An
+/// emulator needs more for itself.
 fn sparing_host() -> Host {
+    let stacks = STACK_BYTES * available_parallelism().unwrap().get() as u64;
     Host::with(Arc::new(tempfile::tempdir().unwrap()), |config| {
         if !is_emulated() {
-            config.compile_limits.memory = WORKER_BYTES_MAX;
+            config.compile_limits.memory = WORKER_BYTES_MAX + stacks;
         }
     })
 }
