@@ -1,6 +1,6 @@
 //! The walls of the process that holds a GPU. They are lower than a sandbox's, because a driver needs much that a guest does not: files,
 //! devices, threads, and system calls that differ between drivers. So its filter is a list of what is refused, not of what is allowed.
-//! No guest's code runs in this process but what the driver makes of shaders, for the GPU.
+//! No guest's code runs in this process but what the driver makes of shaders: for the GPU or, where that is software, for the processor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -166,13 +166,28 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_pidfd_send_signal,
     libc::SYS_setpgid,
     libc::SYS_setsid,
-    // The network. What is connected stays so.
+    // The network. What is connected stays so. A pair can send elsewhere than to each other: to a socket that is a file.
     libc::SYS_socket,
+    libc::SYS_socketpair,
     libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
     libc::SYS_accept4,
+    // What processes share by a key or a name, which no file stands for.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
     // The view of the system.
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -187,6 +202,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_fsconfig,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
+    OPEN_TREE_ATTR,
     libc::SYS_open_by_handle_at,
     // Changes of files, where Landlock is not there.
     libc::SYS_mknodat,
@@ -196,10 +212,25 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_mkdirat,
-    libc::SYS_fchmodat,
-    libc::SYS_fchownat,
     libc::SYS_truncate,
+    // Changes of what is said of files, of which Landlock knows nothing; a descriptor that is open for reading is enough for them. A node
+    // that runs as root owns the system's programs. `ftruncate` stays, since drivers have files in memory grow by it: it needs one that is
+    // open for writing, which Landlock leaves to devices.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
     libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
     // Parts of the kernel that are large and not needed.
     libc::SYS_keyctl,
     libc::SYS_add_key,
@@ -245,6 +276,13 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_capset,
 ];
 
+// Calls so new that the C library does not name them everywhere. From 424 on a number is the same on every architecture.
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+const FILE_SETATTR: libc::c_long = 469;
+
 /// The same by the names that only older machines have.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_HERE: &[libc::c_long] = &[
@@ -261,6 +299,9 @@ const REFUSED_HERE: &[libc::c_long] = &[
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
     libc::SYS_iopl,
     libc::SYS_ioperm,
     libc::SYS_modify_ldt,
@@ -280,10 +321,10 @@ fn refused() -> Result<Calls, seccompiler::BackendError> {
     }
     // Neither become readable for others nor outlive the supervisor.
     calls.insert(libc::SYS_prctl, vec![one(is(0, libc::PR_SET_DUMPABLE)?)?, one(is(0, libc::PR_SET_PDEATHSIG)?)?]);
-    // Not the commands by which a descriptor signals other processes.
-    calls.insert(libc::SYS_fcntl, vec![one(is(1, libc::F_SETOWN)?)?, one(is(1, F_SETOWN_EX)?)?]);
-    // Nothing typed into a terminal.
-    calls.insert(libc::SYS_ioctl, vec![one(condition(1, ARGUMENT_BITS, libc::TIOCSTI)?)?]);
+    // Not the commands by which a descriptor signals other processes, or keeps them waiting for a file.
+    let commands = [libc::F_SETOWN, F_SETOWN_EX, F_SETSIG, libc::F_SETLEASE];
+    calls.insert(libc::SYS_fcntl, commands.into_iter().map(|command| one(is(1, command)?)).collect::<Result<_, _>>()?);
+    calls.insert(libc::SYS_ioctl, controls_refused()?);
     // Own limits can be asked for; nobody's are changed.
     calls.insert(
         libc::SYS_prlimit64,
@@ -295,7 +336,25 @@ fn refused() -> Result<Calls, seccompiler::BackendError> {
 }
 
 /// `fcntl.h` of the kernel.
+const F_SETSIG: i32 = 10;
 const F_SETOWN_EX: i32 = 15;
+
+/// `sockios.h` of the kernel: whom a socket signals, by two names.
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+
+/// The second byte of file systems' own controls: flags and attributes of any, and btrfs's. No driver's device has one of these.
+const FILE_SYSTEMS: [u8; 4] = [b'f', b'X', b'v', 0x94];
+
+/// Controls that signal other processes, type into a terminal, or change a file that is open for reading.
+fn controls_refused() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let commands = [libc::TIOCSTI, libc::FIOASYNC, FIOSETOWN, SIOCSPGRP];
+    let commands = commands.into_iter().map(|command| condition(1, ARGUMENT_BITS, command));
+    let kinds = FILE_SYSTEMS
+        .into_iter()
+        .map(|kind| SeccompCondition::new(1, ARGUMENT_BITS, SeccompCmpOp::MaskedEq(0xff00), u64::from(kind) << 8));
+    commands.chain(kinds).map(|control| one(control?)).collect()
+}
 
 fn differs(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(argument, ARGUMENT_BITS, SeccompCmpOp::Ne, value)
@@ -310,6 +369,8 @@ fn refuse_x32(calls: &mut Calls) {
     const OWN: std::ops::RangeInclusive<libc::c_long> = 512..=547;
     let again: Vec<_> = calls.iter().map(|(call, rules)| (X32 | *call, rules.clone())).collect();
     calls.extend(again);
+    // By its first number it has an answer of its own.
+    calls.insert(X32 | libc::SYS_clone3, Vec::new());
     calls.extend(OWN.map(|call| (X32 | call, Vec::new())));
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -42,6 +42,7 @@ struct Outside {
     tcp: TcpListener,
     abstract_name: String,
     _abstract_socket: UnixListener,
+    _socket: UnixDatagram,
 }
 
 static SECRET: u8 = 7;
@@ -53,12 +54,15 @@ impl Outside {
         let abstract_name = format!("adit-walls-{}", folder.path().display());
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let _abstract_socket = UnixListener::bind_addr(&address).unwrap();
-        Self { folder, tcp: TcpListener::bind("127.0.0.1:0").unwrap(), abstract_name, _abstract_socket }
+        let _socket = UnixDatagram::bind(folder.path().join("socket")).unwrap();
+        Self { folder, tcp: TcpListener::bind("127.0.0.1:0").unwrap(), abstract_name, _abstract_socket, _socket }
     }
 
     fn argument(&self, attempt: &str) -> String {
         match attempt {
             "open_file" | "file_exists" | "file_exists_by_statx" => self.folder.path().join("file").display().to_string(),
+            _ if CHANGES.contains(&attempt) => self.folder.path().join("file").display().to_string(),
+            "send_to_socket_of_file" => self.folder.path().join("socket").display().to_string(),
             "create_file" => self.folder.path().join("new").display().to_string(),
             "open_below_passed_folder" => "file".to_owned(),
             "connect_tcp" => self.tcp.local_addr().unwrap().to_string(),
@@ -73,6 +77,7 @@ impl Outside {
         let (_ours, theirs) = UnixStream::pair().unwrap();
         let stdout = match name {
             "open_below_passed_folder" => File::open(self.folder.path()).unwrap().into(),
+            _ if CHANGES.contains(&name) => File::open(self.folder.path().join("file")).unwrap().into(),
             _ => Stdio::null(),
         };
         let output = Command::new(env!("CARGO_BIN_EXE_adit-worker"))
@@ -126,7 +131,7 @@ const NOT_PERMITTED: End = Refused(libc::EPERM);
 const NO_ACCESS: End = Refused(libc::EACCES);
 
 /// Escapes that the filter answers with death, in each kind of worker.
-const DEADLY: [&str; 31] = [
+const DEADLY: [&str; 36] = [
     "file_exists_by_statx",
     "connect_tcp",
     "connect_abstract_socket",
@@ -155,6 +160,11 @@ const DEADLY: [&str; 31] = [
     "read_kernel_keys",
     "share_memory_by_key",
     "be_told_by_signal",
+    "be_told_by_socket",
+    "be_told_by_socket_group",
+    "be_told_by_any_signal",
+    "be_told_of_input",
+    "send_to_socket_of_file",
     "type_into_terminal",
     "call_by_x32_number",
     "call_as_32_bit",
@@ -163,6 +173,25 @@ const DEADLY: [&str; 31] = [
 /// Escapes by a file: a sandbox worker dies of them, a compile worker gets an error.
 const BY_FILE: [&str; 5] =
     ["open_file", "create_file", "open_below_passed_folder", "read_parent_by_file", "read_parent_environment"];
+
+/// What can be done to a file that is open for reading only: a lease keeps others waiting, the rest changes what is said of it.
+const CHANGES: [&str; 15] = [
+    "keep_file_for_oneself",
+    "change_mode",
+    "change_owner",
+    "change_times",
+    "change_flags",
+    "set_attribute",
+    "set_attribute_by_path",
+    "set_attribute_of_link",
+    "remove_attribute",
+    "remove_attribute_by_path",
+    "remove_attribute_of_link",
+    "change_mode_by_new_call",
+    "set_attribute_by_new_call",
+    "remove_attribute_by_new_call",
+    "change_flags_by_new_call",
+];
 
 fn rows<'a>(names: &[&'a str], ends: &'static [End]) -> Vec<(&'a str, &'static [End])> {
     names.iter().map(|name| (*name, ends)).collect()
@@ -212,6 +241,15 @@ fn attempts_succeed_without_walls() {
         "am_dumpable",
         "outlive_parent",
         "be_told_by_signal",
+        "be_told_by_socket",
+        "be_told_by_socket_group",
+        "be_told_by_any_signal",
+        "be_told_of_input",
+        "send_to_socket_of_file",
+        "keep_file_for_oneself",
+        "change_mode",
+        "change_owner",
+        "change_times",
     ];
     Outside::new().check(Walls { layers: "none", ..SANDBOX }, &rows(&names, &[Done]));
 }
@@ -221,6 +259,7 @@ fn escapes_from_a_sandbox_worker_are_deadly() {
     let outside = Outside::new();
     outside.check(SANDBOX, &rows(&deadly(), &[Killed]));
     outside.check(SANDBOX, &rows(&BY_FILE, &[Killed]));
+    outside.check(SANDBOX, &rows(&CHANGES, &[Killed]));
 }
 
 #[test]
@@ -228,6 +267,7 @@ fn escapes_from_a_compile_worker_are_refused() {
     let outside = Outside::new();
     outside.check(COMPILE, &rows(&deadly(), &[Killed]));
     outside.check(COMPILE, &rows(&BY_FILE, &[NO_ACCESS]));
+    outside.check(COMPILE, &rows(&CHANGES, &[Killed]));
 }
 
 #[test]
@@ -257,16 +297,23 @@ fn escapes_from_a_gpu_worker_are_refused() {
         "am_dumpable",
         "outlive_parent",
         "read_kernel_keys",
+        "share_memory_by_key",
         "be_told_by_signal",
+        "be_told_by_socket",
+        "be_told_by_socket_group",
+        "be_told_by_any_signal",
+        "be_told_of_input",
+        "send_to_socket_of_file",
         "type_into_terminal",
     ];
     outside.check(walls, &rows(&by_filter, &[NOT_PERMITTED]));
+    outside.check(walls, &rows(&CHANGES, &[NOT_PERMITTED]));
     // A kernel without that entry has no such call.
     outside.check(walls, &rows(&["call_as_32_bit"], &[Killed, Refused(libc::ENOSYS)]));
     outside.check(walls, &rows(&["open_file", "create_file", "open_below_passed_folder", "read_parent_by_file"], &[NO_ACCESS]));
     outside.check(walls, &rows(&["read_parent_environment"], &[NO_ACCESS, NOT_PERMITTED]));
     // What drivers do.
-    outside.check(walls, &rows(&["allowed_things", "start_thread"], &[Done]));
+    outside.check(walls, &rows(&["allowed_things", "start_thread", "grow_file_in_memory"], &[Done]));
 }
 
 #[test]
@@ -275,6 +322,7 @@ fn seccomp_refuses_alone() {
     let walls = Walls { layers: "seccomp", ..SANDBOX };
     outside.check(walls, &rows(&deadly(), &[Killed]));
     outside.check(walls, &rows(&BY_FILE, &[Killed]));
+    outside.check(walls, &rows(&CHANGES, &[Killed]));
 }
 
 #[test]
@@ -298,6 +346,7 @@ fn landlock_refuses_alone() {
     outside.check(walls, &known);
     // It knows nothing of these.
     outside.check(walls, &rows(&["make_socket", "fork", "start_thread", "map_writable_and_executable"], &[Done]));
+    outside.check(walls, &rows(&["change_mode", "change_owner", "change_times", "be_told_by_any_signal"], &[Done]));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Command, ExitCode, Stdio};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use adit_runtime::probe::{Layers, attempt, attempt_beside_gpu};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::process::{DumpableBehavior, dumpable_behavior};
 
 /// First argument of such a process.
@@ -29,6 +30,17 @@ const NOT_TRIED: u8 = 200;
 static PARENT: AtomicU32 = AtomicU32::new(0);
 
 const PAGE: usize = 4096;
+
+// Numbers of the kernel's that the C library does not name everywhere.
+const F_SETSIG: c_long = 10;
+const FIOSETOWN: c_long = 0x8901;
+const SIOCSPGRP: c_long = 0x8902;
+const FS_IOC_GETFLAGS: c_long = 0x8008_6601;
+const FS_IOC_SETFLAGS: c_long = 0x4008_6602;
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const FILE_SETATTR: c_long = 469;
 
 type Attempt = fn(&str) -> io::Result<()>;
 
@@ -75,6 +87,27 @@ const ATTEMPTS: &[(&str, Attempt)] = &[
     ("read_kernel_keys", |_| call(libc::SYS_keyctl, [0, -3, 0, 0, 0, 0])),
     ("share_memory_by_key", |_| call(libc::SYS_shmget, [0x0ad1, PAGE as c_long, 0o1600, 0, 0, 0])),
     ("be_told_by_signal", |_| call(libc::SYS_fcntl, [0, libc::F_SETOWN as c_long, parent(), 0, 0, 0])),
+    ("be_told_by_socket", |_| control(FIOSETOWN, parent() as i32)),
+    ("be_told_by_socket_group", |_| control(SIOCSPGRP, parent() as i32)),
+    ("be_told_by_any_signal", |_| call(libc::SYS_fcntl, [0, F_SETSIG, libc::SIGUSR1.into(), 0, 0, 0])),
+    ("be_told_of_input", |_| control(libc::FIOASYNC as c_long, 0)),
+    ("keep_file_for_oneself", |_| call(libc::SYS_fcntl, [1, libc::F_SETLEASE.into(), libc::F_RDLCK.into(), 0, 0, 0])),
+    ("send_to_socket_of_file", send_to_socket_of_file),
+    ("change_mode", |_| call(libc::SYS_fchmod, [1, 0o600, 0, 0, 0, 0])),
+    ("change_mode_by_new_call", |_| call(FCHMODAT2, [1, empty(), 0o600, libc::AT_EMPTY_PATH.into(), 0, 0])),
+    ("change_owner", |_| call(libc::SYS_fchown, [1, -1, -1, 0, 0, 0])),
+    ("change_times", |_| call(libc::SYS_utimensat, [1, 0, 0, 0, 0, 0])),
+    ("change_flags", |_| change_flags()),
+    ("set_attribute", |_| call(libc::SYS_fsetxattr, [1, attribute(), empty(), 0, 0, 0])),
+    ("set_attribute_by_path", |file| by_path(libc::SYS_setxattr, file)),
+    ("set_attribute_of_link", |file| by_path(libc::SYS_lsetxattr, file)),
+    ("set_attribute_by_new_call", |_| call(SETXATTRAT, [1, empty(), libc::AT_EMPTY_PATH.into(), attribute(), 0, 0])),
+    ("remove_attribute", |_| call(libc::SYS_fremovexattr, [1, attribute(), 0, 0, 0, 0])),
+    ("remove_attribute_by_path", |file| by_path(libc::SYS_removexattr, file)),
+    ("remove_attribute_of_link", |file| by_path(libc::SYS_lremovexattr, file)),
+    ("remove_attribute_by_new_call", |_| call(REMOVEXATTRAT, [1, empty(), libc::AT_EMPTY_PATH.into(), attribute(), 0, 0])),
+    ("change_flags_by_new_call", |_| call(FILE_SETATTR, [1, empty(), 0, 0, libc::AT_EMPTY_PATH.into(), 0])),
+    ("grow_file_in_memory", |_| grow_file_in_memory()),
     ("type_into_terminal", |_| call(libc::SYS_ioctl, [0, libc::TIOCSTI as c_long, c"x".as_ptr() as c_long, 0, 0, 0])),
     ("call_by_x32_number", |_| call(0x4000_0000 | libc::SYS_getpid, [0; 6])),
     ("call_as_32_bit", |_| call_as_32_bit()),
@@ -187,6 +220,44 @@ fn read_parent(address: &str) -> io::Result<()> {
     let there = libc::iovec { iov_base: ptr::without_provenance_mut(address), iov_len: 1 };
     let (here, there) = (&raw const here as c_long, &raw const there as c_long);
     call(libc::SYS_process_vm_readv, [parent(), here, 1, there, 1, 0])
+}
+
+/// Asks something of standard input, which is a socket.
+fn control(command: c_long, mut value: i32) -> io::Result<()> {
+    call(libc::SYS_ioctl, [0, command, (&raw mut value) as c_long, 0, 0, 0])
+}
+
+fn empty() -> c_long {
+    c"".as_ptr() as c_long
+}
+
+fn attribute() -> c_long {
+    c"user.adit".as_ptr() as c_long
+}
+
+/// Sets or removes an attribute.
+fn by_path(number: c_long, file: &str) -> io::Result<()> {
+    let file = path(file)?;
+    call(number, [file.as_ptr() as c_long, attribute(), empty(), 0, 0, 0])
+}
+
+/// Of standard output, a file that is open for reading. What they are now stands there again.
+fn change_flags() -> io::Result<()> {
+    let mut flags = 0_u64;
+    call(libc::SYS_ioctl, [1, FS_IOC_GETFLAGS, (&raw mut flags) as c_long, 0, 0, 0])?;
+    call(libc::SYS_ioctl, [1, FS_IOC_SETFLAGS, (&raw mut flags) as c_long, 0, 0, 0])
+}
+
+/// No socket is made to be connected: one of a pair sends to whom it likes.
+fn send_to_socket_of_file(file: &str) -> io::Result<()> {
+    let (ours, _theirs) = UnixDatagram::pair()?;
+    ours.send_to(b"told", file).map(drop)
+}
+
+/// What a driver does that shares memory with itself.
+fn grow_file_in_memory() -> io::Result<()> {
+    let file = memfd_create(c"probe", MemfdFlags::CLOEXEC)?;
+    Ok(ftruncate(file, PAGE as u64)?)
 }
 
 fn raise_limit() -> io::Result<()> {
