@@ -3,7 +3,6 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use adit_protocol::Digest;
 use lru::LruCache;
-use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, memfd_create};
+use rustix::fs::{FallocateFlags, StatVfsMountFlags, fallocate, fstatvfs};
+use rustix::io::{Errno, retry_on_intr};
 use tempfile::NamedTempFile;
 
 const KEY_FILE: &str = "key";
@@ -24,8 +24,10 @@ pub(crate) const TAG_BYTES: u64 = 32;
 const OPEN_MAX: usize = 64;
 /// How often the use of a file that is open is noted.
 const NOTED_EVERY: Duration = Duration::from_secs(60);
-/// Code that is held in memory where the disk is full: what a module of 8 MiB compiles to, or many small ones.
-const MEMORY_BYTES_MAX: u64 = 128 << 20;
+/// How many times as many bytes as are wanted make way on a full disk: what goes may still be open in a sandbox, or the disk fills for others.
+const EVICTED_PARTS_MAX: u64 = 2;
+/// What a file system counts the room of a file in.
+const BLOCK_BYTES: u64 = 512;
 /// A temporary file older than this was left by a process that died; no compilation takes as long.
 const TEMP_AGE_MAX: Duration = Duration::from_secs(3600);
 
@@ -46,49 +48,6 @@ struct Open {
     file: Arc<File>,
     /// When its time of last use was written.
     noted: Instant,
-    /// Bytes of a file that is nowhere else.
-    memory_bytes: u64,
-}
-
-/// A file for a compile worker to write code into, which has no name yet.
-#[derive(Debug)]
-pub(crate) enum NewCode {
-    /// Where the cache is.
-    OnDisk(NamedTempFile),
-    /// Where that has no room. Its size is what the code and its tag have, and stays so.
-    InMemory(File),
-}
-
-impl NewCode {
-    /// What is written to.
-    pub(crate) fn file(&self) -> &File {
-        match self {
-            Self::OnDisk(temp) => temp.as_file(),
-            Self::InMemory(file) => file,
-        }
-    }
-
-    /// What the code in it has.
-    fn code_bytes(&self) -> io::Result<u64> {
-        let bytes = self.file().metadata()?.len();
-        Ok(match self {
-            Self::OnDisk(_) => bytes,
-            Self::InMemory(_) => bytes - TAG_BYTES,
-        })
-    }
-
-    /// A file in memory for code of so many bytes; nobody can make it a hoard of more.
-    fn in_memory(code_bytes: u64) -> io::Result<Self> {
-        if code_bytes > MEMORY_BYTES_MAX {
-            let what = format!("the disk has no room for the module's code of {code_bytes} bytes");
-            let most = format!("and {MEMORY_BYTES_MAX} are the most that are held in memory instead");
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{what}, {most}")));
-        }
-        let file = File::from(memfd_create("adit-code", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-        file.set_len(code_bytes + TAG_BYTES)?;
-        fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK)?;
-        Ok(Self::InMemory(file))
-    }
 }
 
 impl ModuleCache {
@@ -138,32 +97,42 @@ impl ModuleCache {
             }
         }
         note_use(&file);
-        Some(self.keep_open(module, file, 0))
+        Some(self.keep_open(module, file))
     }
 
-    /// A file for a compile worker to write code into.
-    pub(crate) fn new_code(&self) -> io::Result<NewCode> {
-        match Self::temp_file_in(&self.folder) {
-            // Not of a block, but of names: one of a file makes room for one.
-            Err(error) if is_full(&error) => self.new_code_on_full_disk(0, true),
-            temp => temp.map(NewCode::OnDisk),
-        }
-    }
-
-    /// Another file, for code of which the disk took no more than a part: where that makes room, in place of the files that were not used
-    /// for longest, else in memory, as for whoever `may_evict` not, because that was no help.
+    /// A file for a compile worker to write code into, which has no name yet.
     ///
     /// # Errors
-    /// Where there is no such file, or the code is more than is held in memory.
-    pub(crate) fn new_code_on_full_disk(&self, code_bytes: u64, may_evict: bool) -> io::Result<NewCode> {
+    /// Where there is no such file.
+    pub(crate) fn new_code(&self) -> io::Result<NamedTempFile> {
+        self.with_room(|| Self::temp_file_in(&self.folder))
+    }
+
+    /// Has the disk keep room for code of so many bytes in `temp`, in place of the files that were not used for longest: of those that it
+    /// finds to be in the way, whatever whoever asked says, and at most of twice as many bytes.
+    ///
+    /// # Errors
+    /// Where there is no such room.
+    pub(crate) fn make_room(&self, temp: &NamedTempFile, code_bytes: u64) -> io::Result<()> {
         self.check_fits(code_bytes)?;
-        if may_evict
-            && self.make_room(code_bytes + TAG_BYTES)?
-            && let Ok(temp) = Self::temp_file_in(&self.folder)
-        {
-            return Ok(NewCode::OnDisk(temp));
+        let bytes = code_bytes + TAG_BYTES;
+        let is_kept = || !reserve(temp.as_file(), bytes).is_err_and(|error| is_full(&error));
+        self.remove_oldest(None, |_, removed| removed >= bytes.saturating_mul(EVICTED_PARTS_MAX) || is_kept())?;
+        reserve(temp.as_file(), bytes).map_err(|error| match is_full(&error) {
+            true => {
+                let what = format!("the disk has no room for the module's code of {code_bytes} bytes");
+                io::Error::new(io::ErrorKind::FileTooLarge, format!("{what}, nor does older code that may make way for it"))
+            }
+            false => error,
+        })
+    }
+
+    /// Does what the disk may have no room for, be it of a block or of a name; once more where one of the files made some.
+    fn with_room<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match work() {
+            Err(error) if is_full(&error) && self.remove_oldest(None, |_, removed| removed > 0)? > 0 => work(),
+            done => done,
         }
-        NewCode::in_memory(code_bytes)
     }
 
     /// A file that will get its name in `folder`, a cache's. One that is left behind is removed by and by.
@@ -181,18 +150,38 @@ impl ModuleCache {
         blake3::derive_key(context, &self.key)
     }
 
-    /// Authenticates the code in `new`, puts it in the folder, and evicts what that makes too much. Where the disk is full, the code is held
-    /// in memory for as long as there is room for it among the files that stay open.
+    /// Authenticates the code in `temp`, puts it in the folder, and evicts what that makes too much, or what is in its way on a full disk.
     ///
     /// # Errors
     /// Where that cannot be done, or the code alone is more than the cache may hold.
-    pub(crate) fn store(&self, module: Digest, new: NewCode) -> io::Result<Arc<File>> {
-        let code_bytes = new.code_bytes()?;
+    pub(crate) fn store(&self, module: Digest, mut temp: NamedTempFile) -> io::Result<Arc<File>> {
+        let code_bytes = temp.as_file().metadata()?.len();
         self.check_fits(code_bytes)?;
-        match new {
-            NewCode::OnDisk(temp) => self.store_on_disk(module, temp, code_bytes),
-            NewCode::InMemory(file) => self.hold_in_memory(module, file, code_bytes),
+        match self.append_tag(module, temp.as_file_mut(), code_bytes) {
+            // There was room for all but the tag.
+            Err(error) if is_full(&error) => {
+                self.make_room(&temp, code_bytes)?;
+                self.append_tag(module, temp.as_file_mut(), code_bytes)?;
+            }
+            tagged => tagged?,
         }
+        let path = self.path(module);
+        // Opened before it has its name, so that nothing can come between.
+        let file = File::open(temp.path())?;
+        self.name(temp, &path)?;
+        self.evict(Some(&path))?;
+        Ok(self.keep_open(module, file))
+    }
+
+    fn name(&self, temp: NamedTempFile, path: &Path) -> io::Result<()> {
+        let mut unnamed = Some(temp);
+        self.with_room(|| {
+            let temp = unnamed.take().expect("it comes back where it got no name");
+            temp.persist(path).map(drop).map_err(|refused| {
+                unnamed = Some(refused.file);
+                refused.error
+            })
+        })
     }
 
     /// Refuses code that is more than all that may be here: nothing is evicted for it.
@@ -203,36 +192,6 @@ impl ModuleCache {
         }
         let what = format!("the module's code has {bytes} bytes, and the cache holds {bytes_max} of compiled modules");
         Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{what}; its owner can raise cache-max")))
-    }
-
-    fn store_on_disk(&self, module: Digest, mut temp: NamedTempFile, code_bytes: u64) -> io::Result<Arc<File>> {
-        match self.append_tag(module, temp.as_file_mut(), code_bytes) {
-            // There was room for all but the tag.
-            Err(error) if is_full(&error) => {
-                let new = NewCode::in_memory(code_bytes)?;
-                temp.rewind()?;
-                io::copy(&mut temp.as_file().take(code_bytes), &mut new.file())?;
-                return self.store(module, new);
-            }
-            tagged => tagged?,
-        }
-        let path = self.path(module);
-        // Opened before it has its name, so that nothing can come between.
-        let file = File::open(temp.path())?;
-        temp.persist(&path).map_err(|e| e.error)?;
-        self.evict(Some(&path))?;
-        Ok(self.keep_open(module, file, 0))
-    }
-
-    fn hold_in_memory(&self, module: Digest, mut file: File, code_bytes: u64) -> io::Result<Arc<File>> {
-        self.append_tag(module, &mut file, code_bytes)?;
-        // As with a file in the folder, nobody writes to it any more, and what sandboxes get cannot be written to.
-        fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SEAL)?;
-        let file = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-        let bytes = code_bytes + TAG_BYTES;
-        self.drop_from_memory(MEMORY_BYTES_MAX + TAG_BYTES - bytes);
-        tracing::warn!(%module, bytes, folder = %self.folder.display(), "the disk is full: compiled code is held in memory");
-        Ok(self.keep_open(module, file, bytes))
     }
 
     fn append_tag(&self, module: Digest, file: &mut File, code_bytes: u64) -> io::Result<()> {
@@ -295,24 +254,10 @@ impl ModuleCache {
         Ok(hasher.finalize())
     }
 
-    fn keep_open(&self, module: Digest, file: File, memory_bytes: u64) -> Arc<File> {
+    fn keep_open(&self, module: Digest, file: File) -> Arc<File> {
         let file = Arc::new(file);
-        self.open().put(module, Open { file: Arc::clone(&file), noted: Instant::now(), memory_bytes });
+        self.open().put(module, Open { file: Arc::clone(&file), noted: Instant::now() });
         file
-    }
-
-    /// Lets go of what is held in memory and was not used for longest, until no more than `bytes_max` is left of it.
-    fn drop_from_memory(&self, bytes_max: u64) {
-        let mut open = self.open();
-        let held: Vec<_> = open.iter().map(|(module, open)| (*module, open.memory_bytes)).filter(|held| held.1 > 0).collect();
-        let mut bytes_held: u64 = held.iter().map(|(_, bytes)| bytes).sum();
-        for (module, bytes) in held.into_iter().rev() {
-            if bytes_held <= bytes_max {
-                break;
-            }
-            open.pop(&module);
-            bytes_held -= bytes;
-        }
     }
 
     /// Bytes of all compiled modules in the folder.
@@ -324,12 +269,6 @@ impl ModuleCache {
     fn evict(&self, newest: Option<&Path>) -> io::Result<()> {
         self.remove_oldest(newest, |left, _| left <= self.bytes_max)?;
         Ok(())
-    }
-
-    /// Removes the files that were not used for longest, until these had `bytes`, and says whether there were any. Room on the disk comes of
-    /// that once no sandbox has them open either.
-    fn make_room(&self, bytes: u64) -> io::Result<bool> {
-        Ok(self.remove_oldest(None, |_, removed| removed >= bytes)? > 0)
     }
 
     /// Removes the files that were not used for longest, but for `newest`, until it `is_enough`: asked with the bytes that are left, and those
@@ -378,6 +317,20 @@ impl ModuleCache {
 
     fn open(&self) -> MutexGuard<'_, LruCache<Digest, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the disk keep room for `file` to have so many bytes, as whose size it does not show.
+fn reserve(file: &File, bytes: u64) -> io::Result<()> {
+    match retry_on_intr(|| fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes)) {
+        // Such a file system can only be asked what it has.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            let disk = fstatvfs(file)?;
+            let left = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let has_room = left.saturating_add(file.metadata()?.blocks() * BLOCK_BYTES) >= bytes;
+            has_room.then_some(()).ok_or_else(|| io::ErrorKind::StorageFull.into())
+        }
+        reserved => Ok(reserved?),
     }
 }
 
@@ -461,9 +414,9 @@ mod tests {
     }
 
     /// Code as a compile worker wrote it.
-    fn written(cache: &ModuleCache, code: &[u8]) -> NewCode {
-        let new = cache.new_code().unwrap();
-        new.file().write_all(code).unwrap();
+    fn written(cache: &ModuleCache, code: &[u8]) -> NamedTempFile {
+        let mut new = cache.new_code().unwrap();
+        new.write_all(code).unwrap();
         new
     }
 
@@ -628,78 +581,49 @@ mod tests {
         assert!(temporary.flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX)));
     }
 
-    /// Whether it is here, and how many bytes of it are in memory alone.
-    fn held(cache: &ModuleCache, module: Digest) -> Option<u64> {
-        cache.open().peek(&module).map(|open| open.memory_bytes)
-    }
-
-    fn bytes_of(mut file: &File) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut bytes).unwrap();
-        bytes
-    }
-
+    /// A worker that said a large number had the whole cache evicted for it.
     #[test]
-    fn oldest_code_makes_room_on_a_full_disk_and_no_more_of_it_than_is_asked_for() {
+    fn nothing_makes_room_that_is_there_already() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path(), 1 << 20);
-        let modules = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
-        for (age_s, module) in (0..40).step_by(10).zip(modules) {
-            store(&cache, module, &[1; 80]);
-            File::open(cache.path(module)).unwrap().set_modified(SystemTime::now() - Duration::from_secs(age_s)).unwrap();
-        }
-        let kept = || modules.iter().filter(|module| cache.path(**module).exists()).count();
-        for (bytes, may_evict, left) in [(80, false, 4), (1 << 21, true, 4), (0, true, 3), (80, true, 2), (1 << 19, true, 0)] {
-            let new = cache.new_code_on_full_disk(bytes, may_evict);
-            assert_eq!(kept(), left, "{bytes}");
-            assert_eq!(matches!(&new, Ok(NewCode::OnDisk(_))), left < 4, "{bytes}: {new:?}");
-        }
-        // Nothing is left that could make room.
-        let new = cache.new_code_on_full_disk(80, true).unwrap();
-        assert!(matches!(new, NewCode::InMemory(_)), "{new:?}");
+        let [a, b] = [b"a", b"b"].map(|name| Digest::of(name));
+        store(&cache, a, &[1; 80]);
+        let new = written(&cache, &[2; 80]);
+        let most = (1 << 20) - TAG_BYTES;
+        cache.make_room(&new, most).unwrap();
+        assert_eq!(cache.make_room(&new, most + 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(cache.modules(9).unwrap(), [a]);
+        // What is kept is no part of the code.
+        cache.store(b, new).unwrap();
+        assert_eq!(fs::metadata(cache.path(b)).unwrap().len(), 80 + TAG_BYTES);
+        assert!(self::cache(folder.path(), 1 << 20).load(b).is_some());
     }
 
     #[test]
-    fn code_in_memory_is_as_good_as_on_disk_and_nobody_changes_it() {
+    fn one_file_makes_room_for_a_name_and_only_where_there_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let cache = cache(folder.path(), 1 << 20);
-        let module = Digest::of(b"m");
-        let new = cache.new_code_on_full_disk(12, false).unwrap();
-        // No compile worker can make it larger.
-        assert_eq!(new.file().write_all(&[0; 45]).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        let worker = new.file().try_clone().unwrap();
-        (&worker).rewind().unwrap();
-        (&worker).write_all(b"machine code").unwrap();
-        let file = cache.store(module, new).unwrap();
-        assert!((&worker).write_all(b"x").is_err() && (&*file).write_all(b"x").is_err());
-        let in_memory = bytes_of(&file);
-        assert_eq!(held(&cache, module), Some(12 + TAG_BYTES));
-        assert_eq!(cache.modules(9).unwrap(), [module]);
-        assert!(!cache.path(module).exists());
-        store(&cache, module, b"machine code");
-        assert_eq!(fs::read(cache.path(module)).unwrap(), in_memory);
-        assert_eq!(held(&cache, module), Some(0));
-    }
-
-    #[test]
-    fn code_in_memory_is_bounded_and_what_was_used_last_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = cache(folder.path(), 1 << 30);
-        let modules = [b"a", b"b", b"c", b"d"].map(|name| Digest::of(name));
-        let hold = |module: Digest, bytes: u64| cache.store(module, cache.new_code_on_full_disk(bytes, false)?);
-        store(&cache, modules[0], b"on disk");
-        for module in &modules[1..3] {
-            hold(*module, MEMORY_BYTES_MAX / 2 - TAG_BYTES).unwrap();
+        for (age_s, name) in [(0, b"a"), (60, b"b"), (30, b"c")] {
+            store(&cache, Digest::of(name), &[1; 80]);
+            File::open(cache.path(Digest::of(name)))
+                .unwrap()
+                .set_modified(SystemTime::now() - Duration::from_secs(age_s))
+                .unwrap();
         }
-        cache.get(modules[1]).unwrap();
-        hold(modules[3], 1).unwrap();
-        assert_eq!(modules.map(|module| held(&cache, module).is_some()), [true, true, false, true]);
-        hold(modules[2], MEMORY_BYTES_MAX).unwrap();
-        assert_eq!(modules.map(|module| held(&cache, module).is_some()), [true, false, true, false]);
-        let error = hold(modules[3], MEMORY_BYTES_MAX + 1).unwrap_err();
-        assert!(error.to_string().starts_with("the disk has no room for the module's code of 134217729 bytes"), "{error}");
-        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+        let (denied, full) = (io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull);
+        // What fails first, whether it then succeeds, and how many modules are left.
+        for (kind, succeeds, left) in [(denied, false, 3), (full, true, 2), (full, true, 1), (full, true, 0)] {
+            let mut first = Some(kind);
+            let done = cache.with_room(|| first.take().map_or(Ok(()), |kind| Err(kind.into())));
+            assert_eq!((done.is_ok(), cache.modules(9).unwrap().len()), (succeeds, left), "{kind}");
+            assert!(left == 0 || cache.load(Digest::of(b"a")).is_some(), "the last one used");
+        }
+        let mut asked = 0;
+        let done: io::Result<()> = cache.with_room(|| {
+            asked += 1;
+            Err(full.into())
+        });
+        assert!(done.is_err() && asked == 1, "nothing is left that could make room: {asked}");
     }
 
     #[test]

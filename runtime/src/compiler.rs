@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
@@ -17,14 +17,16 @@ use adit_protocol::Digest;
 use adit_protocol::limits::MODULE_BYTES_MAX;
 use humantime::format_rfc3339_seconds;
 use rustix::process::Signal;
+use tempfile::NamedTempFile;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
-use crate::cache::{ModuleCache, NewCode};
+use crate::backoff::Backoff;
+use crate::cache::{ModuleCache, is_full};
 use crate::engine::Tier;
 use crate::ipc::{CompileOrder, FromCompiler, IpcError, ToCompiler};
-use crate::process::{Role, Used, WorkerProcess, WorkerSetup, ended_for_memory};
+use crate::process::{Role, WorkerProcess, WorkerSetup, memory_limit_is_the_least};
 use crate::share::{Accounts, CpuShare};
 use crate::strikes::Strikes;
 use crate::unchecked::process_time;
@@ -38,8 +40,6 @@ const COMPILE_UNIT_BYTES: u64 = MODULE_BYTES_DEFAULT;
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
 /// A worker that had less than this part of the time that it was given was kept waiting by the machine.
 const BUSY_PART: u32 = 2;
-/// How often compiled modules make room for another on a full disk: what goes may still be open in a sandbox, or the disk fills for others.
-const EVICTIONS_MAX: usize = 2;
 /// Compilations of one tier at once. Each uses every core; one more hides the time that a small module waits for a large one.
 const COMPILES_MAX: usize = 2;
 /// Modules of fewer bytes are compiled once: their optimised code is there within a tenth of a second.
@@ -66,15 +66,16 @@ pub enum CompileError {
     /// This node could not do its part.
     #[error("compilation failed on this node: {0}")]
     Node(String),
-    /// Its code is larger than all that this node keeps of compiled modules.
+    /// This node has no room for it: its cache or its disk for the code, or, for some minutes, its memory for the compilation.
     #[error("{0}")]
-    TooLarge(String),
+    NoRoom(String),
 }
 
 impl From<io::Error> for CompileError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::FileTooLarge => Self::TooLarge(error.to_string()),
+            io::ErrorKind::FileTooLarge => Self::NoRoom(error.to_string()),
+            _ if is_full(&error) => Self::NoRoom(error.to_string()),
             _ => Self::Node(error.to_string()),
         }
     }
@@ -132,6 +133,8 @@ pub(crate) struct Compiler {
     accounts: Arc<Accounts>,
     cache: Arc<ModuleCache>,
     strikes: Arc<Strikes>,
+    /// Modules whose compile worker somebody killed.
+    backoff: Backoff,
     module_limits: ModuleLimits,
     limits: CompileLimits,
     running: Mutex<HashMap<Digest, Compilation>>,
@@ -164,6 +167,7 @@ impl Compiler {
             accounts: Accounts::new(share, 2 * COMPILES_MAX),
             cache,
             strikes,
+            backoff: Backoff::default(),
             module_limits,
             limits,
             running: Mutex::default(),
@@ -211,6 +215,12 @@ impl Compiler {
             Err(None) => {}
         }
         let started = Instant::now();
+        if let Some(left) = self.backoff.left(module, started) {
+            return Err(CompileError::NoRoom(format!(
+                "its compile worker was killed here; not tried again for {} s",
+                left.as_secs() + 1
+            )));
+        }
         let begun = self.begin_with_baseline(module, wasm).await?;
         if begun == Begun::Not {
             self.optimise(module, File::open(wasm)?).await?;
@@ -246,9 +256,10 @@ impl Compiler {
                         }
                     },
                     Answer::Invalid(reason) => return Err(CompileError::Invalid(reason)),
+                    Answer::Died(Death::Killed(reason)) => return Err(self.back_off(module, &reason)),
                     Answer::Unsuited(reason)
                     | Answer::Failed(reason)
-                    | Answer::Died(Death::Node(reason) | Death::Module(reason) | Death::Crowd(reason)) => {
+                    | Answer::Died(Death::Node(reason) | Death::Module(reason)) => {
                         tracing::debug!(%module, reason, "no baseline code");
                         return Ok(Begun::Not);
                     }
@@ -298,7 +309,6 @@ impl Compiler {
         let limits = self.limits.of(wasm_bytes);
         let order = CompileOrder { module, tier, limits: self.module_limits, profile: self.profile };
         let mut code = self.cache.new_code()?;
-        let ended_before = ended_for_memory();
         let mut worker = self.setup.spawn(Role::Compile)?;
         worker.limit_processor(limits.cpu)?;
         worker.limit_memory(limits.memory)?;
@@ -306,50 +316,56 @@ impl Compiler {
         // The time is the compiler's to use; when it was stopped it had none.
         let wall = self.accounts.share().wall_for(limits.wall);
         let order = ToCompiler::Compile(order);
-        let answer = timeout(wall, async {
-            worker.sender.send_with_fds(&order, &[wasm.as_fd(), code.file().as_fd()]).await?;
-            for evictions_left in (0..=EVICTIONS_MAX).rev() {
-                match worker.receiver.recv().await? {
-                    Some(FromCompiler::Full(bytes)) => code = self.room_for(bytes, evictions_left > 0).await?,
-                    answer => return Ok::<_, Unanswered>(answer),
-                }
-                worker.sender.send_with_fds(&ToCompiler::WriteAgain, &[code.file().as_fd()]).await?;
+        let began = Instant::now();
+        let mut answer = timeout(wall, ask(&mut worker, &order, &[wasm.as_fd(), code.as_file().as_fd()])).await;
+        if let Ok(Ok(Some(FromCompiler::Full(bytes)))) = answer {
+            let left = wall.saturating_sub(began.elapsed());
+            if tier == Tier::Baseline {
+                // It is needed for a moment; for that nothing makes way.
+                return Ok(Answer::Unsuited("the disk has no room for baseline code".to_owned()));
             }
-            Ok(worker.receiver.recv().await?)
-        });
-        Ok(match answer.await {
+            if bytes > limits.memory {
+                return Ok(Answer::Failed(format!(
+                    "the compile worker says that it has {bytes} bytes of code, and may have less memory"
+                )));
+            }
+            // The worker waits, and its time does not run.
+            let cache = Arc::clone(&self.cache);
+            code = off_thread(move || cache.make_room(&code, bytes).map(|()| code)).await??;
+            answer = timeout(left, ask(&mut worker, &ToCompiler::WriteAgain, &[])).await;
+        }
+        Ok(match answer {
             Ok(Ok(Some(FromCompiler::Compiled))) => Answer::Code(code),
             Ok(Ok(Some(FromCompiler::Invalid(reason)))) => Answer::Invalid(words(&reason)),
             Ok(Ok(Some(FromCompiler::Unsuited(reason)))) => Answer::Unsuited(words(&reason)),
             Ok(Ok(Some(FromCompiler::Failed(reason)))) => Answer::Failed(words(&reason)),
-            Ok(Err(Unanswered::NoRoom(error))) => return Err(error),
-            // In memory there is room for all that it spoke of.
-            Ok(Ok(Some(FromCompiler::Full(_)))) => Answer::Failed("the compile worker wrote more than it said".to_owned()),
-            Ok(Ok(None) | Err(Unanswered::Ipc)) => Answer::Died(death(&mut worker, limits, ended_before).await?),
+            Ok(Ok(Some(FromCompiler::Full(_)))) => Answer::Failed("the compile worker asks for room twice".to_owned()),
+            Ok(Ok(None) | Err(IpcError::Io(_))) => Answer::Died(death(&mut worker, limits).await?),
+            Ok(Err(error)) => Answer::Failed(error.to_string()),
             Err(_) => Answer::Died(timed_out(&worker, limits)),
         })
     }
 
-    /// Another file for code of so many bytes, for which there was no room in the one before.
-    async fn room_for(&self, bytes: u64, may_evict: bool) -> Result<NewCode, CompileError> {
-        let cache = Arc::clone(&self.cache);
-        Ok(off_thread(move || cache.new_code_on_full_disk(bytes, may_evict)).await??)
+    /// Lets a module be for a while whose worker somebody killed.
+    fn back_off(&self, module: Digest, reason: &str) -> CompileError {
+        tracing::warn!(%module, reason, "a compile worker was killed");
+        let time = self.backoff.add(module, Instant::now());
+        CompileError::NoRoom(format!("{reason}; not tried again here for {} s", time.as_secs()))
     }
 
     /// Makes a worker's death an error, and where it was the module's doing a strike against it.
     async fn blame(&self, module: Digest, death: Death) -> Result<(), CompileError> {
-        let (reason, is_certain) = match death {
+        let reason = match death {
             Death::Node(reason) => return Err(CompileError::Node(reason)),
-            Death::Module(reason) => (reason, true),
-            Death::Crowd(reason) => (reason, false),
+            Death::Killed(reason) => return Err(self.back_off(module, &reason)),
+            Death::Module(reason) => reason,
         };
         let strikes = Arc::clone(&self.strikes);
         let until = off_thread(move || strikes.add(module)).await?;
         tracing::warn!(%module, reason, struck_out = until.is_some(), "a module killed its compile worker");
         Err(match until {
             Some(until) => CompileError::Invalid(format!("{reason}; refused until {}: {STRUCK}", format_rfc3339_seconds(until))),
-            None if is_certain => CompileError::Invalid(reason),
-            None => CompileError::Node(reason),
+            None => CompileError::Invalid(reason),
         })
     }
 
@@ -401,31 +417,11 @@ enum Begun {
 
 /// What came of a compile worker.
 enum Answer {
-    Code(NewCode),
+    Code(NamedTempFile),
     Unsuited(String),
     Invalid(String),
     Failed(String),
     Died(Death),
-}
-
-/// Why a compile worker's answer is not waited for.
-enum Unanswered {
-    /// It died, or said what is no message.
-    Ipc,
-    /// There is no room for its code, nor in memory.
-    NoRoom(CompileError),
-}
-
-impl From<IpcError> for Unanswered {
-    fn from(_: IpcError) -> Self {
-        Self::Ipc
-    }
-}
-
-impl From<CompileError> for Unanswered {
-    fn from(error: CompileError) -> Self {
-        Self::NoRoom(error)
-    }
 }
 
 /// Why a module is refused without another try.
@@ -441,53 +437,52 @@ impl CompileLimits {
     }
 }
 
+/// Says something to a compile worker, and hears what it answers.
+async fn ask(worker: &mut WorkerProcess, message: &ToCompiler, fds: &[BorrowedFd<'_>]) -> Result<Option<FromCompiler>, IpcError> {
+    worker.sender.send_with_fds(message, fds).await?;
+    worker.receiver.recv().await
+}
+
 /// Who is to blame for a compile worker that went without an answer.
 ///
-/// The module is, for what it does again wherever it is compiled: processor time or memory over the limits, a crash or a panic of the
-/// compiler. The node is, for what may happen to any module: a worker that could not do its part, one that had to wait for a
-/// processor, and one that somebody killed.
+/// The module is, for what it surely did and does again wherever it is compiled: processor time or memory over the limits, a crash or a
+/// panic of the compiler. The node is, for what may happen to any module: a worker that could not do its part, one that had to wait for a
+/// processor, one whose pages could not be read, and one that somebody killed.
 ///
-/// The kernel's SIGKILL is between them. It comes where memory is short, and compile workers are what it ends first, so that a crowded
-/// machine may lose one over any module. But a worker that had taken much of what it may have was a good part of the crowd. So the module
-/// gets a strike for that and no more: it is tried again, and refused when it comes to the same.
+/// It is the kernel that kills with SIGKILL, mostly, where memory is short, and it ends compile workers first. If that were the module's to
+/// answer for, whoever fills a machine's memory could have another's module refused. But as it may be a dear one on a small machine, it is
+/// let be for a while.
 #[derive(Debug, PartialEq, Eq)]
 enum Death {
     Module(String),
-    Crowd(String),
+    Killed(String),
     Node(String),
 }
 
-/// The part of its memory from which on a worker is to blame that the machine ran out of it. Modules that are made to be dear within the
-/// limits of admission come to 450 MiB, but for some of 610 to 790.
-const CROWD_PART: u64 = 2;
-
-/// What to make of a compile worker that ended without an answer. Before, the kernel had ended so many processes for want of memory.
-async fn death(worker: &mut WorkerProcess, limits: CompileLimits, ended_before: Option<u64>) -> Result<Death, CompileError> {
-    let used = worker.used_until_end().await.ok();
+/// What to make of a compile worker that ended without an answer.
+async fn death(worker: &mut WorkerProcess, limits: CompileLimits) -> Result<Death, CompileError> {
+    let cpu = worker.cpu_until_end().await.ok().flatten();
     let status = worker.kill().await?;
-    // Whoever else kills with this signal does not count there.
-    let for_memory = ended_before.zip(ended_for_memory()).is_some_and(|(before, now)| before < now);
-    Ok(cause(status, limits, used, for_memory))
+    Ok(cause(status, limits, cpu, memory_limit_is_the_least(limits.memory)))
 }
 
-/// Why a worker ended; `for_memory` where the kernel ended a process for want of that meanwhile.
-fn cause(status: ExitStatus, limits: CompileLimits, used: Option<Used>, for_memory: bool) -> Death {
+/// Why a worker ended that had so much processor time; `is_ours` where no limit of its memory was lower than the one that it was given.
+fn cause(status: ExitStatus, limits: CompileLimits, cpu: Option<Duration>, is_ours: bool) -> Death {
     let over_time = || Death::Module(format!("compilation took over {} s of processor time", limits.cpu.as_secs()));
     match (status.signal().map(Signal::from_named_raw), status.code()) {
         // What is left of the limit once SIGXCPU did nothing, which only a worker that was taken over can bring about.
-        (Some(Some(Signal::KILL)), _) if used.is_some_and(|used| used.cpu >= limits.cpu) => over_time(),
-        (Some(Some(Signal::KILL)), _) => match used.filter(|_| for_memory) {
-            Some(used) if used.memory >= limits.memory / CROWD_PART => {
-                Death::Crowd(format!("the machine ran out of memory when the compiler had {} bytes of it", used.memory))
-            }
-            Some(_) => Death::Node("the compile worker was killed, because the machine ran out of memory".to_owned()),
-            None => Death::Node("the compile worker was killed".to_owned()),
-        },
+        (Some(Some(Signal::KILL)), _) if cpu.is_some_and(|cpu| cpu >= limits.cpu) => over_time(),
+        (Some(Some(Signal::KILL)), _) => {
+            Death::Killed("the compile worker was killed, which the system does where memory is short".to_owned())
+        }
         (Some(Some(Signal::XCPU)), _) => over_time(),
         // What the allocator does where there is no more memory.
-        (Some(Some(Signal::ABORT)), _) => {
+        (Some(Some(Signal::ABORT)), _) if is_ours => {
             Death::Module(format!("the compiler died of it, probably over its limit of {} bytes of memory", limits.memory))
         }
+        (Some(Some(Signal::ABORT)), _) => Death::Killed("the compile worker had less memory here than it may have".to_owned()),
+        // A page of a file that the disk does not give.
+        (Some(Some(Signal::BUS)), _) => Death::Node("the compile worker could not read its own memory".to_owned()),
         // No module is to blame for that: either our list lacks a call that this machine's libraries make, or somebody broke in.
         (Some(Some(Signal::SYS)), _) => {
             Death::Node("the compile worker was killed for a system call that is not allowed".to_owned())
@@ -530,7 +525,10 @@ mod tests {
 
     /// A compiler whose workers do not start.
     fn compiler(folder: &Path) -> Arc<Compiler> {
-        let program = WorkerProgram::at("/no/such/program");
+        with_workers(folder, WorkerProgram::at("/no/such/program"))
+    }
+
+    fn with_workers(folder: &Path, program: WorkerProgram) -> Arc<Compiler> {
         let setup = WorkerSetup { program, need: Need::Strong, priority: Priority::Normal };
         let cache = Arc::new(ModuleCache::new(folder, Digest::of(b"engine"), 1 << 20).unwrap());
         let strikes = Strikes::new(&cache, SystemTime::now);
@@ -568,9 +566,9 @@ mod tests {
     }
 
     /// Waits for the end of a worker.
-    async fn death_of(worker: &mut WorkerProcess, limits: CompileLimits, ended_before: Option<u64>) -> Death {
+    async fn death_of(worker: &mut WorkerProcess, limits: CompileLimits) -> Death {
         assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
-        death(worker, limits, ended_before).await.unwrap()
+        death(worker, limits).await.unwrap()
     }
 
     #[tokio::test]
@@ -582,7 +580,7 @@ mod tests {
             let mut worker = scripted(folder.path(), script);
             worker.limit_processor(limits.cpu).unwrap();
             worker.limit_memory(limits.memory).unwrap();
-            let death = death_of(&mut worker, limits, ended_for_memory()).await;
+            let death = death_of(&mut worker, limits).await;
             assert_eq!(death, Death::Module("compilation took over 1 s of processor time".to_owned()), "{script}");
         }
     }
@@ -590,25 +588,13 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[tokio::test]
-    async fn worker_that_somebody_kills_is_not_the_modules_fault_whatever_it_holds() {
+    async fn worker_that_somebody_kills_is_not_the_modules_fault() {
         let folder = tempfile::tempdir().unwrap();
-        let limits = CompileLimits { memory: 128 * MIB, ..CompileLimits::default() };
-        let mut worker = scripted(folder.path(), "exec dd if=/dev/zero of=/dev/null bs=100M");
+        let mut worker = scripted(folder.path(), "while :; do :; done");
         let pid = Pid::from_raw(worker.pid().unwrap().cast_signed()).unwrap();
-        let status = format!("/proc/{}/status", pid.as_raw_nonzero());
-        let most_held = || {
-            let status = std::fs::read_to_string(&status).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-        };
-        while most_held() < 100 * MIB {
-            tokio::task::yield_now().await;
-        }
         kill_process(pid, Signal::KILL).unwrap();
-        let used = worker.used_until_end().await.unwrap();
-        assert!((100 * MIB..128 * MIB).contains(&used.memory) && used.cpu > Duration::ZERO, "{used:?}");
-        // Asked again, as its status is.
-        assert_eq!(death(&mut worker, limits, None).await, Ok(Death::Node("the compile worker was killed".to_owned())));
+        let death = death_of(&mut worker, CompileLimits::default()).await;
+        assert!(matches!(&death, Death::Killed(reason) if reason.starts_with("the compile worker was killed")), "{death:?}");
     }
 
     /// A control group of so much memory, where this process may make one.
@@ -634,39 +620,44 @@ mod tests {
         }
     }
 
+    /// It had taken as much as a worker of its own may have, and was to blame for that once: so were strangers' modules.
     #[tokio::test]
-    async fn worker_that_the_kernel_ends_for_its_memory_may_be_the_modules_fault() {
+    async fn worker_that_the_kernel_ends_for_its_memory_is_not_the_modules_fault() {
         let Some(group) = Group::new(64 * MIB) else {
             return println!("not tried: this process may make no control group");
         };
         // `dd` closes its standard input, which is the socket.
         let script = format!("echo $$ >{}/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs=100M 3<&0", group.0.display());
-        for (memory, is_crowd) in [(100 * MIB, true), (1024 * MIB, false)] {
-            let folder = tempfile::tempdir().unwrap();
-            let limits = CompileLimits { memory, ..CompileLimits::default() };
-            let ended_before = ended_for_memory();
-            let mut worker = scripted(folder.path(), &script);
-            let death = death_of(&mut worker, limits, ended_before).await;
-            match &death {
-                Death::Crowd(reason) if is_crowd => assert!(reason.starts_with("the machine ran out of memory when"), "{reason}"),
-                Death::Node(reason) if !is_crowd => assert!(reason.ends_with("the machine ran out of memory"), "{reason}"),
-                _ => panic!("{memory}: {death:?}"),
-            }
-        }
+        let folder = tempfile::tempdir().unwrap();
+        let mut worker = scripted(folder.path(), &script);
+        let death = death_of(&mut worker, CompileLimits { memory: 100 * MIB, ..CompileLimits::default() }).await;
+        assert!(matches!(&death, Death::Killed(reason) if reason.contains("memory is short")), "{death:?}");
     }
 
-    /// One may be the machine's bad day, two are the module.
     #[tokio::test]
-    async fn module_that_the_machine_had_no_memory_for_is_tried_once_more() {
+    async fn module_whose_worker_was_killed_is_left_alone_for_a_while_and_gets_no_strike() {
         let folder = tempfile::tempdir().unwrap();
-        let compiler = compiler(folder.path());
-        let module = Digest::of(b"module");
-        let blame = async |death| compiler.blame(module, death).await.unwrap_err();
-        let crowd = || Death::Crowd("crowded".to_owned());
-        assert_eq!(blame(Death::Node("killed".to_owned())).await, CompileError::Node("killed".to_owned()));
-        assert_eq!(blame(crowd()).await, CompileError::Node("crowded".to_owned()));
-        let CompileError::Invalid(reason) = blame(crowd()).await else { panic!("it is the second time") };
-        assert!(reason.starts_with("crowded; refused until 2") && reason.ends_with(STRUCK), "{reason}");
+        let (starts, program) = (folder.path().join("starts"), folder.path().join("worker"));
+        std::fs::write(&program, format!("#!/bin/sh\necho >>{}; kill -KILL $$\n", starts.display())).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        let compiler = with_workers(folder.path(), WorkerProgram::at(program));
+        let compile = async |name: &str| {
+            let wasm = folder.path().join(name);
+            std::fs::write(&wasm, name).unwrap();
+            let error = compiler.compile(Digest::of(name.as_bytes()), &wasm).await.unwrap_err();
+            let CompileError::NoRoom(reason) = error else { panic!("{name}: {error:?}") };
+            (reason, std::fs::metadata(&starts).unwrap().len())
+        };
+        let (reason, starts) = compile("dear").await;
+        assert!(reason.starts_with("the compile worker was killed") && reason.ends_with("for 300 s") && starts == 1, "{reason}");
+        let (reason, starts) = compile("dear").await;
+        assert!(
+            reason.starts_with("its compile worker was killed here; not tried again for") && starts == 1,
+            "{reason} {starts}"
+        );
+        let (reason, starts) = compile("another").await;
+        assert!(reason.starts_with("the compile worker was killed") && starts == 2, "{reason} {starts}");
+        assert!(!folder.path().join("strikes").exists());
     }
 
     #[test]
@@ -682,29 +673,28 @@ mod tests {
         let exit = |code: i32| ExitStatus::from_raw(code << 8);
         let signal = |signal: Signal| ExitStatus::from_raw(signal.as_raw());
         let limits = CompileLimits::default();
-        let [little, much] = [1, limits.memory / 2].map(|memory| Used { cpu: Duration::ZERO, memory });
-        let long = Used { cpu: limits.cpu, memory: 1 };
-        for (status, used, for_memory, blamed) in [
-            (signal(Signal::KILL), Some(much), false, "node"),
-            (signal(Signal::KILL), Some(little), true, "node"),
-            (signal(Signal::KILL), None, true, "node"),
-            (signal(Signal::KILL), Some(much), true, "crowd"),
-            (signal(Signal::KILL), Some(long), false, "module"),
-            (signal(Signal::SYS), Some(much), true, "node"),
-            (exit(WORKER_FAILED), Some(much), true, "node"),
-            (exit(0), None, false, "node"),
+        let long = Some(limits.cpu);
+        for (status, cpu, is_ours, blamed) in [
+            (signal(Signal::KILL), Some(limits.cpu / 2), true, "nobody"),
+            (signal(Signal::KILL), None, true, "nobody"),
+            (signal(Signal::KILL), long, false, "module"),
+            (signal(Signal::SYS), long, true, "node"),
+            (signal(Signal::BUS), long, true, "node"),
+            (exit(WORKER_FAILED), long, true, "node"),
+            (exit(0), None, true, "node"),
             (signal(Signal::XCPU), None, false, "module"),
-            (signal(Signal::ABORT), None, false, "module"),
+            (signal(Signal::ABORT), None, true, "module"),
+            (signal(Signal::ABORT), long, false, "nobody"),
             (signal(Signal::SEGV), None, false, "module"),
             // A panic.
             (exit(101), None, false, "module"),
         ] {
-            let found = match cause(status, limits, used, for_memory) {
+            let found = match cause(status, limits, cpu, is_ours) {
                 Death::Module(_) => "module",
-                Death::Crowd(_) => "crowd",
+                Death::Killed(_) => "nobody",
                 Death::Node(_) => "node",
             };
-            assert_eq!(found, blamed, "{status} {used:?} {for_memory}");
+            assert_eq!(found, blamed, "{status} {cpu:?} {is_ours}");
         }
     }
 }

@@ -155,7 +155,7 @@ pub(crate) struct Ending {
 pub(crate) enum ToCompiler {
     /// The first message, with two descriptors: the module, and where its code goes.
     Compile(CompileOrder),
-    /// Answers [`FromCompiler::Full`], with another descriptor for the code.
+    /// Answers [`FromCompiler::Full`]: there is room now.
     WriteAgain,
 }
 

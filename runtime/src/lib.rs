@@ -40,6 +40,7 @@ mod inputs;
 mod profile;
 mod run;
 
+mod backoff;
 mod cache;
 mod code;
 mod compiler;

@@ -1,7 +1,7 @@
 //! Worker processes as their supervisor sees them.
 
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -9,16 +9,21 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use adit_protocol::{FRAME_HEADER_BYTES, decode_frame};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpriority_process};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, WaitId, WaitIdOptions, getrlimit, pidfd_open, prlimit, setpriority_process, waitid,
+};
 use tokio::net::UnixStream;
 use tokio::process::Child;
 
 use crate::ipc::{Receiver, Sender, connection};
-use crate::unchecked::{schedule_when_idle, used_until_end};
+use crate::unchecked::{process_time, schedule_when_idle};
 use crate::walls::{Need, SandboxReport};
 
 /// How long a worker that only tells of its walls may take on a machine that is busy with other things.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How a system says that it promises no more memory than it has: whoever else has much of it leaves others none.
+const STRICT_OVERCOMMIT: &str = "2";
 
 /// What such a worker has to say takes some dozen bytes, and an error some hundred.
 const PROBE_BYTES_MAX: u64 = 16 * 1024;
@@ -185,15 +190,6 @@ impl WorkerSetup {
     }
 }
 
-/// What a worker used until it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Used {
-    /// Of all its threads.
-    pub(crate) cpu: Duration,
-    /// The most bytes that it had in memory.
-    pub(crate) memory: u64,
-}
-
 /// A running worker, killed when dropped. It also ends by itself when its socket closes.
 #[derive(Debug)]
 pub(crate) struct WorkerProcess {
@@ -239,13 +235,17 @@ impl WorkerProcess {
         self.child.start_kill()
     }
 
-    /// Makes sure that the worker is gone, and says what it had used. Its status can still be asked for.
-    pub(crate) async fn used_until_end(&mut self) -> io::Result<Used> {
+    /// Makes sure that the worker is gone, and says how much processor time all its threads had. Its status can still be asked for.
+    pub(crate) async fn cpu_until_end(&mut self) -> io::Result<Option<Duration>> {
         self.child.start_kill()?;
         let pid = self.pid().ok_or(io::ErrorKind::NotFound)?;
+        let process = Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::NotFound)?;
+        // The number may be another's once this future is dropped; what was opened stays this child.
+        let process = pidfd_open(process, PidfdFlags::empty())?;
+        let ended = move || waitid(WaitId::PidFd(process.as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         // It takes a moment to give back a gibibyte.
-        let (cpu, memory) = tokio::task::spawn_blocking(move || used_until_end(pid)).await??;
-        Ok(Used { cpu, memory })
+        tokio::task::spawn_blocking(ended).await??;
+        Ok(process_time(pid))
     }
 
     /// Makes sure that the worker is gone, and says what it died of. One that ended by itself keeps its own status. Cancel-safe.
@@ -285,14 +285,52 @@ fn read_report(ours: StdUnixStream) -> io::Result<SandboxReport> {
     }
 }
 
-/// How many processes the kernel has ended since its start because memory was short, of the machine or of a control group. Nothing where it
-/// does not say.
-pub(crate) fn ended_for_memory() -> Option<u64> {
-    let counts = std::fs::read_to_string("/proc/vmstat").ok()?;
-    counts.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
+/// Whether a worker to which memory is denied is over the limit of so many bytes that it was given: this process passes on no lower one, and
+/// the system denies no other.
+pub(crate) fn memory_limit_is_the_least(bytes: u64) -> bool {
+    let data_is_ours = getrlimit(Resource::Data).maximum.is_none_or(|most| most >= bytes);
+    let is_counted = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == STRICT_OVERCOMMIT);
+    data_is_ours && getrlimit(Resource::As).current.is_none() && !is_counted
 }
 
 /// Where a worker's complaints go: to whoever debugs, else nowhere, since a guest could fill any file.
 fn stderr() -> Stdio {
     if tracing::enabled!(tracing::Level::DEBUG) { Stdio::inherit() } else { Stdio::null() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a process with limits is asked, by the test that started it.
+    const ASKED: &str = "ADIT_TEST_MEMORY_LIMIT";
+    const ITSELF: &str = "process::tests::memory_limit_is_the_least_where_no_other_is_passed_on";
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn memory_limit_is_the_least_where_no_other_is_passed_on() {
+        if let Ok(bytes) = std::env::var(ASKED) {
+            return println!("told: {}", memory_limit_is_the_least(bytes.parse().unwrap()));
+        }
+        if !memory_limit_is_the_least(GIB) {
+            return println!("not tried: this machine has limits of its own");
+        }
+        for (limits, bytes, told) in [
+            (":", GIB, true),
+            ("ulimit -d 1048576", GIB, true),
+            ("ulimit -d 1048575", GIB, false),
+            ("ulimit -d 1048575", GIB / 2, true),
+            // The soft one is replaced by a worker's own.
+            ("ulimit -Sd 1048575", GIB, true),
+            ("ulimit -v 67108864", GIB, false),
+        ] {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", &format!(r#"{limits}; exec "$0" --exact {ITSELF} --nocapture"#)])
+                .arg(std::env::current_exe().unwrap());
+            let output = command.env(ASKED, bytes.to_string()).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(said.contains(&format!("told: {told}")), "{limits} {bytes}: {said}");
+        }
+    }
 }

@@ -208,7 +208,8 @@ impl Runtime {
     /// by itself, and jobs that still run then go on in it. Cancel-safe.
     ///
     /// # Errors
-    /// [`CompileError::Invalid`] where no node would run the module, [`CompileError::Node`] where this one could not tell.
+    /// [`CompileError::Invalid`] where no node would run the module, [`CompileError::Node`] where this one could not tell, and
+    /// [`CompileError::NoRoom`] where it has none.
     pub async fn compile(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
         self.shared.compiler.compile(module, wasm).await
     }

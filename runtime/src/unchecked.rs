@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io;
-use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -196,26 +195,6 @@ pub fn process_time(pid: u32) -> Option<Duration> {
         return None;
     }
     Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
-}
-
-/// Waits for the end of a child of this process, and says what it has used: processor time, and the most bytes that it ever had in memory.
-/// Whoever waits for the child then learns its status as if nobody had asked here.
-///
-/// # Errors
-/// Where it is no child, or somebody has waited for it already.
-pub(crate) fn used_until_end(pid: u32) -> io::Result<(Duration, u64)> {
-    let mut used = mem::MaybeUninit::<libc::rusage>::zeroed();
-    let how = libc::WEXITED | libc::WNOWAIT;
-    // SAFETY: the system's own call has a fifth argument, which the C library's lacks (waitid(2)). It writes to `used` alone, which lives long
-    // enough; it may be told not to write of the status.
-    match unsafe { libc::syscall(libc::SYS_waitid, libc::P_PID, pid, ptr::null::<libc::siginfo_t>(), how, used.as_mut_ptr()) } {
-        0 => {}
-        _ => return Err(io::Error::last_os_error()),
-    }
-    // SAFETY: it is made of integers, for each of which zero is a value.
-    let used = unsafe { used.assume_init() };
-    let time = |time: libc::timeval| Duration::new(time.tv_sec.cast_unsigned(), time.tv_usec as u32 * 1_000);
-    Ok((time(used.ru_utime) + time(used.ru_stime), used.ru_maxrss.cast_unsigned() << 10))
 }
 
 /// Has this process write its errors to another file from now on.

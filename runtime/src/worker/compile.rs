@@ -1,7 +1,7 @@
 //! The compile worker: reads one module, writes its machine code, and is gone.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{Read, Seek};
 
 use adit_protocol::Digest;
 use adit_protocol::limits::REASON_BYTES_MAX;
@@ -48,20 +48,18 @@ struct Made {
     metered: Metered,
 }
 
-/// Writes code to `file`, or where there is no room, to those that the supervisor gives for it: it is not compiled again for that.
+/// Writes code to `file`; once more, where the disk had no room and the supervisor made some: it is not compiled again for that.
 async fn hand_over(made: &Made, mut file: File, sender: &Sender, receiver: &mut Receiver) -> wasmtime::Result<FromCompiler> {
-    loop {
-        match CodeFile::write(&mut file, &made.code, &made.metered) {
-            Ok(()) => return Ok(FromCompiler::Compiled),
-            // The latter from a file in memory whose size is sealed.
-            Err(error) if is_full(&error) || error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Ok(failed(&error.into())),
-        }
-        sender.push(&FromCompiler::Full(CodeFile::bytes(&made.code, &made.metered)?))?;
-        sender.drain().await?;
-        let Some(ToCompiler::WriteAgain) = receiver.recv().await? else { wasmtime::bail!("no room for the code was found") };
-        file = File::from(receiver.take_fd()?);
+    let mut write = || file.rewind().and_then(|()| CodeFile::write(&mut file, &made.code, &made.metered));
+    match write() {
+        Ok(()) => return Ok(FromCompiler::Compiled),
+        Err(error) if is_full(&error) => {}
+        Err(error) => return Ok(failed(&error.into())),
     }
+    sender.push(&FromCompiler::Full(CodeFile::bytes(&made.code, &made.metered)?))?;
+    sender.drain().await?;
+    let Some(ToCompiler::WriteAgain) = receiver.recv().await? else { wasmtime::bail!("no room for the code was found") };
+    Ok(write().map_or_else(|error| failed(&error.into()), |()| FromCompiler::Compiled))
 }
 
 /// Why there is no code.
@@ -117,7 +115,7 @@ fn read(order: &CompileOrder, wasm: File) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::io::{Seek, Write};
+    use std::io::Write;
     use std::sync::Arc;
 
     use adit_protocol::{BlobRef, JobSpec};
