@@ -517,6 +517,7 @@ mod tests {
     use std::task::Poll;
     use std::time::SystemTime;
 
+    use adit_protocol::encode_frame;
     use rustix::process::{Pid, kill_process};
 
     use super::*;
@@ -658,6 +659,45 @@ mod tests {
         let (reason, starts) = compile("another").await;
         assert!(reason.starts_with("the compile worker was killed") && starts == 2, "{reason} {starts}");
         assert!(!folder.path().join("strikes").exists());
+    }
+
+    /// What a worker says as often as it likes.
+    fn frames(messages: &[FromCompiler]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        messages.iter().for_each(|message| encode_frame(message, &mut bytes).unwrap());
+        bytes
+    }
+
+    /// One word of it emptied the cache, on a disk with room for all.
+    #[tokio::test]
+    async fn compile_worker_that_was_taken_over_evicts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (frames_at, program) = (folder.path().join("frames"), folder.path().join("worker"));
+        let script = format!("#!/bin/sh\ncat {} >&0; exec cat >/dev/null\n", frames_at.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        let compiler = with_workers(folder.path(), WorkerProgram::at(program));
+        let (kept, module, wasm) = (Digest::of(b"kept"), Digest::of(b"module"), folder.path().join("module"));
+        compiler.cache.store(kept, compiler.cache.new_code().unwrap()).unwrap();
+        std::fs::write(&wasm, b"module").unwrap();
+        let full = FromCompiler::Full;
+        for (says, want) in [
+            (
+                frames(&[full(u64::MAX)]),
+                "compilation failed on this node: the compile worker says that it has 18446744073709551615 bytes",
+            ),
+            (frames(&[full(1 << 30)]), "the module's code has 1073741856 bytes, and the cache holds 1048576"),
+            (
+                frames(&[full(MIB - 32), full(MIB - 32)]),
+                "compilation failed on this node: the compile worker asks for room twice",
+            ),
+            (vec![0; 64], "compilation failed on this node: "),
+        ] {
+            std::fs::write(&frames_at, says).unwrap();
+            let error = compiler.compile(module, &wasm).await.unwrap_err().to_string();
+            assert!(error.starts_with(want), "{error}");
+            assert_eq!(compiler.cache.modules(9).unwrap(), [kept], "{error}");
+        }
     }
 
     #[test]
