@@ -37,6 +37,10 @@ const KEPT_MAX: usize = 4;
 /// how long the fastest of all takes to run it.
 const DEADLINE_LOOKS: usize = 256;
 
+/// Nodes and classes of them that are looked at in vain for a client's waiting jobs, when one more owner has declined it: under a millisecond. In
+/// a network of a few nodes, all jobs that a client may have waiting are asked about, each with a demand of its own.
+const DECLINED_LOOKS: usize = 32_768;
+
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
 ///
 /// A driver calls [`handle`](Self::handle) or [`handle_timeout`](Self::handle_timeout), then drains
@@ -519,8 +523,7 @@ impl Dispatcher {
     }
 
     fn admit(&self, now: Tick, id: JobId, job: &Job, found: &Found) -> Result<(), Refusal> {
-        if self.is_stranded(&job.demand) || found.unfit.contains_key(&UnfitReason::Declined) && self.is_declined_by_all(now, job)
-        {
+        if self.is_stranded(&job.demand) || self.is_declined_by_all(now, job) {
             return Err(self.no_node_fits(job));
         }
         // Busy nodes may yet do what the open ones cannot.
@@ -736,10 +739,12 @@ impl Dispatcher {
             }
             AttemptFailure::Busy => self.given_back(now, node, id, attempt, Cause::GaveBack),
             AttemptFailure::Declined(_) => {
+                let client = self.jobs[&id].client;
                 self.nodes.note_declined(now, &node, &self.jobs[&id]);
                 self.take_lease(id, attempt);
                 self.declined_by_owner(now, id, node);
                 self.give_up_declined(now, id);
+                self.give_up_declined_of(now, &client);
                 // For whom its owner declines, this node is none to wait for.
                 self.fill_barred(now);
             }
@@ -894,14 +899,81 @@ impl Dispatcher {
         }
     }
 
+    /// The same for all of a client's jobs that wait, of which an owner declined one like them, or for whose like no other node may come any more.
+    fn give_up_declined_of(&mut self, now: Tick, client: &PublicKey) {
+        for id in self.declined_of(now, client) {
+            let refusal = self.no_node_fits(&self.jobs[&id]);
+            self.give_up(id, refusal);
+        }
+    }
+
+    /// The jobs of a client that wait for nodes whose owners all decline them. Where too much would be looked at in vain, those that are left
+    /// are asked about the next time.
+    fn declined_of(&self, now: Tick, client: &PublicKey) -> Vec<JobId> {
+        let decliners: Vec<&Node> = self.nodes.decliners(client).collect();
+        let mut asked = Asked { declined: Vec::new(), looks: DECLINED_LOOKS };
+        if decliners.is_empty() {
+            return asked.declined;
+        }
+        for id in self.queue.retries_of(client) {
+            self.ask_owners(now, &decliners, &self.jobs[&id].demand, std::iter::once(id), &mut asked);
+        }
+        for (demand, ids) in self.queue.lanes_of(client) {
+            self.ask_owners(now, &decliners, demand, ids, &mut asked);
+        }
+        asked.declined
+    }
+
+    /// Asks about jobs of one client with one demand.
+    fn ask_owners(&self, now: Tick, decliners: &[&Node], demand: &Demand, ids: impl Iterator<Item = JobId>, asked: &mut Asked) {
+        let looks = decliners.len() + self.nodes.classes().count_carrying(demand);
+        if !asked.may_look(looks) {
+            return;
+        }
+        let before = asked.declined.len();
+        let decliners: Vec<&Node> = decliners.iter().copied().filter(|node| node.is_ready() && node.fits(demand)).collect();
+        let Some(fitting) = self.few_fitting(demand).filter(|_| !decliners.is_empty()) else { return };
+        for id in ids {
+            let job = &self.jobs[&id];
+            // Whoever only lacks credits may get some.
+            if job.limited.is_none() && self.is_declined_by(now, job, decliners.iter().copied(), fitting) {
+                asked.declined.push(id);
+            } else if !asked.may_look(decliners.len()) {
+                return;
+            }
+        }
+        if asked.declined.len() > before {
+            // It was not in vain.
+            asked.looks += looks;
+        }
+    }
+
     fn is_declined_by_all(&self, now: Tick, job: &Job) -> bool {
-        if self.grace.covers(&job.demand) {
+        let mut decliners = self.nodes.decliners(&job.client).peekable();
+        // It is asked of many jobs, and few owners decline anybody.
+        if decliners.peek().is_none() && job.declined.is_empty() {
             return false;
         }
-        let fitting = self.nodes.classes().fitting(&job.demand).map(|(_, members)| Members::usable(members)).sum::<u32>();
-        let is_declining = |node: &&Node| node.declines(now, job) && node.is_ready() && node.fits(&job.demand);
-        // Few owners decline anybody; where many nodes fit, it is not asked.
-        fitting > 0 && fitting <= DECLINED_MAX as u32 && self.nodes.iter().filter(is_declining).count() as u32 == fitting
+        self.few_fitting(&job.demand).is_some_and(|fitting| self.is_declined_by(now, job, decliners, fitting))
+    }
+
+    /// How many nodes fit a demand and take jobs, where no other may come and they are so few that their owners are asked.
+    fn few_fitting(&self, demand: &Demand) -> Option<usize> {
+        if self.grace.covers(demand) {
+            return None;
+        }
+        let mut usable = self.nodes.classes().fitting(demand).map(|(_, members)| Members::usable(members) as usize);
+        let few = usable.try_fold(0, |sum, count| Some(sum + count).filter(|sum| *sum <= DECLINED_MAX));
+        few.filter(|few| *few > 0)
+    }
+
+    /// Whether so many nodes that fit a job are not to have it, for what was said of it or of one like it. What was said of itself holds for as long
+    /// as it waits, though its owner has forgotten it, or the node was away since.
+    fn is_declined_by<'a>(&self, now: Tick, job: &Job, decliners: impl Iterator<Item = &'a Node>, fitting: usize) -> bool {
+        let of_itself = job.declined.keys().filter_map(|key| self.nodes.get(key));
+        let of_its_like = decliners.filter(|node| !job.declined.contains_key(&node.key) && node.declines(now, job));
+        of_itself.filter(|node| self.is_usable(job, node)).count() + of_its_like.filter(|node| self.is_usable(job, node)).count()
+            == fitting
     }
 
     /// Whether owners took a job's machines back as often as they may, and none is left that did not: those who give back all that they get
@@ -1044,6 +1116,9 @@ impl Dispatcher {
         for id in declined {
             self.give_up_declined(now, id);
         }
+        for client in self.queue.clients() {
+            self.give_up_declined_of(now, &client);
+        }
     }
 
     fn give_up_stranded(&mut self) {
@@ -1056,6 +1131,23 @@ impl Dispatcher {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             self.give_up(id, refusal);
         }
+    }
+}
+
+/// What owners were asked about a client's jobs.
+#[derive(Debug)]
+struct Asked {
+    /// The jobs that all decline.
+    declined: Vec<JobId>,
+    /// What may yet be looked at in vain.
+    looks: usize,
+}
+
+impl Asked {
+    fn may_look(&mut self, count: usize) -> bool {
+        let left = self.looks.checked_sub(count);
+        self.looks = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -1184,12 +1276,8 @@ impl Dispatcher {
 
     /// How many nodes are ruled out for a job: those that its demand does, and those that fit it and may not have it all the same.
     fn ruled_out(&self, job: &Job, mut counts: BTreeMap<UnfitReason, u32>) -> BTreeMap<UnfitReason, u32> {
-        let is_declining = |node: &Node| node.declines(self.now, job) && self.is_usable(job, node);
-        let by_owner = if job.declined.is_empty() && self.nodes.count() > DECLINED_MAX {
-            Vec::new()
-        } else {
-            self.nodes.iter().filter(|node| is_declining(node)).map(|node| node.key).collect()
-        };
+        let is_declining = |node: &&Node| node.declines(self.now, job) && self.is_usable(job, node);
+        let by_owner: Vec<_> = self.nodes.decliners(&job.client).filter(is_declining).map(|node| node.key).collect();
         if !by_owner.is_empty() {
             counts.insert(UnfitReason::Declined, by_owner.len() as u32);
         }

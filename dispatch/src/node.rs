@@ -118,6 +118,8 @@ pub(crate) struct Nodes {
     open: u32,
     /// The jobs that nodes hold, each with how many do.
     held: BTreeMap<JobId, u32>,
+    /// The clients of whom owners declined jobs, each with the nodes: few decline anybody, and of one client's jobs they are asked often.
+    declining: BTreeSet<(PublicKey, Slot)>,
 }
 
 #[derive(Debug)]
@@ -376,6 +378,9 @@ impl Nodes {
         for (job, _) in node.leases() {
             self.let_go(job);
         }
+        for client in node.declined_clients() {
+            self.declining.remove(&(client, slot));
+        }
         self.classes.leave(node.class_id);
         self.past.remember(*key, node.reputation, now);
         Some(node)
@@ -525,14 +530,27 @@ impl Nodes {
 
     /// Notes that a node's owner declined a job.
     pub(crate) fn note_declined(&mut self, now: Tick, key: &PublicKey, job: &Job) {
-        self.change(key, |node| {
+        let Some(slot) = self.slot(key) else { return };
+        let (before, after) = self.change_at(slot, |node| {
+            let before = node.declined_clients();
             let declined = node.as_declined(now.after(DECLINED_FOR_US), job);
             // What was declined for its size says nothing of what is worth too little, and the other way round.
             let covers = |other: &Declined| declined.worth >= other.worth && declined.bytes <= other.bytes;
             node.declines.retain(|other| other.until > now && !(other.is_of_same(&declined) && covers(other)));
             node.declines.truncate(DECLINES_MAX - 1);
             node.declines.push_front(declined);
+            (before, node.declined_clients())
         });
+        for client in before {
+            self.declining.remove(&(client, slot));
+        }
+        self.declining.extend(after.into_iter().map(|client| (client, slot)));
+    }
+
+    /// The nodes whose owners declined a job of a client, be it long ago.
+    pub(crate) fn decliners(&self, client: &PublicKey) -> impl Iterator<Item = &Node> {
+        let of_client = (*client, Slot(0))..=(*client, Slot(u32::MAX));
+        self.declining.range(of_client).map(|(_, slot)| self.at(*slot))
     }
 
     pub(crate) fn count_verdict(&mut self, slot: Slot, verdict: Verdict) {
@@ -812,6 +830,10 @@ impl Node {
             is_of_kind && declined.worth >= asked.worth && declined.bytes <= asked.bytes
         };
         recent.any(is_like)
+    }
+
+    fn declined_clients(&self) -> Vec<PublicKey> {
+        self.declines.iter().map(|declined| declined.client).collect()
     }
 
     fn as_declined(&self, until: Tick, job: &Job) -> Declined {

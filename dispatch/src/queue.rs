@@ -222,6 +222,22 @@ impl Queue {
         self.retries.values().copied()
     }
 
+    /// The same of one client.
+    pub(crate) fn retries_of(&self, client: &PublicKey) -> impl Iterator<Item = JobId> {
+        self.retried.get(client).into_iter().flat_map(BTreeMap::values).copied()
+    }
+
+    /// A client's other jobs, by their demands.
+    pub(crate) fn lanes_of(&self, client: &PublicKey) -> impl Iterator<Item = (&Demand, impl Iterator<Item = JobId>)> {
+        let lanes = self.lines.get(client).into_iter().flat_map(|line| &line.lanes);
+        lanes.map(|(demand, jobs)| (&**demand, jobs.values().copied()))
+    }
+
+    /// The clients with jobs that wait.
+    pub(crate) fn clients(&self) -> BTreeSet<PublicKey> {
+        self.lines.keys().chain(self.retried.keys()).copied().collect()
+    }
+
     /// The first job of the first client in turn that may be started. Each lane is asked about once, by its demand, and where that fits, a
     /// few of its jobs: the first one alone would hold up the others for a reason of its own, such as its deadline. Jobs whose attempt was
     /// lost are asked about before, up to so many of those that `fits_retry`, and give way to whoever had less.

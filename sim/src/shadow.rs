@@ -1297,10 +1297,10 @@ impl Shadow {
         }
     }
 
-    /// Whether the owner of each node that is there and fits has declined the job's client.
+    /// Whether the owner of each node that is there and fits has declined the job's client, or the job itself, be it before the node was away.
     fn is_declined_by_all(&self, job: &Job) -> bool {
-        let mut fitting = self.nodes.values().filter(|node| node.state == NodeState::Ready && job.fits(&node.offer));
-        fitting.all(|node| node.has_declined(job))
+        let mut fitting = self.nodes.iter().filter(|(_, node)| node.state == NodeState::Ready && job.fits(&node.offer));
+        fitting.all(|(key, node)| node.has_declined(job) || job.declined.contains(key))
     }
 
     /// Whether enough was said against a job's module: by two nodes, or by one where no other can be asked.

@@ -2,7 +2,8 @@
 
 use adit_dispatch::{Action, Event, Report, Request};
 use adit_protocol::{
-    Attempt, AttemptFailure, Digest, Fuel, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal, UnfitReason, Verdict,
+    Attempt, AttemptFailure, ByteCount, Digest, Fuel, Microcredits, NodeOffer, NodeState, Price, PublicKey, Refusal, UnfitReason,
+    Verdict,
 };
 
 use crate::world::*;
@@ -294,6 +295,139 @@ fn job_that_all_have_declined_is_refused_once_no_other_node_may_come() {
     assert_eq!(world.fail(1, 1, 1, AttemptFailure::Declined("not for you".into())), []);
     let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Declined, 1)] };
     assert_eq!(world.pass(3 * SECOND), [refuse(1, refusal)]);
+}
+
+fn not_for_you() -> AttemptFailure {
+    AttemptFailure::Declined("not for you".into())
+}
+
+fn declined_by(owners: u32) -> Refusal {
+    Refusal::NoNodeFits { nodes: vec![(UnfitReason::Declined, owners)] }
+}
+
+/// One was refused at once, and those behind it waited for as long as they might, though none that came after them did.
+#[test]
+fn jobs_behind_one_that_all_decline_are_refused_with_it() {
+    let mut world = World::settled(&[(1, 1)]);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    for j in [2, 3] {
+        assert_eq!(world.submit(j), []);
+    }
+    assert_eq!(world.submit_for(2, 4), []);
+    let refused = [1, 2, 3].map(|j| refuse(j, declined_by(1)));
+    assert_eq!(world.fail(1, 1, 1, not_for_you()), [&refused[..], &[start(4, 1, 1)]].concat());
+}
+
+/// Those that came while another node might still have come were not looked at again, as none of them had been declined itself.
+#[test]
+fn jobs_behind_one_that_all_decline_are_refused_once_no_other_node_may_come() {
+    let mut world = World::new();
+    world.join(1, 1);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.submit(2), []);
+    assert_eq!(world.submit_for(2, 3), []);
+    assert_eq!(world.fail(1, 1, 1, not_for_you()), [start(3, 1, 1)]);
+    assert_eq!(world.submit(4), [], "nor does it wait for less");
+    assert_eq!(world.submit_for(2, 5), []);
+    assert_eq!(world.pass(3 * SECOND), [1, 2, 4].map(|j| refuse(j, declined_by(1))));
+    assert_eq!(world.finish(1, 3, 1), [start(5, 1, 1)]);
+}
+
+#[test]
+fn jobs_that_not_all_decline_wait_on_behind_one_that_they_do() {
+    let wide = NodeOffer { memory: ByteCount(4 << 30), labels: vec![label("wide")], ..offer(1) };
+    let mut world = World::settled(&[(1, 1)]);
+    world.join_with(2, wide);
+    world.rtt(1, MILLISECOND);
+    assert_eq!(world.submit(1), [start(1, 1, 1)]);
+    assert_eq!(world.submit_for(2, 2), [start(2, 1, 2)]);
+    let module = |module: u8| {
+        let mut request = labelled(1, "wide");
+        request.module.digest = Digest([module; 32]);
+        request
+    };
+    let requests = [request(1), module(9), module(8), module(9), request(2)];
+    for (j, request) in (3..).zip(requests) {
+        assert_eq!(world.submit_with(j, request), []);
+    }
+    assert_eq!(world.fail(1, 1, 1, not_for_you()), [start(7, 1, 1)], "the other node is not asked yet");
+    assert_eq!(world.finish(2, 2, 1), [start(1, 2, 2)]);
+    let refused = [1, 3].map(|j| refuse(j, declined_by(2)));
+    assert_eq!(
+        world.fail(2, 1, 2, not_for_you()),
+        [&refused[..], &[start(4, 1, 2)]].concat(),
+        "of other modules it says nothing"
+    );
+    let other = Refusal::NoNodeFits { nodes: vec![(UnfitReason::Label, 1), (UnfitReason::Declined, 1)] };
+    let refused = [4, 6].map(|j| refuse(j, other.clone()));
+    assert_eq!(world.fail(2, 4, 1, not_for_you()), [&refused[..], &[start(5, 1, 2)]].concat(), "nor that of their like");
+}
+
+/// What is looked at in vain has a bound, so that no event is dear; what is refused is no part of it.
+#[test]
+fn all_that_an_owner_declines_is_refused_however_many_and_little_is_asked_in_vain() {
+    for (module, refused) in [(9, 1_001), (8, 1)] {
+        let mut world = World::settled(&[]);
+        world.join_with(100, NodeOffer { memory: ByteCount(4 << 30), ..offer(1) });
+        for n in 0..100 {
+            world.join_with(n, NodeOffer { memory: ByteCount(1 << 20), labels: vec![label(&n.to_string())], ..offer(1) });
+        }
+        world.pass(3 * SECOND);
+        // Each in a lane of its own, the last one behind all others.
+        let of = |module: u8, fuel: u64| {
+            let mut request = request(1);
+            (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
+            request.max_price = Some(Microcredits(1_000_000));
+            request
+        };
+        assert_eq!(world.submit_with(0, of(9, 1)), [start(0, 1, 100)]);
+        for j in 1..1_000 {
+            assert_eq!(world.submit_with(j, of(module, j.into())), []);
+        }
+        assert_eq!(world.submit_with(1_000, of(9, 1_000)), []);
+        let actions = world.fail(100, 0, 1, not_for_you());
+        assert_eq!(actions.iter().filter(|action| matches!(action, Action::Refuse { .. })).count(), refused);
+    }
+}
+
+/// Behind so many, one is not tried on any node, and so it was not seen that all decline it.
+#[test]
+fn job_that_all_decline_is_refused_also_behind_a_crowd() {
+    let mut world = World::settled(&[(1, 1)]);
+    let of = |module: u8| {
+        let mut request = request(1);
+        request.module.digest = Digest([module; 32]);
+        request
+    };
+    assert_eq!(world.submit_with(1, of(9)), [start(1, 1, 1)]);
+    assert_eq!(world.fail(1, 1, 1, not_for_you()), [refuse(1, declined_by(1))]);
+    assert_eq!(world.submit_with(2, of(8)), [start(2, 1, 1)]);
+    for j in 3..103 {
+        assert_eq!(world.submit_with(j, of(8)), []);
+    }
+    assert_eq!(world.submit_with(103, of(9)), [refuse(103, declined_by(1))]);
+}
+
+/// An owner's word on such jobs is forgotten after a minute, or when its node is there anew, and that on this one never: it waited for nothing.
+#[test]
+fn job_that_all_have_declined_is_refused_however_long_another_node_was_awaited() {
+    for is_anew in [false, true] {
+        let mut world = World::settled(&[(1, 1), (2, 1)]);
+        world.rtt(1, MILLISECOND);
+        assert_eq!(world.state(2, paused()), []);
+        assert_eq!(world.submit(1), [start(1, 1, 1)]);
+        assert_eq!(world.fail(1, 1, 1, not_for_you()), []);
+        if is_anew {
+            world.leave(1);
+            assert_eq!(world.join(1, 1), []);
+        }
+        for _ in 0..31 {
+            assert_eq!(world.pass(2 * SECOND), []);
+            assert_eq!(world.offer(2, offer(1)), [], "it may take jobs in a moment");
+        }
+        let refusal = Refusal::NoNodeFits { nodes: vec![(UnfitReason::NotReady, 1), (UnfitReason::Declined, 1)] };
+        assert_eq!(world.pass(3 * SECOND), [refuse(1, refusal)]);
+    }
 }
 
 /// One module that an owner does not take kept its client's other jobs away for a minute, and had them refused.
