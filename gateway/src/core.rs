@@ -286,8 +286,8 @@ impl Core {
         let Stage::Live(live) = &mut job.stage else { return };
         job.steps.push((wall_time(), Noted::Started(Arc::clone(decision))));
         if attempt.0 > 1 {
-            let line = format!("[adit] attempt {attempt} on node {key}\n");
-            self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
+            let line = format!("[adit] attempt {attempt} on node {key}");
+            self.log_bytes += job.log.append_line(&line, live.spec.limits.log.0);
         }
         (live.running, live.waits_again) = (Some((key, attempt)), false);
         live.progress = None;
@@ -1354,11 +1354,11 @@ mod tests {
 
     use super::*;
 
-    const JOB: JobId = JobId([7; 16]);
+    pub(super) const JOB: JobId = JobId([7; 16]);
     const CUSTOMER: PublicKey = PublicKey([2; 32]);
 
     /// A job that is at a node.
-    fn running() -> Job {
+    pub(super) fn running() -> Job {
         let spec = JobSpec::new(BlobRef::of(b"module"), BlobRef::of(b"input"));
         let live = Live {
             spec: Box::new(spec.clone()),
@@ -1390,7 +1390,7 @@ mod tests {
     }
 
     /// A gateway whose ledger has 100 credits of the customer's, its folder, and what the ledger has done.
-    fn opened() -> (Core, tempfile::TempDir, Receiver<Batch>) {
+    pub(super) fn opened() -> (Core, tempfile::TempDir, Receiver<Batch>) {
         let (folder, key) = (tempfile::tempdir().unwrap(), SecretKey::from_seed([100; 32]));
         let mut ledger = Ledger::open_with(InMemoryBackend::new(), key.public()).unwrap();
         let grant = Grant { id: TransferId([1; 16]), customer: CUSTOMER, amount: Microcredits(100), time: UnixMillis(0) };

@@ -35,6 +35,13 @@ impl Log {
         fits
     }
 
+    /// The same with a line of the gateway's, which begins none in the middle: a guest may end without a line's end.
+    pub(crate) fn append_line(&self, line: &str, bytes_max: u64) -> usize {
+        let is_in_line = self.0.content.borrow().bytes.last().is_some_and(|last| *last != b'\n');
+        let break_before = if is_in_line { "\n" } else { "" };
+        self.append(format!("{break_before}{line}\n").as_bytes(), bytes_max)
+    }
+
     /// No more will come.
     pub(crate) fn end(&self) {
         self.0.content.borrow_mut().ended = true;

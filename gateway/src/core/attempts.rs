@@ -34,6 +34,12 @@ const ATTEMPT_MARGIN_MS: u64 = 60 * 60 * 1000;
 /// two at once, and who is cut short again and again must not pay for ever.
 const ATTEMPTS_WORTH: u64 = 3;
 
+/// What a client's log has of a node's words on why it declines a job. The log's limit is for what the job itself says.
+const DECLINED_BYTES_MAX: usize = 200;
+
+/// The line's end, and that of the line before it.
+const LINE_ENDS_BYTES: usize = 2;
+
 /// Why an attempt is not paid for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TooDear {
@@ -191,14 +197,15 @@ impl Core {
     }
 
     /// Tells a client in its job's log why a node declined it. A refusal only counts those that did, and who is kept from a GPU for what its
-    /// own work did is to hear of that.
+    /// own work did is to hear of that. Like jobs do not come to the node for a while then, so only the first is told.
     fn tell_declined(&mut self, node: PublicKey, id: JobId, why: &str) {
         let Some(job) = self.jobs.get(&id) else { return };
         let Stage::Live(live) = &job.stage else { return };
-        let why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let line = format!("[adit] node {node} declined: {why}\n");
-        if self.log_bytes + line.len() <= LOG_BYTES_MAX {
-            self.log_bytes += job.log.append(line.as_bytes(), live.spec.limits.log.0);
+        let mut why: String = why.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        truncate(&mut why, DECLINED_BYTES_MAX);
+        let line = format!("[adit] node {node} declined: {why}");
+        if self.log_bytes + line.len() + LINE_ENDS_BYTES <= LOG_BYTES_MAX {
+            self.log_bytes += job.log.append_line(&line, live.spec.limits.log.0);
         }
     }
 
@@ -398,4 +405,36 @@ fn hold_time_ms(limits: &JobLimits, config: &adit_dispatch::Config) -> u64 {
     let (handed_back, declined) = (GIVEN_BACK_MAX, GIVEN_BACK_MAX);
     let attempts = [config.attempts_max, given_back, handed_back, declined, 1].map(u64::from).iter().sum::<u64>();
     attempt_ms.saturating_mul(attempts).saturating_add(HOLD_MARGIN_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::tests::{JOB, opened, running};
+
+    /// Its words stood behind the guest's own on one line, and took as much of the log's limit as they liked.
+    #[tokio::test]
+    async fn what_a_node_says_of_a_job_that_it_declines_is_a_short_line_of_its_own() {
+        let node = PublicKey([9; 32]);
+        let whole = format!("a{}", "é".repeat(99));
+        let rows = [
+            ("", "not for you".to_owned(), "not for you"),
+            ("half a line", "not\nfor you".to_owned(), "not for you"),
+            ("a line\n", "é".repeat(REASON_BYTES_MAX), &"é".repeat(100)),
+            ("half a line", format!("{whole}éé"), &whole),
+        ];
+        for (before, said, told) in rows {
+            let (mut core, _folder, _batches) = opened();
+            let job = running();
+            let log = job.log.clone();
+            core.log_bytes += log.append(before.as_bytes(), u64::MAX);
+            core.jobs.insert(job);
+            core.tell_declined(node, JOB, &said);
+            let line_end = if before.ends_with("line") { "\n" } else { "" };
+            let content = log.read(0).await.unwrap();
+            let expected = format!("{before}{line_end}[adit] node {node} declined: {told}\n");
+            assert_eq!(str::from_utf8(&content), Ok(&*expected));
+            assert_eq!(core.log_bytes, content.len());
+        }
+    }
 }
