@@ -16,7 +16,7 @@ use super::debts::Debts;
 use super::depths::{Depths, Enter};
 use super::graph::{Function, Graph, Site, is_root, pays_by_size};
 use super::pending::{Pending, Stop};
-use super::pieces::{self, PIECE_BYTES, Pieces};
+use super::pieces::{self, Pieces};
 use super::place::Placement;
 use super::stack::DEPTH_MAX;
 use super::ways::Ways;
@@ -566,7 +566,8 @@ impl Emitter<'_> {
     /// Charges, before an operator acts, for the size on top of the stack and what else is to be added there, and stops where that is too
     /// much. Says whether the operator is done with that.
     fn pay_by_size(&mut self, op: &Operator<'_>, constant: Option<u32>, update: i64) -> bool {
-        let constant = constant.filter(|size| *size <= PIECE_BYTES);
+        let is_inline = matches!(op, Operator::MemoryCopy { .. });
+        let constant = constant.filter(|size| is_inline && *size <= pieces::INLINE_BYTES);
         match (op, size_units(op), self.context.pieces.function(op)) {
             (Operator::MemoryGrow { .. }, ..) => {
                 let most = I::I64Load(self.word(PAGES_MAX));
@@ -576,7 +577,7 @@ impl Emitter<'_> {
                 let most = I::I64Const(self.context.table_elements_max[*table as usize] as i64);
                 self.pay_for_growth(op, BULK_ELEMENT_UNITS, &most, update);
             }
-            // The engine moves little without a call where it knows the size, so that stays a constant.
+            // The engine copies so little without a call where it knows the size, so that stays a constant.
             (_, Some(units), Some(_)) if let Some(size) = constant => {
                 self.add(update + i64::from(size) * units);
                 self.lacks(self.lacking - update);
