@@ -109,7 +109,8 @@ impl ModuleCache {
     }
 
     /// Has the disk keep room for code of so many bytes in `temp`, in place of the files that were not used for longest: of those that it
-    /// finds to be in the way, whatever whoever asked says, and at most of twice as many bytes.
+    /// finds to be in the way, whatever whoever asked says, and at most one file beyond twice as many bytes. What code does not fill is
+    /// free again once it is stored.
     ///
     /// # Errors
     /// Where there is no such room.
@@ -165,6 +166,8 @@ impl ModuleCache {
             }
             tagged => tagged?,
         }
+        // Of the same length: lets go of what the disk keeps beyond, for code that a worker said to be larger, or that it took itself.
+        temp.as_file().set_len(code_bytes + TAG_BYTES)?;
         let path = self.path(module);
         // Opened before it has its name, so that nothing can come between.
         let file = File::open(temp.path())?;
@@ -593,9 +596,11 @@ mod tests {
         cache.make_room(&new, most).unwrap();
         assert_eq!(cache.make_room(&new, most + 1).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(cache.modules(9).unwrap(), [a]);
-        // What is kept is no part of the code.
-        cache.store(b, new).unwrap();
-        assert_eq!(fs::metadata(cache.path(b)).unwrap().len(), 80 + TAG_BYTES);
+        assert!(new.as_file().metadata().unwrap().blocks() * BLOCK_BYTES >= most, "the disk keeps it");
+        // What is kept is no part of the code, nor is it kept for longer.
+        let stored = cache.store(b, new).unwrap().metadata().unwrap();
+        assert_eq!(stored.len(), 80 + TAG_BYTES);
+        assert!(stored.blocks() * BLOCK_BYTES <= 64 << 10, "{} blocks", stored.blocks());
         assert!(self::cache(folder.path(), 1 << 20).load(b).is_some());
     }
 
