@@ -194,8 +194,8 @@ async fn prepare(
         let compiled = match runtime.compile(spec.module.digest, &path).await {
             Ok(compiled) => compiled,
             Err(CompileError::Invalid(reason)) => return Err(AttemptFailure::ModuleInvalid(reason)),
-            // What its owner gave room for, or the machine has: another may run it.
-            Err(CompileError::NoRoom(reason)) => return Err(AttemptFailure::Declined(reason)),
+            // What its owner gave room for, and no fault of the machine's.
+            Err(CompileError::TooLarge(reason)) => return Err(AttemptFailure::Declined(reason)),
             Err(error) => {
                 drop(module);
                 // Read through the store, a module that a power cut damaged is dropped, and the next attempt fetches it anew.

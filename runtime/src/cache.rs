@@ -122,7 +122,7 @@ impl ModuleCache {
         reserve(temp.as_file(), bytes).map_err(|error| match is_full(&error) {
             true => {
                 let what = format!("the disk has no room for the module's code of {code_bytes} bytes");
-                io::Error::new(io::ErrorKind::FileTooLarge, format!("{what}, nor does older code that may make way for it"))
+                io::Error::new(io::ErrorKind::StorageFull, format!("{what}, nor does older code that may make way for it"))
             }
             false => error,
         })

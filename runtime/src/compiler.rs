@@ -23,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::admission::{MODULE_BYTES_DEFAULT, ModuleLimits};
 use crate::backoff::Backoff;
-use crate::cache::{ModuleCache, is_full};
+use crate::cache::ModuleCache;
 use crate::engine::Tier;
 use crate::ipc::{CompileOrder, FromCompiler, IpcError, ToCompiler};
 use crate::process::{Role, WorkerProcess, WorkerSetup, memory_limit_is_the_least};
@@ -36,6 +36,8 @@ use crate::worker::{WORKER_FAILED, words};
 const COMPILE_TIME_MAX: Duration = Duration::from_secs(10);
 /// A large application: what Cranelift compiles in some seconds on one core of a small machine.
 const COMPILE_UNIT_BYTES: u64 = MODULE_BYTES_DEFAULT;
+/// Time that a worker has to write its code once more, where room was made for it: on a disk that is full, and maybe slow.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Memory that a compile worker may hold.
 const COMPILE_MEMORY_MAX: u64 = 1 << 30;
 /// A worker that had less than this part of the time that it was given was kept waiting by the machine.
@@ -63,19 +65,18 @@ pub enum CompileError {
     /// It is not one that runs on any node.
     #[error("{0}")]
     Invalid(String),
-    /// This node could not do its part.
+    /// This node could not do its part, for want of room on its disk or of memory, too.
     #[error("compilation failed on this node: {0}")]
     Node(String),
-    /// This node has no room for it: its cache or its disk for the code, or, for some minutes, its memory for the compilation.
+    /// Its code is more than this node's owner has it keep of compiled modules.
     #[error("{0}")]
-    NoRoom(String),
+    TooLarge(String),
 }
 
 impl From<io::Error> for CompileError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::FileTooLarge => Self::NoRoom(error.to_string()),
-            _ if is_full(&error) => Self::NoRoom(error.to_string()),
+            io::ErrorKind::FileTooLarge => Self::TooLarge(error.to_string()),
             _ => Self::Node(error.to_string()),
         }
     }
@@ -216,7 +217,7 @@ impl Compiler {
         }
         let started = Instant::now();
         if let Some(left) = self.backoff.left(module, started) {
-            return Err(CompileError::NoRoom(format!(
+            return Err(CompileError::Node(format!(
                 "its compile worker was killed here; not tried again for {} s",
                 left.as_secs() + 1
             )));
@@ -316,10 +317,8 @@ impl Compiler {
         // The time is the compiler's to use; when it was stopped it had none.
         let wall = self.accounts.share().wall_for(limits.wall);
         let order = ToCompiler::Compile(order);
-        let began = Instant::now();
         let mut answer = timeout(wall, ask(&mut worker, &order, &[wasm.as_fd(), code.as_file().as_fd()])).await;
         if let Ok(Ok(Some(FromCompiler::Full(bytes)))) = answer {
-            let left = wall.saturating_sub(began.elapsed());
             if tier == Tier::Baseline {
                 // It is needed for a moment; for that nothing makes way.
                 return Ok(Answer::Unsuited("the disk has no room for baseline code".to_owned()));
@@ -329,10 +328,14 @@ impl Compiler {
                     "the compile worker says that it has {bytes} bytes of code, and may have less memory"
                 )));
             }
-            // The worker waits, and its time does not run.
+            // The worker waits, and has compiled in time: what it writes for too long is not the module's doing.
             let cache = Arc::clone(&self.cache);
             code = off_thread(move || cache.make_room(&code, bytes).map(|()| code)).await??;
-            answer = timeout(left, ask(&mut worker, &ToCompiler::WriteAgain, &[])).await;
+            let wall = self.accounts.share().wall_for(WRITE_TIME_MAX);
+            answer = timeout(wall, ask(&mut worker, &ToCompiler::WriteAgain, &[])).await;
+            if answer.is_err() {
+                return Ok(Answer::Failed(format!("the compile worker did not write its code in {} s", wall.as_secs())));
+            }
         }
         Ok(match answer {
             Ok(Ok(Some(FromCompiler::Compiled))) => Answer::Code(code),
@@ -350,7 +353,7 @@ impl Compiler {
     fn back_off(&self, module: Digest, reason: &str) -> CompileError {
         tracing::warn!(%module, reason, "a compile worker was killed");
         let time = self.backoff.add(module, Instant::now());
-        CompileError::NoRoom(format!("{reason}; not tried again here for {} s", time.as_secs()))
+        CompileError::Node(format!("{reason}; not tried again here for {} s", time.as_secs()))
     }
 
     /// Makes a worker's death an error, and where it was the module's doing a strike against it.
@@ -568,7 +571,8 @@ mod tests {
 
     /// Waits for the end of a worker.
     async fn death_of(worker: &mut WorkerProcess, limits: CompileLimits) -> Death {
-        assert!(worker.receiver.recv::<FromCompiler>().await.is_ok_and(|told| told.is_none()));
+        let told = timeout(Duration::from_secs(60), worker.receiver.recv::<FromCompiler>()).await;
+        assert!(told.expect("it ends").is_ok_and(|told| told.is_none()));
         death(worker, limits).await.unwrap()
     }
 
@@ -609,7 +613,11 @@ mod tests {
                     let group = Self(Path::new(root).join(&name));
                     std::fs::create_dir(&group.0).ok()?;
                     // One of another kind is removed.
-                    std::fs::write(group.0.join(limit), bytes.to_string()).ok().map(|()| group)
+                    std::fs::write(group.0.join(limit), bytes.to_string()).ok()?;
+                    // Nor may it swap, by whichever of these is there.
+                    let _ = std::fs::write(group.0.join("memory.swap.max"), "0");
+                    let _ = std::fs::write(group.0.join("memory.swappiness"), "0");
+                    Some(group)
                 },
             )
         }
@@ -628,7 +636,8 @@ mod tests {
             return println!("not tried: this process may make no control group");
         };
         // `dd` closes its standard input, which is the socket.
-        let script = format!("echo $$ >{}/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs=100M 3<&0", group.0.display());
+        let dd = "exec dd if=/dev/zero of=/dev/null bs=100M count=1 3<&0";
+        let script = format!("echo $$ >{}/cgroup.procs && {dd}", group.0.display());
         let folder = tempfile::tempdir().unwrap();
         let mut worker = scripted(folder.path(), &script);
         let death = death_of(&mut worker, CompileLimits { memory: 100 * MIB, ..CompileLimits::default() }).await;
@@ -646,7 +655,7 @@ mod tests {
             let wasm = folder.path().join(name);
             std::fs::write(&wasm, name).unwrap();
             let error = compiler.compile(Digest::of(name.as_bytes()), &wasm).await.unwrap_err();
-            let CompileError::NoRoom(reason) = error else { panic!("{name}: {error:?}") };
+            let CompileError::Node(reason) = error else { panic!("{name}: {error:?}") };
             (reason, std::fs::metadata(&starts).unwrap().len())
         };
         let (reason, starts) = compile("dear").await;
@@ -698,6 +707,26 @@ mod tests {
             assert!(error.starts_with(want), "{error}");
             assert_eq!(compiler.cache.modules(9).unwrap(), [kept], "{error}");
         }
+    }
+
+    /// It had what was left of the module's time, and the module a strike where that was too little.
+    #[tokio::test]
+    async fn code_that_is_written_too_slowly_to_a_full_disk_is_not_the_modules_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let (full, program) = (folder.path().join("full"), folder.path().join("worker"));
+        std::fs::write(&full, frames(&[FromCompiler::Full(MIB / 2)])).unwrap();
+        // Busy all the time: one that rests is not blamed anyway.
+        let script = format!("#!/bin/sh\ncat {} >&0; while :; do :; done\n", full.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        let compiler = Arc::into_inner(with_workers(folder.path(), WorkerProgram::at(program))).unwrap();
+        let limits = CompileLimits { wall: Duration::from_secs(1), cpu: Duration::from_secs(60), ..CompileLimits::default() };
+        let compiler = Arc::new(Compiler { limits, ..compiler });
+        let wasm = folder.path().join("module");
+        std::fs::write(&wasm, b"module").unwrap();
+        let error = compiler.compile(Digest::of(b"module"), &wasm).await.unwrap_err();
+        assert_eq!(error, CompileError::Node("the compile worker did not write its code in 5 s".to_owned()));
+        assert!(!folder.path().join("strikes").exists());
     }
 
     #[test]

@@ -209,7 +209,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`CompileError::Invalid`] where no node would run the module, [`CompileError::Node`] where this one could not tell, and
-    /// [`CompileError::NoRoom`] where it has none.
+    /// [`CompileError::TooLarge`] where it keeps no code as large.
     pub async fn compile(&self, module: Digest, wasm: &Path) -> Result<CompileReport, CompileError> {
         self.shared.compiler.compile(module, wasm).await
     }

@@ -162,7 +162,7 @@ fn host_with_cache(cache_bytes_max: u64) -> Host {
 async fn code_that_the_cache_never_holds_is_for_another_node() {
     let host = host_with_cache(1_000);
     let error = host.compile(&Job::body("").wasm).await.unwrap_err();
-    assert!(matches!(&error, CompileError::NoRoom(reason) if reason.contains("the cache holds 1000")), "{error}");
+    assert!(matches!(&error, CompileError::TooLarge(reason) if reason.contains("the cache holds 1000")), "{error}");
     assert!(host.compiled_files().is_empty());
 }
 
