@@ -37,8 +37,9 @@ const KEPT_MAX: usize = 4;
 /// how long the fastest of all takes to run it.
 const DEADLINE_LOOKS: usize = 256;
 
-/// Nodes and classes of them that are looked at in vain for a client's waiting jobs, when one more owner has declined it: under a millisecond. In
-/// a network of a few nodes, all jobs that a client may have waiting are asked about, each with a demand of its own.
+/// Nodes and classes of them that are looked at in vain for a client's waiting jobs, when one more owner has declined it, before those with another
+/// demand are left for the next time: under a millisecond. In a network of a few nodes, all jobs that a client may have waiting are asked about,
+/// each with a demand of its own.
 const DECLINED_LOOKS: usize = 32_768;
 
 /// Decides which job runs where. See the [crate's page](crate) for what it promises and costs.
@@ -63,6 +64,8 @@ pub struct Dispatcher {
     decisions: VecDeque<Recent>,
     /// Nodes whose owners took the machine back a moment ago.
     vacating: BTreeMap<PublicKey, Armed>,
+    /// Clients of whose waiting jobs some are left to ask about, as owners declined such, each with where they begin among them.
+    unasked: BTreeMap<PublicKey, usize>,
     /// Nodes that gave work back a moment ago, and of whose owners nothing was heard that explains it.
     unexplained: BTreeMap<PublicKey, Armed>,
     /// Jobs for which nodes are to get empty that have another client's, as their owners take one at a time.
@@ -116,6 +119,7 @@ impl Dispatcher {
             losers: BTreeMap::new(),
             decisions: VecDeque::new(),
             vacating: BTreeMap::new(),
+            unasked: BTreeMap::new(),
             unexplained: BTreeMap::new(),
             kept: BTreeMap::new(),
             unkept: Vec::new(),
@@ -901,55 +905,79 @@ impl Dispatcher {
 
     /// The same for all of a client's jobs that wait, of which an owner declined one like them, or for whose like no other node may come any more.
     fn give_up_declined_of(&mut self, now: Tick, client: &PublicKey) {
-        for id in self.declined_of(now, client) {
+        let (declined, left) = self.declined_of(now, client);
+        self.note_unasked(client, left);
+        for id in declined {
             let refusal = self.no_node_fits(&self.jobs[&id]);
             self.give_up(id, refusal);
         }
     }
 
-    /// The jobs of a client that wait for nodes whose owners all decline them. Where too much would be looked at in vain, those that are left
-    /// are asked about the next time.
-    fn declined_of(&self, now: Tick, client: &PublicKey) -> Vec<JobId> {
-        let decliners: Vec<&Node> = self.nodes.decliners(client).collect();
-        let mut asked = Asked { declined: Vec::new(), looks: DECLINED_LOOKS };
+    /// The jobs of a client that wait for nodes whose owners all decline them. Where too much would be looked at in vain, also
+    /// where among them it ended: the next time begins about there, so that none is left each time.
+    fn declined_of(&self, now: Tick, client: &PublicKey) -> (Vec<JobId>, Option<usize>) {
+        let decliners: Vec<&Node> = self.nodes.decliners(now, client).collect();
+        let mut declined = Vec::new();
         if decliners.is_empty() {
-            return asked.declined;
+            return (declined, None);
         }
-        for id in self.queue.retries_of(client) {
-            self.ask_owners(now, &decliners, &self.jobs[&id].demand, std::iter::once(id), &mut asked);
+        let retries: Vec<JobId> = self.queue.retries_of(client).collect();
+        let lanes: Vec<_> = self.queue.lanes_of(client).collect();
+        let count = retries.len() + lanes.len();
+        let first = self.unasked.get(client).map_or(0, |at| at % count.max(1));
+        let mut looks = 0;
+        for at in (first..count).chain(0..first) {
+            if looks >= DECLINED_LOOKS {
+                return (declined, Some(at));
+            }
+            looks += match retries.get(at) {
+                Some(id) => self.ask_owners(now, &decliners, &self.jobs[id].demand, std::iter::once(*id), &mut declined),
+                None => {
+                    let (demand, ids) = &lanes[at - retries.len()];
+                    self.ask_owners(now, &decliners, demand, ids.clone(), &mut declined)
+                }
+            };
         }
-        for (demand, ids) in self.queue.lanes_of(client) {
-            self.ask_owners(now, &decliners, demand, ids, &mut asked);
-        }
-        asked.declined
+        (declined, None)
     }
 
-    /// Asks about jobs of one client with one demand.
-    fn ask_owners(&self, now: Tick, decliners: &[&Node], demand: &Demand, ids: impl Iterator<Item = JobId>, asked: &mut Asked) {
-        let looks = decliners.len() + self.nodes.classes().count_carrying(demand);
-        if !asked.may_look(looks) {
-            return;
+    /// Remembers of whose jobs some were not asked about, as long as they wait.
+    fn note_unasked(&mut self, client: &PublicKey, left: Option<usize>) {
+        self.unasked.remove(client);
+        if let Some(at) = left {
+            self.unasked.retain(|client, _| self.queue.has_any_of(client));
+            self.unasked.insert(*client, at);
         }
-        let before = asked.declined.len();
+    }
+
+    /// Asks about jobs of one client with one demand. Says how much was looked at in vain.
+    fn ask_owners(
+        &self,
+        now: Tick,
+        decliners: &[&Node],
+        demand: &Demand,
+        ids: impl Iterator<Item = JobId>,
+        declined: &mut Vec<JobId>,
+    ) -> usize {
+        let for_all = decliners.len() + self.nodes.classes().count_carrying(demand);
+        let Some(fitting) = self.few_fitting(demand) else { return for_all };
         let decliners: Vec<&Node> = decliners.iter().copied().filter(|node| node.is_ready() && node.fits(demand)).collect();
-        let Some(fitting) = self.few_fitting(demand).filter(|_| !decliners.is_empty()) else { return };
+        let before = declined.len();
+        let mut in_vain = 0;
         for id in ids {
             let job = &self.jobs[&id];
             // Whoever only lacks credits may get some.
             if job.limited.is_none() && self.is_declined_by(now, job, decliners.iter().copied(), fitting) {
-                asked.declined.push(id);
-            } else if !asked.may_look(decliners.len()) {
-                return;
+                declined.push(id);
+            } else {
+                in_vain += decliners.len().max(1);
             }
         }
-        if asked.declined.len() > before {
-            // It was not in vain.
-            asked.looks += looks;
-        }
+        in_vain + if declined.len() > before { 0 } else { for_all }
     }
 
     fn is_declined_by_all(&self, now: Tick, job: &Job) -> bool {
-        let mut decliners = self.nodes.decliners(&job.client).peekable();
+        let mut decliners = self.nodes.decliners(now, &job.client).peekable();
         // It is asked of many jobs, and few owners decline anybody.
         if decliners.peek().is_none() && job.declined.is_empty() {
             return false;
@@ -1134,23 +1162,6 @@ impl Dispatcher {
     }
 }
 
-/// What owners were asked about a client's jobs.
-#[derive(Debug)]
-struct Asked {
-    /// The jobs that all decline.
-    declined: Vec<JobId>,
-    /// What may yet be looked at in vain.
-    looks: usize,
-}
-
-impl Asked {
-    fn may_look(&mut self, count: usize) -> bool {
-        let left = self.looks.checked_sub(count);
-        self.looks = left.unwrap_or(0);
-        left.is_some()
-    }
-}
-
 /// What the classes of nodes say of a demand.
 #[derive(Debug)]
 struct Fitting {
@@ -1277,7 +1288,7 @@ impl Dispatcher {
     /// How many nodes are ruled out for a job: those that its demand does, and those that fit it and may not have it all the same.
     fn ruled_out(&self, job: &Job, mut counts: BTreeMap<UnfitReason, u32>) -> BTreeMap<UnfitReason, u32> {
         let is_declining = |node: &&Node| node.declines(self.now, job) && self.is_usable(job, node);
-        let by_owner: Vec<_> = self.nodes.decliners(&job.client).filter(is_declining).map(|node| node.key).collect();
+        let by_owner: Vec<_> = self.nodes.decliners(self.now, &job.client).filter(is_declining).map(|node| node.key).collect();
         if !by_owner.is_empty() {
             counts.insert(UnfitReason::Declined, by_owner.len() as u32);
         }

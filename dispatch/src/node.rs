@@ -547,10 +547,11 @@ impl Nodes {
         self.declining.extend(after.into_iter().map(|client| (client, slot)));
     }
 
-    /// The nodes whose owners declined a job of a client, be it long ago.
-    pub(crate) fn decliners(&self, client: &PublicKey) -> impl Iterator<Item = &Node> {
+    /// The nodes whose owners declined a job of a client not long ago.
+    pub(crate) fn decliners(&self, now: Tick, client: &PublicKey) -> impl Iterator<Item = &Node> {
         let of_client = (*client, Slot(0))..=(*client, Slot(u32::MAX));
-        self.declining.range(of_client).map(|(_, slot)| self.at(*slot))
+        let nodes = self.declining.range(of_client).map(|(_, slot)| self.at(*slot));
+        nodes.filter(move |node| node.recent_declines(now, client).next().is_some())
     }
 
     pub(crate) fn count_verdict(&mut self, slot: Slot, verdict: Verdict) {
@@ -820,7 +821,7 @@ impl Node {
     /// Whether its owner declined a job like this one of its client not long ago: with the same module, worth as much, and no larger than this one.
     pub(crate) fn declines(&self, now: Tick, job: &Job) -> bool {
         // Most nodes declined nothing, and of most jobs it is asked many times.
-        let mut recent = self.declines.iter().filter(|declined| declined.client == job.client && declined.until > now).peekable();
+        let mut recent = self.recent_declines(now, &job.client).peekable();
         if recent.peek().is_none() {
             return false;
         }
@@ -830,6 +831,10 @@ impl Node {
             is_of_kind && declined.worth >= asked.worth && declined.bytes <= asked.bytes
         };
         recent.any(is_like)
+    }
+
+    fn recent_declines(&self, now: Tick, client: &PublicKey) -> impl Iterator<Item = &Declined> {
+        self.declines.iter().filter(move |declined| declined.client == *client && declined.until > now)
     }
 
     fn declined_clients(&self) -> Vec<PublicKey> {

@@ -228,9 +228,13 @@ impl Queue {
     }
 
     /// A client's other jobs, by their demands.
-    pub(crate) fn lanes_of(&self, client: &PublicKey) -> impl Iterator<Item = (&Demand, impl Iterator<Item = JobId>)> {
+    pub(crate) fn lanes_of(&self, client: &PublicKey) -> impl Iterator<Item = (&Demand, impl Iterator<Item = JobId> + Clone)> {
         let lanes = self.lines.get(client).into_iter().flat_map(|line| &line.lanes);
         lanes.map(|(demand, jobs)| (&**demand, jobs.values().copied()))
+    }
+
+    pub(crate) fn has_any_of(&self, client: &PublicKey) -> bool {
+        self.lines.contains_key(client) || self.retried.contains_key(client)
     }
 
     /// The clients with jobs that wait.

@@ -301,6 +301,10 @@ fn not_for_you() -> AttemptFailure {
     AttemptFailure::Declined("not for you".into())
 }
 
+fn is_refused(actions: &[Action], j: u32) -> bool {
+    actions.iter().any(|action| matches!(action, Action::Refuse { job: id, .. } if *id == job(j)))
+}
+
 fn declined_by(owners: u32) -> Refusal {
     Refusal::NoNodeFits { nodes: vec![(UnfitReason::Declined, owners)] }
 }
@@ -388,6 +392,63 @@ fn all_that_an_owner_declines_is_refused_however_many_and_little_is_asked_in_vai
         let actions = world.fail(100, 0, 1, not_for_you());
         assert_eq!(actions.iter().filter(|action| matches!(action, Action::Refuse { .. })).count(), refused);
     }
+}
+
+/// Each word began with the same jobs, so that those behind them waited for as long as they may.
+#[test]
+fn job_that_is_left_as_much_was_asked_in_vain_is_refused_with_the_next_words() {
+    let mut world = World::settled(&[]);
+    world.join_with(100, NodeOffer { memory: ByteCount(4 << 30), ..offer(1) });
+    for n in 0..100 {
+        world.join_with(n, NodeOffer { memory: ByteCount(1 << 20), labels: vec![label(&n.to_string())], ..offer(1) });
+    }
+    world.pass(3 * SECOND);
+    let of = |module: u8, fuel: u64| {
+        let mut request = request(1);
+        (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
+        request.max_price = Some(Microcredits(1_000_000));
+        request
+    };
+    assert_eq!(world.submit_with(0, of(9, 1)), [start(0, 1, 100)]);
+    for j in 1..1_000 {
+        assert_eq!(world.submit_with(j, of(10 + (j % 200) as u8, j.into())), []);
+    }
+    assert_eq!(world.submit_with(1_000, of(9, 1_000)), []);
+    let mut running = 0;
+    let words = (1..=8).find(|_| {
+        let actions = world.fail(100, running, 1, not_for_you());
+        running = (0..1_000).find(|j| actions.contains(&start(*j, 1, 100))).expect("the node gets the next job");
+        is_refused(&actions, 1_000)
+    });
+    // A third of them each.
+    assert_eq!(words, Some(4));
+}
+
+/// Nodes whose words are over were looked at for each demand, and left no look for the last one.
+#[test]
+fn word_of_long_ago_takes_nothing_of_what_may_be_asked() {
+    let mut world = World::settled(&[]);
+    let of = |module: u8, fuel: u64| {
+        let mut request = request(1);
+        (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
+        request.max_price = Some(Microcredits(1_000_000));
+        request
+    };
+    for n in 0..100 {
+        world.join_with(n, offer(1));
+        world.pass(3 * SECOND);
+        assert_eq!(world.submit_with(n.into(), of(9, 1)), [start(n.into(), 1, n)]);
+        assert!(is_refused(&world.fail(n, n.into(), 1, not_for_you()), n.into()));
+        world.state(n, paused());
+    }
+    world.join_with(100, offer(1));
+    world.pass(61 * SECOND);
+    assert_eq!(world.submit_with(100, of(9, 1)), [start(100, 1, 100)]);
+    for j in 101..1_100 {
+        assert_eq!(world.submit_with(j, of(8, j.into())), []);
+    }
+    assert_eq!(world.submit_with(1_100, of(9, 1_100)), []);
+    assert!(is_refused(&world.fail(100, 100, 1, not_for_you()), 1_100));
 }
 
 /// Behind so many, one is not tried on any node, and so it was not seen that all decline it.
