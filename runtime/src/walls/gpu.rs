@@ -321,7 +321,7 @@ fn refused() -> Result<Calls, seccompiler::BackendError> {
     }
     // Neither become readable for others nor outlive the supervisor.
     calls.insert(libc::SYS_prctl, vec![one(is(0, libc::PR_SET_DUMPABLE)?)?, one(is(0, libc::PR_SET_PDEATHSIG)?)?]);
-    // Not the commands by which a descriptor signals other processes, or keeps them waiting for a file.
+    // Not the commands by which a descriptor signals other processes, or has them wait to open a file on which it holds a lease.
     let commands = [libc::F_SETOWN, F_SETOWN_EX, F_SETSIG, libc::F_SETLEASE];
     calls.insert(libc::SYS_fcntl, commands.into_iter().map(|command| one(is(1, command)?)).collect::<Result<_, _>>()?);
     calls.insert(libc::SYS_ioctl, controls_refused()?);
