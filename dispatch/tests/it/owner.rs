@@ -367,28 +367,36 @@ fn jobs_that_not_all_decline_wait_on_behind_one_that_they_do() {
     assert_eq!(world.fail(2, 4, 1, not_for_you()), [&refused[..], &[start(5, 1, 2)]].concat(), "nor that of their like");
 }
 
+/// A network of node 100, which has one slot, and a hundred others that are each of a class of its own and too small for any job.
+fn one_that_fits_among_a_hundred() -> World {
+    let mut world = World::settled(&[]);
+    world.join_with(100, NodeOffer { memory: ByteCount(4 << 30), ..offer(1) });
+    for n in 0..100 {
+        world.join_with(n, NodeOffer { memory: ByteCount(1 << 20), labels: vec![label(&n.to_string())], ..offer(1) });
+    }
+    world.pass(3 * SECOND);
+    world
+}
+
+/// A job with a module and a demand of its own.
+fn request_for(module: u8, fuel: u64) -> Request {
+    let mut request = request(1);
+    (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
+    request.max_price = Some(Microcredits(1_000_000));
+    request
+}
+
 /// What is looked at in vain has a bound, so that no event is dear; what is refused is no part of it.
 #[test]
 fn all_that_an_owner_declines_is_refused_however_many_and_little_is_asked_in_vain() {
     for (module, refused) in [(9, 1_001), (8, 1)] {
-        let mut world = World::settled(&[]);
-        world.join_with(100, NodeOffer { memory: ByteCount(4 << 30), ..offer(1) });
-        for n in 0..100 {
-            world.join_with(n, NodeOffer { memory: ByteCount(1 << 20), labels: vec![label(&n.to_string())], ..offer(1) });
-        }
-        world.pass(3 * SECOND);
+        let mut world = one_that_fits_among_a_hundred();
         // Each in a lane of its own, the last one behind all others.
-        let of = |module: u8, fuel: u64| {
-            let mut request = request(1);
-            (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
-            request.max_price = Some(Microcredits(1_000_000));
-            request
-        };
-        assert_eq!(world.submit_with(0, of(9, 1)), [start(0, 1, 100)]);
+        assert_eq!(world.submit_with(0, request_for(9, 1)), [start(0, 1, 100)]);
         for j in 1..1_000 {
-            assert_eq!(world.submit_with(j, of(module, j.into())), []);
+            assert_eq!(world.submit_with(j, request_for(module, j.into())), []);
         }
-        assert_eq!(world.submit_with(1_000, of(9, 1_000)), []);
+        assert_eq!(world.submit_with(1_000, request_for(9, 1_000)), []);
         let actions = world.fail(100, 0, 1, not_for_you());
         assert_eq!(actions.iter().filter(|action| matches!(action, Action::Refuse { .. })).count(), refused);
     }
@@ -397,23 +405,12 @@ fn all_that_an_owner_declines_is_refused_however_many_and_little_is_asked_in_vai
 /// Each word began with the same jobs, so that those behind them waited for as long as they may.
 #[test]
 fn job_that_is_left_as_much_was_asked_in_vain_is_refused_with_the_next_words() {
-    let mut world = World::settled(&[]);
-    world.join_with(100, NodeOffer { memory: ByteCount(4 << 30), ..offer(1) });
-    for n in 0..100 {
-        world.join_with(n, NodeOffer { memory: ByteCount(1 << 20), labels: vec![label(&n.to_string())], ..offer(1) });
-    }
-    world.pass(3 * SECOND);
-    let of = |module: u8, fuel: u64| {
-        let mut request = request(1);
-        (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
-        request.max_price = Some(Microcredits(1_000_000));
-        request
-    };
-    assert_eq!(world.submit_with(0, of(9, 1)), [start(0, 1, 100)]);
+    let mut world = one_that_fits_among_a_hundred();
+    assert_eq!(world.submit_with(0, request_for(9, 1)), [start(0, 1, 100)]);
     for j in 1..1_000 {
-        assert_eq!(world.submit_with(j, of(10 + (j % 200) as u8, j.into())), []);
+        assert_eq!(world.submit_with(j, request_for(10 + (j % 200) as u8, j.into())), []);
     }
-    assert_eq!(world.submit_with(1_000, of(9, 1_000)), []);
+    assert_eq!(world.submit_with(1_000, request_for(9, 1_000)), []);
     let mut running = 0;
     let words = (1..=8).find(|_| {
         let actions = world.fail(100, running, 1, not_for_you());
@@ -428,26 +425,20 @@ fn job_that_is_left_as_much_was_asked_in_vain_is_refused_with_the_next_words() {
 #[test]
 fn word_of_long_ago_takes_nothing_of_what_may_be_asked() {
     let mut world = World::settled(&[]);
-    let of = |module: u8, fuel: u64| {
-        let mut request = request(1);
-        (request.module.digest, request.limits.fuel) = (Digest([module; 32]), Fuel(fuel));
-        request.max_price = Some(Microcredits(1_000_000));
-        request
-    };
     for n in 0..100 {
         world.join_with(n, offer(1));
         world.pass(3 * SECOND);
-        assert_eq!(world.submit_with(n.into(), of(9, 1)), [start(n.into(), 1, n)]);
+        assert_eq!(world.submit_with(n.into(), request_for(9, 1)), [start(n.into(), 1, n)]);
         assert!(is_refused(&world.fail(n, n.into(), 1, not_for_you()), n.into()));
         world.state(n, paused());
     }
     world.join_with(100, offer(1));
     world.pass(61 * SECOND);
-    assert_eq!(world.submit_with(100, of(9, 1)), [start(100, 1, 100)]);
+    assert_eq!(world.submit_with(100, request_for(9, 1)), [start(100, 1, 100)]);
     for j in 101..1_100 {
-        assert_eq!(world.submit_with(j, of(8, j.into())), []);
+        assert_eq!(world.submit_with(j, request_for(8, j.into())), []);
     }
-    assert_eq!(world.submit_with(1_100, of(9, 1_100)), []);
+    assert_eq!(world.submit_with(1_100, request_for(9, 1_100)), []);
     assert!(is_refused(&world.fail(100, 100, 1, not_for_you()), 1_100));
 }
 
