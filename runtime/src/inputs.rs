@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 
 use adit_protocol::limits::{INLINE_BYTES_MAX, NAMED_INPUTS_MAX};
 use adit_protocol::{JobSpec, NamedInput};
+use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_getfl, memfd_create};
 
 use crate::ipc::InputOrder;
 use crate::run::RunError;
@@ -66,7 +68,8 @@ fn checked_stdin(stdin: Input, specified: u64) -> Result<Input, RunError> {
     match stdin {
         _ if !is_whole => Err(RunError::InputSize { actual, specified }),
         Input::Inline(bytes) if bytes.len() > INLINE_BYTES_MAX => Ok(Input::File(in_memory(&bytes)?)),
-        stdin => Ok(stdin),
+        Input::Inline(bytes) => Ok(Input::Inline(bytes)),
+        Input::File(file) => Ok(Input::File(read_only(file)?)),
     }
 }
 
@@ -77,15 +80,24 @@ fn named_file(input: &NamedInput, bytes: Input) -> Result<File, RunError> {
     }
     match bytes {
         Input::Inline(bytes) => Ok(in_memory(&bytes)?),
-        Input::File(file) => Ok(file),
+        Input::File(file) => Ok(read_only(file)?),
     }
 }
 
-/// A file that is nowhere on the disk.
+/// A file that is nowhere on the disk. It stays as it is, so that a worker cannot make it a hoard of memory beside its limit.
 fn in_memory(bytes: &[u8]) -> io::Result<File> {
-    let mut file = File::from(rustix::fs::memfd_create("adit-input", rustix::fs::MemfdFlags::CLOEXEC)?);
+    let mut file = File::from(memfd_create("adit-input", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(bytes)?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file)
+}
+
+/// The same file for reading alone, whatever whoever opened it may do: a worker could write to it.
+fn read_only(file: File) -> io::Result<File> {
+    match fcntl_getfl(&file)? & OFlags::RWMODE {
+        OFlags::RDONLY => Ok(file),
+        _ => File::open(format!("/proc/self/fd/{}", file.as_raw_fd())),
+    }
 }
 
 impl Input {
@@ -93,6 +105,29 @@ impl Input {
         match self {
             Self::Inline(bytes) => Ok(bytes.len() as u64),
             Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Workers were handed both for writing.
+    #[test]
+    fn nothing_that_a_job_reads_can_be_written() {
+        let mut opened = tempfile::tempfile().unwrap();
+        opened.write_all(b"input").unwrap();
+        for (name, file) in [("in memory", in_memory(b"input").unwrap()), ("opened for writing", read_only(opened).unwrap())] {
+            for at in [0, 5] {
+                assert!(file.write_at(b"x", at).is_err(), "{name} at {at}");
+            }
+            assert!(file.set_len(1).is_err() && file.set_len(1 << 20).is_err(), "{name}");
+            let mut bytes = [0; 5];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            assert_eq!((&bytes, file.metadata().unwrap().len()), (b"input", 5), "{name}");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! The processes: one tenant each, replaced when they die, nothing inherited.
 
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{ByteCount, Fuel, Outcome};
-use adit_runtime::{RunError, RunEvent, Runtime, RuntimeConfig, WorkerProgram};
+use adit_runtime::{Input, RunError, RunEvent, RunRequest, Runtime, RuntimeConfig, WorkerProgram};
+use rustix::fs::{OFlags, SealFlags, fcntl_get_seals};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Ended, Host, Job, echo, finish, first_log, next_log, spin_after_log, worker_program};
@@ -319,35 +321,96 @@ async fn job_over_the_nodes_memory_is_refused() {
     assert_eq!(error.to_string(), "the job may use 268435456 bytes of memory; this node gives 67108864");
 }
 
+/// Marks a test that started itself again as the root of a namespace of its own.
+const IN_NAMESPACE: &str = "ADIT_TEST_IN_NAMESPACE";
+
+/// Only root may look into a worker, not even its supervisor. Anybody is root of a namespace of its own, where one is permitted: whether this
+/// test was done there instead, or cannot be.
+fn is_left_to_root(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return false;
+    }
+    assert!(std::env::var_os(IN_NAMESPACE).is_none(), "{test} is to be root of its namespace");
+    let is_permitted =
+        Command::new("unshare").args(["--user", "--map-root-user", "true"]).status().is_ok_and(|status| status.success());
+    if !is_permitted {
+        println!("not tried: no root, and no namespace to be root of");
+        return true;
+    }
+    let itself = std::env::current_exe().unwrap();
+    let mut again = Command::new("unshare");
+    again.args(["--user", "--map-root-user"]).arg(itself).args(["--exact", test, "--nocapture"]).env(IN_NAMESPACE, "1");
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    true
+}
+
+/// What a worker has open.
+struct Held {
+    link: String,
+    /// May be written to.
+    writable: bool,
+    /// What cannot be done to a file in memory; of another file nothing.
+    seals: SealFlags,
+}
+
+fn held(pid: u32) -> Vec<Held> {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    fds.map(|fd| {
+        let path = fd.unwrap().path();
+        let link = std::fs::read_link(&path).unwrap().to_string_lossy().into_owned();
+        let number = path.file_name().unwrap().to_str().unwrap();
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let mode = OFlags::from_bits_retain(u32::from_str_radix(flags.trim(), 8).unwrap()) & OFlags::RWMODE;
+        let seals =
+            if link.starts_with("/memfd:") { fcntl_get_seals(File::open(&path).unwrap()).unwrap() } else { SealFlags::empty() };
+        Held { link, writable: mode != OFlags::RDONLY, seals }
+    })
+    .collect()
+}
+
 #[tokio::test]
 async fn worker_inherits_nothing_but_its_socket() {
+    if is_left_to_root("workers::worker_inherits_nothing_but_its_socket") {
+        return;
+    }
     // What a library opened that does not know of `O_CLOEXEC`.
     let left_open = tempfile::NamedTempFile::new().unwrap();
     rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).unwrap();
     let host = Host::new(1);
-    let mut run = host.start(spin_after_log()).await.unwrap();
+    // All ways that an input has to a worker but for the message.
+    let written = host.folder.path().join("written");
+    std::fs::write(&written, b"written").unwrap();
+    let written = File::options().read(true).write(true).open(written).unwrap();
+    let job = spin_after_log().input(&[7; 100_000]).named("a", b"inline").named("b", b"written");
+    host.compile(&job.wasm).await.unwrap();
+    let named = vec![Input::Inline(b"inline".to_vec()), Input::File(written)];
+    let mut run = host.runtime.start(RunRequest { named, ..job.request() }).await.unwrap();
     first_log(&mut run).await;
     let pid = run.worker_pid().unwrap();
-    match std::fs::read(format!("/proc/{pid}/environ")) {
-        Ok(environment) => assert_eq!(environment, b""),
-        // Only the machine's root may look into a worker, not even its supervisor.
-        Err(error) => {
-            assert!(!rustix::process::geteuid().is_root());
-            return assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
-        }
-    }
-    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().map(|fd| std::fs::read_link(fd.unwrap().path()).unwrap());
-    let links: Vec<_> = links.map(|link| link.to_string_lossy().into_owned()).collect();
-    // What is a worker's own, and its module's code.
-    let known = |link: &&String| {
-        let own = ["socket:[", "/dev/null", "anon_inode:[event", "/memfd:", "/proc/"];
-        own.iter().any(|own| link.starts_with(own)) || link.ends_with(".cwasm")
+    assert_eq!(std::fs::read(format!("/proc/{pid}/environ")).unwrap(), b"");
+    let held = held(pid);
+    let links: Vec<_> = held.iter().map(|held| held.link.as_str()).collect();
+    // What is a worker's own, its module's code, and what its job reads.
+    let known = |link: &&&str| {
+        let own = ["socket:[", "/dev/null", "anon_inode:[event", "/memfd:adit-live ", "/memfd:adit-input ", "/proc/"];
+        own.iter().any(|own| link.starts_with(own)) || link.ends_with(".cwasm") || link.ends_with("/written")
     };
     let strange: Vec<_> = links.iter().filter(|link| !known(link)).collect();
     assert!(strange.is_empty(), "{strange:?} in {links:?}");
     let sockets: std::collections::HashSet<_> = links.iter().filter(|link| link.starts_with("socket:[")).collect();
     // The way to the supervisor, and the pair by which tokio hears of signals.
     assert!(sockets.len() <= 3, "{sockets:?}");
+
+    let inputs = links.iter().filter(|link| link.starts_with("/memfd:adit-input ") || link.ends_with("/written"));
+    assert_eq!(inputs.count(), 3, "{links:?}");
+    let fixed = SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    for Held { link, writable, seals } in held.iter().filter(|held| held.link.starts_with('/') && held.link != "/dev/null") {
+        let needed = if link.starts_with("/memfd:adit-live ") { fixed } else { fixed | SealFlags::WRITE };
+        assert!(!writable || seals.contains(needed), "{link} may be written to, sealed for {seals:?}");
+    }
 }
 
 #[test]
