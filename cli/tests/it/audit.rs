@@ -142,16 +142,20 @@ fn every_wrong_claim_is_named() {
     let network = Network::with_slots(&[1]);
     let honest = receipt_of(&network, &guest::steady(1_000_000), &["--max-price", "0.01"], 0);
     type Claim = fn(&mut Receipt);
-    let rows: [(Claim, &[&str]); 11] = [
+    let rows: [(Claim, &[&str]); 14] = [
         (|r| r.outcome = Outcome::OutOfFuel, &["outcome"]),
         // It had no GPU.
         (|r| r.usage.gpu_ns = 1, &["gpu_ns"]),
         (|r| r.outcome = Outcome::OutOfGpuTime, &["outcome"]),
         (|r| r.outcome = Outcome::GpuLost, &["outcome"]),
+        // What is run again is what was asked for, whatever the receipt calls it.
+        (|r| r.module.0[0] ^= 1, &["module"]),
+        (|r| r.input.0[0] ^= 1, &["input"]),
         (|r| r.output.0[0] ^= 1, &["output_digest"]),
         (|r| r.usage.memory_peak.0 += 65_536, &["memory_peak_bytes"]),
         (|r| r.usage.memory_fuel += 1, &["memory_fuel"]),
         (|r| r.usage.bytes_in.0 += 1, &["bytes_in"]),
+        (|r| r.usage.bytes_out.0 += 1, &["bytes_out"]),
         (|r| r.usage.host_calls += 1, &["host_calls"]),
         // To the client's good, and still a lie.
         (|r| r.usage.fuel.0 -= 1, &["fuel"]),
