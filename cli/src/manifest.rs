@@ -9,6 +9,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::sink::AtomicFile;
+use crate::table::json_line;
 
 /// One input's row. Its keys are described in `docs/cli.md`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +76,7 @@ impl Manifest {
 
     /// Records a row.
     pub(crate) fn record(&mut self, row: Row) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&row).context("a row always encodes")?;
-        line.push(b'\n');
+        let line = json_line(&row).context("a row always encodes")?;
         self.journal.write_all(&line).with_context(|| format!("cannot write {}", self.path.display()))?;
         self.rows.insert(row.output.clone(), row);
         Ok(())
@@ -89,8 +89,7 @@ impl Manifest {
         others.sort_by(|a, b| a.output.cmp(&b.output));
         let mut text = Vec::new();
         for row in ordered.iter().chain(&others) {
-            serde_json::to_writer(&mut text, row).context("a row always encodes")?;
-            text.push(b'\n');
+            text.extend(json_line(row).context("a row always encodes")?);
         }
         AtomicFile::write(&self.path, &text)?;
         Ok(ordered)

@@ -93,8 +93,9 @@ impl<W: Write> Write for VisibleWriter<W> {
 }
 
 /// Control characters of ISO 6429, and the marks of Unicode (UAX 9) that reorder or hide what is around them.
-fn is_obeyed(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+pub(crate) fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn push(out: &mut String, c: char) {

@@ -293,6 +293,27 @@ fn inspection_lists_all_that_is_wrong_and_admits_what_nodes_admit() {
     home.adit(["inspect", "nowhere.wasm"]).run().code(2);
 }
 
+/// JSON lets all of these through but for the first.
+#[test]
+fn object_of_a_module_full_of_escapes_has_none_for_a_terminal() {
+    let home = Home::new();
+    let name = "\u{1b}[2J\u{9b}2J\u{85}\u{7f}\u{202e}\u{2028}";
+    let spelt = name.escape_unicode();
+    let module = format!("(module (import \"{spelt}\" \"f\" (func)) (func (export \"{spelt}\")))");
+    let module = home.file("job.wasm", wat::parse_str(module).unwrap());
+    let ran = home.adit(["inspect", "--json"]).args([&module]).run().code(20);
+    let text = ran.text().trim_end_matches('\n');
+    // The runtime's own words have this in the place of what it does not repeat.
+    assert!(text.chars().all(|c| c == '\u{fffd}' || (' '..='~').contains(&c)), "{text:?}");
+    let object = ran.json();
+    assert_eq!((&object["imports"][0]["module"], &object["exports"][0]["name"]), (&name.into(), &name.into()), "{text}");
+    let refused = home.adit(["run", "--local", "--json"]).args([&module]).run().code(20);
+    assert!(
+        !refused.text().contains('\u{202e}') && refused.json()["reason"].as_str().unwrap().contains('\u{202e}'),
+        "{refused:?}"
+    );
+}
+
 /// A guest whose work is known: `twice` costs twice what `once` costs.
 fn two_functions(ending: &str) -> Vec<u8> {
     let work = "(loop $turn (br_if $turn (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))";
