@@ -1,6 +1,6 @@
 //! `adit run --local`: the runtime that nodes use, without a network.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use anyhow::Context;
 
 use crate::adapter::lent_here;
 use crate::config::Config;
-use crate::exit::{InterruptedError, RefusedError};
+use crate::exit::{InterruptedError, RefusedError, is_closed_pipe};
 use crate::node::{PriceArgs, module_bytes_max};
 use crate::reactor::StopSignals;
 use crate::report::{End, Measured, short};
@@ -139,8 +139,18 @@ fn with_whole(mut writer: SinkWriter, sink: &Sink, is_begun: bool, output: &[u8]
     if is_begun {
         writer = sink.open()?;
     }
-    writer.write_all(output)?;
+    write(&mut writer, output)?;
     Ok(writer)
+}
+
+/// Writes a piece. Once its reader has seen enough, as in `adit run --local job.wasm | head`, what comes goes nowhere: the job comes to its end
+/// and its bill all the same, as in a network.
+fn write(writer: &mut SinkWriter, piece: &[u8]) -> anyhow::Result<()> {
+    match writer.write_all(piece) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => *writer = SinkWriter::Discard,
+        written => written.context("the guest's output")?,
+    }
+    Ok(())
 }
 
 /// Drives a run to its end. The first Ctrl-C cancels it, the second leaves it, which kills its worker.
@@ -155,7 +165,7 @@ async fn drive(run: &mut Run, job: JobId, sink: &Sink, screen: &mut Screen) -> a
                 RunEvent::Progress { done, total } => screen.progress(done, total),
                 RunEvent::Output(bytes) => {
                     is_begun = true;
-                    writer.write_all(&bytes).context("the guest's output")?;
+                    write(&mut writer, &bytes)?;
                 }
                 RunEvent::Ended(report) => break *report,
             },
@@ -179,8 +189,11 @@ async fn drive(run: &mut Run, job: JobId, sink: &Sink, screen: &mut Screen) -> a
         }
         writer = with_whole(writer, sink, is_begun, bytes)?;
     }
-    writer.commit()?;
-    Ok(report)
+    // What was written last may be on its way yet.
+    match writer.commit() {
+        Err(error) if !is_closed_pipe(&error) => Err(error),
+        _ => Ok(report),
+    }
 }
 
 #[cfg(test)]

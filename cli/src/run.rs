@@ -83,10 +83,10 @@ pub(crate) fn run(args: &RunArgs, common: &Common) -> anyhow::Result<Exit> {
 /// With `json`, every failure is an object on standard output too.
 pub(crate) fn or_report(json: bool, job: Option<JobId>, result: anyhow::Result<Exit>) -> anyhow::Result<Exit> {
     match result {
-        Err(error) if json => {
-            print_json(&Report::of_error(&error, job.or_else(|| exit::job_of(&error))))?;
-            Err(error)
-        }
+        Err(error) if json => match print_json(&Report::of_error(&error, job.or_else(|| exit::job_of(&error)))) {
+            Err(unprinted) if !is_closed_pipe(&unprinted) => Err(unprinted),
+            _ => Err(error),
+        },
         result => result,
     }
 }

@@ -249,6 +249,26 @@ fn reader_that_has_seen_enough_is_no_failure() {
     assert_eq!(kept_receipts(&network).len(), 1);
 }
 
+/// Where a run here found its output unread it was killed, and told neither its outcome nor its bill: the exit code was 0 whatever the guest did.
+#[test]
+fn outcome_is_told_also_where_the_reader_of_the_output_has_gone() {
+    let home = Home::new();
+    let (invalid, _) = guest::invalid();
+    for (module, flags, exit, says) in [
+        (guest::echo(), &[][..], 0, "finished"),
+        (guest::flood(1), &[], 0, "finished"),
+        (guest::flood(2), &["--output-max", "1MiB"], 15, "output too large"),
+        (invalid, &["--json"], 20, "is invalid"),
+    ] {
+        let module = home.file("job.wasm", module);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = home.adit(["run", "--local", "--input", "-"]).args([&module]).args(flags).input("unread");
+        let ran = run.start_into(writer).wait().code(exit).says(says);
+        assert!(!ran.stderr.contains("pipe"), "{ran:?}");
+    }
+}
+
 #[test]
 fn log_is_what_flags_ask_for_before_the_environment() {
     let network = Network::with_slots(&[1]);
