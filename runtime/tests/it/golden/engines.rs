@@ -17,17 +17,18 @@ pub(crate) struct Exception {
     pub(crate) reason: &'static str,
 }
 
-/// What is not the same everywhere, each with its reason. A test fails where an entry is not so.
+/// What is not the same everywhere, each with its reason, of the programs of the corpus. A test fails where an entry is not so.
 pub(crate) const EXCEPTIONS: &[Exception] =
     &[inlined("trap_in_a_callee"), inlined("offset_of_all_ones"), inlined("stores_upon_stores")];
 
-/// A program that traps in a callee.
+/// A program that traps in a callee which the engine inlined. Any such trap is told of by the caller, and billed short by what the callee had
+/// not counted yet.
 const fn inlined(program: &'static str) -> Exception {
     Exception {
         program,
         engines: "inlining",
-        reason: "the engine tells a trap in an inlined callee at the caller's offset, for which the meter's table says another count; \
-                 nodes do not inline",
+        reason: "the engine tells a trap in an inlined callee at the caller's offset, for which the meter's table does not say what the \
+                 callee had not counted yet; nodes do not inline",
     }
 }
 
