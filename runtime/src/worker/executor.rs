@@ -228,8 +228,11 @@ impl Executor {
         let mut store = MeteredStore::new(store, Arc::clone(&counters.page));
         let instance = match program.module.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
-            // A segment that does not fit.
-            Err(error) if error.is::<Trap>() => return Ok(Called::not(End::Itself(Err(error)), fixed)),
+            // A segment that does not fit, into a memory that is there and paid for.
+            Err(error) if error.is::<Trap>() => {
+                counters.hold(memory_bytes);
+                return Ok(Called::not(End::Itself(Err(error)), fixed));
+            }
             Err(error) => return Err(error),
         };
         let meter = instance.get_memory(&mut *store, &facts.meter_export);

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use adit_protocol::limits::FUEL_MAX;
-use adit_protocol::{ByteCount, Digest, Fuel, Outcome, Profile, TrapKind};
+use adit_protocol::{ByteCount, Digest, Fuel, Outcome, Profile, TrapKind, Usage};
+use adit_runtime::lab::{Lab, Options, UNITS_PER_FUEL, fuel, instrument};
 use adit_runtime::{RunError, RunEvent};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::time::timeout;
 
+use crate::golden::engines::{others, shipped};
 use crate::support::{Host, Job, echo, finish, first_log, spin, spin_after_log};
 
 #[tokio::test]
@@ -113,6 +115,35 @@ async fn memory_over_its_limit_is_out_of_memory() {
     let ended = host.run(small(Job::wat(r#"(module (memory 5) (func (export "_start")))"#))).await;
     assert_eq!(ended.outcome(), Outcome::OutOfMemory);
     assert_eq!(ended.report.usage.memory_peak, ByteCount(0));
+}
+
+/// Its memory was made by then and its pages were in its fuel, and its bill told of no memory.
+#[test]
+fn guest_whose_segments_do_not_fit_is_billed_for_the_memory_that_it_began_with() {
+    let rows = [
+        (r#"(memory 1) (data (i32.const 65535) "ab")"#, 1, TrapKind::MemoryOutOfBounds),
+        // One of two, and of pages not all of which are kept from job to job.
+        (r#"(memory 40 50) (data (i32.const 0) "ab") (data (i32.const -1) "ab")"#, 40, TrapKind::MemoryOutOfBounds),
+        ("(memory 3) (table 1 funcref) (elem (i32.const 1) $start)", 3, TrapKind::TableOutOfBounds),
+        ("(table 1 funcref) (elem (i32.const 1) $start)", 0, TrapKind::TableOutOfBounds),
+    ];
+    let engines = others().into_iter().map(|engine| (engine.name, engine.config));
+    for (name, config) in engines.chain([("shipped", shipped())]) {
+        let mut lab = Lab::new(&config).unwrap();
+        for (declarations, pages, kind) in rows {
+            let job = Job::wat(&format!(r#"(module {declarations} (func $start (export "_start")))"#));
+            let units = instrument(&job.wasm, &Options::default()).unwrap().facts.instantiation_units();
+            let program = lab.compile(&job.wasm, &Options::default()).unwrap();
+            let report = lab.run(&program, &job.spec, b"").unwrap().run;
+            let want = Usage {
+                fuel: fuel(units),
+                memory_peak: ByteCount(pages * 65536),
+                memory_fuel: u128::from(pages * 65536) * u128::from(units) / u128::from(UNITS_PER_FUEL),
+                ..Usage::default()
+            };
+            assert_eq!((report.outcome, report.usage), (Outcome::Trapped(kind), want), "{declarations} under {name}");
+        }
+    }
 }
 
 /// A module whose own maximum refuses it a growth was told that its job's limit did, and its exit code or trap was lost.

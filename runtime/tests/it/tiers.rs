@@ -54,8 +54,11 @@ fn rounds(count: u64) -> String {
 async fn answers_and_bills_are_the_same_in_both_tiers() {
     let host = Host::new(1);
     let endings = ["(call $write)", "unreachable", "(drop (i32.load (i32.const 131072)))", SPIN];
-    for ending in endings {
-        let job = large(&format!("{} (call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {ending}", rounds(10_000)));
+    let log = "(call $log (i32.const 3) (i32.const 1024) (i32.const 5))";
+    let mut jobs = Vec::from(endings.map(|ending| (ending, large(&format!("{} {log} {ending}", rounds(10_000))))));
+    let unfit = "(data (i32.const 131071) \"ab\")";
+    jobs.push((unfit, Job::wat(&format!(r#"(module (memory 2) {unfit} (func (export "_start")) {})"#, many_functions()))));
+    for (ending, job) in jobs {
         let job = job.with(|spec| spec.limits.fuel = Fuel(1_000_000));
         let module = job.spec.module.digest;
         let run = host.start(job.clone()).await.unwrap();
@@ -68,6 +71,7 @@ async fn answers_and_bills_are_the_same_in_both_tiers() {
         let second = finish(run).await.unwrap();
         assert_eq!(begun, !cfg!(target_arch = "x86_64"));
         assert_eq!(first.report.usage, second.report.usage, "{ending}");
+        assert_eq!(first.report.usage.memory_peak, ByteCount(2 * 65536), "{ending}");
         assert_eq!((first.outcome(), &first.report.reason), (second.outcome(), &second.report.reason), "{ending}");
         assert_eq!((first.output, first.log), (second.output, second.log), "{ending}");
     }
