@@ -7,7 +7,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_protocol::{FRAME_HEADER_BYTES, JobSpec, decode_frame, encode_frame};
+use adit_protocol::{ByteCount, FRAME_HEADER_BYTES, JobSpec, decode_frame, encode_frame};
 use tokio::net::UnixStream;
 use wasmparser::Validator;
 use wasmtime::{Config, Engine, Module};
@@ -29,7 +29,7 @@ use crate::meter::{weights, words};
 use crate::process::Role;
 use crate::run::{Bounds, RunReport};
 use crate::walls::{Layers, Need, Walls};
-use crate::worker::{Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare};
+use crate::worker::{self, Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare};
 
 /// Where the counter stands in the meter's memory, in bytes.
 pub const COUNTER_AT: u64 = words::COUNTER;
@@ -58,6 +58,27 @@ pub fn config(strategy: Strategy, opt_level: OptLevel) -> Config {
 /// The same on a machine whose address space is small: accesses far behind a memory are checked, where elsewhere they fault.
 pub fn small_config() -> Config {
     engine::small_config()
+}
+
+/// The engine of compile workers, in which no guest runs.
+///
+/// # Errors
+/// Where the machine lacks what the engine needs.
+pub fn compiling_engine() -> wasmtime::Result<Engine> {
+    engine::compiling_engine()
+}
+
+/// The engine of baseline code, as nodes have it.
+///
+/// # Errors
+/// As [`compiling_engine`].
+pub fn baseline_engine() -> wasmtime::Result<Engine> {
+    engine::baseline_engine()
+}
+
+/// What the store of a guest holds it to that may have so much memory, each with its name.
+pub fn store_limits(memory: ByteCount) -> [(&'static str, u64); 5] {
+    worker::store_limits(memory.0)
 }
 
 /// What a guest may be made of, before the meter is put in.

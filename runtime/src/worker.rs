@@ -37,6 +37,7 @@ use crate::walls::{Layers, Need, SandboxReport, Walls};
 pub(crate) use compile::{Engines, prepare};
 pub(crate) use ending::{clip, words};
 pub(crate) use executor::{Executor, Program, Supplies};
+pub(crate) use guest::store_limits;
 pub(crate) use named::NamedInputs;
 pub(crate) use outbox::{Outbox, PROGRESS_INTERVAL};
 pub(crate) use prices::{CALL_UNITS, host_prices};

@@ -72,7 +72,7 @@ pub(super) struct Halted;
 
 impl Guest {
     pub(super) fn new(spec: &JobSpec, supplies: Supplies, outbox: Arc<Outbox>, counters: Arc<Counters>) -> Self {
-        let limiter = Limiter { memory_max: spec.limits.memory.0, counters: Arc::clone(&counters), is_instantiated: false };
+        let limiter = Limiter::new(spec.limits.memory.0, Arc::clone(&counters));
         let clock = Clock::of(spec, Arc::clone(&counters.page));
         let Supplies { input, named, gpu } = supplies;
         let input = input.charged_to(Arc::clone(&counters));
@@ -324,6 +324,24 @@ struct Limiter {
     is_instantiated: bool,
 }
 
+impl Limiter {
+    fn new(memory_max: u64, counters: Arc<Counters>) -> Self {
+        Self { memory_max, counters, is_instantiated: false }
+    }
+}
+
+/// What the store of a guest holds it to that may have so many bytes of memory.
+pub(crate) fn store_limits(memory_max: u64) -> [(&'static str, u64); 5] {
+    let limiter = Limiter::new(memory_max, Arc::default());
+    [
+        ("instances", limiter.instances() as u64),
+        ("tables", limiter.tables() as u64),
+        ("memories", limiter.memories() as u64),
+        ("table_elements", TABLE_ELEMENTS_MAX as u64),
+        ("memory_bytes", limiter.memory_max),
+    ]
+}
+
 impl ResourceLimiter for Limiter {
     /// Called at a `memory.grow`, where the count is exact.
     fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -365,5 +383,48 @@ impl ResourceLimiter for Limiter {
 
     fn memories(&self) -> usize {
         MEMORIES_PER_MODULE_MAX as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Instance, Module, Store};
+
+    use super::*;
+    use crate::engine::compiling_engine;
+
+    /// A store's own limits would be ten thousand of each, and the engine's allocator, which has limits too, is not the same in baseline code.
+    #[test]
+    fn store_holds_one_instance_and_what_a_metered_module_may_have() {
+        let engine = compiling_engine().unwrap();
+        let instantiate = |declarations: &str, times: usize| {
+            let module = Module::new(&engine, wat::parse_str(format!("(module {declarations})")).unwrap()).unwrap();
+            let mut store = Store::new(&engine, Limiter::new(0, Arc::default()));
+            store.limiter(|limiter| limiter);
+            (0..times).try_for_each(|_| Instance::new(&mut store, &module, &[]).map(drop)).map_err(|error| error.to_string())
+        };
+        let (memory, table) = ("(memory 0)", "(table 0 funcref)");
+        let most = memory.repeat(MEMORIES_PER_MODULE_MAX as usize) + &table.repeat(METERED_TABLES_MAX as usize);
+        let refused = |what: &str| Err(format!("resource limit exceeded: {what}"));
+        let rows = [
+            (most.clone(), 1, Ok(())),
+            (String::new(), 2, refused("instance count too high at 2")),
+            (format!("{most} {memory}"), 1, refused("memory count too high at 3")),
+            (format!("{most} {table}"), 1, refused("table count too high at 6")),
+        ];
+        for (declarations, times, want) in rows {
+            assert_eq!(instantiate(&declarations, times), want, "{declarations} {times} times");
+        }
+    }
+
+    #[test]
+    fn tables_and_memory_grow_up_to_what_is_said_of_the_store() {
+        let [.., elements, bytes] = store_limits(1 << 20).map(|(_, limit)| limit as usize);
+        let mut limiter = Limiter::new(1 << 20, Arc::default());
+        limiter.is_instantiated = true;
+        for (beyond, want) in [(0, true), (1, false)] {
+            assert_eq!(limiter.table_growing(0, elements + beyond, None).unwrap(), want, "{elements} and {beyond}");
+            assert_eq!(limiter.memory_growing(0, bytes + beyond, None).unwrap(), want, "{bytes} and {beyond}");
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Every setting of the engine, in a file: a change is made on purpose or not at all.
 
-use adit_protocol::{ByteCount, Digest, Fuel, Price, Usage};
-use adit_runtime::lab::{BACKTRACE_FRAMES_MAX, OptLevel, Strategy, config, description, features};
+use adit_protocol::{BlobRef, ByteCount, Digest, Fuel, JobSpec, Price, Usage};
+use adit_runtime::lab::{
+    BACKTRACE_FRAMES_MAX, OptLevel, Strategy, baseline_engine, compiling_engine, config, description, features, small_config,
+    store_limits,
+};
 use object::{Object, ObjectSection};
 use wasmtime::{Engine, WasmFeatures};
 use wasmtime_environ::{FlagValue, Tunables};
@@ -22,15 +25,25 @@ type Flags<'a> = Vec<(&'a str, FlagValue<'a>)>;
 /// What guests' code is read and made by.
 const CRATES: [&str; 5] = ["wasmtime", "wasmtime-wasi", "cranelift-codegen", "regalloc2", "winch-codegen"];
 
-/// The meter, what code is made by, and the settings, one a line; those of baseline code where they differ.
+/// The meter, what code is made by, and the settings, one a line; those of the other engines of a node where they differ.
 fn settings() -> Vec<String> {
     let mut lines = vec![format!("meter {}", adit_runtime::meter_id())];
     lines.push(format!("price {} {}", price_formula(), prices()));
     lines.extend(CRATES.map(|name| format!("crate {name} {}", locked(name))));
-    lines.extend(settings_under(Strategy::Cranelift));
-    let baseline = settings_under(Strategy::Winch).into_iter().filter(|line| !lines.contains(line));
-    let baseline: Vec<String> = baseline.map(|line| format!("baseline {line}")).collect();
-    lines.extend(baseline);
+    let standard = settings_of(&Engine::new(&config(Strategy::Cranelift, OptLevel::Speed)).unwrap());
+    lines.extend_from_slice(&standard);
+    lines.push(format!("guest features: {}", names(features())));
+    let limits = store_limits(JobSpec::new(BlobRef::of(b""), BlobRef::of(b"")).limits.memory);
+    lines.extend(limits.map(|(name, limit)| format!("store {name}: {limit}")));
+    let others = [
+        ("baseline", baseline_engine().unwrap()),
+        ("compiling", compiling_engine().unwrap()),
+        ("small", Engine::new(&small_config()).unwrap()),
+    ];
+    for (name, engine) in others {
+        let own = settings_of(&engine).into_iter().filter(|line| !standard.contains(line));
+        lines.extend(own.map(|line| format!("{name} {line}")));
+    }
     lines
 }
 
@@ -80,9 +93,8 @@ fn receipts_and_bills_name_the_engine_that_is_built_in() {
     assert!(description().contains(&format!("; engine {};", adit_runtime::ENGINE)));
 }
 
-/// The settings under a compiler. Those of the processor are not among them: they are each machine's own.
-fn settings_under(strategy: Strategy) -> Vec<String> {
-    let engine = Engine::new(&config(strategy, OptLevel::Speed)).unwrap();
+/// The settings of an engine. Those of the processor are not among them: they are each machine's own.
+fn settings_of(engine: &Engine) -> Vec<String> {
     let code = engine.precompile_module(b"\0asm\x01\0\0\0").unwrap();
     let file = object::File::parse(&code[..]).unwrap();
     let section = file.section_by_name(SECTION).unwrap();
@@ -102,9 +114,10 @@ fn settings_under(strategy: Strategy) -> Vec<String> {
     lines.push(format!("engine parallel_compilation: {}", engine.get_parallel_compilation()));
     lines.push(format!("engine shared_memory: {}", engine.get_shared_memory()));
     lines.push(format!("engine wasm_backtrace_max_frames: {BACKTRACE_FRAMES_MAX}"));
-    lines.extend(fields("pool", engine.get_pooling_config().unwrap()));
-    lines.extend(names(WasmFeatures::from_bits_retain(bits)).map(|name| format!("engine feature {name}")));
-    lines.extend(names(features()).map(|name| format!("guest feature {name}")));
+    let pool = engine.get_pooling_config();
+    lines.push(format!("engine allocation: {}", if pool.is_some() { "pooling" } else { "on demand" }));
+    lines.extend(pool.into_iter().flat_map(|pool| fields("pool", pool)));
+    lines.push(format!("engine features: {}", names(WasmFeatures::from_bits_retain(bits))));
     lines
 }
 
@@ -115,8 +128,8 @@ fn fields(what: &str, of: &impl std::fmt::Debug) -> Vec<String> {
     lines[1..lines.len() - 1].iter().map(|line| format!("{what} {}", line.trim().trim_end_matches(','))).collect()
 }
 
-fn names(features: WasmFeatures) -> impl Iterator<Item = String> {
-    features.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().into_iter()
+fn names(features: WasmFeatures) -> String {
+    features.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
