@@ -15,7 +15,7 @@ use wasmtime::{Config, Engine, Module};
 pub use self::frames::{Reader, Received, receive};
 pub use crate::meter::{
     Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, ProfileFacts, Stop, UNITS_PER_FUEL, Weights,
-    class, description, fuel, instrument, units,
+    class, description, fuel, instrument, loop_waits, units,
 };
 pub use crate::unchecked::process_time;
 pub use wasmtime::{OptLevel, Strategy};

@@ -4,7 +4,8 @@
 //! counted depends on the module and its input alone: not on the compiler, its optimisations, the processor, or how often the guest
 //! was interrupted.
 //!
-//! - **Exact.** Fuel is the sum of the weights of the basic blocks entered, never a longest path. What bulk operations and growth
+//! - **Exact.** Fuel is the sum of the weights of the basic blocks entered, never a longest path. What the head of a loop weighs covers
+//!   what its rounds wait for ([`recurrence`]). What bulk operations and growth
 //!   cost by size is added before they act.
 //! - **Not lost.** Every change of the count is in memory. Where the guest traps, a table of the module ([`Pending`]) tells what the
 //!   word in memory lacks at that offset, and what is emitted keeps compilers from naming another.
@@ -14,7 +15,7 @@
 //! - **Cheap.** Updates stand on few edges of the control-flow graph, chosen by a spanning tree; short loops are repeated so that
 //!   several rounds share one update; functions that end soon do nothing about limits ([`calls`], [`depths`]).
 //!
-//! The way of a function: decoded into a [`body`], its calls of itself inlined ([`recursion`]), made to have canonical NaNs ([`nan`]), its
+//! The way of a function: decoded into a [`body`], its loops' waits priced ([`recurrence`]), its calls of itself inlined ([`recursion`]), made to have canonical NaNs ([`nan`]), its
 //! loops repeated ([`repeat`]), its graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.
 
 mod body;
@@ -30,6 +31,7 @@ mod nan;
 mod pending;
 mod pieces;
 mod place;
+mod recurrence;
 mod recursion;
 mod repeat;
 mod stack;
@@ -51,7 +53,7 @@ pub use weights::{Class, UNITS_PER_FUEL, Weights, class};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// The pass and the formulas beside it. Whoever changes what any program is billed changes this number.
-const VERSION: u32 = 10;
+const VERSION: u32 = 11;
 
 /// How a module is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +112,15 @@ impl MeterError {
 /// [`MeterError`] where it is not, or has what no profile allows.
 pub fn instrument(wasm: &[u8], options: &Options) -> Result<Metered, MeterError> {
     module::rewrite(wasm, options)
+}
+
+/// What a round of each loop costs beyond its operators because it waits, in units: for each function that a module defines, in the order of
+/// its loops' heads. A function none of whose loops waits has none. The module must be valid under the features of the profile.
+///
+/// # Errors
+/// [`MeterError`] where it is not, or has what no profile allows.
+pub fn loop_waits(wasm: &[u8], options: &Options) -> Result<Vec<Box<[u32]>>, MeterError> {
+    module::loop_waits(wasm, options)
 }
 
 /// Units that every instantiation costs: a fresh instance of a small module.
@@ -173,7 +184,7 @@ pub fn description() -> String {
     );
     let weights = Weights::standard();
     for class in Class::ALL {
-        text.push_str(&format!(" {}={}", class.name(), weights.units(*class)));
+        text.push_str(&format!(" {}={}/{}", class.name(), weights.units(*class), weights.latency(*class)));
     }
     text.push_str(&format!("; host {}", crate::worker::host_prices()));
     text

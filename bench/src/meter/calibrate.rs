@@ -1,6 +1,8 @@
 //! Weights against time: how many nanoseconds a unit of fuel takes in each kernel, and which weights would bring these together.
 
-use adit_runtime::lab::{COPIED_BYTE_UNITS, Class, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, UNITS_PER_FUEL, Weights};
+use adit_runtime::lab::{
+    COPIED_BYTE_UNITS, Class, FILLED_BYTE_UNITS, GROW_PAGE_UNITS, Options, UNITS_PER_FUEL, Weights, loop_waits,
+};
 use anyhow::{Context, Result, ensure};
 
 use super::census::{self, Item};
@@ -8,6 +10,7 @@ use super::fit::{self, Sample};
 use super::program::{Order, Program};
 use super::variant::Variant;
 use super::{Row, compare};
+use crate::figure::geometric_mean;
 use crate::guest;
 use crate::plan::Plan;
 
@@ -20,8 +23,11 @@ const STIFFNESS: f64 = 0.01;
 const SPREAD_MAX: [f64; 2] = [2.0, 3.5];
 /// An item whose share of every kernel's fuel is smaller was not measured by this: the fit has nothing to say of it.
 const SHARE_MIN: f64 = 0.02;
+/// Fits, one after the other: where operators cost more, rounds that wait lack less, so each table has other waits.
+const FITS: usize = 6;
 
 /// A kernel as measured.
+#[derive(Clone)]
 struct Measured {
     kernel: String,
     sample: Sample,
@@ -30,28 +36,83 @@ struct Measured {
 /// Prints nanoseconds per fuel of each kernel, under the table that ships, under one unit for each operator, and under the table
 /// that fits best; and that table. With `json`, what was measured and nothing else, a line for each kernel.
 pub(crate) fn calibrate(plan: &Plan, json: bool) -> Result<()> {
-    let kernels = measure(plan)?;
+    let census = Census::new(plan)?;
+    let kernels = measure(&census, plan)?;
     if json {
         kernels.iter().for_each(|kernel| println!("{}", as_json(kernel)));
         return Ok(());
     }
     let shipped: Vec<f64> = Item::all().map(shipped_fuel).collect();
     let flat: Vec<f64> = Item::all().map(flat_fuel).collect();
-    let fitted = rounded(&fit_without_chase(&kernels, &shipped));
-    print_kernels(&kernels, &[("shipped", &shipped), ("one each", &flat), ("fitted", &fitted)]);
-    print_items(&kernels, &shipped, &fitted);
+    let (fitted, waiting) = best(&census, &kernels, &shipped)?;
+    print_kernels(&[("shipped", &kernels, &shipped), ("one each", &kernels, &flat), ("fitted", &waiting, &fitted)]);
+    print_items(&waiting, &shipped, &fitted);
     Ok(())
 }
 
-fn measure(plan: &Plan) -> Result<Vec<Measured>> {
+/// The table that fits best of those that follow each other from `shipped` on, with what the kernels count under it.
+fn best(census: &Census, kernels: &[Measured], shipped: &[f64]) -> Result<(Vec<f64>, Vec<Measured>)> {
+    let (mut table, mut waiting) = (shipped.to_vec(), kernels.to_vec());
+    let mut best = (table.clone(), waiting.clone());
+    for _ in 0..FITS {
+        table = rounded(&fit_without_chase(&waiting, &table));
+        waiting = census.again(kernels, &table)?;
+        if spreads(&waiting, &table)[0] < spreads(&best.1, &best.0)[0] {
+            best = (table.clone(), waiting.clone());
+        }
+    }
+    Ok(best)
+}
+
+fn measure(census: &Census, plan: &Plan) -> Result<Vec<Measured>> {
     // Time is that of the guest as it runs here, with the meter in it.
     let rows = compare(&[Variant::MeterNan], |_| true, plan)?;
-    let wasm = guest::kernels()?;
-    let metered = Program::compile(&wasm, Variant::MeterNan)?;
-    let counter = Program::compile(&census::instrument(&wasm)?, Variant::Bare).context("the counting module")?;
-    let orders = counter.orders(plan.kernel_divisor)?;
-    ensure!(orders.len() == rows.len(), "the list of kernels changed");
-    orders.iter().zip(rows).map(|(order, row)| measured(&counter, &metered, order, &row)).collect()
+    ensure!(census.orders.len() == rows.len(), "the list of kernels changed");
+    let metered = Program::compile(&census.wasm, Variant::MeterNan)?;
+    let counts = census.counts(&Weights::standard())?;
+    let kernels = census.orders.iter().zip(rows).zip(counts);
+    kernels.map(|((order, row), counts)| measured(&metered, order, &row, counts)).collect()
+}
+
+/// What counts the kernels' operators.
+struct Census {
+    wasm: Vec<u8>,
+    orders: Vec<Order>,
+}
+
+impl Census {
+    fn new(plan: &Plan) -> Result<Self> {
+        let wasm = guest::kernels()?;
+        let orders = Program::compile(&wasm, Variant::Bare)?.orders(plan.kernel_divisor)?;
+        Ok(Self { wasm, orders })
+    }
+
+    /// What each kernel comes to where operators cost what a table says.
+    fn counts(&self, weights: &Weights) -> Result<Vec<Vec<f64>>> {
+        let waits = loop_waits(&self.wasm, &Options { weights: weights.clone(), ..Options::default() })?;
+        let counter = Program::compile(&census::instrument(&self.wasm, &waits)?, Variant::Bare).context("the counting module")?;
+        let count = |order: &Order| {
+            let counts = counter.run_and_read(order, census::PREFIX)?;
+            ensure!(counts.len() == Item::all().count(), "{} counters", counts.len());
+            Ok(counts.into_iter().map(|count| count as f64).collect())
+        };
+        self.orders.iter().map(count).collect()
+    }
+
+    /// The same kernels where operators cost so much fuel.
+    fn again(&self, kernels: &[Measured], fuel: &[f64]) -> Result<Vec<Measured>> {
+        let standard = Weights::standard();
+        let units = |class| (fuel[class as usize] * UNITS_PER_FUEL as f64).round() as u32;
+        let counts = self.counts(&Weights::by_class(units, |class| standard.latency(class)))?;
+        let kernels = kernels.iter().zip(counts);
+        Ok(kernels.map(|(kernel, counts)| kernel.with(counts)).collect())
+    }
+}
+
+impl Measured {
+    fn with(&self, counts: Vec<f64>) -> Self {
+        Self { kernel: self.kernel.clone(), sample: Sample { ns: self.sample.ns, counts } }
+    }
 }
 
 fn as_json(kernel: &Measured) -> serde_json::Value {
@@ -63,10 +124,7 @@ fn as_json(kernel: &Measured) -> serde_json::Value {
     })
 }
 
-fn measured(counter: &Program, metered: &Program, order: &Order, row: &Row) -> Result<Measured> {
-    let counts = counter.run_and_read(order, census::PREFIX)?;
-    let counts: Vec<f64> = counts.into_iter().map(|count| count as f64).collect();
-    ensure!(counts.len() == Item::all().count(), "{} counters", counts.len());
+fn measured(metered: &Program, order: &Order, row: &Row, counts: Vec<f64>) -> Result<Measured> {
     let sample = Sample { ns: row.shortest(0), counts };
     check(order, metered.run(order)?.units as f64, &sample)?;
     Ok(Measured { kernel: order.name.clone(), sample })
@@ -87,22 +145,30 @@ fn shipped_fuel(item: Item) -> f64 {
         Item::CopiedByte => COPIED_BYTE_UNITS as f64,
         Item::FilledByte => FILLED_BYTE_UNITS as f64,
         Item::GrowPage => GROW_PAGE_UNITS as f64,
+        Item::Wait => 1.0,
     };
     units / UNITS_PER_FUEL as f64
 }
 
-/// What the engine's own fuel and most meters have: operators that become code cost one. Sizes cost nothing there.
+/// What the engine's own fuel and most meters have: operators that become code cost one. Sizes and waits cost nothing there.
 fn flat_fuel(item: Item) -> f64 {
     match item {
-        Item::Class(Class::Structure | Class::Loop) | Item::CopiedByte | Item::FilledByte | Item::GrowPage => 0.0,
+        Item::Class(Class::Structure | Class::Loop) => 0.0,
+        Item::CopiedByte | Item::FilledByte | Item::GrowPage | Item::Wait => 0.0,
         Item::Class(_) => 1.0,
     }
 }
 
 fn fit_without_chase(kernels: &[Measured], start: &[f64]) -> Vec<f64> {
-    let chosen = kernels.iter().filter(|kernel| kernel.kernel != POINTER_CHASE);
-    let samples: Vec<Sample> = chosen.map(|kernel| kernel.sample.clone()).collect();
-    fit::fit(&samples, start, &measurable(&samples, start), STIFFNESS)
+    let chosen: Vec<&Measured> = kernels.iter().filter(|kernel| kernel.kernel != POINTER_CHASE).collect();
+    // What a unit is stays as it is, since waits are in units.
+    let mean = geometric_mean(&chosen.iter().map(|kernel| ns_per_fuel(kernel, start)).collect::<Vec<_>>());
+    let scaled = |kernel: &&Measured| Sample { ns: kernel.sample.ns / mean, counts: kernel.sample.counts.clone() };
+    let samples: Vec<Sample> = chosen.iter().map(scaled).collect();
+    let mut free = measurable(&samples, start);
+    // A unit that is waited is a unit.
+    Item::all().zip(&mut free).filter(|(item, _)| *item == Item::Wait).for_each(|(_, free)| *free = false);
+    fit::fit(&samples, start, &free, STIFFNESS)
 }
 
 /// Which items make out so much of some kernel that its time says something of them.
@@ -137,23 +203,24 @@ fn spreads(kernels: &[Measured], weights: &[f64]) -> [f64; 2] {
     [spread(false), spread(true)]
 }
 
-fn print_kernels(kernels: &[Measured], tables: &[(&str, &[f64])]) {
+fn print_kernels(tables: &[(&str, &[Measured], &[f64])]) {
     print!("{:<15} {:>10} {:>12}  ns per fuel:", "kernel", "ms", "Mfuel");
-    tables.iter().for_each(|(name, _)| print!(" {name:>9}"));
+    tables.iter().for_each(|(name, ..)| print!(" {name:>9}"));
     println!();
-    for kernel in kernels {
+    let (_, shipped, weights) = tables[0];
+    for (n, kernel) in shipped.iter().enumerate() {
         print!(
             "{:<15} {:>10.2} {:>12.2}              ",
             kernel.kernel,
             kernel.sample.ns / 1e6,
-            fuel(&kernel.sample, tables[0].1) / 1e6
+            fuel(&kernel.sample, weights) / 1e6
         );
-        tables.iter().for_each(|(_, weights)| print!(" {:>9.3}", ns_per_fuel(kernel, weights)));
+        tables.iter().for_each(|(_, kernels, weights)| print!(" {:>9.3}", ns_per_fuel(&kernels[n], weights)));
         println!();
     }
     for (n, name) in ["without the chase", "with it"].into_iter().enumerate() {
         print!("largest over smallest, {name:<17} <= {:<7}", SPREAD_MAX[n]);
-        tables.iter().for_each(|(_, weights)| print!(" {:>9.3}", spreads(kernels, weights)[n]));
+        tables.iter().for_each(|(_, kernels, weights)| print!(" {:>9.3}", spreads(kernels, weights)[n]));
         println!();
     }
 }

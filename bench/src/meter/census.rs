@@ -14,7 +14,7 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
 /// What the counters' exports begin with.
 pub(crate) const PREFIX: &str = "census:";
 
-/// What is counted: executions of a class, or what an operator that pays by size was told.
+/// What is counted: executions of a class, what an operator that pays by size was told, or what rounds of loops wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Item {
     /// Operators of a class.
@@ -25,12 +25,15 @@ pub(crate) enum Item {
     FilledByte,
     /// Pages that memories were asked to grow by.
     GrowPage,
+    /// Units that the heads of loops cost because their rounds wait.
+    Wait,
 }
 
 impl Item {
     /// Every item: classes in the order of their table, then sizes. Counters are exported in this order.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        Class::ALL.iter().map(|class| Self::Class(*class)).chain([Self::CopiedByte, Self::FilledByte, Self::GrowPage])
+        let others = [Self::CopiedByte, Self::FilledByte, Self::GrowPage, Self::Wait];
+        Class::ALL.iter().map(|class| Self::Class(*class)).chain(others)
     }
 
     /// How tables call it.
@@ -40,15 +43,17 @@ impl Item {
             Self::CopiedByte => "copied byte",
             Self::FilledByte => "filled byte",
             Self::GrowPage => "grown page",
+            Self::Wait => "waited unit",
         }
     }
 }
 
-/// Adds a counter for each item to a module. The result counts and is otherwise the same program, many times slower.
+/// Adds a counter for each item to a module whose loops wait for `waits`, function by function and loop by loop. The result counts and is
+/// otherwise the same program, many times slower.
 ///
 /// Only for modules that have globals and exports of their own and no imported global, as the kernels' has.
-pub(crate) fn instrument(wasm: &[u8]) -> Result<Vec<u8>> {
-    let mut instrument = Instrument::of(wasm)?;
+pub(crate) fn instrument(wasm: &[u8], waits: &[Box<[u32]>]) -> Result<Vec<u8>> {
+    let mut instrument = Instrument::of(wasm, waits)?;
     let mut module = Module::new();
     instrument.parse_core_module(&mut module, Parser::new(0), wasm).map_err(|error| anyhow!("cannot instrument: {error}"))?;
     ensure!(instrument.exported, "the module exports nothing");
@@ -56,7 +61,8 @@ pub(crate) fn instrument(wasm: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// What is rewritten, and how far it is.
-struct Instrument {
+struct Instrument<'w> {
+    waits: &'w [Box<[u32]>],
     /// The index of the first counter.
     first_counter: u32,
     /// Parameters of each function that the module defines.
@@ -66,8 +72,8 @@ struct Instrument {
     exported: bool,
 }
 
-impl Instrument {
-    fn of(wasm: &[u8]) -> Result<Self> {
+impl<'w> Instrument<'w> {
+    fn of(wasm: &[u8], waits: &'w [Box<[u32]>]) -> Result<Self> {
         let (mut types, mut params, mut first_counter) = (Vec::new(), Vec::new(), 0);
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
@@ -91,7 +97,7 @@ impl Instrument {
             }
         }
         ensure!(first_counter > 0, "the module has no global");
-        Ok(Self { first_counter, params, functions: 0, exported: false })
+        Ok(Self { waits, first_counter, params, functions: 0, exported: false })
     }
 
     fn counter(&self, item: Item) -> u32 {
@@ -99,9 +105,9 @@ impl Instrument {
     }
 
     /// Charges what was collected since the last time.
-    fn flush(&self, pending: &mut BTreeMap<Class, i64>, function: &mut Function) {
-        for (class, count) in std::mem::take(pending) {
-            let counter = self.counter(Item::Class(class));
+    fn flush(&self, pending: &mut BTreeMap<Item, i64>, function: &mut Function) {
+        for (item, count) in std::mem::take(pending) {
+            let counter = self.counter(item);
             for instruction in [
                 Instruction::GlobalGet(counter),
                 Instruction::I64Const(count),
@@ -129,7 +135,7 @@ impl Instrument {
     }
 }
 
-impl Reencode for Instrument {
+impl Reencode for Instrument<'_> {
     type Error = std::convert::Infallible;
 
     fn parse_global_section(
@@ -166,6 +172,7 @@ impl Reencode for Instrument {
             locals.push((count, self.val_type(ty)?));
         }
         locals.push((1, ValType::I32));
+        let mut waits = self.waits[self.functions].iter();
         self.functions += 1;
         let mut function = Function::new(locals);
         let mut pending = BTreeMap::new();
@@ -175,8 +182,9 @@ impl Reencode for Instrument {
             // The head of a loop is charged each time round, so it belongs to what follows it.
             if is_loop {
                 self.flush(&mut pending, &mut function);
+                pending.extend(waits.next().map(|wait| (Item::Wait, i64::from(*wait))));
             }
-            *pending.entry(class(&op)).or_default() += 1;
+            *pending.entry(Item::Class(class(&op))).or_default() += 1;
             if leaves(&op) {
                 self.flush(&mut pending, &mut function);
             }
@@ -226,12 +234,18 @@ mod tests {
 
     /// What `_start` counts of `items`.
     fn counts(body: &str, items: &[Item]) -> Vec<i64> {
+        counts_with_waits(body, &[], items)
+    }
+
+    /// The same where its loops wait for `waits`.
+    fn counts_with_waits(body: &str, waits: &[u32], items: &[Item]) -> Vec<i64> {
         let text = format!(
             "(module (memory 1) (global $g (mut i32) (i32.const 0)) (func $f (param i32) nop)
                (func (export \"_start\") (local i32) {body}))"
         );
         let engine = Engine::default();
-        let module = Module::new(&engine, instrument(&wat::parse_str(text).unwrap()).unwrap()).unwrap();
+        let module =
+            Module::new(&engine, instrument(&wat::parse_str(text).unwrap(), &[[].into(), waits.into()]).unwrap()).unwrap();
         let mut store = Store::new(&engine, ());
         let instance = Instance::new(&mut store, &module, &[]).unwrap();
         let _ = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap().call(&mut store, ());
@@ -253,6 +267,16 @@ mod tests {
         assert_eq!(counts(left, &[class(Class::Jump), class(Class::Call), class(Class::Register)]), [1, 1, 1]);
         let table = "(block (block (br_table 0 1 (i32.const 0))) (global.set $g (i32.const 1)))";
         assert_eq!(counts(table, &[class(Class::BranchTable), class(Class::Global)]), [1, 1]);
+    }
+
+    #[test]
+    fn heads_of_loops_count_what_their_rounds_wait_for() {
+        let round = |inside: &str| {
+            format!("(local.set 0 (i32.const 5)) (loop {inside} (br_if 0 (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))")
+        };
+        let body = round("") + &round("(loop)");
+        assert_eq!(counts_with_waits(&body, &[7, 1, 100], &[Item::Wait]), [5 * 7 + 5 + 5 * 100]);
+        assert_eq!(counts_with_waits(&body, &[], &[Item::Wait]), [0]);
     }
 
     #[test]

@@ -127,6 +127,7 @@ const LOOPS: &[(&str, &str)] = &[
     ("memory.grow by 0", "(drop (memory.grow (i32.const 0)))"),
     ("memory.grow that fails", "(drop (memory.grow (i32.const 65537)))"),
     ("memory.fill of 0", "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))"),
+    ("memory.fill of 0, at memory's end", "(memory.fill (i32.shl (memory.size) (i32.const 16)) (i32.const 0) (i32.const 0))"),
     ("memory.fill of 1", "(memory.fill (i32.const 0) (i32.const 0) (i32.const 1))"),
     ("memory.fill of 4000", "(memory.fill (i32.const 0) (i32.const 0) (i32.const 4000))"),
     ("memory.copy of 1", "(memory.copy (i32.const 0) (i32.const 100) (i32.const 1))"),

@@ -28,6 +28,7 @@ use super::nan::canonicalise;
 use super::pending::Pending;
 use super::pieces::{self, Pieces};
 use super::place::cheapest_debt;
+use super::recurrence::{add_waits, waits};
 use super::recursion::inline_recursion;
 use super::repeat::repeat_loops;
 use super::wrappers::{self, Redirect, Wrappers};
@@ -153,6 +154,11 @@ impl ActiveData {
     }
 }
 
+/// What the loops of each function of a module wait for.
+pub(super) fn loop_waits(wasm: &[u8], options: &Options) -> Result<Vec<Box<[u32]>>, MeterError> {
+    Ok(Outline::read(wasm, options)?.waits)
+}
+
 /// Rewrites a module that has been validated.
 pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterError> {
     let outline = Outline::read(wasm, options)?;
@@ -191,6 +197,15 @@ fn free_name(name: &str, taken: &HashSet<&str>) -> String {
     name
 }
 
+/// What is learned of a function before any is rewritten.
+struct Seen {
+    function: calls::Outline,
+    fills: bool,
+    copies: bool,
+    references: Vec<u32>,
+    waits: Box<[u32]>,
+}
+
 /// What is learned of a module before any of it is rewritten.
 #[derive(Default)]
 struct Outline<'a> {
@@ -203,6 +218,8 @@ struct Outline<'a> {
     exports: HashSet<&'a str>,
     start: Option<u32>,
     bodies: Vec<FunctionBody<'a>>,
+    /// What the loops of each function wait for.
+    waits: Vec<Box<[u32]>>,
     entries: Vec<Entry>,
     /// The functions that are known outside of the module: those that are exported, and the start function.
     known: HashSet<u32>,
@@ -230,24 +247,28 @@ impl<'a> Outline<'a> {
             outline.take(payload?)?;
         }
         let look = |(index, body)| {
-            let body = outline.body(index, body, options)?;
+            let mut body = outline.decode(index, body, options)?;
+            let waits = waits(&body, &options.weights);
+            outline.prepare(index, &mut body, &waits);
             let fills = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryFill { .. }));
             let copies = body.steps.iter().any(|step| matches!(step.op, Operator::MemoryCopy { .. }));
             let references = body.steps.iter().filter_map(|step| match step.op {
                 Operator::RefFunc { function_index } => Some(function_index),
                 _ => None,
             });
-            Ok((calls::Outline::of(&body, &outline.signatures), fills, copies, references.collect::<Vec<_>>()))
+            let references = references.collect::<Vec<_>>();
+            Ok(Seen { function: calls::Outline::of(&body, &outline.signatures), fills, copies, references, waits })
         };
-        let seen: Vec<_> = outline.bodies.par_iter().enumerate().map(look).collect::<Result<_, MeterError>>()?;
-        outline.fills = seen.iter().any(|(_, fills, ..)| *fills);
-        outline.copies = seen.iter().any(|(_, _, copies, _)| *copies);
-        outline.referenced.extend(seen.iter().flat_map(|(.., references)| references));
+        let seen: Vec<Seen> = outline.bodies.par_iter().enumerate().map(look).collect::<Result<_, MeterError>>()?;
+        outline.fills = seen.iter().any(|seen| seen.fills);
+        outline.copies = seen.iter().any(|seen| seen.copies);
+        outline.referenced.extend(seen.iter().flat_map(|seen| &seen.references));
         if !outline.is_profiled() && !outline.shares_references {
             let first = outline.pieces().ty + outline.pieces().types_count();
             outline.debts = Debts::find(&outline.signatures, &outline.referenced, &outline.known, first);
         }
-        let functions: Vec<calls::Outline> = seen.into_iter().map(|(function, ..)| function).collect();
+        let (functions, waits): (Vec<_>, Vec<_>) = seen.into_iter().map(|seen| (seen.function, seen.waits)).unzip();
+        outline.waits = waits;
         let (entries, levels) = calls::entries(&functions);
         outline.entries = entries;
         for circles in levels {
@@ -437,10 +458,18 @@ impl<'a> Outline<'a> {
 
     /// The body of the function number `index` of those that the module defines, with what it costs.
     fn body(&self, index: usize, function: &FunctionBody<'a>, options: &Options) -> Result<Body<'a>, MeterError> {
-        let ty = self.defined(index);
-        let mut body = Body::decode(ty, function, |op| options.weights.of(op))?;
-        inline_recursion(&mut body, self.signatures.imported_functions + index as u32, ty);
+        let mut body = self.decode(index, function, options)?;
+        self.prepare(index, &mut body, &self.waits[index]);
         Ok(body)
+    }
+
+    fn decode(&self, index: usize, function: &FunctionBody<'a>, options: &Options) -> Result<Body<'a>, MeterError> {
+        Ok(Body::decode(self.defined(index), function, |op| options.weights.of(op))?)
+    }
+
+    fn prepare(&self, index: usize, body: &mut Body<'_>, waits: &[u32]) {
+        add_waits(body, waits);
+        inline_recursion(body, self.signatures.imported_functions + index as u32, self.defined(index));
     }
 
     /// The functions of the meter's own, which come behind all others.

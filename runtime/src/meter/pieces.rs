@@ -125,6 +125,7 @@ impl Writer {
     }
 
     fn fill_much(&mut self) {
+        self.end_nothing();
         self.begin_pieces(&[TARGET]);
         self.put(&[I::Loop(BlockType::Empty)]);
         self.put(&[I::LocalGet(TARGET), I::LocalGet(SOURCE), piece(), I::MemoryFill(0)]);
@@ -132,6 +133,13 @@ impl Writer {
         self.go_on();
         self.end_pieces();
         self.put(&[I::LocalGet(TARGET), I::LocalGet(SOURCE), I::LocalGet(SIZE), I::MemoryFill(0)]);
+    }
+
+    /// Returns where nothing is to be filled, at a place that there is. The C library's way there may wait for a page that nobody has touched.
+    fn end_nothing(&mut self) {
+        self.put(&[I::LocalGet(SIZE), I::I32Eqz, I::If(BlockType::Empty), I::LocalGet(TARGET), I::I64ExtendI32U]);
+        self.put(&[I::MemorySize(0), I::I64ExtendI32U, I::I64Const(16), I::I64Shl, I::I64LeU]);
+        self.put(&[I::If(BlockType::Empty), I::Return, I::End, I::End]);
     }
 
     fn copy(&mut self, much: u32) {

@@ -44,9 +44,9 @@ fn made_bytes(op: &Operator<'_>) -> u64 {
             _ => 0,
         },
         Class::FloatConvert if matches!(op, Operator::F32x4DemoteF64x2Zero | Operator::F64x2PromoteLowF32x4) => 64,
-        Class::Float | Class::FloatDivide | Class::FloatRoot | Class::FloatConvert => 32,
+        Class::Float | Class::FloatAdd | Class::FloatDivide | Class::FloatRoot | Class::FloatConvert => 32,
         Class::Load | Class::Vector | Class::VectorMultiply | Class::WideMultiply | Class::WideAdd => 16,
-        Class::VectorFloat | Class::VectorFloatDivide => 64,
+        Class::VectorFloat | Class::VectorFloatAdd | Class::VectorFloatDivide => 64,
         _ => 8,
     }
 }
@@ -127,7 +127,7 @@ impl Operands {
 }
 
 /// Stands in for a module where an operator's arity does not depend on one.
-struct NoModule;
+pub(super) struct NoModule;
 
 impl ModuleArity for NoModule {
     fn sub_type_at(&self, _: u32) -> Option<&SubType> {

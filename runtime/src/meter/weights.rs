@@ -3,6 +3,10 @@
 //! One fuel is one nanosecond of the reference core as near as these integers allow. The numbers are those of `cargo xtask calibrate`:
 //! it runs kernels of different nature and fits the table so that the nanoseconds per fuel lie as close together as possible.
 //! Operators are priced by [`Class`], because what they cost is decided by what the processor does and not by their name.
+//!
+//! Beside its cost a class has its *latency*: how long its value takes from the last one that it needs. A cycle of today's processors is some
+//! 125 units, and the numbers are theirs where these agree (A. Fog, *Instruction tables*), else the kernels' within them. They cost
+//! nothing but in loops that wait for themselves ([`recurrence`](super::recurrence)).
 
 use wasmparser::{MemArg, Operator};
 
@@ -10,7 +14,7 @@ use wasmparser::{MemArg, Operator};
 pub const UNITS_PER_FUEL: u64 = 256;
 
 macro_rules! classes {
-    ($($(#[$doc:meta])* $class:ident = $units:literal,)*) => {
+    ($($(#[$doc:meta])* $class:ident = $units:literal $(after $latency:literal)?,)*) => {
         /// Operators that cost about the same.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Class {
@@ -21,6 +25,7 @@ macro_rules! classes {
             /// Every class, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$class),*];
             const UNITS: &'static [u32] = &[$($units),*];
+            const LATENCIES: &'static [u32] = &[$(0 $(+ $latency)?),*];
 
             /// The class's name.
             pub fn name(self) -> &'static str {
@@ -32,59 +37,64 @@ macro_rules! classes {
     };
 }
 
+// The units, and behind `after` the latency.
 classes! {
     /// Operators that become no instruction: structure, and what is only moved on the operand stack.
     Structure = 0,
     /// The head of a loop, each time round. Never zero, so that no loop is free.
-    Loop = 33,
+    Loop = 30,
     /// A constant, or a local that is read or written: registers, mostly.
     Register = 2,
     /// A global that is read or written.
     Global = 61,
     /// Integer addition, logic, shifts, comparisons, conversions between integers, and bits that go from integer to float registers or back.
-    Integer = 20,
+    Integer = 26 after 125,
     /// Integer multiplication.
-    IntegerMultiply = 94,
+    IntegerMultiply = 125 after 375,
     /// 32-bit division and remainder.
-    Divide32 = 342,
+    Divide32 = 342 after 1500,
     /// 64-bit division and remainder.
-    Divide64 = 883,
-    /// Float addition, multiplication, comparison, sign operations.
-    Float = 57,
+    Divide64 = 883 after 2000,
+    /// Float addition and subtraction.
+    FloatAdd = 42 after 250,
+    /// Float multiplication, comparison, sign operations.
+    Float = 44 after 425,
     /// Float division.
-    FloatDivide = 161,
+    FloatDivide = 161 after 1600,
     /// Square root.
-    FloatRoot = 287,
+    FloatRoot = 287 after 2250,
     /// Rounding, minimum and maximum, conversions between floats and integers and from one size of float to the other, also of vectors.
-    FloatConvert = 279,
+    FloatConvert = 279 after 375,
     /// A load from linear memory.
-    Load = 16,
+    Load = 15 after 625,
     /// A store to linear memory.
     Store = 45,
     /// An unconditional branch or return.
     Jump = 19,
     /// A conditional branch.
-    Branch = 94,
+    Branch = 112,
     /// A branch by table.
-    BranchTable = 132,
+    BranchTable = 115,
     /// A choice of two values.
-    Select = 20,
+    Select = 20 after 125,
     /// A direct call, with prologue and epilogue of the function called.
     Call = 496,
     /// A call through a table, with its checks.
-    CallIndirect = 1500,
+    CallIndirect = 1450,
     /// Integer and bitwise vector operators, comparisons, moves between lanes and scalars.
-    Vector = 100,
+    Vector = 100 after 225,
     /// Vector multiplication of integers, and what a processor does in several steps.
-    VectorMultiply = 122,
+    VectorMultiply = 122 after 500,
+    /// Vector float addition and subtraction.
+    VectorFloatAdd = 27 after 300,
     /// Other vector float arithmetic.
-    VectorFloat = 30,
+    VectorFloat = 27 after 400,
     /// Vector float division and square root.
-    VectorFloatDivide = 853,
+    VectorFloatDivide = 853 after 1600,
     /// 128-bit multiplication.
-    WideMultiply = 156,
+    WideMultiply = 156 after 500,
     /// 128-bit addition and subtraction.
-    WideAdd = 97,
+    WideAdd = 97 after 250,
     /// `memory.size`, `table.size`, `ref.null`, `ref.is_null`: a load at most.
     Query = 80,
     /// `ref.func`: a call into the engine, which makes what stands for the function. Some 85 ns, where a fuel is about 1.5.
@@ -101,22 +111,29 @@ classes! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weights {
     units: Vec<u32>,
+    latencies: Vec<u32>,
 }
 
 impl Weights {
     /// The table that bills are made by.
     pub fn standard() -> Self {
-        Self { units: Class::UNITS.to_vec() }
+        Self { units: Class::UNITS.to_vec(), latencies: Class::LATENCIES.to_vec() }
     }
 
-    /// A table of anyone's making, to compare with: units for each class.
-    pub fn by_class(units: impl Fn(Class) -> u32) -> Self {
-        Self { units: Class::ALL.iter().map(|class| units(*class)).collect() }
+    /// A table of anyone's making, to compare with: for each class what it costs and how long its value takes, in units.
+    pub fn by_class(units: impl Fn(Class) -> u32, latency: impl Fn(Class) -> u32) -> Self {
+        let each = |of: &dyn Fn(Class) -> u32| Class::ALL.iter().map(|class| of(*class)).collect();
+        Self { units: each(&units), latencies: each(&latency) }
     }
 
     /// What an operator of `class` costs, in units.
     pub fn units(&self, class: Class) -> u32 {
         self.units[class as usize]
+    }
+
+    /// How long the value of an operator of `class` takes from the last value that it needs, in units.
+    pub fn latency(&self, class: Class) -> u32 {
+        self.latencies[class as usize]
     }
 
     /// What an operator costs, in units; for those that pay by size, the fixed part.
@@ -156,7 +173,8 @@ pub fn class(op: &Operator<'_>) -> Class {
         O::I32Mul | O::I64Mul => Class::IntegerMultiply,
         O::I32DivS | O::I32DivU | O::I32RemS | O::I32RemU => Class::Divide32,
         O::I64DivS | O::I64DivU | O::I64RemS | O::I64RemU => Class::Divide64,
-        O::F32Add | O::F32Sub | O::F32Mul | O::F64Add | O::F64Sub | O::F64Mul => Class::Float,
+        O::F32Add | O::F32Sub | O::F64Add | O::F64Sub => Class::FloatAdd,
+        O::F32Mul | O::F64Mul => Class::Float,
         O::F32Neg | O::F32Abs | O::F32Copysign | O::F64Neg | O::F64Abs | O::F64Copysign => Class::Float,
         O::F32Eq | O::F32Ne | O::F32Lt | O::F32Gt | O::F32Le | O::F32Ge => Class::Float,
         O::F64Eq | O::F64Ne | O::F64Lt | O::F64Gt | O::F64Le | O::F64Ge => Class::Float,
@@ -331,7 +349,8 @@ fn vector_class(op: &Operator<'_>) -> Option<Class> {
     use Operator as O;
     Some(match op {
         O::F32x4Div | O::F64x2Div | O::F32x4Sqrt | O::F64x2Sqrt => Class::VectorFloatDivide,
-        O::F32x4Add | O::F32x4Sub | O::F32x4Mul | O::F64x2Add | O::F64x2Sub | O::F64x2Mul => Class::VectorFloat,
+        O::F32x4Add | O::F32x4Sub | O::F64x2Add | O::F64x2Sub => Class::VectorFloatAdd,
+        O::F32x4Mul | O::F64x2Mul => Class::VectorFloat,
         O::F32x4Min | O::F32x4Max | O::F64x2Min | O::F64x2Max => Class::VectorFloat,
         O::F32x4Ceil | O::F32x4Floor | O::F32x4Trunc | O::F32x4Nearest => Class::VectorFloat,
         O::F64x2Ceil | O::F64x2Floor | O::F64x2Trunc | O::F64x2Nearest => Class::VectorFloat,

@@ -56,8 +56,9 @@ impl Runner {
 
     /// A laboratory in which a unit of the table costs a whole fuel, so that a bill hides none.
     fn unrounded(config: &Config) -> Self {
-        let units = |class| Weights::standard().units(class) * UNITS_PER_FUEL as u32;
-        let options = Options { weights: Weights::by_class(units), ..Options::default() };
+        let (weights, whole) = (Weights::standard(), UNITS_PER_FUEL as u32);
+        let weights = Weights::by_class(|class| weights.units(class) * whole, |class| weights.latency(class) * whole);
+        let options = Options { weights, ..Options::default() };
         Self { options, ..Self::new(config) }
     }
 

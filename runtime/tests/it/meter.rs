@@ -80,9 +80,9 @@ const ENDS: [(&str, Option<TrapKind>); 21] = [
 #[test]
 fn fuel_is_exact_whatever_ends_the_guest_and_however_it_is_compiled() {
     // So many rounds are a whole number of fuel, whatever a round and every 64th cost, so that nothing is rounded away.
-    let few = 4_096;
+    let few = 16_384;
     // 10^8 rounds where that takes a moment, and fewer in the interpreter.
-    let more = [24_415, 24_415, 1_561, 1_561, 61];
+    let more = [6_103, 6_103, 390, 390, 15];
     let mut spec = spec();
     spec.limits.fuel = Fuel(1_000_000_000_000);
     let mut labs = labs();
@@ -253,7 +253,7 @@ fn fuel_is_the_sum_of_the_weights_of_what_was_entered() {
 
 /// What a guest pays beside its operators, which are free here.
 fn beside_operators(fields: &str, body: &str, input: &[u8]) -> u64 {
-    let options = Options { weights: Weights::by_class(|_| 0), ..Options::default() };
+    let options = Options { weights: Weights::by_class(|_| 0, |_| 0), ..Options::default() };
     let mut lab = lab(OptLevel::Speed);
     let text = format!(
         r#"(module

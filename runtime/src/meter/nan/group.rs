@@ -323,6 +323,6 @@ fn is_plain(op: &Operator<'_>) -> bool {
     matches!(op, Operator::Drop)
         || matches!(
             class(op),
-            C::Register | C::Integer | C::IntegerMultiply | C::Float | C::FloatDivide | C::FloatRoot | C::Select
+            C::Register | C::Integer | C::IntegerMultiply | C::FloatAdd | C::Float | C::FloatDivide | C::FloatRoot | C::Select
         )
 }

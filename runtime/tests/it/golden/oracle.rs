@@ -24,14 +24,18 @@ pub(crate) struct Compared {
 }
 
 /// Prices that the reference counts by, from the text that names the meter.
-pub(crate) fn prices<'a>(operator: &'a dyn Fn(&wasmparser::Operator<'_>) -> u64, pages_max: u64) -> Prices<'a> {
+pub(crate) fn prices<'a>(
+    operator: &'a dyn Fn(&wasmparser::Operator<'_>) -> u64,
+    waits: &'a [Box<[u32]>],
+    pages_max: u64,
+) -> Prices<'a> {
     let text = adit_runtime::lab::description();
     let number = |key: &str| {
         let rest = &text[text.find(key).unwrap() + key.len()..];
         rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap()].parse::<u64>().unwrap()
     };
     let (copied_byte, filled_byte) = (number("; copy "), number(", fill "));
-    Prices { operator, copied_byte, filled_byte, element: number(", elements "), page: number(", grow "), pages_max }
+    Prices { operator, waits, copied_byte, filled_byte, element: number(", elements "), page: number(", grow "), pages_max }
 }
 
 /// Runs a module's exported functions, in turn, without a meter, with the reference and with the meter, and panics where they differ.
@@ -42,8 +46,9 @@ pub(crate) fn check(engine: &Engine, wasm: &[u8], options: &Options) -> Compared
     }
     let metered = adit_runtime::lab::instrument(wasm, options).unwrap();
     let weight = |op: &wasmparser::Operator<'_>| u64::from(options.weights.units(class(op)));
+    let waits = adit_runtime::lab::loop_waits(wasm, options).unwrap();
     let pages_max = metered.facts.memory_pages_max.min(PAGES_MAX);
-    let counted = reference::instrument(wasm, &prices(&weight, pages_max));
+    let counted = reference::instrument(wasm, &prices(&weight, &waits, pages_max));
     let Some(mut original) = Subject::new(engine, &without_start(wasm), None) else { return Compared::default() };
     let mut reference = Subject::new(engine, &counted, None).expect("the reference instantiates as the original does");
     let mut ours = Subject::new(engine, &metered.wasm, Some((&metered, pages_max)))
@@ -73,7 +78,10 @@ pub(crate) fn check(engine: &Engine, wasm: &[u8], options: &Options) -> Compared
 
 /// A module without its start function's being called; it is exported instead.
 fn without_start(wasm: &[u8]) -> Vec<u8> {
-    reference::instrument(wasm, &Prices { operator: &|_| 0, copied_byte: 0, filled_byte: 0, element: 0, page: 0, pages_max: 0 })
+    reference::instrument(
+        wasm,
+        &Prices { operator: &|_| 0, waits: &[], copied_byte: 0, filled_byte: 0, element: 0, page: 0, pages_max: 0 },
+    )
 }
 
 /// How a call ended.
@@ -136,14 +144,16 @@ impl<'a> Subject<'a> {
         }
         if let Some(Metered { pending, facts, .. }) = self.meter {
             let frames = error.downcast_ref::<WasmBacktrace>().unwrap().frames();
-            let offset = |frame: &FrameInfo| frame.module_offset().unwrap() as u32;
-            match pending.stop_at(offset(&frames[0])) {
+            // A load that was merged into an operator without a place has none. It is one where the counter lacks nothing.
+            let offset = |frame: &FrameInfo| frame.module_offset().map(|offset| offset as u32);
+            match offset(&frames[0]).and_then(|offset| pending.stop_at(offset)) {
                 Some(Stop::Depth { .. }) => return Ended::TooDeep,
                 Some(Stop::Limit) => panic!("the limit is ample"),
                 None => {}
             }
             let lacks = frames.iter().find(|frame| !facts.pieces.contains(&frame.func_index())).unwrap();
-            let counted = self.units().wrapping_add_signed(pending.at(offset(lacks)));
+            let lacking = offset(lacks).map_or(0, |offset| pending.at(offset));
+            let counted = self.units().wrapping_add_signed(lacking);
             self.write_word(COUNTER_AT, counted);
             self.write_word(DEPTH_AT, 0);
         }

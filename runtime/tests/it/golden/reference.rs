@@ -20,6 +20,8 @@ const TABLE_ELEMENTS_MAX: u64 = 100_000;
 pub(crate) struct Prices<'a> {
     /// What an operator costs.
     pub(crate) operator: &'a dyn Fn(&Operator<'_>) -> u64,
+    /// What a round of each loop costs beyond: of each function, loop by loop, or nothing where none does.
+    pub(crate) waits: &'a [Box<[u32]>],
     /// A byte that is copied within memory or into it.
     pub(crate) copied_byte: u64,
     /// A byte that is filled.
@@ -80,8 +82,9 @@ pub(crate) fn instrument(wasm: &[u8], prices: &Prices<'_>) -> Vec<u8> {
 
 fn count_code(wasm: &[u8], facts: &Facts, prices: &Prices<'_>) -> CodeSection {
     let mut code = CodeSection::new();
-    for (body, ty) in bodies(wasm).iter().zip(&facts.functions) {
-        code.function(&count_function(body, facts.types[*ty as usize], facts, prices));
+    for (index, (body, ty)) in bodies(wasm).iter().zip(&facts.functions).enumerate() {
+        let waits = prices.waits.get(index).map_or(&[][..], |waits| waits);
+        code.function(&count_function(body, facts.types[*ty as usize], facts, prices, waits));
     }
     code
 }
@@ -150,14 +153,14 @@ fn with_exports(mut exports: ExportSection, facts: &Facts) -> ExportSection {
 }
 
 /// A function of so many parameters whose blocks add their weight when they are entered.
-fn count_function(body: &FunctionBody<'_>, params: u32, facts: &Facts, prices: &Prices<'_>) -> Function {
+fn count_function(body: &FunctionBody<'_>, params: u32, facts: &Facts, prices: &Prices<'_>, waits: &[u32]) -> Function {
     let ops: Vec<Operator<'_>> = body.get_operators_reader().unwrap().into_iter().map(|op| op.unwrap()).collect();
     let locals = body.get_locals_reader().unwrap().into_iter().map(|group| group.unwrap());
     let mut locals: Vec<_> = locals.map(|(count, ty)| (count, RoundtripReencoder.val_type(ty).unwrap())).collect();
     let size = params + locals.iter().map(|(count, _)| count).sum::<u32>();
     locals.push((1, ValType::I32));
     let mut function = Function::new(locals);
-    for (op, weight) in ops.iter().zip(block_weights(&ops, prices.operator)) {
+    for (op, weight) in ops.iter().zip(block_weights(&ops, prices.operator, waits)) {
         if weight > 0 {
             function.instruction(&I::I64Const(weight as i64));
             add(&mut function, facts);
@@ -170,13 +173,17 @@ fn count_function(body: &FunctionBody<'_>, params: u32, facts: &Facts, prices: &
 
 /// What is to be added before each operator: the weight of the block that begins there, else nothing. Code that cannot be reached may
 /// get a weight; it is never added.
-fn block_weights(ops: &[Operator<'_>], weight: &dyn Fn(&Operator<'_>) -> u64) -> Vec<u64> {
+fn block_weights(ops: &[Operator<'_>], weight: &dyn Fn(&Operator<'_>) -> u64, waits: &[u32]) -> Vec<u64> {
     let mut weights = vec![0; ops.len() + 1];
     let (mut block, mut is_loop) = (0, Vec::new());
+    let mut waits = waits.iter();
     for (at, op) in ops.iter().enumerate() {
         // The head of a loop is paid for each time round, so by the block behind it.
         let paid_in = if matches!(op, Operator::Loop { .. }) { at + 1 } else { block };
         weights[paid_in] += weight(op);
+        if matches!(op, Operator::Loop { .. }) {
+            weights[paid_in] += waits.next().map_or(0, |wait| u64::from(*wait));
+        }
         let ends_block = match op {
             Operator::Block { .. } => {
                 is_loop.push(false);

@@ -1,6 +1,6 @@
 //! One module under every compiler, against itself without a meter, and against the reference's count.
 
-use adit_runtime::lab::{Metered, Options, Weights, class, features, instrument};
+use adit_runtime::lab::{Metered, Options, Weights, class, features, instrument, loop_waits};
 use wasmparser::{Operator, Parser, Payload, Validator};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy};
 
@@ -75,8 +75,9 @@ impl Everywhere {
         let metered = ways(name, wasm);
         let weights = Weights::standard();
         let weight = |op: &Operator<'_>| u64::from(weights.units(class(op)));
+        let waits = loop_waits(wasm, &Options::default()).unwrap();
         let pages_max = metered[0].facts.memory_pages_max.min(PAGES_MAX);
-        let counted = reference::instrument(wasm, &prices(&weight, pages_max));
+        let counted = reference::instrument(wasm, &prices(&weight, &waits, pages_max));
 
         let original = Subject::plain(&self.reference, &counted, FUEL);
         let subjects = self.subjects(name, &metered);
