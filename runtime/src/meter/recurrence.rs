@@ -92,28 +92,36 @@ fn is_plain(op: &Operator<'_>) -> bool {
 
 /// Which of the locals that a loop sets a local is.
 #[derive(Debug, Default)]
-struct Places(Vec<Option<u32>>);
+struct Places {
+    /// Which loop it is: a function has many locals, and most of its loops set few.
+    now: usize,
+    /// Of each local the last loop that sets it, and its place there.
+    of_locals: Vec<(usize, usize)>,
+}
 
 impl Places {
-    /// How many locals are set.
+    /// Goes on to a loop, and says how many locals it sets.
     fn fill(&mut self, inside: &[Step<'_>]) -> usize {
-        self.0.clear();
+        self.now += 1;
         let mut count = 0;
         for step in inside {
             if let Operator::LocalSet { local_index } | Operator::LocalTee { local_index } = step.op {
                 let at = local_index as usize;
-                self.0.resize(self.0.len().max(at + 1), None);
-                self.0[at].get_or_insert_with(|| {
+                if self.of_locals.len() <= at {
+                    self.of_locals.resize(at + 1, (0, 0));
+                }
+                if self.of_locals[at].0 != self.now {
+                    self.of_locals[at] = (self.now, count);
                     count += 1;
-                    count - 1
-                });
+                }
             }
         }
-        count as usize
+        count
     }
 
     fn of(&self, local: u32) -> Option<usize> {
-        self.0.get(local as usize).copied().flatten().map(|place| place as usize)
+        let place = self.of_locals.get(local as usize).filter(|(last, _)| *last == self.now);
+        place.map(|(_, place)| *place)
     }
 }
 
