@@ -260,7 +260,7 @@ async fn storms_of_growing_stop() {
 
 #[tokio::test]
 async fn huge_memory_and_tables_take_nothing() {
-    let host = Host::new(1);
+    let host = sparing_host();
     let ended = run(&host, over(65_536, "", "").with(|spec| spec.limits.memory = ByteCount(1 << 20))).await;
     assert_eq!((ended.outcome(), ended.report.usage.memory_peak), (Outcome::OutOfMemory, ByteCount(0)));
     for declarations in ["(table 100001 funcref)", "(table 4294967295 funcref)"] {
