@@ -805,6 +805,35 @@ async fn endless_calls_of_the_host_end_at_their_limits() {
     }
 }
 
+/// Fuel of a short and of a long run of calls: some 6,000 and 120,000.
+const FEW_CALLS: Fuel = Fuel(1_000_000);
+const MANY_CALLS: Fuel = Fuel(20_000_000);
+/// What a worker's peak may grow by between them: less than five bytes for each call more. Allocators and the kernel's count take up to 64 KiB.
+const SPAM_BYTES_MAX: u64 = 512 << 10;
+
+/// Beside what a worker may hold in any case, 14 KB that stayed behind each of those calls would pass.
+#[tokio::test]
+async fn calls_of_the_host_leave_nothing_behind() {
+    let host = Host::new(1);
+    let functions = FUNCTIONS.iter().filter(|function| function.1 != "proc_exit");
+    for (tenant, function) in (0..).zip(functions) {
+        // Each in a worker of its own: where one held much, another would have room for what it keeps.
+        let job = caller(*function, true).tenant(tenant).input(&[0; 128]);
+        let peak = async |fuel| {
+            let started = host.start(job.clone().with(|spec| spec.limits.fuel = fuel)).await.unwrap();
+            let pid = started.worker_pid().unwrap();
+            let ended = finish(started).await.unwrap();
+            assert_eq!(ended.outcome(), Outcome::OutOfFuel, "{function:?}: {}", ended.report.reason);
+            (pid, peak_bytes(pid).unwrap(), ended.report.usage.host_calls)
+        };
+        let (few, many) = (peak(FEW_CALLS).await, peak(MANY_CALLS).await);
+        assert_eq!(few.0, many.0, "{function:?}");
+        let (more, calls) = (many.1 - few.1, many.2 - few.2);
+        println!("{}: {more} bytes more for {calls} calls", function.1);
+        assert!(more <= SPAM_BYTES_MAX || is_emulated(), "{function:?}: {more} bytes more for {calls} calls");
+    }
+}
+
 /// What a job may take where tenants take turns, of which every second one has a process started: five times as long as it does.
 const TURN_TIME_MAX: Duration = Duration::from_millis(25);
 
