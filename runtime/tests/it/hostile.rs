@@ -30,7 +30,7 @@ use crate::support::{Ended, Host, Job, echo, finish, first_log, is_emulated, spi
 const WORKER_BYTES_MAX: u64 = 96 << 20;
 
 /// What a stop may come late on an idle machine.
-const LATE_MAX: Duration = Duration::from_millis(100);
+pub(crate) const LATE_MAX: Duration = Duration::from_millis(100);
 /// The same for a guest that fills much memory, of which a piece is filled at a time.
 const FILL_LATE_MAX: Duration = Duration::from_millis(500);
 /// What a stop may come late in any case, where tests share a machine that others use too. Short of the 2 s after which a supervisor
@@ -42,7 +42,7 @@ const NANOS_PER_FUEL_MAX: u64 = 20;
 const REFUSAL_TIME_MAX: Duration = Duration::from_millis(250);
 /// How often a stop is tried until one is not late: what is asserted is the best of them, because other tests run at the same time, and of each
 /// that it is not later than above.
-const STOP_TRIES: usize = 5;
+pub(crate) const STOP_TRIES: usize = 5;
 
 /// The most memory that a process ever held, in bytes; none where it has ended.
 pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {

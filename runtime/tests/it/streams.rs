@@ -4,11 +4,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use adit_protocol::{ByteCount, Outcome};
-use adit_runtime::RunEvent;
+use adit_runtime::{Run, RunEvent, RunReport};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
-use crate::support::{Host, Job, echo, finish, first_log, next_log, spin_after_log};
+use crate::hostile::{LATE_MAX, STOP_TRIES};
+use crate::support::{Host, Job, echo, finish, first_log, is_emulated, next_log, spin_after_log};
 
 #[tokio::test]
 async fn log_arrives_while_the_guest_runs() {
@@ -138,20 +139,50 @@ async fn large_output_is_streamed_and_held_back_by_its_reader() {
     assert!(peak < 64 << 20, "the worker's peak was {peak} bytes");
 }
 
-#[tokio::test]
-async fn guest_that_nobody_reads_from_still_keeps_its_deadline() {
-    let host = Host::new(1);
-    let job = Job::body("(loop $more (call $write (i32.const 1) (i32.const 65536) (i32.const 65536)) (br $more))");
-    let mut run = host.start(job.with(|spec| spec.limits.wall_ms = 200)).await.unwrap();
-    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
-    // The reader is busy elsewhere, longer than the job may run but not as long as its worker may be silent.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+/// Writes until it is stopped.
+fn flood() -> Job {
+    Job::body("(loop $more (call $write (i32.const 1) (i32.const 65536) (i32.const 65536)) (br $more))")
+}
+
+/// How long a reader is busy elsewhere: longer than a stop may come late, but not as long as a worker may be silent.
+const UNREAD: Duration = Duration::from_millis(700);
+
+/// Reads nothing for a while, by when the job must have ended, and then its end.
+async fn end_of_unread(run: &mut Run) -> Box<RunReport> {
+    tokio::time::sleep(UNREAD).await;
     loop {
         if let RunEvent::Ended(report) = run.next().await.unwrap() {
-            assert_eq!(report.outcome, Outcome::TimedOut);
-            break assert!((200_000..700_000).contains(&report.run_us), "stopped after {} us", report.run_us);
+            break report;
         }
     }
+}
+
+/// Tries a stop until it is in time, as those of other hostile guests: each says how late it was.
+async fn assert_in_time(what: &str, stop: impl AsyncFn() -> Duration) {
+    let mut least = Duration::MAX;
+    for _ in 0..STOP_TRIES {
+        least = least.min(stop().await);
+        if least <= LATE_MAX {
+            break;
+        }
+    }
+    println!("{what}: {least:?} late");
+    assert!(least <= LATE_MAX || is_emulated(), "{what}: {least:?} late");
+}
+
+#[tokio::test]
+async fn guest_that_nobody_reads_from_still_keeps_its_deadline() {
+    let (host, wall) = (Host::new(1), Duration::from_millis(200));
+    assert_in_time("its deadline", async || {
+        let mut run = host.start(flood().with(|spec| spec.limits.wall_ms = 200)).await.unwrap();
+        assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
+        let report = end_of_unread(&mut run).await;
+        assert_eq!(report.outcome, Outcome::TimedOut);
+        let ran = Duration::from_micros(report.run_us);
+        assert!((wall..UNREAD).contains(&ran), "stopped after {ran:?}");
+        ran - wall
+    })
+    .await;
 }
 
 /// A slow line between a node and its gateway is the reason. Such a job was killed two seconds after its time, with its end in the socket.
@@ -206,35 +237,33 @@ async fn late_worker_that_is_heard_still_ends_when_its_owner_says_so() {
 #[tokio::test]
 async fn guest_that_nobody_reads_from_is_still_cancelled() {
     let host = Host::new(1);
-    let job = Job::body("(loop $more (call $write (i32.const 1) (i32.const 65536) (i32.const 65536)) (br $more))");
-    let begun = Instant::now();
-    let mut run = host.start(job).await.unwrap();
-    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
-    // It stands in a write when its count does.
-    let gauge = run.gauge();
-    timeout(Duration::from_secs(20), async {
-        loop {
-            let before = gauge.fuel();
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            if before.is_some() && gauge.fuel() == before {
-                break;
+    assert_in_time("a cancel", async || {
+        let mut run = host.start(flood()).await.unwrap();
+        let begun = Instant::now();
+        assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)));
+        // It stands in a write when its count does.
+        let gauge = run.gauge();
+        timeout(Duration::from_secs(20), async {
+            loop {
+                let before = gauge.fuel();
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                if before.is_some() && gauge.fuel() == before {
+                    break;
+                }
             }
-        }
+        })
+        .await
+        .unwrap();
+        run.canceller().cancel();
+        let cancelled = begun.elapsed();
+        assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)), "what it wrote before is there");
+        let report = end_of_unread(&mut run).await;
+        assert_eq!((report.outcome, report.reason.as_str()), (Outcome::Cancelled, "withdrawn while it ran"));
+        let ran = Duration::from_micros(report.run_us);
+        assert!(ran < cancelled + UNREAD, "ran {ran:?}, and was cancelled after {cancelled:?}");
+        ran.saturating_sub(cancelled)
     })
-    .await
-    .unwrap();
-    run.canceller().cancel();
-    let cancelled = begun.elapsed();
-    assert!(matches!(run.next().await.unwrap(), RunEvent::Output(_)), "what it wrote before is there");
-    // As above: it ends while nobody reads.
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    loop {
-        if let RunEvent::Ended(report) = run.next().await.unwrap() {
-            assert_eq!((report.outcome, report.reason.as_str()), (Outcome::Cancelled, "withdrawn while it ran"));
-            let ran = Duration::from_micros(report.run_us);
-            break assert!(ran < cancelled + Duration::from_millis(500), "ran {ran:?}, and was cancelled after {cancelled:?}");
-        }
-    }
+    .await;
 }
 
 #[tokio::test]
