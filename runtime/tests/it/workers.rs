@@ -25,6 +25,18 @@ pub(crate) fn is_running(pid: u32) -> bool {
     std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|mut threads| threads.any(|thread| lives(thread).unwrap_or(false)))
 }
 
+/// The compile workers that this process has; other tests' too, where they run in it.
+pub(crate) fn compile_workers() -> Vec<u32> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let children = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    let pids: Vec<u32> =
+        children.flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>()).collect();
+    let compiles = |pid: &u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("__adit-compile-worker"))
+    };
+    pids.into_iter().filter(compiles).collect()
+}
+
 /// Waits until a process has ended.
 async fn gone(pid: u32) {
     while is_running(pid) {
