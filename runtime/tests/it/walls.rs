@@ -14,14 +14,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adit_protocol::ByteCount;
-use adit_runtime::{Runtime, RuntimeConfig, SandboxReport, StartError};
+use adit_runtime::{CompileLimits, Runtime, RuntimeConfig, SandboxReport, StartError};
 use rustix::process::{Pid, Signal, kill_process};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use tempfile::TempDir;
 
+use crate::admission::slow_module;
 use crate::streams::memory;
 use crate::support::{Host, Job, echo, finish, first_log, spin_after_log, worker_program};
-use crate::workers::is_running;
+use crate::workers::{compile_workers, is_running};
 
 /// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -393,22 +394,69 @@ async fn worker_that_runs_a_job_is_behind_the_walls() {
             assert!(status.contains(line), "{line} in {status}");
         }
     }
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     // The file that it shares with a GPU worker.
     let file_max = 8 << 20;
     // The engine has four places for guests of 4 GiB, which is this runtime's limit, and one more in baseline code.
     let memory_max: u64 = (5 * 4 + 2) << 30;
-    for (name, most) in [
-        ("Max processes", 0),
-        ("Max core file size", 0),
-        ("Max file size", file_max),
-        ("Max open files", 80),
-        ("Max data size", memory_max),
-    ] {
-        let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
-        let [.., soft, hard, _unit] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
-        assert_eq!((soft, hard), (most.to_string().as_str(), most.to_string().as_str()), "{line}");
+    assert_limits(pid, &[("Max file size", [file_max; 2]), ("Max data size", [memory_max; 2])]);
+}
+
+#[tokio::test]
+async fn worker_that_compiles_is_behind_its_limits() {
+    // No other test's.
+    let cpu_s = 77;
+    let limits = CompileLimits { cpu: Duration::from_secs(cpu_s), memory: 300 << 20, ..CompileLimits::default() };
+    let host = Host::with(Arc::new(TempDir::new().unwrap()), |config| {
+        (config.compile_limits, config.baseline_code) = (limits, false);
+    });
+    // The last limit is set by who is about to read the module.
+    let ready = |limits: &BTreeMap<String, [String; 2]>| {
+        limits["Max cpu time"][0] == cpu_s.to_string() && limits["Max processes"][1] == "0"
+    };
+    let find = async || loop {
+        if let Some(pid) = compile_workers().into_iter().find(|pid| limits_of(*pid).is_some_and(|limits| ready(&limits))) {
+            break pid;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let wasm = slow_module(6);
+    tokio::select! {
+        compiled = host.compile(&wasm) => panic!("nobody saw its worker: {compiled:?}"),
+        pid = find() => assert_limits(
+            pid,
+            &[("Max cpu time", [cpu_s, cpu_s + 1]), ("Max file size", [1 << 30; 2]), ("Max data size", [limits.memory; 2])],
+        ),
     }
+}
+
+/// The soft and the hard limit of each resource of a process that is there.
+fn limits_of(pid: u32) -> Option<BTreeMap<String, [String; 2]>> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let row = |line: &str| {
+        let (name, rest) = line.split_at_checked(25)?;
+        let mut values = rest.split_whitespace().map(str::to_owned);
+        Some((name.trim_end().to_owned(), [values.next()?, values.next()?]))
+    };
+    limits.lines().skip(1).map(row).collect()
+}
+
+/// Checks all limits of a worker: those of every worker, its own, and otherwise those that its supervisor has.
+#[track_caller]
+fn assert_limits(pid: u32, own: &[(&str, [u64; 2])]) {
+    let every = [
+        ("Max processes", [0; 2]),
+        ("Max core file size", [0; 2]),
+        ("Max open files", [80; 2]),
+        ("Max stack size", [8 << 20; 2]),
+        ("Max locked memory", [0; 2]),
+        ("Max msgqueue size", [0; 2]),
+    ];
+    let mut wanted = limits_of(std::process::id()).unwrap();
+    for (name, most) in every.iter().chain(own) {
+        let known = wanted.insert((*name).to_owned(), most.map(|most| most.to_string()));
+        assert!(known.is_some(), "{name} is no limit");
+    }
+    assert_eq!(limits_of(pid).unwrap(), wanted);
 }
 
 /// A worker that was taken over could have all of the machine's memory; and no honest one may meet its limit, whatever its guests before left
@@ -445,9 +493,7 @@ async fn memory_of_a_worker_is_limited_beyond_what_its_guests_can_have() {
 }
 
 fn data_limit(pid: u32) -> u64 {
-    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
-    let line = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
-    line.split_whitespace().nth(3).unwrap().parse().unwrap()
+    limits_of(pid).unwrap()["Max data size"][0].parse().unwrap()
 }
 
 #[test]
