@@ -3,6 +3,7 @@
 use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{ByteCount, Fuel, JobLimits, Outcome, Profile, UnixMillis};
 
+use crate::hostile::FUNCTIONS;
 use crate::support::{Host, Job, echo};
 
 #[tokio::test]
@@ -225,5 +226,60 @@ async fn closed_stream_is_a_bad_descriptor_to_who_waits_for_it() {
         // At least one byte can be read or written where nothing is wrong.
         let bytes = events.iter().map(|event| event[16]);
         assert!(bytes.eq(errors.map(|error| u8::from(error == 0))), "{before}");
+    }
+}
+
+/// Descriptors that a guest may name: its three streams, the first that it has not, and the last that there is.
+const DESCRIPTORS: [i32; 5] = [0, 1, 2, 3, -1];
+
+#[tokio::test]
+async fn paths_and_sockets_have_these_error_numbers() {
+    const BAD_FD: u8 = 8;
+    const NO_SOCKET: u8 = 57;
+    let no_file = [BAD_FD; 5];
+    let no_socket = [NO_SOCKET, NO_SOCKET, NO_SOCKET, BAD_FD, BAD_FD];
+    // Which of its parameters is the descriptor, and what each of them gets.
+    let rows = [
+        ("path_create_directory", 0, no_file),
+        ("path_filestat_get", 0, no_file),
+        ("path_filestat_set_times", 0, no_file),
+        ("path_link", 0, no_file),
+        ("path_open", 0, no_file),
+        ("path_readlink", 0, no_file),
+        ("path_remove_directory", 0, no_file),
+        ("path_rename", 0, no_file),
+        ("path_symlink", 2, no_file),
+        ("path_unlink_file", 0, no_file),
+        ("sock_accept", 0, no_socket),
+        ("sock_recv", 0, no_socket),
+        ("sock_send", 0, no_socket),
+        ("sock_shutdown", 0, no_socket),
+    ];
+    let named = FUNCTIONS.iter().filter(|function| function.1.starts_with("path_") || function.1.starts_with("sock_"));
+    assert_eq!(named.map(|function| function.1).collect::<Vec<_>>(), rows.map(|row| row.0));
+    let host = Host::new(1);
+    for (name, at, want) in rows {
+        let parameters = FUNCTIONS.iter().find(|function| function.1 == name).unwrap().2;
+        let spell = |letter: char| if letter == 'i' { "i32" } else { "i64" };
+        let types: String = parameters.chars().map(|letter| format!(" {}", spell(letter))).collect();
+        let call = |fd: i32| -> String {
+            let value = |n: usize| if n == at { fd } else { 0 };
+            parameters.chars().enumerate().map(|(n, letter)| format!(" ({}.const {})", spell(letter), value(n))).collect()
+        };
+        let calls: String =
+            (0..).zip(DESCRIPTORS).map(|(n, fd)| format!("(i32.store8 (i32.const {}) (call $it{}))", 64 + n, call(fd))).collect();
+        let text = format!(
+            r#"(module
+                (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+                (import "wasi_snapshot_preview1" "{name}" (func $it (param{types}) (result i32)))
+                (memory (export "memory") 1)
+                (func (export "_start")
+                    {calls}
+                    (i32.store (i32.const 0) (i32.const 64))
+                    (i32.store (i32.const 4) (i32.const 5))
+                    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#
+        );
+        let ended = host.run(Job::wat(&text)).await;
+        assert_eq!(ended.assert_ok().output, want, "{name} of {DESCRIPTORS:?}");
     }
 }
