@@ -121,6 +121,11 @@ impl Faults {
         Self { found: Some(Vec::new()) }
     }
 
+    /// Whether all are wanted.
+    pub(super) fn are_all(&self) -> bool {
+        self.found.is_some()
+    }
+
     fn is_empty(&self) -> bool {
         self.found.as_ref().is_none_or(Vec::is_empty)
     }

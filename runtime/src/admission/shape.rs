@@ -1,5 +1,6 @@
 //! What a module declares, read section by section without an allocation that a count in the file decides.
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use wasmparser::{
     BinaryReader, BlockType, CompositeInnerType, ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Error, Export,
     FunctionBody, Global, Import, MemoryType, Parser, Payload, RecGroup, SectionLimited, Table, TableInit, TypeRef, ValType,
@@ -64,15 +65,29 @@ type Measured = Result<(), Unmeasured>;
 pub(super) fn measure<'a>(wasm: &'a [u8], faults: &mut Faults) -> Result<Shape<'a>, Unmeasured> {
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
-    let mut shape = Shape::default();
-    for payload in parser.parse_all(wasm) {
-        shape.add(wasm, payload?, faults)?;
-    }
-    Ok(shape)
+    let (mut shape, mut bodies) = (Shape::default(), Vec::new());
+    let mut sections = parser.parse_all(wasm);
+    let measured = sections.try_for_each(|payload| shape.add(wasm, payload?, &mut bodies, faults));
+    // What is wrong behind them is told if nothing is with the bodies.
+    check_structures(bodies)?;
+    measured.map(|()| shape)
+}
+
+/// Checks the structure of function bodies on every core, of which the first fault is the answer.
+fn check_structures(bodies: Vec<(FunctionBody<'_>, Place)>) -> Measured {
+    let checked = bodies.into_par_iter().map(|(body, place)| check_structure(&body, place, &mut Faults::first()));
+    checked.find_first(Result::is_err).unwrap_or(Ok(()))
 }
 
 impl<'a> Shape<'a> {
-    fn add(&mut self, wasm: &[u8], payload: Payload<'a>, faults: &mut Faults) -> Measured {
+    /// Measures a part of the module; the structure of the `bodies` is yet to be checked, where the first fault is the answer.
+    fn add(
+        &mut self,
+        wasm: &[u8],
+        payload: Payload<'a>,
+        bodies: &mut Vec<(FunctionBody<'a>, Place)>,
+        faults: &mut Faults,
+    ) -> Measured {
         match payload {
             Payload::TypeSection(section) => add_types(wasm, &section, faults)?,
             Payload::ImportSection(section) => {
@@ -114,7 +129,13 @@ impl<'a> Shape<'a> {
             Payload::CodeSectionStart { count, range, .. } => {
                 faults.check(FUNCTIONS, count.into(), Place::Offset(range.start))?
             }
-            Payload::CodeSectionEntry(body) => self.add_body(&body, faults)?,
+            Payload::CodeSectionEntry(body) => {
+                let place = self.add_body(&body, faults)?;
+                match faults.are_all() {
+                    true => check_structure(&body, place, faults)?,
+                    false => bodies.push((body, place)),
+                }
+            }
             Payload::CustomSection(section) => {
                 self.custom_sections += 1;
                 faults.check(CUSTOM_SECTIONS, self.custom_sections, Place::Offset(section.range().start))?;
@@ -191,7 +212,8 @@ impl<'a> Shape<'a> {
         Ok(())
     }
 
-    fn add_body(&mut self, body: &FunctionBody<'_>, faults: &mut Faults) -> Measured {
+    /// Measures a body, but for its structure, and says where it is.
+    fn add_body(&mut self, body: &FunctionBody<'_>, faults: &mut Faults) -> Result<Place, Unmeasured> {
         let range = body.range();
         let place = Place::Function { index: self.admitted.imported_functions + self.bodies, offset: range.start };
         self.bodies += 1;
@@ -203,7 +225,7 @@ impl<'a> Shape<'a> {
             faults.check(LOCALS, locals, place)?;
             reader.read::<ValType>()?;
         }
-        check_structure(body, place, faults)
+        Ok(place)
     }
 }
 

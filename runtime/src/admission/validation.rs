@@ -1,7 +1,8 @@
-//! Validation, item by item, in the order of the file.
+//! Validation, item by item. Functions are validated on every core; what is told is what is wrong first in the order of the file.
 
 use std::ops::Range;
 
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use wasmparser::{
     Error, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload, Validator, ValidatorResources,
     WasmFeatures, types::Types,
@@ -21,22 +22,38 @@ pub(super) fn validate(wasm: &[u8], features: WasmFeatures, scope: Scope) -> Res
     let mut parser = Parser::new(0);
     parser.set_features(features);
     let mut validator = Validator::new_with_features(features);
-    let mut allocations = FuncValidatorAllocations::default();
-    for payload in parser.parse_all(wasm) {
-        let payload = payload?;
-        if scope.ends_before(&payload) {
-            return Ok(None);
-        }
-        match validator.payload(&payload)? {
-            ValidPayload::Func(function, body) if scope.includes(&body.range()) => {
-                allocations = validate_function(function, &body, features, allocations)?;
+    let mut functions = Vec::new();
+    let validate_sections = || {
+        for payload in parser.parse_all(wasm) {
+            let payload = payload?;
+            if scope.ends_before(&payload) {
+                return Ok(None);
             }
-            ValidPayload::End(types) => return Ok(Some(types)),
-            _ => {}
+            match validator.payload(&payload)? {
+                ValidPayload::Func(function, body) if scope.includes(&body.range()) => functions.push((function, body)),
+                ValidPayload::End(types) => return Ok(Some(types)),
+                _ => {}
+            }
         }
-    }
-    Ok(None)
+        Ok(None)
+    };
+    let sections = validate_sections();
+    // What is wrong with a section is told if nothing is with the functions before it.
+    validate_functions(functions, features)?;
+    sections
 }
+
+fn validate_functions(functions: Vec<Function<'_>>, features: WasmFeatures) -> Result<(), Error> {
+    let validate = |allocations: &mut FuncValidatorAllocations, (function, body): Function<'_>| {
+        *allocations = validate_function(function, &body, features, std::mem::take(allocations))?;
+        Ok(())
+    };
+    let validated = functions.into_par_iter().map_init(FuncValidatorAllocations::default, validate);
+    validated.find_first(Result::is_err).unwrap_or(Ok(()))
+}
+
+/// A function whose type is valid, and its body, which is yet to be seen.
+type Function<'a> = (FuncToValidate<ValidatorResources>, FunctionBody<'a>);
 
 impl Scope {
     fn ends_before(self, payload: &Payload<'_>) -> bool {
