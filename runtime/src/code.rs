@@ -12,7 +12,7 @@ use crate::cache::TAG_BYTES;
 use crate::meter::{Facts, Metered};
 
 /// Whoever changes what stands in such a file, or what the code in it and its host expect of each other, changes this number.
-pub(crate) const FILE_VERSION: u32 = 2;
+pub(crate) const FILE_VERSION: u32 = 3;
 const TRAILER_BYTES: u64 = 24;
 /// A module's names and numbers: an export's name is bounded by the module's size.
 const FACTS_BYTES_MAX: u64 = 1 << 20;

@@ -63,7 +63,7 @@ const ENGINE_FEATURES: WasmFeatures = FEATURES.union(WasmFeatures::MULTI_MEMORY)
 
 /// Which compiler makes a module's code. A bill comes out the same under both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) enum Tier {
+pub enum Tier {
     /// Winch: one pass, so that code is there soon, and some times slower.
     Baseline,
     /// Cranelift at its best.

@@ -13,23 +13,24 @@ use wasmparser::Validator;
 use wasmtime::{Config, Engine, Module};
 
 pub use self::frames::{Reader, Received, receive};
+pub use crate::engine::Tier;
 pub use crate::meter::{
-    Class, DEPTH_MAX, Facts, MeterError, Metered, Options, Pending, PendingError, ProfileFacts, Stop, UNITS_PER_FUEL, Weights,
-    class, description, fuel, instrument, loop_waits, units,
+    Class, DEPTH_MAX, Facts, GlobalFacts, MeterError, Metered, Options, Pending, PendingError, ProfileFacts, Stop,
+    UNITS_PER_FUEL, Weights, class, description, fuel, instrument, loop_waits, units,
 };
 pub use crate::unchecked::process_time;
 pub use wasmtime::{OptLevel, Strategy};
 
 use crate::account::Account;
 use crate::admission::{FUNCTIONS, MODULE_BYTES_DEFAULT, ModuleLimits};
-use crate::engine::{self, FEATURES, Tier, config as profile};
+use crate::engine::{self, FEATURES, config as profile};
 use crate::ipc::{FromSandbox, InputOrder, IpcError, Receiver, RunOrder, ToSandbox, connection};
 use crate::live::Live;
 use crate::meter::{weights, words};
 use crate::process::Role;
 use crate::run::{Bounds, RunReport};
 use crate::walls::{Layers, Need, Walls};
-use crate::worker::{self, Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare};
+use crate::worker::{self, Executor, Input, NamedInputs, Outbox, Program as Ready, Supplies, Watchdog, prepare_optimised};
 
 /// Where the counter stands in the meter's memory, in bytes.
 pub const COUNTER_AT: u64 = words::COUNTER;
@@ -81,6 +82,11 @@ pub fn store_limits(memory: ByteCount) -> [(&'static str, u64); 5] {
     worker::store_limits(memory.0)
 }
 
+/// The tier that an engine's code is of: modules are rewritten for it.
+pub fn tier_of(engine: &Engine) -> Tier {
+    if engine.get_strategy() == Some(Strategy::Winch) { Tier::Baseline } else { Tier::Optimised }
+}
+
 /// What a guest may be made of, before the meter is put in.
 pub fn features() -> wasmparser::WasmFeatures {
     FEATURES
@@ -91,7 +97,7 @@ pub fn features() -> wasmparser::WasmFeatures {
 /// # Errors
 /// Why it is not one that runs here, in the words that its author reads.
 pub fn admit(wasm: &[u8]) -> Result<Metered, String> {
-    prepare(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT }, &Options::default())
+    prepare_optimised(wasm, &ModuleLimits { module_bytes_max: MODULE_BYTES_DEFAULT })
 }
 
 /// A function that a guest may import: its module, its name, and its parameters and results, `i` for i32 and `I` for i64.
@@ -142,7 +148,8 @@ impl Lab {
     /// Where the module is none of the profile, or imports what no guest has.
     pub fn compile(&self, wasm: &[u8], options: &Options) -> wasmtime::Result<Program> {
         Validator::new_with_features(FEATURES).validate_all(wasm)?;
-        let Metered { wasm, pending, facts } = instrument(wasm, options)?;
+        let options = Options { tier: tier_of(&self.engine), ..options.clone() };
+        let Metered { wasm, pending, facts } = instrument(wasm, &options)?;
         let module = Module::new(&self.engine, &wasm)?;
         Ok(Program(self.executor.take(&module, facts, pending)?))
     }

@@ -15,9 +15,13 @@
 //! - **Cheap.** Updates stand on few edges of the control-flow graph, chosen by a spanning tree; short loops are repeated so that
 //!   several rounds share one update; functions that end soon do nothing about limits ([`calls`], [`depths`]).
 //!
-//! The way of a function: decoded into a [`body`], its loops' waits priced ([`recurrence`]), its calls of itself inlined ([`recursion`]), made to have canonical NaNs ([`nan`]), its
-//! loops repeated ([`repeat`]), its graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]). [`module`] puts the functions back into their module.
+//! The way of a function: decoded into a [`body`], its loops' waits priced ([`recurrence`]), its calls of itself inlined ([`recursion`]), made to
+//! have canonical NaNs ([`nan`]), its loops repeated ([`repeat`]), its graph built ([`graph`]), updates placed ([`place`]), and emitted ([`emit`]).
+//! For baseline code the form is another ([`baseline`]): each block ([`blocks`]) pays where it begins. [`module`] puts the functions back into
+//! their module.
 
+mod baseline;
+mod blocks;
 mod body;
 mod calls;
 mod checks;
@@ -42,6 +46,9 @@ pub(crate) mod wrappers;
 
 use adit_protocol::{Fuel, MeterId};
 
+use crate::engine::Tier;
+
+pub use baseline::GlobalFacts;
 pub(crate) use calls::UNCOUNTED_BYTES_MAX;
 pub use module::{Facts, Metered, ProfileFacts};
 pub use pending::{Pending, PendingError, Stop};
@@ -66,12 +73,14 @@ pub struct Options {
     pub canonical_nan: bool,
     /// Whether each function tells the host that it begins and that it returns. Changes no bill.
     pub profile: bool,
+    /// The compiler that it is rewritten for. Changes no bill.
+    pub tier: Tier,
 }
 
 impl Default for Options {
     /// What bills are made by.
     fn default() -> Self {
-        Self { weights: Weights::standard(), repeat_loops: true, canonical_nan: true, profile: false }
+        Self { weights: Weights::standard(), repeat_loops: true, canonical_nan: true, profile: false, tier: Tier::Optimised }
     }
 }
 
@@ -218,17 +227,24 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_whole_page_moves_no_byte() {
-        for own in ["", "(memory 3)", "(memory (export \"memory\") 1 7)"] {
+    fn baseline_code_has_its_globals_behind_the_guests_and_a_whole_page() {
+        let own = [
+            ("", "$counter", "$depth"),
+            ("(global (mut i32) (i32.const 7)) (global i64 (i64.const 9))", "$counter", "$depth"),
+            ("(memory (export \"$depth\") 1 7) (global (export \"$counter\") i32 (i32.const 1))", "$counter'", "$depth'"),
+        ];
+        let engine = crate::engine::baseline_engine().unwrap();
+        for (own, counter, depth) in own {
             let wasm = wat::parse_str(format!("(module {own} (func (export \"_start\")))")).unwrap();
-            let small = instrument(&wasm, &Options::default()).unwrap();
-            let whole = small.clone().with_whole_page();
-            let others = small.wasm.iter().zip(&whole.wasm).filter(|(small, whole)| small != whole).count();
-            assert!(small.wasm.len() == whole.wasm.len() && others == 4, "{own}: {others}");
-            let engine = crate::engine::baseline_engine().unwrap();
-            let module = wasmtime::Module::new(&engine, &whole.wasm).unwrap();
-            let ty = module.get_export(&whole.facts.meter_export).unwrap().unwrap_memory().clone();
-            assert_eq!((ty.page_size(), ty.minimum(), ty.maximum()), (65_536, 1, Some(1)), "{own}");
+            let Metered { wasm, pending, facts } =
+                instrument(&wasm, &Options { tier: Tier::Baseline, ..Options::default() }).unwrap();
+            let globals = GlobalFacts { counter: counter.to_owned(), depth: depth.to_owned() };
+            assert_eq!((facts.globals, pending.len()), (Some(globals), 0), "{own}");
+            let module = wasmtime::Module::new(&engine, &wasm).unwrap();
+            let ty = |name: &str| module.get_export(name).unwrap();
+            let meter = ty(&facts.meter_export).unwrap_memory().clone();
+            assert_eq!((meter.page_size(), meter.minimum(), meter.maximum()), (65_536, 1, Some(1)), "{own}");
+            assert!(ty(counter).unwrap_global().content().is_i64() && ty(depth).unwrap_global().content().is_i32(), "{own}");
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use wasmtime::{Config, Engine, Memory, Module, Store};
+use wasmtime::{Config, Engine, Global, Memory, Module, Store, Val};
 use wgpu::WriteOnly;
 
 use crate::meter::words;
@@ -229,7 +229,11 @@ pub(crate) struct MeterPage(Mutex<Option<Words>>);
 
 /// The first word of the page.
 #[derive(Debug, Clone, Copy)]
-struct Words(NonNull<u8>);
+struct Words {
+    at: NonNull<u8>,
+    /// What the host has charged, where the guest's code does not take over what it finds: that is off the limit then.
+    charged: Option<u64>,
+}
 
 // SAFETY: the pointer is to a guest's memory, which belongs to no thread. What is behind it is read and written by atomic operations
 // here and by plain ones of the guest's machine code; each is of one aligned word, which the machine does whole.
@@ -239,7 +243,7 @@ impl Words {
     fn word(&self, offset: u64) -> &AtomicU64 {
         // SAFETY: `MeteredStore::attach` has checked that the memory holds the words, and its base is aligned to a page. The reference
         // lives no longer than `self`, which is borrowed from a locked `MeterPage`; `MeteredStore` empties it before the memory goes.
-        unsafe { self.0.add(offset as usize).cast::<AtomicU64>().as_ref() }
+        unsafe { self.at.add(offset as usize).cast::<AtomicU64>().as_ref() }
     }
 
     fn get(&self, offset: u64) -> u64 {
@@ -254,7 +258,8 @@ impl Words {
 impl MeterPage {
     /// Lets the guest run from a count of `counter` up to `limit`, both in units, with at most `pages_max` pages of memory.
     pub(crate) fn start(&self, counter: u64, limit: u64, pages_max: u64) {
-        if let Some(page) = &*self.lock() {
+        if let Some(page) = &mut *self.lock() {
+            page.charged = page.charged.map(|_| 0);
             page.set(words::COUNTER, counter);
             page.set(words::PAGES_MAX, pages_max);
             page.set(words::LIMIT, limit);
@@ -287,15 +292,23 @@ impl MeterPage {
 
     /// The units counted where the word lacks so many. The word may be below zero there, the sum may not.
     pub(crate) fn counted(&self, lacking: i64) -> u64 {
-        let word = self.lock().as_ref().map_or(0, |page| page.get(words::COUNTER).cast_signed());
-        u64::try_from(word.saturating_add(lacking)).unwrap_or(0)
+        let counted = self.lock().as_ref().map(|page| (page.get(words::COUNTER).cast_signed(), page.charged.unwrap_or(0)));
+        let (word, charged) = counted.unwrap_or((0, 0));
+        u64::try_from(word.saturating_add(lacking)).unwrap_or(0).saturating_add(charged).min(i64::MAX as u64)
     }
 
     /// Counts what the host did for the guest, and says whether it may go on. Only for a call of the host: there the guest's code does
-    /// not change the counter, and takes over what it finds.
+    /// not change the counter. It takes over what it finds, but baseline code, whose limit becomes less instead.
     pub(crate) fn charge(&self, units: u64) -> bool {
-        let page = self.lock();
-        let Some(page) = &*page else { return false };
+        let mut page = self.lock();
+        let Some(page) = &mut *page else { return false };
+        if let Some(charged) = &mut page.charged {
+            *charged = charged.saturating_add(units);
+            // Who runs has used something, so a limit of nothing stops it.
+            let limit = page.get(words::LIMIT).saturating_sub(units);
+            page.set(words::LIMIT, limit);
+            return page.get(words::COUNTER) <= limit;
+        }
         // At a call of the host nothing is lacking, so that the word is no less than zero; and never so much that it looks like less.
         let counter = page.get(words::COUNTER).saturating_add(units).min(i64::MAX as u64);
         page.set(words::COUNTER, counter);
@@ -306,7 +319,7 @@ impl MeterPage {
     #[cfg(test)]
     pub(crate) fn alone() -> Self {
         let words: &mut [u64; words::BYTES_USED / 8] = Box::leak(Box::default());
-        Self(Mutex::new(Some(Words(NonNull::from(words).cast()))))
+        Self(Mutex::new(Some(Words { at: NonNull::from(words).cast(), charged: None })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Words>> {
@@ -319,22 +332,66 @@ impl MeterPage {
 pub(crate) struct MeteredStore<T: 'static> {
     store: Store<T>,
     page: Arc<MeterPage>,
+    globals: Option<MeterGlobals>,
+}
+
+/// The globals in which baseline code has the counter and the depth.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MeterGlobals {
+    pub(crate) counter: Global,
+    pub(crate) depth: Global,
 }
 
 impl<T: 'static> MeteredStore<T> {
     pub(crate) fn new(store: Store<T>, page: Arc<MeterPage>) -> Self {
-        Self { store, page }
+        Self { store, page, globals: None }
     }
 
-    /// Shows `memory`, the meter's memory of an instance in this store, on the page.
+    /// Lets the guest run as [`MeterPage::start`] says.
+    ///
+    /// # Errors
+    /// Where its globals are not the meter's.
+    pub(crate) fn start(&mut self, counter: u64, limit: u64, pages_max: u64) -> wasmtime::Result<()> {
+        if let Some(MeterGlobals { counter: global, .. }) = self.globals {
+            global.set(&mut self.store, Val::I64(counter.cast_signed()))?;
+        }
+        self.page.start(counter, limit, pages_max);
+        Ok(())
+    }
+
+    /// Begins a call from outside at the bottom of the stack.
+    ///
+    /// # Errors
+    /// Where the guest's globals are not the meter's.
+    pub(crate) fn begin_call(&mut self) -> wasmtime::Result<()> {
+        self.settle();
+        if let Some(MeterGlobals { depth, .. }) = self.globals {
+            depth.set(&mut self.store, Val::I32(0))?;
+        }
+        self.page.reset_depth();
+        Ok(())
+    }
+
+    /// Shows on the page what the globals hold of a guest that does not run.
+    pub(crate) fn settle(&mut self) {
+        let Some(MeterGlobals { counter, depth }) = self.globals else { return };
+        let (counter, depth) = (counter.get(&mut self.store), depth.get(&mut self.store));
+        if let (Some(page), Val::I64(counter), Val::I32(depth)) = (&*self.page.lock(), counter, depth) {
+            page.set(words::COUNTER, counter.cast_unsigned());
+            page.set(words::DEPTH, depth.cast_unsigned().into());
+        }
+    }
+
+    /// Shows `memory`, the meter's memory of an instance in this store, on the page. In baseline code there are `globals`, too.
     ///
     /// # Errors
     /// Where it is too small to be one.
-    pub(crate) fn attach(&mut self, memory: Memory) -> wasmtime::Result<()> {
+    pub(crate) fn attach(&mut self, memory: Memory, globals: Option<MeterGlobals>) -> wasmtime::Result<()> {
         wasmtime::ensure!(memory.data_size(&self.store) >= words::BYTES_USED, "the meter's memory is too small");
         // The memory cannot grow, so it does not move: its minimum is its maximum, and nothing in the guest names it.
         let base = NonNull::new(memory.data_ptr(&self.store));
-        *self.page.lock() = base.map(Words);
+        *self.page.lock() = base.map(|at| Words { at, charged: globals.map(|_| 0) });
+        self.globals = globals;
         Ok(())
     }
 }

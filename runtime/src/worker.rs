@@ -34,7 +34,7 @@ use crate::process::{Priority, Role};
 use crate::unchecked::close_inherited_descriptors;
 use crate::walls::{Layers, Need, SandboxReport, Walls};
 
-pub(crate) use compile::{Engines, prepare};
+pub(crate) use compile::{Engines, prepare_optimised};
 pub(crate) use ending::{clip, words};
 pub(crate) use executor::{Executor, Program, Supplies};
 pub(crate) use guest::store_limits;

@@ -20,9 +20,10 @@
 
 use std::collections::HashMap;
 
+use super::blocks::Blocks;
 use super::body::Step;
 use super::calls::{Callee, Callees, Entry, UNCHECKED_UNITS_MAX};
-use super::graph::{Graph, pays_by_size};
+use super::graph::pays_by_size;
 use super::stack::DEPTH_MAX;
 use super::ways::Ways;
 use wasmparser::Operator;
@@ -103,22 +104,22 @@ impl Head {
 }
 
 impl Checks {
-    /// Where the function `entry` of these steps and this graph needs checks.
-    pub(super) fn of(steps: &[Step<'_>], graph: &Graph, callees: Callees<'_>, entry: Entry) -> Self {
-        let (first, blocks) = graph.block_units(steps.len());
+    /// Where the function `entry` of these steps and these blocks needs checks.
+    pub(super) fn of(steps: &[Step<'_>], blocks: &Blocks, callees: Callees<'_>, entry: Entry) -> Self {
+        let Blocks { first, behind: blocks } = blocks;
         let returned_max = RETURN_UNITS_PER_BYTE * u64::from(entry.frame);
         let mut heads = HashMap::new();
         let mut walks = 0;
         loop {
             walks += 1;
             let mut walk = Walk {
-                blocks: &blocks,
+                blocks,
                 returned_max,
                 heads: &mut heads,
                 sites: vec![Site::default(); steps.len()],
                 finds: Finds::default(),
             };
-            walk.go(steps, first, callees, entry);
+            walk.go(steps, *first, callees, entry);
             match walk.finds {
                 Finds { checks: false, ways: false } => return Self(walk.sites),
                 _ if walks >= WALKS_MAX => heads.values_mut().for_each(Head::look),

@@ -9,6 +9,8 @@ use wasm_encoder::{BlockType, BranchHint, Function as Code, Instruction as I, Me
 use wasmparser::{FuncType, Operator, ValType};
 
 use super::MeterError;
+use super::baseline::{Globals, may_be_host};
+use super::blocks::Blocks;
 use super::body::{Body, Inlined, Signatures, Step};
 use super::calls::{Callees, Entry};
 use super::checks::Checks;
@@ -44,6 +46,10 @@ pub(super) struct Context<'a> {
     pub(super) debts: &'a Debts,
     /// What calls go to instead, where the module is profiled.
     pub(super) wrappers: Option<Wrappers>,
+    /// The meter's globals, in baseline code.
+    pub(super) globals: Option<Globals>,
+    /// Whether calls through tables may be calls of the host.
+    pub(super) tables_have_host: bool,
 }
 
 /// A function with what is to be known of it, by offset from its start.
@@ -61,14 +67,19 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
     let entry = context.entries[index];
     let imported_functions = context.signatures.imported_functions;
     let callees = Callees { entries: context.entries, imported_functions, debts: context.debts };
-    let mut graph =
-        Graph::build(Function { steps: &body.steps, results, signatures: context.signatures, callees }, Some(entry.owes));
-    let checks = Checks::of(&body.steps, &graph, callees, entry);
-    graph.pull(|at| at.map_or(entry.checks_first, |at| checks.is_behind(at)));
+    let (checks, plan) = if context.globals.is_some() {
+        let blocks = Blocks::of(&body.steps);
+        debug_assert_eq!(blocks, graph_of(&body, results, context, callees, entry).1, "the graph has other blocks");
+        (Checks::of(&body.steps, &blocks, callees, entry), Plan::at_blocks(blocks))
+    } else {
+        let (mut graph, blocks) = graph_of(&body, results, context, callees, entry);
+        let checks = Checks::of(&body.steps, &blocks, callees, entry);
+        graph.pull(|at| at.map_or(entry.checks_first, |at| checks.is_behind(at)));
+        (checks, Plan::new(&graph, &Placement::of(&graph), body.steps.len()))
+    };
     let function = imported_functions + index as u32;
     let depths = Depths::of(&body.steps, callees, entry);
-    let plan = Plan::new(&graph, &Placement::of(&graph), body.steps.len());
-    let locals = Locals::add(&mut body, &depths, context.debts);
+    let locals = Locals::add(&mut body, &depths, context);
     let declared = body.locals[body.params as usize..].iter().map(|ty| RoundtripReencoder.val_type(*ty));
     let declared = declared.collect::<Result<Vec<_>, _>>().map_err(MeterError::encode)?;
     let code = Code::new_with_locals_types(declared);
@@ -110,6 +121,14 @@ pub(super) fn emit(index: usize, mut body: Body<'_>, results: usize, context: &C
     Ok(Emitted { code, pending, hints })
 }
 
+/// The graph of a function that leaves its callers what `entry` says, and its blocks.
+fn graph_of(body: &Body<'_>, results: usize, context: &Context<'_>, callees: Callees<'_>, entry: Entry) -> (Graph, Blocks) {
+    let function = Function { steps: &body.steps, results, signatures: context.signatures, callees };
+    let graph = Graph::build(function, Some(entry.owes));
+    let (first, behind) = graph.block_units(body.steps.len());
+    (graph, Blocks { first, behind })
+}
+
 /// The updates of one function by where they stand, in units.
 struct Plan {
     entry: i64,
@@ -117,7 +136,15 @@ struct Plan {
     entry_lacking: i64,
     /// What that block weighs.
     entry_weight: i64,
-    steps: Vec<Updates>,
+    updates: Planned,
+}
+
+/// The updates around the steps of a function.
+enum Planned {
+    /// Around each step.
+    Anywhere(Vec<Updates>),
+    /// Where a block begins, what that weighs, so that the counter never lacks anything.
+    AtBlocks(Vec<Option<u64>>),
 }
 
 /// The updates around one step.
@@ -133,24 +160,41 @@ struct Updates {
 
 impl Plan {
     fn new(graph: &Graph, placement: &Placement, steps: usize) -> Self {
-        let mut plan = Self { entry: 0, entry_lacking: 0, entry_weight: 0, steps: vec![Updates::default(); steps] };
+        let mut plan = Self { entry: 0, entry_lacking: 0, entry_weight: 0, updates: Planned::AtBlocks(Vec::new()) };
+        let mut steps = vec![Updates::default(); steps];
         for (edge, update) in graph.edges.iter().zip(&placement.updates) {
             match edge.site {
                 Site::Entry => plan.entry += update,
-                Site::Before(at) => plan.steps[at].before += update,
-                Site::After(at) => plan.steps[at].after += update,
-                Site::Taken(at) => plan.steps[at].taken += update,
-                Site::NoElse(at) => plan.steps[at].no_else += update,
+                Site::Before(at) => steps[at].before += update,
+                Site::After(at) => steps[at].after += update,
+                Site::Taken(at) => steps[at].taken += update,
+                Site::NoElse(at) => steps[at].no_else += update,
             }
         }
         for edge in graph.blocks.iter().map(|block| &graph.edges[*block]) {
             let lacking = placement.potentials[edge.to];
             match edge.site {
-                Site::After(at) => plan.steps[at].begins = Some((lacking, edge.weight)),
+                Site::After(at) => steps[at].begins = Some((lacking, edge.weight)),
                 _ => (plan.entry_lacking, plan.entry_weight) = (lacking, edge.weight),
             }
         }
-        plan
+        Self { updates: Planned::Anywhere(steps), ..plan }
+    }
+
+    /// That of baseline code: each block is paid for where it begins.
+    fn at_blocks(Blocks { first, behind }: Blocks) -> Self {
+        let first = first.cast_signed();
+        Self { entry: first, entry_lacking: 0, entry_weight: first, updates: Planned::AtBlocks(behind) }
+    }
+
+    fn around(&self, at: usize) -> Updates {
+        match &self.updates {
+            Planned::Anywhere(steps) => steps[at],
+            Planned::AtBlocks(behind) => behind[at].map_or(Updates::default(), |units| {
+                let units = units.cast_signed();
+                Updates { after: units, begins: Some((0, units)), ..Updates::default() }
+            }),
+        }
     }
 }
 
@@ -168,14 +212,16 @@ struct Locals {
 }
 
 impl Locals {
-    fn add(body: &mut Body<'_>, depths: &Depths, debts: &Debts) -> Self {
+    fn add(body: &mut Body<'_>, depths: &Depths, context: &Context<'_>) -> Self {
+        let debts = context.debts;
+        let keeps_counter = context.globals.is_none() && !body.repeated.is_empty();
         let is_own = |op: &Operator<'_>| matches!(op, Operator::MemoryFill { .. } | Operator::MemoryCopy { .. });
         let pays_here = body.steps.iter().any(|step| pays_by_size(&step.op) && !is_own(&step.op));
         let is_told =
             |step: &Step<'_>| matches!(step.op, Operator::CallIndirect { type_index, .. } if debts.of_type(type_index).is_some());
         let is_told = body.steps.iter().any(is_told);
         Self {
-            counter: (!body.repeated.is_empty()).then(|| body.add_local(ValType::I64)),
+            counter: keeps_counter.then(|| body.add_local(ValType::I64)),
             depth: depths.is_noted().then(|| body.add_local(ValType::I32)),
             size: pays_here.then(|| body.add_local(ValType::I32)),
             debt: is_told.then(|| body.add_local(ValType::I64)),
@@ -199,6 +245,30 @@ fn constant(op: &Operator<'_>) -> Option<u32> {
         Operator::I32Const { value } => Some(value.cast_unsigned()),
         _ => None,
     }
+}
+
+/// Writes one of the operators that most of a module is made of, and says whether it was one. The way on which others go copies each and
+/// looks at it three times.
+fn copy_frequent(code: &mut Code, op: &Operator<'_>) -> bool {
+    let memarg =
+        |memarg: &wasmparser::MemArg| MemArg { offset: memarg.offset, align: memarg.align.into(), memory_index: memarg.memory };
+    let mut sink = code.instructions();
+    match op {
+        Operator::LocalGet { local_index } => sink.local_get(*local_index),
+        Operator::LocalSet { local_index } => sink.local_set(*local_index),
+        Operator::LocalTee { local_index } => sink.local_tee(*local_index),
+        Operator::I32Const { value } => sink.i32_const(*value),
+        Operator::I64Const { value } => sink.i64_const(*value),
+        Operator::I32Add => sink.i32_add(),
+        Operator::I32Load { memarg: at } => sink.i32_load(memarg(at)),
+        Operator::I64Load { memarg: at } => sink.i64_load(memarg(at)),
+        Operator::I32Store { memarg: at } => sink.i32_store(memarg(at)),
+        Operator::I64Store { memarg: at } => sink.i64_store(memarg(at)),
+        Operator::Br { relative_depth } => sink.br(*relative_depth),
+        Operator::BrIf { relative_depth } => sink.br_if(*relative_depth),
+        _ => return false,
+    };
+    true
 }
 
 /// What was stored last on the ways to here.
@@ -263,7 +333,7 @@ impl Emitter<'_> {
 
     /// Writes the step number `at`, before which the stack has `constant` on top where that is known.
     fn step(&mut self, at: usize, step: &Step<'_>, constant: Option<u32>, is_repeated: bool) -> Result<(), MeterError> {
-        let (op, updates) = (&step.op, self.plan.steps[at]);
+        let (op, updates) = (&step.op, self.plan.around(at));
         if updates.before != 0 && !matches!(op, Operator::Unreachable) && !pays_by_size(op) {
             self.add(updates.before);
             self.lacks(self.lacking - updates.before);
@@ -271,7 +341,7 @@ impl Emitter<'_> {
         if is_repeated && !self.is_in_local {
             self.load_counter();
         }
-        if self.weight != 0 && self.surely_traps(op) {
+        if self.weight != 0 && self.is_moved() && self.surely_traps(op) {
             self.keep_apart();
         }
         if self.is_load_open && matches!(op, Operator::Loop { .. }) {
@@ -294,6 +364,8 @@ impl Emitter<'_> {
                 let is_done = self.pay_by_size(op, constant, updates.before);
                 if self.checks.is_before(at) {
                     self.check();
+                } else if may_be_host(op, self.context.signatures.imported_functions, self.context.tables_have_host) {
+                    self.show_counter();
                 }
                 self.nest(at);
                 if !is_done {
@@ -301,17 +373,8 @@ impl Emitter<'_> {
                 }
             }
         }
-        if stored(op).is_some() {
-            self.stores.here = self.stores.here.map(|_| Stored::Unseen { at, lacking: self.lacking });
-        } else if accessed_bytes(op).is_some() || is_root(op) {
-            self.sees_stores();
-        }
-        self.stores.step(op, |_, _| {});
-        if may_be_merged(op) {
-            self.is_load_open = true;
-            if self.lacking != 0 {
-                self.end_block();
-            }
+        if self.is_moved() {
+            self.note_access(at, op);
         }
         self.is_in_local = is_repeated;
         if step.inlined == Inlined::Ends {
@@ -331,9 +394,28 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    /// Notes what an operator stores or loads, for what a compiler may make of it.
+    fn note_access(&mut self, at: usize, op: &Operator<'_>) {
+        if stored(op).is_some() {
+            self.stores.here = self.stores.here.map(|_| Stored::Unseen { at, lacking: self.lacking });
+        } else if accessed_bytes(op).is_some() || is_root(op) {
+            self.sees_stores();
+        }
+        self.stores.step(op, |_, _| {});
+        if may_be_merged(op) {
+            self.is_load_open = true;
+            if self.lacking != 0 {
+                self.end_block();
+            }
+        }
+    }
+
     /// Writes an operator of the guest's.
     fn operator(&mut self, op: &Operator<'_>) -> Result<(), MeterError> {
         let debts = self.context.debts;
+        if copy_frequent(&mut self.code, op) {
+            return Ok(());
+        }
         match op {
             // The block in which the function stands ends there.
             Operator::Return if self.is_returned => {
@@ -388,6 +470,10 @@ impl Emitter<'_> {
     /// From here on the counter lacks `units`.
     fn lacks(&mut self, units: i64) {
         self.lacking = units;
+        if self.context.globals.is_some() {
+            assert_eq!(units, 0, "baseline code pays for each block where it begins");
+            return;
+        }
         self.pending.set(self.code.byte_len(), units);
     }
 
@@ -401,22 +487,41 @@ impl Emitter<'_> {
 
     /// Pushes the counter.
     fn push_counter(&mut self) {
-        match self.locals.counter.filter(|_| self.is_in_local) {
-            Some(local) => self.code.instruction(&I::LocalGet(local)),
-            None => {
+        match (self.context.globals, self.locals.counter.filter(|_| self.is_in_local)) {
+            (Some(globals), _) => self.code.instruction(&I::GlobalGet(globals.counter())),
+            (None, Some(local)) => self.code.instruction(&I::LocalGet(local)),
+            (None, None) => {
                 let word = self.word(COUNTER);
                 self.code.instruction(&I::I32Const(0)).instruction(&I::I64Load(word))
             }
         };
     }
 
-    /// Stores the value on top of the stack, above an address of 0, as the counter.
+    /// Pushes what [`Self::pop_counter`] needs below the value.
+    fn begin_counter(&mut self) {
+        if self.context.globals.is_none() {
+            self.code.instruction(&I::I32Const(0));
+        }
+    }
+
+    /// Stores the value on top of the stack as the counter.
     fn pop_counter(&mut self) {
+        if let Some(globals) = self.context.globals {
+            self.code.instruction(&I::GlobalSet(globals.counter()));
+            return;
+        }
         if let Some(local) = self.locals.counter.filter(|_| self.is_in_local) {
             self.code.instruction(&I::LocalTee(local));
         }
         let word = self.word(COUNTER);
         self.code.instruction(&I::I64Store(word));
+    }
+
+    /// Shows the count to who looks from outside, where it is in a global.
+    fn show_counter(&mut self) {
+        if let Some(globals) = self.context.globals {
+            globals.show(&mut self.code, self.context.memory);
+        }
     }
 
     /// Takes the counter into its local, before a repeated loop.
@@ -431,16 +536,16 @@ impl Emitter<'_> {
         if units == 0 {
             return;
         }
-        self.code.instruction(&I::I32Const(0));
+        self.begin_counter();
         self.push_counter();
-        self.code.instruction(&I::I64Const(units)).instruction(&I::I64Add);
+        self.code.instructions().i64_const(units).i64_add();
         self.pop_counter();
         self.sees_stores();
     }
 
     /// Adds what a called function returned that it owes, and `units`.
     fn add_debt(&mut self, debt: u32, units: i64) {
-        self.code.instruction(&I::I32Const(0));
+        self.begin_counter();
         self.push_counter();
         self.code.instruction(&I::LocalGet(debt)).instruction(&I::I64Add);
         if units != 0 {
@@ -467,6 +572,11 @@ impl Emitter<'_> {
         if let (Some(wrappers), Some((lacking, weight))) = (self.context.wrappers, updates.begins) {
             wrappers.tell_end(&mut self.code, lacking + updates.after - weight);
         }
+    }
+
+    /// Whether a compiler may move traps, take out stores or merge loads.
+    fn is_moved(&self) -> bool {
+        self.context.globals.is_none()
     }
 
     /// Whether an operator traps whatever its operands are, and compilers know.
@@ -496,6 +606,7 @@ impl Emitter<'_> {
 
     /// Stops where the true count is over the limit. Nothing comes back from here, so no register need survive it.
     fn check(&mut self) {
+        self.show_counter();
         self.push_counter();
         if self.lacking != 0 {
             self.code.instruction(&I::I64Const(self.lacking)).instruction(&I::I64Add);
@@ -526,7 +637,8 @@ impl Emitter<'_> {
     /// bad, it is the other one that traps then. A trap would show what was stored: one that is never reached, and is no code in the
     /// end, is enough.
     fn keep_store(&mut self, op: &Operator<'_>) {
-        let Some(Stored::Unseen { lacking, .. }) = self.stores.here.filter(|_| stored(op).is_some()) else { return };
+        let is_kept = self.is_moved() && stored(op).is_some();
+        let Some(Stored::Unseen { lacking, .. }) = self.stores.here.filter(|_| is_kept) else { return };
         if lacking != self.lacking {
             self.code.instruction(&I::I32Const(0)).instruction(&I::If(BlockType::Empty));
             self.code.instruction(&I::Unreachable).instruction(&I::End);
@@ -536,7 +648,10 @@ impl Emitter<'_> {
     /// Learns how deep this call is, and stops where that is too deep.
     fn enter(&mut self) {
         let (depth, frame) = (self.half_word(DEPTH), self.entry.frame);
-        self.code.instruction(&I::I32Const(0)).instruction(&I::I32Load(depth));
+        match self.context.globals {
+            Some(globals) => self.code.instruction(&I::GlobalGet(globals.depth())),
+            None => self.code.instruction(&I::I32Const(0)).instruction(&I::I32Load(depth)),
+        };
         self.code.instruction(&I::I32Const(frame as i32)).instruction(&I::I32Add);
         if let Some(local) = self.locals.depth {
             self.code.instruction(&I::LocalTee(local));
@@ -559,7 +674,10 @@ impl Emitter<'_> {
         }
         if nesting.is_noted {
             let depth = self.half_word(DEPTH);
-            self.code.instruction(&I::I32Const(0)).instruction(&I::LocalGet(local)).instruction(&I::I32Store(depth));
+            match self.context.globals {
+                Some(globals) => self.code.instruction(&I::LocalGet(local)).instruction(&I::GlobalSet(globals.depth())),
+                None => self.code.instruction(&I::I32Const(0)).instruction(&I::LocalGet(local)).instruction(&I::I32Store(depth)),
+            };
         }
     }
 
@@ -620,7 +738,8 @@ impl Emitter<'_> {
     /// Takes the size off the stack, and pushes an address of 0, the counter, and `units` for each of the size.
     fn begin_paying(&mut self, units: i64) -> u32 {
         let size = self.locals.size.expect("who pays by a size has a local for it");
-        self.code.instruction(&I::LocalSet(size)).instruction(&I::I32Const(0));
+        self.code.instruction(&I::LocalSet(size));
+        self.begin_counter();
         self.push_counter();
         self.push_wide(size);
         self.code.instruction(&I::I64Const(units)).instruction(&I::I64Mul);

@@ -19,6 +19,7 @@ use wasmparser::{
     KnownCustom, Operator, Parser, Payload, TableInit, TypeRef,
 };
 
+use super::baseline::{GlobalFacts, Globals};
 use super::body::{Body, Signatures};
 use super::calls::{self, Callees, Circle, Entry, UNCHECKED_UNITS_MAX};
 use super::debts::Debts;
@@ -33,14 +34,11 @@ use super::recursion::inline_recursion;
 use super::repeat::repeat_loops;
 use super::wrappers::{self, Redirect, Wrappers};
 use super::{MeterError, Options};
+use crate::engine::Tier;
 
 /// Bytes of the meter's memory: its words. So small a memory is cleared by writing to it, where for a larger one the kernel is asked which
 /// pages were touched.
 const METER_BYTES: u64 = super::words::BYTES_USED as u64;
-/// The type of that memory, as it is encoded: with a most and a size of pages, [`METER_BYTES`] at least and at most, pages of one byte.
-const SMALL_MEMORY: [u8; 4] = [0b1001, METER_BYTES as u8, METER_BYTES as u8, 0];
-/// The type of a memory of one whole page in as many bytes: with a most, one page at least (in two bytes, as LEB128 allows) and at most.
-const WHOLE_PAGE: [u8; 4] = [0b0001, 0x81, 0, 1];
 /// What the meter's memory is exported as, with as many `'` behind it as the guest's own names make necessary.
 const MEMORY_EXPORT: &str = "$meter";
 /// The same for a start function.
@@ -51,6 +49,9 @@ const PROFILE_EXPORT: &str = "$profile";
 /// Bytes of a function that the engine's reader takes. The meter makes of one within admission's limit up to some eighty times as many: it
 /// repeats short loops, and what makes a vector canonical is longer than what made it.
 const FUNCTION_BYTES_MAX: usize = 7_654_321;
+/// The same in baseline code. Whether a module is one that runs here is for its optimised form to say, in which a function is some times as
+/// long: what comes near to that is not begun in baseline code.
+const BASELINE_FUNCTION_BYTES_MAX: usize = FUNCTION_BYTES_MAX / 16;
 
 /// A module with its meter.
 #[derive(Debug, Clone)]
@@ -61,21 +62,6 @@ pub struct Metered {
     pub pending: Pending,
     /// What whoever runs it must know.
     pub facts: Facts,
-}
-
-impl Metered {
-    /// Makes the meter's memory one page of the usual size, for a compiler of one pass. The engine leaves the bounds of such a memory to the
-    /// address space behind it; those of a smaller one Winch writes out at each access, twice, as code that is longer than the access.
-    pub(crate) fn with_whole_page(mut self) -> Self {
-        let ends = Parser::new(0).parse_all(&self.wasm).find_map(|payload| match payload {
-            Ok(Payload::MemorySection(reader)) => Some(reader.range().end),
-            _ => None,
-        });
-        // The meter's memory is the last. What goes by offsets in the code stays true, as these bytes are as many.
-        let ty = ends.and_then(|end| self.wasm.get_mut(..end)?.last_chunk_mut());
-        *ty.filter(|ty| **ty == SMALL_MEMORY).expect("a module with a meter has its memory") = WHOLE_PAGE;
-        self
-    }
 }
 
 /// What the host must know of a metered module to run it.
@@ -105,6 +91,8 @@ pub struct Facts {
     pub table_places: u64,
     /// There where functions tell of themselves.
     pub profile: Option<ProfileFacts>,
+    /// There in baseline code: the globals that the counter and the depth are in.
+    pub globals: Option<GlobalFacts>,
 }
 
 /// What the host must know of a module whose functions tell of themselves.
@@ -180,6 +168,7 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
             export: free_name(PROFILE_EXPORT, &outline.exports),
             functions: outline.signatures.functions.len() as u32,
         }),
+        globals: outline.globals().map(|_| GlobalFacts::beside(&outline.exports)),
     };
     let wasm = assemble(wasm, &outline, &code, &hints, &facts)?;
     let mut pending = Pending::default();
@@ -189,7 +178,7 @@ pub(super) fn rewrite(wasm: &[u8], options: &Options) -> Result<Metered, MeterEr
     Ok(Metered { wasm, pending, facts })
 }
 
-fn free_name(name: &str, taken: &HashSet<&str>) -> String {
+pub(super) fn free_name(name: &str, taken: &HashSet<&str>) -> String {
     let mut name = name.to_owned();
     while taken.contains(name.as_str()) {
         name.push('\'');
@@ -238,11 +227,14 @@ struct Outline<'a> {
     copies: bool,
     /// Whether a profile is asked for.
     profile: bool,
+    /// Whether it is for baseline code.
+    is_baseline: bool,
 }
 
 impl<'a> Outline<'a> {
     fn read(wasm: &'a [u8], options: &Options) -> Result<Self, MeterError> {
-        let mut outline = Self { profile: options.profile, ..Self::default() };
+        let is_baseline = options.tier == Tier::Baseline;
+        let mut outline = Self { profile: options.profile, is_baseline, ..Self::default() };
         for payload in Parser::new(0).parse_all(wasm) {
             outline.take(payload?)?;
         }
@@ -263,7 +255,7 @@ impl<'a> Outline<'a> {
         outline.fills = seen.iter().any(|seen| seen.fills);
         outline.copies = seen.iter().any(|seen| seen.copies);
         outline.referenced.extend(seen.iter().flat_map(|seen| &seen.references));
-        if !outline.is_profiled() && !outline.shares_references {
+        if !is_baseline && !outline.is_profiled() && !outline.shares_references {
             let first = outline.pieces().ty + outline.pieces().types_count();
             outline.debts = Debts::find(&outline.signatures, &outline.referenced, &outline.known, first);
         }
@@ -271,7 +263,8 @@ impl<'a> Outline<'a> {
         outline.waits = waits;
         let (entries, levels) = calls::entries(&functions);
         outline.entries = entries;
-        for circles in levels {
+        // In baseline code nobody owes anything.
+        for circles in levels.into_iter().filter(|_| !is_baseline) {
             outline.owe(&circles, options)?;
         }
         Ok(outline)
@@ -499,7 +492,18 @@ impl<'a> Outline<'a> {
             first: self.piece_indices().end,
             table: self.table_elements_max.len() as u32,
             ty: self.signatures.types.len() as u32 + self.pieces().types_count(),
+            shown: self.globals().map(|globals| (globals, self.memories)),
         })
+    }
+
+    /// The meter's globals, in baseline code.
+    fn globals(&self) -> Option<Globals> {
+        self.is_baseline.then(|| Globals::behind(self.signatures.globals.len() as u32))
+    }
+
+    /// Whether a call through a table may be one of the host's.
+    fn tables_have_host(&self) -> bool {
+        self.shares_references || self.referenced.iter().any(|function| *function < self.signatures.imported_functions)
     }
 
     /// The types of the functions that the module defines, as they become.
@@ -559,7 +563,10 @@ impl<'a> Outline<'a> {
             pieces: self.pieces(),
             debts: &self.debts,
             wrappers: self.wrappers(),
+            globals: self.globals(),
+            tables_have_host: self.tables_have_host(),
         };
+        let max = if self.is_baseline { BASELINE_FUNCTION_BYTES_MAX } else { FUNCTION_BYTES_MAX };
         let count = |(index, body)| {
             let mut body = self.body(index, body, options)?;
             if options.canonical_nan {
@@ -576,9 +583,9 @@ impl<'a> Outline<'a> {
         let mut tables = Vec::with_capacity(self.bodies.len());
         for (index, emitted) in counted.into_iter().enumerate() {
             let bytes = emitted.code.byte_len();
-            if bytes > FUNCTION_BYTES_MAX {
+            if bytes > max {
                 let function = self.signatures.imported_functions + index as u32;
-                return Err(MeterError::FunctionTooLong { function, bytes, max: FUNCTION_BYTES_MAX });
+                return Err(MeterError::FunctionTooLong { function, bytes, max });
             }
             if !emitted.hints.is_empty() {
                 hints.function_hints(self.signatures.imported_functions + index as u32, emitted.hints);
@@ -587,7 +594,9 @@ impl<'a> Outline<'a> {
             tables.push(emitted.pending);
         }
         let wrappers = context.wrappers.map(|wrappers| wrappers.functions(&self.signatures, &self.entries));
-        for (function, pending) in context.pieces.functions(context.memory).into_iter().chain(wrappers.into_iter().flatten()) {
+        for (function, pending) in
+            context.pieces.functions(context.memory, context.globals).into_iter().chain(wrappers.into_iter().flatten())
+        {
             code.function(&function);
             tables.push(pending);
         }
@@ -609,6 +618,7 @@ fn assemble(
     let own_types = outline.own_types();
     let mut tables = wrappers.map(|_| ());
     let mut memories = Some(());
+    let mut globals = outline.globals().map(|_| ());
     let mut exports = Some(());
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
@@ -625,7 +635,10 @@ fn assemble(
             module.section(&with_profile_table(TableSection::new()));
         }
         if id != SectionId::Memory as u8 && is_behind(id, SectionId::Memory) && memories.take().is_some() {
-            module.section(&with_meter_memory(MemorySection::new()));
+            module.section(&with_meter_memory(MemorySection::new(), outline));
+        }
+        if id != SectionId::Global as u8 && is_behind(id, SectionId::Global) && globals.take().is_some() {
+            module.section(&with_meter_globals(GlobalSection::new(), outline));
         }
         if id != SectionId::Export as u8 && is_behind(id, SectionId::Export) && exports.take().is_some() {
             module.section(&with_meter_exports(ExportSection::new(), outline, facts));
@@ -659,10 +672,11 @@ fn assemble(
                 tables = None;
                 module.section(&with_profile_table(section));
             }
-            Payload::GlobalSection(reader) if wrappers.is_some() => {
+            Payload::GlobalSection(reader) if wrappers.is_some() || outline.is_baseline => {
                 let mut section = GlobalSection::new();
                 redirect.parse_global_section(&mut section, reader).map_err(MeterError::encode)?;
-                module.section(&section);
+                globals = None;
+                module.section(&with_meter_globals(section, outline));
             }
             Payload::ElementSection(reader) if wrappers.is_some() => {
                 let mut section = ElementSection::new();
@@ -673,7 +687,7 @@ fn assemble(
                 let mut section = MemorySection::new();
                 redirect.parse_memory_section(&mut section, reader).map_err(MeterError::encode)?;
                 memories = None;
-                module.section(&with_meter_memory(section));
+                module.section(&with_meter_memory(section, outline));
             }
             Payload::ExportSection(reader) => {
                 let mut section = ExportSection::new();
@@ -695,7 +709,10 @@ fn assemble(
         module.section(&with_profile_table(TableSection::new()));
     }
     if memories.is_some() {
-        module.section(&with_meter_memory(MemorySection::new()));
+        module.section(&with_meter_memory(MemorySection::new(), outline));
+    }
+    if globals.is_some() {
+        module.section(&with_meter_globals(GlobalSection::new(), outline));
     }
     if exports.is_some() {
         module.section(&with_meter_exports(ExportSection::new(), outline, facts));
@@ -713,21 +730,28 @@ fn with_profile_table(mut tables: TableSection) -> TableSection {
     tables
 }
 
-fn with_meter_memory(mut memories: MemorySection) -> MemorySection {
-    memories.memory(MemoryType {
-        minimum: METER_BYTES,
-        maximum: Some(METER_BYTES),
-        memory64: false,
-        shared: false,
-        page_size_log2: Some(0),
-    });
+/// In baseline code it is one page of the usual size. The engine leaves the bounds of such a memory to the address space behind it; those of a
+/// smaller one Winch writes out at each access, twice, as code that is longer than the access.
+fn with_meter_memory(mut memories: MemorySection, outline: &Outline<'_>) -> MemorySection {
+    let (size, page_size_log2) = if outline.is_baseline { (1, None) } else { (METER_BYTES, Some(0)) };
+    memories.memory(MemoryType { minimum: size, maximum: Some(size), memory64: false, shared: false, page_size_log2 });
     memories
+}
+
+fn with_meter_globals(mut globals: GlobalSection, outline: &Outline<'_>) -> GlobalSection {
+    if outline.is_baseline {
+        Globals::define(&mut globals);
+    }
+    globals
 }
 
 fn with_meter_exports(mut exports: ExportSection, outline: &Outline<'_>, facts: &Facts) -> ExportSection {
     exports.export(&facts.meter_export, ExportKind::Memory, outline.memories);
     if let (Some(name), Some(start)) = (&facts.start_export, outline.start) {
         exports.export(name, ExportKind::Func, outline.wrappers().map_or(0, |wrappers| wrappers.first) + start);
+    }
+    if let (Some(names), Some(globals)) = (&facts.globals, outline.globals()) {
+        globals.export(&mut exports, names);
     }
     if let (Some(profile), Some(wrappers)) = (&facts.profile, outline.wrappers()) {
         exports.export(&profile.export, ExportKind::Table, wrappers.table);

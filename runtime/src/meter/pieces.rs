@@ -13,6 +13,7 @@
 use wasm_encoder::{BlockType, Function, Instruction as I, MemArg, ValType};
 use wasmparser::Operator;
 
+use super::baseline::Globals;
 use super::pending::{Pending, Stop};
 use super::weights::{COPIED_BYTE_UNITS, FILLED_BYTE_UNITS};
 use super::words::{COUNTER, LIMIT};
@@ -51,10 +52,11 @@ pub(super) fn due(units: i32, lacking: i64) -> i64 {
 }
 
 impl Pieces {
-    /// The functions, in the order of their indices. The meter's memory is number `meter`.
-    pub(super) fn functions(self, meter: u32) -> Vec<(Function, Pending)> {
+    /// The functions, in the order of their indices. The meter's memory is number `meter`, and the counter is in a global where there are
+    /// `globals`.
+    pub(super) fn functions(self, meter: u32, globals: Option<Globals>) -> Vec<(Function, Pending)> {
         let write = |words, does: &dyn Fn(&mut Writer)| {
-            let mut writer = Writer { code: Function::new([(words, ValType::I64)]), pending: Pending::default(), meter };
+            let mut writer = Writer { code: Function::new([(words, ValType::I64)]), pending: Pending::default(), meter, globals };
             does(&mut writer);
             writer.put(&[I::End]);
             (writer.code, writer.pending)
@@ -107,6 +109,7 @@ struct Writer {
     code: Function,
     pending: Pending,
     meter: u32,
+    globals: Option<Globals>,
 }
 
 impl Writer {
@@ -190,9 +193,20 @@ impl Writer {
     /// Pays what is due and `units` for each byte, and stops where that is too much.
     fn pay(&mut self, units: i64) {
         let (counter, limit) = (self.word(COUNTER), self.word(LIMIT));
-        self.put(&[I::I32Const(0), I::I32Const(0), I::I64Load(counter), I::LocalGet(DUE), I::I64Extend32S, I::I64Add]);
+        match self.globals {
+            Some(globals) => self.put(&[I::GlobalGet(globals.counter())]),
+            None => self.put(&[I::I32Const(0), I::I32Const(0), I::I64Load(counter)]),
+        }
+        self.put(&[I::LocalGet(DUE), I::I64Extend32S, I::I64Add]);
         self.put(&[I::LocalGet(SIZE), I::I64ExtendI32U, I::I64Const(units), I::I64Mul, I::I64Add]);
-        self.put(&[I::LocalTee(WORD), I::I64Store(counter)]);
+        self.put(&[I::LocalTee(WORD)]);
+        match self.globals {
+            Some(globals) => {
+                self.put(&[I::GlobalSet(globals.counter())]);
+                globals.show(&mut self.code, self.meter);
+            }
+            None => self.put(&[I::I64Store(counter)]),
+        }
         self.put(&[I::LocalGet(WORD), I::LocalGet(DUE), I::I64Const(32), I::I64ShrS, I::I64Add]);
         self.put(&[I::I32Const(0), I::I64Load(limit), I::I64GtU]);
         self.stop();

@@ -14,6 +14,7 @@ use std::convert::Infallible;
 use wasm_encoder::reencode::{Error, Reencode};
 use wasm_encoder::{Function, Instruction as I, RefType, TableType, ValType};
 
+use super::baseline::Globals;
 use super::body::Signatures;
 use super::calls::Entry;
 use super::pending::Pending;
@@ -36,6 +37,8 @@ pub(super) struct Wrappers {
     pub(super) table: u32,
     /// The index of the type of the table's functions.
     pub(super) ty: u32,
+    /// Where the host looks at the count, in baseline code: the counter, and the meter's memory.
+    pub(super) shown: Option<(Globals, u32)>,
 }
 
 impl Wrappers {
@@ -74,6 +77,9 @@ impl Wrappers {
     }
 
     fn tell(self, code: &mut Function, element: u32, argument: i32) {
+        if let Some((globals, memory)) = self.shown {
+            globals.show(code, memory);
+        }
         code.instruction(&I::I32Const(argument)).instruction(&I::I32Const(element.cast_signed()));
         code.instruction(&I::CallIndirect { type_index: self.ty, table_index: self.table });
     }

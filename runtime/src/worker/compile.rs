@@ -13,7 +13,7 @@ use crate::cache::is_full;
 use crate::code::CodeFile;
 use crate::engine::Tier;
 use crate::ipc::{CompileOrder, FromCompiler, Receiver, Sender, ToCompiler};
-use crate::meter::{Metered, Options, instrument};
+use crate::meter::{MeterError, Metered, Options, instrument};
 use crate::walls::Walls;
 
 /// The compilers.
@@ -80,11 +80,8 @@ impl<E: Into<wasmtime::Error>> From<E> for Failure {
 
 fn compile(engines: &Engines, order: &CompileOrder, wasm: File) -> Result<Made, Failure> {
     let wasm = read(order, wasm)?;
-    let mut metered =
-        prepare(&wasm, &order.limits, &Options { profile: order.profile, ..Options::default() }).map_err(Failure::Invalid)?;
-    if order.tier == Tier::Baseline {
-        metered = metered.with_whole_page();
-    }
+    let options = Options { profile: order.profile, tier: order.tier, ..Options::default() };
+    let metered = prepare(&wasm, &order.limits, &options)?;
     let (engine, refused): (_, fn(String) -> Failure) = match (order.tier, &engines.baseline) {
         (Tier::Optimised, _) => (&engines.optimised, Failure::Invalid),
         (Tier::Baseline, Some(engine)) => (engine, Failure::Unsuited),
@@ -95,10 +92,25 @@ fn compile(engines: &Engines, order: &CompileOrder, wasm: File) -> Result<Made, 
     Ok(Made { code, metered })
 }
 
-/// Admits a module and makes it count; else why it is not one that runs here.
-pub(crate) fn prepare(wasm: &[u8], limits: &ModuleLimits, options: &Options) -> Result<Metered, String> {
-    admit(wasm, limits).map_err(|refusal| words(&refusal.to_string()))?;
-    instrument(wasm, options).map_err(|error| words(&error.to_string()))
+/// Admits a module and makes it count; else why it is not one that runs here, or not in this tier.
+fn prepare(wasm: &[u8], limits: &ModuleLimits, options: &Options) -> Result<Metered, Failure> {
+    admit(wasm, limits).map_err(|refusal| Failure::Invalid(words(&refusal.to_string())))?;
+    instrument(wasm, options).map_err(|error| {
+        let reason = words(&error.to_string());
+        match (options.tier, error) {
+            // How long it becomes in its other form is for that to say.
+            (Tier::Baseline, MeterError::FunctionTooLong { .. }) => Failure::Unsuited(reason),
+            _ => Failure::Invalid(reason),
+        }
+    })
+}
+
+/// Admits a module and makes it count, for optimised code; else why it is not one that runs here.
+pub(crate) fn prepare_optimised(wasm: &[u8], limits: &ModuleLimits) -> Result<Metered, String> {
+    prepare(wasm, limits, &Options::default()).map_err(|failure| match failure {
+        Failure::Invalid(reason) | Failure::Unsuited(reason) => reason,
+        Failure::Worker(error) => format!("{error:#}"),
+    })
 }
 
 fn read(order: &CompileOrder, wasm: File) -> Result<Vec<u8>, Failure> {

@@ -24,10 +24,10 @@ use super::watchdog::Watchdog;
 use crate::code::{CodeFile, Trailer};
 use crate::engine::{Tier, baseline_engine};
 use crate::ipc::{Ending, FromSandbox, OUTPUT_CHUNK_BYTES};
-use crate::meter::{Facts, Pending, Stop, units};
+use crate::meter::{Facts, GlobalFacts, Pending, Stop, units};
 use crate::profile::FuelProfile;
 use crate::run::Bounds;
-use crate::unchecked::{MeteredStore, load_code};
+use crate::unchecked::{MeterGlobals, MeteredStore, load_code};
 
 /// Runs modules, one at a time.
 pub(crate) struct Executor {
@@ -236,12 +236,14 @@ impl Executor {
             Err(error) => return Err(error),
         };
         let meter = instance.get_memory(&mut *store, &facts.meter_export);
-        store.attach(meter.ok_or_else(|| wasmtime::format_err!("the module has no meter"))?)?;
+        let meter = meter.ok_or_else(|| wasmtime::format_err!("the module has no meter"))?;
+        let globals = facts.globals.as_ref().map(|names| meter_globals(&mut store, instance, names)).transpose()?;
+        store.attach(meter, globals)?;
         store.data_mut().instantiated(memory_bytes);
         if let Some(profile) = &facts.profile {
             profiler::attach(&mut store, instance, profile, fixed, budget)?;
         }
-        counters.page.start(fixed, budget, facts.memory_pages_max.min(spec.limits.memory.0 / PAGE_BYTES));
+        store.start(fixed, budget, facts.memory_pages_max.min(spec.limits.memory.0 / PAGE_BYTES))?;
 
         let deadline = started + Duration::from_millis(bounds.wall_ms);
         let stopped = self.watchdog.arm(run, deadline, Arc::clone(counters));
@@ -258,6 +260,7 @@ impl Executor {
         };
         let trapped = result.as_ref().and_then(|result| result.as_ref().err());
         let (lacking, stop) = trapped.map_or(Ok((0, None)), |error| place(error, program))?;
+        store.settle();
         let counted = counters.page.counted(lacking);
         let over = counted > budget;
         let halted = stop == Some(Stop::Limit) || trapped.is_some_and(|error| error.is::<guest::Halted>());
@@ -276,7 +279,7 @@ impl Executor {
 
 /// Calls the guest, and has what it left to the GPU done however it came to its own end: then what it used there is its own doing, and not that
 /// of who was faster. Whoever is stopped from outside meanwhile waits for nothing.
-async fn enter(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
+async fn enter(store: &mut MeteredStore<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
     let ended = call(store, instance, facts).await;
     if ended.as_ref().err().is_none_or(is_its_own)
         && let Some(gpu) = &mut store.data_mut().gpu
@@ -291,13 +294,19 @@ fn is_its_own(error: &wasmtime::Error) -> bool {
     !error.is::<guest::HostExhausted>() && !error.is::<Unreadable>() && !error.is::<SessionClosed>()
 }
 
-async fn call(store: &mut Store<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
+async fn call(store: &mut MeteredStore<Guest>, instance: wasmtime::Instance, facts: &Facts) -> wasmtime::Result<()> {
     if let Some(start) = &facts.start_export {
-        instance.get_typed_func::<(), ()>(&mut *store, start)?.call_async(&mut *store, ()).await?;
+        instance.get_typed_func::<(), ()>(&mut **store, start)?.call_async(&mut **store, ()).await?;
     }
-    store.data().counters().page.reset_depth();
-    let entry = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-    entry.call_async(&mut *store, ()).await
+    store.begin_call()?;
+    let entry = instance.get_typed_func::<(), ()>(&mut **store, "_start")?;
+    entry.call_async(&mut **store, ()).await
+}
+
+/// The globals of the meter's in an instance of baseline code.
+fn meter_globals(store: &mut Store<Guest>, instance: wasmtime::Instance, names: &GlobalFacts) -> wasmtime::Result<MeterGlobals> {
+    let mut global = |name: &str| instance.get_global(&mut *store, name).ok_or_else(|| wasmtime::format_err!("no {name}"));
+    Ok(MeterGlobals { counter: global(&names.counter)?, depth: global(&names.depth)? })
 }
 
 /// What the counter lacks where a guest trapped, and whether the trap was the meter's own.

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use adit_protocol::limits::FUEL_MAX;
 use adit_protocol::{BlobRef, ByteCount, Fuel, Outcome, Profile};
 use adit_runtime::{Canceller, CompileReport, RunError, RunEvent, RunReport, Runtime, RuntimeConfig};
+use rustix::process::Signal;
 
 use crate::support::{Host, Job, finish, first_log, is_emulated, worker_program};
+use crate::workers::signal;
 
 const READY: CompileReport = CompileReport { cached: true, compile_us: 0 };
 
@@ -26,9 +28,14 @@ fn large(body: &str) -> Job {
         r#"(module
             (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
             (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+            (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
             (import "adit_1" "log" (func $log (param i32 i32 i32)))
             (import "adit_1" "progress" (func $progress (param i64 i64)))
+            (type $io (func (param i32 i32 i32 i32) (result i32)))
             (memory (export "memory") 2) (data (i32.const 1024) "hello, world")
+            (table funcref (elem $fd_write $div $clock))
+            (func $div (param i32) (result i32) (i32.div_u (i32.const 7) (local.get 0)))
+            (func $deep (param i32) (result i32) (call $div (call $deep (i32.add (local.get 0) (i32.const 1)))))
             (func $write
                 (i32.store (i32.const 0) (i32.const 1024))
                 (i32.store (i32.const 4) (i32.const 12))
@@ -53,9 +60,36 @@ fn rounds(count: u64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_and_bills_are_the_same_in_both_tiers() {
     let host = Host::new(1);
-    let endings = ["(call $write)", "unreachable", "(drop (i32.load (i32.const 131072)))", SPIN];
+    let endings = [
+        "(call $write)",
+        "unreachable",
+        "(drop (i32.load (i32.const 131072)))",
+        SPIN,
+        // In a loop, in a callee, and through a table.
+        "(loop $again (local.set $n (i64.sub (local.get $n) (i64.const 1))) (drop (i64.div_u (i64.const 1) (local.get $n))) (br $again))",
+        "(drop (call $div (i32.const 0)))",
+        "(drop (call_indirect (param i32) (result i32) (i32.const 0) (i32.const 1)))",
+        "(drop (call $deep (i32.const 0)))",
+        // In what pays by its size, and past a limit.
+        "(memory.fill (i32.const 131000) (i32.const 1) (i32.const 100000))",
+        "(memory.copy (i32.const 131000) (i32.const 0) (i32.wrap_i64 (local.get $n)))",
+        "(drop (memory.grow (i32.const 3))) unreachable",
+        "(loop $again (memory.fill (i32.const 0) (i32.const 1) (i32.const 100000)) (br $again))",
+        // In the host, which a call through a table finds, too, and which charges until there is no more.
+        "(drop (call $fd_write (i32.const 1) (i32.const -8) (i32.const 1) (i32.const 8)))",
+        "(call $write) (drop (call_indirect (type $io) (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 0)))",
+        "(loop $again (drop (call_indirect (type $io) (i32.const 9) (i32.const 0) (i32.const 1) (i32.const 8) (i32.const 0))) (br $again))",
+        "(loop $again (call $log (i32.const 3) (i32.const 0) (i32.const 4096)) (br $again))",
+    ];
+    // The host's clock is the count.
+    let dear = "(local.set $n (i64.rem_u (i64.const 977) (i64.const 13)))".repeat(8);
+    let times = ["call $clock", "call_indirect (param i32 i64 i32) (result i32)"].map(|call| {
+        let place = if call == "call $clock" { "" } else { "(i32.const 2)" };
+        format!("{dear} (drop ({call} (i32.const 1) (i64.const 1) (i32.const 1024) {place})) (call $write)")
+    });
     let log = "(call $log (i32.const 3) (i32.const 1024) (i32.const 5))";
-    let mut jobs = Vec::from(endings.map(|ending| (ending, large(&format!("{} {log} {ending}", rounds(10_000))))));
+    let endings = endings.into_iter().chain(times.each_ref().map(String::as_str));
+    let mut jobs: Vec<_> = endings.map(|ending| (ending, large(&format!("{} {log} {ending}", rounds(10_000))))).collect();
     let unfit = "(data (i32.const 131071) \"ab\")";
     jobs.push((unfit, Job::wat(&format!(r#"(module (memory 2) {unfit} (func (export "_start")) {})"#, many_functions()))));
     for (ending, job) in jobs {
@@ -344,4 +378,31 @@ async fn owner_who_wants_no_baseline_code_gets_none() {
     let run = runtime.start(job.request()).await.unwrap();
     assert!(run.is_optimised());
     finish(run).await.unwrap().assert_ok();
+}
+
+/// Baseline code has its count in a global, which nobody else can read: it is shown in each round of a loop.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_worker_used_in_baseline_code_is_known_as_of_a_moment_before() {
+    const FUEL_MIN: u64 = 1_000_000;
+    let host = Host::new(1);
+    let mut tries = 0;
+    let usage = loop {
+        // Another module each time, which has no optimised code.
+        let body = format!("(local.set $n (i64.const {tries})) (call $log (i32.const 3) (i32.const 1024) (i32.const 5)) {SPIN}");
+        let mut run = host.start(large(&body).with(|spec| spec.limits.fuel = Fuel(FUEL_MAX))).await.unwrap();
+        first_log(&mut run).await;
+        // For some hundred million fuel in optimised code.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let is_baseline = !run.is_optimised();
+        signal(run.worker_pid().unwrap(), Signal::KILL);
+        let died = run.next().await.unwrap_err();
+        let RunError::WorkerDied { usage, .. } = died else { panic!("{died}") };
+        tries += 1;
+        if is_baseline && (usage.fuel.0 > FUEL_MIN || tries >= 5) {
+            break usage;
+        }
+        assert!(tries < 20, "the optimised code is always there first");
+    };
+    assert!(usage.fuel.0 > FUEL_MIN, "{} after a tenth of a second", usage.fuel);
 }

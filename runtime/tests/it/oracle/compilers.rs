@@ -1,7 +1,7 @@
 //! The same module under each of the engine's compilers: the same results, and the same bill.
 
 use adit_protocol::{BlobRef, ByteCount, Fuel, JobSpec, Outcome};
-use adit_runtime::lab::{Lab, OptLevel, Options, Report, Strategy, config, instrument};
+use adit_runtime::lab::{Lab, OptLevel, Options, Report, Strategy, Tier, config, instrument, tier_of};
 use wasmtime::{Config, Engine};
 
 use super::modules;
@@ -53,11 +53,13 @@ pub(crate) fn check(bytes: &[u8]) -> Compared {
 
 fn call_all(bytes: &[u8]) -> Option<Compared> {
     let wasm = modules::library(bytes)?;
-    let metered = instrument(&wasm, &Options::default()).expect("a valid module is metered");
+    let metered = [Tier::Optimised, Tier::Baseline]
+        .map(|tier| instrument(&wasm, &Options { tier, ..Options::default() }).expect("a valid module is metered"));
+    let metered_for = |engine: &Engine| &metered[usize::from(tier_of(engine) == Tier::Baseline)];
     let mut compared = Compared::default();
     let mut subjects = Vec::new();
     let names = ENGINES.with(|engines| {
-        subjects.extend(engines.iter().map(|(_, engine)| Subject::metered(engine, &metered, BUDGET)));
+        subjects.extend(engines.iter().map(|(_, engine)| Subject::metered(engine, metered_for(engine), BUDGET)));
         engines.iter().map(|(name, _)| *name).collect::<Vec<_>>()
     });
     let failed: Vec<_> = subjects.iter().map(|subject| subject.as_ref().err()).collect();

@@ -7,8 +7,8 @@ use std::task::{Context, Poll, Waker};
 use adit_protocol::Digest;
 use adit_runtime::lab::{COUNTER_AT, DEPTH_AT, LIMIT_AT, Metered, PAGES_MAX_AT, Pending, Stop};
 use wasmtime::{
-    Engine, Extern, ExternType, FrameInfo, Instance, Memory, Module, Ref, Store, StoreLimits, StoreLimitsBuilder, Trap, Val,
-    ValType, WasmBacktrace,
+    Engine, Extern, ExternType, FrameInfo, Global, Instance, Memory, Module, Ref, Store, StoreLimits, StoreLimitsBuilder, Trap,
+    Val, ValType, WasmBacktrace,
 };
 
 use super::modules::word;
@@ -46,11 +46,21 @@ pub(crate) struct Subject {
 
 struct Meter {
     memory: Memory,
-    export: String,
+    /// The counter and the depth, in baseline code.
+    globals: Option<[Global; 2]>,
+    exports: Vec<String>,
     pending: Pending,
     /// The functions of the meter's own that fill and copy for who calls them.
     pieces: Range<u32>,
     budget: u64,
+}
+
+impl Meter {
+    /// The global in which a word is, where it is in one.
+    fn global(&self, at: u64) -> Option<Global> {
+        let [counter, depth] = self.globals?;
+        [(COUNTER_AT, counter), (DEPTH_AT, depth)].into_iter().find(|(word, _)| *word == at).map(|(_, global)| global)
+    }
 }
 
 impl Subject {
@@ -65,8 +75,12 @@ impl Subject {
         let mut subject = Self::new(engine, &metered.wasm, None).ok_or(None)?;
         let export = metered.facts.meter_export.clone();
         let memory = subject.instance.get_memory(&mut subject.store, &export).expect("a metered module exports its meter");
-        subject.meter =
-            Some(Meter { memory, export, pending: metered.pending.clone(), pieces: metered.facts.pieces.clone(), budget });
+        let names = metered.facts.globals.as_ref().map(|names| [names.counter.clone(), names.depth.clone()]);
+        let mut global = |name: &String| subject.instance.get_global(&mut subject.store, name).expect("the meter's global");
+        let globals = names.as_ref().map(|names| names.each_ref().map(&mut global));
+        let exports = names.into_iter().flatten().chain([export]).collect();
+        let (pending, pieces) = (metered.pending.clone(), metered.facts.pieces.clone());
+        subject.meter = Some(Meter { memory, globals, exports, pending, pieces, budget });
         subject.write_word(LIMIT_AT, budget);
         subject.write_word(PAGES_MAX_AT, metered.facts.memory_pages_max.min(PAGES_MAX));
         match metered.facts.start_export.as_ref().map(|start| subject.call(start, 0)) {
@@ -140,7 +154,7 @@ impl Subject {
     }
 
     /// The units that are counted.
-    pub(crate) fn units(&self) -> u64 {
+    pub(crate) fn units(&mut self) -> u64 {
         self.word(COUNTER_AT)
     }
 
@@ -150,13 +164,24 @@ impl Subject {
         count.get(&mut self.store).unwrap_i64().cast_unsigned()
     }
 
-    fn word(&self, at: u64) -> u64 {
+    fn word(&mut self, at: u64) -> u64 {
         let meter = self.meter.as_ref().expect("only a metered module is asked for its words");
+        if let Some(global) = meter.global(at) {
+            return match global.get(&mut self.store) {
+                Val::I64(word) => word.cast_unsigned(),
+                Val::I32(word) => word.cast_unsigned().into(),
+                other => panic!("{other:?}"),
+            };
+        }
         u64::from_le_bytes(meter.memory.data(&self.store)[at as usize..][..8].try_into().expect("eight bytes"))
     }
 
     fn write_word(&mut self, at: u64, word: u64) {
-        if let Some(meter) = &self.meter {
+        let Some(meter) = &self.meter else { return };
+        if let Some(global) = meter.global(at) {
+            let val = if at == DEPTH_AT { Val::I32(word as i32) } else { Val::I64(word.cast_signed()) };
+            global.set(&mut self.store, val).expect("the meter's global can be written");
+        } else {
             meter.memory.write(&mut self.store, at as usize, &word.to_le_bytes()).expect("the meter's memory has its words");
         }
     }
@@ -164,8 +189,9 @@ impl Subject {
     /// What the module's own exports show: memories by size and digest, globals by their bits, tables by size and what is null.
     pub(crate) fn state(&mut self) -> Vec<(String, String)> {
         let names: Vec<String> = self.instance.module(&self.store).exports().map(|export| export.name().to_owned()).collect();
-        let names =
-            names.into_iter().filter(|name| *name != COUNT && self.meter.as_ref().is_none_or(|meter| meter.export != *name));
+        let names = names
+            .into_iter()
+            .filter(|name| *name != COUNT && self.meter.as_ref().is_none_or(|meter| !meter.exports.contains(name)));
         let mut state = Vec::new();
         for name in names.collect::<Vec<_>>() {
             let shown = match self.instance.get_export(&mut self.store, &name).expect("the module has its exports") {

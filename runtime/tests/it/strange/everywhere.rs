@@ -1,6 +1,6 @@
 //! One module under every compiler, against itself without a meter, and against the reference's count.
 
-use adit_runtime::lab::{Metered, Options, Weights, class, features, instrument, loop_waits};
+use adit_runtime::lab::{Metered, Options, Tier, Weights, class, features, instrument, loop_waits, tier_of};
 use wasmparser::{Operator, Parser, Payload, Validator};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy};
 
@@ -76,7 +76,7 @@ impl Everywhere {
         let weights = Weights::standard();
         let weight = |op: &Operator<'_>| u64::from(weights.units(class(op)));
         let waits = loop_waits(wasm, &Options::default()).unwrap();
-        let pages_max = metered[0].facts.memory_pages_max.min(PAGES_MAX);
+        let pages_max = metered[0][0].facts.memory_pages_max.min(PAGES_MAX);
         let counted = reference::instrument(wasm, &prices(&weight, &waits, pages_max));
 
         let original = Subject::plain(&self.reference, &counted, FUEL);
@@ -87,7 +87,7 @@ impl Everywhere {
             assert!(made.is_empty(), "{name}: cannot be instantiated but under {made:?}");
             return compared;
         };
-        if metered[0].facts.start_export.is_some() {
+        if metered[0][0].facts.start_export.is_some() {
             let end = original.call(reference::START, 0);
             if !matches!(end, End::Returned(_)) {
                 return compared;
@@ -147,8 +147,9 @@ impl Everywhere {
     }
 
     /// A module in each engine in each of the [`WAYS`].
-    fn subjects(&self, name: &str, metered: &[Metered; 2]) -> Vec<(String, Result<Subject, Option<End>>)> {
+    fn subjects(&self, name: &str, metered: &[[Metered; 2]; 2]) -> Vec<(String, Result<Subject, Option<End>>)> {
         let every = self.others.iter().flat_map(|(engine_name, engine)| {
+            let metered = &metered[usize::from(tier_of(engine) == Tier::Baseline)];
             WAYS.iter().zip(metered).map(move |((way, _), metered)| {
                 (format!("{name}: {engine_name}{way}"), Subject::metered(engine, metered, UNITS_AMPLE))
             })
@@ -169,11 +170,13 @@ fn parsed(name: &str, text: &str) -> Vec<u8> {
     wasm
 }
 
-/// A module metered in each of the [`WAYS`].
-fn ways(name: &str, wasm: &[u8]) -> [Metered; 2] {
-    WAYS.map(|(_, repeat_loops)| {
-        let options = Options { repeat_loops, ..Options::default() };
-        instrument(wasm, &options).unwrap_or_else(|error| panic!("{name}: {error}"))
+/// A module metered for optimised and for baseline code, in each of the [`WAYS`].
+fn ways(name: &str, wasm: &[u8]) -> [[Metered; 2]; 2] {
+    [Tier::Optimised, Tier::Baseline].map(|tier| {
+        WAYS.map(|(_, repeat_loops)| {
+            let options = Options { repeat_loops, tier, ..Options::default() };
+            instrument(wasm, &options).unwrap_or_else(|error| panic!("{name}: {error}"))
+        })
     })
 }
 
