@@ -9,6 +9,7 @@ use adit_conformance::script::Runner;
 use adit_conformance::skips::Skips;
 use adit_conformance::suite::{COMPILERS, Compiler};
 use adit_conformance::{suite, wasi};
+use adit_runtime::lab::tier_of;
 use adit_runtime::{WorkerProgram, conformance};
 use anyhow::{Context, Result, bail};
 use lexopt::{Arg, ValueExt};
@@ -86,7 +87,7 @@ fn run(options: &Options) -> Result<bool> {
 fn run_spec(compiler: Compiler, level: OptLevel, skips: &Skips) -> Result<bool> {
     let engine = conformance::engine(compiler.strategy, level, suite::INSTANCES_MAX);
     let engine = engine.map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let prepare: &dyn Prepare = &Metering;
+    let prepare: &dyn Prepare = &Metering { tier: tier_of(&engine) };
     println!("WebAssembly's specification tests: {}, {}, {level:?}\n", prepare.name(), compiler.name);
     let judgement = skips.judge(compiler.name, &suite::run(Runner { engine: &engine, prepare }));
     println!("{}", SpecReport { skips, judgement: &judgement });

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use adit_runtime::lab::{LIMIT_AT, Options, PAGES_MAX_AT, Pending, instrument};
+use adit_runtime::lab::{GlobalFacts, LIMIT_AT, Options, PAGES_MAX_AT, Pending, Tier, instrument};
 
 /// A step that changes modules.
 pub trait Prepare: Debug + Sync {
@@ -31,6 +31,8 @@ pub struct Prepared {
 pub struct Meter {
     /// The name of the memory that the meter's words are in.
     pub memory: String,
+    /// The globals that two of those words are in, where they are not in the memory.
+    pub globals: Option<GlobalFacts>,
     /// The words that the host sets before anything of a new instance runs, by offset: the limit, and what else there is.
     pub words: Vec<(usize, u64)>,
     /// The name of what was the module's start function, called once the words are set.
@@ -60,9 +62,20 @@ impl Prepare for Unchanged {
     }
 }
 
-/// Puts the meter in, as a compile worker does, with a budget that no test uses up.
+impl Meter {
+    /// Whether an export is the meter's.
+    pub(crate) fn exports(&self, name: &str) -> bool {
+        let globals = self.globals.iter().flat_map(|globals| [&globals.counter, &globals.depth]);
+        self.memory == name || self.start.as_deref() == Some(name) || globals.into_iter().any(|global| global == name)
+    }
+}
+
+/// Puts the meter in, as a compile worker does for the compiler, with a budget that no test uses up.
 #[derive(Debug, Clone, Copy)]
-pub struct Metering;
+pub struct Metering {
+    /// Whose code is made of it.
+    pub tier: Tier,
+}
 
 impl Prepare for Metering {
     fn name(&self) -> &'static str {
@@ -70,9 +83,10 @@ impl Prepare for Metering {
     }
 
     fn prepare(&self, wasm: &[u8]) -> Result<Prepared, String> {
-        let metered = instrument(wasm, &Options::default()).map_err(|error| error.to_string())?;
+        let metered = instrument(wasm, &Options { tier: self.tier, ..Options::default() }).map_err(|error| error.to_string())?;
         let meter = Meter {
             memory: metered.facts.meter_export,
+            globals: metered.facts.globals,
             words: vec![(LIMIT_AT as usize, u64::MAX >> 1), (PAGES_MAX_AT as usize, u64::MAX >> 1)],
             start: metered.facts.start_export,
             stops: Rc::new(metered.pending),

@@ -7,7 +7,7 @@ use std::thread;
 
 use adit_runtime::conformance::validate;
 use adit_runtime::lab::DEPTH_AT;
-use wasmtime::{Engine, Extern, Instance, Memory, Module, Store, Trap, Val, WasmBacktrace};
+use wasmtime::{Engine, Extern, Global, Instance, Memory, Module, Store, Trap, Val, WasmBacktrace};
 use wast::lexer::Lexer;
 use wast::parser::{ParseBuffer, parse};
 use wast::token::Id;
@@ -101,8 +101,7 @@ struct Live {
 impl Live {
     /// What it exports under a name, as far as its metering does not hide it.
     fn export(&self, store: &mut Store<()>, name: &str) -> Option<Extern> {
-        let hidden = self.meter.iter().any(|meter| meter.memory == name || meter.start.as_deref() == Some(name));
-        if hidden { None } else { self.instance.get_export(store, name) }
+        if self.meter.iter().any(|meter| meter.exports(name)) { None } else { self.instance.get_export(store, name) }
     }
 }
 
@@ -144,7 +143,7 @@ struct Session<'a> {
     /// Every metered module so far, to tell its own stops from the guests'.
     metered: Vec<(Module, Rc<dyn Stops>)>,
     /// The memory of every meter so far.
-    meters: Vec<Memory>,
+    meters: Vec<Depth>,
 }
 
 impl<'a> Session<'a> {
@@ -230,8 +229,8 @@ impl<'a> Session<'a> {
 
     fn invoke(&mut self, call: &WastInvoke<'_>) -> Result<End<Vec<Val>>, String> {
         // A call from outside begins at the bottom of the stack, wherever the one before ended.
-        for meter in &self.meters {
-            meter.write(&mut self.store, DEPTH_AT as usize, &0_u64.to_le_bytes()).map_err(|error| error.to_string())?;
+        for depth in &self.meters {
+            depth.clear(&mut self.store).map_err(|error| error.to_string())?;
         }
         let live = get(&self.instances, call.module)?;
         let export = live.export(&mut self.store, call.name).and_then(Extern::into_func);
@@ -288,7 +287,11 @@ impl<'a> Session<'a> {
         let Some(meter) = &live.meter else { return Ok(()) };
         let memory = live.instance.get_memory(&mut self.store, &meter.memory);
         let memory = memory.ok_or_else(|| Unmade::Other(format!("no memory `{}` is exported", meter.memory)))?;
-        self.meters.push(memory);
+        let depth = meter.globals.as_ref().map(|globals| live.instance.get_global(&mut self.store, &globals.depth));
+        self.meters.push(match depth {
+            Some(depth) => Depth::Global(depth.ok_or_else(|| Unmade::Other("no depth is exported".to_owned()))?),
+            None => Depth::Word(memory),
+        });
         for (offset, word) in &meter.words {
             let written = memory.write(&mut self.store, *offset, &word.to_le_bytes());
             written.map_err(|error| Unmade::Other(format!("word {offset} of its meter: {error}")))?;
@@ -299,7 +302,7 @@ impl<'a> Session<'a> {
         ran.map_err(|error| self.unmade(&error))
     }
 
-    fn unmade(&self, error: &wasmtime::Error) -> Unmade {
+    fn unmade(&mut self, error: &wasmtime::Error) -> Unmade {
         let words = format!("{error:#}");
         match self.trap(error) {
             Some(trap) => Unmade::Trapped(trap),
@@ -309,21 +312,42 @@ impl<'a> Session<'a> {
     }
 
     /// The trap that an error is, if it is one. A meter's own stop is the trap that it stands for.
-    fn trap(&self, error: &wasmtime::Error) -> Option<Trap> {
+    fn trap(&mut self, error: &wasmtime::Error) -> Option<Trap> {
         let trap = *error.downcast_ref::<Trap>()?;
         let is_depth = trap == Trap::UnreachableCodeReached && self.is_depth_stop(error).unwrap_or(false);
         Some(if is_depth { Trap::StackOverflow } else { trap })
     }
 
-    fn is_depth_stop(&self, error: &wasmtime::Error) -> Option<bool> {
+    fn is_depth_stop(&mut self, error: &wasmtime::Error) -> Option<bool> {
         let frame = error.downcast_ref::<WasmBacktrace>()?.frames().first()?;
         let (_, stops) = self.metered.iter().find(|(module, _)| Module::same(module, frame.module()))?;
         let offset = u32::try_from(frame.module_offset()?).ok()?;
-        let depth =
-            |meter: &Memory| meter.data(&self.store).get(DEPTH_AT as usize..)?.first_chunk().copied().map(u32::from_le_bytes);
         // Which instance trapped is not told; none but it has gone deep.
-        let depth = self.meters.iter().filter_map(depth).max()?;
+        let depth = self.meters.iter().filter_map(|depth| depth.read(&mut self.store)).max()?;
         Some(stops.is_depth(offset, depth))
+    }
+}
+
+/// Where a meter notes how deep calls are nested.
+#[derive(Debug, Clone, Copy)]
+enum Depth {
+    Word(Memory),
+    Global(Global),
+}
+
+impl Depth {
+    fn clear(self, store: &mut Store<()>) -> wasmtime::Result<()> {
+        match self {
+            Self::Word(memory) => Ok(memory.write(store, DEPTH_AT as usize, &0_u64.to_le_bytes())?),
+            Self::Global(global) => global.set(store, Val::I32(0)),
+        }
+    }
+
+    fn read(self, store: &mut Store<()>) -> Option<u32> {
+        match self {
+            Self::Word(memory) => memory.data(store).get(DEPTH_AT as usize..)?.first_chunk().copied().map(u32::from_le_bytes),
+            Self::Global(global) => global.get(store).i32().map(i32::cast_unsigned),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use adit_conformance::script::{Runner, Verdict};
 use adit_conformance::skips::Skips;
 use adit_conformance::suite::{self, COMPILERS};
 use adit_runtime::conformance::engine;
+use adit_runtime::lab::tier_of;
 use wasmtime::{OptLevel, Strategy};
 
 #[test]
@@ -15,7 +16,8 @@ fn specification_tests_pass_but_for_the_reviewed_skips() {
     let skips = Skips::load().unwrap();
     for compiler in COMPILERS {
         let engine = engine(compiler.strategy, OptLevel::Speed, suite::INSTANCES_MAX).unwrap();
-        let judgement = skips.judge(compiler.name, &suite::run(Runner { engine: &engine, prepare: &Metering }));
+        let judgement =
+            skips.judge(compiler.name, &suite::run(Runner { engine: &engine, prepare: &Metering { tier: tier_of(&engine) } }));
         let report = SpecReport { skips: &skips, judgement: &judgement };
         assert!(judgement.is_clean(), "{}: {report}", compiler.name);
         // Less would be a suite that was not found.
@@ -179,7 +181,7 @@ impl Prepare for ByHand {
         let body = wasm.windows(4).position(|bytes| bytes == [3, 0, 0, 0x0b]).unwrap();
         let words = if self.limited { vec![(8, u64::MAX)] } else { Vec::new() };
         let stops = Rc::new(First(body as u32 + 2));
-        let meter = Meter { memory: "$meter".to_owned(), words, start: Some("$start".to_owned()), stops };
+        let meter = Meter { memory: "$meter".to_owned(), globals: None, words, start: Some("$start".to_owned()), stops };
         Ok(Prepared { wasm, meter: Some(meter) })
     }
 }
