@@ -7,7 +7,8 @@ use adit_protocol::Digest;
 use rustix::process::{Resource, getrlimit};
 use serde::{Deserialize, Serialize};
 use wasmtime::{
-    Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy, WasmFeatures,
+    Config, Enabled, Engine, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+    WasmBacktraceDetails, WasmFeatures,
 };
 
 use crate::code::FILE_VERSION;
@@ -201,6 +202,8 @@ fn config_in(room: Room, strategy: Strategy, opt_level: OptLevel) -> Config {
         // The meter's own: what guests say of their branches is dropped with the offsets that it is said of.
         .wasm_branch_hinting(true)
         .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES_MAX))
+        // Else the environment says whether what a guest says of its source is read.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_guard_size(room.guard_bytes)
