@@ -1,13 +1,13 @@
 //! The meter: what a unit of fuel means, and the pass that makes a module count it.
 //!
-//! A module is rewritten before it is compiled, so that it counts its own work in a memory that its guest cannot name. What is
+//! A module is rewritten before it is compiled, so that it counts its own work in a memory, or a global, that its guest cannot name. What is
 //! counted depends on the module and its input alone: not on the compiler, its optimisations, the processor, or how often the guest
 //! was interrupted.
 //!
 //! - **Exact.** Fuel is the sum of the weights of the basic blocks entered, never a longest path. What the head of a loop weighs covers
 //!   what its rounds wait for ([`recurrence`]). What bulk operations and growth
 //!   cost by size is added before they act.
-//! - **Not lost.** Every change of the count is in memory. Where the guest traps, a table of the module ([`Pending`]) tells what the
+//! - **Not lost.** Every change of the count is in memory, or in baseline code in the global at once and in memory at each check. Where the guest traps, a table of the module ([`Pending`]) tells what the
 //!   word in memory lacks at that offset, and what is emitted keeps compilers from naming another.
 //! - **Interruptible.** Each round of a loop and of a circle of calls compares the count to a limit word ([`checks`]); another thread
 //!   stops the guest by writing 0 there. The check can only trap, so no register has to survive it. Much memory is filled and copied in

@@ -1,5 +1,6 @@
 //! What an author wants to know of a module before anybody refuses it: all that is wrong with it at once, and what it is made of.
 
+use rayon::ThreadPoolBuilder;
 use wasmparser::{Validator, WasmFeatures};
 
 use super::limit::MODULE_BYTES;
@@ -56,13 +57,24 @@ pub struct OverLimit {
 
 /// Looks a module through, of which a node admits `module_bytes_max` bytes. Takes as long as compiling it, at most.
 pub fn inspect(wasm: &[u8], module_bytes_max: u64) -> Inspection {
-    let mut faults = Faults::all();
-    // With a list of all, nothing ends the inspection but what cannot be read further.
-    if let Err(refusal) = look(wasm, &ModuleLimits { module_bytes_max }, &mut faults) {
-        faults.add(refusal);
+    on_threads(|| {
+        let mut faults = Faults::all();
+        // With a list of all, nothing ends the inspection but what cannot be read further.
+        if let Err(refusal) = look(wasm, &ModuleLimits { module_bytes_max }, &mut faults) {
+            faults.add(refusal);
+        }
+        let faults = faults.into_found();
+        Inspection { features: features(wasm), faults }
+    })
+}
+
+/// Does `work` on a thread for each core, or on this one where no more can be had.
+fn on_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let here = |_| ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
+    match ThreadPoolBuilder::new().build().or_else(here) {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
     }
-    let faults = faults.into_found();
-    Inspection { features: features(wasm), faults }
 }
 
 fn look(wasm: &[u8], limits: &ModuleLimits, faults: &mut Faults) -> Result<(), Refusal> {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use wasmparser::{
     Error, FuncToValidate, FuncValidatorAllocations, FunctionBody, Parser, Payload, ValidPayload, Validator, ValidatorResources,
     WasmFeatures, types::Types,
@@ -43,12 +43,17 @@ pub(super) fn validate(wasm: &[u8], features: WasmFeatures, scope: Scope) -> Res
     sections
 }
 
+/// How many functions are validated at once. Each may take some 16 MiB for what it has on its stack, and a machine may have many cores, while
+/// a compile worker's memory is bounded.
+const VALIDATORS_MAX: usize = 8;
+
 fn validate_functions(functions: Vec<Function<'_>>, features: WasmFeatures) -> Result<(), Error> {
     let validate = |allocations: &mut FuncValidatorAllocations, (function, body): Function<'_>| {
         *allocations = validate_function(function, &body, features, std::mem::take(allocations))?;
         Ok(())
     };
-    let validated = functions.into_par_iter().map_init(FuncValidatorAllocations::default, validate);
+    let each = functions.len().div_ceil(VALIDATORS_MAX).max(1);
+    let validated = functions.into_par_iter().with_min_len(each).map_init(FuncValidatorAllocations::default, validate);
     validated.find_first(Result::is_err).unwrap_or(Ok(()))
 }
 

@@ -92,3 +92,38 @@ pub(super) fn may_be_host(op: &Operator<'_>, imported_functions: u32, calls_host
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::module::BASELINE_RATIO;
+    use super::super::{Options, instrument};
+    use crate::engine::Tier;
+
+    /// Of what is short in baseline code and long in the other form: traps that are kept apart, updates on taken branches, stores.
+    #[test]
+    fn no_function_is_so_much_longer_in_optimised_code_that_its_limit_is_missed() {
+        let rows = [
+            "(unreachable)",
+            "(block (unreachable))",
+            "(block (br_if 0 (i32.const 0)) (unreachable))",
+            "(if (i32.const 1) (then (unreachable)))",
+            "(br_if 0 (i32.const 0))",
+            "(if (i32.const 1) (then))",
+            "(i32.store (i32.const 0) (i32.const 0)) (br_if 0 (i32.const 0))",
+            "(i32.store (i32.const 0) (i32.const 0)) (i32.store (i32.const 0) (i32.const 0))",
+            "(drop (i32.load (i32.const 0)))",
+            "(drop (i32.add (i32.const 1) (i32.load (i32.const 0)))) (br_if 0 (i32.const 0))",
+            "(drop (i32.load offset=99999999 (i32.const 0)))",
+            "(loop (br_if 0 (i32.const 0)))",
+            "(call $f)",
+            "(memory.fill (i32.const 0) (i32.const 0) (i32.const 0))",
+        ];
+        for row in rows {
+            let text = format!("(module (memory 1 1) (func $f) (func {}))", row.repeat(1_000));
+            let wasm = wat::parse_str(text).unwrap();
+            let bytes = |tier| instrument(&wasm, &Options { tier, ..Options::default() }).unwrap().wasm.len();
+            let (baseline, optimised) = (bytes(Tier::Baseline), bytes(Tier::Optimised));
+            assert!(optimised < baseline * BASELINE_RATIO, "{row}: {optimised} bytes beside {baseline}");
+        }
+    }
+}

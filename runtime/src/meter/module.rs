@@ -51,7 +51,9 @@ const PROFILE_EXPORT: &str = "$profile";
 const FUNCTION_BYTES_MAX: usize = 7_654_321;
 /// The same in baseline code. Whether a module is one that runs here is for its optimised form to say, in which a function is some times as
 /// long: what comes near to that is not begun in baseline code.
-const BASELINE_FUNCTION_BYTES_MAX: usize = FUNCTION_BYTES_MAX / 16;
+const BASELINE_FUNCTION_BYTES_MAX: usize = FUNCTION_BYTES_MAX / BASELINE_RATIO;
+/// No function is so many times as long in its optimised form as in baseline code.
+pub(super) const BASELINE_RATIO: usize = 16;
 
 /// A module with its meter.
 #[derive(Debug, Clone)]

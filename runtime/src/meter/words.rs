@@ -1,6 +1,6 @@
 //! The page that the meter keeps for each instance, in a memory of its own that nothing in the guest can name.
 //!
-//! A rewritten module has one more memory behind the guest's own, of exactly these bytes. The guest's validated operators name
+//! A rewritten module has one more memory behind the guest's own, of exactly these bytes, or in baseline code of a whole page. The guest's validated operators name
 //! memories by index, and this index did not exist when they were validated. It begins as zeros: until the host has written a
 //! limit, the first check stops whatever runs.
 
