@@ -398,7 +398,7 @@ async fn worker_that_runs_a_job_is_behind_the_walls() {
     let file_max = 8 << 20;
     // The engine has four places for guests of 4 GiB, which is this runtime's limit, and one more in baseline code.
     let memory_max: u64 = (5 * 4 + 2) << 30;
-    assert_limits(pid, &[("Max file size", [file_max; 2]), ("Max data size", [memory_max; 2])]);
+    assert_limits(limits_of(pid).unwrap(), &[("Max file size", [file_max; 2]), ("Max data size", [memory_max; 2])]);
 }
 
 #[tokio::test]
@@ -414,16 +414,16 @@ async fn worker_that_compiles_is_behind_its_limits() {
         limits["Max cpu time"][0] == cpu_s.to_string() && limits["Max processes"][1] == "0"
     };
     let find = async || loop {
-        if let Some(pid) = compile_workers().into_iter().find(|pid| limits_of(*pid).is_some_and(|limits| ready(&limits))) {
-            break pid;
+        if let Some(limits) = compile_workers().into_iter().filter_map(limits_of).find(ready) {
+            break limits;
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
     let wasm = slow_module(6);
     tokio::select! {
         compiled = host.compile(&wasm) => panic!("nobody saw its worker: {compiled:?}"),
-        pid = find() => assert_limits(
-            pid,
+        found = find() => assert_limits(
+            found,
             &[("Max cpu time", [cpu_s, cpu_s + 1]), ("Max file size", [1 << 30; 2]), ("Max data size", [limits.memory; 2])],
         ),
     }
@@ -440,9 +440,9 @@ fn limits_of(pid: u32) -> Option<BTreeMap<String, [String; 2]>> {
     limits.lines().skip(1).map(row).collect()
 }
 
-/// Checks all limits of a worker: those of every worker, its own, and otherwise those that its supervisor has.
+/// Checks all limits of a worker: they are those of every worker, its own, and otherwise those that its supervisor has.
 #[track_caller]
-fn assert_limits(pid: u32, own: &[(&str, [u64; 2])]) {
+fn assert_limits(limits: BTreeMap<String, [String; 2]>, own: &[(&str, [u64; 2])]) {
     let every = [
         ("Max processes", [0; 2]),
         ("Max core file size", [0; 2]),
@@ -456,7 +456,7 @@ fn assert_limits(pid: u32, own: &[(&str, [u64; 2])]) {
         let known = wanted.insert((*name).to_owned(), most.map(|most| most.to_string()));
         assert!(known.is_some(), "{name} is no limit");
     }
-    assert_eq!(limits_of(pid).unwrap(), wanted);
+    assert_eq!(limits, wanted);
 }
 
 /// A worker that was taken over could have all of the machine's memory; and no honest one may meet its limit, whatever its guests before left
