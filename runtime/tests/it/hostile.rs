@@ -830,7 +830,7 @@ async fn calls_of_the_host_leave_nothing_behind() {
         assert_eq!(few.0, many.0, "{function:?}");
         let (more, calls) = (many.1 - few.1, many.2 - few.2);
         println!("{}: {more} bytes more for {calls} calls", function.1);
-        assert!(more <= SPAM_BYTES_MAX || is_emulated(), "{function:?}: {more} bytes more for {calls} calls");
+        assert!(more <= SPAM_BYTES_MAX, "{function:?}: {more} bytes more for {calls} calls");
     }
 }
 
