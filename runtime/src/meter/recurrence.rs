@@ -234,6 +234,7 @@ impl Rounds {
             let Some(next) = Round::begin(Way { spent: self.head, ..way }).go(&self.acts) else { return 0 };
             way = next;
         }
+        // Nothing is ready earlier than a round before: all begin at zero, and no value comes the sooner for a later one.
         ((way.last() - settled) / MEASURED).saturating_sub(way.spent)
     }
 }
