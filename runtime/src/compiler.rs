@@ -1,7 +1,7 @@
 //! Compilation as the supervisor sees it: one compile worker per module, and never two for the same and one tier.
 //!
-//! A large module that is new begins in baseline code, which is there in a fifth of the time, while its optimised code is made. That the
-//! meter counts the same under both compilers makes them one to whoever pays.
+//! A large module that is new begins in baseline code, which is there in a seventh of the time, while its optimised code is made. That
+//! the meter counts the same under both compilers makes them one to whoever pays.
 
 use std::collections::HashMap;
 use std::fs::File;
