@@ -302,7 +302,7 @@ cargo-fuzz. The first build takes many minutes. `cargo xtask test` tries the sam
 Usage: cargo xtask fuzz [TARGET] [--seconds N]
        cargo xtask fuzz --check
 
-Targets: frame, receipt, leaf, checkpoint, ledger, ipc, admission, host_calls, meter, compilers; without one, all of these.
+Targets: frame, receipt, leaf, checkpoint, ledger, log, ipc, admission, host_calls, meter, compilers; without one, all of these.
 
 Options:
   --seconds N   For each target [default: 600]
