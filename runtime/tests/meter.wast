@@ -1459,3 +1459,24 @@
     (if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))))
     (drop (call $sched_yield)) (drop (call $sched_yield)) (drop (call $sched_yield)) (drop (call $sched_yield)) (drop (call $sched_yield)))
   (func (export "_start") (call $f (i32.const 30000))))
+
+;; loop_whose_values_go_through_eight_locals: finished
+(module (memory 1)
+  (func (export "_start") (local i32 i32 i32 i32 i32 i32 i32 i32 i32)
+    (loop $l
+      (local.set 8 (i32.load (local.get 7)))
+      (local.set 7 (i32.load (local.get 6)))
+      (local.set 6 (i32.load (local.get 5)))
+      (local.set 5 (i32.load (local.get 4)))
+      (local.set 4 (i32.load (local.get 3)))
+      (local.set 3 (i32.load (local.get 2)))
+      (local.set 2 (i32.load (local.get 1)))
+      (local.set 1 (i32.load (local.get 0)))
+      (br_if $l (i32.lt_u (local.tee 0 (i32.add (local.get 0) (i32.const 1))) (i32.const 1000))))))
+
+;; loop_whose_values_take_turns: finished
+(module (func (export "_start") (local $i i32) (local $a f64) (local $b f64) (local $c f64) (local $next f64)
+    (loop $l
+      (local.set $next (f64.mul (f64.mul (local.get $a) (f64.const 3)) (f64.const 5)))
+      (local.set $a (local.get $b)) (local.set $b (local.get $c)) (local.set $c (local.get $next))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))))

@@ -227,13 +227,19 @@ fn print_kernels(tables: &[(&str, &[Measured], &[f64])]) {
 
 /// The fitted table beside the shipped one, in the form in which `weights.rs` has it, with the kernel that each item matters to most.
 fn print_items(kernels: &[Measured], shipped: &[f64], fitted: &[f64]) {
-    println!("\n{:<32} {:>8} {:>8}", "fitted, in units", "shipped", "share");
+    let latencies = Weights::standard();
+    println!("\n{:<40} {:>8} {:>8}", "fitted, in units", "shipped", "share");
     for (n, item) in Item::all().enumerate() {
         let share = |kernel: &Measured| kernel.sample.counts[n] * fitted[n] / fuel(&kernel.sample, fitted);
         let Some(most) = kernels.iter().max_by(|a, b| share(a).total_cmp(&share(b))) else { continue };
         let units = |weights: &[f64]| (weights[n] * UNITS_PER_FUEL as f64).round();
-        let line = format!("{} = {},", item.name(), units(fitted));
-        println!("    {line:<28} {:>8} {:>6.1} % of {}", units(shipped), share(most) * 100.0, most.kernel);
+        // Latencies are not fitted: they are the processors'.
+        let after = match item {
+            Item::Class(class) if latencies.latency(class) > 0 => format!(" after {}", latencies.latency(class)),
+            _ => String::new(),
+        };
+        let line = format!("{} = {}{after},", item.name(), units(fitted));
+        println!("    {line:<36} {:>8} {:>6.1} % of {}", units(shipped), share(most) * 100.0, most.kernel);
     }
 }
 

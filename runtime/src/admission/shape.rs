@@ -73,7 +73,7 @@ pub(super) fn measure<'a>(wasm: &'a [u8], faults: &mut Faults) -> Result<Shape<'
     measured.map(|()| shape)
 }
 
-/// Checks the structure of function bodies on every core, of which the first fault is the answer.
+/// Checks the structure of function bodies on all cores that check, of which the first fault is the answer.
 fn check_structures(bodies: Vec<(FunctionBody<'_>, Place)>) -> Measured {
     let checked = bodies.into_par_iter().map(|(body, place)| check_structure(&body, place, &mut Faults::first()));
     checked.find_first(Result::is_err).unwrap_or(Ok(()))

@@ -1,4 +1,4 @@
-//! Validation, item by item. Functions are validated on every core; what is told is what is wrong first in the order of the file.
+//! Validation, item by item. Functions are validated on up to eight cores; what is told is what is wrong first in the order of the file.
 
 use std::ops::Range;
 

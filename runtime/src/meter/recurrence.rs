@@ -7,11 +7,12 @@
 //!
 //! ```text
 //! loop
-//!   x = x * a + b     ; 2 x 40 units of work, and the next round cannot begin before 700 have passed: the head costs 620 more
+//!   x = x * a + b     ; 86 units of work, and the next round cannot begin before 675 have passed: the head pays for what lacks
 //!   br 0
 //! ```
 //!
-//! The circle is found by following, for some rounds, when each value is ready on a processor that lacks nothing but values. Where ways meet,
+//! The circle is found by following, for some rounds, when each value is ready on a processor that lacks nothing but values. A value that
+//! goes through many locals, one in each round, is no circle: rounds are followed until such ways are full. Where ways meet,
 //! the value is ready that is ready first, and of what operators cost the dearer way counts: no loop pays for a wait that it may not have.
 //! What waits for memory is not known, beyond what a load takes that finds its value near by: who follows pointers through much memory waits
 //! longer, and who goes through the table of an automaton goes the same circle and does not.
@@ -28,10 +29,10 @@ use super::weights::{Weights, class};
 const STEPS_MAX: usize = 512;
 /// Branches in such a loop.
 const BRANCHES_MAX: usize = 32;
-/// Rounds until the longest circle is all that tells, as a rule.
-const SETTLING: u32 = 4;
-/// Rounds that are measured then.
-const MEASURED: u32 = 4;
+/// Rounds until the longest circle is all that tells: as many as there are locals to go through, at least and at most these.
+const SETTLING: (usize, usize) = (4, 32);
+/// Rounds that are measured then. Circles of two, three, four and six rounds come out even.
+const MEASURED: u32 = 12;
 
 /// What a round of each loop of a function waits beyond what it costs, in units, in the order of their heads. None where no loop waits.
 pub(super) fn waits(body: &Body<'_>, weights: &Weights) -> Box<[u32]> {
@@ -224,17 +225,25 @@ impl Rounds {
 
     /// What a round waits beyond what it costs.
     fn wait(&self) -> u32 {
+        let settling = self.locals.clamp(SETTLING.0, SETTLING.1);
         let mut way = Way { ready: vec![0; self.locals], spent: 0, result: None };
-        let mut settled = 0;
-        for round in 0..SETTLING + MEASURED {
-            if round == SETTLING {
+        let (mut settled, mut grown) = (0, Vec::new());
+        for round in 0..settling + MEASURED as usize {
+            if round == settling {
                 settled = way.last();
             }
+            let before = way.ready.clone();
             // What never goes back goes round once.
             let Some(next) = Round::begin(Way { spent: self.head, ..way }).go(&self.acts) else { return 0 };
             way = next;
+            // Nothing is ready earlier than a round before: all begin at zero, and no value comes the sooner for a later one.
+            let grows: Vec<u32> = way.ready.iter().zip(&before).map(|(now, before)| now - before).collect();
+            if grows == grown {
+                // Each is as much later as it was a round ago, and so it goes on.
+                return grows.into_iter().max().unwrap_or(0).saturating_sub(way.spent);
+            }
+            grown = grows;
         }
-        // Nothing is ready earlier than a round before: all begin at zero, and no value comes the sooner for a later one.
         ((way.last() - settled) / MEASURED).saturating_sub(way.spent)
     }
 }
@@ -371,9 +380,10 @@ mod tests {
     /// What the loops of a function wait for where an operator costs `units`: an integer operator takes 10, a product 30, a float addition
     /// 40, a load 50, and all else nothing.
     fn waits_of(units: u32, body: &str) -> Vec<u32> {
+        let spare = "(local i32)".repeat(40);
         let text = format!(
             "(module (memory 1) (table 1 funcref) (func $other)
-               (func (local $i i32) (local $x i32) (local $y i32) (local $z i32) (local $f f64) {body}))"
+               (func (local $i i32) (local $x i32) (local $y i32) (local $z i32) (local $f f64) {spare} {body}))"
         );
         let latency = |class| match class {
             Class::Integer => 10,
@@ -398,8 +408,23 @@ mod tests {
         let plus = |to: &str, from: &str| format!("(local.set ${to} (i32.add (local.get ${from}) (i32.const 1)))");
         let times = |to: &str, from: &str| format!("(local.set ${to} (i32.mul (local.get ${from}) (i32.const 3)))");
         let either = |arm: &str, other: &str| format!("(if (local.get $z) (then {arm}) (else {other}))");
+        // The last stage first: what a stage makes is the next one's a round later, and no value comes round again.
+        let stages = |count: usize| {
+            let stage = |to: usize| format!("(local.set {to} (i32.load (local.get {})))", to - 1);
+            counted(&(6..6 + count).rev().map(stage).collect::<String>())
+        };
+        let turned = |count: usize| {
+            let moves: String = (6..5 + count).map(|to| format!("(local.set {to} (local.get {}))", to + 1)).collect();
+            let product = "(i32.const 3) i32.mul ".repeat(count);
+            counted(&format!("local.get 6 {product} local.set 1 {moves} (local.set {} (local.get 1))", 5 + count))
+        };
         let rows = [
             ("its counter", counted(""), 10),
+            ("two stages", stages(2), 10),
+            ("eight stages", stages(8), 10),
+            ("as many stages as are followed", stages(SETTLING.1 - 1), 10),
+            ("a circle of three rounds", turned(3), 30),
+            ("a circle of six rounds", turned(6), 30),
             ("a product", counted(&times("x", "x")), 30),
             ("two in a row", counted(&(plus("x", "x") + &times("x", "x"))), 40),
             ("two side by side", counted(&(plus("x", "x") + &times("y", "y"))), 30),

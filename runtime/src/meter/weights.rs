@@ -1,7 +1,8 @@
 //! What each operator costs: one table, in units of 1/256 fuel.
 //!
-//! One fuel is one nanosecond of the reference core as near as these integers allow. The numbers are those of `cargo xtask calibrate`:
-//! it runs kernels of different nature and fits the table so that the nanoseconds per fuel lie as close together as possible.
+//! One fuel is about a nanosecond of a slow core, and 0.36 to 0.61 of a fast one of today. `cargo xtask calibrate` runs kernels of different
+//! nature and fits the table so that the nanoseconds per fuel lie as close together as possible; what ships lies near to what it finds, and is no
+//! one processor's own.
 //! Operators are priced by [`Class`], because what they cost is decided by what the processor does and not by their name.
 //!
 //! Beside its cost a class has its *latency*: how long its value takes from the last one that it needs. A cycle of today's processors is some
@@ -97,7 +98,7 @@ classes! {
     WideAdd = 97 after 250,
     /// `memory.size`, `table.size`, `ref.null`, `ref.is_null`: a load at most.
     Query = 80,
-    /// `ref.func`: a call into the engine, which makes what stands for the function. Some 85 ns, where a fuel is about 1.5.
+    /// `ref.func`: a call into the engine, which makes what stands for the function. Some 85 ns where a fuel is about 1.5, on the processor it was measured on.
     FunctionReference = 14_000,
     /// `table.get` and `table.set`.
     Table = 400,

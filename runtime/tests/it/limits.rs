@@ -10,6 +10,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::time::timeout;
 
 use crate::golden::engines::{others, shipped};
+use crate::hostile::BUSY_LATE_MAX;
 use crate::support::{Host, Job, echo, finish, first_log, spin, spin_after_log};
 
 #[tokio::test]
@@ -371,7 +372,9 @@ async fn worker_that_does_not_give_way_to_the_owner_is_killed_and_its_work_bille
     timeout(Duration::from_secs(60), noted).await.expect("the worker notes what is used");
     kill_process(pid, Signal::STOP).unwrap();
     run.canceller().preempt();
+    let told = Instant::now();
     let report = finish(run).await.unwrap().report;
+    assert!(told.elapsed() < BUSY_LATE_MAX, "{:?}", told.elapsed());
     assert_eq!(report.outcome, Outcome::Preempted);
     assert_eq!(report.usage.fuel, gauge.fuel().unwrap(), "what the worker noted last");
     assert_ne!(host.start(echo().input(b"next")).await.unwrap().worker_pid(), Some(pid.as_raw_nonzero().get().cast_unsigned()));
