@@ -1480,3 +1480,12 @@
       (local.set $next (f64.mul (f64.mul (local.get $a) (f64.const 3)) (f64.const 5)))
       (local.set $a (local.get $b)) (local.set $b (local.get $c)) (local.set $c (local.get $next))
       (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))))
+
+;; loop_whose_loads_take_turns_before_a_late_one: finished
+(module (memory 1)
+  (func (export "_start") (local $i i32) (local $a i32) (local $b i32) (local $next i32) (local $late i32)
+    (loop $l
+      (local.set $next (i32.load (i32.load (i32.load (local.get $a)))))
+      (local.set $a (local.get $b)) (local.set $b (local.get $next))
+      (local.set $late (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.load (i32.const 0))))))))))))))))))))))))))))))))
+      (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))))

@@ -227,32 +227,36 @@ impl Rounds {
     fn wait(&self) -> u32 {
         let settling = self.locals.clamp(SETTLING.0, SETTLING.1);
         let mut way = Way { ready: vec![0; self.locals], spent: 0, result: None };
-        let (mut settled, mut grown) = (0, Vec::new());
+        let (mut settled, mut grown) = (Vec::new(), Vec::new());
         for round in 0..settling + MEASURED as usize {
-            if round == settling {
-                settled = way.last();
-            }
             let before = way.ready.clone();
+            if round == settling {
+                settled.clone_from(&before);
+            }
             // What never goes back goes round once.
             let Some(next) = Round::begin(Way { spent: self.head, ..way }).go(&self.acts) else { return 0 };
             way = next;
-            // Nothing is ready earlier than a round before: all begin at zero, and no value comes the sooner for a later one.
-            let grows: Vec<u32> = way.ready.iter().zip(&before).map(|(now, before)| now - before).collect();
+            let grows = way.later_than(&before);
             if grows == grown {
                 // Each is as much later as it was a round ago, and so it goes on.
-                return grows.into_iter().max().unwrap_or(0).saturating_sub(way.spent);
+                return longest(&grows).saturating_sub(way.spent);
             }
             grown = grows;
         }
-        ((way.last() - settled) / MEASURED).saturating_sub(way.spent)
+        (longest(&way.later_than(&settled)) / MEASURED).saturating_sub(way.spent)
     }
 }
 
 impl Way {
-    /// When the last local is ready.
-    fn last(&self) -> u32 {
-        self.ready.iter().copied().max().unwrap_or(0)
+    /// By how much each local is ready later than it was. None is ready earlier than a round before: all begin at zero, and no value comes the
+    /// sooner for a later one.
+    fn later_than(&self, before: &[u32]) -> Vec<u32> {
+        self.ready.iter().zip(before).map(|(now, before)| now - before).collect()
     }
+}
+
+fn longest(times: &[u32]) -> u32 {
+    times.iter().copied().max().unwrap_or(0)
 }
 
 /// A round on its way.
@@ -373,6 +377,8 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
+    mod circles;
+
     use super::super::weights::Class;
     use super::super::{Options, loop_waits};
     use super::*;
@@ -413,6 +419,7 @@ mod tests {
             let stage = |to: usize| format!("(local.set {to} (i32.load (local.get {})))", to - 1);
             counted(&(6..6 + count).rev().map(stage).collect::<String>())
         };
+        let late = format!("(local.set $z {}(i32.const 0){})", "(i32.load ".repeat(40), ")".repeat(40));
         let turned = |count: usize| {
             let moves: String = (6..5 + count).map(|to| format!("(local.set {to} (local.get {}))", to + 1)).collect();
             let product = "(i32.const 3) i32.mul ".repeat(count);
@@ -425,6 +432,11 @@ mod tests {
             ("as many stages as are followed", stages(SETTLING.1 - 1), 10),
             ("a circle of three rounds", turned(3), 30),
             ("a circle of six rounds", turned(6), 30),
+            (
+                "one of three rounds before what is ready last each time",
+                turned(3).replace("(br_if", &format!("{late} (br_if")),
+                30,
+            ),
             ("a product", counted(&times("x", "x")), 30),
             ("two in a row", counted(&(plus("x", "x") + &times("x", "x"))), 40),
             ("two side by side", counted(&(plus("x", "x") + &times("y", "y"))), 30),
